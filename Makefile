@@ -1,0 +1,25 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help run test check clean
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+run: .venv/installed ## set up .venv, then python run.py; more by make run ARGS="student=thin seed=1"
+	$(BIN)/python run.py $(ARGS)
+
+test: .venv/installed ## set up .venv, then the whole test suite; less by make test ARGS="-k maxout"
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/installed ## ruff format and lint, mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean: ## remove .venv and caches; results under outputs/ stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@

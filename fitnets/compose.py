@@ -1,0 +1,138 @@
+"""Hydra's side of the configuration: groups and overrides in, a checked `Config` out, and mistakes told in short.
+
+The only module of the package that imports Hydra and OmegaConf.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from fitnets import options, rules
+from fitnets.config import Config
+from fitnets.options import ConfigError, ToldError, near
+
+MISTAKES = (HydraException, OmegaConfBaseException, YAMLError)
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+for _name, _class in options.OPTIONS.items():
+    # Below hydra/ the schema's types do not show up among the user's groups in --help.
+    ConfigStore.instance().store(group="hydra/fitnets", name=_name, node=_class)
+
+
+def to_config(composed: DictConfig) -> Config:
+    """The composed tree as checked dataclasses. ConfigError: all unknown and missing keys, or all broken rules."""
+    problems = [*_unknown_keys(composed)]
+    problems += [f"{key} has no value: give {key}=..." for key in sorted(OmegaConf.missing_keys(composed))]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    try:
+        return rules.check(cast(Config, OmegaConf.to_object(composed)))
+    except OmegaConfBaseException as error:
+        raise ConfigError(brief(error)) from error
+
+
+def load(overrides: list[str]) -> Config:
+    """The Config that `python run.py OVERRIDES` would use; writes nothing."""
+    try:
+        with initialize_config_dir(str(CONF)):
+            composed = compose("config", overrides)
+    except MISTAKES as error:
+        raise ConfigError(brief(error)) from error
+    return to_config(composed)
+
+
+def _unknown_keys(node: Any, key: str = "") -> Iterator[str]:
+    """`+student.nonsense=1` gets past Hydra: every key must be a field of its node's type."""
+    if isinstance(node, ListConfig):
+        for index in range(len(node)):
+            yield from _unknown_keys(node._get_node(index), f"{key}[{index}]")
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return
+    kind = OmegaConf.get_type(node)
+    names = [f.name for f in fields(kind)] if kind is not None and is_dataclass(kind) else None
+    for name in map(str, node):
+        dotted = f"{key}.{name}" if key else str(name)
+        if names is not None and name not in names:
+            yield f"{dotted}: no such key{near(name, names)} (keys of {key or 'the config'}: {', '.join(names)})"
+        else:
+            yield from _unknown_keys(node._get_node(name), dotted)
+
+
+# --- errors ---
+
+_NOISE = re.compile(
+    r"^(Config search path:|\s*provider=|To append to your config|Set the environment variable|See https|"
+    r"\s*(reference_type|object_type)=|Error when parsing index|\d\. To )"
+)
+
+
+def brief(error: BaseException) -> str:
+    """What went wrong in one to three lines."""
+    if isinstance(error, ToldError):
+        return str(error)
+    told = [str(error)]
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        told.append(str(error.__cause__))
+    text = "\n".join(told)
+    if missing := re.search(r"Could not find '(.+?)/([^/']+)'\n+Available options in '.+?':\n((?:\t\S+\n?)+)", text):
+        group, given, listed = cast(tuple[str, str, str], missing.groups())
+        options = listed.split()
+        return f"{group}={given}: no such option{near(given, options)} (options of {group}: {', '.join(options)})"
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _NOISE.match(line)]
+    return "\n".join([*lines[:2], " ".join(lines[2:])] if len(lines) > 3 else lines)
+
+
+class _Mistake(BaseException):
+    """Carries the mistake of a single run past Hydra, which would add lines of its own."""
+
+
+@contextmanager
+def job() -> Iterator[None]:
+    """Around a Hydra job. In a sweep a failed job is told at once (Hydra shows the first alone, at the end)."""
+    try:
+        yield
+    except ToldError as error:
+        hydra = HydraConfig.get()
+        if hydra.mode != RunMode.MULTIRUN:
+            raise _Mistake from error
+        print(f"job {hydra.job.num} ({hydra.job.override_dirname}) failed: {error}", file=sys.stderr)
+        raise
+
+
+def command_line(main: Callable[[], Any]) -> int:
+    """Run an entry point and give its exit code: mistakes of the user are told in short, on standard error.
+
+    HYDRA_FULL_ERROR=1 in the environment brings the tracebacks back.
+    """
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        main()
+        return 0
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them at length
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted: finished teachers are kept, the rest starts again with the same command", file=sys.stderr)
+        return 130
+    except (ToldError, *MISTAKES) as error:
+        print(brief(error), file=sys.stderr)
+        return 1
+    except _Mistake as mistake:
+        print(mistake.__cause__, file=sys.stderr)
+        return 1
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]
+    return 0

@@ -1,0 +1,52 @@
+"""What a network costs: parameters and multiplications, as trained and in the paper's convention."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fitnets.networks import Network
+
+PAPER_PIECES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """`parameters`: all that is trained. `multiplications`: multiply-accumulates of one image in convolutions and dense
+    layers, each maxout piece counted. The paper's convention counts every maxout layer with 2 pieces, and no biases."""
+
+    parameters: int
+    multiplications: int
+    paper_parameters: int
+    paper_multiplications: int
+
+
+def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
+    """Counted in one forward pass without data, on PyTorch's meta device. image_shape: (C, H, W)."""
+    traced = copy.deepcopy(network).to("meta").eval()
+    positions: dict[nn.Module, int] = {}
+
+    def count(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        positions[layer] = output[0, 0].numel()  # places each filter is applied at; pooling comes later
+
+    for layer in traced.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    traced(torch.empty(1, *image_shape, device="meta"))
+
+    weights = {layer: _weights(layer) for layer in positions}
+    return Cost(
+        parameters=sum(p.numel() for p in network.parameters()),
+        multiplications=sum(trained * positions[layer] for layer, (trained, _) in weights.items()),
+        paper_parameters=sum(paper for _, paper in weights.values()),
+        paper_multiplications=sum(paper * positions[layer] for layer, (_, paper) in weights.items()),
+    )
+
+
+def _weights(layer: nn.Module) -> tuple[int, int]:
+    """(as trained, as the paper counts)."""
+    weight, pieces = layer.weight, getattr(layer, "pieces", None)
+    assert isinstance(weight, Tensor)
+    trained = weight.numel()
+    return trained, trained if pieces is None else trained // pieces * PAPER_PIECES

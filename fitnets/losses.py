@@ -1,0 +1,34 @@
+"""The paper's losses as pure functions; every one is a mean over the images of a batch."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """H(y, P): cross-entropy with the labels, in nats. logits: (N, classes); labels: (N,)."""
+    return F.cross_entropy(logits, labels)
+
+
+def softened_loss(student: Tensor, teacher: Tensor, temperature: float, *, soften_student: bool = True) -> Tensor:
+    """H(P_T^tau, P_S^tau) of Eq. 2, in nats: summed over classes, no factor tau^2.
+
+    student, teacher: logits (N, classes).
+    soften_student=False leaves the student's term at temperature 1, as the released code does in effect."""
+    targets = F.softmax(teacher / temperature, dim=1)
+    return F.cross_entropy(student / temperature if soften_student else student, targets)
+
+
+def hint_loss(regressed: Tensor, hint: Tensor, reduction: Literal["sum", "released"] = "sum") -> Tensor:
+    """Eq. 3: half the squared distance, summed over channels and positions.
+
+    regressed, hint: (N, C, H, W) or (N, units). ValueError where their shapes differ.
+    reduction="released" gives the released code's value: H/2 times the mean square, H the map's height."""
+    if regressed.shape != hint.shape:
+        raise ValueError(f"the regressor gives {tuple(regressed.shape[1:])} and the hint is {tuple(hint.shape[1:])}")
+    square = (regressed - hint).square()
+    if reduction == "sum":
+        return 0.5 * square.flatten(1).sum(dim=1).mean()
+    height = hint.shape[2] if hint.ndim == 4 else 1
+    return 0.5 * height * square.mean()

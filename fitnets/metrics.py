@@ -1,0 +1,42 @@
+"""How good logits are."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fitnets.data import Split
+from fitnets.networks import Network
+
+
+@torch.no_grad()
+def predict(network: Network, split: Split, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Logits (N, classes) and labels (N,) of a split, in evaluation mode."""
+    network.eval()
+    batches = [(network(images)[0], labels) for images, labels in split.ordered(batch_size)]
+    logits, labels = zip(*batches, strict=True)
+    return torch.cat(logits), torch.cat(labels)
+
+
+def error(logits: Tensor, labels: Tensor) -> float:
+    """Fraction misclassified."""
+    return int((logits.argmax(1) != labels).sum()) / len(labels)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> float:
+    """Mean negative log-likelihood, in nats."""
+    return float(F.cross_entropy(logits, labels))
+
+
+def agreement(logits: Tensor, teacher_logits: Tensor) -> float:
+    """Fraction of images that get the teacher's class."""
+    return int((logits.argmax(1) == teacher_logits.argmax(1)).sum()) / len(logits)
+
+
+def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al., 2017): |accuracy - confidence| over equal bins of confidence, 0 to 1."""
+    confidence, predicted = logits.softmax(1).max(1)
+    correct = (predicted == labels).double()
+    index = (confidence * bins).long().clamp(max=bins - 1)
+    gap = torch.zeros(bins, dtype=torch.float64, device=logits.device)
+    gap.index_add_(0, index, correct - confidence.double())
+    return float(gap.abs().sum()) / len(labels)

@@ -1,0 +1,57 @@
+"""A network answers with its logits and with the output of each layer by name."""
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from fitnets.config import Dropout
+from fitnets.layers import ConvLayer, DenseLayer, SoftmaxLayer, hidden_dropout, input_dropout
+
+Layer = ConvLayer | DenseLayer | SoftmaxLayer
+
+
+class Network(nn.Module):
+    """Layers in order, the last one giving the logits. `dropout` acts in training mode only, on each layer's input."""
+
+    def __init__(self, layers: dict[str, Layer]):
+        super().__init__()
+        self.layers = nn.ModuleDict(layers)
+        self.dropout = Dropout()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """(N, C, H, W) -> logits (N, classes) and the features of every other layer, by name."""
+        features: dict[str, Tensor] = {}
+        output = images
+        for name, layer in self.layers.items():
+            output = layer(self._drop(output, first=not features))
+            features[name] = output
+        logits = features.pop(name)
+        return logits, features
+
+    def up_to(self, images: Tensor, layer: str) -> Tensor:
+        """The output of one layer; nothing above it is computed."""
+        output = images
+        for index, (name, module) in enumerate(self.layers.items()):
+            output = module(self._drop(output, first=index == 0))
+            if name == layer:
+                break
+        return output
+
+    def named(self, layer: str) -> Layer:
+        return cast(Layer, self.layers[layer])
+
+    def prefix(self, layer: str) -> dict[str, nn.Module]:
+        """The layers up to and including one: W_Guided or W_Hint of the paper's algorithm 1."""
+        names = list(self.layers)
+        return {name: self.layers[name] for name in names[: names.index(layer) + 1]}
+
+    def _drop(self, values: Tensor, *, first: bool) -> Tensor:
+        rate = self.dropout.input if first else self.dropout.hidden
+        if not self.training or rate == 0:
+            return values
+        return input_dropout(values, rate) if first else hidden_dropout(values, rate)
+
+
+def freeze(network: Network) -> Network:
+    """In evaluation mode and without gradients: a teacher never moves."""
+    return network.requires_grad_(False).eval()

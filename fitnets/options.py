@@ -1,0 +1,70 @@
+"""What the typed configuration is made of: option classes, errors told in short, plain values, content hashes.
+
+Standard library only, like `config.py`, so that `--help` and `--cfg job` stay fast.
+"""
+
+import hashlib
+import json
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any, TypeVar, dataclass_transform
+
+T = TypeVar("T")
+OPTIONS: dict[str, type[Any]] = {}
+
+
+class ToldError(Exception):
+    """An error whose message is all that a user is shown."""
+
+
+class ConfigError(ToldError, ValueError):
+    """Something the user has to change: one line a problem, with the way out."""
+
+
+def neutral(*, default: Any = MISSING) -> Any:
+    """A field that cannot change a result (a location, a label): part of no hash."""
+    return field(default=default, metadata={"neutral": True})
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(field, neutral))
+def option(cls: type[T]) -> type[T]:
+    """Make a keyword-only dataclass of the class and let Hydra know it. A field without default is required."""
+    cls = dataclass(kw_only=True, slots=True)(cls)
+    OPTIONS[cls.__name__] = cls
+    return cls
+
+
+def plain(value: Any, *, hashed: bool = False) -> Any:
+    """The value in JSON types, each option with its type's name. `hashed`: without neutral fields, 4.0 and 4 alike."""
+    if is_dataclass(value) and not isinstance(value, type):
+        kept = {f.name: getattr(value, f.name) for f in fields(value) if not (hashed and "neutral" in f.metadata)}
+        return {"_type_": type(value).__name__, **plain(kept, hashed=hashed)}
+    if isinstance(value, dict):
+        return {str(key): plain(item, hashed=hashed) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, hashed=hashed) for item in value]
+    if hashed and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def restore(value: Any) -> Any:
+    """The inverse of `plain`: a stored `config.yaml` becomes a Config again, without Hydra."""
+    if isinstance(value, list):
+        return [restore(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    items = {key: restore(item) for key, item in value.items() if key != "_type_"}
+    return OPTIONS[value["_type_"]](**items) if "_type_" in value else items
+
+
+def content_hash(*parts: Any) -> str:
+    """16 hexadecimal digits of what determines a result."""
+    text = json.dumps([1, plain(parts, hashed=True)], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def near(name: str, names: list[str]) -> str:
+    """'; did you mean conv1?', or nothing."""
+    close = get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

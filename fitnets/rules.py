@@ -1,0 +1,135 @@
+"""What a composed configuration must fulfil, checked before anything heavy."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from fitnets.config import (
+    Config,
+    FitNet,
+    Hints,
+    MaxoutTeacher,
+    MiddlePair,
+    NamedPair,
+    Net,
+    NoPair,
+    PaperPair,
+    Stage,
+    Thin,
+)
+from fitnets.options import ConfigError, near
+
+
+def layer_names(net: Net) -> list[str]:
+    """The names of a network's layers, in order: what a hint layer can be."""
+    match net:
+        case Thin(depth=depth):
+            return [*(f"conv{i + 1}" for i in range(depth)), "softmax"]
+        case MaxoutTeacher() | FitNet():
+            convs = [f"conv{i + 1}" for i in range(len(net.convs))]
+            return [*convs, *(f"dense{i + 1}" for i in range(len(net.dense))), "softmax"]
+
+
+def hint_pair(config: Config) -> tuple[str, str] | None:
+    """(hint layer of the teacher, guided layer of the student), or None without hints."""
+    match config.hint_layer:
+        case NoPair():
+            return None
+        case NamedPair(teacher=teacher, student=student):
+            return teacher, student
+        case MiddlePair():
+            return _middle(config.teacher), _middle(config.student)
+        case PaperPair():
+            if isinstance(config.student, FitNet):
+                return config.teacher.hint, config.student.guided
+            return None
+
+
+def _middle(net: Net) -> str:
+    convs = [name for name in layer_names(net) if name.startswith("conv")]
+    return convs[(len(convs) - 1) // 2]
+
+
+def check(config: Config) -> Config:
+    """The config itself; a ConfigError with every broken rule, a line each, otherwise."""
+    broken = [
+        *_out_of_range(config),
+        *_broken_hints(config),
+        *_broken_scales(config),
+    ]
+    if broken:
+        raise ConfigError("\n".join(broken))
+    return config
+
+
+_TINY, _INFINITY = 1e-12, float("inf")
+_RANGES: dict[str, tuple[float, float]] = {  # by the last part of a key
+    **dict.fromkeys(("epochs", "patience", "batch_size", "momentum_epochs", "end_epoch"), (1, _INFINITY)),
+    **dict.fromkeys(("units", "kernel", "pieces", "pool", "stride", "depth", "width"), (1, _INFINITY)),
+    **dict.fromkeys(("channels", "height", "validation", "threads", "eval_batch_size", "divisor"), (1, _INFINITY)),
+    **dict.fromkeys(("pad", "warmup", "start_epoch", "weight", "weight_end", "weight_decay", "bound"), (0, _INFINITY)),
+    **dict.fromkeys(("lr", "temperature", "pixel_max", "floor"), (_TINY, _INFINITY)),
+    **dict.fromkeys(("decay", "momentum", "momentum_end", "end"), (0, 1)),
+    **dict.fromkeys(("input", "hidden"), (0, 0.99)),
+    "classes": (2, _INFINITY),
+}
+
+
+def _out_of_range(config: Config) -> Iterator[str]:
+    for key, value in leaves(config):
+        low, high = _RANGES.get(key.rpartition(".")[2], (-_INFINITY, _INFINITY))
+        if isinstance(value, int | float) and not low <= value <= high:
+            yield f"{key}={value} is out of range: " + (
+                f"at least {low}" if high == _INFINITY else f"from {low} to {high}"
+            )
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of every leaf of a composed config."""
+    match value:
+        case dict():
+            items: list[tuple[Any, Any]] = list(value.items())
+        case list():
+            items = list(enumerate(value))
+        case _ if is_dataclass(value):
+            items = [(f.name, getattr(value, f.name)) for f in fields(value)]
+        case _:
+            yield key, value
+            return
+    for name, item in items:
+        yield from leaves(item, f"{key}.{name}" if key else str(name))
+
+
+def _broken_hints(config: Config) -> Iterator[str]:
+    if not isinstance(config.method, Hints):
+        return
+    if isinstance(config.hint_layer, NoPair):
+        yield "method=hints needs a hint layer and hint_layer is none: give hint_layer=middle, or method=kd"
+    if isinstance(config.hint_layer, PaperPair) and not isinstance(config.student, FitNet):
+        name = config.student.name
+        yield f"hint_layer=paper: the paper has no pair for student {name}: give hint_layer=middle or named"
+    for side, net, layer in zip(
+        ("teacher", "student"), (config.teacher, config.student), hint_pair(config) or (), strict=False
+    ):
+        names = layer_names(net)[:-1]
+        if layer not in names:
+            known = f"{near(layer, names)} (layers: {', '.join(names)})"
+            yield f"hint_layer.{side}={layer}: no such layer in {net.name}{known}"
+
+
+def _broken_scales(config: Config) -> Iterator[str]:
+    kinds = ["conv", "dense", "softmax"]
+    sections = {
+        "teacher": [*kinds, *layer_names(config.teacher)],
+        "hint": [*kinds, "regressor", *layer_names(config.student)],
+        "student": [*kinds, *layer_names(config.student)],
+    }
+    for section, names in sections.items():
+        stage: Stage = getattr(config.schedule, section)
+        for key in ("lr_scale", "max_norm"):
+            for name in getattr(stage, key):
+                if name not in names:
+                    yield (
+                        f"schedule.{section}.{key}.{name}: no such layer or kind{near(name, names)} "
+                        f"(there are {', '.join(dict.fromkeys(names))})"
+                    )

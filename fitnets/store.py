@@ -1,0 +1,87 @@
+"""Results on disk: `store/{teacher,run,data}/<hash>`; files appear whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import yaml
+from safetensors.torch import load_file, save
+from torch import nn
+
+from fitnets.config import Config
+from fitnets.options import plain
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a whole file: a temporary name, synced, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    write(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def write_config(path: Path, config: Config) -> None:
+    """The resolved configuration; `config.restore` of its YAML gives the Config back."""
+    write(path, yaml.safe_dump(plain(config), sort_keys=False).encode())
+
+
+def write_weights(path: Path, network: nn.Module) -> None:
+    write(path, save({name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}))
+
+
+def read_weights(path: Path, network: nn.Module) -> None:
+    network.load_state_dict(load_file(path))
+
+
+@contextmanager
+def directory(final: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `final` when the block ends well. The first to finish wins: all fill it alike."""
+    partial = final.with_name(f".{final.name}.{uuid4().hex}")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if not final.exists():
+            partial.rename(final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def fresh(directory: Path) -> Path:
+    """The directory, empty."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return directory
+
+
+class MetricsFile:
+    """`metrics.jsonl`: one object an epoch, appended and synced as it comes."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def append(self, row: dict[str, Any]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,97 @@
+"""What a person sees: progress bars on a terminal, one line an epoch elsewhere, tables."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.table import Table
+
+from fitnets.loop import Epoch
+
+_PLAIN_WIDTH = 120
+
+
+class Terminal:
+    """Rich output on a terminal; plain lines elsewhere."""
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = max(self.console.width, _PLAIN_WIDTH)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    def track(self, items: range, what: str) -> Iterable[int]:
+        """The items, with a bar while they are worked through."""
+        return track(items, what, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+    @contextmanager
+    def stage(self, name: str, epochs: int, steps_per_epoch: int) -> Iterator["StageProgress"]:
+        columns = (
+            TextColumn("{task.description:>8}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs, {task.fields[last]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as progress:
+            yield StageProgress(self, progress, name, epochs, steps_per_epoch)
+
+    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        table = Table(title=title, title_justify="left")
+        for index, column in enumerate(header):
+            table.add_column(column, justify="left" if index == 0 else "right")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)
+
+
+class StageProgress:
+    """An observer of the loop: moves the bar with every update, tells every epoch."""
+
+    def __init__(self, terminal: Terminal, progress: Progress, name: str, epochs: int, steps_per_epoch: int):
+        self.terminal = terminal
+        self.progress = progress
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.task = progress.add_task(name, total=epochs, last="")
+
+    def on_step(self) -> None:
+        self.progress.advance(self.task, 1 / self.steps_per_epoch)
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        line = values(epoch)
+        self.progress.update(self.task, completed=epoch.epoch + 1, last=line)
+        if not self.terminal.console.is_terminal:
+            place = f"{epoch.stage:>8} epoch {epoch.epoch + 1:>3}/{self.epochs}"
+            self.terminal.say(f"{place}  {line}  {epoch.seconds:.1f} s")
+
+
+def values(epoch: Epoch) -> str:
+    """An epoch's values with their units: errors in per cent, losses in nats (the hint loss has none)."""
+    shown = {"train_loss": epoch.train["train_loss"], **epoch.valid}
+    parts = [
+        f"{name} {100 * value:.2f} %" if name.endswith("error") else f"{name} {value:.4g}"
+        for name, value in shown.items()
+    ]
+    return "  ".join([*parts, "(best)"] if epoch.best else parts)
+
+
+def seconds(duration_s: float) -> str:
+    """'12 s', '3 min 05 s', '2 h 40 min'."""
+    whole = round(duration_s)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def count(number: float) -> str:
+    """'940', '29.9 k', '4.97 M', '1.20 G'."""
+    for size, prefix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:.3g}{prefix}"
+    return f"{number:.0f}"

@@ -1,0 +1,22 @@
+"""Train a teacher, a hint-trained student, or a sweep of them: `python run.py --help`."""
+
+import sys
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from fitnets import compose
+
+
+@hydra.main(config_path=str(compose.CONF), config_name="config", execution_whitelist=())
+def main(composed: DictConfig) -> dict[str, Any]:
+    with compose.job():
+        config = compose.to_config(composed)
+        from fitnets import experiment  # imports torch: not for --help and --cfg job
+
+        return experiment.run(config)
+
+
+if __name__ == "__main__":
+    sys.exit(compose.command_line(main))

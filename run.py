@@ -6,6 +6,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
+import sweeps  # noqa: F401  (registers +sweeps=...)
 from fitnets import compose
 
 

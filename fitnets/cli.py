@@ -63,8 +63,8 @@ def cost(words: list[str]) -> None:
     Terminal().table(title, header, rows)
 
 
-def entry() -> None:
-    sys.exit(main())
-
-
 _COMMANDS: dict[str, Callable[[list[str]], None]] = {"cost": cost}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

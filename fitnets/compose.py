@@ -58,26 +58,38 @@ def load(overrides: list[str]) -> Config:
 def _unknown_keys(node: Any, key: str = "") -> Iterator[str]:
     """`+student.nonsense=1` gets past Hydra: every key must be a field of its node's type."""
     if isinstance(node, ListConfig):
-        for index in range(len(node)):
-            yield from _unknown_keys(node._get_node(index), f"{key}[{index}]")
-    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        for index, item in enumerate(node):
+            yield from _unknown_keys(item, f"{key}[{index}]")
+    if not isinstance(node, DictConfig):
         return
     kind = OmegaConf.get_type(node)
     names = [f.name for f in fields(kind)] if kind is not None and is_dataclass(kind) else None
     for name in map(str, node):
-        dotted = f"{key}.{name}" if key else str(name)
+        dotted = f"{key}.{name}" if key else name
         if names is not None and name not in names:
             yield f"{dotted}: no such key{near(name, names)} (keys of {key or 'the config'}: {', '.join(names)})"
-        else:
-            yield from _unknown_keys(node._get_node(name), dotted)
+        elif not OmegaConf.is_missing(node, name):
+            yield from _unknown_keys(node[name], dotted)
 
 
 # --- errors ---
 
 _NOISE = re.compile(
     r"^(Config search path:|\s*provider=|To append to your config|Set the environment variable|See https|"
-    r"\s*(reference_type|object_type)=|Error when parsing index|\d\. To )"
+    r"\s*(full_key:|reference_type=|object_type=)|Error when parsing index|\d\. To )"
 )
+_REPHRASED = (
+    (
+        r"Ambiguous value for argument '(.+)'",
+        r"\1: several values: add -m to sweep over them, or quote a list, 'key=[a,b]'",
+    ),
+    (r"Error parsing override '(.+)'\s+missing EQUAL.*", r"\1: no value: give \1=..."),
+    (
+        r"In '(.+)': ValidationError.*\s+Ambiguous assignment to Union\[(.+?)\][^$]*",
+        r"\1: the file must say which of \2 it is: defaults: [/hydra/fitnets/TYPE@_here_, _self_]",
+    ),
+)
+_OPTIONS = re.compile(r"Could not find '(.+?)/([^/']+)'\n+Available options in '.+?':\n((?:\t\S+\n?)+)")
 
 
 def brief(error: BaseException) -> str:
@@ -88,12 +100,18 @@ def brief(error: BaseException) -> str:
     if isinstance(error.__cause__, OmegaConfBaseException):
         told.append(str(error.__cause__))
     text = "\n".join(told)
-    if missing := re.search(r"Could not find '(.+?)/([^/']+)'\n+Available options in '.+?':\n((?:\t\S+\n?)+)", text):
+    if missing := _OPTIONS.search(text):
         group, given, listed = cast(tuple[str, str, str], missing.groups())
-        options = listed.split()
-        return f"{group}={given}: no such option{near(given, options)} (options of {group}: {', '.join(options)})"
+        names = listed.split()
+        return f"{group}={given}: no such option{near(given, names)} (options of {group}: {', '.join(names)})"
+    for pattern, replacement in _REPHRASED:
+        text = re.sub(pattern, replacement, text)
     lines = [line.strip() for line in text.splitlines() if line.strip() and not _NOISE.match(line)]
-    return "\n".join([*lines[:2], " ".join(lines[2:])] if len(lines) > 3 else lines)
+    first, *rest = lines
+    if not rest:
+        return first
+    first = first.removeprefix("Error merging override ").rstrip(":.")
+    return "\n".join([f"{first}: {rest[0]}", *([" ".join(rest[1:])] if rest[1:] else [])])
 
 
 class _Mistake(BaseException):
@@ -109,7 +127,7 @@ def job() -> Iterator[None]:
         hydra = HydraConfig.get()
         if hydra.mode != RunMode.MULTIRUN:
             raise _Mistake from error
-        print(f"job {hydra.job.num} ({hydra.job.override_dirname}) failed: {error}", file=sys.stderr)
+        print(f"job {hydra.job.num} failed: {error}", file=sys.stderr)
         raise
 
 

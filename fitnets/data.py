@@ -165,6 +165,8 @@ def _decode_digits(dataset: Digits, name: SplitName) -> Raw:
 
     bunch = load_digits()
     labels = bunch.target.astype(np.int64)
+    if dataset.test >= len(labels):
+        raise ConfigError(f"dataset.test={dataset.test}: digits has {len(labels)} images in all: give fewer than that")
     is_test = _even_draw(labels, dataset.test, seed=0)
     rows = np.flatnonzero(is_test if name == "test" else ~is_test)
     return bunch.images[rows, None].astype(np.uint8), labels[rows]
@@ -174,7 +176,7 @@ def _parquet(dataset: HubImages, name: SplitName) -> list[Path]:
     """The split's files in the folder, or in its one sub-folder that has them (as in a download of the repository)."""
     folder, pattern = Path(str(dataset.path)).expanduser(), f"{_split_of(dataset, name)}-*.parquet"
     if not folder.is_dir():
-        raise ConfigError(f"dataset.path={dataset.path}: no such folder (looked for {folder.resolve()})")
+        raise ConfigError(f"dataset.path={dataset.path}: no such folder: give the one that holds {pattern}")
     files = sorted(folder.glob(pattern)) or sorted(folder.glob(f"*/{pattern}"))
     if len({file.parent for file in files}) == 1:
         return files
@@ -212,6 +214,7 @@ def _open(dataset: HubImages, name: SplitName, files: list[Path], scratch: str) 
     from huggingface_hub.utils import logging as hub_logging
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)  # what it would log is in the exception
     hub_logging.set_verbosity(logging.ERROR)
     try:
         if files:

@@ -79,24 +79,30 @@ def seconds_per_image(trial: Objective, train: Split, batch_size: int = 64) -> f
     return statistics.median(timed(step, images.device, repeats=3)) / len(images)
 
 
+_LATENCY_BUDGET_S = 1.5
+
+
 @torch.no_grad()
 def latencies(
-    networks: dict[str, Network], image: Tensor, batches: tuple[int, ...] = (1, 128), repeats: int = 30
+    networks: dict[str, Network], image: Tensor, batches: tuple[int, ...] = (1, 128)
 ) -> dict[str, dict[str, float]]:
     """Milliseconds of a forward pass in evaluation mode, by network: p50 and p95 at each batch size.
 
-    The networks take turns, so that a busy machine slows them alike. image: (C, H, W)."""
+    The networks take turns, so that a busy machine slows them alike; 5 to 30 turns, as a second and a half allows.
+    image: (C, H, W)."""
     found: dict[str, dict[str, float]] = {name: {} for name in networks}
     for size in batches:
         images = image.expand(size, *image.shape).contiguous()
+        work = {name: partial(network.eval(), images) for name, network in networks.items()}
+        once_s = sum(timed(forward, image.device, repeats=1)[0] for forward in work.values())
+        turns = int(min(30, max(5, _LATENCY_BUDGET_S / once_s)))
         durations: dict[str, list[float]] = {name: [] for name in networks}
-        for turn in range(repeats):
-            for name, network in networks.items():
-                work = partial(network.eval(), images)
-                durations[name] += timed(work, image.device, repeats=1, warm_up=2 if turn == 0 else 0)
+        for _ in range(turns):
+            for name, forward in work.items():
+                durations[name] += timed(forward, image.device, repeats=1, warm_up=0)
         for name, measured in durations.items():
             found[name][f"batch_{size}_p50_ms"] = 1000 * statistics.median(measured)
-            found[name][f"batch_{size}_p95_ms"] = 1000 * statistics.quantiles(measured, n=20)[-1]
+            found[name][f"batch_{size}_p95_ms"] = 1000 * statistics.quantiles(measured, n=20, method="inclusive")[-1]
     return found
 
 

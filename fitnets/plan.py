@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fitnets import build, data, engine
+from fitnets import build, data, engine, store
 from fitnets.config import Backprop, Config, Distill, Hints, Stage
 from fitnets.networks import Network, freeze
 from fitnets.objectives import DistillObjective, HintObjective, LabelObjective, Objective
@@ -71,9 +71,11 @@ def prepare(config: Config, track: data.Track) -> Plan:
     build.initialise(student, config.schedule.student_init, seed_of("student weights", config.seed))
     teacher, student = teacher.to(device), student.to(device)
     teacher_stage = LabelObjective("teacher", teacher, config.schedule.teacher)
-    stages = _stages(config, teacher, student, device)
-    found = data.load(config.dataset, Path(config.store).expanduser(), device, track)
-    _check_batches([teacher_stage, *stages], len(found.train))
+    student_stages = stages(config, teacher, student)
+    root = Path(config.store).expanduser()
+    store.check_writable(root)
+    found = data.load(config.dataset, root, device, track)
+    _check_batches([teacher_stage, *student_stages], len(found.train))
     teacher_hash = content_hash(*_teacher_identity(config, found.digest))
     return Plan(
         config=config,
@@ -82,7 +84,7 @@ def prepare(config: Config, track: data.Track) -> Plan:
         teacher=teacher,
         student=student,
         teacher_stage=teacher_stage,
-        stages=stages,
+        stages=student_stages,
         teacher_hash=teacher_hash,
         run_hash=content_hash(teacher_hash, *_student_identity(config)),
     )
@@ -96,7 +98,8 @@ def student_stage(config: Config) -> Stage:
     return replace(stage, epochs=stage.epochs + config.schedule.hint.epochs)
 
 
-def _stages(config: Config, teacher: Network, student: Network, device: torch.device) -> list[Objective]:
+def stages(config: Config, teacher: Network, student: Network) -> list[Objective]:
+    """The student's stages, in order."""
     stage = student_stage(config)
     match config.method:
         case Backprop():
@@ -105,12 +108,12 @@ def _stages(config: Config, teacher: Network, student: Network, device: torch.de
             return [DistillObjective(student, teacher, config.schedule.kd, stage)]
         case Hints():
             return [
-                _hint_objective(config, teacher, student, device),
+                _hint_objective(config, teacher, student),
                 DistillObjective(student, teacher, config.schedule.kd, stage),
             ]
 
 
-def _hint_objective(config: Config, teacher: Network, student: Network, device: torch.device) -> HintObjective:
+def _hint_objective(config: Config, teacher: Network, student: Network) -> HintObjective:
     pair = hint_pair(config)
     assert pair is not None, "config.check lets no hints pass without a pair"
     hint_layer, guided_layer = pair
@@ -119,7 +122,7 @@ def _hint_objective(config: Config, teacher: Network, student: Network, device: 
     return HintObjective(
         network=student,
         teacher=teacher,
-        regressor=regressor.to(device),
+        regressor=regressor.to(next(student.parameters()).device),
         hint_layer=hint_layer,
         guided_layer=guided_layer,
         stage=config.schedule.hint,

@@ -46,7 +46,8 @@ def hint_pair(config: Config) -> tuple[str, str] | None:
 
 
 def _middle(net: Net) -> str:
-    convs = [name for name in layer_names(net) if name.startswith("conv")]
+    names = layer_names(net)
+    convs = [name for name in names if name.startswith("conv")] or names
     return convs[(len(convs) - 1) // 2]
 
 
@@ -79,9 +80,8 @@ def _out_of_range(config: Config) -> Iterator[str]:
     for key, value in leaves(config):
         low, high = _RANGES.get(key.rpartition(".")[2], (-_INFINITY, _INFINITY))
         if isinstance(value, int | float) and not low <= value <= high:
-            yield f"{key}={value} is out of range: " + (
-                f"at least {low}" if high == _INFINITY else f"from {low} to {high}"
-            )
+            least = "more than 0" if low == _TINY else f"at least {low}"
+            yield f"{key}={value} is out of range: {least if high == _INFINITY else f'from {low} to {high}'}"
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -112,7 +112,7 @@ def _broken_hints(config: Config) -> Iterator[str]:
         ("teacher", "student"), (config.teacher, config.student), hint_pair(config) or (), strict=False
     ):
         names = layer_names(net)[:-1]
-        if layer not in names:
+        if names and layer not in names:
             known = f"{near(layer, names)} (layers: {', '.join(names)})"
             yield f"hint_layer.{side}={layer}: no such layer in {net.name}{known}"
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from fitnets.config import Config
-from fitnets.options import plain
+from fitnets.options import ConfigError, plain
 
 
 def write(path: Path, content: bytes) -> None:
@@ -61,6 +61,17 @@ def directory(final: Path) -> Iterator[Path]:
             partial.rename(final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_writable(root: Path) -> None:
+    """Raises ConfigError if nothing can be written below the root."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".{uuid4().hex}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"store={root}: cannot write there ({error.strerror}): give store=DIR") from error
 
 
 def fresh(directory: Path) -> Path:

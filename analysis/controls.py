@@ -1,0 +1,77 @@
+"""Backprop, KD and hints side by side: `python -m analysis.controls outputs` prints a Markdown table."""
+
+import math
+import sys
+from pathlib import Path
+
+import pandas as pd
+from scipy import stats
+
+from analysis import runs
+
+SETTING = ["dataset", "schedule", "teacher.name", "student.name"]
+METHODS = ["backprop", "kd", "hints"]
+
+
+def interval(values: pd.Series) -> tuple[float, float]:
+    """Mean and half-width of its 95 % interval (Student's t); the half-width of a single value is NaN."""
+    if len(values) < 2:
+        return float(values.mean()), math.nan
+    return float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+
+
+def table(frame: pd.DataFrame) -> str:
+    """A Markdown table for each setting (data set, schedule, teacher, student) of the finished runs."""
+    finished = frame[frame["status"] == "finished"]
+    return "\n\n".join(_setting(group) for _, group in finished.groupby(SETTING))
+
+
+def _setting(group: pd.DataFrame) -> str:
+    first = group.iloc[0]
+    lines = [
+        f"{first['dataset']}, schedule {first['schedule']}: teacher {first['teacher.name']}, student "
+        f"{first['student.name']}. Mean and 95 % interval over n seeds, in %.",
+        "",
+        "| | n | epochs | validation accuracy | test accuracy | multiplications | parameters |",
+        "|---|---|---|---|---|---|---|",
+        _row("teacher", group.drop_duplicates("hashes.teacher"), "teacher", group["stages.teacher.epochs"]),
+    ]
+    for method in METHODS:
+        chosen = group[group["method"] == method]
+        if len(chosen):
+            hint_epochs = chosen["stages.hint.epochs"].fillna(0) if "stages.hint.epochs" in chosen else 0
+            lines.append(_row(method, chosen, "student", chosen["stages.student.epochs"] + hint_epochs))
+    return "\n".join(lines)
+
+
+def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> str:
+    cells = [
+        label,
+        str(len(chosen)),
+        "-".join(f"{value:.0f}" for value in sorted({epochs.min(), epochs.max()})),
+        _accuracy(chosen, f"{side}.valid_accuracy"),
+        _accuracy(chosen, f"{side}.test_accuracy"),
+        f"{chosen[f'{side}.multiplications'].iloc[0] / 1e6:.3g} M",
+        f"{chosen[f'{side}.parameters'].iloc[0] / 1e3:.3g} k",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _accuracy(chosen: pd.DataFrame, column: str) -> str:
+    if column not in chosen or chosen[column].isna().any():
+        return "not evaluated"
+    mean, half_width = interval(100 * chosen[column])
+    return f"{mean:.2f} (no interval)" if math.isnan(half_width) else f"{mean:.2f} ± {half_width:.2f}"
+
+
+def main() -> int:
+    store = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs")
+    if not any(store.glob("run/*/result.json")):
+        print(f"{store}: no run/*/result.json in it: give the store of your runs", file=sys.stderr)
+        return 1
+    print(table(runs.load(store)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

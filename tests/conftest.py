@@ -1,0 +1,70 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+import run
+from fitnets import compose
+from fitnets.config import Config
+
+ROOT = Path(run.__file__).parent
+SHARED_MNIST = ROOT.parent / "shared" / "data" / "mnist"
+
+# A run of a second: small nets, one epoch a stage, few images.
+TINY = (
+    "tracker=none",
+    "student=thin",
+    "student.depth=3",
+    "student.width=4",
+    "teacher.convs=[{units: 8, kernel: 3, pad: 1, pool: 2}, {units: 8, kernel: 3, pad: 1, pool: 2}]",
+    "dataset.validation=1000",
+    "schedule.teacher.epochs=1",
+    "schedule.hint.epochs=1",
+    "schedule.student.epochs=1",
+)
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    torch.set_num_threads(2)
+
+
+@dataclass(frozen=True)
+class Finished:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path):
+    """`python run.py ...` inside this process, with the store in a temporary folder."""
+
+    def call(*words: str, store: Path = tmp_path / "store") -> Finished:
+        monkeypatch.setattr(sys, "argv", ["run.py", *words, f"store={store}"])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        capfd.readouterr()
+        code = compose.command_line(run.main)
+        captured = capfd.readouterr()
+        return Finished(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Config]:
+    """The configuration of a tiny run, with more overrides."""
+    return lambda *overrides: compose.load([*TINY, *overrides])
+
+
+def shell(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`python WORDS` as a process of its own."""
+    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    return subprocess.run(
+        [sys.executable, *words], cwd=cwd, capture_output=True, text=True, timeout=300, env=environment | variables
+    )

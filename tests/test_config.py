@@ -1,0 +1,154 @@
+"""The configuration as a whole: every option composes and builds, every key is read, hashes are what they should be."""
+
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from fitnets import build, compose, options, plan
+from fitnets.config import Config
+from fitnets.optimizers import LayerOptimizer
+from fitnets.options import content_hash, plain, restore
+from fitnets.rules import leaves
+
+CONF = ROOT / "conf"
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+DATASETS = [option for group, option in OPTIONS if group == "dataset"]
+NEEDED = {  # what an option cannot do without
+    "hint_layer=named": ["hint_layer.teacher=conv2", "hint_layer.student=conv5"],
+    "hint_layer=none": ["method=kd"],
+    "regressor=identity": [
+        "hint_layer=named",
+        "hint_layer.teacher=conv1",
+        "hint_layer.student=conv3",
+        "teacher.convs.0.units=12",
+        "teacher.convs.0.pool=2",
+    ],
+    "teacher=maxout_mnist": ["dataset=mnist"],
+    "student=fitnet_mnist": ["dataset=mnist"],
+}
+
+
+def build_everything(config: Config) -> None:
+    """Networks, regressor, initial weights and optimisers of every stage; no data."""
+    dataset, schedule = config.dataset, config.schedule
+    teacher, student = (build.network(net, dataset) for net in (config.teacher, config.student))
+    build.initialise(teacher, schedule.teacher_init, 0)
+    build.initialise(student, schedule.student_init, 0)
+    for objective in plan.stages(config, teacher, student):
+        LayerOptimizer(objective.layers, objective.stage, steps_per_epoch=10)
+    LayerOptimizer(dict(teacher.layers.items()), schedule.teacher, steps_per_epoch=10)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_converts_and_builds(group, option):
+    choice = f"{group}={option}"
+    build_everything(compose.load([choice, *NEEDED.get(choice, [])]))
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("schedule", [option for group, option in OPTIONS if group == "schedule"])
+def test_every_schedule_has_numbers_for_every_data_set(dataset, schedule):
+    build_everything(compose.load([f"dataset={dataset}", f"schedule={schedule}"]))
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_defaults_follow_the_data_set(dataset):
+    config = compose.load([f"dataset={dataset}"])
+    assert (config.teacher.name, config.student.name) == (f"maxout_{dataset}", f"fitnet_{dataset}")
+
+
+def test_the_user_wins_over_what_an_option_overrides():
+    assert compose.load(["student=thin"]).hint_layer.name == "middle"
+    named = compose.load(["student=thin", "hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=conv1"])
+    assert named.hint_layer.name == "named"
+
+
+def test_every_key_is_read():
+    """Each field of the schema is used by name somewhere outside of it."""
+    code = "\n".join(path.read_text() for path in (ROOT / "fitnets").glob("*.py") if path.name != "config.py")
+    unread = {
+        f"{name}.{field.name}"
+        for name, option in options.OPTIONS.items()
+        for field in fields(option)
+        if not re.search(rf"\.{field.name}\b|\b{field.name}=\w", code)
+    }
+    assert unread == set()
+
+
+class TestMnistNumbers:
+    """Where `paper.md` is certain, the configuration says the same."""
+
+    def test_paper(self):
+        schedule = compose.load(["dataset=mnist", "schedule=paper"]).schedule
+        for stage in (schedule.hint, schedule.student):
+            assert (stage.epochs, stage.patience, stage.batch_size) == (500, 100, 128)
+            assert plain(stage.optimizer) == {
+                "_type_": "RmsProp",
+                "name": "rmsprop",
+                "lr": 0.0005,
+                "decay": 0.9,
+                "floor": 1e-5,
+            }
+        assert (schedule.kd.temperature, schedule.kd.weight, schedule.kd.weight_end) == (3, 4, 1)
+        assert (schedule.student_init.bound, schedule.regressor_init.bound) == (0.005, 0.05)
+        assert (schedule.teacher.dropout.input, schedule.teacher.dropout.hidden) == (0.2, 0.5)
+        assert (schedule.hint_loss, schedule.kd.soften_student) == ("sum", True)
+
+    def test_released_deviates_where_the_code_does(self):
+        paper, released = (
+            compose.load(["dataset=mnist", f"schedule={name}"]).schedule for name in ("paper", "released")
+        )
+        different = {
+            key for (key, value), (_, other) in zip(leaves(paper), leaves(released), strict=True) if value != other
+        }
+        assert different == {
+            "name", "hint.epochs", "student.epochs", "hint_loss",
+            "kd.weight_end", "kd.start_epoch", "kd.soften_student",
+        }  # fmt: skip
+
+
+class TestHashes:
+    def test_stored_yaml_gives_the_configuration_back(self):
+        for words in ([], ["dataset=mnist", "schedule=paper", "student=thin", "method=kd"]):
+            config = compose.load(words)
+            again = restore(yaml.safe_load(yaml.safe_dump(plain(config))))
+            assert again == config
+            assert content_hash(again) == content_hash(config)
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "store=/elsewhere",
+            "engine.threads=1",
+            "tracker=none",
+            "test=false",
+            "student.name=mine",
+            "schedule.kd.weight=4.0",
+        ],
+    )
+    def test_what_cannot_change_a_result_is_in_no_hash(self, words):
+        assert content_hash(compose.load([words])) == content_hash(compose.load([]))
+
+    @pytest.mark.parametrize(
+        "words", ["seed=1", "teacher.seed=1", "dataset.seed=1", "schedule.kd.weight=5", "regressor=conv"]
+    )
+    def test_what_can_is(self, words):
+        assert content_hash(compose.load([words])) != content_hash(compose.load([]))
+
+    def test_nan_has_no_hash(self):
+        config = compose.load([])
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            content_hash(replace(config.schedule.kd, weight=float("nan")))
+
+
+def test_conf_holds_no_file_that_nothing_composes():
+    """Files of the groups' sub-folders are reached through the option above them, one for each data set."""
+    for path in CONF.glob("schedule/*/*.yaml"):
+        assert path.stem in DATASETS
+        assert (CONF / "schedule" / f"{path.parent.name}.yaml").exists()
+    assert {path.name for path in Path(CONF / "hydra").iterdir()} == {"help", "job_logging"}

@@ -1,0 +1,66 @@
+"""What a shell sees: speed, exit codes, other working directories."""
+
+import time
+
+import pytest
+from conftest import ROOT, TINY, shell
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
+def test_help_and_configuration_come_within_a_second_and_without_torch(flags, tmp_path):
+    durations = []
+    for _ in range(3):
+        started = time.perf_counter()
+        told = shell(str(ROOT / "run.py"), *flags, cwd=tmp_path)
+        durations.append(time.perf_counter() - started)
+        assert told.returncode == 0, told.stderr
+    assert min(durations) < 1, durations
+    traced = shell("-X", "importtime", str(ROOT / "run.py"), *flags, cwd=tmp_path)
+    imported = {line.rpartition("|")[2].strip() for line in traced.stderr.splitlines()}
+    assert "hydra" in imported
+    assert not imported & {"torch", "wandb", "optuna", "pandas", "datasets", "sklearn", "rich", "numpy"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_the_groups_and_their_options(tmp_path):
+    told = shell(str(ROOT / "run.py"), "--help", cwd=tmp_path).stdout
+    for line in ("dataset: digits, mnist", "method: backprop, hints, kd", "student: fitnet_digits, fitnet_mnist, thin"):
+        assert line in told
+
+
+def test_fitnets_help_comes_within_a_quarter_of_a_second(tmp_path):
+    durations = []
+    for _ in range(3):
+        started = time.perf_counter()
+        told = shell("-m", "fitnets.cli", "--help", cwd=tmp_path)
+        durations.append(time.perf_counter() - started)
+        assert (told.returncode, "fitnets cost" in told.stdout) == (0, True)
+    assert min(durations) < 0.25, durations
+
+
+def test_run_works_from_any_directory_and_writes_below_its_store_only(tmp_path):
+    told = shell(str(ROOT / "run.py"), *TINY, "store=results", cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["data", "run", "teacher"]
+
+
+def test_a_users_own_options_come_from_his_config_dir(tmp_path):
+    (tmp_path / "mine" / "student").mkdir(parents=True)
+    (tmp_path / "mine" / "student" / "small.yaml").write_text(
+        "defaults: [/hydra/fitnets/Thin@_here_, override /hint_layer@_global_.hint_layer: middle, _self_]\n"
+        "name: small\ndepth: 4\nwidth: 2\n"
+    )
+    told = shell(str(ROOT / "run.py"), "--config-dir", "mine", *TINY[:1], *TINY[4:], "student=small", cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "student small" in told.stdout
+
+
+def test_exit_code_of_a_mistake(tmp_path):
+    told = shell(str(ROOT / "run.py"), "student=fitnet9", cwd=tmp_path)
+    assert told.returncode == 1
+    assert told.stderr.count("\n") == 1
+    assert "Traceback" not in told.stderr
+    full = shell(str(ROOT / "run.py"), "student=fitnet9", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert full.returncode == 1
+    assert "Traceback" in full.stderr

@@ -1,0 +1,214 @@
+"""Whole runs through run.py's own entry point."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import ROOT, SHARED_MNIST, TINY
+from safetensors.torch import load_file
+
+from fitnets import build, costs, data, loop
+from fitnets.options import restore
+from fitnets.store import read_metrics
+
+
+def runs(store: Path) -> dict[str, dict]:
+    return {path.parent.name: json.loads(path.read_text()) for path in store.glob("run/*/result.json")}
+
+
+def without_timing(value):
+    if isinstance(value, dict):
+        return {key: without_timing(item) for key, item in value.items() if key != "timing"}
+    return value
+
+
+def test_a_run_leaves_all_its_files_and_a_table(command, tmp_path):
+    finished = command(*TINY)
+    assert finished.code == 0, finished.err
+    ((name, result),) = runs(tmp_path / "store").items()
+    directory = tmp_path / "store" / "run" / name
+    assert {path.name for path in directory.iterdir()} == {
+        "config.yaml", "environment.json", "metrics.jsonl", "result.json", "student.safetensors",
+    }  # fmt: skip
+    for text in (
+        "437 training and 1000 validation images",
+        "student conv2 (8x2x2) learns teacher conv1 (8x4x4) through MaxoutLinear",
+        "labels and teacher, tau 3, lambda 4 to 1",
+        "of training on cpu, 2 threads" if not torch.cuda.is_available() else "of training on",
+        "teacher epoch   1/1",
+        "hint epoch   1/1",
+        "validation accuracy",
+        "test accuracy",
+        "fewer",
+        str(directory),
+    ):
+        assert text in finished.out.replace("\n", " ") or text in finished.out, text
+    for side in ("teacher", "student"):
+        for split in ("valid", "test"):
+            assert result[side][f"{split}_accuracy"] + result[side][f"{split}_error"] == pytest.approx(1)
+    assert result["status"] == "finished"
+    assert result["images"] == {"train": 437, "valid": 1000, "test": 360}
+    rows = read_metrics(directory / "metrics.jsonl")
+    assert [(row["step"], row["stage"], row["epoch"]) for row in rows] == [
+        (0, "teacher", 0),
+        (1, "hint", 0),
+        (2, "student", 0),
+    ]
+
+
+def test_the_stored_student_is_the_one_that_was_measured(command, tmp_path):
+    assert command(*TINY).code == 0
+    ((name, result),) = runs(tmp_path / "store").items()
+    directory = tmp_path / "store" / "run" / name
+    config = restore(yaml.safe_load((directory / "config.yaml").read_text()))
+    student = build.network(config.student, config.dataset)
+    student.load_state_dict(load_file(directory / "student.safetensors"))
+    valid = data.load(config.dataset, tmp_path, torch.device("cpu"), lambda items, _: items).valid
+    with torch.no_grad():
+        wrong = (student.eval()(valid.images[valid.rows])[0].argmax(1) != valid.labels[valid.rows]).sum().item()
+    assert result["student"]["valid_error"] == wrong / 1000
+    assert result["student"]["multiplications"] == costs.cost(student, (1, 8, 8)).multiplications
+    assert result["student"]["weights_bytes"] == (directory / "student.safetensors").stat().st_size
+
+
+def test_the_same_command_gives_the_same_result_to_the_bit(command, tmp_path):
+    found = []
+    for store in (tmp_path / "one", tmp_path / "two"):
+        assert command(*TINY, store=store).code == 0
+        ((name, result),) = runs(store).items()
+        rows = read_metrics(store / "run" / name / "metrics.jsonl")
+        weights = (store / "run" / name / "student.safetensors").read_bytes()
+        found.append((name, without_timing(result), [without_timing(row) for row in rows], weights))
+    assert found[0] == found[1]
+
+
+def test_controls_train_one_teacher(command, tmp_path, monkeypatch):
+    trained = []
+    real = loop.fit
+
+    def spy(objective, *positional, **named):
+        trained.append(objective.name)
+        return real(objective, *positional, **named)
+
+    monkeypatch.setattr("fitnets.experiment.fit", spy)
+    finished = command("-m", *TINY, "method=backprop,kd,hints", "seed=range(2)")
+    assert finished.code == 0, finished.err
+    store = tmp_path / "store"
+    assert trained.count("teacher") == 1
+    assert trained.count("hint") == 2
+    assert trained.count("student") == 6
+    assert len(list((store / "teacher").iterdir())) == 1
+    results = runs(store).values()
+    assert sorted((result["method"], result["seeds"]["student"]) for result in results) == [
+        (method, seed) for method in ("backprop", "hints", "kd") for seed in (0, 1)
+    ]
+    assert {json.dumps(without_timing(result["teacher"])) for result in results} == {
+        json.dumps(without_timing(next(iter(results))["teacher"]))
+    }
+    totals = {
+        sum(stage["epochs"] for name, stage in result["stages"].items() if name != "teacher") for result in results
+    }
+    assert totals == {2}
+    for result in results:  # the teacher's epochs are in every run's metrics, trained there or not
+        rows = read_metrics(store / "run" / result["hashes"]["run"] / "metrics.jsonl")
+        assert [row["step"] for row in rows] == list(range(len(rows)))
+        assert rows[0]["stage"] == "teacher"
+
+
+class TestNothingOfTestEntersTrainingOrSelection:
+    def test_other_test_labels_change_the_test_figures_alone(self, command, tmp_path, monkeypatch):
+        real, results, weights = data.load_test, [], []
+
+        def swapped(*arguments):
+            part = real(*arguments)
+            return data.Split(1 - part.images, part.labels.roll(1), part.rows)
+
+        for store, loader in ((tmp_path / "real", real), (tmp_path / "swapped", swapped)):
+            monkeypatch.setattr(data, "load_test", loader)
+            assert command(*TINY, store=store).code == 0
+            ((name, result),) = runs(store).items()
+            results.append(result)
+            weights.append((store / "run" / name / "student.safetensors").read_bytes())
+        assert weights[0] == weights[1]
+        assert results[0]["student"]["test_loss"] != results[1]["student"]["test_loss"]
+        for result in results:
+            for side in ("teacher", "student"):
+                for key in [key for key in result[side] if key.startswith("test_")]:
+                    del result[side][key]
+        assert without_timing(results[0]) == without_timing(results[1])
+
+    def test_the_test_split_is_opened_once_after_all_training(self, command, tmp_path, monkeypatch):
+        real_test, real_fit, order = data.load_test, loop.fit, []
+        monkeypatch.setattr(data, "load_test", lambda *a: (order.append("test"), real_test(*a))[1])
+        monkeypatch.setattr(
+            "fitnets.experiment.fit", lambda o, *a, **k: (order.append(o.name), real_fit(o, *a, **k))[1]
+        )
+        assert command(*TINY).code == 0
+        assert order == ["teacher", "hint", "student", "test"]
+
+    def test_a_run_without_test_never_opens_it(self, command, tmp_path, monkeypatch):
+        monkeypatch.setattr(data, "load_test", lambda *_: pytest.fail("the test split was opened"))
+        finished = command(*TINY, "test=false")
+        assert finished.code == 0, finished.err
+        ((_, result),) = runs(tmp_path / "store").items()
+        assert not [key for side in ("teacher", "student") for key in result[side] if key.startswith("test")]
+        assert "test accuracy" not in finished.out
+
+
+def test_a_teacher_that_broke_off_is_no_artifact(command, tmp_path):
+    finished = command(*TINY, "schedule.teacher.optimizer.lr=1e30")
+    assert finished.code == 1
+    assert "the teacher stage diverged" in finished.err
+    assert "give a smaller schedule.teacher.optimizer.lr" in finished.err
+    assert list((tmp_path / "store" / "teacher").iterdir()) == []
+    ((_, result),) = runs(tmp_path / "store").items()
+    assert result["status"] == "diverged"
+    assert "teacher stage diverged" in result["error"]
+
+
+def test_interrupted_runs_say_so(command, tmp_path, monkeypatch):
+    def interrupt(*_positional, **_named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fitnets.experiment.fit", interrupt)
+    finished = command(*TINY)
+    assert finished.code == 130
+    assert finished.err.startswith("interrupted: ")
+
+
+@pytest.mark.skipif(not SHARED_MNIST.is_dir(), reason=f"needs the real MNIST in {SHARED_MNIST}")
+def test_the_papers_mnist_networks_on_real_images(command, tmp_path):
+    """All stages of the paper's pair with the paper's numbers, one epoch each of 500 real images."""
+    import pyarrow.parquet as pq
+
+    for split, rows in (("train", 700), ("test", 100)):
+        (file,) = SHARED_MNIST.glob(f"{split}-*.parquet")
+        pq.write_table(pq.read_table(file).slice(0, rows), tmp_path / f"{split}-00000-of-00001.parquet")
+    epochs = [f"schedule.{stage}.epochs=1" for stage in ("teacher", "hint", "student")]
+    finished = command(
+        "dataset=mnist", f"dataset.path={tmp_path}", "dataset.validation=200", "schedule=paper", "tracker=none", *epochs
+    )
+    assert finished.code == 0, finished.err
+    ((_, result),) = runs(tmp_path / "store").items()
+    assert result["teacher"]["paper_parameters"] == 360_816
+    assert result["student"]["paper_parameters"] == 29_944
+    assert "student conv4 (16x4x4) learns teacher conv2 (48x4x4) through MaxoutConv2d 1x1" in finished.out
+
+
+def test_sweeps_folder_is_a_group(command, tmp_path):
+    """The shipped question `controls`, made tiny."""
+    finished = command("-m", "+sweeps=controls", *TINY, "seed=0", "method=backprop,kd")
+    assert finished.code == 0, finished.err
+    assert sorted(result["method"] for result in runs(tmp_path / "store").values()) == ["backprop", "kd"]
+    assert (ROOT / "sweeps" / "controls.yaml").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_on_the_gpu(command, tmp_path):
+    finished = command(*TINY, "engine.device=cuda")
+    assert finished.code == 0, finished.err
+    ((_, result),) = runs(tmp_path / "store").items()
+    assert result["timing"]["device"] == torch.cuda.get_device_name()

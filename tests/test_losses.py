@@ -1,0 +1,65 @@
+"""Values and gradients against references in float64 numpy, written from the paper's equations."""
+
+import numpy as np
+import pytest
+import torch
+
+from fitnets import losses
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def kd_reference(student, teacher, labels, temperature, weight, *, soften_student):
+    """Eq. 2 and its gradient with respect to the student's logits."""
+    count = len(labels)
+    student_temperature = temperature if soften_student else 1.0
+    probabilities, softened = softmax(student), softmax(student / student_temperature)
+    targets = softmax(teacher / temperature)
+    one_hot = np.eye(student.shape[1])[labels]
+    value = -(one_hot * np.log(probabilities)).sum() / count - weight * (targets * np.log(softened)).sum() / count
+    gradient = (probabilities - one_hot) / count + weight * (softened - targets) / student_temperature / count
+    return value, gradient
+
+
+@pytest.mark.parametrize("soften_student", [True, False])
+@pytest.mark.parametrize(("temperature", "weight"), [(1.0, 0.0), (3.0, 4.0), (20.0, 1.0)])
+def test_kd_equals_the_reference(temperature, weight, soften_student):
+    generator = np.random.default_rng(0)
+    student, teacher = 3 * generator.standard_normal((2, 7, 10))
+    labels = generator.integers(10, size=7)
+    value, gradient = kd_reference(student, teacher, labels, temperature, weight, soften_student=soften_student)
+
+    logits = torch.tensor(student, requires_grad=True)
+    loss = losses.label_loss(logits, torch.tensor(labels)) + weight * losses.softened_loss(
+        logits, torch.tensor(teacher), temperature, soften_student=soften_student
+    )
+    loss.backward()
+    assert loss.item() == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(logits.grad.numpy(), gradient, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 4, 6), (5, 12)])
+@pytest.mark.parametrize("reduction", ["sum", "released"])
+def test_hint_loss_equals_the_reference(shape, reduction):
+    generator = np.random.default_rng(0)
+    regressed, hint = generator.standard_normal((2, *shape))
+    if reduction == "sum":
+        scale = 1 / len(hint)
+    else:  # half the square, summed over the rows of the map, averaged over the rest
+        rows = shape[2] if len(shape) == 4 else 1
+        scale = rows / hint.size
+    value = scale * 0.5 * ((regressed - hint) ** 2).sum()
+
+    guided = torch.tensor(regressed, requires_grad=True)
+    loss = losses.hint_loss(guided, torch.tensor(hint), reduction)
+    loss.backward()
+    assert loss.item() == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(guided.grad.numpy(), scale * (regressed - hint), rtol=1e-10)
+
+
+def test_hint_loss_names_both_shapes():
+    with pytest.raises(ValueError, match=r"the regressor gives \(3, 4, 4\) and the hint is \(3, 1, 1\)"):
+        losses.hint_loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 1, 1))

@@ -1,0 +1,171 @@
+"""What a user is told: one to three lines that name the key, the value, what is allowed; exit code 1; no traceback."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, TINY, shell
+from test_data import write_parquet
+
+# (id, command line, pattern in the message). {mine}: a --config-dir with broken files; {data}: Parquet of 4x5 images of
+# 3 classes; {empty}, {corrupt}: folders.
+MISTAKES = [
+    ("key", "studnt=fitnet_digits", r"'studnt'.*Did you mean: 'student'"),
+    ("key in a group", "student=thin student.wdith=3", r"'wdith' not in 'Thin'. Did you mean one of: 'width'"),
+    ("option", "student=fitnet_digts", r"student=fitnet_digts: no such option; did you mean fitnet_digits\?.*thin"),
+    (
+        "option of another group",
+        "schedule=adamw",
+        r"schedule=adamw: no such option \(options of schedule: modern",
+    ),
+    ("text for a number", "student=thin student.width=abc", r"student.width=abc: Value 'abc'.*Integer"),
+    ("fraction for a whole number", "student=thin student.width=3.7", r"student.width.*'3.7'.*Integer"),
+    ("value of a choice", "engine.device=gpu", r"engine.device=gpu: .*\['auto', 'cpu', 'cuda'\]"),
+    ("mode of W&B", "tracker=wandb tracker.mode=ofline", r"tracker.mode=ofline: .*'online', 'offline', 'disabled'"),
+    ("added key", "+student.nonsense=1", r"student.nonsense: no such key.*\(keys of student: name, convs"),
+    ("forced key", "++student.guidde=conv1", r"student.guidde: no such key; did you mean guided\?"),
+    ("added key at the top", "+sede=1", r"sede: no such key; did you mean seed\?"),
+    ("no equals sign", "student.depth", r"student.depth: no value: give student.depth=..."),
+    ("list without -m", "seed=0,1", r"seed=0,1: several values: add -m to sweep"),
+    ("missing values", "hint_layer=named", r"hint_layer.student has no value: give hint_layer.student=..."),
+    (
+        "layer name",
+        "hint_layer=named hint_layer.teacher=cnov2 hint_layer.student=conv1",
+        r"hint_layer.teacher=cnov2: no such layer in maxout_digits; did you mean conv2\? \(layers: conv1, conv2",
+    ),
+    (
+        "hint from the logits",
+        "hint_layer=named hint_layer.teacher=softmax hint_layer.student=conv1",
+        r"hint_layer.teacher=softmax: no such layer",
+    ),
+    ("hints without a layer", "hint_layer=none", r"method=hints needs a hint layer.*hint_layer=middle, or method=kd"),
+    ("pair the paper lacks", "student=thin hint_layer=paper", r"no pair for student thin: give hint_layer=middle"),
+    ("depth", "student=thin student.depth=0", r"student.depth=0 is out of range: at least 1"),
+    ("epochs", "schedule.student.epochs=0", r"schedule.student.epochs=0 is out of range: at least 1"),
+    ("learning rate", "schedule.hint.optimizer.lr=-1", r"schedule.hint.optimizer.lr=-1.0 is out of range"),
+    ("dropout", "schedule.teacher.dropout.hidden=1", r"schedule.teacher.dropout.hidden=1.0 .* from 0 to 0.99"),
+    (
+        "two rules at once",
+        "schedule.kd.temperature=0 schedule.teacher.epochs=0",
+        r"schedule.teacher.epochs=0 .*\nschedule.kd.temperature=0.0 ",
+    ),
+    ("layer of a table", "+schedule.hint.max_norm.conv99=1", r"schedule.hint.max_norm.conv99: no such layer or kind"),
+    ("batch", "schedule.hint.batch_size=5000", r"schedule.hint.batch_size=5000 is more than the 1137 training images"),
+    ("validation", "dataset.validation=1437", r"dataset.validation=1437 leaves no image to train on: digits has 1437"),
+    ("test images", "dataset.test=1797", r"dataset.test=1797: digits has 1797 images in all"),
+    (
+        "identity of two shapes",
+        "regressor=identity",
+        r"gives 16x4x4, the hint layer 64x4x4: give regressor=auto",
+    ),
+    (
+        "convolution that enlarges",
+        "regressor=conv hint_layer=named hint_layer.teacher=conv1 hint_layer.student=conv4",
+        r"gives 16x4x4, the hint layer 32x8x8, and a valid convolution cannot enlarge a map: give regressor=fc",
+    ),
+    (
+        "teacher for other images",
+        "teacher=maxout_mnist",
+        r"conv1 of maxout_mnist: 4x4 pooling does not fit its 1x1",
+    ),
+    (
+        "student for other images",
+        "student=fitnet_mnist",
+        r"conv2 of fitnet_mnist: 4x4 pooling does not fit its 2x2",
+    ),
+    ("missing folder", "dataset=mnist dataset.path=/no/such", r"dataset.path=/no/such: no such folder: give"),
+    (
+        "empty folder",
+        "dataset=mnist dataset.path={empty}",
+        r"one folder with train-\*.parquet and it holds nothing",
+    ),
+    ("broken Parquet", "dataset=mnist dataset.path={corrupt}", r"dataset.path=.*: cannot read train-0.parquet"),
+    (
+        "class count",
+        "{made} dataset.classes=2",
+        r"classes=2 allows labels 0 to 1, .* 0 to 2: give dataset.classes=3",
+    ),
+    ("image size", "{made} dataset.width=6", r"image 0 of the train split is 4x5 and the configuration says 4x6"),
+    ("column", "{made} dataset.image_column=imag", r"dataset.image_column=imag: no such column .*did you mean image\?"),
+    ("typo in an option file", "--config-dir {mine} student=typo", r"'wdith' not in 'Thin'.*'width'"),
+    (
+        "option file without its type",
+        "--config-dir {mine} student=untyped",
+        r"student/untyped: the file must say which of FitNet, Thin it is: defaults: \[/hydra",
+    ),
+    ("YAML that is none", "--config-dir {mine} student=broken", r"broken.yaml.*line 2"),
+    ("config directory", "--config-dir /no/such", r"/no/such.*not found"),
+]
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, str]:
+    mine, empty, corrupt, data = (tmp_path / name for name in ("mine", "empty", "corrupt", "data"))
+    (mine / "student").mkdir(parents=True)
+    (mine / "student" / "typo.yaml").write_text("defaults: [/hydra/fitnets/Thin@_here_, _self_]\ndepth: 3\nwdith: 4\n")
+    (mine / "student" / "untyped.yaml").write_text("depth: 3\nwidth: 4\n")
+    (mine / "student" / "broken.yaml").write_text("depth: 3\nwidth: [4\n")
+    empty.mkdir()
+    corrupt.mkdir()
+    (corrupt / "train-0.parquet").write_bytes(b"PAR1 and then nothing")
+    for split in ("train", "test"):
+        write_parquet(data, split, np.zeros((30, 4, 5), dtype=np.uint8), [0, 1, 2] * 10)
+    layout = "dataset.height=4 dataset.width=5 dataset.classes=3 dataset.validation=6 teacher.convs=[] "
+    made = f"dataset=mnist dataset.path={data} {layout} student=thin student.depth=1 method=kd"
+    return {"mine": str(mine), "empty": str(empty), "corrupt": str(corrupt), "made": made}
+
+
+@pytest.mark.parametrize(("words", "pattern"), [mistake[1:] for mistake in MISTAKES], ids=[m[0] for m in MISTAKES])
+def test_mistake(command, places, words, pattern):
+    finished = command("tracker=none", *_words(words, places))
+    assert finished.code == 1
+    assert re.search(pattern, finished.err), finished.err
+    assert 1 <= len(finished.err.strip().splitlines()) <= 3, finished.err
+    assert "Traceback" not in finished.err + finished.out
+
+
+def _words(template: str, places: dict[str, str]) -> list[str]:
+    return template.format(**places).split()
+
+
+def test_no_network(tmp_path):
+    told = shell(str(ROOT / "run.py"), "dataset=mnist", cwd=tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert (told.returncode, told.stderr.count("\n")) == (1, 2)
+    assert "cannot get ylecun/mnist from the Hugging Face hub" in told.stderr
+    assert "give dataset.path=DIR, a folder with train-*.parquet and test-*.parquet" in told.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_missing_device(command):
+    finished = command("engine.device=cuda")
+    assert (finished.code, finished.err.count("\n")) == (1, 1)
+    assert "engine.device=cuda: PyTorch finds no CUDA device here: give engine.device=cpu or auto" in finished.err
+
+
+def test_a_store_that_cannot_be_written(command):
+    finished = command(store=Path("/proc/nowhere"))
+    assert (finished.code, finished.err.count("\n")) == (1, 1)
+    assert "store=/proc/nowhere: cannot write there (No such file or directory): give store=DIR" in finished.err
+
+
+def test_a_failed_job_of_a_sweep_is_named_and_the_others_run(command):
+    finished = command("-m", *TINY, "schedule.student.batch_size=9999,64")
+    assert finished.code == 1
+    assert "job 0 failed: schedule.student.batch_size=9999 is more" in finished.err
+    assert "Traceback" not in finished.err
+    assert "trained in" in finished.out
+
+
+def test_full_errors_on_request(command, monkeypatch):
+    """HYDRA_FULL_ERROR=1 lets the exception through."""
+    import run
+    from fitnets import compose
+    from fitnets.options import ConfigError
+
+    monkeypatch.setattr("sys.argv", ["run.py", "hint_layer=none"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(BaseException) as raised:  # noqa: PT011, B017 (whichever carrier: its cause is the mistake)
+        compose.command_line(run.main)
+    assert isinstance(raised.value, ConfigError) or isinstance(raised.value.__cause__, ConfigError)

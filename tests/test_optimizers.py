@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+
+from fitnets.config import AdamW, ConstantLr, RmsProp, Sgd, Stage
+from fitnets.layers import ConvLayer, DenseLayer, MaxoutConv2d, SoftmaxLayer
+from fitnets.optimizers import LayerOptimizer, project
+
+
+def layers():
+    torch.manual_seed(0)
+    return {
+        "conv1": ConvLayer(MaxoutConv2d((1, 4, 4), 2, (3, 3)), None, 1),
+        "dense1": DenseLayer(8, 3, pieces=2),
+        "softmax": SoftmaxLayer(3, 2),
+    }
+
+
+def stage(optimizer, **changes) -> Stage:
+    return Stage(epochs=9, patience=None, batch_size=1, optimizer=optimizer, lr_decay=ConstantLr(), **changes)
+
+
+def loss_of(parts, factor=1.0):
+    output = torch.ones(1, 1, 4, 4)
+    for layer in parts.values():
+        output = layer(output)
+    return factor * output.square().sum()
+
+
+def test_rmsprop_floors_the_root_instead_of_adding_to_it():
+    """ms = .9 ms + .1 g^2; w -= lr g / max(sqrt(ms), floor): against numpy, with gradients around the floor."""
+    parts = {"softmax": SoftmaxLayer(2, 2)}
+    weight = parts["softmax"].linear.weight
+    expected, mean_square = weight.detach().double().numpy().copy(), np.zeros((2, 2))
+    optimizer = LayerOptimizer(parts, stage(RmsProp(lr=0.1, decay=0.9, floor=1e-2)), steps_per_epoch=1)
+    for step in range(5):
+        slope = np.array([[1e-5, 1.0], [-3e-3, 20.0]]) * (step + 1)
+        optimizer.update((weight * torch.tensor(slope, dtype=torch.float32)).sum())
+        mean_square = 0.9 * mean_square + 0.1 * slope**2
+        expected -= 0.1 * slope / np.maximum(np.sqrt(mean_square), 1e-2)
+    np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_sgd_takes_its_momentum_from_the_schedule():
+    parts = layers()
+    optimizer = LayerOptimizer(parts, stage(Sgd(lr=0.01, momentum=0.5, momentum_end=0.9, momentum_epochs=4)), 1)
+    seen = []
+    for _ in range(6):
+        optimizer.update(loss_of(parts))
+        seen.append(optimizer.optimizer.param_groups[0]["momentum"])
+    assert seen == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 0.9])
+
+
+def test_learning_rate_scale_by_name_wins_over_kind():
+    parts = layers()
+    scales = {"conv": 0.05, "dense1": 0.5, "dense": 7.0}
+    optimizer = LayerOptimizer(
+        parts, stage(Sgd(lr=1e-3, momentum=0, momentum_end=0, momentum_epochs=1), lr_scale=scales), 1
+    )
+    before = {name: layer.state_dict()[key].clone() for name, layer, key in _weights(parts)}
+    optimizer.update(loss_of(parts))
+    for (name, layer, key), scale in zip(_weights(parts), (0.05, 0.5, 1.0), strict=True):
+        moved = layer.state_dict()[key] - before[name]
+        torch.testing.assert_close(
+            moved, -1e-3 * scale * dict(layer.named_parameters())[key].grad, rtol=1e-4, atol=1e-7
+        )
+
+
+def _weights(parts):
+    keys = {"conv1": "conv.weight", "dense1": "linear.weight", "softmax": "linear.weight"}
+    return [(name, layer, keys[name]) for name, layer in parts.items()]
+
+
+def test_max_norm_holds_for_each_filter_after_every_update():
+    parts = layers()
+    bounds = {"conv": 0.3, "softmax": 0.2}
+    optimizer = LayerOptimizer(parts, stage(AdamW(lr=0.5, weight_decay=0.0), max_norm=bounds), 1)
+    for _ in range(3):
+        optimizer.update(loss_of(parts, factor=-1.0))
+        assert parts["conv1"].conv.weight.flatten(1).norm(dim=1).max() <= 0.3 + 1e-5
+        assert parts["softmax"].linear.weight.norm(dim=1).max() <= 0.2 + 1e-5
+    assert parts["dense1"].linear.weight.norm(dim=1).max() > 0.3
+
+
+def test_projection_leaves_filters_within_the_bound_bit_for_bit():
+    weight = torch.tensor([[3.0, 4.0], [0.1, 0.2]])
+    project([(weight, 1.0)])
+    torch.testing.assert_close(weight[0], torch.tensor([0.6, 0.8]))
+    assert torch.equal(weight[1], torch.tensor([0.1, 0.2]))
+
+
+def test_only_weights_decay():
+    parts = {"softmax": SoftmaxLayer(2, 2)}
+    linear = parts["softmax"].linear
+    torch.nn.init.ones_(linear.bias)
+    before = linear.weight.detach().clone()
+    optimizer = LayerOptimizer(parts, stage(AdamW(lr=0.1, weight_decay=0.5)), 1)
+    optimizer.update((linear.weight * 0).sum() + (linear.bias * 0).sum())
+    torch.testing.assert_close(linear.weight.detach(), before * (1 - 0.1 * 0.5))
+    assert torch.equal(linear.bias.detach(), torch.ones(2))

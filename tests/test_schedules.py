@@ -1,0 +1,73 @@
+import pytest
+
+from fitnets import compose, schedules
+from fitnets.config import AdamW, CosineLr, Distillation, ExponentialLr, LinearLr, Sgd, Stage
+
+
+def kd(**changes) -> Distillation:
+    numbers = {
+        "temperature": 3,
+        "weight": 4,
+        "weight_end": 1,
+        "start_epoch": 0,
+        "end_epoch": None,
+        "soften_student": True,
+    }
+    return Distillation(**{**numbers, **changes})
+
+
+class TestLambda:
+    def test_meets_its_end_points_over_the_whole_stage(self):
+        weights = [schedules.kd_weight(kd(), epoch, epochs=31) for epoch in range(31)]
+        assert (weights[0], weights[30]) == (4, 1)
+        steps = [before - after for before, after in zip(weights, weights[1:], strict=False)]
+        assert steps == pytest.approx([0.1] * 30)
+
+    def test_meets_its_end_points_in_the_papers_mnist_schedule(self):
+        paper = compose.load(["dataset=mnist", "schedule=paper"]).schedule
+        weights = [schedules.kd_weight(paper.kd, epoch, paper.student.epochs) for epoch in (0, 75, 150, 151, 499)]
+        assert weights == pytest.approx([4, 2.5, 1, 1, 1])
+
+    def test_equals_the_released_codes_decay(self):
+        """paper.md section 5.3: init - step * (count - start + 1), step = (init - final) / (saturate - start + 1)."""
+        released = compose.load(["dataset=mnist", "schedule=released"]).schedule.kd
+        start, saturate, initial, final = 5, 150, 4, 0
+        step = (initial - final) / (saturate - start + 1)
+        for count in range(200):
+            if count < start:
+                expected = initial
+            elif count < saturate:
+                expected = initial - step * (count - start + 1)
+            else:
+                expected = final
+            assert schedules.kd_weight(released, count, 10_000) == pytest.approx(expected)
+
+    def test_of_a_single_epoch_is_the_final_one(self):
+        assert schedules.kd_weight(kd(), 0, epochs=1) == 1
+
+
+def stage(decay, epochs=10) -> Stage:
+    optimizer = AdamW(lr=0.1, weight_decay=0.0)
+    return Stage(epochs=epochs, patience=None, batch_size=1, optimizer=optimizer, lr_decay=decay)
+
+
+def test_linear_decay_reaches_its_factor_and_stays():
+    rates = [schedules.learning_rate(stage(LinearLr(end=0.01, epochs=5)), step, 2) for step in (0, 5, 10, 19)]
+    assert rates == pytest.approx([0.1, 0.0505, 0.001, 0.001])
+
+
+def test_exponential_decay_divides_after_each_update_down_to_the_minimum():
+    rates = [schedules.learning_rate(stage(ExponentialLr(divisor=2, minimum=0.01)), step, 2) for step in (0, 1, 3, 9)]
+    assert rates == pytest.approx([0.1, 0.05, 0.0125, 0.01])
+
+
+def test_cosine_warms_up_peaks_and_falls_to_nearly_nothing():
+    rates = [schedules.learning_rate(stage(CosineLr(warmup=1)), step, 4) for step in range(40)]
+    assert rates[:4] == pytest.approx([0.02, 0.04, 0.06, 0.08])
+    assert max(rates) == rates[4] == pytest.approx(0.1)
+    assert 0 < rates[-1] < 0.001
+
+
+def test_momentum_grows_linearly_then_stays():
+    sgd = Sgd(lr=1, momentum=0.5, momentum_end=0.7, momentum_epochs=250)
+    assert [schedules.momentum(sgd, epoch) for epoch in (0, 125, 250, 400)] == pytest.approx([0.5, 0.6, 0.7, 0.7])

@@ -1,0 +1,189 @@
+"""What moves in which stage, and in which mode: the paper's algorithm 1, bit for bit."""
+
+import copy
+
+import pytest
+import torch
+
+from fitnets import plan as planning
+from fitnets.config import ConstantLr
+from fitnets.loop import DivergedError, fit
+from fitnets.networks import freeze
+from fitnets.objectives import DistillObjective, HintObjective, LabelObjective
+
+
+class Watch:
+    """An observer that keeps what it is told."""
+
+    def __init__(self):
+        self.epochs, self.steps = [], 0
+
+    def on_step(self):
+        self.steps += 1
+
+    def on_epoch(self, epoch):
+        self.epochs.append(epoch)
+
+
+def prepared(tiny, tmp_path, *overrides):
+    plan = planning.prepare(tiny(f"store={tmp_path}", *overrides), lambda items, _: items)
+    freeze(plan.teacher)
+    return plan
+
+
+def state(module):
+    return copy.deepcopy(module.state_dict())
+
+
+def changed(before, after) -> set[str]:
+    return {key for key in before if not torch.equal(before[key], after[key])}
+
+
+def train(plan, objective, seed=0):
+    watch = Watch()
+    fitted = fit(objective, plan.data, seed=seed, eval_batch_size=500, observer=watch)
+    return fitted, watch
+
+
+def test_stage_1_moves_the_student_up_to_the_guided_layer_and_nothing_else(tiny, tmp_path):
+    plan = prepared(tiny, tmp_path, "schedule.hint.epochs=3", "schedule.hint.optimizer.weight_decay=0.1")
+    hint = plan.stages[0]
+    assert isinstance(hint, HintObjective)
+    assert hint.guided_layer == "conv2"
+    teacher, student, regressor = state(plan.teacher), state(plan.student), state(hint.regressor)
+    train(plan, hint)
+    assert changed(teacher, plan.teacher.state_dict()) == set()
+    assert changed(student, plan.student.state_dict()) == {
+        f"layers.{layer}.conv.{part}" for layer in ("conv1", "conv2") for part in ("weight", "bias")
+    }
+    assert changed(regressor, hint.regressor.state_dict()) == set(regressor)
+
+
+def test_stage_2_starts_from_stage_1_moves_the_whole_student_and_not_the_teacher(tiny, tmp_path):
+    plan = prepared(tiny, tmp_path)
+    hint, distill = plan.stages
+    assert isinstance(distill, DistillObjective)
+    assert distill.network is hint.network is plan.student
+    train(plan, hint)
+    teacher, student = state(plan.teacher), state(plan.student)
+    train(plan, distill)
+    assert changed(teacher, plan.teacher.state_dict()) == set()
+    assert changed(student, plan.student.state_dict()) == set(student)
+
+
+def test_neither_network_is_computed_beyond_the_pair_in_stage_1(tiny, tmp_path):
+    plan = prepared(tiny, tmp_path)
+    called = set()
+    for side, network in (("teacher", plan.teacher), ("student", plan.student)):
+        for name, layer in network.layers.items():
+            layer.register_forward_hook(lambda *_, key=(side, name): called.add(key))
+    train(plan, plan.stages[0])
+    assert called == {("teacher", "conv1"), ("student", "conv1"), ("student", "conv2")}
+
+
+def test_modes_in_every_epoch(tiny, tmp_path):
+    """Student in train mode at every step and in evaluation mode on validation; teacher never in train mode."""
+    plan = prepared(tiny, tmp_path, "schedule.hint.epochs=3", "schedule.student.epochs=3")
+    modes = {"teacher": [], "student": []}
+    plan.teacher.layers["conv1"].register_forward_hook(lambda layer, *_: modes["teacher"].append(layer.training))
+    plan.student.layers["conv1"].register_forward_hook(
+        lambda layer, *_: modes["student"].append((layer.training, torch.is_grad_enabled()))
+    )
+    for objective in plan.stages:
+        modes["student"].clear()
+        train(plan, objective)
+        steps = len(plan.data.train) // objective.stage.batch_size
+        validations = -(-len(plan.data.valid) // 500)
+        assert modes["student"] == ([(True, True)] * steps + [(False, False)] * validations) * 3
+    assert set(modes["teacher"]) == {False}
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_teacher_that_could_move_is_refused(tiny, tmp_path, stage):
+    plan = prepared(tiny, tmp_path)
+    plan.teacher.train()
+    with pytest.raises(AssertionError, match="left evaluation mode"):
+        train(plan, plan.stages[stage])
+    freeze(plan.teacher).requires_grad_(True)
+    with pytest.raises(AssertionError, match="can move"):
+        train(plan, plan.stages[stage])
+
+
+def test_lambda_of_each_epoch_is_in_its_record(tiny, tmp_path):
+    plan = prepared(tiny, tmp_path, "method=kd", "schedule.equal_epochs=false", "schedule.student.epochs=4")
+    _, watch = train(plan, plan.stages[0])
+    assert [epoch.train["kd_weight"] for epoch in watch.epochs] == pytest.approx([4, 3, 2, 1])
+    for epoch in watch.epochs:
+        told = epoch.train
+        whole = told["train_label_loss"] + told["kd_weight"] * told["train_softened_loss"]
+        assert told["train_loss"] == pytest.approx(whole, rel=1e-5)
+
+
+def test_methods_without_stage_1_get_its_epochs_where_totals_are_equal(tiny):
+    epochs = ("schedule.hint.epochs=5", "schedule.student.epochs=7")
+    for method, equal, expected in (
+        ("hints", "true", 7),
+        ("kd", "true", 12),
+        ("backprop", "true", 12),
+        ("backprop", "false", 7),
+    ):
+        config = tiny(*epochs, f"method={method}", f"schedule.equal_epochs={equal}")
+        assert planning.student_stage(config).epochs == expected
+
+
+class TestLoop:
+    def objective(self, plan, valid_errors):
+        """The plan's backprop objective with made validation values; its weights are counted instead of trained."""
+        objective = plan.stages[0]
+
+        class Scripted(LabelObjective):
+            def validate(self, valid, batch_size):
+                return {"valid_error": valid_errors.pop(0)}
+
+        return Scripted("student", objective.network, objective.stage)
+
+    def backprop(self, tiny, tmp_path, *overrides):
+        return prepared(tiny, tmp_path, "method=backprop", "schedule.equal_epochs=false", *overrides)
+
+    def test_the_best_epochs_weights_are_kept(self, tiny, tmp_path):
+        weights = {}
+        for epochs in (2, 4):
+            plan = self.backprop(tiny, tmp_path, f"schedule.student.epochs={epochs}")
+            plan.stages[0].stage.lr_decay = ConstantLr()  # the same steps, however many follow
+            fitted, _ = train(plan, self.objective(plan, [0.5, 0.2, 0.3, 0.2][:epochs]))
+            assert (fitted.best_epoch, fitted.epochs, fitted.stopped_by) == (1, epochs, "epochs")
+            weights[epochs] = state(plan.student)
+        assert changed(weights[2], weights[4]) == set()
+
+    def test_patience_stops_the_stage(self, tiny, tmp_path):
+        plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=9", "schedule.student.patience=2")
+        fitted, watch = train(plan, self.objective(plan, [0.5, 0.4, 0.4, 0.45, 0.1]))
+        assert (fitted.epochs, fitted.best_epoch, fitted.stopped_by) == (4, 1, "patience")
+        assert [epoch.best for epoch in watch.epochs] == [True, True, False, False]
+        assert fitted.images == watch.epochs[-1].images == watch.steps * plan.stages[0].stage.batch_size
+
+    def test_equal_seeds_train_to_the_bit_and_others_do_not(self, tiny, tmp_path):
+        states = []
+        for seed in (0, 0, 1):
+            plan = self.backprop(tiny, tmp_path, "schedule.student.dropout.hidden=0.5")
+            torch.manual_seed(len(states))  # the global generator has no part in it
+            train(plan, plan.stages[0], seed)
+            states.append(state(plan.student))
+        assert changed(states[0], states[1]) == set()
+        assert changed(states[0], states[2])
+
+    def test_a_loss_that_is_not_finite_stops_before_the_update(self, tiny, tmp_path):
+        plan = self.backprop(tiny, tmp_path)
+        plan.data.train.images[plan.data.train.rows[:100]] = float("nan")  # the mapped file stays as it is
+        before = {}
+        real = LabelObjective.step
+
+        class Spied(LabelObjective):
+            def step(self, images, labels, epoch):
+                before.update(state(self.network))
+                return real(self, images, labels, epoch)
+
+        objective = Spied("student", plan.student, plan.stages[0].stage)
+        with pytest.raises(DivergedError, match=r"student stage diverged in epoch 0, step \d+, before the update.*lr"):
+            train(plan, objective)
+        assert changed(before, plan.student.state_dict()) == set()

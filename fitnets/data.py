@@ -111,7 +111,6 @@ def _cached(dataset: Dataset, name: SplitName, root: Path, track: Track) -> tupl
         images, labels = decode(track)
         _check(dataset, name, images, labels)
         with store.directory(folder) as partial:
-            np.save(partial / "raw.npy", images)
             np.save(partial / "images.npy", images.astype(np.float32) / np.float32(dataset.pixel_max))
             np.save(partial / "labels.npy", labels)
             digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()

@@ -12,7 +12,7 @@ from fitnets import costs, data, engine, metrics, report, store
 from fitnets.config import Config
 from fitnets.loop import DivergedError, Epoch, fit
 from fitnets.networks import freeze
-from fitnets.objectives import Objective
+from fitnets.objectives import HintObjective, Objective
 from fitnets.plan import PRECISION, Plan, prepare
 from fitnets.terminal import StageProgress, Terminal
 from fitnets.tracking import Tracker, tracking
@@ -172,6 +172,7 @@ def _result(plan: Plan, stages: dict[str, StageSummary], terminal: Terminal) -> 
         "schedule": config.schedule.name,
         "hashes": {"data": plan.data.digest, "teacher": plan.teacher_hash, "run": plan.run_hash},
         "seeds": {"dataset": config.dataset.seed, "teacher": config.teacher.seed, "student": config.seed},
+        "hint": next((_hint(stage) for stage in plan.stages if isinstance(stage, HintObjective)), None),
         "images": {"train": len(plan.data.train)} | {name: len(split) for name, split in splits.items()},
         "stages": {
             name: {key: item for key, item in stage.items() if key != "timing"} for name, stage in stages.items()
@@ -187,6 +188,14 @@ def _result(plan: Plan, stages: dict[str, StageSummary], terminal: Terminal) -> 
             "speedup_batch_1": latency["teacher"]["batch_1_p50_ms"] / latency["student"]["batch_1_p50_ms"],
             "speedup_batch_128": latency["teacher"]["batch_128_p50_ms"] / latency["student"]["batch_128_p50_ms"],
         },
+    }
+
+
+def _hint(objective: HintObjective) -> dict[str, Any]:
+    return {
+        "teacher_layer": objective.hint_layer,
+        "student_layer": objective.guided_layer,
+        "regressor": objective.regressor.describe(),
     }
 
 

@@ -117,6 +117,17 @@ class Regressor(nn.Module):
         self.mapping = mapping
         self.hint_shape = hint_shape
 
+    def describe(self) -> str:
+        """In words, with its size."""
+        weights = sum(part.weight.numel() for part in self.modules() if isinstance(part, nn.Conv2d | nn.Linear))
+        match self.mapping:
+            case MaxoutConv2d(kernel_size=(height, width)):
+                return f"a {height}x{width} maxout convolution ({weights:,} weights)"
+            case MaxoutLinear():
+                return f"a fully connected maxout layer ({weights:,} weights)"
+            case _:
+                return "no regressor"
+
     def forward(self, guided: Tensor) -> Tensor:
         regressed: Tensor = self.mapping(guided)
         return regressed.view(len(guided), *self.hint_shape)

@@ -39,20 +39,16 @@ def _describe(plan: Plan, name: str, network: Network) -> str:
 
 
 def _hint(objective: HintObjective) -> str:
-    hint, guided = (
-        network.named(layer).out_shape
+    guided, hint = (
+        "x".join(map(str, network.named(layer).out_shape))
         for network, layer in (
-            (objective.teacher, objective.hint_layer),
             (objective.network, objective.guided_layer),
+            (objective.teacher, objective.hint_layer),
         )
     )
-    shapes = "x".join(map(str, guided)), "x".join(map(str, hint))
-    mapping = type(objective.regressor.mapping).__name__
-    kernel = getattr(objective.regressor.mapping, "kernel_size", None)
-    regressor = f"{mapping} {kernel[0]}x{kernel[1]}" if kernel else mapping
     return (
-        f"student {objective.guided_layer} ({shapes[0]}) learns teacher {objective.hint_layer} ({shapes[1]}) "
-        f"through {regressor}"
+        f"student {objective.guided_layer} ({guided}) learns teacher {objective.hint_layer} ({hint}) "
+        f"through {objective.regressor.describe()}"
     )
 
 
@@ -78,7 +74,7 @@ def conclude(result: dict[str, Any], directory: Path, terminal: Terminal) -> Non
         for label, key in (("validation", "valid_accuracy"), ("test", "test_accuracy"))
         if key in student
     ]
-    for label, key in (("parameters", "parameters"), ("multiplications an image", "multiplications")):
+    for label, key in (("parameters", "parameters"), ("multiplications", "multiplications")):
         ratio = f"{teacher[key] / student[key]:.2f} x fewer"
         rows.append([label, count(teacher[key]), count(student[key]), ratio])
     rows.append(
@@ -86,10 +82,12 @@ def conclude(result: dict[str, Any], directory: Path, terminal: Terminal) -> Non
     )
     for size in (1, 128):
         times = [timing["latency"][side][f"batch_{size}_p50_ms"] for side in ("teacher", "student")]
-        rows.append([f"latency, batch {size} (median)", *(f"{time:.2f} ms" for time in times), _faster(times)])
-    title = f"{result['method']} on {result['dataset']}, {timing['device']}, {timing['precision']}"
+        rows.append([f"latency, batch {size}", *(f"{time:.2f} ms" for time in times), _faster(times)])
+    title = (
+        f"{result['method']} on {result['dataset']} (an image's multiplications; median latency, {timing['device']})"
+    )
     terminal.table(
-        title, ["", f"teacher {teacher['name']}", f"student {student['name']}", "student against teacher"], rows
+        title, ["", f"teacher\n{teacher['name']}", f"student\n{student['name']}", "student\nagainst teacher"], rows
     )
     total_s = sum(timing["stage_seconds"].values())
     terminal.say(f"trained in {seconds(total_s)}; files in {directory}")

@@ -57,8 +57,11 @@ def directory(final: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-        if not final.exists():
+        try:
             partial.rename(final)
+        except OSError:
+            if not final.is_dir():
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

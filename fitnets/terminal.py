@@ -21,7 +21,7 @@ class Terminal:
             self.console.width = max(self.console.width, _PLAIN_WIDTH)
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def track(self, items: range, what: str) -> Iterable[int]:
         """The items, with a bar while they are worked through."""
@@ -31,9 +31,9 @@ class Terminal:
     def stage(self, name: str, epochs: int, steps_per_epoch: int) -> Iterator["StageProgress"]:
         columns = (
             TextColumn("{task.description:>8}"),
-            BarColumn(),
+            BarColumn(16),
             MofNCompleteColumn(),
-            TextColumn("epochs, {task.fields[last]}"),
+            TextColumn("{task.fields[best]}"),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as progress:
@@ -56,27 +56,27 @@ class StageProgress:
         self.progress = progress
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
-        self.task = progress.add_task(name, total=epochs, last="")
+        self.task = progress.add_task(name, total=epochs, best="")
 
     def on_step(self) -> None:
         self.progress.advance(self.task, 1 / self.steps_per_epoch)
 
     def on_epoch(self, epoch: Epoch) -> None:
-        line = values(epoch)
-        self.progress.update(self.task, completed=epoch.epoch + 1, last=line)
+        self.progress.update(self.task, completed=epoch.epoch + 1)
+        if epoch.best:
+            self.progress.update(self.task, best=f"best: epoch {epoch.epoch + 1}, {values(epoch.valid)}")
         if not self.terminal.console.is_terminal:
             place = f"{epoch.stage:>8} epoch {epoch.epoch + 1:>3}/{self.epochs}"
-            self.terminal.say(f"{place}  {line}  {epoch.seconds:.1f} s")
+            told = values({"train_loss": epoch.train["train_loss"], **epoch.valid})
+            self.terminal.say(f"{place}  {told}  {'best ' if epoch.best else '     '} {epoch.seconds:.1f} s")
 
 
-def values(epoch: Epoch) -> str:
-    """An epoch's values with their units: errors in per cent, losses in nats (the hint loss has none)."""
-    shown = {"train_loss": epoch.train["train_loss"], **epoch.valid}
-    parts = [
+def values(named: dict[str, float]) -> str:
+    """Values with their units: errors in per cent, losses in nats (the hint loss has none)."""
+    return "  ".join(
         f"{name} {100 * value:.2f} %" if name.endswith("error") else f"{name} {value:.4g}"
-        for name, value in shown.items()
-    ]
-    return "  ".join([*parts, "(best)"] if epoch.best else parts)
+        for name, value in named.items()
+    )
 
 
 def seconds(duration_s: float) -> str:

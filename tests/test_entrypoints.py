@@ -45,6 +45,12 @@ def test_run_works_from_any_directory_and_writes_below_its_store_only(tmp_path):
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["data", "run", "teacher"]
 
 
+def test_a_sweep_too(tmp_path):
+    told = shell(str(ROOT / "run.py"), "-m", *TINY, "store=results", "method=kd,backprop", cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
 def test_a_users_own_options_come_from_his_config_dir(tmp_path):
     (tmp_path / "mine" / "student").mkdir(parents=True)
     (tmp_path / "mine" / "student" / "small.yaml").write_text(
@@ -53,7 +59,7 @@ def test_a_users_own_options_come_from_his_config_dir(tmp_path):
     )
     told = shell(str(ROOT / "run.py"), "--config-dir", "mine", *TINY[:1], *TINY[4:], "student=small", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
-    assert "student small" in told.stdout
+    assert "student  small, " in told.stdout
 
 
 def test_exit_code_of_a_mistake(tmp_path):

@@ -34,7 +34,7 @@ def test_a_run_leaves_all_its_files_and_a_table(command, tmp_path):
     }  # fmt: skip
     for text in (
         "437 training and 1000 validation images",
-        "student conv2 (8x2x2) learns teacher conv1 (8x4x4) through MaxoutLinear",
+        "student conv2 (8x2x2) learns teacher conv1 (8x4x4) through a fully connected maxout layer (8,192 weights)",
         "labels and teacher, tau 3, lambda 4 to 1",
         "of training on cpu, 2 threads" if not torch.cuda.is_available() else "of training on",
         "teacher epoch   1/1",
@@ -194,7 +194,10 @@ def test_the_papers_mnist_networks_on_real_images(command, tmp_path):
     ((_, result),) = runs(tmp_path / "store").items()
     assert result["teacher"]["paper_parameters"] == 360_816
     assert result["student"]["paper_parameters"] == 29_944
-    assert "student conv4 (16x4x4) learns teacher conv2 (48x4x4) through MaxoutConv2d 1x1" in finished.out
+    assert (
+        "student conv4 (16x4x4) learns teacher conv2 (48x4x4) through a 1x1 maxout convolution (1,536 weights)"
+        in finished.out
+    )
 
 
 def test_sweeps_folder_is_a_group(command, tmp_path):

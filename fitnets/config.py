@@ -96,8 +96,8 @@ class MaxoutTeacher:
     dense: list[MaxoutDense] = field(default_factory=list)
     tied_biases: bool
     """one bias a channel; untied: one a channel and position"""
-    hint: str
-    """the published hint layer, for `hint_layer=paper`"""
+    hint: str = neutral()
+    """the published hint layer, for `hint_layer=paper`: the pair is hashed, not where it comes from"""
     seed: int = 0
 
 
@@ -109,7 +109,7 @@ class FitNet:
     convs: list[MaxoutConv]
     dense: list[MaxoutDense] = field(default_factory=list)
     tied_biases: bool
-    guided: str
+    guided: str = neutral()
     """the published guided layer, for `hint_layer=paper`"""
 
 

@@ -68,6 +68,7 @@ def run(config: Config) -> dict[str, Any]:
     """Do what the configuration says. Gives the content of `result.json`.
 
     Raises ConfigError for what the user has to change, DivergedError for a loss that is not finite."""
+    started = time.perf_counter()
     terminal = Terminal()
     plan = prepare(config, terminal.track)
     report.announce(plan, terminal)
@@ -77,6 +78,7 @@ def run(config: Config) -> dict[str, Any]:
     try:
         with tracking(config, directory, f"{config.student.name}-{plan.run_hash}") as tracker:
             result = _finish(plan, RunLog(directory, tracker), terminal)
+            result["timing"]["run_seconds"] = time.perf_counter() - started
             tracker.summarise(result)
     except BaseException as error:
         status = "diverged" if isinstance(error, DivergedError) else "failed"

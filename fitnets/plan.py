@@ -1,7 +1,6 @@
 """A configuration made ready: data loaded, networks built, stages laid out, hashes known; nothing trained yet."""
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,7 @@ def prepare(config: Config, track: data.Track) -> Plan:
     store.check_writable(root)
     found = data.load(config.dataset, root, device, track)
     _check_batches([teacher_stage, *student_stages], len(found.train))
-    teacher_hash = content_hash(*_teacher_identity(config, found.digest))
+    teacher_hash, run_hash = hashes(config, found.digest)
     return Plan(
         config=config,
         device=device,
@@ -86,7 +85,7 @@ def prepare(config: Config, track: data.Track) -> Plan:
         teacher_stage=teacher_stage,
         stages=student_stages,
         teacher_hash=teacher_hash,
-        run_hash=content_hash(teacher_hash, *_student_identity(config)),
+        run_hash=run_hash,
     )
 
 
@@ -141,15 +140,22 @@ def _check_batches(objectives: list[Objective], images: int) -> None:
         raise ConfigError("\n".join(too_large))
 
 
-def _teacher_identity(config: Config, digest: str) -> Iterator[Any]:
-    yield from ("teacher", PRECISION, digest, config.dataset, config.teacher)
-    yield from (config.schedule.teacher_init, config.schedule.teacher)
-
-
-def _student_identity(config: Config) -> Iterator[Any]:
+def hashes(config: Config, digest: str) -> tuple[str, str]:
+    """(of the teacher, of the run): content hashes of exactly what determines each. digest: of the data."""
     schedule = config.schedule
-    yield from (config.method, config.student, schedule.student_init, student_stage(config), config.seed)
+    teacher = content_hash(
+        "teacher", PRECISION, digest, config.dataset, config.teacher, schedule.teacher_init, schedule.teacher
+    )
+    parts: list[Any] = [
+        teacher,
+        config.method,
+        config.student,
+        schedule.student_init,
+        student_stage(config),
+        config.seed,
+    ]
     if not isinstance(config.method, Backprop):
-        yield schedule.kd
+        parts.append(schedule.kd)
     if isinstance(config.method, Hints):
-        yield from (hint_pair(config), config.regressor, schedule.regressor_init, schedule.hint, schedule.hint_loss)
+        parts += [hint_pair(config), config.regressor, schedule.regressor_init, schedule.hint, schedule.hint_loss]
+    return teacher, content_hash("run", *parts)

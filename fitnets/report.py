@@ -69,34 +69,29 @@ def conclude(result: dict[str, Any], directory: Path, terminal: Terminal) -> Non
         [
             f"{label} accuracy",
             *(f"{100 * side[key]:.2f} %" for side in (teacher, student)),
-            _points(teacher, student, key),
+            _points(teacher[key], student[key]),
         ]
         for label, key in (("validation", "valid_accuracy"), ("test", "test_accuracy"))
         if key in student
     ]
-    for label, key in (("parameters", "parameters"), ("multiplications", "multiplications")):
-        ratio = f"{teacher[key] / student[key]:.2f} x fewer"
-        rows.append([label, count(teacher[key]), count(student[key]), ratio])
-    rows.append(
-        ["weight file", *(f"{side['weights_bytes'] / 1000:.1f} kB" for side in (teacher, student)), ""],
-    )
+    for key in ("parameters", "multiplications"):
+        rows.append(
+            [key, count(teacher[key]), count(student[key]), _ratio(teacher[key], student[key], "fewer", "more")]
+        )
+    rows.append(["weight file", *(f"{side['weights_bytes'] / 1000:.1f} kB" for side in (teacher, student)), ""])
     for size in (1, 128):
-        times = [timing["latency"][side][f"batch_{size}_p50_ms"] for side in ("teacher", "student")]
-        rows.append([f"latency, batch {size}", *(f"{time:.2f} ms" for time in times), _faster(times)])
-    title = (
-        f"{result['method']} on {result['dataset']} (an image's multiplications; median latency, {timing['device']})"
-    )
-    terminal.table(
-        title, ["", f"teacher\n{teacher['name']}", f"student\n{student['name']}", "student\nagainst teacher"], rows
-    )
-    total_s = sum(timing["stage_seconds"].values())
-    terminal.say(f"trained in {seconds(total_s)}; files in {directory}")
+        teacher_ms, student_ms = (timing["latency"][side][f"batch_{size}_p50_ms"] for side in ("teacher", "student"))
+        speedup = _ratio(teacher_ms, student_ms, "faster", "slower")
+        rows.append([f"latency, batch {size}", f"{teacher_ms:.2f} ms", f"{student_ms:.2f} ms", speedup])
+    title = f"{result['method']} on {result['dataset']}; latencies are medians on {timing['device']}"
+    header = ["", f"teacher\n{teacher['name']}", f"student\n{student['name']}", "student\nagainst teacher"]
+    terminal.table(title, header, rows)
+    terminal.say(f"done in {seconds(timing['run_seconds'])}; files in {directory}")
 
 
-def _faster(times: list[float]) -> str:
-    teacher, student = times
-    return f"{teacher / student:.2f} x faster" if student <= teacher else f"{student / teacher:.2f} x slower"
+def _points(teacher: float, student: float) -> str:
+    return f"{100 * (student - teacher):+.2f} points"
 
 
-def _points(teacher: dict[str, Any], student: dict[str, Any], key: str) -> str:
-    return f"{100 * (student[key] - teacher[key]):+.2f} points"
+def _ratio(teacher: float, student: float, less: str, more: str) -> str:
+    return f"{teacher / student:.2f} x {less}" if student <= teacher else f"{student / teacher:.2f} x {more}"

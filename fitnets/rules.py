@@ -64,12 +64,14 @@ def check(config: Config) -> Config:
 
 
 _TINY, _INFINITY = 1e-12, float("inf")
-_RANGES: dict[str, tuple[float, float]] = {  # by the last part of a key
+_RANGES: dict[str, tuple[float, float]] = {  # by a key, its last part, or the name of its table
     **dict.fromkeys(("epochs", "patience", "batch_size", "momentum_epochs", "end_epoch"), (1, _INFINITY)),
     **dict.fromkeys(("units", "kernel", "pieces", "pool", "stride", "depth", "width"), (1, _INFINITY)),
-    **dict.fromkeys(("channels", "height", "validation", "threads", "eval_batch_size", "divisor"), (1, _INFINITY)),
-    **dict.fromkeys(("pad", "warmup", "start_epoch", "weight", "weight_end", "weight_decay", "bound"), (0, _INFINITY)),
-    **dict.fromkeys(("lr", "temperature", "pixel_max", "floor"), (_TINY, _INFINITY)),
+    **dict.fromkeys(("channels", "height", "validation", "dataset.test"), (1, _INFINITY)),
+    **dict.fromkeys(("threads", "eval_batch_size", "divisor"), (1, _INFINITY)),
+    **dict.fromkeys(("pad", "warmup", "start_epoch", "minimum", "bound"), (0, _INFINITY)),
+    **dict.fromkeys(("weight", "weight_end", "weight_decay", "lr_scale"), (0, _INFINITY)),
+    **dict.fromkeys(("lr", "temperature", "pixel_max", "floor", "max_norm"), (_TINY, _INFINITY)),
     **dict.fromkeys(("decay", "momentum", "momentum_end", "end"), (0, 1)),
     **dict.fromkeys(("input", "hidden"), (0, 0.99)),
     "classes": (2, _INFINITY),
@@ -78,10 +80,15 @@ _RANGES: dict[str, tuple[float, float]] = {  # by the last part of a key
 
 def _out_of_range(config: Config) -> Iterator[str]:
     for key, value in leaves(config):
-        low, high = _RANGES.get(key.rpartition(".")[2], (-_INFINITY, _INFINITY))
-        if isinstance(value, int | float) and not low <= value <= high:
+        *_, table, last = ["", *key.split(".")]
+        bounds = _RANGES.get(key) or _RANGES.get(last) or _RANGES.get(table)
+        if bounds is None or not isinstance(value, int | float):
+            continue
+        low, high = bounds
+        if not low <= value <= high or value == _INFINITY:
             least = "more than 0" if low == _TINY else f"at least {low}"
-            yield f"{key}={value} is out of range: {least if high == _INFINITY else f'from {low} to {high}'}"
+            allowed = f"{least}, finite" if high == _INFINITY else f"from {low} to {high}"
+            yield f"{key}={value} is out of range: {allowed}"
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -140,6 +140,42 @@ class TestHashes:
     def test_what_can_is(self, words):
         assert content_hash(compose.load([words])) != content_hash(compose.load([]))
 
+    @pytest.mark.parametrize(
+        ("words", "changed"),
+        [
+            ("seed=1", "run"),
+            ("teacher.seed=1", "teacher run"),
+            ("dataset.seed=1", "teacher run"),
+            ("dataset.validation=299", "teacher run"),
+            ("schedule.teacher.epochs=9", "teacher run"),
+            ("schedule.teacher.dropout.hidden=0.1", "teacher run"),
+            ("schedule.hint.epochs=9", "run"),
+            ("schedule.hint.epochs=9 method=kd", "run"),  # equal totals
+            ("schedule.hint.epochs=9 method=kd schedule.equal_epochs=false", ""),
+            ("schedule.hint.optimizer.lr=9 method=kd", ""),
+            ("schedule.student.epochs=9", "run"),
+            ("schedule.kd.weight=9", "run"),
+            ("schedule.kd.weight=9 method=backprop", ""),
+            ("schedule.hint_loss=released", "run"),
+            ("schedule.hint_loss=released method=kd", ""),
+            ("regressor=fc", "run"),
+            ("regressor=fc method=kd", ""),
+            ("teacher.hint=conv1", "run"),
+            ("teacher.hint=conv1 method=kd", ""),
+            ("hint_layer=named hint_layer.teacher=conv2 hint_layer.student=conv5", ""),  # the paper's pair by name
+            ("student.convs.0.units=13", "run"),
+            ("engine.device=cpu engine.threads=1 tracker=none store=/elsewhere test=false", ""),
+        ],
+    )
+    def test_teacher_and_run_change_with_what_determines_them(self, words, changed):
+        given = words.split()
+        shared = [word for word in given if word.startswith(("method=", "schedule.equal_epochs="))]
+        before = plan.hashes(compose.load(shared), "digest")
+        after = plan.hashes(compose.load(given), "digest")
+        assert [kind for kind, old, new in zip(("teacher", "run"), before, after, strict=True) if old != new] == (
+            changed.split()
+        )
+
     def test_nan_has_no_hash(self):
         config = compose.load([])
         with pytest.raises(ValueError, match="not JSON compliant"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import ROOT, SHARED_MNIST, TINY
+from conftest import SHARED_MNIST, TINY
 from safetensors.torch import load_file
 
 from fitnets import build, costs, data, loop
@@ -200,12 +200,12 @@ def test_the_papers_mnist_networks_on_real_images(command, tmp_path):
     )
 
 
-def test_sweeps_folder_is_a_group(command, tmp_path):
-    """The shipped question `controls`, made tiny."""
-    finished = command("-m", "+sweeps=controls", *TINY, "seed=0", "method=backprop,kd")
+def test_the_controls_sweep_pairs_the_seeds_of_teacher_and_student(command, tmp_path):
+    """`sweeps/controls.yaml`, made tiny."""
+    finished = command("-m", "+sweeps=controls", *TINY, "seed=3,4", "method=backprop,kd")
     assert finished.code == 0, finished.err
-    assert sorted(result["method"] for result in runs(tmp_path / "store").values()) == ["backprop", "kd"]
-    assert (ROOT / "sweeps" / "controls.yaml").exists()
+    found = [(result["method"], *result["seeds"].values()) for result in runs(tmp_path / "store").values()]
+    assert sorted(found) == [("backprop", 0, 3, 3), ("backprop", 0, 4, 4), ("kd", 0, 3, 3), ("kd", 0, 4, 4)]
 
 
 @pytest.mark.gpu

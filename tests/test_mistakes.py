@@ -45,6 +45,13 @@ MISTAKES = [
     ("depth", "student=thin student.depth=0", r"student.depth=0 is out of range: at least 1"),
     ("epochs", "schedule.student.epochs=0", r"schedule.student.epochs=0 is out of range: at least 1"),
     ("learning rate", "schedule.hint.optimizer.lr=-1", r"schedule.hint.optimizer.lr=-1.0 is out of range"),
+    (
+        "infinity",
+        "schedule.hint.optimizer.lr=.inf",
+        r"schedule.hint.optimizer.lr=inf is out of range: more than 0, finite",
+    ),
+    ("bound of a norm", "+schedule.hint.max_norm.conv=-1", r"schedule.hint.max_norm.conv=-1.0 is out of range"),
+    ("no test images", "dataset.test=0", r"dataset.test=0 is out of range: at least 1"),
     ("dropout", "schedule.teacher.dropout.hidden=1", r"schedule.teacher.dropout.hidden=1.0 .* from 0 to 0.99"),
     (
         "two rules at once",
@@ -155,7 +162,7 @@ def test_a_failed_job_of_a_sweep_is_named_and_the_others_run(command):
     assert finished.code == 1
     assert "job 0 failed: schedule.student.batch_size=9999 is more" in finished.err
     assert "Traceback" not in finished.err
-    assert "trained in" in finished.out
+    assert "done in" in finished.out
 
 
 def test_full_errors_on_request(command, monkeypatch):

@@ -9,7 +9,7 @@ from scipy import stats
 
 from analysis import runs
 
-SETTING = ["dataset", "schedule", "teacher.name", "student.name"]
+SETTING = "hashes.setting"
 METHODS = ["backprop", "kd", "hints"]
 
 
@@ -21,8 +21,18 @@ def interval(values: pd.Series) -> tuple[float, float]:
 
 
 def table(frame: pd.DataFrame) -> str:
-    """A Markdown table for each setting (data set, schedule, teacher, student) of the finished runs."""
+    """A Markdown table for each setting (all that the runs share but method and seeds) of the finished runs.
+
+    ValueError where a method has a student's seed with several teachers: such runs are no independent repetitions."""
     finished = frame[frame["status"] == "finished"]
+    if finished.empty:
+        raise ValueError(f"none of the {len(frame)} runs is finished")
+    repeated = finished[finished.duplicated([SETTING, "method", "seeds.student"])]
+    if len(repeated):
+        method, seed = repeated.iloc[0][["method", "seeds.student"]]
+        raise ValueError(
+            f"{method} has seed={seed} with several teacher seeds: give the runs of one comparison a store of their own"
+        )
     return "\n\n".join(_setting(group) for _, group in finished.groupby(SETTING))
 
 
@@ -69,7 +79,11 @@ def main() -> int:
     if not any(store.glob("run/*/result.json")):
         print(f"{store}: no run/*/result.json in it: give the store of your runs", file=sys.stderr)
         return 1
-    print(table(runs.load(store)))
+    try:
+        print(table(runs.load(store)))
+    except ValueError as error:
+        print(f"{store}: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

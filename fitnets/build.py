@@ -13,12 +13,14 @@ from fitnets.options import ConfigError
 
 
 def network(net: Net, dataset: Dataset) -> Network:
-    """The network for images of this data set. Raises ConfigError where a kernel or a pooling does not fit its map."""
+    """The network for images of this data set. Raises ConfigError where a kernel or a pooling does not fit."""
     match net:
-        case config.MaxoutTeacher() | config.FitNet():
-            return _stack(net.name, dataset, net.convs, net.dense, tied_biases=net.tied_biases)
+        case config.MaxoutTeacher():
+            return _stack(f"teacher={net.name}", dataset, net.convs, net.dense, tied_biases=net.tied_biases)
+        case config.FitNet():
+            return _stack(f"student={net.name}", dataset, net.convs, net.dense, tied_biases=net.tied_biases)
         case config.Thin():
-            return _stack(net.name, dataset, thin_convs(net, dataset), [], tied_biases=True)
+            return _stack(f"student={net.name}", dataset, thin_convs(net, dataset), [], tied_biases=True)
 
 
 def thin_convs(thin: config.Thin, dataset: Dataset) -> list[MaxoutConv]:
@@ -37,13 +39,18 @@ def thin_convs(thin: config.Thin, dataset: Dataset) -> list[MaxoutConv]:
 
 
 def _stack(
-    name: str, dataset: Dataset, convs: list[MaxoutConv], dense: list[MaxoutDense], *, tied_biases: bool
+    choice: str, dataset: Dataset, convs: list[MaxoutConv], dense: list[MaxoutDense], *, tied_biases: bool
 ) -> Network:
     layers: dict[str, Layer] = {}
     shape: tuple[int, ...] = (dataset.channels, dataset.height, dataset.width)
     for number, conv in enumerate(convs, start=1):
         key = f"conv{number}"
-        layers[key] = _conv(f"{key} of {name}", conv, shape, tied_biases=tied_biases)
+        if problem := _misfit(conv, shape):
+            raise ConfigError(
+                f"{choice}, {key}: {problem}\n"
+                f"give a network made for {dataset.name} ({dataset.height}x{dataset.width}), or another dataset=..."
+            )
+        layers[key] = ConvLayer(_maxout(conv, shape, tied_biases=tied_biases), conv.pool, conv.stride)
         shape = layers[key].out_shape
     for number, units in enumerate(dense, start=1):
         layers[f"dense{number}"] = DenseLayer(math.prod(shape), units.units, pieces=units.pieces)
@@ -52,14 +59,9 @@ def _stack(
     return Network(layers)
 
 
-def _conv(where: str, conv: MaxoutConv, shape: tuple[int, ...], *, tied_biases: bool) -> ConvLayer:
+def _maxout(conv: MaxoutConv, shape: tuple[int, ...], *, tied_biases: bool) -> MaxoutConv2d:
     channels, height, width = shape
-    if conv.kernel > min(height, width) + 2 * conv.pad:
-        raise ConfigError(
-            f"{where}: a {conv.kernel}x{conv.kernel} kernel with pad {conv.pad} does not fit its {height}x{width} "
-            "input: give a smaller kernel, more pad, or a network made for these images"
-        )
-    maxout = MaxoutConv2d(
+    return MaxoutConv2d(
         (channels, height, width),
         conv.units,
         (conv.kernel, conv.kernel),
@@ -67,13 +69,20 @@ def _conv(where: str, conv: MaxoutConv, shape: tuple[int, ...], *, tied_biases: 
         pieces=conv.pieces,
         tied_biases=tied_biases,
     )
-    if conv.pool and conv.pool > min(maxout.out_shape[1:]):
-        height, width = maxout.out_shape[1:]
-        raise ConfigError(
-            f"{where}: {conv.pool}x{conv.pool} pooling does not fit its {height}x{width} map: give a smaller pool, or "
-            "a network made for these images"
-        )
-    return ConvLayer(maxout, conv.pool, conv.stride)
+
+
+def _misfit(conv: MaxoutConv, shape: tuple[int, ...]) -> str | None:
+    """Why a convolution cannot follow an output of this shape, if it cannot."""
+    _, height, width = shape
+    kernel, pad, pool = conv.kernel, conv.pad, conv.pool
+    if kernel > min(height, width) + 2 * pad:
+        return f"a {kernel}x{kernel} kernel with pad {pad} does not fit its {height}x{width} input"
+    height, width = height + 2 * pad - kernel + 1, width + 2 * pad - kernel + 1
+    if pool and pool > min(height, width):
+        return f"{pool}x{pool} pooling does not fit its {height}x{width} map"
+    if pool and conv.stride > pool:
+        return f"stride {conv.stride} of the pooling skips values between its {pool}x{pool} windows"
+    return None
 
 
 # --- regressor ---

@@ -32,13 +32,14 @@ def main() -> int:
 def cost(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets cost", description="Parameters and multiplications; nothing is trained.")
     parser.add_argument("overrides", nargs="*", help="as for run.py: teacher=... student=... dataset=...")
+    parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
 
     from fitnets import build, compose, costs
     from fitnets.terminal import Terminal
 
-    config = compose.load(arguments.overrides)
+    config = compose.load(arguments.overrides, arguments.config_dir)
     dataset = config.dataset
     shape = (dataset.channels, dataset.height, dataset.width)
     sides: dict[str, Any] = {

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
@@ -45,8 +46,10 @@ def to_config(composed: DictConfig) -> Config:
         raise ConfigError(brief(error)) from error
 
 
-def load(overrides: list[str]) -> Config:
-    """The Config that `python run.py OVERRIDES` would use; writes nothing."""
+def load(overrides: list[str], config_dir: str | None = None) -> Config:
+    """The Config that `python run.py OVERRIDES` would use; writes nothing. config_dir: of the user's own options."""
+    if config_dir is not None:
+        overrides = [f"hydra.searchpath=['file://{Path(config_dir).resolve()}']", *overrides]
     try:
         with initialize_config_dir(str(CONF)):
             composed = compose("config", overrides)
@@ -84,6 +87,15 @@ _REPHRASED = (
         r"\1: several values: add -m to sweep over them, or quote a list, 'key=[a,b]'",
     ),
     (r"Error parsing override '(.+)'\s+missing EQUAL.*", r"\1: no value: give \1=..."),
+    (r"Config group override must be a string or a list.*", "a group has no value or null: give GROUP=OPTION"),
+    (
+        r"[^$]*hydra.mode changed during config composition[^$]*",
+        "+sweeps=... is a sweep: add -m",
+    ),
+    (
+        r"Could not override '(.+)'\.\s+To append to your config use (\S+)\s+Key '.+' is not in struct[^$]*",
+        r"\1: not in the table yet: add it with \2",
+    ),
     (
         r"In '(.+)': ValidationError.*\s+Ambiguous assignment to Union\[(.+?)\][^$]*",
         r"\1: the file must say which of \2 it is: defaults: [/hydra/fitnets/TYPE@_here_, _self_]",
@@ -148,9 +160,20 @@ def command_line(main: Callable[[], Any]) -> int:
     except (ToldError, *MISTAKES) as error:
         print(brief(error), file=sys.stderr)
         return 1
+    except ValueError as error:
+        if not _raised_by_hydra(error):
+            raise
+        print(brief(error), file=sys.stderr)
+        return 1
     except _Mistake as mistake:
         print(mistake.__cause__, file=sys.stderr)
         return 1
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
     return 0
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Hydra refuses some command lines (`student=null`, `-m --cfg job`) with a bare ValueError."""
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return str(frames[-1]).startswith("hydra.")

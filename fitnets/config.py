@@ -1,11 +1,11 @@
 """The typed configuration: names, types and defaults. Values are in `conf/`, composition in `compose.py`.
 
 Every class marked `@option` is known to Hydra by its name (`/hydra/fitnets/<Name>`). Where a key can hold options of
-several types, `name` tells which one it is. Composed objects are plain dataclasses, not changed after `rules.check`.
+several types, `name` shows which one it is. Composed objects are plain dataclasses, not changed after `rules.check`.
 """
 
 from dataclasses import field
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from fitnets.options import neutral, option
 
@@ -26,10 +26,10 @@ class Digits:
     """raw pixel value that becomes 1.0"""
     seed: int = 0
 
-    channels: int = 1
-    height: int = 8
-    width: int = 8
-    classes: int = 10
+    channels: ClassVar[int] = 1
+    height: ClassVar[int] = 8
+    width: ClassVar[int] = 8
+    classes: ClassVar[int] = 10
 
 
 @option
@@ -116,8 +116,8 @@ class FitNet:
 @option
 class Thin:
     """The parametric family of thin deep students: `depth` 3x3 maxout convolutions in three groups of `width`,
-    2 x `width` and 3 x `width` units; 2x2 pooling after the first two groups, global pooling after the last; softmax.
-    """
+    2 x `width` and 3 x `width` units; 2x2 pooling after the first two groups, pooling of the whole map (where it is
+    square) after the last; softmax."""
 
     name: str = neutral(default="thin")
     depth: int
@@ -137,19 +137,19 @@ Net: TypeAlias = Teacher | Student
 class PaperPair:
     """The published pair of this teacher and this student."""
 
-    name: Literal["paper"] = "paper"
+    name: Literal["paper"] = neutral(default="paper")
 
 
 @option
 class MiddlePair:
     """The middle convolution of the teacher and of the student."""
 
-    name: Literal["middle"] = "middle"
+    name: Literal["middle"] = neutral(default="middle")
 
 
 @option
 class NamedPair:
-    name: Literal["named"] = "named"
+    name: Literal["named"] = neutral(default="named")
     teacher: str
     student: str
 
@@ -158,7 +158,7 @@ class NamedPair:
 class NoPair:
     """For methods without hints."""
 
-    name: Literal["none"] = "none"
+    name: Literal["none"] = neutral(default="none")
 
 
 @option
@@ -166,28 +166,28 @@ class AutoRegressor:
     """From the two shapes: equal, identity (as the released code does); the student's map at least as large as the
     teacher's, the paper's valid convolution; otherwise fully connected."""
 
-    name: Literal["auto"] = "auto"
+    name: Literal["auto"] = neutral(default="auto")
 
 
 @option
 class ConvRegressor:
     """Valid maxout convolution with kernel = guided size - hint size + 1 (section 2.2 of the paper)."""
 
-    name: Literal["conv"] = "conv"
+    name: Literal["conv"] = neutral(default="conv")
 
 
 @option
 class FcRegressor:
     """Fully connected maxout regressor."""
 
-    name: Literal["fc"] = "fc"
+    name: Literal["fc"] = neutral(default="fc")
 
 
 @option
 class IdentityRegressor:
     """No regressor: the shapes must be equal."""
 
-    name: Literal["identity"] = "identity"
+    name: Literal["identity"] = neutral(default="identity")
 
 
 HintLayer: TypeAlias = PaperPair | MiddlePair | NamedPair | NoPair
@@ -198,21 +198,21 @@ Regressor: TypeAlias = AutoRegressor | ConvRegressor | FcRegressor | IdentityReg
 class Hints:
     """The paper's two stages: hints up to the guided layer, then knowledge distillation of the whole student."""
 
-    name: Literal["hints"] = "hints"
+    name: Literal["hints"] = neutral(default="hints")
 
 
 @option
 class Distill:
     """Knowledge distillation alone (stage 2 from a fresh student)."""
 
-    name: Literal["kd"] = "kd"
+    name: Literal["kd"] = neutral(default="kd")
 
 
 @option
 class Backprop:
     """Cross-entropy with the labels alone: no teacher in training."""
 
-    name: Literal["backprop"] = "backprop"
+    name: Literal["backprop"] = neutral(default="backprop")
 
 
 Method: TypeAlias = Hints | Distill | Backprop
@@ -225,7 +225,7 @@ Method: TypeAlias = Hints | Distill | Backprop
 class UniformInit:
     """Weights from U(-bound, bound), biases 0: the paper's, and fragile in deep nets."""
 
-    name: Literal["uniform"] = "uniform"
+    name: Literal["uniform"] = neutral(default="uniform")
     bound: float
 
 
@@ -233,7 +233,7 @@ class UniformInit:
 class VarianceInit:
     """Normal weights that keep the second moment through a maxout layer of any number of pieces, biases 0."""
 
-    name: Literal["variance"] = "variance"
+    name: Literal["variance"] = neutral(default="variance")
 
 
 Init: TypeAlias = UniformInit | VarianceInit
@@ -243,7 +243,7 @@ Init: TypeAlias = UniformInit | VarianceInit
 class RmsProp:
     """w -= lr * g / max(sqrt(ms), floor), ms = decay * ms + (1 - decay) * g^2: the floor is not added."""
 
-    name: Literal["rmsprop"] = "rmsprop"
+    name: Literal["rmsprop"] = neutral(default="rmsprop")
     lr: float
     decay: float = 0.9
     floor: float = 1e-5
@@ -253,7 +253,7 @@ class RmsProp:
 class Sgd:
     """Momentum grows linearly from `momentum` to `momentum_end` over `momentum_epochs` epochs."""
 
-    name: Literal["sgd"] = "sgd"
+    name: Literal["sgd"] = neutral(default="sgd")
     lr: float
     momentum: float
     momentum_end: float
@@ -262,7 +262,7 @@ class Sgd:
 
 @option
 class AdamW:
-    name: Literal["adamw"] = "adamw"
+    name: Literal["adamw"] = neutral(default="adamw")
     lr: float
     weight_decay: float
 
@@ -272,14 +272,14 @@ Optimizer: TypeAlias = RmsProp | Sgd | AdamW
 
 @option
 class ConstantLr:
-    name: Literal["constant"] = "constant"
+    name: Literal["constant"] = neutral(default="constant")
 
 
 @option
 class LinearLr:
     """The factor on the learning rate falls linearly from 1 to `end` over `epochs` epochs, then stays."""
 
-    name: Literal["linear"] = "linear"
+    name: Literal["linear"] = neutral(default="linear")
     end: float
     epochs: int
 
@@ -288,7 +288,7 @@ class LinearLr:
 class ExponentialLr:
     """The learning rate is divided by `divisor` after each update, down to `minimum`."""
 
-    name: Literal["exponential"] = "exponential"
+    name: Literal["exponential"] = neutral(default="exponential")
     divisor: float
     minimum: float
 
@@ -297,7 +297,7 @@ class ExponentialLr:
 class CosineLr:
     """`warmup` epochs of linear growth, then half a cosine down to 0 at the stage's last step."""
 
-    name: Literal["cosine"] = "cosine"
+    name: Literal["cosine"] = neutral(default="cosine")
     warmup: float
 
 
@@ -380,7 +380,7 @@ class Engine:
 
 @option
 class Wandb:
-    name: Literal["wandb"] = "wandb"
+    name: Literal["wandb"] = neutral(default="wandb")
     project: str
     entity: str | None
     group: str | None
@@ -390,7 +390,7 @@ class Wandb:
 
 @option
 class NoTracker:
-    name: Literal["none"] = "none"
+    name: Literal["none"] = neutral(default="none")
 
 
 Tracker: TypeAlias = Wandb | NoTracker

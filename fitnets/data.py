@@ -67,6 +67,14 @@ def load(dataset: Dataset, root: Path, device: torch.device, track: Track) -> Da
     return Data(Split(images, labels, train.to(device)), Split(images, labels, valid.to(device)), digest)
 
 
+def check_files(dataset: Dataset, *, test: bool) -> None:
+    """Raises ConfigError if local files are missing; none is opened. test: whether the test split is needed."""
+    if isinstance(dataset, HubImages) and dataset.path is not None:
+        _parquet(dataset, "train")
+        if test:
+            _parquet(dataset, "test")
+
+
 def load_test(dataset: Dataset, root: Path, device: torch.device, track: Track) -> Split:
     """The test split, decoded the first time that it is asked for."""
     images, labels, _ = _cached(dataset, "test", root, track)
@@ -191,20 +199,36 @@ def _decode_rows(dataset: HubImages, name: SplitName, files: list[Path], track: 
 
     with tempfile.TemporaryDirectory() as scratch:
         rows = _open(dataset, name, files, scratch)
-        for key in ("image_column", "label_column"):
-            column = getattr(dataset, key)
-            if column not in rows.column_names:
-                raise ConfigError(
-                    f"dataset.{key}={column}: no such column in the {name} split{near(column, rows.column_names)} "
-                    f"(columns: {', '.join(rows.column_names)})"
-                )
+        _check_columns(dataset, name, rows.features)
         if len(rows) == 0:
             raise ConfigError(f"dataset={dataset.name}: the {name} split is empty in {dataset.path or dataset.hub}")
         rows = rows.cast_column(dataset.image_column, datasets.Image())
         images = np.empty((len(rows), dataset.channels, dataset.height, dataset.width), dtype=np.uint8)
         for number in track(range(len(rows)), f"decoding {dataset.name} {name}"):
             images[number] = _pixels(dataset, f"image {number} of the {name} split", rows, number)
-        return images, np.asarray(rows[dataset.label_column][:], dtype=np.int64)
+        labels = rows[dataset.label_column][:]
+        if None in labels:
+            raise ConfigError(f"dataset={dataset.name}: image {labels.index(None)} of the {name} split has no label")
+        return images, np.asarray(labels, dtype=np.int64)
+
+
+def _check_columns(dataset: HubImages, name: str, features: dict[str, Any]) -> None:
+    """Raises ConfigError unless there are a column of encoded images and one of whole numbers."""
+    for key, kinds in (
+        ("image_column", ("Image", "binary", "struct")),
+        ("label_column", ("ClassLabel", "int", "uint")),
+    ):
+        column = getattr(dataset, key)
+        if column not in features:
+            raise ConfigError(
+                f"dataset.{key}={column}: no such column in the {name} split{near(column, list(features))} "
+                f"(columns: {', '.join(features)})"
+            )
+        feature = features[column]
+        kind = "struct" if isinstance(feature, dict) else str(getattr(feature, "dtype", type(feature).__name__))
+        if not (type(feature).__name__ in kinds or kind.startswith(kinds)):
+            wanted = "encoded images" if key == "image_column" else "whole numbers"
+            raise ConfigError(f"dataset.{key}={column}: the column holds {kind}, and {wanted} are needed")
 
 
 def _open(dataset: HubImages, name: SplitName, files: list[Path], scratch: str) -> Any:

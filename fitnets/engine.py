@@ -23,10 +23,13 @@ from fitnets.options import ConfigError
 _PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "datasets", "wandb", "safetensors")
 
 
+_DEFAULT_THREADS = torch.get_num_threads()
+
+
 def device(engine: Engine) -> torch.device:
     """The device asked for, with the CPU threads set. Raises ConfigError if there is no such device."""
-    if engine.threads is not None:
-        torch.set_num_threads(engine.threads)
+    torch.set_num_threads(engine.threads or _DEFAULT_THREADS)
+    torch.backends.cudnn.allow_tf32 = False  # fp32 is what results and hashes say
     if engine.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("engine.device=cuda: PyTorch finds no CUDA device here: give engine.device=cpu or auto")
     if engine.device == "auto":

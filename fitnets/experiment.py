@@ -13,7 +13,7 @@ from fitnets.config import Config
 from fitnets.loop import DivergedError, Epoch, fit
 from fitnets.networks import freeze
 from fitnets.objectives import HintObjective, Objective
-from fitnets.plan import PRECISION, Plan, prepare
+from fitnets.plan import PRECISION, Plan, prepare, setting_hash
 from fitnets.terminal import StageProgress, Terminal
 from fitnets.tracking import Tracker, tracking
 
@@ -72,19 +72,19 @@ def run(config: Config) -> dict[str, Any]:
     terminal = Terminal()
     plan = prepare(config, terminal.track)
     report.announce(plan, terminal)
-    directory = store.fresh(plan.run_directory)
-    store.write_config(directory / "config.yaml", config)
-    store.write_json(directory / "environment.json", engine.environment(plan.device))
-    try:
-        with tracking(config, directory, f"{config.student.name}-{plan.run_hash}") as tracker:
-            result = _finish(plan, RunLog(directory, tracker), terminal)
-            result["timing"]["run_seconds"] = time.perf_counter() - started
-            tracker.summarise(result)
-    except BaseException as error:
-        status = "diverged" if isinstance(error, DivergedError) else "failed"
-        store.write_json(directory / "result.json", {"status": status, "error": str(error) or type(error).__name__})
-        raise
-    store.write_json(directory / "result.json", result)
+    with store.replacing(plan.run_directory) as directory:
+        store.write_config(directory / "config.yaml", config)
+        store.write_json(directory / "environment.json", engine.environment(plan.device))
+        try:
+            with tracking(config, directory, f"{config.student.name}-{plan.run_hash}") as tracker:
+                result = _finish(plan, RunLog(directory, tracker), terminal)
+                result["timing"]["run_seconds"] = time.perf_counter() - started
+                tracker.summarise(result)
+        except BaseException as error:
+            status = "diverged" if isinstance(error, DivergedError) else "failed"
+            store.write_json(directory / "result.json", {"status": status, "error": str(error) or type(error).__name__})
+            raise
+        store.write_json(directory / "result.json", result)
     report.conclude(result, directory, terminal)
     return result
 
@@ -172,7 +172,12 @@ def _result(plan: Plan, stages: dict[str, StageSummary], terminal: Terminal) -> 
         "dataset": config.dataset.name,
         "method": config.method.name,
         "schedule": config.schedule.name,
-        "hashes": {"data": plan.data.digest, "teacher": plan.teacher_hash, "run": plan.run_hash},
+        "hashes": {
+            "data": plan.data.digest,
+            "teacher": plan.teacher_hash,
+            "run": plan.run_hash,
+            "setting": setting_hash(config, plan.data.digest),
+        },
         "seeds": {"dataset": config.dataset.seed, "teacher": config.teacher.seed, "student": config.seed},
         "hint": next((_hint(stage) for stage in plan.stages if isinstance(stage, HintObjective)), None),
         "images": {"train": len(plan.data.train)} | {name: len(split) for name, split in splits.items()},

@@ -50,13 +50,15 @@ class Fitted:
 
 
 def fit(objective: Objective, data: Data, *, seed: int, eval_batch_size: int, observer: Observer) -> Fitted:
-    """Train the objective's layers; keep the epoch with the smallest watched value on validation.
+    """Train the objective's layers; keep the epoch with the smallest watched values on validation.
 
-    Order of the images and dropout are functions of (seed, stage, epoch). Raises DivergedError before an update from a
-    loss that is not finite."""
+    Patience counts the epochs since the first watched value got smaller; a tie does not prolong it. Order of the images
+    and dropout are functions of (seed, stage, epoch). Raises DivergedError before an update from a loss that is not
+    finite."""
     stage = objective.stage
     optimizer = LayerOptimizer(objective.layers, stage, steps_per_epoch=len(data.train) // stage.batch_size)
-    best, best_epoch, best_weights = float("inf"), 0, _snapshot(objective)
+    best: tuple[float, ...] = (math.inf,)
+    best_epoch, progress_epoch, best_weights = 0, 0, _snapshot(objective)
     for epoch in range(stage.epochs):
         started = time.perf_counter()
         lr = optimizer.lr
@@ -66,9 +68,12 @@ def fit(objective: Objective, data: Data, *, seed: int, eval_batch_size: int, ob
         valid = objective.validate(data.valid, eval_batch_size)
         if not all(map(math.isfinite, valid.values())):
             raise DivergedError(_divergence(objective.name, f"on validation after epoch {epoch}", valid, lr))
-        improved = valid[objective.watched] < best
+        watched = tuple(valid[name] for name in objective.watched)
+        if watched[0] < best[0]:
+            progress_epoch = epoch
+        improved = watched < best
         if improved:
-            best, best_epoch, best_weights = valid[objective.watched], epoch, _snapshot(objective)
+            best, best_epoch, best_weights = watched, epoch, _snapshot(objective)
         images = optimizer.step_count * stage.batch_size
         seconds = time.perf_counter() - started
         observer.on_epoch(
@@ -83,7 +88,7 @@ def fit(objective: Objective, data: Data, *, seed: int, eval_batch_size: int, ob
                 seconds=seconds,
             )
         )
-        if stage.patience is not None and epoch - best_epoch >= stage.patience:
+        if stage.patience is not None and epoch - progress_epoch >= stage.patience:
             break
     for name, layer in objective.layers.items():
         layer.load_state_dict(best_weights[name])
@@ -101,16 +106,19 @@ def _epoch(
     batches = 0
     for rows in train.shuffled(objective.stage.batch_size, seed):
         loss, terms = objective.step(*train.batch(rows), epoch)
-        told = {"loss": loss.detach(), **terms}
-        if not torch.isfinite(loss):
+        told = {
+            name: value.detach() if isinstance(value, Tensor) else value
+            for name, value in {"train_loss": loss, **terms}.items()
+        }
+        if not torch.isfinite(loss):  # costs a GPU one wait a step, and keeps the weights clean
             where = f"in epoch {epoch}, step {batches}, before the update"
             raise DivergedError(_divergence(objective.name, where, told, optimizer.lr))
         optimizer.update(loss)
         for name, value in told.items():
-            sums[name] = sums.get(name, 0.0) + (value.detach() if isinstance(value, Tensor) else value)
+            sums[name] = sums.get(name, 0.0) + value
         batches += 1
         observer.on_step()
-    return {f"train_{name}" if name != "kd_weight" else name: float(total) / batches for name, total in sums.items()}
+    return {name: float(total) / batches for name, total in sums.items()}
 
 
 def _divergence(stage: str, where: str, told: dict[str, Any], lr: float) -> str:

@@ -28,6 +28,11 @@ class Network(nn.Module):
         logits = features.pop(name)
         return logits, features
 
+    def train_with(self, dropout: Dropout) -> None:
+        """Training mode, with these rates."""
+        self.train()
+        self.dropout = dropout
+
     def up_to(self, images: Tensor, layer: str) -> Tensor:
         """The output of one layer; nothing above it is computed."""
         output = images

@@ -20,10 +20,11 @@ Terms = Mapping[str, Tensor | float]
 
 
 class Objective(Protocol):
-    """`name`: of the stage, in every file. `watched`: the value on validation whose minimum selects the epoch."""
+    """`name`: of the stage, in every file. `watched`: values on validation whose minimum selects the epoch; the first
+    decides, the others break ties."""
 
     name: str
-    watched: str
+    watched: tuple[str, ...]
     stage: Stage
     network: Network
 
@@ -35,7 +36,7 @@ class Objective(Protocol):
         """Called before each epoch."""
 
     def step(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Terms]:
-        """The loss of a batch, and its terms by name. images: (N, C, H, W); labels: (N,)."""
+        """The loss of a batch, and what else to report, by name. images: (N, C, H, W); labels: (N,)."""
 
     def validate(self, valid: Split, batch_size: int) -> dict[str, float]:
         """Values on the validation split, by name. Leaves the networks in evaluation mode."""
@@ -48,15 +49,14 @@ class LabelObjective:
     name: str
     network: Network
     stage: Stage
-    watched: str = "valid_error"
+    watched: tuple[str, ...] = ("valid_error", "valid_loss")
 
     @property
     def layers(self) -> dict[str, nn.Module]:
         return dict(self.network.layers.items())
 
     def train_mode(self) -> None:
-        self.network.train()
-        self.network.dropout = self.stage.dropout
+        self.network.train_with(self.stage.dropout)
 
     def step(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Terms]:
         logits, _ = self.network(images)
@@ -80,7 +80,7 @@ class HintObjective:
     stage: Stage
     reduction: Literal["sum", "released"]
     name: str = "hint"
-    watched: str = "valid_hint_loss"
+    watched: tuple[str, ...] = ("valid_hint_loss",)
 
     @property
     def layers(self) -> dict[str, nn.Module]:
@@ -88,9 +88,8 @@ class HintObjective:
 
     def train_mode(self) -> None:
         _assert_frozen(self.teacher)
-        self.network.train()
+        self.network.train_with(self.stage.dropout)
         self.regressor.train()
-        self.network.dropout = self.stage.dropout
 
     def step(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Terms]:
         return self._loss(images), {}
@@ -118,7 +117,7 @@ class DistillObjective:
     kd: Distillation
     stage: Stage
     name: str = "student"
-    watched: str = "valid_error"
+    watched: tuple[str, ...] = ("valid_error", "valid_loss")
 
     @property
     def layers(self) -> dict[str, nn.Module]:
@@ -126,8 +125,7 @@ class DistillObjective:
 
     def train_mode(self) -> None:
         _assert_frozen(self.teacher)
-        self.network.train()
-        self.network.dropout = self.stage.dropout
+        self.network.train_with(self.stage.dropout)
 
     def step(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Terms]:
         with torch.no_grad():
@@ -138,7 +136,7 @@ class DistillObjective:
         softened = losses.softened_loss(
             logits, teacher_logits, self.kd.temperature, soften_student=self.kd.soften_student
         )
-        terms: Terms = {"label_loss": label, "softened_loss": softened, "kd_weight": weight}
+        terms: Terms = {"train_label_loss": label, "train_softened_loss": softened, "kd_weight": weight}
         return label + weight * softened, terms
 
     def validate(self, valid: Split, batch_size: int) -> dict[str, float]:

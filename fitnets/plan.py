@@ -73,6 +73,7 @@ def prepare(config: Config, track: data.Track) -> Plan:
     student_stages = stages(config, teacher, student)
     root = Path(config.store).expanduser()
     store.check_writable(root)
+    data.check_files(config.dataset, test=config.test)
     found = data.load(config.dataset, root, device, track)
     _check_batches([teacher_stage, *student_stages], len(found.train))
     teacher_hash, run_hash = hashes(config, found.digest)
@@ -114,7 +115,7 @@ def stages(config: Config, teacher: Network, student: Network) -> list[Objective
 
 def _hint_objective(config: Config, teacher: Network, student: Network) -> HintObjective:
     pair = hint_pair(config)
-    assert pair is not None, "config.check lets no hints pass without a pair"
+    assert pair is not None, "rules.check lets no hints pass without a pair"
     hint_layer, guided_layer = pair
     regressor = build.regressor(config.regressor, student.named(guided_layer), teacher.named(hint_layer))
     build.initialise(regressor, config.schedule.regressor_init, seed_of("regressor weights", config.seed))
@@ -159,3 +160,9 @@ def hashes(config: Config, digest: str) -> tuple[str, str]:
     if isinstance(config.method, Hints):
         parts += [hint_pair(config), config.regressor, schedule.regressor_init, schedule.hint, schedule.hint_loss]
     return teacher, content_hash("run", *parts)
+
+
+def setting_hash(config: Config, digest: str) -> str:
+    """Of everything but method and the seeds of teacher and student: runs that agree in it may be compared."""
+    same_seeds = replace(config, method=Hints(), seed=0, teacher=replace(config.teacher, seed=0))
+    return content_hash("setting", digest, same_seeds)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fitnets import costs, engine
+from fitnets import costs, engine, schedules
 from fitnets.config import Backprop, Distill, Distillation, Hints
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective
@@ -26,7 +26,8 @@ def announce(plan: Plan, terminal: Terminal) -> None:
         if isinstance(objective, HintObjective):
             lines.append(f"  hint     {_hint(objective)}: {_epochs(objective.stage.epochs)}")
         else:
-            lines.append(f"  student  {_method(config.method, config.schedule.kd)}: {_epochs(objective.stage.epochs)}")
+            method = _method(config.method, config.schedule.kd, objective.stage.epochs)
+            lines.append(f"  student  {method}: {_epochs(objective.stage.epochs)}")
     lines.append(f"  about    {seconds(plan.estimate_s())} of training on {engine.describe(plan.device)}")
     lines.append(f"  files    {plan.run_directory}")
     terminal.say("\n".join(lines))
@@ -52,10 +53,11 @@ def _hint(objective: HintObjective) -> str:
     )
 
 
-def _method(method: Hints | Distill | Backprop, kd: Distillation) -> str:
+def _method(method: Hints | Distill | Backprop, kd: Distillation, epochs: int) -> str:
     if isinstance(method, Backprop):
         return "cross-entropy with the labels"
-    return f"labels and teacher, tau {kd.temperature:g}, lambda {kd.weight:g} to {kd.weight_end:g}"
+    last = schedules.kd_weight(kd, epochs - 1, epochs)
+    return f"labels and teacher, tau {kd.temperature:g}, lambda {kd.weight:g} to {last:.3g}"
 
 
 def _epochs(number: int) -> str:

@@ -115,13 +115,18 @@ def _broken_hints(config: Config) -> Iterator[str]:
     if isinstance(config.hint_layer, PaperPair) and not isinstance(config.student, FitNet):
         name = config.student.name
         yield f"hint_layer=paper: the paper has no pair for student {name}: give hint_layer=middle or named"
-    for side, net, layer in zip(
-        ("teacher", "student"), (config.teacher, config.student), hint_pair(config) or (), strict=False
+    pair = hint_pair(config)
+    if pair is None:
+        return
+    published = isinstance(config.hint_layer, PaperPair)
+    for key, net, layer in (
+        ("teacher.hint" if published else "hint_layer.teacher", config.teacher, pair[0]),
+        ("student.guided" if published else "hint_layer.student", config.student, pair[1]),
     ):
         names = layer_names(net)[:-1]
-        if names and layer not in names:
-            known = f"{near(layer, names)} (layers: {', '.join(names)})"
-            yield f"hint_layer.{side}={layer}: no such layer in {net.name}{known}"
+        if layer not in names:
+            known = f"{near(layer, names)} (layers: {', '.join(names) or 'none'})"
+            yield f"{key}={layer}: no such layer in {net.name}{known}"
 
 
 def _broken_scales(config: Config) -> Iterator[str]:

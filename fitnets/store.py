@@ -38,7 +38,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_config(path: Path, config: Config) -> None:
-    """The resolved configuration; `config.restore` of its YAML gives the Config back."""
+    """The resolved configuration; `options.restore` of its YAML gives the Config back."""
     write(path, yaml.safe_dump(plain(config), sort_keys=False).encode())
 
 
@@ -77,11 +77,28 @@ def check_writable(root: Path) -> None:
         raise ConfigError(f"store={root}: cannot write there ({error.strerror}): give store=DIR") from error
 
 
-def fresh(directory: Path) -> Path:
-    """The directory, empty."""
+@contextmanager
+def replacing(directory: Path) -> Iterator[Path]:
+    """The directory, empty. An earlier finished run in it is put aside, and comes back when the block fails."""
+    earlier = directory.with_name(f".{directory.name}.earlier")
+    if is_finished(directory) and not earlier.exists():
+        directory.rename(earlier)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    return directory
+    try:
+        yield directory
+    except BaseException:
+        if earlier.exists():
+            shutil.rmtree(directory)
+            earlier.rename(directory)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether a run directory holds a whole run."""
+    result = directory / "result.json"
+    return result.exists() and bool(read_json(result)["status"] == "finished")
 
 
 class MetricsFile:

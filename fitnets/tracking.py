@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fitnets.config import Config, NoTracker, Wandb
-from fitnets.options import plain
+from fitnets.options import ConfigError, plain
 
 
 class Tracker(Protocol):
@@ -45,19 +45,27 @@ def _wandb_run(settings: Wandb, config: Config, directory: Path, run_name: str) 
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else even an offline run looks up a host name
     import wandb
 
-    with wandb.init(
-        project=settings.project,
-        entity=settings.entity,
-        group=settings.group,
-        tags=settings.tags,
-        mode=settings.mode,
-        name=run_name,
-        dir=directory,
-        config=plain(config),
-        job_type=config.method.name,
-        settings=wandb.Settings(silent=True, console="off"),
-        reinit="finish_previous",
-    ) as run:
+    try:
+        run = wandb.init(
+            project=settings.project,
+            entity=settings.entity,
+            group=settings.group,
+            tags=settings.tags,
+            mode=settings.mode,
+            name=run_name,
+            dir=directory,
+            config=plain(config),
+            job_type=config.method.name,
+            settings=wandb.Settings(silent=True, console="off"),
+            reinit="finish_previous",
+        )
+    except wandb.errors.Error as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"tracker.mode={settings.mode}: W&B cannot start ({reason}): "
+            "run `wandb login`, or give tracker.mode=offline"
+        ) from error
+    with run:
         yield run
 
 
@@ -68,7 +76,7 @@ class _WandbTracker:
     def log(self, step: int, row: dict[str, Any]) -> None:
         stage = row["stage"]
         named = {f"{stage}/{name}": value for name, value in row.items() if isinstance(value, int | float)}
-        self.run.log({name: value for name, value in named.items() if name != f"{stage}/step"}, step=step)
+        self.run.log(named, step=step)
 
     def summarise(self, result: dict[str, Any]) -> None:
         self.run.summary.update(result)

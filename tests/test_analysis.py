@@ -14,7 +14,8 @@ def write_run(store: Path, name: str, **changes) -> None:
         "dataset": "digits",
         "method": "kd",
         "schedule": "quick",
-        "hashes": {"teacher": "t0"},
+        "hashes": {"teacher": "t0", "setting": "s0"},
+        "seeds": {"dataset": 0, "teacher": 0, "student": int(name[-1]) if name[-1].isdigit() else 0},
         "stages": {"teacher": {"epochs": 9}, "student": {"epochs": 30}},
         "teacher": {
             "name": "big",
@@ -71,6 +72,27 @@ def test_runs_that_did_not_finish_are_listed_and_left_out_of_the_table(tmp_path)
     frame = runs.load(tmp_path)
     assert dict(zip(frame["run"], frame["status"], strict=True)) == {"bad": "diverged", "good": "finished"}
     assert "| kd | 1 |" in controls.table(frame)
+
+
+def test_other_settings_have_tables_of_their_own(tmp_path):
+    write_run(tmp_path, "a0")
+    write_run(tmp_path, "b0", hashes={"teacher": "t0", "setting": "s1"})
+    assert controls.table(runs.load(tmp_path)).count("| kd | 1 |") == 2
+
+
+def test_a_seed_with_two_teachers_is_no_repetition(tmp_path, monkeypatch, capsys):
+    write_run(tmp_path, "a1")
+    write_run(tmp_path, "b1", hashes={"teacher": "t1", "setting": "s0"})
+    monkeypatch.setattr("sys.argv", ["controls", str(tmp_path)])
+    assert controls.main() == 1
+    assert "kd has seed=1 with several teacher seeds" in capsys.readouterr().err
+
+
+def test_a_store_of_failed_runs(tmp_path, monkeypatch, capsys):
+    write_run(tmp_path, "a", status="failed")
+    monkeypatch.setattr("sys.argv", ["controls", str(tmp_path)])
+    assert controls.main() == 1
+    assert "none of the 1 runs is finished" in capsys.readouterr().err
 
 
 def test_command(tmp_path, monkeypatch, capsys):

@@ -1,9 +1,18 @@
 """What a shell sees: speed, exit codes, other working directories."""
 
+import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, TINY, shell
+
+SMALL = (  # a user's own student
+    "defaults: [/hydra/fitnets/Thin@_here_, override /hint_layer@_global_.hint_layer: middle, _self_]\n"
+    "name: small\ndepth: 4\nwidth: 2\n"
+)
 
 
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
@@ -38,6 +47,15 @@ def test_fitnets_help_comes_within_a_quarter_of_a_second(tmp_path):
     assert min(durations) < 0.25, durations
 
 
+def test_the_installed_command_works_from_any_directory(tmp_path):
+    (tmp_path / "mine" / "student").mkdir(parents=True)
+    (tmp_path / "mine" / "student" / "small.yaml").write_text(SMALL)
+    script = Path(sys.executable).with_name("fitnets")
+    words = [script, "cost", "--config-dir", "mine", "student=small", "--json"]
+    told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(told.stdout)["student"]["name"] == "small"
+
+
 def test_run_works_from_any_directory_and_writes_below_its_store_only(tmp_path):
     told = shell(str(ROOT / "run.py"), *TINY, "store=results", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
@@ -53,10 +71,7 @@ def test_a_sweep_too(tmp_path):
 
 def test_a_users_own_options_come_from_his_config_dir(tmp_path):
     (tmp_path / "mine" / "student").mkdir(parents=True)
-    (tmp_path / "mine" / "student" / "small.yaml").write_text(
-        "defaults: [/hydra/fitnets/Thin@_here_, override /hint_layer@_global_.hint_layer: middle, _self_]\n"
-        "name: small\ndepth: 4\nwidth: 2\n"
-    )
+    (tmp_path / "mine" / "student" / "small.yaml").write_text(SMALL)
     told = shell(str(ROOT / "run.py"), "--config-dir", "mine", *TINY[:1], *TINY[4:], "student=small", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
     assert "student  small, " in told.stdout

@@ -168,6 +168,24 @@ def test_a_teacher_that_broke_off_is_no_artifact(command, tmp_path):
     assert "teacher stage diverged" in result["error"]
 
 
+def test_a_finished_run_is_there_until_its_successor_is(command, tmp_path, monkeypatch):
+    assert command(*TINY).code == 0
+    (directory,) = (tmp_path / "store" / "run").iterdir()
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+
+    def interrupt(*_positional, **_named):
+        assert not (directory / "result.json").exists()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fitnets.experiment.fit", interrupt)
+        assert command(*TINY).code == 130
+    assert [path.name for path in directory.parent.iterdir()] == [directory.name]
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    assert command(*TINY).code == 0
+    assert [path.name for path in directory.parent.iterdir()] == [directory.name]
+
+
 def test_interrupted_runs_say_so(command, tmp_path, monkeypatch):
     def interrupt(*_positional, **_named):
         raise KeyboardInterrupt

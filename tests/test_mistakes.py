@@ -9,8 +9,8 @@ import torch
 from conftest import ROOT, TINY, shell
 from test_data import write_parquet
 
-# (id, command line, pattern in the message). {mine}: a --config-dir with broken files; {data}: Parquet of 4x5 images of
-# 3 classes; {empty}, {corrupt}: folders.
+# (id, command line, pattern in the message). {mine}: a --config-dir with broken files; {made}: a run on Parquet of
+# 4x5 images of 3 classes; {empty}, {corrupt}: folders.
 MISTAKES = [
     ("key", "studnt=fitnet_digits", r"'studnt'.*Did you mean: 'student'"),
     ("key in a group", "student=thin student.wdith=3", r"'wdith' not in 'Thin'. Did you mean one of: 'width'"),
@@ -47,7 +47,7 @@ MISTAKES = [
     ("learning rate", "schedule.hint.optimizer.lr=-1", r"schedule.hint.optimizer.lr=-1.0 is out of range"),
     (
         "infinity",
-        "schedule.hint.optimizer.lr=.inf",
+        "schedule.hint.optimizer.lr=inf",
         r"schedule.hint.optimizer.lr=inf is out of range: more than 0, finite",
     ),
     ("bound of a norm", "+schedule.hint.max_norm.conv=-1", r"schedule.hint.max_norm.conv=-1.0 is out of range"),
@@ -75,13 +75,22 @@ MISTAKES = [
     (
         "teacher for other images",
         "teacher=maxout_mnist",
-        r"conv1 of maxout_mnist: 4x4 pooling does not fit its 1x1",
+        r"teacher=maxout_mnist, conv1: 4x4 pooling does not fit its 1x1 map\ngive a network made for digits \(8x8\)",
     ),
     (
         "student for other images",
         "student=fitnet_mnist",
-        r"conv2 of fitnet_mnist: 4x4 pooling does not fit its 2x2",
+        r"student=fitnet_mnist, conv2: 4x4 pooling does not fit its 2x2 map\ngive a network made for digits \(8x8\)",
     ),
+    ("kernel", "teacher.convs.2.kernel=9", r"conv3: a 9x9 kernel with pad 1 does not fit its 4x4 input"),
+    ("stride", "student.convs.2.stride=5", r"conv3: stride 5 of the pooling skips values between its 2x2 windows"),
+    ("no convolutions", "student.convs=[]", r"student.guided=conv5: no such layer in fitnet_digits \(layers: none\)"),
+    ("guided layer", "student.guided=conv10", r"student.guided=conv10: no such layer .* did you mean conv1\?"),
+    ("shape of the digits", "dataset.height=10", r"Key 'height' not in 'Digits'"),
+    ("null for an option", "student=null", r"a group has no value or null: give GROUP=OPTION"),
+    ("sweep without -m", "+sweeps=controls", r"\+sweeps=... is a sweep: add -m"),
+    ("entry of a table", "schedule.hint.lr_scale.conv=0.05", r"not in the table yet: add it with \+schedule.hint.lr"),
+    ("-m and --cfg", "-m --cfg job", r"Only one of --run, --multirun, --cfg"),
     ("missing folder", "dataset=mnist dataset.path=/no/such", r"dataset.path=/no/such: no such folder: give"),
     (
         "empty folder",
@@ -96,6 +105,9 @@ MISTAKES = [
     ),
     ("image size", "{made} dataset.width=6", r"image 0 of the train split is 4x5 and the configuration says 4x6"),
     ("column", "{made} dataset.image_column=imag", r"dataset.image_column=imag: no such column .*did you mean image\?"),
+    ("images of numbers", "{made} dataset.image_column=label", r"image_column=label: the column holds int64, and enc"),
+    ("labels of images", "{made} dataset.label_column=image", r"label_column=image: the column holds struct, and who"),
+    ("no test split", "{made} dataset.test_split=tset", r"one folder with tset-\*.parquet and it holds test-0000"),
     ("typo in an option file", "--config-dir {mine} student=typo", r"'wdith' not in 'Thin'.*'width'"),
     (
         "option file without its type",
@@ -116,7 +128,8 @@ def places(tmp_path: Path) -> dict[str, str]:
     (mine / "student" / "broken.yaml").write_text("depth: 3\nwidth: [4\n")
     empty.mkdir()
     corrupt.mkdir()
-    (corrupt / "train-0.parquet").write_bytes(b"PAR1 and then nothing")
+    for split in ("train", "test"):
+        (corrupt / f"{split}-0.parquet").write_bytes(b"PAR1 and then nothing")
     for split in ("train", "test"):
         write_parquet(data, split, np.zeros((30, 4, 5), dtype=np.uint8), [0, 1, 2] * 10)
     layout = "dataset.height=4 dataset.width=5 dataset.classes=3 dataset.validation=6 teacher.convs=[] "
@@ -155,6 +168,15 @@ def test_a_store_that_cannot_be_written(command):
     finished = command(store=Path("/proc/nowhere"))
     assert (finished.code, finished.err.count("\n")) == (1, 1)
     assert "store=/proc/nowhere: cannot write there (No such file or directory): give store=DIR" in finished.err
+
+
+def test_wandb_online_without_a_key(tmp_path):
+    words = (*TINY[1:], "tracker=wandb", "tracker.mode=online", "store=results")
+    told = shell(str(ROOT / "run.py"), *words, cwd=tmp_path, HOME=str(tmp_path), WANDB_API_KEY="", NETRC="/none")
+    assert told.returncode == 1
+    assert told.stderr.count("\n") <= 3, told.stderr
+    assert "tracker.mode=online: W&B cannot start" in told.stderr
+    assert "run `wandb login`, or give tracker.mode=offline" in told.stderr
 
 
 def test_a_failed_job_of_a_sweep_is_named_and_the_others_run(command):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from test_losses import kd_reference
 
 from fitnets import plan as planning
 from fitnets.config import ConstantLr
@@ -109,6 +110,42 @@ def test_a_teacher_that_could_move_is_refused(tiny, tmp_path, stage):
         train(plan, plan.stages[stage])
 
 
+def in_float64(tiny, tmp_path, *overrides):
+    """A prepared plan in double precision, and one batch."""
+    plan = prepared(tiny, tmp_path, *overrides)
+    regressors = [stage.regressor for stage in plan.stages if isinstance(stage, HintObjective)]
+    for module in (plan.teacher, plan.student, *regressors):
+        module.double()
+    images, labels = plan.data.train.batch(plan.data.train.rows[:50])
+    return plan, images.double(), labels
+
+
+@pytest.mark.parametrize("soften_student", [True, False])
+def test_stage_2_steps_on_eq_2(tiny, tmp_path, soften_student):
+    """Which logits are whose, temperature, lambda and the switch reach the loss as they should."""
+    plan, images, labels = in_float64(
+        tiny, tmp_path, "method=kd", "schedule.equal_epochs=false", "schedule.student.epochs=5",
+        "schedule.kd.temperature=2", f"schedule.kd.soften_student={soften_student}",
+    )  # fmt: skip
+    loss, _ = plan.stages[0].step(images, labels, 1)
+    with torch.no_grad():
+        student, teacher = plan.student(images)[0].numpy(), plan.teacher(images)[0].numpy()
+    value, _ = kd_reference(student, teacher, labels.numpy(), 2, 3.25, soften_student=soften_student)
+    assert loss.item() == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "released"])
+def test_stage_1_steps_on_eq_3(tiny, tmp_path, reduction):
+    plan, images, labels = in_float64(tiny, tmp_path, f"schedule.hint_loss={reduction}")
+    hint = plan.stages[0]
+    loss, _ = hint.step(images, labels, 0)
+    with torch.no_grad():
+        target = plan.teacher(images)[1]["conv1"]
+        square = (hint.regressor(plan.student(images)[1]["conv2"]) - target) ** 2
+    per_image = square.sum(dim=(1, 2, 3)) if reduction == "sum" else 4 * square.mean(dim=(1, 2, 3))
+    assert loss.item() == pytest.approx(0.5 * per_image.mean().item(), rel=1e-12)
+
+
 def test_lambda_of_each_epoch_is_in_its_record(tiny, tmp_path):
     plan = prepared(tiny, tmp_path, "method=kd", "schedule.equal_epochs=false", "schedule.student.epochs=4")
     _, watch = train(plan, plan.stages[0])
@@ -132,13 +169,14 @@ def test_methods_without_stage_1_get_its_epochs_where_totals_are_equal(tiny):
 
 
 class TestLoop:
-    def objective(self, plan, valid_errors):
-        """The plan's backprop objective with made validation values; its weights are counted instead of trained."""
+    def objective(self, plan, valid_errors, losses=None):
+        """The plan's backprop objective with made values on validation."""
         objective = plan.stages[0]
+        told = iter(zip(valid_errors, losses or [1.0] * len(valid_errors), strict=True))
 
         class Scripted(LabelObjective):
             def validate(self, valid, batch_size):
-                return {"valid_error": valid_errors.pop(0)}
+                return dict(zip(("valid_error", "valid_loss"), next(told), strict=True))
 
         return Scripted("student", objective.network, objective.stage)
 
@@ -154,6 +192,18 @@ class TestLoop:
             assert (fitted.best_epoch, fitted.epochs, fitted.stopped_by) == (1, epochs, "epochs")
             weights[epochs] = state(plan.student)
         assert changed(weights[2], weights[4]) == set()
+
+    def test_ties_go_to_the_smaller_loss(self, tiny, tmp_path):
+        plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=4", "schedule.student.patience=3")
+        scripted = self.objective(plan, [0.2, 0.2, 0.2, 0.2], losses=[0.9, 0.5, 0.7, 0.8])
+        fitted, watch = train(plan, scripted)
+        assert (fitted.best_epoch, fitted.epochs, fitted.stopped_by) == (1, 4, "epochs")
+        assert [epoch.best for epoch in watch.epochs] == [True, True, False, False]
+
+    def test_ties_do_not_prolong_patience(self, tiny, tmp_path):
+        plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=9", "schedule.student.patience=2")
+        fitted, _ = train(plan, self.objective(plan, [0.2] * 5, losses=[0.9, 0.8, 0.7, 0.6, 0.5]))
+        assert (fitted.best_epoch, fitted.epochs, fitted.stopped_by) == (2, 3, "patience")
 
     def test_patience_stops_the_stage(self, tiny, tmp_path):
         plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=9", "schedule.student.patience=2")

@@ -81,23 +81,20 @@ _NOISE = re.compile(
     r"^(Config search path:|\s*provider=|To append to your config|Set the environment variable|See https|"
     r"\s*(full_key:|reference_type=|object_type=)|Error when parsing index|\d\. To )"
 )
-_REPHRASED = (
+_REPHRASED = (  # Hydra's words, ours
     (
-        r"Ambiguous value for argument '(.+)'",
+        r"Ambiguous value for argument '([^']+)'",
         r"\1: several values: add -m to sweep over them, or quote a list, 'key=[a,b]'",
     ),
-    (r"Error parsing override '(.+)'\s+missing EQUAL.*", r"\1: no value: give \1=..."),
-    (r"Config group override must be a string or a list.*", "a group has no value or null: give GROUP=OPTION"),
+    (r"Error parsing override '([^']+)'\s+missing EQUAL", r"\1: no value: give \1=..."),
+    (r"Config group override must be a string or a list", "a group has no value or null: give GROUP=OPTION"),
+    (r"hydra.mode changed during config composition", "+sweeps=... is a sweep: add -m"),
     (
-        r"[^$]*hydra.mode changed during config composition[^$]*",
-        "+sweeps=... is a sweep: add -m",
-    ),
-    (
-        r"Could not override '(.+)'\.\s+To append to your config use (\S+)\s+Key '.+' is not in struct[^$]*",
+        r"Could not override '([^']+)'\.\s+To append to your config use (\S+)\s+Key '\S+' is not in struct",
         r"\1: not in the table yet: add it with \2",
     ),
     (
-        r"In '(.+)': ValidationError.*\s+Ambiguous assignment to Union\[(.+?)\][^$]*",
+        r"In '([^']+)': ValidationError.*Ambiguous assignment to Union\[([^\]]+)\]",
         r"\1: the file must say which of \2 it is: defaults: [/hydra/fitnets/TYPE@_here_, _self_]",
     ),
 )
@@ -116,8 +113,9 @@ def brief(error: BaseException) -> str:
         group, given, listed = cast(tuple[str, str, str], missing.groups())
         names = listed.split()
         return f"{group}={given}: no such option{near(given, names)} (options of {group}: {', '.join(names)})"
-    for pattern, replacement in _REPHRASED:
-        text = re.sub(pattern, replacement, text)
+    for pattern, ours in _REPHRASED:
+        if found := re.search(pattern, text, re.DOTALL):
+            return found.expand(ours)
     lines = [line.strip() for line in text.splitlines() if line.strip() and not _NOISE.match(line)]
     first, *rest = lines
     if not rest:

@@ -51,7 +51,20 @@ def _setting(group: pd.DataFrame) -> str:
         if len(chosen):
             hint_epochs = chosen["stages.hint.epochs"].fillna(0) if "stages.hint.epochs" in chosen else 0
             lines.append(_row(method, chosen, "student", chosen["stages.student.epochs"] + hint_epochs))
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_differences(group)])
+
+
+def _differences(group: pd.DataFrame) -> list[str]:
+    """Hints against the other methods, paired by the student's seed, on validation."""
+    accuracy = 100 * group.pivot(index="seeds.student", columns="method", values="student.valid_accuracy")
+    found = []
+    for method in METHODS[:-1]:
+        if {"hints", method} <= set(accuracy.columns):
+            mean, half_width = interval((accuracy["hints"] - accuracy[method]).dropna())
+            if math.isnan(half_width):
+                continue
+            found.append(f"Paired by seed, hints - {method} on validation: {mean:+.2f} ± {half_width:.2f} points.")
+    return found
 
 
 def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> str:

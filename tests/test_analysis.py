@@ -65,6 +65,14 @@ def test_table_has_a_row_a_method_with_n_and_interval(tmp_path):
     ]
 
 
+def test_differences_are_paired_by_seed(tmp_path):
+    """Differences 1, 2, 3 points: 2 ± 4.302653 / sqrt(3), although each method's own spread is larger."""
+    for seed, (kd, hints) in enumerate(((0.80, 0.81), (0.90, 0.92), (0.70, 0.73))):
+        write_run(tmp_path, f"kd{seed}", student=student(kd))
+        write_run(tmp_path, f"h{seed}", method="hints", student=student(hints))
+    assert "hints - kd on validation: +2.00 ± 2.48 points." in controls.table(runs.load(tmp_path))
+
+
 def test_runs_that_did_not_finish_are_listed_and_left_out_of_the_table(tmp_path):
     write_run(tmp_path, "good")
     (tmp_path / "run" / "bad").mkdir()

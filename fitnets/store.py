@@ -50,6 +50,15 @@ def read_weights(path: Path, network: nn.Module) -> None:
     network.load_state_dict(load_file(path))
 
 
+def _sync(path: Path) -> None:
+    """On the disk before anything gets the file's final name."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def directory(final: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `final` when the block ends well. The first to finish wins: all fill it alike."""
@@ -57,6 +66,8 @@ def directory(final: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
+        for path in partial.iterdir():
+            _sync(path)
         try:
             partial.rename(final)
         except OSError:

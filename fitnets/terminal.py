@@ -16,12 +16,12 @@ class Terminal:
     """Rich output on a terminal; plain lines elsewhere."""
 
     def __init__(self, console: Console | None = None):
-        self.console = console or Console(highlight=False)
+        self.console = console or Console(highlight=False, markup=False)
         if not self.console.is_terminal:
             self.console.width = max(self.console.width, _PLAIN_WIDTH)
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
     def track(self, items: range, what: str) -> Iterable[int]:
         """The items, with a bar while they are worked through."""
@@ -64,7 +64,8 @@ class StageProgress:
     def on_epoch(self, epoch: Epoch) -> None:
         self.progress.update(self.task, completed=epoch.epoch + 1)
         if epoch.best:
-            self.progress.update(self.task, best=f"best: epoch {epoch.epoch + 1}, {values(epoch.valid)}")
+            watched = dict([next(iter(epoch.valid.items()))])
+            self.progress.update(self.task, best=f"best: epoch {epoch.epoch + 1}, {values(watched)}")
         if not self.terminal.console.is_terminal:
             place = f"{epoch.stage:>8} epoch {epoch.epoch + 1:>3}/{self.epochs}"
             told = values({"train_loss": epoch.train["train_loss"], **epoch.valid})

@@ -1,0 +1,85 @@
+from contextlib import suppress
+
+import pytest
+import torch
+from torch import nn
+
+from fitnets import store
+
+
+class Stop(Exception):
+    """What ends a block early."""
+
+
+def test_a_written_file_replaces_the_old_one_whole(tmp_path):
+    store.write_json(tmp_path / "a" / "b.json", {"value": 1})
+    store.write_json(tmp_path / "a" / "b.json", {"value": 0.1 + 0.2})
+    assert store.read_json(tmp_path / "a" / "b.json") == {"value": 0.1 + 0.2}  # full precision
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    store.write_json(tmp_path / "b.json", {"value": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        store.write_json(tmp_path / "b.json", {"value": float("nan")})
+    assert store.read_json(tmp_path / "b.json") == {"value": 1}
+
+
+def test_a_folder_appears_when_it_is_whole_or_not_at_all(tmp_path):
+    with suppress(Stop), store.directory(tmp_path / "final") as partial:
+        (partial / "file").write_text("half")
+        assert not (tmp_path / "final").exists()
+        raise Stop
+    assert list(tmp_path.iterdir()) == []
+    with store.directory(tmp_path / "final") as partial:
+        (partial / "file").write_text("whole")
+    assert (tmp_path / "final" / "file").read_text() == "whole"
+
+
+def test_the_first_of_two_who_fill_a_folder_wins(tmp_path):
+    with store.directory(tmp_path / "final") as slow:
+        (slow / "file").write_text("second")
+        with store.directory(tmp_path / "final") as fast:
+            (fast / "file").write_text("first")
+    assert (tmp_path / "final" / "file").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+class TestReplacing:
+    def finish(self, directory, value):
+        with store.replacing(directory):
+            store.write_json(directory / "result.json", {"status": "finished", "value": value})
+
+    def value(self, directory):
+        return store.read_json(directory / "result.json")["value"]
+
+    def test_a_killed_successor_does_not_cost_the_earlier_run(self, tmp_path):
+        """Nobody puts the earlier run back then; the next start does, or replaces it."""
+        directory = tmp_path / "run"
+        self.finish(directory, 1)
+        killed = store.replacing(directory)
+        killed.__enter__()
+        store.write_json(directory / "half.json", {})
+        with suppress(Stop), store.replacing(directory):
+            assert not (directory / "half.json").exists()
+            raise Stop
+        assert self.value(directory) == 1
+        self.finish(directory, 2)
+        assert self.value(directory) == 2
+        assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+    def test_a_run_that_failed_is_no_loss(self, tmp_path):
+        directory = tmp_path / "run"
+        with suppress(Stop), store.replacing(directory):
+            store.write_json(directory / "result.json", {"status": "failed"})
+            raise Stop
+        assert store.read_json(directory / "result.json") == {"status": "failed"}
+        self.finish(directory, 3)
+        assert self.value(directory) == 3
+
+
+def test_weights_come_back_bit_for_bit(tmp_path):
+    there, back = nn.Linear(3, 2), nn.Linear(3, 2)
+    store.write_weights(tmp_path / "w.safetensors", there)
+    store.read_weights(tmp_path / "w.safetensors", back)
+    assert all(torch.equal(a, b) for a, b in zip(there.parameters(), back.parameters(), strict=True))

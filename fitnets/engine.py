@@ -38,10 +38,11 @@ def device(engine: Engine) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """'cpu, 2 threads' or the GPU's name."""
+    """'cpu, 2 threads', or the GPU's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"cpu, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"cpu, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def _method(method: Hints | Distill | Backprop, kd: Distillation, epochs: int) -
 
 
 def _epochs(number: int) -> str:
-    return f"at most {number} epochs"
+    return "1 epoch" if number == 1 else f"at most {number} epochs"
 
 
 def conclude(result: dict[str, Any], directory: Path, terminal: Terminal) -> None:

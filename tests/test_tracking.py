@@ -39,16 +39,16 @@ def read_back(directory: Path) -> dict[str, Any]:
     for blob in records(file):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(blob)
-        kind = record.WhichOneof("record_type")
-        if kind == "history":
-            found["history"].append({_key(item): json.loads(item.value_json) for item in record.history.item})
-        elif kind == "summary":
-            found["summary"].update({_key(item): json.loads(item.value_json) for item in record.summary.update})
-        elif kind == "run":
-            found["run"] = record.run
-            found["config"] = {item.key: json.loads(item.value_json) for item in record.run.config.update}
-        elif kind == "exit":
-            found["exit_code"] = record.exit.exit_code
+        match record.WhichOneof("record_type"):
+            case "history":
+                found["history"].append({_key(item): json.loads(item.value_json) for item in record.history.item})
+            case "summary":
+                found["summary"].update({_key(item): json.loads(item.value_json) for item in record.summary.update})
+            case "run":
+                found["run"] = record.run
+                found["config"] = {item.key: json.loads(item.value_json) for item in record.run.config.update}
+            case "exit":
+                found["exit_code"] = record.exit.exit_code
     return found
 
 

@@ -6,72 +6,112 @@ import torch
 from torch import Tensor, nn
 
 from fitnets import config
-from fitnets.config import Dataset, MaxoutConv, MaxoutDense, Net
-from fitnets.layers import ConvLayer, DenseLayer, MaxoutConv2d, MaxoutLinear, Regressor, SoftmaxLayer
-from fitnets.networks import Layer, Network
+from fitnets.architectures import groups, residual_blocks
+from fitnets.config import Dataset, MaxoutConv, MaxoutDense
+from fitnets.layers import (
+    LINEAR,
+    RELU,
+    Activation,
+    Conv2d,
+    ConvLayer,
+    Dense,
+    DenseLayer,
+    Layer,
+    Regressor,
+    SigmoidLayer,
+    SoftmaxLayer,
+)
+from fitnets.networks import Network
 from fitnets.options import ConfigError
+from fitnets.residual import PooledSoftmaxLayer, PreActivationBlock, ResidualBlock, Stem
+
+Shape = tuple[int, ...]
 
 
-def network(net: Net, dataset: Dataset) -> Network:
-    """The network for images of this data set. Raises ConfigError where a kernel or a pooling does not fit."""
+def network(net: config.Architecture, dataset: Dataset, side: str) -> Network:
+    """The network for images of this data set. side: "teacher" or "student", for messages.
+
+    Raises ConfigError where a kernel, a pooling or the number of classes does not fit."""
+    choice = f"{side}={net.name}"
     match net:
-        case config.MaxoutTeacher():
-            return _stack(f"teacher={net.name}", dataset, net.convs, net.dense, tied_biases=net.tied_biases)
-        case config.FitNet():
-            return _stack(f"student={net.name}", dataset, net.convs, net.dense, tied_biases=net.tied_biases)
-        case config.Thin():
-            return _stack(f"student={net.name}", dataset, thin_convs(net, dataset), [], tied_biases=True)
+        case config.MaxoutTeacher() | config.FitNet():
+            return _maxout_network(choice, dataset, net.convs, net.dense, tied_biases=net.tied_biases)
+        case config.GroupedFitNet() | config.Table6() | config.Thin():
+            pieces = 2 if isinstance(net, config.Table6) else net.pieces
+            convs = grouped_convs(groups(net), pieces, dataset)
+            dense = [] if isinstance(net, config.Thin) else net.dense
+            return _maxout_network(choice, dataset, convs, dense, tied_biases=True)
+        case config.ReluTeacher() | config.ReluFitNet():
+            return _relu_network(choice, dataset, net.convs)
+        case config.Resnet():
+            return _resnet(net, dataset)
+        case config.Wrn():
+            return _wrn(net, dataset)
 
 
-def thin_convs(thin: config.Thin, dataset: Dataset) -> list[MaxoutConv]:
-    """Three groups of convolutions, as even as possible, the later ones longer; the shape of FitNets 1 to 4."""
+# --- maxout and ReLU networks ---
+
+
+def grouped_convs(units_by_group: list[list[int]], pieces: int, dataset: Dataset) -> list[MaxoutConv]:
+    """3x3 convolutions with pad 1; each group ends with 2x2 pooling, the last with pooling of the whole map."""
     convs: list[MaxoutConv] = []
     size = min(dataset.height, dataset.width)
-    for group in range(3):
-        length = thin.depth // 3 + (group >= 3 - thin.depth % 3)
-        units = (group + 1) * thin.width
-        convs += [MaxoutConv(units=units, kernel=3, pad=1, pieces=thin.pieces) for _ in range(length)]
-        if length:
-            window = size if group == 2 else min(2, size)
+    for number, units_of_group in enumerate(units_by_group, start=1):
+        convs += [MaxoutConv(units=units, kernel=3, pad=1, pieces=pieces) for units in units_of_group]
+        if units_of_group:
+            window = size if number == len(units_by_group) else min(2, size)
             convs[-1].pool = convs[-1].stride = window
             size = -(-size // window)
     return convs
 
 
-def _stack(
+def _maxout_network(
     choice: str, dataset: Dataset, convs: list[MaxoutConv], dense: list[MaxoutDense], *, tied_biases: bool
 ) -> Network:
     layers: dict[str, Layer] = {}
-    shape: tuple[int, ...] = (dataset.channels, dataset.height, dataset.width)
+    shape: Shape = (dataset.channels, dataset.height, dataset.width)
     for number, conv in enumerate(convs, start=1):
-        key = f"conv{number}"
-        if problem := _misfit(conv, shape):
-            raise ConfigError(
-                f"{choice}, {key}: {problem}\n"
-                f"give a network made for {dataset.name} ({dataset.height}x{dataset.width}), or another dataset=..."
-            )
-        layers[key] = ConvLayer(_maxout(conv, shape, tied_biases=tied_biases), conv.pool, conv.stride)
-        shape = layers[key].out_shape
+        name = f"conv{number}"
+        layers[name] = _conv_layer(
+            f"{choice}, {name}", dataset, shape, conv, Activation("maxout", conv.pieces), tied_biases=tied_biases
+        )
+        shape = layers[name].out_shape
     for number, units in enumerate(dense, start=1):
-        layers[f"dense{number}"] = DenseLayer(math.prod(shape), units.units, pieces=units.pieces)
+        layers[f"dense{number}"] = DenseLayer(math.prod(shape), units.units, Activation("maxout", units.pieces))
         shape = (units.units,)
     layers["softmax"] = SoftmaxLayer(math.prod(shape), dataset.classes)
     return Network(layers)
 
 
-def _maxout(conv: MaxoutConv, shape: tuple[int, ...], *, tied_biases: bool) -> MaxoutConv2d:
+def _relu_network(choice: str, dataset: Dataset, convs: list[config.ReluConv]) -> Network:
+    if dataset.classes != 2:
+        raise ConfigError(f"{choice} ends in one sigmoid unit, for two classes: {dataset.name} has {dataset.classes}")
+    layers: dict[str, Layer] = {}
+    shape: Shape = (dataset.channels, dataset.height, dataset.width)
+    for number, relu in enumerate(convs, start=1):
+        name = f"conv{number}"
+        conv = MaxoutConv(units=relu.units, kernel=relu.kernel, pieces=1, pool=relu.pool, stride=relu.pool or 1)
+        layers[name] = _conv_layer(f"{choice}, {name}", dataset, shape, conv, RELU, tied_biases=True)
+        shape = layers[name].out_shape
+    layers["sigmoid"] = SigmoidLayer(math.prod(shape))
+    return Network(layers)
+
+
+def _conv_layer(
+    place: str, dataset: Dataset, shape: Shape, conv: MaxoutConv, activation: Activation, *, tied_biases: bool
+) -> ConvLayer:
+    if problem := _misfit(conv, shape):
+        raise ConfigError(
+            f"{place}: {problem}\n"
+            f"give a network made for {dataset.name} ({dataset.height}x{dataset.width}), or another dataset=..."
+        )
     channels, height, width = shape
-    return MaxoutConv2d(
-        (channels, height, width),
-        conv.units,
-        (conv.kernel, conv.kernel),
-        pad=conv.pad,
-        pieces=conv.pieces,
-        tied_biases=tied_biases,
-    )
+    kernel = (conv.kernel, conv.kernel)
+    linear = Conv2d((channels, height, width), conv.units, kernel, activation, pad=conv.pad, tied_biases=tied_biases)
+    return ConvLayer(linear, conv.pool, conv.stride)
 
 
-def _misfit(conv: MaxoutConv, shape: tuple[int, ...]) -> str | None:
+def _misfit(conv: MaxoutConv, shape: Shape) -> str | None:
     """Why a convolution cannot follow an output of this shape, if it cannot."""
     _, height, width = shape
     kernel, pad, pool = conv.kernel, conv.pad, conv.pool
@@ -85,28 +125,51 @@ def _misfit(conv: MaxoutConv, shape: tuple[int, ...]) -> str | None:
     return None
 
 
+# --- residual networks ---
+
+
+def _resnet(net: config.Resnet, dataset: Dataset) -> Network:
+    stem = Stem((dataset.channels, dataset.height, dataset.width), net.stem, normalized=True)
+    layers: dict[str, Layer] = {"conv1": stem}
+    shape = stem.out_shape
+    for name, group, stride in residual_blocks(net):
+        channels = 16 * 2**group * net.width
+        layers[name] = ResidualBlock(shape, channels, stride, pad_shortcut=net.shortcut == "pad")
+        shape = layers[name].out_shape
+    layers["softmax"] = PooledSoftmaxLayer(shape, dataset.classes, normalized=False)
+    return Network(layers)
+
+
+def _wrn(net: config.Wrn, dataset: Dataset) -> Network:
+    stem = Stem((dataset.channels, dataset.height, dataset.width), 16, normalized=False)
+    layers: dict[str, Layer] = {"conv1": stem}
+    shape = stem.out_shape
+    for name, group, stride in residual_blocks(net):
+        layers[name] = PreActivationBlock(shape, 16 * 2**group * net.width, stride)
+        shape = layers[name].out_shape
+    layers["softmax"] = PooledSoftmaxLayer(shape, dataset.classes, normalized=True)
+    return Network(layers)
+
+
 # --- regressor ---
 
 
 def regressor(choice: config.Regressor, guided: Layer, hint: Layer) -> Regressor:
-    """The regressor from the guided layer's output to the hint layer's, with the non-linearity of the hint layer.
+    """The regressor from the guided layer's output to the hint layer's, with the activation of the hint layer.
 
     Raises ConfigError where the choice does not fit the two shapes."""
-    if isinstance(hint, SoftmaxLayer):
-        raise ConfigError("hint_layer.teacher=softmax: logits are no hint: give a conv or dense layer, or method=kd")
+    if hint.kind in ("softmax", "sigmoid"):
+        raise ConfigError(
+            f"hint_layer.teacher={hint.kind}: logits are no hint: give a conv or dense layer, or method=kd"
+        )
     shapes = f"the guided layer gives {_shape(guided)}, the hint layer {_shape(hint)}"
     match choice:
-        case config.AutoRegressor() if guided.out_shape == hint.out_shape:
-            mapping: nn.Module = nn.Identity()
         case config.AutoRegressor():
-            mapping = _conv_regressor(guided, hint) if _conv_fits(guided, hint) else _fc_regressor(guided, hint)
-        case config.ConvRegressor():
-            if not _conv_fits(guided, hint):
-                raise ConfigError(
-                    f"regressor=conv: {shapes}, and a valid convolution cannot enlarge a map: give regressor=fc, or an "
-                    "earlier guided layer"
-                )
-            mapping = _conv_regressor(guided, hint)
+            mapping = _automatic(guided, hint)
+        case config.ConvRegressor(pad=pad, stride=stride):
+            if not _are_maps(guided, hint):
+                raise ConfigError(f"regressor=conv: {shapes}, and a convolution needs two maps: give regressor=fc")
+            mapping = _conv_regressor(guided, hint, pad=pad, stride=stride)
         case config.FcRegressor():
             mapping = _fc_regressor(guided, hint)
         case config.IdentityRegressor():
@@ -120,21 +183,48 @@ def _shape(layer: Layer) -> str:
     return "x".join(map(str, layer.out_shape))
 
 
-def _conv_fits(guided: Layer, hint: Layer) -> bool:
-    if len(guided.out_shape) != 3 or len(hint.out_shape) != 3:
-        return False
-    return all(g >= h for g, h in zip(guided.out_shape[1:], hint.out_shape[1:], strict=True))
+def _are_maps(guided: Layer, hint: Layer) -> bool:
+    return len(guided.out_shape) == len(hint.out_shape) == 3
 
 
-def _conv_regressor(guided: Layer, hint: ConvLayer | DenseLayer) -> MaxoutConv2d:
-    channels, height, width = guided.out_shape
+def _automatic(guided: Layer, hint: Layer) -> nn.Module:
+    if guided.out_shape == hint.out_shape:
+        return nn.Identity()
+    if not _are_maps(guided, hint):
+        return _fc_regressor(guided, hint)
+    return _conv_regressor(guided, hint, pad=None, stride=1)
+
+
+def _conv_regressor(guided: Layer, hint: Layer, *, pad: int | None, stride: int) -> Conv2d:
+    """Section 2.2, for maps of any two sizes: kernel = guided + 2 pad - stride (hint - 1)."""
+    channels, *guided_size = guided.out_shape
     units, *hint_size = hint.out_shape
-    kernel = (height - hint_size[0] + 1, width - hint_size[1] + 1)
-    return MaxoutConv2d((channels, height, width), units, kernel, pieces=hint.pieces, tied_biases=hint.tied_biases)
+    if pad is None:
+        pad = max(0, *(h - g for g, h in zip(guided_size, hint_size, strict=True)))
+    height, width = (g + 2 * pad - stride * (h - 1) for g, h in zip(guided_size, hint_size, strict=True))
+    if min(height, width) < 1:
+        raise ConfigError(
+            f"regressor=conv with pad {pad} and stride {stride}: the guided layer gives {_shape(guided)}, the hint "
+            f"layer {_shape(hint)}, the kernel would be {height}x{width}: give a larger pad or a smaller stride"
+        )
+    return Conv2d(
+        (channels, guided_size[0], guided_size[1]),
+        units,
+        (height, width),
+        hint.activation,
+        pad=pad,
+        stride=stride,
+        tied_biases=hint.tied_biases,
+    )
 
 
-def _fc_regressor(guided: Layer, hint: ConvLayer | DenseLayer) -> MaxoutLinear:
-    return MaxoutLinear(math.prod(guided.out_shape), math.prod(hint.out_shape), pieces=hint.pieces)
+def _fc_regressor(guided: Layer, hint: Layer) -> Dense:
+    return Dense(math.prod(guided.out_shape), math.prod(hint.out_shape), hint.activation)
+
+
+def classifier(layer: Layer, classes: int) -> SoftmaxLayer:
+    """A softmax layer of its own for a hidden layer that learns the labels; dropped after training."""
+    return SoftmaxLayer(math.prod(layer.out_shape), classes)
 
 
 # --- initial weights ---
@@ -142,7 +232,7 @@ def _fc_regressor(guided: Layer, hint: ConvLayer | DenseLayer) -> MaxoutLinear:
 
 @torch.no_grad()
 def initialise(module: nn.Module, init: config.Init, seed: int) -> None:
-    """Weights by the rule, biases 0, as a function of the seed alone."""
+    """Weights by the rule, biases 0, batch normalisation as it is, as a function of the seed alone."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
         if not name.endswith("weight"):
@@ -154,14 +244,22 @@ def initialise(module: nn.Module, init: config.Init, seed: int) -> None:
             case config.UniformInit(bound=bound):
                 layer.weight.uniform_(-bound, bound, generator=generator)
             case config.VarianceInit():
-                pieces = layer.pieces if isinstance(layer, MaxoutConv2d | MaxoutLinear) else 1
                 fan_in = layer.weight[0].numel()
-                layer.weight.normal_(0, 1 / math.sqrt(fan_in * _second_moment(pieces)), generator=generator)
+                std = 1 / math.sqrt(fan_in * _second_moment(_activation_after(layer)))
+                layer.weight.normal_(0, std, generator=generator)
 
 
-def _second_moment(pieces: int) -> float:
-    """E[max(z_1, ..., z_pieces)^2] of independent standard normals: 1, 1, 1.28, 1.55, 1.80 for 1 to 5 pieces."""
+def _activation_after(layer: nn.Conv2d | nn.Linear) -> Activation:
+    if isinstance(layer, Conv2d | Dense):
+        return layer.activation
+    return RELU if isinstance(layer, nn.Conv2d) else LINEAR  # plain convolutions are those of residual networks
+
+
+def _second_moment(activation: Activation) -> float:
+    """E[f(z)^2] of standard normals: 1/2 after ReLU; after maxout of 1 to 5 pieces 1, 1, 1.28, 1.55, 1.80."""
+    if activation.kind == "relu":
+        return 0.5
     z: Tensor = torch.linspace(-10, 10, 20_001, dtype=torch.float64)
     density = torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
     below = torch.special.ndtr(z)
-    return float(torch.trapezoid(z**2 * pieces * density * below ** (pieces - 1), z))
+    return float(torch.trapezoid(z**2 * activation.pieces * density * below ** (activation.pieces - 1), z))

@@ -1,16 +1,20 @@
-"""The `fitnets` command: `fitnets cost ...`."""
+"""The `fitnets` command: `fitnets cost ...`, `fitnets prepare ...`."""
 
 import argparse
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
 
   cost   parameters and multiplications of teacher and student, without training:
          fitnets cost teacher=maxout_mnist student=fitnet_mnist dataset=mnist [--json]
+  prepare
+         16x16 patches for dataset=aflw from the licensed AFLW and a folder of images without faces:
+         fitnets prepare aflw --aflw DIR --negatives DIR [--out DIR]
 
 OVERRIDES are those of `python run.py`; `fitnets COMMAND --help` says more."""
 
@@ -36,15 +40,18 @@ def cost(words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
 
-    from fitnets import build, compose, costs
+    from fitnets import build, compose, costs, teachers
     from fitnets.terminal import Terminal
 
     config = compose.load(arguments.overrides, arguments.config_dir)
     dataset = config.dataset
     shape = (dataset.channels, dataset.height, dataset.width)
     sides: dict[str, Any] = {
-        side: {"name": net.name} | asdict(costs.cost(build.network(net, dataset), shape))
-        for side, net in (("teacher", config.teacher), ("student", config.student))
+        side: {"name": getattr(config, side).name} | asdict(costs.cost(network, shape))
+        for side, network in (
+            ("teacher", teachers.network(config)),
+            ("student", build.network(config.student, dataset, "student")),
+        )
     }
     if arguments.json:
         print(json.dumps(sides, indent=2))
@@ -64,7 +71,38 @@ def cost(words: list[str]) -> None:
     Terminal().table(title, header, rows)
 
 
-_COMMANDS: dict[str, Callable[[list[str]], None]] = {"cost": cost}
+def prepare(words: list[str]) -> None:
+    parser = argparse.ArgumentParser("fitnets prepare", description="Patches for dataset=aflw, as Parquet files.")
+    parser.add_argument("dataset", choices=["aflw"])
+    parser.add_argument("--aflw", type=Path, required=True, help="folder with aflw.sqlite and the images")
+    parser.add_argument("--negatives", type=Path, required=True, help="folder of images without faces")
+    parser.add_argument("--out", type=Path, default=Path("aflw-patches"), help="default: aflw-patches")
+    parser.add_argument("--count", type=int, help="patches without faces; default: as many as faces")
+    parser.add_argument("--seed", type=int, default=0, help="of the patches without faces and of the split; default: 0")
+    parser.add_argument("--skip-broken", action="store_true", help="leave out rows and images that give no patch")
+    arguments = parser.parse_args(words)
+
+    from fitnets import aflw
+    from fitnets.terminal import Terminal
+
+    terminal = Terminal()
+    parts, skipped = aflw.prepare(
+        arguments.aflw,
+        arguments.negatives,
+        arguments.out,
+        count=arguments.count,
+        seed=arguments.seed,
+        skip_broken=arguments.skip_broken,
+        track=terminal.track,
+    )
+    for reason in skipped:
+        terminal.say(f"left out: {reason}")
+    for part, classes in parts.items():
+        terminal.say(f"{part}: " + ", ".join(f"{count} patches with {name}" for name, count in classes.items()))
+    terminal.say(f"python run.py dataset=aflw dataset.path={arguments.out}")
+
+
+_COMMANDS: dict[str, Callable[[list[str]], None]] = {"cost": cost, "prepare": prepare}
 
 
 if __name__ == "__main__":

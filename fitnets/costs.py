@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fitnets.layers import Conv2d, Dense
 from fitnets.networks import Network
 
 PAPER_PIECES = 2
@@ -46,7 +47,8 @@ def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
 
 def _weights(layer: nn.Module) -> tuple[int, int]:
     """(as trained, as the paper counts)."""
-    weight, pieces = layer.weight, getattr(layer, "pieces", None)
-    assert isinstance(weight, Tensor)
-    trained = weight.numel()
-    return trained, trained if pieces is None else trained // pieces * PAPER_PIECES
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    trained = layer.weight.numel()
+    if isinstance(layer, Conv2d | Dense) and layer.activation.kind == "maxout":
+        return trained, trained // layer.activation.pieces * PAPER_PIECES
+    return trained, trained

@@ -17,7 +17,7 @@ from torch import Tensor
 from fitnets.config import Engine
 from fitnets.data import Split
 from fitnets.networks import Network
-from fitnets.objectives import Objective
+from fitnets.objectives import Objective, train_mode
 from fitnets.options import ConfigError
 
 _PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "datasets", "wandb", "safetensors")
@@ -74,7 +74,7 @@ def _git(*words: str) -> str | None:
 def seconds_per_image(trial: Objective, train: Split, batch_size: int = 64) -> float:
     """Forward and backward of one training step. trial: a copy, since its networks get gradients."""
     images, labels = train.batch(train.rows[:batch_size])
-    trial.train_mode()
+    train_mode(trial)
 
     def step() -> None:
         loss, _ = trial.step(images, labels, 0)

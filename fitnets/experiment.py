@@ -8,16 +8,25 @@ from typing import Any
 
 from torch import Tensor
 
-from fitnets import costs, data, engine, metrics, report, store
+from fitnets import build, costs, data, engine, metrics, report, store
 from fitnets.config import Config
+from fitnets.data import Data, Split
 from fitnets.loop import DivergedError, Epoch, fit
-from fitnets.networks import freeze
+from fitnets.networks import Network, freeze
 from fitnets.objectives import HintObjective, Objective
-from fitnets.plan import PRECISION, Plan, prepare, setting_hash
+from fitnets.plan import PRECISION, Plan, new_student, prepare, setting_hash, teacher_seed
+from fitnets.rules import has_test
+from fitnets.seeds import seed_of
 from fitnets.terminal import StageProgress, Terminal
+from fitnets.terms import HintTerm
 from fitnets.tracking import Tracker, tracking
 
 StageSummary = dict[str, Any]
+Stages = dict[str, StageSummary]
+Sides = dict[str, dict[str, Any]]
+"""of the teacher and of the student"""
+Keeper = Callable[[dict[str, Any]], None]
+"""is handed the row of every epoch"""
 
 
 class RunLog:
@@ -37,7 +46,7 @@ class RunLog:
 class EpochObserver:
     """Shows each epoch and hands its row to those who keep it."""
 
-    def __init__(self, progress: StageProgress, keepers: Sequence[Callable[[dict[str, Any]], None]]):
+    def __init__(self, progress: StageProgress, keepers: Sequence[Keeper]):
         self.progress = progress
         self.keepers = keepers
 
@@ -91,81 +100,102 @@ def run(config: Config) -> dict[str, Any]:
 
 def _finish(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
     """Train what is not trained yet, then measure."""
-    stages = {"teacher": _teacher(plan, log, terminal)}
+    trainer = Trainer(plan, [log.append], terminal)
+    teacher = _teacher(plan, log, terminal)
     freeze(plan.teacher)
-    for objective in plan.stages:
-        stages[objective.name] = _train(objective, plan, plan.config.seed, [log.append], terminal)
-    store.write_weights(plan.run_directory / "student.safetensors", plan.student)
-    return _result(plan, stages, terminal)
+    stages = teacher["stages"] | trainer.train(plan.stages, plan.config.seed)
+    valid = _measured(plan, plan.student, "valid", plan.data.valid)
+    valid["teacher"] |= teacher["valid"]
+    student = plan.student
+    if plan.config.schedule.retrain_student:
+        student, student_stages = new_student(plan.config, plan.teacher, plan.device)
+        stages |= trainer.retrain(student_stages, plan.config.seed, stages)
+    store.write_weights(plan.run_directory / "student.safetensors", student)
+    return _result(plan, student, stages, valid, terminal)
 
 
-def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> StageSummary:
-    """The teacher's weights, from the store, or trained into it; its epochs are part of the run's log either way."""
-    directory = plan.teacher_directory
+class Trainer:
+    """Trains stages one after the other and tells the keepers of every epoch."""
+
+    def __init__(self, plan: Plan, keepers: Sequence[Keeper], terminal: Terminal):
+        self.plan = plan
+        self.keepers = keepers
+        self.terminal = terminal
+
+    def train(self, stages: Sequence[Objective], seed: int) -> Stages:
+        """A summary of each stage, by its name."""
+        return {objective.name: self._fit(objective, self.plan.data, seed) for objective in stages}
+
+    def retrain(self, stages: Sequence[Objective], seed: int, found: Stages) -> Stages:
+        """The same from fresh networks, on training and validation images, with the epochs that were found."""
+        whole = self.plan.data.whole()
+        return {
+            f"retrain_{objective.name}": self._fit(objective, whole, seed, found[objective.name]["best_epoch"] + 1)
+            for objective in stages
+        }
+
+    def _fit(self, objective: Objective, data: Data, seed: int, known_epochs: int | None = None) -> StageSummary:
+        started = time.perf_counter()
+        steps = len(data.train) // objective.stage.batch_size
+        name = objective.name if known_epochs is None else f"retrain {objective.name}"
+        with self.terminal.stage(name, known_epochs or objective.stage.epochs, steps) as progress:
+            fitted = fit(
+                objective,
+                data,
+                seed=seed,
+                eval_batch_size=self.plan.config.engine.eval_batch_size,
+                observer=EpochObserver(progress, self.keepers),
+                known_epochs=known_epochs,
+            )
+        return asdict(fitted) | {"timing": {"seconds": time.perf_counter() - started}}
+
+
+def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
+    """The teacher's weights come into `plan.teacher`, from the store, or trained into it; its epochs are part of the
+    run's log either way. Gives its `stages` and, where it was retrained on the validation images too, under `valid` the
+    quality of the network that was selected on them."""
+    directory, seed = plan.teacher_directory, teacher_seed(plan.config)
+    if plan.teacher_stage is None or seed is None:  # of earlier runs: its weights are there
+        return {"stages": {}, "valid": {}}
     if plan.teacher_is_trained:
         store.read_weights(directory / "teacher.safetensors", plan.teacher)
         for row in store.read_metrics(directory / "metrics.jsonl"):
             log.append(row)
         return store.read_json(directory / "teacher.json")
     with store.directory(directory) as partial:
-        keepers: Sequence[Callable[[dict[str, Any]], None]] = [
-            store.MetricsFile(partial / "metrics.jsonl").append,
-            log.append,
-        ]
-        summary = _train(plan.teacher_stage, plan, plan.config.teacher.seed, keepers, terminal)
+        trainer = Trainer(plan, [store.MetricsFile(partial / "metrics.jsonl").append, log.append], terminal)
+        stages = trainer.train([plan.teacher_stage], seed)
+        valid = {}
+        if plan.config.schedule.retrain_teacher:
+            valid = _quality("valid", *_predicted(plan, plan.teacher, plan.data.valid))
+            build.initialise(plan.teacher, plan.config.schedule.teacher_init, seed_of("teacher weights", seed))
+            stages |= trainer.retrain([plan.teacher_stage], seed, stages)
+        found = {"stages": stages, "valid": valid, "hashes": {"data": plan.data.digest}}
         store.write_weights(partial / "teacher.safetensors", plan.teacher)
-        store.write_json(partial / "teacher.json", summary)
+        store.write_json(partial / "teacher.json", found)
         store.write_json(partial / "environment.json", engine.environment(plan.device))
         store.write_config(partial / "config.yaml", plan.config)
-    return summary
-
-
-def _train(
-    objective: Objective,
-    plan: Plan,
-    seed: int,
-    keepers: Sequence[Callable[[dict[str, Any]], None]],
-    terminal: Terminal,
-) -> StageSummary:
-    started = time.perf_counter()
-    steps = len(plan.data.train) // objective.stage.batch_size
-    with terminal.stage(objective.name, objective.stage.epochs, steps) as progress:
-        fitted = fit(
-            objective,
-            plan.data,
-            seed=seed,
-            eval_batch_size=plan.config.engine.eval_batch_size,
-            observer=EpochObserver(progress, keepers),
-        )
-    return asdict(fitted) | {"timing": {"seconds": time.perf_counter() - started}}
+    return found
 
 
 # --- result.json ---
 
 
-def _result(plan: Plan, stages: dict[str, StageSummary], terminal: Terminal) -> dict[str, Any]:
-    """Accuracy and error are fractions, losses nats, `weights_bytes` the size of the weight file. What differs from run
-    to run of one configuration is under `timing`."""
+def _result(plan: Plan, student: Network, stages: Stages, valid: Sides, terminal: Terminal) -> dict[str, Any]:
+    """Accuracy and error are fractions, losses nats, `weights_bytes` the size of the weight file. `valid_*` are of the
+    networks that were selected on validation, `test_*` of the final ones: others where the schedule retrains. What
+    differs from run to run of one configuration is under `timing`."""
     config = plan.config
-    splits = {"valid": plan.data.valid}
-    if config.test:
-        splits["test"] = data.load_test(config.dataset, plan.root, plan.device, terminal.track)
-    networks = {"teacher": plan.teacher, "student": plan.student}
-    files = {
-        "teacher": plan.teacher_directory / "teacher.safetensors",
-        "student": plan.run_directory / "student.safetensors",
-    }
-    sides = {
-        name: {"name": getattr(config, name).name}
-        | asdict(costs.cost(network, (config.dataset.channels, config.dataset.height, config.dataset.width)))
-        | {"weights_bytes": files[name].stat().st_size}
-        for name, network in networks.items()
-    }
-    for split_name, split in splits.items():
-        logits = {name: metrics.predict(net, split, config.engine.eval_batch_size) for name, net in networks.items()}
-        for name, (predicted, labels) in logits.items():
-            sides[name] |= _quality(split_name, predicted, labels)
-        sides["student"][f"{split_name}_agreement"] = metrics.agreement(logits["student"][0], logits["teacher"][0])
+    networks = {"teacher": plan.teacher, "student": student}
+    sides = _costs(plan, networks)
+    images = {"train": len(plan.data.train), "valid": len(plan.data.valid)}
+    for name in networks:
+        sides[name] |= valid[name]
+    if has_test(config):
+        test = data.load_test(config.dataset, plan.root, plan.device, terminal.track)
+        images["test"] = len(test)
+        for name, quality in _measured(plan, student, "test", test).items():
+            sides[name] |= quality
     latency = engine.latencies(networks, plan.data.train.images[0])
     return {
         "status": "finished",
@@ -178,9 +208,9 @@ def _result(plan: Plan, stages: dict[str, StageSummary], terminal: Terminal) -> 
             "run": plan.run_hash,
             "setting": setting_hash(config, plan.data.digest),
         },
-        "seeds": {"dataset": config.dataset.seed, "teacher": config.teacher.seed, "student": config.seed},
-        "hint": next((_hint(stage) for stage in plan.stages if isinstance(stage, HintObjective)), None),
-        "images": {"train": len(plan.data.train)} | {name: len(split) for name, split in splits.items()},
+        "seeds": {"dataset": config.dataset.seed, "teacher": teacher_seed(config), "student": config.seed},
+        "hint": None if plan.hint is None else _hint(plan.hint),
+        "images": images,
         "stages": {
             name: {key: item for key, item in stage.items() if key != "timing"} for name, stage in stages.items()
         },
@@ -198,19 +228,47 @@ def _result(plan: Plan, stages: dict[str, StageSummary], terminal: Terminal) -> 
     }
 
 
-def _hint(objective: HintObjective) -> dict[str, Any]:
+def _costs(plan: Plan, networks: dict[str, Network]) -> Sides:
+    dataset = plan.config.dataset
+    sizes = {
+        "teacher": plan.teacher_weights_bytes,
+        "student": (plan.run_directory / "student.safetensors").stat().st_size,
+    }
     return {
-        "teacher_layer": objective.hint_layer,
-        "student_layer": objective.guided_layer,
-        "regressor": objective.regressor.describe(),
+        name: {"name": getattr(plan.config, name).name}
+        | asdict(costs.cost(network, (dataset.channels, dataset.height, dataset.width)))
+        | {"weights_bytes": sizes[name]}
+        for name, network in networks.items()
     }
 
 
-def _quality(split: str, logits: Tensor, labels: Tensor) -> dict[str, float]:
+def _hint(link: HintObjective | HintTerm) -> dict[str, Any]:
+    return {
+        "teacher_layer": link.hint_layer,
+        "student_layer": link.guided_layer,
+        "regressor": link.regressor.describe(),
+    }
+
+
+def _measured(plan: Plan, student: Network, name: str, split: Split) -> Sides:
+    """Quality of teacher and student on a split, and how often they agree there."""
+    (teacher_logits, labels), (logits, _) = (_predicted(plan, network, split) for network in (plan.teacher, student))
+    agreement = {f"{name}_agreement": metrics.agreement(logits, teacher_logits)}
+    return {
+        "teacher": _quality(name, teacher_logits, labels),
+        "student": _quality(name, logits, labels) | agreement,
+    }
+
+
+def _predicted(plan: Plan, network: Network, split: Split) -> tuple[Tensor, Tensor]:
+    return metrics.predict(network, split, plan.config.engine.eval_batch_size)
+
+
+def _quality(name: str, logits: Tensor, labels: Tensor) -> dict[str, Any]:
     error = metrics.error(logits, labels)
     return {
-        f"{split}_accuracy": 1 - error,
-        f"{split}_error": error,
-        f"{split}_loss": metrics.cross_entropy(logits, labels),
-        f"{split}_calibration_error": metrics.calibration_error(logits, labels),
+        f"{name}_accuracy": 1 - error,
+        f"{name}_error": error,
+        f"{name}_loss": metrics.cross_entropy(logits, labels),
+        f"{name}_calibration_error": metrics.calibration_error(logits, labels),
     }

@@ -1,7 +1,8 @@
-"""Maxout layers (Goodfellow et al., 2013) as the paper's networks use them."""
+"""Layers of the paper's networks: maxout (Goodfellow et al., 2013) and ReLU convolutions, dense layers, outputs."""
 
+from dataclasses import dataclass
 from functools import reduce
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,29 @@ def maxout(linear: Tensor, pieces: int) -> Tensor:
     return reduce(torch.maximum, linear.chunk(pieces, dim=1))
 
 
-class MaxoutConv2d(nn.Conv2d):
-    """The maximum over `pieces` convolutions. (N, C, H, W) -> (N, units, H', W').
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """What follows a linear map: the maximum over its `pieces`, ReLU, or nothing."""
+
+    kind: Literal["maxout", "relu", "linear"]
+    pieces: int = 1
+
+    def __call__(self, linear: Tensor) -> Tensor:
+        match self.kind:
+            case "maxout":
+                return maxout(linear, self.pieces)
+            case "relu":
+                return F.relu(linear)
+            case "linear":
+                return linear
+
+
+RELU = Activation("relu")
+LINEAR = Activation("linear")
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution and its activation. (N, C, H, W) -> (N, units, H', W').
 
     weight: (pieces * units, C, K, K). Tied biases: one a channel; untied: (pieces * units, H', W')."""
 
@@ -23,16 +45,18 @@ class MaxoutConv2d(nn.Conv2d):
         in_shape: tuple[int, int, int],
         units: int,
         kernel: tuple[int, int],
+        activation: Activation,
         *,
         pad: int = 0,
-        pieces: int = 2,
+        stride: int = 1,
         tied_biases: bool = True,
     ):
-        super().__init__(in_shape[0], pieces * units, kernel, padding=pad, bias=tied_biases)
-        self.pieces = pieces
-        height, width = (size + 2 * pad - k + 1 for size, k in zip(in_shape[1:], kernel, strict=True))
+        channels = activation.pieces * units
+        super().__init__(in_shape[0], channels, kernel, stride=stride, padding=pad, bias=tied_biases)
+        self.activation = activation
+        height, width = ((size + 2 * pad - k) // stride + 1 for size, k in zip(in_shape[1:], kernel, strict=True))
         self.out_shape = (units, height, width)
-        self.untied_bias = None if tied_biases else nn.Parameter(torch.zeros(pieces * units, height, width))
+        self.untied_bias = None if tied_biases else nn.Parameter(torch.zeros(channels, height, width))
 
     @property
     def tied_biases(self) -> bool:
@@ -40,34 +64,44 @@ class MaxoutConv2d(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         linear = super().forward(images)
-        return maxout(linear if self.untied_bias is None else linear + self.untied_bias, self.pieces)
+        return self.activation(linear if self.untied_bias is None else linear + self.untied_bias)
 
 
-class MaxoutLinear(nn.Linear):
-    """The maximum over `pieces` linear maps of the flattened input. (N, ...) -> (N, units)."""
+class Dense(nn.Linear):
+    """A linear map of the flattened input and its activation. (N, ...) -> (N, units)."""
 
-    def __init__(self, in_features: int, units: int, *, pieces: int):
-        super().__init__(in_features, pieces * units)
-        self.pieces = pieces
+    def __init__(self, in_features: int, units: int, activation: Activation):
+        super().__init__(in_features, activation.pieces * units)
+        self.activation = activation
 
     def forward(self, features: Tensor) -> Tensor:
-        return maxout(super().forward(features.flatten(1)), self.pieces)
+        return self.activation(super().forward(features.flatten(1)))
 
 
-class ConvLayer(nn.Module):
-    """A maxout convolution and its pooling, which keeps the windows that reach over the edge (ceil mode)."""
+class Layer(nn.Module):
+    """A named step of a network. `kind`: what learning-rate scales and norm bounds are keyed by; `activation`: that of
+    its output, which a regressor to this layer shares."""
 
-    kind: ClassVar[str] = "conv"
+    kind: ClassVar[str]
+    out_shape: tuple[int, ...]
+    activation: Activation
+    tied_biases: bool = True
 
-    def __init__(self, conv: MaxoutConv2d, pool: int | None, stride: int):
+
+class ConvLayer(Layer):
+    """A convolution and its pooling, which keeps the windows that reach over the edge (ceil mode)."""
+
+    kind = "conv"
+
+    def __init__(self, conv: Conv2d, pool: int | None, stride: int):
         super().__init__()
         self.conv = conv
         self.pool = nn.MaxPool2d(pool, stride, ceil_mode=True) if pool else nn.Identity()
         units, height, width = conv.out_shape
         if pool:
             height, width = (-(-(size - pool) // stride) + 1 for size in (height, width))
-        self.out_shape: tuple[int, ...] = (units, height, width)
-        self.pieces = conv.pieces
+        self.out_shape = (units, height, width)
+        self.activation = conv.activation
         self.tied_biases = conv.tied_biases
 
     def forward(self, images: Tensor) -> Tensor:
@@ -75,36 +109,51 @@ class ConvLayer(nn.Module):
         return features
 
 
-class DenseLayer(nn.Module):
-    """A maxout dense layer."""
+class DenseLayer(Layer):
+    kind = "dense"
 
-    kind: ClassVar[str] = "dense"
-
-    def __init__(self, in_features: int, units: int, *, pieces: int):
+    def __init__(self, in_features: int, units: int, activation: Activation):
         super().__init__()
-        self.linear = MaxoutLinear(in_features, units, pieces=pieces)
-        self.out_shape: tuple[int, ...] = (units,)
-        self.pieces = pieces
-        self.tied_biases = True
+        self.linear = Dense(in_features, units, activation)
+        self.out_shape = (units,)
+        self.activation = activation
 
     def forward(self, features: Tensor) -> Tensor:
         units: Tensor = self.linear(features)
         return units
 
 
-class SoftmaxLayer(nn.Module):
+class SoftmaxLayer(Layer):
     """The logits; the softmax itself is in the losses."""
 
-    kind: ClassVar[str] = "softmax"
+    kind = "softmax"
+    activation = LINEAR
 
     def __init__(self, in_features: int, classes: int):
         super().__init__()
         self.linear = nn.Linear(in_features, classes)
-        self.out_shape: tuple[int, ...] = (classes,)
+        self.out_shape = (classes,)
 
     def forward(self, features: Tensor) -> Tensor:
         logits: Tensor = self.linear(features.flatten(1))
         return logits
+
+
+class SigmoidLayer(Layer):
+    """One sigmoid unit a for two classes, as the logits (0, a): their softmax is (1 - sigmoid(a), sigmoid(a)) at every
+    temperature, so the losses on logits are the binary cross-entropies of the paper's AFLW networks."""
+
+    kind = "sigmoid"
+    activation = LINEAR
+
+    def __init__(self, in_features: int):
+        super().__init__()
+        self.linear = nn.Linear(in_features, 1)
+        self.out_shape = (2,)
+
+    def forward(self, features: Tensor) -> Tensor:
+        unit = self.linear(features.flatten(1))
+        return torch.cat([torch.zeros_like(unit), unit], dim=1)
 
 
 class Regressor(nn.Module):
@@ -121,16 +170,27 @@ class Regressor(nn.Module):
         """In words, with its size."""
         weights = sum(part.weight.numel() for part in self.modules() if isinstance(part, nn.Conv2d | nn.Linear))
         match self.mapping:
-            case MaxoutConv2d(kernel_size=(height, width)):
-                return f"a {height}x{width} maxout convolution ({weights:,} weights)"
-            case MaxoutLinear():
-                return f"a fully connected maxout layer ({weights:,} weights)"
+            case Conv2d() as conv:
+                return f"a {_of_conv(conv)} ({weights:,} weights)"
+            case Dense(activation=activation):
+                return f"a fully connected {_in_words(activation)} layer ({weights:,} weights)"
             case _:
                 return "no regressor"
 
     def forward(self, guided: Tensor) -> Tensor:
         regressed: Tensor = self.mapping(guided)
         return regressed.view(len(guided), *self.hint_shape)
+
+
+def _of_conv(conv: Conv2d) -> str:
+    height, width = conv.kernel_size
+    pad, stride = conv.padding[0], conv.stride[0]
+    details = f" with pad {pad}" * (pad != 0) + f" of stride {stride}" * (stride != 1)
+    return f"{height}x{width} {_in_words(conv.activation)} convolution{details}"
+
+
+def _in_words(activation: Activation) -> str:
+    return {"maxout": "maxout", "relu": "ReLU", "linear": "linear"}[activation.kind]
 
 
 def input_dropout(images: Tensor, rate: float) -> Tensor:

@@ -20,15 +20,25 @@ def softened_loss(student: Tensor, teacher: Tensor, temperature: float, *, softe
     return F.cross_entropy(student / temperature if soften_student else student, targets)
 
 
-def hint_loss(regressed: Tensor, hint: Tensor, reduction: Literal["sum", "released"] = "sum") -> Tensor:
+def hint_loss(regressed: Tensor, hint: Tensor, reduction: Literal["sum", "released", "mean"] = "sum") -> Tensor:
     """Eq. 3: half the squared distance, summed over channels and positions.
 
     regressed, hint: (N, C, H, W) or (N, units). ValueError where their shapes differ.
-    reduction="released" gives the released code's value: H/2 times the mean square, H the map's height."""
+    reduction="released" gives the released code's value: H/2 times the mean square, H the map's height;
+    "mean" the mean square of later literature."""
     if regressed.shape != hint.shape:
         raise ValueError(f"the regressor gives {tuple(regressed.shape[1:])} and the hint is {tuple(hint.shape[1:])}")
     square = (regressed - hint).square()
     if reduction == "sum":
         return 0.5 * square.flatten(1).sum(dim=1).mean()
+    if reduction == "mean":
+        return square.mean()
     height = hint.shape[2] if hint.ndim == 4 else 1
     return 0.5 * height * square.mean()
+
+
+def mimic_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Regression of logits (Ba and Caruana, 2014): half the squared distance, summed over classes.
+
+    student, teacher: logits (N, classes)."""
+    return 0.5 * (student - teacher).square().sum(dim=1).mean()

@@ -1,13 +1,13 @@
 """A network answers with its logits and with the output of each layer by name."""
 
+import math
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from fitnets.config import Dropout
-from fitnets.layers import ConvLayer, DenseLayer, SoftmaxLayer, hidden_dropout, input_dropout
-
-Layer = ConvLayer | DenseLayer | SoftmaxLayer
+from fitnets.layers import Layer, hidden_dropout, input_dropout
 
 
 class Network(nn.Module):
@@ -55,6 +55,28 @@ class Network(nn.Module):
         if not self.training or rate == 0:
             return values
         return input_dropout(values, rate) if first else hidden_dropout(values, rate)
+
+
+class EnsembleNetwork(Network):
+    """Several networks that answer as one teacher.
+
+    Its logits z are those with softmax(z / temperature) = the mean of the members' softened outputs; its layers and
+    features are those of one member."""
+
+    def __init__(self, members: dict[str, Network], hint_member: str, temperature: float):
+        super().__init__({})
+        self.layers = members[hint_member].layers
+        self.members = nn.ModuleDict(members)
+        self.hint_member = hint_member
+        self.temperature = temperature
+
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        answers: dict[str, tuple[Tensor, dict[str, Tensor]]] = {
+            name: member(images) for name, member in self.members.items()
+        }
+        softened = [torch.log_softmax(logits / self.temperature, dim=1) for logits, _ in answers.values()]
+        mean = torch.logsumexp(torch.stack(softened), dim=0) - math.log(len(softened))
+        return self.temperature * mean, answers[self.hint_member][1]
 
 
 def freeze(network: Network) -> Network:

@@ -1,27 +1,29 @@
 """What a stage trains: a step that returns (loss, terms), and the value on validation that it watches.
 
-Teacher training, stage 1 (hints), stage 2 (distillation) and plain backprop share one loop (`loop.py`) and differ here.
+Every stage of every method is one of three objectives, and shares one loop (`loop.py`): a whole network with a sum of
+loss terms; the student up to its guided layer with the teacher's hint (the paper's stage 1), or with the labels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from fitnets import losses, metrics, schedules
-from fitnets.config import Distillation, Stage
+from fitnets import losses, metrics
+from fitnets.config import Stage
 from fitnets.data import Split
-from fitnets.layers import Regressor
+from fitnets.layers import Regressor, SoftmaxLayer
 from fitnets.networks import Network
+from fitnets.terms import LabelTerm, Outputs, Term
 
 Terms = Mapping[str, Tensor | float]
 
 
 class Objective(Protocol):
     """`name`: of the stage, in every file. `watched`: values on validation whose minimum selects the epoch; the first
-    decides, the others break ties."""
+    decides, the others break ties. `teacher`: what must not move; None: the stage needs none."""
 
     name: str
     watched: tuple[str, ...]
@@ -29,11 +31,11 @@ class Objective(Protocol):
     network: Network
 
     @property
+    def teacher(self) -> Network | None: ...
+
+    @property
     def layers(self) -> dict[str, nn.Module]:
         """What is trained, by layer name; nothing else may change."""
-
-    def train_mode(self) -> None:
-        """Called before each epoch."""
 
     def step(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Terms]:
         """The loss of a batch, and what else to report, by name. images: (N, C, H, W); labels: (N,)."""
@@ -42,28 +44,71 @@ class Objective(Protocol):
         """Values on the validation split, by name. Leaves the networks in evaluation mode."""
 
 
+def train_mode(objective: Objective) -> None:
+    """Called before each epoch: all that is trained is in training mode, the teacher is frozen."""
+    teacher = objective.teacher
+    if teacher is not None:
+        assert not any(module.training for module in teacher.modules()), "the teacher left evaluation mode"
+        assert not any(parameter.requires_grad for parameter in teacher.parameters()), "the teacher can move"
+    for layer in objective.layers.values():
+        layer.train()
+    objective.network.train_with(objective.stage.dropout)
+
+
 @dataclass(slots=True)
-class LabelObjective:
-    """Cross-entropy with the labels: the teacher's training, and the backprop baseline."""
+class WholeObjective:
+    """A whole network learns the weighted sum of some terms: the teacher's training, stage 2, and every baseline."""
 
     name: str
     network: Network
     stage: Stage
+    terms: Sequence[Term]
+    teacher: Network | None = None
     watched: tuple[str, ...] = ("valid_error", "valid_loss")
 
     @property
     def layers(self) -> dict[str, nn.Module]:
-        return dict(self.network.layers.items())
-
-    def train_mode(self) -> None:
-        self.network.train_with(self.stage.dropout)
+        layers = dict(self.network.layers.items())
+        for term in self.terms:
+            layers |= term.heads
+        return layers
 
     def step(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Terms]:
-        logits, _ = self.network(images)
-        return losses.label_loss(logits, labels), {}
+        logits, features = self.network(images)
+        teacher_logits, teacher_features = self._of_teacher(images)
+        outputs = Outputs(
+            labels=labels,
+            logits=logits,
+            features=features,
+            teacher_logits=teacher_logits,
+            teacher_features=teacher_features,
+        )
+        total = torch.zeros((), device=images.device)
+        told: dict[str, Tensor | float] = {}
+        for term in self.terms:
+            value, weight = term.loss(outputs), term.weight(epoch)
+            told[f"train_{term.name}_loss"] = value
+            if weight is not None:
+                told[f"{term.name}_weight"] = weight
+            total = total + value * (1.0 if weight is None else weight)
+        return total, told
+
+    def _of_teacher(self, images: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        if not any(term.needs_teacher for term in self.terms):
+            return images.new_empty(0), {}
+        assert self.teacher is not None
+        with torch.no_grad():
+            logits, features = self.teacher(images)
+        return logits, features
 
     def validate(self, valid: Split, batch_size: int) -> dict[str, float]:
-        return _label_values(self.network, valid, batch_size)
+        logits, labels = metrics.predict(self.network, valid, batch_size)
+        return {"valid_error": metrics.error(logits, labels), "valid_loss": metrics.cross_entropy(logits, labels)}
+
+
+def label_objective(name: str, network: Network, stage: Stage) -> WholeObjective:
+    """Cross-entropy with the labels: the teacher's training, and the backprop baseline."""
+    return WholeObjective(name, network, stage, [LabelTerm()])
 
 
 @dataclass(slots=True)
@@ -86,11 +131,6 @@ class HintObjective:
     def layers(self) -> dict[str, nn.Module]:
         return self.network.prefix(self.guided_layer) | {"regressor": self.regressor}
 
-    def train_mode(self) -> None:
-        _assert_frozen(self.teacher)
-        self.network.train_with(self.stage.dropout)
-        self.regressor.train()
-
     def step(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Terms]:
         return self._loss(images), {}
 
@@ -109,45 +149,33 @@ class HintObjective:
 
 
 @dataclass(slots=True)
-class DistillObjective:
-    """Stage 2, and the KD baseline: labels plus the teacher's softened outputs, lambda annealed (Eq. 2)."""
+class LabelHintObjective:
+    """Stage 1 of the ablations in section 3.1: the student up to its guided layer, through a softmax layer of its own,
+    learns the labels."""
 
     network: Network
-    teacher: Network
-    kd: Distillation
+    classifier: SoftmaxLayer
+    guided_layer: str
     stage: Stage
-    name: str = "student"
+    name: str = "hint"
     watched: tuple[str, ...] = ("valid_error", "valid_loss")
+    teacher: Network | None = None
 
     @property
     def layers(self) -> dict[str, nn.Module]:
-        return dict(self.network.layers.items())
-
-    def train_mode(self) -> None:
-        _assert_frozen(self.teacher)
-        self.network.train_with(self.stage.dropout)
+        return self.network.prefix(self.guided_layer) | {f"classifier_{self.guided_layer}": self.classifier}
 
     def step(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Terms]:
-        with torch.no_grad():
-            teacher_logits, _ = self.teacher(images)
-        logits, _ = self.network(images)
-        weight = schedules.kd_weight(self.kd, epoch, self.stage.epochs)
-        label = losses.label_loss(logits, labels)
-        softened = losses.softened_loss(
-            logits, teacher_logits, self.kd.temperature, soften_student=self.kd.soften_student
-        )
-        terms: Terms = {"train_label_loss": label, "train_softened_loss": softened, "kd_weight": weight}
-        return label + weight * softened, terms
+        return losses.label_loss(self._logits(images), labels), {}
 
     def validate(self, valid: Split, batch_size: int) -> dict[str, float]:
-        return _label_values(self.network, valid, batch_size)
+        self.network.eval()
+        self.classifier.eval()
+        with torch.no_grad():
+            batches = [(self._logits(images), labels) for images, labels in valid.ordered(batch_size)]
+        logits, labels = (torch.cat(column) for column in zip(*batches, strict=True))
+        return {"valid_error": metrics.error(logits, labels), "valid_loss": metrics.cross_entropy(logits, labels)}
 
-
-def _label_values(network: Network, valid: Split, batch_size: int) -> dict[str, float]:
-    logits, labels = metrics.predict(network, valid, batch_size)
-    return {"valid_error": metrics.error(logits, labels), "valid_loss": metrics.cross_entropy(logits, labels)}
-
-
-def _assert_frozen(teacher: Network) -> None:
-    assert not any(module.training for module in teacher.modules()), "the teacher left evaluation mode"
-    assert not any(parameter.requires_grad for parameter in teacher.parameters()), "the teacher can move"
+    def _logits(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.network.up_to(images, self.guided_layer))
+        return logits

@@ -7,27 +7,29 @@ from typing import Any
 
 import torch
 
-from fitnets import build, data, engine, store
-from fitnets.config import Backprop, Config, Distill, Hints, Stage
+from fitnets import build, data, engine, methods, preprocessing, store, stored, teachers
+from fitnets.config import Config, Hints, Joint, StoredTeacher
+from fitnets.labelled import Track
 from fitnets.networks import Network, freeze
-from fitnets.objectives import DistillObjective, HintObjective, LabelObjective, Objective
+from fitnets.objectives import HintObjective, Objective, WholeObjective, label_objective
 from fitnets.options import ConfigError, content_hash
-from fitnets.rules import hint_pair
+from fitnets.rules import has_test, hint_pair, needs_pair
 from fitnets.seeds import seed_of
+from fitnets.terms import HintTerm
 
 PRECISION = "fp32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run will do. `stages`: the student's, in order."""
+    """What a run will do. `teacher_stage`: None for a teacher of earlier runs; `stages`: the student's, in order."""
 
     config: Config
     device: torch.device
     data: data.Data
     teacher: Network
     student: Network
-    teacher_stage: LabelObjective
+    teacher_stage: WholeObjective | None
     stages: list[Objective]
     teacher_hash: str
     run_hash: str
@@ -46,36 +48,62 @@ class Plan:
 
     @property
     def teacher_is_trained(self) -> bool:
-        return self.teacher_directory.exists()
+        return self.teacher_stage is None or self.teacher_directory.exists()
+
+    @property
+    def teacher_weights_bytes(self) -> int:
+        """Size of the teacher's weight file or files."""
+        if isinstance(self.config.teacher, StoredTeacher):
+            return teachers.weights_bytes(self.config.teacher)
+        return (self.teacher_directory / "teacher.safetensors").stat().st_size
+
+    @property
+    def hint(self) -> HintObjective | HintTerm | None:
+        """What links the hint layer to the guided layer, in a method with hints."""
+        parts = [part for stage in self.stages for part in getattr(stage, "terms", [stage])]
+        return next((part for part in parts if isinstance(part, HintObjective | HintTerm)), None)
 
     def estimate_s(self) -> float:
         """About how many seconds the training will take here, if no stage stops early: a few steps are measured."""
-        pending: list[Objective] = [*([] if self.teacher_is_trained else [self.teacher_stage]), *self.stages]
-        return sum(self._stage_s(objective) for objective in pending)
+        schedule = self.config.schedule
+        total = sum(self._stage_s(objective, retrained=schedule.retrain_student) for objective in self.stages)
+        if self.teacher_stage is not None and not self.teacher_is_trained:
+            total += self._stage_s(self.teacher_stage, retrained=schedule.retrain_teacher)
+        return total
 
-    def _stage_s(self, objective: Objective) -> float:
+    def _stage_s(self, objective: Objective, *, retrained: bool) -> float:
         trial = copy.deepcopy(objective)
-        if isinstance(trial, HintObjective | DistillObjective):
+        if trial.teacher is not None:
             freeze(trial.teacher)
         per_image_s = engine.seconds_per_image(trial, self.data.train)
-        images = len(self.data.train) + len(self.data.valid) / 3  # validation is the forward third of a step
-        return objective.stage.epochs * images * per_image_s
+        train, valid = len(self.data.train), len(self.data.valid)
+        stage = objective.stage
+        epochs = float(stage.epochs)
+        if stage.max_steps is not None:
+            epochs = min(epochs, stage.max_steps * stage.batch_size / train)
+        validations = max(1, epochs)
+        images = epochs * train + validations * valid / 3  # validation is the forward third of a step
+        if retrained:
+            images += epochs * (train + valid)
+        return images * per_image_s
 
 
-def prepare(config: Config, track: data.Track) -> Plan:
+def prepare(config: Config, track: Track) -> Plan:
     """Raises ConfigError for everything that can be known before training: shapes, layers, data, device."""
     device = engine.device(config.engine)
-    teacher, student = (build.network(net, config.dataset) for net in (config.teacher, config.student))
-    build.initialise(teacher, config.schedule.teacher_init, seed_of("teacher weights", config.teacher.seed))
-    build.initialise(student, config.schedule.student_init, seed_of("student weights", config.seed))
-    teacher, student = teacher.to(device), student.to(device)
-    teacher_stage = LabelObjective("teacher", teacher, config.schedule.teacher)
-    student_stages = stages(config, teacher, student)
+    teacher = teachers.network(config)
+    teacher_stage = None
+    if not isinstance(config.teacher, StoredTeacher):
+        build.initialise(teacher, config.schedule.teacher_init, seed_of("teacher weights", config.teacher.seed))
+        teacher_stage = label_objective("teacher", teacher, config.schedule.teacher)
+    teacher = teacher.to(device)
+    student, student_stages = new_student(config, teacher, device)
     root = Path(config.store).expanduser()
     store.check_writable(root)
-    data.check_files(config.dataset, test=config.test)
+    data.check_files(config.dataset, test=has_test(config))
     found = data.load(config.dataset, root, device, track)
-    _check_batches([teacher_stage, *student_stages], len(found.train))
+    _check_batches([*([teacher_stage] if teacher_stage else []), *student_stages], len(found.train))
+    _check_fitted(config, found.digest)
     teacher_hash, run_hash = hashes(config, found.digest)
     return Plan(
         config=config,
@@ -90,44 +118,12 @@ def prepare(config: Config, track: data.Track) -> Plan:
     )
 
 
-def student_stage(config: Config) -> Stage:
-    """Stage 2; for methods without stage 1, with its epochs added where the schedule wants equal totals."""
-    stage = config.schedule.student
-    if isinstance(config.method, Hints) or not config.schedule.equal_epochs:
-        return stage
-    return replace(stage, epochs=stage.epochs + config.schedule.hint.epochs)
-
-
-def stages(config: Config, teacher: Network, student: Network) -> list[Objective]:
-    """The student's stages, in order."""
-    stage = student_stage(config)
-    match config.method:
-        case Backprop():
-            return [LabelObjective("student", student, stage)]
-        case Distill():
-            return [DistillObjective(student, teacher, config.schedule.kd, stage)]
-        case Hints():
-            return [
-                _hint_objective(config, teacher, student),
-                DistillObjective(student, teacher, config.schedule.kd, stage),
-            ]
-
-
-def _hint_objective(config: Config, teacher: Network, student: Network) -> HintObjective:
-    pair = hint_pair(config)
-    assert pair is not None, "rules.check lets no hints pass without a pair"
-    hint_layer, guided_layer = pair
-    regressor = build.regressor(config.regressor, student.named(guided_layer), teacher.named(hint_layer))
-    build.initialise(regressor, config.schedule.regressor_init, seed_of("regressor weights", config.seed))
-    return HintObjective(
-        network=student,
-        teacher=teacher,
-        regressor=regressor.to(next(student.parameters()).device),
-        hint_layer=hint_layer,
-        guided_layer=guided_layer,
-        stage=config.schedule.hint,
-        reduction=config.schedule.hint_loss,
-    )
+def new_student(config: Config, teacher: Network, device: torch.device) -> tuple[Network, list[Objective]]:
+    """The student with its initial weights, and its stages."""
+    student = build.network(config.student, config.dataset, "student")
+    build.initialise(student, config.schedule.student_init, seed_of("student weights", config.seed))
+    student = student.to(device)
+    return student, methods.stages(config, teacher, student)
 
 
 def _check_batches(objectives: list[Objective], images: int) -> None:
@@ -141,28 +137,60 @@ def _check_batches(objectives: list[Objective], images: int) -> None:
         raise ConfigError("\n".join(too_large))
 
 
+def _check_fitted(config: Config, digest: str) -> None:
+    """Preprocessing that was fitted on other images gives other inputs: no stored teacher understands them."""
+    if not isinstance(config.teacher, StoredTeacher) or not preprocessing.is_fitted(config.dataset.preprocessing):
+        return
+    for name, member in stored.members(config.teacher).items():
+        theirs = member.data_digest()
+        if theirs != digest:
+            raise ConfigError(
+                f"teacher {name} ({member.weights.parent}): its preprocessing was fitted on other images than those of "
+                f"dataset={config.dataset.name}: give the same data, or dataset/preprocessing=scale for both"
+            )
+
+
+# --- identity ---
+
+
 def hashes(config: Config, digest: str) -> tuple[str, str]:
     """(of the teacher, of the run): content hashes of exactly what determines each. digest: of the data."""
     schedule = config.schedule
-    teacher = content_hash(
-        "teacher", PRECISION, digest, config.dataset, config.teacher, schedule.teacher_init, schedule.teacher
-    )
-    parts: list[Any] = [
-        teacher,
-        config.method,
-        config.student,
-        schedule.student_init,
-        student_stage(config),
-        config.seed,
-    ]
-    if not isinstance(config.method, Backprop):
+    if isinstance(config.teacher, StoredTeacher):
+        teacher_parts = teachers.identity(config.teacher, schedule.kd.temperature)
+    else:
+        teacher_parts = [config.teacher, schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
+    teacher = content_hash("teacher", PRECISION, digest, config.dataset, *teacher_parts)
+    return teacher, content_hash("run", teacher, *_student_parts(config))
+
+
+def _student_parts(config: Config) -> list[Any]:
+    """What determines the student, given the teacher: sections of the schedule that the method does not use are not
+    among it."""
+    schedule, method = config.schedule, config.method
+    parts: list[Any] = [method, config.student, schedule.student_init, methods.student_stage(config), config.seed]
+    parts.append(schedule.retrain_student)
+    if methods.uses_kd(method):
         parts.append(schedule.kd)
-    if isinstance(config.method, Hints):
-        parts += [hint_pair(config), config.regressor, schedule.regressor_init, schedule.hint, schedule.hint_loss]
-    return teacher, content_hash("run", *parts)
+    if needs_pair(config):
+        parts.append(hint_pair(config))
+    if isinstance(method, Hints | Joint):
+        parts += [config.regressor, schedule.regressor_init]
+    if isinstance(method, Hints):
+        parts.append(schedule.hint_loss)
+    if methods.is_staged(config):
+        parts.append(schedule.hint)
+    return parts
 
 
 def setting_hash(config: Config, digest: str) -> str:
     """Of everything but method and the seeds of teacher and student: runs that agree in it may be compared."""
-    same_seeds = replace(config, method=Hints(), seed=0, teacher=replace(config.teacher, seed=0))
+    same_seeds = replace(config, method=Hints(), seed=0)
+    if not isinstance(config.teacher, StoredTeacher):
+        same_seeds = replace(same_seeds, teacher=replace(config.teacher, seed=0))
     return content_hash("setting", digest, same_seeds)
+
+
+def teacher_seed(config: Config) -> int | None:
+    """None for a teacher of earlier runs."""
+    return None if isinstance(config.teacher, StoredTeacher) else config.teacher.seed

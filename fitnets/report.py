@@ -4,31 +4,31 @@ from pathlib import Path
 from typing import Any
 
 from fitnets import costs, engine, schedules
-from fitnets.config import Backprop, Distill, Distillation, Hints
+from fitnets.config import Stage
 from fitnets.networks import Network
-from fitnets.objectives import HintObjective
+from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
 from fitnets.plan import Plan
+from fitnets.rules import has_test
 from fitnets.terminal import Terminal, count, seconds
+from fitnets.terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, MimicTerm, Term
 
 
 def announce(plan: Plan, terminal: Terminal) -> None:
     """What will be done, and about how long that takes here."""
     config = plan.config
-    found = (
-        f"found in {plan.teacher_directory}" if plan.teacher_is_trained else _epochs(plan.teacher_stage.stage.epochs)
-    )
     lines = [
         f"{config.dataset.name}: {len(plan.data.train)} training and {len(plan.data.valid)} validation images",
-        f"  teacher  {_describe(plan, config.teacher.name, plan.teacher)}: {found}",
+        f"  teacher  {_describe(plan, config.teacher.name, plan.teacher)}: {_teacher(plan)}",
         f"  student  {_describe(plan, config.student.name, plan.student)}",
     ]
     for objective in plan.stages:
-        if isinstance(objective, HintObjective):
-            lines.append(f"  hint     {_hint(objective)}: {_epochs(objective.stage.epochs)}")
-        else:
-            method = _method(config.method, config.schedule.kd, objective.stage.epochs)
-            lines.append(f"  student  {method}: {_epochs(objective.stage.epochs)}")
+        label = "hint" if isinstance(objective, HintObjective | LabelHintObjective) else "student"
+        lines.append(f"  {label:<7}  {_task(objective, plan)}: {_length(objective.stage)}")
+    if config.schedule.retrain_student:
+        lines.append("  student  afresh on training and validation images, with the epochs found")
     lines.append(f"  about    {seconds(plan.estimate_s())} of training on {engine.describe(plan.device)}")
+    if config.test and not has_test(config):
+        lines.append("  test     none: this data set has no test split, so all figures are on validation")
     lines.append(f"  files    {plan.run_directory}")
     terminal.say("\n".join(lines))
 
@@ -39,29 +39,57 @@ def _describe(plan: Plan, name: str, network: Network) -> str:
     return f"{name}, {count(cost.parameters)} parameters, {count(cost.multiplications)} multiplications an image"
 
 
-def _hint(objective: HintObjective) -> str:
+def _teacher(plan: Plan) -> str:
+    if plan.teacher_stage is None:
+        return "of earlier runs"
+    if plan.teacher_is_trained:
+        return f"found in {plan.teacher_directory}"
+    again = ", then afresh on training and validation images" if plan.config.schedule.retrain_teacher else ""
+    return _length(plan.teacher_stage.stage) + again
+
+
+def _task(objective: Objective, plan: Plan) -> str:
+    match objective:
+        case HintObjective():
+            return _hint(objective, plan)
+        case LabelHintObjective(guided_layer=guided_layer):
+            return f"student {guided_layer} learns the labels through a softmax layer of its own"
+        case WholeObjective(terms=terms, stage=stage):
+            return " + ".join(_term(term, stage.epochs, plan) for term in terms)
+    raise AssertionError(objective)
+
+
+def _term(term: Term, epochs: int, plan: Plan) -> str:
+    match term:
+        case LabelTerm():
+            return "cross-entropy with the labels"
+        case KdTerm(kd=kd):
+            last = schedules.kd_weight(kd, epochs - 1, epochs)
+            return f"teacher's softened outputs, tau {kd.temperature:g}, lambda {kd.weight:g} to {last:.3g}"
+        case MimicTerm():
+            return "regression of the teacher's logits"
+        case HintTerm(factor=factor):
+            return f"{factor:g} x hint: {_hint(term, plan)}"
+        case LabelHintTerm(classifiers=classifiers, factor=factor):
+            layers = next(iter(classifiers)) if len(classifiers) == 1 else f"{len(classifiers)} hidden layers"
+            return f"{factor:g} x cross-entropy with the labels at {layers}"
+    raise AssertionError(term)
+
+
+def _hint(link: HintObjective | HintTerm, plan: Plan) -> str:
     guided, hint = (
         "x".join(map(str, network.named(layer).out_shape))
-        for network, layer in (
-            (objective.network, objective.guided_layer),
-            (objective.teacher, objective.hint_layer),
-        )
+        for network, layer in ((plan.student, link.guided_layer), (plan.teacher, link.hint_layer))
     )
     return (
-        f"student {objective.guided_layer} ({guided}) learns teacher {objective.hint_layer} ({hint}) "
-        f"through {objective.regressor.describe()}"
+        f"student {link.guided_layer} ({guided}) learns teacher {link.hint_layer} ({hint}) "
+        f"through {link.regressor.describe()}"
     )
 
 
-def _method(method: Hints | Distill | Backprop, kd: Distillation, epochs: int) -> str:
-    if isinstance(method, Backprop):
-        return "cross-entropy with the labels"
-    last = schedules.kd_weight(kd, epochs - 1, epochs)
-    return f"labels and teacher, tau {kd.temperature:g}, lambda {kd.weight:g} to {last:.3g}"
-
-
-def _epochs(number: int) -> str:
-    return "1 epoch" if number == 1 else f"at most {number} epochs"
+def _length(stage: Stage) -> str:
+    epochs = "1 epoch" if stage.epochs == 1 else f"at most {stage.epochs} epochs"
+    return epochs if stage.max_steps is None else f"{epochs}, at most {stage.max_steps} updates"
 
 
 def conclude(result: dict[str, Any], directory: Path, terminal: Terminal) -> None:

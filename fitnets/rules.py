@@ -4,60 +4,60 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from fitnets import architectures, stored
+from fitnets.architectures import layer_names
 from fitnets.config import (
     Config,
-    FitNet,
+    Ensemble,
+    Folder,
     Hints,
-    MaxoutTeacher,
+    HubImages,
+    Joint,
+    LabelHints,
+    LocalContrast,
     MiddlePair,
     NamedPair,
-    Net,
     NoPair,
     PaperPair,
+    Resnet,
+    RunTeacher,
     Stage,
-    Thin,
+    StoredTeacher,
+    Wrn,
 )
 from fitnets.options import ConfigError, near
 
 
-def layer_names(net: Net) -> list[str]:
-    """The names of a network's layers, in order: what a hint layer can be."""
-    match net:
-        case Thin(depth=depth):
-            return [*(f"conv{i + 1}" for i in range(depth)), "softmax"]
-        case MaxoutTeacher() | FitNet():
-            convs = [f"conv{i + 1}" for i in range(len(net.convs))]
-            return [*convs, *(f"dense{i + 1}" for i in range(len(net.dense))), "softmax"]
-
-
 def hint_pair(config: Config) -> tuple[str, str] | None:
-    """(hint layer of the teacher, guided layer of the student), or None without hints."""
+    """(hint layer of the teacher, guided layer of the student); None without hints, or where the paper has none."""
+    teacher = stored.architecture(config.teacher)
     match config.hint_layer:
         case NoPair():
             return None
-        case NamedPair(teacher=teacher, student=student):
-            return teacher, student
+        case NamedPair(teacher=hint, student=guided):
+            return hint, guided
         case MiddlePair():
-            return _middle(config.teacher), _middle(config.student)
+            return architectures.middle(teacher), architectures.middle(config.student)
         case PaperPair():
-            if isinstance(config.student, FitNet):
-                return config.teacher.hint, config.student.guided
-            return None
+            published = architectures.published_hint(teacher), architectures.published_guided(config.student)
+            return None if None in published else published  # type: ignore[return-value]
 
 
-def _middle(net: Net) -> str:
-    names = layer_names(net)
-    convs = [name for name in names if name.startswith("conv")] or names
-    return convs[(len(convs) - 1) // 2]
+def needs_pair(config: Config) -> bool:
+    """Whether the method has hints, or labels at the guided layer."""
+    return isinstance(config.method, Hints | Joint | LabelHints)
+
+
+def has_test(config: Config) -> bool:
+    """Whether the run ends with the test split."""
+    return config.test and not (isinstance(config.dataset, HubImages) and config.dataset.test_split is None)
 
 
 def check(config: Config) -> Config:
     """The config itself; a ConfigError with every broken rule, a line each, otherwise."""
-    broken = [
-        *_out_of_range(config),
-        *_broken_hints(config),
-        *_broken_scales(config),
-    ]
+    broken = [*_out_of_range(config), *_broken_dataset(config), *_broken_networks(config)]
+    if not broken:  # the rules about layers need networks that are sound
+        broken = [*_broken_hints(config), *_broken_scales(config)]
     if broken:
         raise ConfigError("\n".join(broken))
     return config
@@ -65,24 +65,26 @@ def check(config: Config) -> Config:
 
 _TINY, _INFINITY = 1e-12, float("inf")
 _RANGES: dict[str, tuple[float, float]] = {  # by a key, its last part, or the name of its table
-    **dict.fromkeys(("epochs", "patience", "batch_size", "momentum_epochs", "end_epoch"), (1, _INFINITY)),
-    **dict.fromkeys(("units", "kernel", "pieces", "pool", "stride", "depth", "width"), (1, _INFINITY)),
-    **dict.fromkeys(("channels", "height", "validation", "dataset.test"), (1, _INFINITY)),
+    **dict.fromkeys(("epochs", "max_steps", "patience", "batch_size", "momentum_epochs", "end_epoch"), (1, _INFINITY)),
+    **dict.fromkeys(("units", "groups", "kernel", "pieces", "pool", "stride"), (1, _INFINITY)),
+    **dict.fromkeys(("depth", "width", "stem", "channels", "height", "dataset.test", "window"), (1, _INFINITY)),
     **dict.fromkeys(("threads", "eval_batch_size", "divisor"), (1, _INFINITY)),
-    **dict.fromkeys(("pad", "warmup", "start_epoch", "minimum", "bound"), (0, _INFINITY)),
-    **dict.fromkeys(("weight", "weight_end", "weight_decay", "lr_scale"), (0, _INFINITY)),
-    **dict.fromkeys(("lr", "temperature", "pixel_max", "floor", "max_norm"), (_TINY, _INFINITY)),
+    **dict.fromkeys(("pad", "warmup", "start_epoch", "minimum", "bound", "validation"), (0, _INFINITY)),
+    **dict.fromkeys(("weight", "weight_end", "weight_decay", "lr_scale", "hint_weight"), (0, _INFINITY)),
+    **dict.fromkeys(("extra_validation", "regularizer", "threshold"), (0, _INFINITY)),
+    **dict.fromkeys(("lr", "temperature", "pixel_max", "floor", "max_norm", "contrast", "sigma"), (_TINY, _INFINITY)),
     **dict.fromkeys(("decay", "momentum", "momentum_end", "end"), (0, 1)),
     **dict.fromkeys(("input", "hidden"), (0, 0.99)),
+    **dict.fromkeys(("validation_share", "test_share"), (0.001, 0.9)),
     "classes": (2, _INFINITY),
 }
 
 
 def _out_of_range(config: Config) -> Iterator[str]:
     for key, value in leaves(config):
-        *_, table, last = ["", *key.split(".")]
+        *_, table, last = ["", *(part for part in key.split(".") if not part.isdigit())]
         bounds = _RANGES.get(key) or _RANGES.get(last) or _RANGES.get(table)
-        if bounds is None or not isinstance(value, int | float):
+        if bounds is None or isinstance(value, bool) or not isinstance(value, int | float):
             continue
         low, high = bounds
         if not low <= value <= high or value == _INFINITY:
@@ -107,20 +109,80 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield from leaves(item, f"{key}.{name}" if key else str(name))
 
 
-def _broken_hints(config: Config) -> Iterator[str]:
-    if not isinstance(config.method, Hints):
+def _broken_dataset(config: Config) -> Iterator[str]:
+    dataset = config.dataset
+    if isinstance(dataset.preprocessing, LocalContrast) and dataset.preprocessing.window % 2 == 0:
+        yield f"dataset.preprocessing.window={dataset.preprocessing.window} is even: give an odd number of pixels"
+    if isinstance(dataset, Folder) and dataset.validation_share + dataset.test_share > 0.9:
+        yield "dataset.validation_share and dataset.test_share leave less than a tenth to train on: give smaller ones"
+    if isinstance(dataset, Folder):
         return
+    own_split = isinstance(dataset, HubImages) and dataset.validation_split is not None
+    if dataset.validation == 0 and not own_split:
+        yield "dataset.validation=0 is out of range: at least 1"
+    if not isinstance(dataset, HubImages):
+        return
+    if dataset.hub is None and dataset.path is None:
+        yield f"dataset={dataset.name} is not on the Hugging Face hub: give dataset.path=DIR with its Parquet files"
+    if dataset.validation_split is not None and dataset.validation + dataset.extra_validation > 0:
+        yield (
+            f"dataset.validation_split={dataset.validation_split} and dataset.validation={dataset.validation}: "
+            "give dataset.validation=0, or dataset.validation_split=null"
+        )
+    if dataset.extra_split is None and dataset.extra_validation > 0:
+        yield f"dataset.extra_validation={dataset.extra_validation} without dataset.extra_split: give 0"
+
+
+def _broken_networks(config: Config) -> Iterator[str]:
+    for side in ("teacher", "student"):
+        net = getattr(config, side)
+        if isinstance(net, Resnet | Wrn):
+            rest = 4 if isinstance(net, Wrn) else 2
+            if net.depth < 6 + rest or (net.depth - rest) % 6:
+                yield f"{side}.depth={net.depth}: {net.name} has depth 6 n + {rest}: give {6 + rest}, {12 + rest}, ..."
+    if isinstance(config.teacher, Ensemble):
+        names = list(config.teacher.members)
+        if config.teacher.hint_member not in names:
+            yield f"teacher.hint_member={config.teacher.hint_member}: no such member (members: {', '.join(names)})"
+            return
+    if isinstance(config.teacher, StoredTeacher):
+        yield from _broken_members(config, config.teacher)
+
+
+def _broken_members(config: Config, teacher: RunTeacher | Ensemble) -> Iterator[str]:
+    """Stored networks see the same preprocessed images as the student: theirs must have been such images."""
+    try:
+        found = stored.members(teacher)
+    except ConfigError as error:
+        yield str(error)
+        return
+    for name, member in found.items():
+        key = "teacher.path" if isinstance(teacher, RunTeacher) else f"teacher.members.{name}"
+        for what in ("channels", "height", "width", "classes", "pixel_max", "preprocessing"):
+            theirs, ours = getattr(member.config.dataset, what), getattr(config.dataset, what)
+            if theirs != ours:
+                yield (
+                    f"{key}: that network was trained on {member.config.dataset.name} with {what} {theirs}, and "
+                    f"dataset={config.dataset.name} has {ours}: give the same"
+                )
+
+
+def _broken_hints(config: Config) -> Iterator[str]:
+    if not needs_pair(config):
+        return
+    method, teacher = config.method.name, stored.architecture(config.teacher)
     if isinstance(config.hint_layer, NoPair):
-        yield "method=hints needs a hint layer and hint_layer is none: give hint_layer=middle, or method=kd"
-    if isinstance(config.hint_layer, PaperPair) and not isinstance(config.student, FitNet):
-        name = config.student.name
-        yield f"hint_layer=paper: the paper has no pair for student {name}: give hint_layer=middle or named"
+        yield f"method={method} needs a hint layer and hint_layer is none: give hint_layer=middle, or method=kd"
+        return
     pair = hint_pair(config)
     if pair is None:
+        side = "teacher" if architectures.published_hint(teacher) is None else "student"
+        name = getattr(config, side).name
+        yield f"hint_layer=paper: the paper has no pair for {side} {name}: give hint_layer=middle or named"
         return
     published = isinstance(config.hint_layer, PaperPair)
     for key, net, layer in (
-        ("teacher.hint" if published else "hint_layer.teacher", config.teacher, pair[0]),
+        ("teacher.hint" if published else "hint_layer.teacher", teacher, pair[0]),
         ("student.guided" if published else "hint_layer.student", config.student, pair[1]),
     ):
         names = layer_names(net)[:-1]
@@ -130,11 +192,12 @@ def _broken_hints(config: Config) -> Iterator[str]:
 
 
 def _broken_scales(config: Config) -> Iterator[str]:
-    kinds = ["conv", "dense", "softmax"]
+    kinds = ["conv", "dense", "block", "softmax", "sigmoid"]
+    student = layer_names(config.student)
     sections = {
-        "teacher": [*kinds, *layer_names(config.teacher)],
-        "hint": [*kinds, "regressor", *layer_names(config.student)],
-        "student": [*kinds, *layer_names(config.student)],
+        "teacher": [*kinds, *layer_names(stored.architecture(config.teacher))],
+        "hint": [*kinds, "regressor", *student],
+        "student": [*kinds, "regressor", *student],
     }
     for section, names in sections.items():
         stage: Stage = getattr(config.schedule, section)

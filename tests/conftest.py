@@ -9,11 +9,12 @@ import pytest
 import torch
 
 import run
-from fitnets import compose
+from fitnets import compose, experiment
 from fitnets.config import Config
 
 ROOT = Path(run.__file__).parent
 SHARED_MNIST = ROOT.parent / "shared" / "data" / "mnist"
+SHARED_CIFAR10 = ROOT.parent / "shared" / "data" / "cifar10"
 
 # A run of a second: small nets, one epoch a stage, few images.
 TINY = (
@@ -32,6 +33,14 @@ TINY = (
 @pytest.fixture(autouse=True)
 def _two_threads():
     torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def earlier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished tiny run; its teacher is in the same store."""
+    store = tmp_path_factory.mktemp("earlier")
+    result = experiment.run(compose.load([*TINY, f"store={store}"]))
+    return store / "run" / result["hashes"]["run"]
 
 
 @dataclass(frozen=True)

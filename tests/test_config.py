@@ -10,7 +10,7 @@ import yaml
 from conftest import ROOT, TINY
 from test_data import write_parquet
 
-from fitnets import build, compose, options, plan, schedules
+from fitnets import build, compose, methods, options, plan, schedules, teachers
 from fitnets.config import Config, LinearLr
 from fitnets.optimizers import LayerOptimizer
 from fitnets.options import content_hash, plain, restore
@@ -31,37 +31,72 @@ NEEDED = {  # what an option cannot do without
         "teacher.convs.0.pool=2",
     ],
     "teacher=maxout_mnist": ["dataset=mnist"],
+    "teacher=maxout_cifar10": ["dataset=cifar10"],
+    "teacher=maxout_cifar100": ["dataset=cifar100"],
+    "teacher=maxout_svhn": ["dataset=svhn"],
+    "teacher=relu_aflw": ["dataset=aflw", "dataset.path=patches"],
+    "teacher=run": ["teacher.path={earlier_run}"],
+    "teacher=ensemble": ["teacher.members={{a: {earlier_run}, b: {earlier_run}}}", "teacher.hint_member=b"],
     "student=fitnet_mnist": ["dataset=mnist"],
+    "student=fitnet_aflw1": ["dataset=aflw", "dataset.path=patches"],
+    "student=fitnet_aflw2": ["dataset=aflw", "dataset.path=patches"],
+    "dataset=aflw": ["dataset.path=patches"],
+    "dataset=folder": ["dataset.path=images", "dataset.classes=3"],
 }
+DEFAULTS = {  # teacher and student that a data set brings
+    "digits": ("maxout_digits", "fitnet_digits"),
+    "mnist": ("maxout_mnist", "fitnet_mnist"),
+    "cifar10": ("maxout_cifar10", "fitnet4"),
+    "cifar100": ("maxout_cifar100", "fitnet4"),
+    "svhn": ("maxout_svhn", "fitnet3"),
+    "aflw": ("relu_aflw", "fitnet_aflw2"),
+    "folder": ("maxout_cifar10", "fitnet1"),
+}
+
+
+def load_dataset(dataset: str, *words: str) -> Config:
+    choice = f"dataset={dataset}"
+    return compose.load([choice, *NEEDED.get(choice, []), *words])
 
 
 def build_everything(config: Config) -> None:
     """Networks, regressor, initial weights and optimisers of every stage; no data."""
     dataset, schedule = config.dataset, config.schedule
-    teacher, student = (build.network(net, dataset) for net in (config.teacher, config.student))
+    teacher, student = teachers.network(config), build.network(config.student, dataset, "student")
     build.initialise(teacher, schedule.teacher_init, 0)
     build.initialise(student, schedule.student_init, 0)
-    for objective in plan.stages(config, teacher, student):
+    for objective in methods.stages(config, teacher, student):
         LayerOptimizer(objective.layers, objective.stage, steps_per_epoch=10)
     LayerOptimizer(dict(teacher.layers.items()), schedule.teacher, steps_per_epoch=10)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_composes_converts_and_builds(group, option):
+def test_every_option_composes_converts_and_builds(group, option, earlier_run):
     choice = f"{group}={option}"
-    build_everything(compose.load([choice, *NEEDED.get(choice, [])]))
+    needed = [word.format(earlier_run=earlier_run) for word in NEEDED.get(choice, [])]
+    build_everything(compose.load([choice, *needed]))
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("schedule", [option for group, option in OPTIONS if group == "schedule"])
 def test_every_schedule_has_numbers_for_every_data_set(dataset, schedule):
-    build_everything(compose.load([f"dataset={dataset}", f"schedule={schedule}"]))
+    config = load_dataset(dataset, f"schedule={schedule}")
+    build_everything(config)
+    assert config.schedule.name == schedule
+
+
+@pytest.mark.parametrize("preprocessing", [path.stem for path in sorted(CONF.glob("dataset/preprocessing/*.yaml"))])
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_data_set_takes_every_preprocessing(dataset, preprocessing):
+    config = load_dataset(dataset, f"dataset/preprocessing={preprocessing}")
+    assert config.dataset.preprocessing.name == preprocessing
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_defaults_follow_the_data_set(dataset):
-    config = compose.load([f"dataset={dataset}"])
-    assert (config.teacher.name, config.student.name) == (f"maxout_{dataset}", f"fitnet_{dataset}")
+    config = load_dataset(dataset)
+    assert (config.teacher.name, config.student.name) == DEFAULTS[dataset]
+    assert config.dataset.name == dataset
 
 
 def test_the_user_wins_over_what_an_option_overrides():

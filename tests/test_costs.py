@@ -8,7 +8,7 @@ from fitnets import build, cli, compose, costs
 def cost_of(side: str, *overrides: str) -> costs.Cost:
     config = compose.load(list(overrides))
     dataset = config.dataset
-    network = build.network(getattr(config, side), dataset)
+    network = build.network(getattr(config, side), dataset, side)
     return costs.cost(network, (dataset.channels, dataset.height, dataset.width))
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from conftest import SHARED_MNIST
 
-from fitnets import data
-from fitnets.config import Digits, HubImages
+from fitnets import data, sources
+from fitnets.config import Digits, HubImages, Scale
 from fitnets.options import ConfigError
 
 CPU = torch.device("cpu")
@@ -36,12 +36,13 @@ def hub_images(path: Path, **changes) -> HubImages:
         "pixel_max": 255,
         "validation": 6,
         "validation_rule": "by_class",
+        "preprocessing": Scale(),
     }
     return HubImages(**{**layout, **changes})
 
 
 def digits(**changes) -> Digits:
-    return Digits(**{"test": 360, "validation": 300, "pixel_max": 16, **changes})
+    return Digits(**{"test": 360, "validation": 300, "pixel_max": 16, "preprocessing": Scale(), **changes})
 
 
 def write_parquet(folder: Path, split: str, images: np.ndarray, labels: list[int]) -> None:
@@ -86,7 +87,7 @@ def test_a_downloaded_repository_has_its_files_in_a_folder_of_its_own(made, tmp_
 def test_the_second_load_maps_the_cache(made, tmp_path, monkeypatch):
     folder, *_ = made
     first = data.load(hub_images(folder), tmp_path, CPU, in_silence)
-    monkeypatch.setattr(data, "_decode_rows", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(sources, "_decode_rows", lambda *_: pytest.fail("decoded again"))
     second = data.load(hub_images(folder), tmp_path, CPU, in_silence)
     assert second.digest == first.digest
     assert torch.equal(second.train.images, first.train.images)
@@ -112,19 +113,21 @@ def test_the_test_split_is_not_opened_before_it_is_asked_for(made, tmp_path):
 
 
 class TestSplit:
-    labels = torch.arange(100) % 10
+    labels = np.arange(100) % 10
 
     def test_last_rows_whatever_the_seed(self, tmp_path):
         for seed in (0, 1):
             rule = hub_images(tmp_path, validation=20, validation_rule="last", seed=seed)
-            train, valid = data.split(self.labels, rule)
+            train, valid = data.split({"train": self.labels}, rule)
             assert torch.equal(train, torch.arange(80))
             assert torch.equal(valid, torch.arange(80, 100))
 
     def test_by_class_is_even_and_a_function_of_the_seed(self, tmp_path):
-        splits = [data.split(self.labels, hub_images(tmp_path, validation=20, seed=seed)) for seed in (0, 0, 1)]
+        splits = [
+            data.split({"train": self.labels}, hub_images(tmp_path, validation=20, seed=seed)) for seed in (0, 0, 1)
+        ]
         for train, valid in splits:
-            assert set(Counter(self.labels[valid].tolist()).values()) == {2}
+            assert set(Counter(self.labels[valid.numpy()].tolist()).values()) == {2}
             assert sorted([*train.tolist(), *valid.tolist()]) == list(range(100))
         assert torch.equal(splits[0][1], splits[1][1])
         assert not torch.equal(splits[0][1], splits[2][1])

@@ -63,7 +63,7 @@ def test_the_stored_student_is_the_one_that_was_measured(command, tmp_path):
     ((name, result),) = runs(tmp_path / "store").items()
     directory = tmp_path / "store" / "run" / name
     config = restore(yaml.safe_load((directory / "config.yaml").read_text()))
-    student = build.network(config.student, config.dataset)
+    student = build.network(config.student, config.dataset, "student")
     student.load_state_dict(load_file(directory / "student.safetensors"))
     valid = data.load(config.dataset, tmp_path, torch.device("cpu"), lambda items, _: items).valid
     with torch.no_grad():

@@ -2,14 +2,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fitnets.layers import ConvLayer, MaxoutConv2d, MaxoutLinear, input_dropout, maxout
+from fitnets.layers import Activation, Conv2d, ConvLayer, Dense, input_dropout, maxout
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 3, 5])
 @pytest.mark.parametrize("tied", [True, False])
 def test_maxout_convolution_is_the_maximum_of_separate_convolutions(pieces, tied):
     torch.manual_seed(0)
-    layer = MaxoutConv2d((3, 9, 7), 4, (3, 2), pad=1, pieces=pieces, tied_biases=tied)
+    layer = Conv2d((3, 9, 7), 4, (3, 2), Activation("maxout", pieces), pad=1, tied_biases=tied)
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter)
     images = torch.randn(2, 3, 9, 7)
@@ -25,7 +25,7 @@ def test_maxout_convolution_is_the_maximum_of_separate_convolutions(pieces, tied
 
 def test_maxout_dense_is_the_maximum_of_separate_products():
     torch.manual_seed(0)
-    layer = MaxoutLinear(12, 4, pieces=5)
+    layer = Dense(12, 4, Activation("maxout", 5))
     features = torch.randn(2, 3, 2, 2)
     separate = [
         features.flatten(1) @ layer.weight[4 * piece : 4 * piece + 4].T + layer.bias[4 * piece : 4 * piece + 4]
@@ -45,7 +45,7 @@ def test_maxout_gradient_goes_to_the_winning_piece():
 )
 def test_pooling_keeps_the_windows_over_the_edge(size, pool, stride, pooled):
     """The maps of paper.md sections 3.1, 3.4 and 3.5, which only ceil mode gives."""
-    layer = ConvLayer(MaxoutConv2d((1, size, size), 2, (1, 1)), pool, stride)
+    layer = ConvLayer(Conv2d((1, size, size), 2, (1, 1), Activation("maxout", 2)), pool, stride)
     assert layer.out_shape == (2, pooled, pooled)
     assert layer(torch.randn(1, 1, size, size)).shape == (1, 2, pooled, pooled)
 

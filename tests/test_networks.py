@@ -8,7 +8,7 @@ from fitnets.networks import freeze
 
 def mnist_pair():
     config = compose.load(["dataset=mnist"])
-    return [build.network(net, config.dataset) for net in (config.teacher, config.student)]
+    return [build.network(getattr(config, side), config.dataset, side) for side in ("teacher", "student")]
 
 
 def test_mnist_networks_have_the_papers_maps():
@@ -45,7 +45,7 @@ def test_up_to_a_layer_gives_its_features_and_leaves_the_rest_alone():
 )
 def test_thin_family_has_even_groups_and_pools_to_one_pixel(depth, groups):
     config = compose.load(["dataset=mnist", "student=thin", f"student.depth={depth}", "student.width=4"])
-    network = build.network(config.student, config.dataset)
+    network = build.network(config.student, config.dataset, "student")
     convs = [layer for name, layer in network.layers.items() if name != "softmax"]
     assert tuple(sum(layer.out_shape[0] == units for layer in convs) for units in (4, 8, 12)) == groups
     assert convs[-1].out_shape == (12, 1, 1)
@@ -86,7 +86,7 @@ class TestInitialWeights:
         config = compose.load(
             [f"teacher.dense=[{{units: 2000, pieces: {pieces}}}]", "teacher.convs=[]", "hint_layer=none", "method=kd"]
         )
-        network = build.network(config.teacher, config.dataset)
+        network = build.network(config.teacher, config.dataset, "teacher")
         build.initialise(network, config.schedule.teacher_init, seed=0)
         generator = torch.Generator().manual_seed(0)
         output = network.named("dense1")(torch.randn(500, 1, 8, 8, generator=generator))

@@ -3,15 +3,17 @@ import pytest
 import torch
 
 from fitnets.config import AdamW, ConstantLr, RmsProp, Sgd, Stage
-from fitnets.layers import ConvLayer, DenseLayer, MaxoutConv2d, SoftmaxLayer
+from fitnets.layers import Activation, Conv2d, ConvLayer, DenseLayer, SoftmaxLayer
 from fitnets.optimizers import LayerOptimizer, project
+
+MAXOUT = Activation("maxout", 2)
 
 
 def layers():
     torch.manual_seed(0)
     return {
-        "conv1": ConvLayer(MaxoutConv2d((1, 4, 4), 2, (3, 3)), None, 1),
-        "dense1": DenseLayer(8, 3, pieces=2),
+        "conv1": ConvLayer(Conv2d((1, 4, 4), 2, (3, 3), MAXOUT), None, 1),
+        "dense1": DenseLayer(8, 3, MAXOUT),
         "softmax": SoftmaxLayer(3, 2),
     }
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 from test_losses import kd_reference
 
+from fitnets import methods
 from fitnets import plan as planning
 from fitnets.config import ConstantLr
 from fitnets.loop import DivergedError, fit
 from fitnets.networks import freeze
-from fitnets.objectives import DistillObjective, HintObjective, LabelObjective
+from fitnets.objectives import HintObjective, WholeObjective
 
 
 class Watch:
@@ -63,7 +64,7 @@ def test_stage_1_moves_the_student_up_to_the_guided_layer_and_nothing_else(tiny,
 def test_stage_2_starts_from_stage_1_moves_the_whole_student_and_not_the_teacher(tiny, tmp_path):
     plan = prepared(tiny, tmp_path)
     hint, distill = plan.stages
-    assert isinstance(distill, DistillObjective)
+    assert isinstance(distill, WholeObjective)
     assert distill.network is hint.network is plan.student
     train(plan, hint)
     teacher, student = state(plan.teacher), state(plan.student)
@@ -152,7 +153,7 @@ def test_lambda_of_each_epoch_is_in_its_record(tiny, tmp_path):
     assert [epoch.train["kd_weight"] for epoch in watch.epochs] == pytest.approx([4, 3, 2, 1])
     for epoch in watch.epochs:
         told = epoch.train
-        whole = told["train_label_loss"] + told["kd_weight"] * told["train_softened_loss"]
+        whole = told["train_label_loss"] + told["kd_weight"] * told["train_kd_loss"]
         assert told["train_loss"] == pytest.approx(whole, rel=1e-5)
 
 
@@ -165,7 +166,7 @@ def test_methods_without_stage_1_get_its_epochs_where_totals_are_equal(tiny):
         ("backprop", "false", 7),
     ):
         config = tiny(*epochs, f"method={method}", f"schedule.equal_epochs={equal}")
-        assert planning.student_stage(config).epochs == expected
+        assert methods.student_stage(config).epochs == expected
 
 
 class TestLoop:
@@ -174,11 +175,11 @@ class TestLoop:
         objective = plan.stages[0]
         told = iter(zip(valid_errors, losses or [1.0] * len(valid_errors), strict=True))
 
-        class Scripted(LabelObjective):
+        class Scripted(WholeObjective):
             def validate(self, valid, batch_size):
                 return dict(zip(("valid_error", "valid_loss"), next(told), strict=True))
 
-        return Scripted("student", objective.network, objective.stage)
+        return Scripted("student", objective.network, objective.stage, objective.terms)
 
     def backprop(self, tiny, tmp_path, *overrides):
         return prepared(tiny, tmp_path, "method=backprop", "schedule.equal_epochs=false", *overrides)
@@ -197,7 +198,7 @@ class TestLoop:
         plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=4", "schedule.student.patience=3")
         scripted = self.objective(plan, [0.2, 0.2, 0.2, 0.2], losses=[0.9, 0.5, 0.7, 0.8])
         fitted, watch = train(plan, scripted)
-        assert (fitted.best_epoch, fitted.epochs, fitted.stopped_by) == (1, 4, "epochs")
+        assert (fitted.best_epoch, fitted.epochs) == (1, 4)
         assert [epoch.best for epoch in watch.epochs] == [True, True, False, False]
 
     def test_ties_do_not_prolong_patience(self, tiny, tmp_path):
@@ -226,14 +227,14 @@ class TestLoop:
         plan = self.backprop(tiny, tmp_path)
         plan.data.train.images[plan.data.train.rows[:100]] = float("nan")  # the mapped file stays as it is
         before = {}
-        real = LabelObjective.step
+        real = WholeObjective.step
 
-        class Spied(LabelObjective):
+        class Spied(WholeObjective):
             def step(self, images, labels, epoch):
                 before.update(state(self.network))
                 return real(self, images, labels, epoch)
 
-        objective = Spied("student", plan.student, plan.stages[0].stage)
+        objective = Spied("student", plan.student, plan.stages[0].stage, plan.stages[0].terms)
         with pytest.raises(DivergedError, match=r"student stage diverged in epoch 0, step \d+, before the update.*lr"):
             train(plan, objective)
         assert changed(before, plan.student.state_dict()) == set()

@@ -1,0 +1,95 @@
+"""What the configuration of a network implies before it is built: its layers' names, groups, published hint layers."""
+
+from collections.abc import Sequence
+
+from fitnets.config import (
+    Architecture,
+    FitNet,
+    GroupedFitNet,
+    MaxoutTeacher,
+    ReluFitNet,
+    ReluTeacher,
+    Resnet,
+    Table6,
+    Thin,
+    Wrn,
+)
+
+# Table 6 of the paper: units of each convolution by group, of the nets of (layers, millions of multiplications).
+TABLE_6 = {
+    (5, 30): [[64], [64], [64]],
+    (7, 30): [[16, 32], [32, 64], [64]],
+    (9, 30): [[16, 32], [32, 32, 32], [48, 64]],
+    (11, 30): [[16, 16, 16], [32, 32, 32], [48, 48, 64]],
+    (5, 107): [[128], [128], [128]],
+    (7, 107): [[32, 64], [80, 80], [128]],
+    (9, 107): [[32, 32], [64, 80, 80], [96, 128]],
+    (11, 107): [[16, 32, 32], [48, 64, 80], [96, 96, 128]],
+}
+_TABLE_6_GUIDED = {5: "conv2", 7: "conv4", 9: "conv5", 11: "conv7"}
+
+
+def groups(net: GroupedFitNet | Table6 | Thin) -> list[list[int]]:
+    """Units of each convolution, by group."""
+    match net:
+        case GroupedFitNet():
+            return net.groups
+        case Table6(layers=layers, budget=budget):
+            return TABLE_6[layers, budget]
+        case Thin(depth=depth, width=width):
+            lengths = [depth // 3 + (group >= 3 - depth % 3) for group in range(3)]  # the later groups are longer
+            return [[(group + 1) * width] * length for group, length in enumerate(lengths)]
+
+
+def residual_blocks(net: Resnet | Wrn) -> list[tuple[str, int, int]]:
+    """(name, group from 0, stride) of every block: group1_block1, ..., group3_blockN."""
+    blocks = (net.depth - (4 if isinstance(net, Wrn) else 2)) // 6
+    return [
+        (f"group{group + 1}_block{block + 1}", group, 2 if group > 0 and block == 0 else 1)
+        for group in range(3)
+        for block in range(blocks)
+    ]
+
+
+def layer_names(net: Architecture) -> list[str]:
+    """The names of a network's layers, in order: all but the last, which gives the logits, can be hint layers."""
+    match net:
+        case MaxoutTeacher() | FitNet():
+            return [*_numbered("conv", net.convs), *_numbered("dense", net.dense), "softmax"]
+        case Thin():
+            return [*_numbered("conv", sum(groups(net), [])), "softmax"]
+        case GroupedFitNet() | Table6():
+            return [*_numbered("conv", sum(groups(net), [])), *_numbered("dense", net.dense), "softmax"]
+        case ReluTeacher() | ReluFitNet():
+            return [*_numbered("conv", net.convs), "sigmoid"]
+        case Resnet() | Wrn():
+            return ["conv1", *(name for name, _, _ in residual_blocks(net)), "softmax"]
+
+
+def _numbered(kind: str, items: Sequence[object]) -> list[str]:
+    return [f"{kind}{number}" for number in range(1, len(items) + 1)]
+
+
+def middle(net: Architecture) -> str:
+    """The middle convolution; of residual networks the end of the second group."""
+    names = layer_names(net)
+    if isinstance(net, Resnet | Wrn):
+        return [name for name in names if name.startswith("group2")][-1]
+    convs = [name for name in names if name.startswith("conv")] or names
+    return convs[(len(convs) - 1) // 2]
+
+
+def published_hint(net: Architecture) -> str | None:
+    """The hint layer that the paper gives a teacher."""
+    return net.hint if isinstance(net, MaxoutTeacher | ReluTeacher) else None
+
+
+def published_guided(net: Architecture) -> str | None:
+    """The guided layer that the paper gives a student."""
+    match net:
+        case FitNet() | GroupedFitNet() | ReluFitNet():
+            return net.guided
+        case Table6(layers=layers):
+            return _TABLE_6_GUIDED[layers]
+        case _:
+            return None

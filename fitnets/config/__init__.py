@@ -1,0 +1,127 @@
+"""The typed configuration: names, types and defaults. Values are in `conf/`, composition in `compose.py`.
+
+Every class marked `@option` is known to Hydra by its name (`/hydra/fitnets/<Name>`). Where a key can hold options of
+several types, `name` shows which one it is. Composed objects are plain dataclasses, not changed after `rules.check`.
+"""
+
+from typing import Literal, TypeAlias
+
+from fitnets.config.data import (
+    Augmentation,
+    Dataset,
+    Digits,
+    Folder,
+    HubImages,
+    LocalContrast,
+    Preprocessing,
+    Scale,
+    Standardize,
+    Whiten,
+)
+from fitnets.config.methods import (
+    Backprop,
+    DeeplySupervised,
+    Distill,
+    Hints,
+    Joint,
+    LabelHints,
+    Method,
+    Mimic,
+)
+from fitnets.config.networks import (
+    Architecture,
+    AutoRegressor,
+    ConvRegressor,
+    Ensemble,
+    FcRegressor,
+    FitNet,
+    GroupedFitNet,
+    HintLayer,
+    IdentityRegressor,
+    MaxoutConv,
+    MaxoutDense,
+    MaxoutTeacher,
+    MiddlePair,
+    NamedPair,
+    NoPair,
+    PaperPair,
+    Regressor,
+    ReluConv,
+    ReluFitNet,
+    ReluTeacher,
+    Resnet,
+    ResnetTeacher,
+    RunTeacher,
+    StoredTeacher,
+    Student,
+    Table6,
+    Teacher,
+    Thin,
+    TrainedTeacher,
+    Wrn,
+    WrnTeacher,
+)
+from fitnets.config.schedule import (
+    AdamW,
+    ConstantLr,
+    CosineLr,
+    Distillation,
+    Dropout,
+    ExponentialLr,
+    Init,
+    LinearLr,
+    LrDecay,
+    Optimizer,
+    RmsProp,
+    Schedule,
+    Sgd,
+    Stage,
+    UniformInit,
+    VarianceInit,
+)
+from fitnets.options import neutral, option
+
+
+@option
+class Engine:
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int | None
+    """CPU threads; None: as many as PyTorch takes"""
+    eval_batch_size: int
+
+
+@option
+class Wandb:
+    name: Literal["wandb"] = neutral(default="wandb")
+    project: str
+    entity: str | None
+    group: str | None
+    tags: list[str]
+    mode: Literal["online", "offline", "disabled"]
+
+
+@option
+class NoTracker:
+    name: Literal["none"] = neutral(default="none")
+
+
+Tracker: TypeAlias = Wandb | NoTracker
+
+
+@option
+class Config:
+    dataset: Dataset
+    teacher: Teacher
+    student: Student
+    hint_layer: HintLayer
+    regressor: Regressor
+    method: Method
+    schedule: Schedule
+    engine: Engine = neutral()
+    tracker: Tracker = neutral()
+    seed: int = 0
+    """of the student: initialisation, order of the images, dropout"""
+    store: str = neutral(default="outputs")
+    """root of everything that is written"""
+    test: bool = neutral(default=True)
+    """evaluate on the test split once, at the end"""

@@ -1,0 +1,267 @@
+"""Networks, hint layers and regressors."""
+
+from dataclasses import field
+from typing import Literal, TypeAlias
+
+from fitnets.options import neutral, option
+
+# --- maxout networks ---
+
+
+@option
+class MaxoutConv:
+    """A maxout convolution, then max-pooling in ceil mode. Sizes in pixels."""
+
+    units: int
+    kernel: int
+    pad: int = 0
+    pieces: int = 2
+    pool: int | None = None
+    """window of the pooling; None: no pooling"""
+    stride: int = 2
+    """stride of the pooling"""
+
+
+@option
+class MaxoutDense:
+    units: int
+    pieces: int
+
+
+@option
+class MaxoutTeacher:
+    """Maxout convolutions conv1, conv2, ..., maxout dense layers dense1, ..., and the softmax layer."""
+
+    name: str = neutral()
+    convs: list[MaxoutConv]
+    dense: list[MaxoutDense] = field(default_factory=list)
+    tied_biases: bool
+    """one bias a channel; untied: one a channel and position"""
+    hint: str = neutral()
+    """the published hint layer, for `hint_layer=paper`: the pair is hashed, not where it comes from"""
+    seed: int = 0
+
+
+@option
+class FitNet:
+    """A student of the paper, built like a `MaxoutTeacher`."""
+
+    name: str = neutral()
+    convs: list[MaxoutConv]
+    dense: list[MaxoutDense] = field(default_factory=list)
+    tied_biases: bool
+    guided: str = neutral()
+    """the published guided layer, for `hint_layer=paper`"""
+
+
+@option
+class GroupedFitNet:
+    """A student as in Table 7 of the paper: groups of 3x3 maxout convolutions with pad 1 and tied biases; 2x2 pooling
+    after each group but the last, pooling of the whole map (where it is square) after the last."""
+
+    name: str = neutral()
+    groups: list[list[int]]
+    """units of each convolution, by group"""
+    pieces: int = 2
+    dense: list[MaxoutDense] = field(default_factory=list)
+    guided: str = neutral()
+    """the published guided layer, for `hint_layer=paper`"""
+
+
+@option
+class Table6:
+    """The depth experiment: eight students of equal cost and different depth, built like a `GroupedFitNet`."""
+
+    name: str = neutral(default="table6")
+    layers: Literal[5, 7, 9, 11]
+    """convolutions, the dense layer and the softmax layer"""
+    budget: Literal[30, 107]
+    """multiplications, in millions"""
+    dense: list[MaxoutDense] = field(default_factory=list)
+
+
+@option
+class Thin:
+    """The parametric family of thin deep students, built like a `GroupedFitNet`: `depth` convolutions in three groups
+    of `width`, 2 x `width` and 3 x `width` units, without dense layers."""
+
+    name: str = neutral(default="thin")
+    depth: int
+    width: int
+    pieces: int = 2
+
+
+# --- ReLU networks ---
+
+
+@option
+class ReluConv:
+    """A valid convolution with ReLU, then max-pooling whose stride is its window. Sizes in pixels."""
+
+    units: int
+    kernel: int
+    pool: int | None = None
+    """window of the pooling; None: no pooling"""
+
+
+@option
+class ReluTeacher:
+    """The paper's AFLW teacher: ReLU convolutions conv1, conv2, ... and a sigmoid layer, for two classes."""
+
+    name: str = neutral()
+    convs: list[ReluConv]
+    hint: str = neutral()
+    """the published hint layer, for `hint_layer=paper`"""
+    seed: int = 0
+
+
+@option
+class ReluFitNet:
+    """A student for AFLW, built like a `ReluTeacher`."""
+
+    name: str = neutral()
+    convs: list[ReluConv]
+    guided: str = neutral()
+    """the published guided layer, for `hint_layer=paper`"""
+
+
+# --- residual networks ---
+
+
+@option
+class Resnet:
+    """The residual networks of He et al. (2016) for small images: conv1, then three groups of (depth - 2) / 6 blocks
+    (group1_block1, ...) of 16, 32 and 64 x `width` channels, average pooling, softmax."""
+
+    name: str = neutral(default="resnet")
+    depth: int
+    """6 n + 2"""
+    width: int
+    """factor on the channels of the groups"""
+    stem: int
+    """channels of conv1"""
+    shortcut: Literal["conv", "pad"]
+    """where the shape changes: a 1x1 convolution with batch normalisation, as the distillation literature has it, or
+    the subsampled map padded with channels of zeros, as He et al. have it"""
+
+
+@option
+class Wrn:
+    """Wide residual networks (Zagoruyko and Komodakis, 2016), WRN-depth-width: pre-activation blocks, no dropout."""
+
+    name: str = neutral(default="wrn")
+    depth: int
+    """6 n + 4"""
+    width: int
+    """k: factor on the channels of the groups"""
+
+
+@option
+class ResnetTeacher(Resnet):
+    seed: int = 0
+
+
+@option
+class WrnTeacher(Wrn):
+    seed: int = 0
+
+
+# --- earlier runs as teachers ---
+
+
+@option
+class RunTeacher:
+    """The student of an earlier run, or a trained teacher: the network in a `run/<hash>` or `teacher/<hash>` folder."""
+
+    name: str = neutral(default="run")
+    path: str = neutral()
+    """that folder; what is hashed is the network and a digest of its weights"""
+
+
+@option
+class Ensemble:
+    """Several earlier networks: their softened outputs are averaged, hints come from one of them."""
+
+    name: str = neutral(default="ensemble")
+    members: dict[str, str] = neutral()
+    """folders as for `RunTeacher`, by a name"""
+    hint_member: str
+    """the member whose layers are hint layers"""
+
+
+Architecture: TypeAlias = (
+    MaxoutTeacher | ReluTeacher | FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn
+)
+TrainedTeacher: TypeAlias = MaxoutTeacher | ReluTeacher | ResnetTeacher | WrnTeacher
+StoredTeacher: TypeAlias = RunTeacher | Ensemble
+Teacher: TypeAlias = MaxoutTeacher | ReluTeacher | ResnetTeacher | WrnTeacher | RunTeacher | Ensemble
+Student: TypeAlias = FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn
+
+
+# --- hint layer, regressor ---
+
+
+@option
+class PaperPair:
+    """The published pair of this teacher and this student."""
+
+    name: Literal["paper"] = neutral(default="paper")
+
+
+@option
+class MiddlePair:
+    """The middle convolution (of a residual network: the end of its second group) of the teacher and of the student."""
+
+    name: Literal["middle"] = neutral(default="middle")
+
+
+@option
+class NamedPair:
+    name: Literal["named"] = neutral(default="named")
+    teacher: str
+    student: str
+
+
+@option
+class NoPair:
+    """For methods without hints."""
+
+    name: Literal["none"] = neutral(default="none")
+
+
+@option
+class AutoRegressor:
+    """From the two shapes: equal, identity (as the released code does); two maps, a convolution; else fully
+    connected."""
+
+    name: Literal["auto"] = neutral(default="auto")
+
+
+@option
+class ConvRegressor:
+    """A convolution with the hint layer's non-linearity, its kernel following from the sizes of the two maps:
+    guided + 2 pad - stride (hint - 1). With stride 1 and no pad that is the paper's rule (section 2.2)."""
+
+    name: Literal["conv"] = neutral(default="conv")
+    pad: int | None = None
+    """zeros on every side, in pixels; None: none where the guided map is at least as large as the hint map, else their
+    difference in size, which makes the paper's valid convolution a full one of the same kernel"""
+    stride: int = 1
+
+
+@option
+class FcRegressor:
+    """Fully connected, with the hint layer's non-linearity."""
+
+    name: Literal["fc"] = neutral(default="fc")
+
+
+@option
+class IdentityRegressor:
+    """No regressor: the shapes must be equal."""
+
+    name: Literal["identity"] = neutral(default="identity")
+
+
+HintLayer: TypeAlias = PaperPair | MiddlePair | NamedPair | NoPair
+Regressor: TypeAlias = AutoRegressor | ConvRegressor | FcRegressor | IdentityRegressor

@@ -1,0 +1,134 @@
+"""Which stages a method trains the student in, and with which losses."""
+
+from dataclasses import replace
+
+import torch
+
+from fitnets import build
+from fitnets.config import (
+    Config,
+    DeeplySupervised,
+    Distill,
+    Hints,
+    Joint,
+    LabelHints,
+    Method,
+    Mimic,
+    Stage,
+)
+from fitnets.layers import Regressor, SoftmaxLayer
+from fitnets.networks import Network
+from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
+from fitnets.rules import hint_pair
+from fitnets.seeds import seed_of
+from fitnets.terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, MimicTerm, Term
+
+
+def stages(config: Config, teacher: Network, student: Network) -> list[Objective]:
+    """The student's stages, in order, with fresh regressors and classifiers."""
+    terms = _terms(config, teacher, student)
+    taught_by = teacher if any(term.needs_teacher for term in terms) else None
+    whole = WholeObjective("student", student, student_stage(config), terms, taught_by)
+    match config.method:
+        case Hints():
+            return [_hint_objective(config, teacher, student), whole]
+        case LabelHints(staged=True):
+            return [_label_hint_objective(config, student), whole]
+        case _:
+            return [whole]
+
+
+def _terms(config: Config, teacher: Network, student: Network) -> list[Term]:
+    """Of the loss of the whole student."""
+    method, schedule = config.method, config.schedule
+    terms: list[Term] = [MimicTerm() if isinstance(method, Mimic) else LabelTerm()]
+    if uses_kd(method):
+        terms.append(KdTerm(schedule.kd, student_stage(config).epochs))
+    match method:
+        case Joint(hint_weight=weight):
+            hint_layer, guided_layer = _pair(config)
+            regressor = _regressor(config, teacher, student)
+            terms.append(HintTerm(regressor, hint_layer, guided_layer, weight, reduction="mean"))
+        case DeeplySupervised(weight=weight):
+            hidden = list(student.layers)[:-1]
+            terms.append(LabelHintTerm(_classifiers(config, student, hidden), weight))
+        case LabelHints(staged=False):
+            guided = [_pair(config)[1]]
+            terms.append(LabelHintTerm(_classifiers(config, student, guided), factor=1.0))
+    return terms
+
+
+def uses_kd(method: Method) -> bool:
+    """Whether the loss has the softened term of Eq. 2."""
+    match method:
+        case Joint(distill=distill):
+            return distill
+        case LabelHints(whole=whole):
+            return whole == "kd"
+        case _:
+            return isinstance(method, Hints | Distill)
+
+
+def student_stage(config: Config) -> Stage:
+    """Stage 2; for methods of one stage, with the epochs of stage 1 added where the schedule wants equal totals."""
+    stage = config.schedule.student
+    if is_staged(config) or not config.schedule.equal_epochs:
+        return stage
+    return replace(stage, epochs=stage.epochs + config.schedule.hint.epochs)
+
+
+def is_staged(config: Config) -> bool:
+    """Whether the method has a stage 1."""
+    method = config.method
+    return isinstance(method, Hints) or (isinstance(method, LabelHints) and method.staged)
+
+
+def _pair(config: Config) -> tuple[str, str]:
+    pair = hint_pair(config)
+    assert pair is not None, "rules.check lets no method that needs a pair pass without one"
+    return pair
+
+
+# --- the teacher's hint ---
+
+
+def _hint_objective(config: Config, teacher: Network, student: Network) -> HintObjective:
+    hint_layer, guided_layer = _pair(config)
+    return HintObjective(
+        network=student,
+        teacher=teacher,
+        regressor=_regressor(config, teacher, student),
+        hint_layer=hint_layer,
+        guided_layer=guided_layer,
+        stage=config.schedule.hint,
+        reduction=config.schedule.hint_loss,
+    )
+
+
+def _regressor(config: Config, teacher: Network, student: Network) -> Regressor:
+    hint_layer, guided_layer = _pair(config)
+    regressor = build.regressor(config.regressor, student.named(guided_layer), teacher.named(hint_layer))
+    build.initialise(regressor, config.schedule.regressor_init, seed_of("regressor weights", config.seed))
+    return regressor.to(_device(student))
+
+
+# --- labels at hidden layers ---
+
+
+def _label_hint_objective(config: Config, student: Network) -> LabelHintObjective:
+    guided_layer = _pair(config)[1]
+    classifier = _classifiers(config, student, [guided_layer])[guided_layer]
+    return LabelHintObjective(student, classifier, guided_layer, config.schedule.hint)
+
+
+def _classifiers(config: Config, student: Network, layers: list[str]) -> dict[str, SoftmaxLayer]:
+    classifiers = {layer: build.classifier(student.named(layer), config.dataset.classes) for layer in layers}
+    for layer, classifier in classifiers.items():
+        seed = seed_of("classifier weights", layer, config.seed)
+        build.initialise(classifier, config.schedule.student_init, seed)
+        classifier.to(_device(student))
+    return classifiers
+
+
+def _device(network: Network) -> torch.device:
+    return next(network.parameters()).device

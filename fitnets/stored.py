@@ -1,0 +1,83 @@
+"""Networks of earlier runs, as teachers: found by their folder, read without Hydra or PyTorch."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from fitnets.config import Architecture, Config, Ensemble, RunTeacher, StoredTeacher, Teacher
+from fitnets.options import ConfigError, restore
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A trained network on disk. config: of the run that trained it."""
+
+    net: Architecture
+    weights: Path
+    config: Config
+    of_run: bool
+    """a run's student, or a teacher"""
+
+    def digest(self) -> str:
+        """SHA-256 of the weight file."""
+        return hashlib.sha256(self.weights.read_bytes()).hexdigest()
+
+    def data_digest(self) -> str:
+        """Of the images that it was trained on."""
+        told = json.loads((self.weights.parent / ("result.json" if self.of_run else "teacher.json")).read_text())
+        digest: str = told["hashes"]["data"]
+        return digest
+
+
+@cache
+def find(directory: str, key: str) -> Stored:
+    """What a `run/<hash>` or `teacher/<hash>` folder holds. key: of the configuration, for messages.
+
+    Raises ConfigError where there is no finished network."""
+    folder = Path(directory).expanduser()
+    for side, told in (("student", "result.json"), ("teacher", "teacher.json")):
+        weights = folder / f"{side}.safetensors"
+        if not (weights.is_file() and (folder / told).is_file() and (folder / "config.yaml").is_file()):
+            continue
+        if json.loads((folder / told).read_text()).get("status", "finished") != "finished":
+            raise ConfigError(f"{key}={directory}: that run did not finish: give another one")
+        config: Config = _restored(folder / "config.yaml", key)
+        net = getattr(config, side)
+        assert not isinstance(net, StoredTeacher), "a stored teacher has no artifact of its own"
+        return Stored(net, weights, config, side == "student")
+    raise ConfigError(
+        f"{key}={directory}: no trained network there: give the run/<hash> or teacher/<hash> folder of an earlier run"
+    )
+
+
+def _restored(path: Path, key: str) -> Config:
+    try:
+        config = restore(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise ConfigError(f"{key}: {path} is not a configuration that this version can read ({error})") from error
+    assert isinstance(config, Config)
+    return config
+
+
+def members(teacher: StoredTeacher) -> dict[str, Stored]:
+    """The stored networks that a teacher is made of, by name."""
+    match teacher:
+        case RunTeacher(path=path):
+            return {"run": find(path, "teacher.path")}
+        case Ensemble():
+            return {name: find(path, f"teacher.members.{name}") for name, path in teacher.members.items()}
+
+
+def architecture(teacher: Teacher) -> Architecture:
+    """The network whose layers can be hint layers."""
+    match teacher:
+        case RunTeacher():
+            return members(teacher)["run"].net
+        case Ensemble(hint_member=name):
+            return members(teacher)[name].net
+        case _:
+            return teacher

@@ -1,0 +1,135 @@
+"""The terms that a loss of the whole network is the weighted sum of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from torch import Tensor, nn
+
+from fitnets import losses, schedules
+from fitnets.config import Distillation
+from fitnets.layers import Regressor, SoftmaxLayer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """Of one batch. logits: (N, classes); features: by layer; the teacher's are empty where no term needs them."""
+
+    labels: Tensor
+    logits: Tensor
+    features: Mapping[str, Tensor]
+    teacher_logits: Tensor
+    teacher_features: Mapping[str, Tensor]
+
+
+class Term(Protocol):
+    """`heads`: what is trained beside the network and dropped afterwards, by layer name."""
+
+    name: str
+    needs_teacher: bool
+
+    @property
+    def heads(self) -> dict[str, nn.Module]: ...
+
+    def loss(self, outputs: Outputs) -> Tensor:
+        """The mean over the batch."""
+
+    def weight(self, epoch: int) -> float | None:
+        """Its factor, where it has one to report. epoch: from 0."""
+
+
+@dataclass(slots=True)
+class LabelTerm:
+    """H(y, P_S)."""
+
+    name: str = "label"
+    needs_teacher: bool = False
+    heads: dict[str, nn.Module] = field(default_factory=dict)
+
+    def loss(self, outputs: Outputs) -> Tensor:
+        return losses.label_loss(outputs.logits, outputs.labels)
+
+    def weight(self, epoch: int) -> float | None:
+        return None
+
+
+@dataclass(slots=True)
+class KdTerm:
+    """lambda H(P_T^tau, P_S^tau) of Eq. 2. epochs: of the stage, over which lambda is annealed."""
+
+    kd: Distillation
+    epochs: int
+    name: str = "kd"
+    needs_teacher: bool = True
+    heads: dict[str, nn.Module] = field(default_factory=dict)
+
+    def loss(self, outputs: Outputs) -> Tensor:
+        return losses.softened_loss(
+            outputs.logits, outputs.teacher_logits, self.kd.temperature, soften_student=self.kd.soften_student
+        )
+
+    def weight(self, epoch: int) -> float | None:
+        return schedules.kd_weight(self.kd, epoch, self.epochs)
+
+
+@dataclass(slots=True)
+class MimicTerm:
+    """The teacher's logits, by regression."""
+
+    name: str = "mimic"
+    needs_teacher: bool = True
+    heads: dict[str, nn.Module] = field(default_factory=dict)
+
+    def loss(self, outputs: Outputs) -> Tensor:
+        return losses.mimic_loss(outputs.logits, outputs.teacher_logits)
+
+    def weight(self, epoch: int) -> float | None:
+        return None
+
+
+@dataclass(slots=True)
+class HintTerm:
+    """The teacher's hint at the guided layer, together with the rest."""
+
+    regressor: Regressor
+    hint_layer: str
+    guided_layer: str
+    factor: float
+    reduction: Literal["sum", "released", "mean"]
+    name: str = "hint"
+    needs_teacher: bool = True
+
+    @property
+    def heads(self) -> dict[str, nn.Module]:
+        return {"regressor": self.regressor}
+
+    def loss(self, outputs: Outputs) -> Tensor:
+        regressed = self.regressor(outputs.features[self.guided_layer])
+        return losses.hint_loss(regressed, outputs.teacher_features[self.hint_layer], self.reduction)
+
+    def weight(self, epoch: int) -> float | None:
+        return self.factor
+
+
+@dataclass(slots=True)
+class LabelHintTerm:
+    """The labels at hidden layers, each through a softmax layer of its own; the losses are summed."""
+
+    classifiers: dict[str, SoftmaxLayer]
+    factor: float
+    name: str = "label_hint"
+    needs_teacher: bool = False
+
+    @property
+    def heads(self) -> dict[str, nn.Module]:
+        return {f"classifier_{layer}": classifier for layer, classifier in self.classifiers.items()}
+
+    def loss(self, outputs: Outputs) -> Tensor:
+        hidden = [
+            losses.label_loss(classifier(outputs.features[layer]), outputs.labels)
+            for layer, classifier in self.classifiers.items()
+        ]
+        return sum(hidden[1:], hidden[0])
+
+    def weight(self, epoch: int) -> float | None:
+        return self.factor

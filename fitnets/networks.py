@@ -63,18 +63,16 @@ class EnsembleNetwork(Network):
     Its logits z are those with softmax(z / temperature) = the mean of the members' softened outputs; its layers and
     features are those of one member."""
 
-    def __init__(self, members: dict[str, Network], hint_member: str, temperature: float):
+    def __init__(self, members: list[Network], hint_member: int, temperature: float):
         super().__init__({})
         self.layers = members[hint_member].layers
-        self.members = nn.ModuleDict(members)
+        self.members = nn.ModuleList(members)
         self.hint_member = hint_member
         self.temperature = temperature
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        answers: dict[str, tuple[Tensor, dict[str, Tensor]]] = {
-            name: member(images) for name, member in self.members.items()
-        }
-        softened = [torch.log_softmax(logits / self.temperature, dim=1) for logits, _ in answers.values()]
+        answers: list[tuple[Tensor, dict[str, Tensor]]] = [member(images) for member in self.members]
+        softened = [torch.log_softmax(logits / self.temperature, dim=1) for logits, _ in answers]
         mean = torch.logsumexp(torch.stack(softened), dim=0) - math.log(len(softened))
         return self.temperature * mean, answers[self.hint_member][1]
 

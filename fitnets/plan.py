@@ -141,11 +141,11 @@ def _check_fitted(config: Config, digest: str) -> None:
     """Preprocessing that was fitted on other images gives other inputs: no stored teacher understands them."""
     if not isinstance(config.teacher, StoredTeacher) or not preprocessing.is_fitted(config.dataset.preprocessing):
         return
-    for name, member in stored.members(config.teacher).items():
+    for path, member in stored.members(config.teacher).items():
         theirs = member.data_digest()
         if theirs != digest:
             raise ConfigError(
-                f"teacher {name} ({member.weights.parent}): its preprocessing was fitted on other images than those of "
+                f"teacher {path}: its preprocessing was fitted on other images than those of "
                 f"dataset={config.dataset.name}: give the same data, or dataset/preprocessing=scale for both"
             )
 
@@ -157,7 +157,7 @@ def hashes(config: Config, digest: str) -> tuple[str, str]:
     """(of the teacher, of the run): content hashes of exactly what determines each. digest: of the data."""
     schedule = config.schedule
     if isinstance(config.teacher, StoredTeacher):
-        teacher_parts = teachers.identity(config.teacher, schedule.kd.temperature)
+        teacher_parts = _stored_identity(config, config.teacher)
     else:
         teacher_parts = [config.teacher, schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
     teacher = content_hash("teacher", PRECISION, digest, config.dataset, *teacher_parts)
@@ -186,9 +186,13 @@ def _student_parts(config: Config) -> list[Any]:
 def setting_hash(config: Config, digest: str) -> str:
     """Of everything but method and the seeds of teacher and student: runs that agree in it may be compared."""
     same_seeds = replace(config, method=Hints(), seed=0)
-    if not isinstance(config.teacher, StoredTeacher):
-        same_seeds = replace(same_seeds, teacher=replace(config.teacher, seed=0))
-    return content_hash("setting", digest, same_seeds)
+    if isinstance(config.teacher, StoredTeacher):
+        return content_hash("setting", digest, same_seeds, _stored_identity(config, config.teacher))
+    return content_hash("setting", digest, replace(same_seeds, teacher=replace(config.teacher, seed=0)))
+
+
+def _stored_identity(config: Config, teacher: StoredTeacher) -> list[Any]:
+    return teachers.identity(teacher, config.schedule.kd.temperature)
 
 
 def teacher_seed(config: Config) -> int | None:

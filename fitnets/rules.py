@@ -141,9 +141,11 @@ def _broken_networks(config: Config) -> Iterator[str]:
             if net.depth < 6 + rest or (net.depth - rest) % 6:
                 yield f"{side}.depth={net.depth}: {net.name} has depth 6 n + {rest}: give {6 + rest}, {12 + rest}, ..."
     if isinstance(config.teacher, Ensemble):
-        names = list(config.teacher.members)
-        if config.teacher.hint_member not in names:
-            yield f"teacher.hint_member={config.teacher.hint_member}: no such member (members: {', '.join(names)})"
+        paths = config.teacher.members
+        if len(set(paths)) != len(paths):
+            yield f"teacher.members={paths}: a folder is in it twice"
+        if config.teacher.hint_member not in paths:
+            yield f"teacher.hint_member={config.teacher.hint_member}: not in teacher.members={paths}"
             return
     if isinstance(config.teacher, StoredTeacher):
         yield from _broken_members(config, config.teacher)
@@ -156,8 +158,8 @@ def _broken_members(config: Config, teacher: RunTeacher | Ensemble) -> Iterator[
     except ConfigError as error:
         yield str(error)
         return
-    for name, member in found.items():
-        key = "teacher.path" if isinstance(teacher, RunTeacher) else f"teacher.members.{name}"
+    for path, member in found.items():
+        key = f"teacher.path={path}" if isinstance(teacher, RunTeacher) else f"teacher.members: {path}"
         for what in ("channels", "height", "width", "classes", "pixel_max", "preprocessing"):
             theirs, ours = getattr(member.config.dataset, what), getattr(config.dataset, what)
             if theirs != ours:

@@ -64,20 +64,18 @@ def _restored(path: Path, key: str) -> Config:
 
 
 def members(teacher: StoredTeacher) -> dict[str, Stored]:
-    """The stored networks that a teacher is made of, by name."""
+    """The stored networks that a teacher is made of, by their folders."""
     match teacher:
         case RunTeacher(path=path):
-            return {"run": find(path, "teacher.path")}
+            return {path: find(path, "teacher.path")}
         case Ensemble():
-            return {name: find(path, f"teacher.members.{name}") for name, path in teacher.members.items()}
+            return {path: find(path, "teacher.members") for path in teacher.members}
 
 
 def architecture(teacher: Teacher) -> Architecture:
     """The network whose layers can be hint layers."""
     match teacher:
-        case RunTeacher():
-            return members(teacher)["run"].net
-        case Ensemble(hint_member=name):
-            return members(teacher)[name].net
+        case RunTeacher(path=path) | Ensemble(hint_member=path):
+            return members(teacher)[path].net
         case _:
             return teacher

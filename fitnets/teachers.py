@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from safetensors import SafetensorError
+
 from fitnets import build, store, stored
 from fitnets.config import Config, Dataset, Ensemble, RunTeacher, StoredTeacher
 from fitnets.networks import EnsembleNetwork, Network
@@ -11,11 +13,12 @@ from fitnets.options import ConfigError
 def network(config: Config) -> Network:
     """Raises ConfigError where the network does not fit the images, or a stored one cannot be read."""
     match config.teacher:
-        case RunTeacher() as teacher:
-            return _rebuilt(stored.members(teacher)["run"], config.dataset)
+        case RunTeacher(path=path) as teacher:
+            return _rebuilt(stored.members(teacher)[path], config.dataset)
         case Ensemble(hint_member=hint_member) as teacher:
-            networks = {name: _rebuilt(one, config.dataset) for name, one in stored.members(teacher).items()}
-            return EnsembleNetwork(networks, hint_member, config.schedule.kd.temperature)
+            found = stored.members(teacher)
+            networks = [_rebuilt(one, config.dataset) for one in found.values()]
+            return EnsembleNetwork(networks, list(found).index(hint_member), config.schedule.kd.temperature)
         case architecture:
             return build.network(architecture, config.dataset, "teacher")
 
@@ -24,7 +27,7 @@ def _rebuilt(one: stored.Stored, dataset: Dataset) -> Network:
     rebuilt = build.network(one.net, dataset, "teacher")
     try:
         store.read_weights(one.weights, rebuilt)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{one.weights} cannot be read as {one.net.name} ({reason})") from error
     return rebuilt

@@ -36,7 +36,7 @@ NEEDED = {  # what an option cannot do without
     "teacher=maxout_svhn": ["dataset=svhn"],
     "teacher=relu_aflw": ["dataset=aflw", "dataset.path=patches"],
     "teacher=run": ["teacher.path={earlier_run}"],
-    "teacher=ensemble": ["teacher.members={{a: {earlier_run}, b: {earlier_run}}}", "teacher.hint_member=b"],
+    "teacher=ensemble": ["teacher.members=[{earlier_run}]", "teacher.hint_member={earlier_run}"],
     "student=fitnet_mnist": ["dataset=mnist"],
     "student=fitnet_aflw1": ["dataset=aflw", "dataset.path=patches"],
     "student=fitnet_aflw2": ["dataset=aflw", "dataset.path=patches"],

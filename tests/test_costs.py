@@ -17,6 +17,86 @@ def test_mnist_counts_are_the_papers():
     assert cost_of("student", "dataset=mnist").paper_parameters == 29_944
 
 
+class TestPaperCounts:
+    """Section 4 of the paper's facts, in its convention: weights only, every maxout layer with 2 pieces."""
+
+    @pytest.mark.parametrize(
+        ("side", "words", "parameters", "multiplications"),
+        [
+            ("teacher", "dataset=cifar10", 9_044_360, 725.1),
+            ("student", "dataset=cifar10 student=fitnet1", 249_576, 30.15),
+            ("student", "dataset=cifar10 student=fitnet2", 861_928, 107.8),
+            ("student", "dataset=cifar10 student=fitnet3", 1_503_304, 323.9),
+            ("student", "dataset=cifar10 student=fitnet3_table5", 1_569_544, 391.8),
+            ("student", "dataset=cifar10 student=fitnet4", 2_544_712, 381.7),
+            ("teacher", "dataset=svhn", 4_928_800, 297.9),
+            ("student", "dataset=svhn student=fitnet3", 1_503_304, 323.9),
+            ("teacher", "dataset=cifar100", 9_044_360 + 90 * 500, 725.1),
+            ("student", "dataset=cifar100", 2_544_712 + 90 * 500, 381.8),
+            ("student", "student=table6 student.layers=5 student.budget=30", 220e3, 27.2),
+            ("student", "student=table6 student.layers=7 student.budget=30", 208e3, 29.3),
+            ("student", "student=table6 student.layers=9 student.budget=30", 217e3, 29.9),
+            ("student", "student=table6 student.layers=11 student.budget=30", 249_576, 30.2),
+            ("student", "student=table6 student.layers=5 student.budget=107", 730e3, 101.6),
+            ("student", "student=table6 student.layers=7 student.budget=107", 563e3, 104.5),
+            ("student", "student=table6 student.layers=9 student.budget=107", 757e3, 106.3),
+            ("student", "student=table6 student.layers=11 student.budget=107", 861_928, 107.8),
+        ],
+    )
+    def test_maxout(self, side, words, parameters, multiplications):
+        """Parameters to the unit or, where the paper rounds, to the thousand; multiplications in millions."""
+        found = cost_of(side, *([] if "dataset" in words else ["dataset=cifar10"]), *words.split())
+        rounded = -3 if isinstance(parameters, float) else 0
+        assert round(found.paper_parameters, rounded) == parameters
+        digits = len(str(multiplications).split(".")[1])
+        assert round(found.paper_multiplications / 1e6, digits) == multiplications
+
+    def test_as_trained_the_dense_layers_have_5_pieces(self):
+        weights = 16_244_360  # section 4, "FC with 5 pieces"
+        biases = 2 * (96 + 192 + 192) + 5 * 500 + 10
+        assert cost_of("teacher", "dataset=cifar10").parameters == weights + biases
+        assert cost_of("student", "dataset=cifar10").multiplications == pytest.approx(381.9e6, abs=5e4)
+
+    def test_aflw(self):
+        """The paper's 15 x and 2.5 x fewer multiplications do not come out: 13.1 x and 3.3 x do."""
+        aflw = ("dataset=aflw", "dataset.path=patches")
+        teacher = cost_of("teacher", *aflw).multiplications
+        students = [cost_of("student", *aflw, f"student={name}") for name in ("fitnet_aflw1", "fitnet_aflw2")]
+        assert (round(teacher / 1e6, 1), round(students[0].multiplications / 1e6, 2)) == (36.3, 2.78)
+        assert [round(teacher / student.multiplications, 1) for student in students] == [13.1, 3.3]
+
+
+class TestResidualCounts:
+    """Published parameters, batch normalisation and biases included."""
+
+    @pytest.mark.parametrize(
+        ("words", "parameters"),
+        [  # CIFAR-100, as the distillation literature has them
+            ("student=resnet student.depth=56", 861_620),
+            ("student=resnet student.depth=20", 278_324),
+            ("student=resnet student.depth=110", 1_736_564),
+            ("student=resnet student.depth=8 student.width=4 student.stem=32", 1_233_540),
+            ("student=resnet student.depth=32 student.width=4 student.stem=32", 7_433_860),
+            ("student=wrn student.depth=40 student.width=2", 2_255_156),
+            ("student=wrn student.depth=16 student.width=2", 703_284),
+        ],
+    )
+    def test_cifar100(self, words, parameters):
+        assert cost_of("student", "dataset=cifar100", "teacher=resnet", *words.split()).parameters == parameters
+
+    @pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+    def test_he_et_al_on_cifar10(self, depth, millions):
+        words = ("student=resnet", f"student.depth={depth}", "student.shortcut=pad")
+        found = cost_of("student", "dataset=cifar10", "teacher=resnet", *words)
+        assert found.parameters / 1e6 == pytest.approx(millions, abs=0.035 if depth == 110 else 0.006)
+
+    @pytest.mark.parametrize(("name", "depth"), [("resnet", 56), ("wrn", 40)])
+    def test_teachers_are_the_same_networks(self, name, depth):
+        words = ("dataset=cifar100", f"teacher={name}", f"student={name}", f"student.depth={depth}")
+        more = ("student.width=2",) if name == "wrn" else ()
+        assert cost_of("teacher", *words, *more) == cost_of("student", *words, *more)
+
+
 def test_four_pieces_as_trained_count_two_in_the_papers_convention():
     four = ("dataset=mnist", "student.convs.4.pieces=4", "student.convs.5.pieces=4")
     assert cost_of("student", *four).paper_parameters == 29_944

@@ -1,15 +1,16 @@
 import io
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED_MNIST
+from conftest import SHARED_CIFAR10, SHARED_MNIST
 
-from fitnets import data, sources
-from fitnets.config import Digits, HubImages, Scale
+from fitnets import compose, data, preprocessing, sources
+from fitnets.config import Digits, HubImages, Scale, Whiten
 from fitnets.options import ConfigError
 
 CPU = torch.device("cpu")
@@ -112,6 +113,145 @@ def test_the_test_split_is_not_opened_before_it_is_asked_for(made, tmp_path):
         data.load_test(hub_images(folder), tmp_path, CPU, in_silence)
 
 
+def cached(root: Path) -> dict[str, np.ndarray]:
+    """What `images.npy` of every cache folder holds, by its type."""
+    arrays = [np.load(path) for path in root.glob("data/*/images.npy")]
+    return {str(array.dtype): array for array in arrays}
+
+
+def test_colour_images_round_trip_the_cache_bit_for_bit(tmp_path):
+    """uint8 as they were published, and float32 as training sees them, straight from the files on disk."""
+    images = np.random.default_rng(0).integers(0, 256, size=(30, 4, 5, 3), dtype=np.uint8)
+    write_parquet(tmp_path / "made", "train", images, [0, 1, 2] * 10)
+    colour = hub_images(tmp_path / "made", channels=3)
+    found = data.load(colour, tmp_path, CPU, in_silence)
+    on_disk = cached(tmp_path)
+    np.testing.assert_array_equal(on_disk["uint8"], images.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(on_disk["float32"], found.train.images.numpy())
+    np.testing.assert_array_equal(on_disk["float32"], on_disk["uint8"].astype(np.float32) / 255)
+    again = data.load(colour, tmp_path, CPU, in_silence)
+    assert torch.equal(again.train.images, found.train.images)
+
+
+class TestPreprocessing:
+    def made(self, tmp_path, **changes):
+        generator = np.random.default_rng(0)
+        images = generator.integers(0, 256, size=(60, 4, 4, 3), dtype=np.uint8)
+        for split, part in (("train", images[:30]), ("test", images[30:] // 2)):
+            write_parquet(tmp_path / "made", split, part, [0, 1, 2] * 10)
+        layout = {"channels": 3, "width": 4, "preprocessing": Whiten(contrast=55, regularizer=0.1)}
+        return hub_images(tmp_path / "made", **(layout | changes)), torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+
+    def test_whitening_is_fitted_on_all_training_images_and_never_on_test(self, tmp_path):
+        dataset, images = self.made(tmp_path)
+        option = dataset.preprocessing
+        fitted = preprocessing.fit(option, lambda: [images[:30]])  # validation images included, as the paper has it
+        found = data.load(dataset, tmp_path, CPU, in_silence)
+        torch.testing.assert_close(found.train.images, preprocessing.apply(option, fitted, images[:30]))
+        test = data.load_test(dataset, tmp_path, CPU, in_silence)
+        halved = (images[30:] * 255 // 2) / 255
+        torch.testing.assert_close(test.images, preprocessing.apply(option, fitted, halved))
+
+    def test_test_images_have_no_part_in_training_images(self, tmp_path):
+        dataset, _ = self.made(tmp_path)
+        first = data.load(dataset, tmp_path / "one", CPU, in_silence).train.images.clone()
+        write_parquet(tmp_path / "made", "test", np.zeros((9, 4, 4, 3), dtype=np.uint8), [0, 1, 2] * 3)
+        data.load_test(dataset, tmp_path / "two", CPU, in_silence)
+        assert torch.equal(data.load(dataset, tmp_path / "two", CPU, in_silence).train.images, first)
+
+    def test_other_preprocessing_decodes_nothing_again(self, tmp_path, monkeypatch):
+        dataset, _ = self.made(tmp_path)
+        data.load(dataset, tmp_path, CPU, in_silence)
+        monkeypatch.setattr(sources, "_decode_rows", lambda *_: pytest.fail("decoded again"))
+        found = data.load(replace(dataset, preprocessing=Scale()), tmp_path, CPU, in_silence)
+        assert found.train.images.min() >= 0
+
+
+class TestHubLayouts:
+    def svhn(self, folder: Path, **changes):
+        return replace(compose.load(["dataset=svhn", f"dataset.path={folder}"]).dataset, **changes)
+
+    def write(self, folder: Path) -> None:
+        generator = np.random.default_rng(0)
+        for split, each in (("train", 5), ("extra", 7), ("test", 2)):
+            images = generator.integers(0, 256, size=(10 * each, 32, 32, 3), dtype=np.uint8)
+            write_parquet(folder, split, images, list(range(10)) * each)
+
+    def test_svhn_holds_out_the_same_number_of_each_class_from_train_and_from_extra(self, tmp_path):
+        self.write(tmp_path / "cropped_digits")
+        (tmp_path / "full_numbers").mkdir()
+        (tmp_path / "full_numbers" / "train-0.parquet").touch()  # the repository's other configuration
+        dataset = self.svhn(tmp_path, validation=20, extra_validation=30)
+        found = data.load(dataset, tmp_path / "store", CPU, in_silence)
+        assert (len(found.train), len(found.valid)) == (30 + 40, 20 + 30)
+        from_train, from_extra = (found.valid.rows[found.valid.rows < 50], found.valid.rows[found.valid.rows >= 50])
+        assert set(Counter(found.valid.labels[from_train].tolist()).values()) == {2}
+        assert set(Counter(found.valid.labels[from_extra].tolist()).values()) == {3}
+        assert len(data.load_test(dataset, tmp_path / "store", CPU, in_silence)) == 20
+
+    def test_svhn_has_the_papers_numbers(self):
+        dataset = self.svhn(Path("anywhere"))
+        assert (dataset.validation, dataset.extra_validation, dataset.classes) == (10 * 400, 10 * 200, 10)
+        labels = {"train": np.arange(73_257) % 10, "extra": np.arange(531_131) % 10}
+        train, valid = data.split(labels, dataset)
+        assert (len(train), len(valid)) == (598_388, 6_000)
+
+    def test_svhn_without_extra(self, tmp_path):
+        self.write(tmp_path)
+        dataset = self.svhn(tmp_path, validation=20, extra_split=None, extra_validation=0)
+        assert len(data.load(dataset, tmp_path / "store", CPU, in_silence).train) == 30
+
+    def test_a_class_with_too_few_images_for_an_equal_split(self, tmp_path):
+        for labels, count, message in (
+            ([0] * 9 + [1] * 3 + [2] * 9, 9, "class 1 has 3"),
+            ([0, 1, 2] * 9, 10, "multiple"),
+        ):
+            dataset = hub_images(tmp_path, validation=count, validation_rule="equal")
+            with pytest.raises(ConfigError, match=f"dataset.validation={count} with validation_rule=equal .*{message}"):
+                data.split({"train": np.array(labels)}, dataset)
+
+    def test_the_only_column_of_images_need_not_be_named(self, tmp_path):
+        """The hub calls it `img` in CIFAR, others `image`."""
+        import pyarrow.parquet as pq
+
+        images = np.zeros((30, 32, 32, 3), dtype=np.uint8)
+        write_parquet(tmp_path / "image", "train", images, list(range(10)) * 3)
+        (tmp_path / "img").mkdir()
+        (file,) = (tmp_path / "image").iterdir()
+        pq.write_table(pq.read_table(file).rename_columns(["img", "label"]), tmp_path / "img" / file.name)
+        for folder in ("image", "img"):
+            words = ["dataset=cifar10", f"dataset.path={tmp_path / folder}", "dataset.validation=10"]
+            found = data.load(compose.load(words).dataset, tmp_path / "store", CPU, in_silence)
+            assert len(found.train) == 20
+
+    def test_cifar100_takes_the_fine_labels(self, tmp_path):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        write_parquet(tmp_path, "train", np.zeros((200, 32, 32, 3), dtype=np.uint8), list(range(100)) * 2)
+        (file,) = tmp_path.glob("*.parquet")
+        table = pq.read_table(file).rename_columns(["img", "fine_label"])
+        pq.write_table(table.append_column("coarse_label", pa.array([0] * 200)), file)
+        dataset = compose.load(["dataset=cifar100", f"dataset.path={tmp_path}", "dataset.validation=100"]).dataset
+        found = data.load(dataset, tmp_path / "store", CPU, in_silence)
+        assert sorted(found.valid.labels[found.valid.rows].tolist()) == list(range(100))
+
+    def test_a_validation_split_of_its_own(self, made, tmp_path):
+        folder, images, _ = made
+        dataset = hub_images(folder, validation_split="test", test_split=None, validation=0)
+        found = data.load(dataset, tmp_path, CPU, in_silence)
+        assert (len(found.train), len(found.valid)) == (30, 9)
+        assert torch.equal(found.valid.images[found.valid.rows][:, 0] * 255, torch.from_numpy(images[:9]).float())
+        other = data.load(hub_images(folder), tmp_path, CPU, in_silence)
+        assert found.digest != other.digest
+
+    def test_the_whole_of_train_and_validation_is_for_retraining(self, made, tmp_path):
+        folder, *_ = made
+        found = data.load(hub_images(folder), tmp_path, CPU, in_silence)
+        assert found.whole().train.rows.tolist() == list(range(30))
+        assert (len(found.train), len(found.whole().valid)) == (24, 6)
+
+
 class TestSplit:
     labels = np.arange(100) % 10
 
@@ -182,3 +322,19 @@ def test_real_mnist_has_the_papers_split(tmp_path):
     test = data.load_test(dataset, tmp_path, CPU, in_silence)
     assert test.labels[:5].tolist() == [7, 2, 1, 0, 4]
     assert len(json.loads(next(tmp_path.glob("data/*/meta.json")).read_text())["sha256"]) == 64
+
+
+@pytest.mark.skipif(not SHARED_CIFAR10.is_dir(), reason=f"needs the real CIFAR-10 in {SHARED_CIFAR10}")
+def test_real_cifar10_has_the_papers_split(tmp_path):
+    """The first images of the official files; the whole set's split by number."""
+    import pyarrow.parquet as pq
+
+    file = min(SHARED_CIFAR10.glob("train-*.parquet"))
+    pq.write_table(pq.read_table(file).slice(0, 300), tmp_path / "train-00000-of-00001.parquet")
+    dataset = compose.load(["dataset=cifar10", f"dataset.path={tmp_path}"]).dataset
+    small = replace(dataset, validation=100, preprocessing=Scale())
+    found = data.load(small, tmp_path / "store", CPU, in_silence)
+    assert found.train.labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]  # the official order
+    assert found.train.images[0, :, 0, 0].mul(255).tolist() == [59, 62, 63]
+    train, valid = data.split({"train": np.zeros(50_000, dtype=np.int64)}, dataset)
+    assert (train.tolist(), valid.tolist()) == (list(range(40_000)), list(range(40_000, 50_000)))

@@ -3,13 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import SHARED_MNIST, TINY
+from conftest import SHARED_CIFAR10, SHARED_MNIST, TINY
 from safetensors.torch import load_file
+from test_data import write_parquet
 
-from fitnets import build, costs, data, loop
+from fitnets import build, compose, costs, data, loop, plan
 from fitnets.options import restore
 from fitnets.store import read_metrics
 
@@ -34,8 +36,8 @@ def test_a_run_leaves_all_its_files_and_a_table(command, tmp_path):
     }  # fmt: skip
     for text in (
         "437 training and 1000 validation images",
-        "student conv2 (8x2x2) learns teacher conv1 (8x4x4) through a fully connected maxout layer (8,192 weights)",
-        "labels and teacher, tau 3, lambda 4 to 1",
+        "student conv2 (8x2x2) learns teacher conv1 (8x4x4) through a 3x3 maxout convolution with pad 2 (1,152 weights)",
+        "cross-entropy with the labels + teacher's softened outputs, tau 3, lambda 4 to 1: 1 epoch",
         "of training on cpu, 2 threads" if not torch.cuda.is_available() else "of training on",
         "teacher epoch   1/1",
         "hint epoch   1/1",
@@ -216,6 +218,112 @@ def test_the_papers_mnist_networks_on_real_images(command, tmp_path):
         "student conv4 (16x4x4) learns teacher conv2 (48x4x4) through a 1x1 maxout convolution (1,536 weights)"
         in finished.out
     )
+
+
+def test_svhn_in_the_layout_of_the_hub(command, tmp_path):
+    """`student=fitnet3 dataset=svhn`, with extra: SVHN's own pair, preprocessing and split."""
+    generator = np.random.default_rng(0)
+    for split, each in (("train", 6), ("extra", 6), ("test", 1)):
+        images = generator.integers(0, 256, size=(10 * each, 32, 32, 3), dtype=np.uint8)
+        write_parquet(tmp_path / "svhn" / "cropped_digits", split, images, list(range(10)) * each)
+    counts = ["dataset.validation=20", "dataset.extra_validation=10"]
+    stages = [
+        f"schedule.{stage}.{key}" for stage in ("teacher", "hint", "student") for key in ("epochs=1", "batch_size=8")
+    ]
+    finished = command(
+        "student=fitnet3", "dataset=svhn", f"dataset.path={tmp_path / 'svhn'}", *counts, *stages, "tracker=none"
+    )
+    assert finished.code == 0, finished.err
+    ((_, result),) = runs(tmp_path / "store").items()
+    assert (result["teacher"]["name"], result["student"]["name"]) == ("maxout_svhn", "fitnet3")
+    assert result["teacher"]["paper_parameters"] == 4_928_800
+    assert result["hint"] == {
+        "teacher_layer": "conv2",
+        "student_layer": "conv8",
+        "regressor": "a 3x3 maxout convolution with pad 2 (184,320 weights)",
+    }
+    assert result["images"] == {"train": 90, "valid": 30, "test": 10}
+
+
+@pytest.mark.skipif(not SHARED_CIFAR10.is_dir(), reason=f"needs the real CIFAR-10 in {SHARED_CIFAR10}")
+def test_the_papers_cifar10_networks_on_real_images(command, tmp_path):
+    """All stages with the paper's numbers, retraining included, two updates each on 300 real images."""
+    import pyarrow.parquet as pq
+
+    for split, rows in (("train", 300), ("test", 20)):
+        file = min(SHARED_CIFAR10.glob(f"{split}-*.parquet"))
+        pq.write_table(pq.read_table(file).slice(0, rows), tmp_path / f"{split}-00000-of-00001.parquet")
+    two_steps = [
+        f"schedule.{stage}.{key}"
+        for stage in ("teacher", "hint", "student")
+        for key in ("max_steps=2", "batch_size=16")
+    ]
+    finished = command(
+        "dataset=cifar10", f"dataset.path={tmp_path}", "student=fitnet1", "dataset.validation=20", "schedule=paper",
+        "tracker=none", *two_steps,
+    )  # fmt: skip
+    assert finished.code == 0, finished.err
+    ((_, result),) = runs(tmp_path / "store").items()
+    assert (result["teacher"]["paper_parameters"], result["student"]["paper_parameters"]) == (9_044_360, 249_576)
+    assert result["hint"]["regressor"] == "a 2x2 maxout convolution (49,152 weights)"
+    assert list(result["stages"]) == [
+        "teacher",
+        "retrain_teacher",
+        "hint",
+        "student",
+        "retrain_hint",
+        "retrain_student",
+    ]
+    for stage in result["stages"].values():
+        assert (stage["epochs"], stage["images"], stage["stopped_by"]) == (1, 32, "max_steps")
+
+
+class TestRetraining:
+    words = (*TINY, "schedule.teacher.epochs=2", "schedule.hint.epochs=3", "schedule.student.epochs=3", "seed=4")
+    retrained = (*words, "schedule.retrain_student=true", "schedule.retrain_teacher=true")
+
+    def test_afresh_on_all_images_for_the_epochs_found(self, command, tmp_path, monkeypatch):
+        fits, initial = [], []
+        real = loop.fit
+
+        def spy(objective, given, **named):
+            fits.append((objective.name, named["known_epochs"], len(given.train)))
+            initial.append({key: value.clone() for key, value in objective.network.state_dict().items()})
+            return real(objective, given, **named)
+
+        monkeypatch.setattr("fitnets.experiment.fit", spy)
+        assert command(*self.retrained).code == 0
+        ((_, result),) = runs(tmp_path / "store").items()
+        found = {name: stage["best_epoch"] + 1 for name, stage in result["stages"].items()}
+        assert fits == [
+            ("teacher", None, 437), ("teacher", found["teacher"], 1437), ("hint", None, 437), ("student", None, 437),
+            ("hint", found["hint"], 1437), ("student", found["student"], 1437),
+        ]  # fmt: skip
+        for first, again in ((0, 1), (2, 4)):
+            assert all(torch.equal(value, initial[again][key]) for key, value in initial[first].items())
+        for name in ("teacher", "hint", "student"):
+            stage = result["stages"][f"retrain_{name}"]
+            assert (stage["epochs"], stage["stopped_by"]) == (found[name], "epochs")
+
+    def test_validation_figures_are_those_of_the_networks_selected_on_it(self, command, tmp_path):
+        results = {}
+        for name, words in (("plain", self.words), ("again", self.retrained)):
+            assert command(*words, store=tmp_path / name).code == 0
+            ((run, results[name]),) = runs(tmp_path / name).items()
+            rows = read_metrics(tmp_path / name / "run" / run / "metrics.jsonl")
+        teachers = [result["teacher"] for result in results.values()]
+        assert teachers[0]["valid_loss"] == teachers[1]["valid_loss"]
+        assert teachers[0]["test_loss"] != teachers[1]["test_loss"]
+        best = [row["valid_error"] for row in rows if row["stage"] == "student" and row["best"]][-1]
+        assert results["again"]["student"]["valid_error"] == best
+        assert not [key for row in rows if row["stage"].startswith("retrain") for key in row if key.startswith("valid")]
+        assert [row["step"] for row in rows] == list(range(len(rows)))
+
+    def test_it_is_part_of_what_determines_the_result(self):
+        plain, again = (plan.hashes(compose.load(list(words)), "digest") for words in (self.words, self.retrained))
+        assert plain[0] != again[0]
+        student_only = plan.hashes(compose.load([*self.words, "schedule.retrain_student=true"]), "digest")
+        assert (student_only[0] == plain[0], student_only[1] != plain[1]) == (True, True)
 
 
 def test_the_controls_sweep_pairs_the_seeds_of_teacher_and_student(command, tmp_path):

@@ -68,9 +68,66 @@ MISTAKES = [
         r"gives 16x4x4, the hint layer 64x4x4: give regressor=auto",
     ),
     (
-        "convolution that enlarges",
-        "regressor=conv hint_layer=named hint_layer.teacher=conv1 hint_layer.student=conv4",
-        r"gives 16x4x4, the hint layer 32x8x8, and a valid convolution cannot enlarge a map: give regressor=fc",
+        "stride that leaves no kernel",
+        "regressor=conv regressor.stride=2",
+        r"gives 16x4x4, the hint layer 64x4x4, the kernel would be -2x-2: give a larger pad or a smaller stride",
+    ),
+    (
+        "pad that leaves no kernel",
+        "regressor=conv regressor.pad=0 hint_layer=named hint_layer.teacher=conv1 hint_layer.student=conv4",
+        r"gives 16x4x4, the hint layer 32x8x8, the kernel would be -3x-3",
+    ),
+    (
+        "convolution from no map",
+        "regressor=conv hint_layer=named hint_layer.teacher=dense1 hint_layer.student=conv4 "
+        "teacher.dense=[{{units:9,pieces:2}}]",
+        r"the hint layer 9, and a convolution needs two maps: give regressor=fc",
+    ),
+    ("labels without a layer", "method=labels_then_kd hint_layer=none", r"method=labels_then_kd needs a hint layer"),
+    ("pair of a residual net", "student=resnet hint_layer=paper", r"the paper has no pair for student resnet"),
+    ("pair of a residual teacher", "teacher=resnet hint_layer=paper", r"the paper has no pair for teacher resnet"),
+    ("depth of a residual net", "student=resnet student.depth=21", r"resnet has depth 6 n \+ 2: give 8, 14, ..."),
+    (
+        "depth of a wide net",
+        "student=wrn student.depth=20",
+        r"student.depth=20: wrn has depth 6 n \+ 4: give 10, 16, ...",
+    ),
+    ("layers of the depth experiment", "student=table6 student.layers=6", r"student.layers=6: .*\[5, 7, 9, 11\]"),
+    ("preprocessing", "dataset/preprocessing=zca", r"dataset/preprocessing=zca: no such option .*whiten"),
+    (
+        "even window",
+        "dataset/preprocessing=local_contrast dataset.preprocessing.window=6",
+        r"dataset.preprocessing.window=6 is even",
+    ),
+    ("no validation images", "dataset.validation=0", r"dataset.validation=0 is out of range: at least 1"),
+    ("max_steps", "schedule.hint.max_steps=0", r"schedule.hint.max_steps=0 is out of range: at least 1"),
+    ("data set of nowhere", "dataset=aflw", r"dataset=aflw is not on the Hugging Face hub: give dataset.path=DIR"),
+    ("classes of a folder", "dataset=folder dataset.path=x", r"dataset.classes has no value: give dataset.classes=..."),
+    (
+        "two validation rules",
+        "dataset=mnist dataset.validation_split=validation",
+        r"validation_split=validation and dataset.validation=10000: give dataset.validation=0",
+    ),
+    (
+        "extra validation of nothing",
+        "dataset=svhn dataset.extra_split=null",
+        r"dataset.extra_validation=2000 without dataset.extra_split: give 0",
+    ),
+    (
+        "teacher of no run",
+        "teacher=run teacher.path={empty}",
+        r"teacher.path=.*: no trained network there: give the run/",
+    ),
+    ("path of the teacher", "teacher=run", r"teacher.path has no value: give teacher.path=..."),
+    (
+        "sigmoid for ten classes",
+        "teacher=relu_aflw",
+        r"teacher=relu_aflw ends in one sigmoid unit, for two classes: digits has 10",
+    ),
+    (
+        "networks for images too small",
+        "teacher=maxout_cifar10",
+        r"teacher=maxout_cifar10, conv2: 4x4 pooling does not fit",
     ),
     (
         "teacher for other images",
@@ -112,7 +169,7 @@ MISTAKES = [
     (
         "option file without its type",
         "--config-dir {mine} student=untyped",
-        r"student/untyped: the file must say which of FitNet, Thin it is: defaults: \[/hydra",
+        r"student/untyped: the file must say which of FitNet, .*Thin.* it is: defaults: \[/hydra",
     ),
     ("YAML that is none", "--config-dir {mine} student=broken", r"broken.yaml.*line 2"),
     ("config directory", "--config-dir /no/such", r"/no/such.*not found"),

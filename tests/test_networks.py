@@ -1,9 +1,13 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
-from fitnets import build, compose
+from fitnets import architectures, build, compose, losses, rules, teachers
 from fitnets.config import Dropout
+from fitnets.layers import RELU, Conv2d
 from fitnets.networks import freeze
+from fitnets.options import ConfigError
+from fitnets.residual import ResidualBlock
 
 
 def mnist_pair():
@@ -71,6 +75,121 @@ def test_frozen_networks_are_in_evaluation_mode_without_gradients():
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 
+CIFAR_MAPS = {
+    "maxout_cifar10": [(96, 16, 16), (192, 7, 7), (192, 5, 5), (500,), (10,)],
+    "maxout_svhn": [(64, 18, 18), (128, 10, 10), (128, 6, 6), (400,), (10,)],
+}
+
+
+@pytest.mark.parametrize(("teacher", "dataset"), [("maxout_cifar10", "cifar10"), ("maxout_svhn", "svhn")])
+def test_teachers_have_the_papers_maps(teacher, dataset):
+    config = compose.load([f"dataset={dataset}"])
+    network = build.network(config.teacher, config.dataset, "teacher")
+    assert [layer.out_shape for layer in network.layers.values()] == CIFAR_MAPS[teacher]
+
+
+@pytest.mark.parametrize(
+    ("student", "guided", "shape", "depth"),
+    [("fitnet1", "conv6", (32, 8, 8), 11), ("fitnet2", "conv6", (80, 8, 8), 11), ("fitnet3", "conv8", (80, 8, 8), 13),
+     ("fitnet4", "conv11", (80, 8, 8), 19)],
+)  # fmt: skip
+def test_students_have_the_papers_depth_and_guided_map(student, guided, shape, depth):
+    config = compose.load(["dataset=cifar10", f"student={student}"])
+    network = build.network(config.student, config.dataset, "student")
+    assert rules.hint_pair(config) == ("conv2", guided)
+    assert network.named(guided).out_shape == shape
+    assert len(network.layers) == depth
+    *_, last, dense, _ = (layer.out_shape for layer in network.layers.values())
+    assert (last[1:], dense) == ((1, 1), (500,))
+
+
+@pytest.mark.parametrize(("layers", "guided"), [(5, "conv2"), (7, "conv4"), (9, "conv5"), (11, "conv7")])
+@pytest.mark.parametrize("budget", [30, 107])
+def test_table_6_has_its_layers_and_guided_layers(layers, guided, budget):
+    words = ("dataset=cifar10", "student=table6", f"student.layers={layers}", f"student.budget={budget}")
+    config = compose.load(list(words))
+    network = build.network(config.student, config.dataset, "student")
+    assert len(network.layers) == layers
+    assert rules.hint_pair(config) == ("conv2", guided)
+    assert network.named(guided).out_shape[1:] in ((8, 8),)
+
+
+class TestAflw:
+    config = compose.load(["dataset=aflw", "dataset.path=patches", "student=fitnet_aflw1"])
+
+    def networks(self):
+        return [build.network(getattr(self.config, side), self.config.dataset, side) for side in ("teacher", "student")]
+
+    def test_maps(self):
+        teacher, student = self.networks()
+        assert [layer.out_shape for layer in teacher.layers.values()] == [(128, 7, 7), (512, 6, 6), (512, 2, 2), (2,)]
+        sizes = [layer.out_shape for layer in student.layers.values()]
+        assert sizes[:-1] == [(16, 14, 14), *((32, side, side) for side in (12, 10, 8, 6, 4, 2))]
+        assert rules.hint_pair(self.config) == ("conv3", "conv5")
+        assert (teacher.named("conv1").conv(torch.randn(1, 3, 16, 16)) >= 0).all()
+
+    @pytest.mark.parametrize("temperature", [1.0, 3.0])
+    def test_losses_are_the_binary_cross_entropies_of_one_sigmoid_unit(self, temperature):
+        teacher, student = self.networks()
+        images, labels = torch.randn(20, 3, 16, 16), torch.arange(20) % 2
+        (logits, _), (teacher_logits, _) = student(images), teacher(images)
+        unit, teacher_unit = logits[:, 1], teacher_logits[:, 1]
+        assert not logits[:, 0].any()
+        torch.testing.assert_close(
+            losses.label_loss(logits, labels), F.binary_cross_entropy_with_logits(unit, labels.float())
+        )
+        torch.testing.assert_close(
+            losses.softened_loss(logits, teacher_logits, temperature),
+            F.binary_cross_entropy_with_logits(unit / temperature, torch.sigmoid(teacher_unit / temperature)),
+        )
+
+    def test_other_class_counts_are_refused(self):
+        with pytest.raises(ConfigError, match="ends in one sigmoid unit, for two classes: mnist has 10"):
+            teachers.network(compose.load(["dataset=mnist", "teacher=relu_aflw"]))
+
+
+class TestResidual:
+    @pytest.mark.parametrize(
+        "words",
+        ["student=resnet", "student=resnet student.shortcut=pad", "student=resnet student.depth=8 student.width=4",
+         "student=wrn"],
+    )  # fmt: skip
+    def test_declared_names_and_shapes_are_those_of_the_features(self, words):
+        config = compose.load(["dataset=cifar100", "teacher=wrn", *words.split()])
+        network = build.network(config.student, config.dataset, "student").eval()
+        images = torch.randn(2, 3, 32, 32)
+        logits, features = network(images)
+        assert logits.shape == (2, 100)
+        assert [*features, "softmax"] == architectures.layer_names(config.student) == list(network.layers)
+        for name, output in features.items():
+            assert output.shape[1:] == network.named(name).out_shape
+            negative = (output < 0).any().item()
+            assert negative == (network.named(name).activation.kind == "linear")
+
+    def test_the_middle_is_the_end_of_the_second_group(self):
+        config = compose.load(["dataset=cifar100", "teacher=resnet", "student=resnet"])
+        assert rules.hint_pair(config) == ("group2_block9", "group2_block3")
+        config = compose.load(["dataset=cifar100", "teacher=wrn", "student=wrn"])
+        assert rules.hint_pair(config) == ("group2_block6", "group2_block2")
+
+    def test_shortcut_that_pads(self):
+        block = ResidualBlock((2, 4, 4), 4, stride=2, pad_shortcut=True)
+        images = torch.randn(3, 2, 4, 4)
+        shortcut = block.shortcut(images)
+        assert torch.equal(shortcut[:, :2], images[:, :, ::2, ::2])
+        assert not shortcut[:, 2:].any()
+
+    def test_statistics_of_layers_above_the_guided_one_stay_in_stage_1(self):
+        config = compose.load(["dataset=cifar100", "teacher=resnet", "student=resnet", "student.depth=8"])
+        network = build.network(config.student, config.dataset, "student").train()
+        before = {name: value.clone() for name, value in network.state_dict().items() if "running" in name}
+        network.up_to(torch.randn(4, 3, 32, 32), "group2_block1")
+        moved = {
+            name.split(".")[1] for name, value in before.items() if not torch.equal(network.state_dict()[name], value)
+        }
+        assert moved == {"conv1", "group1_block1", "group2_block1"}
+
+
 class TestInitialWeights:
     def test_uniform_is_within_its_bound_and_biases_are_zero(self):
         teacher, _ = mnist_pair()
@@ -91,6 +210,20 @@ class TestInitialWeights:
         generator = torch.Generator().manual_seed(0)
         output = network.named("dense1")(torch.randn(500, 1, 8, 8, generator=generator))
         assert output.square().mean().item() == pytest.approx(1, abs=0.05)
+
+    def test_variance_keeps_the_second_moment_through_relu(self):
+        layer = Conv2d((50, 12, 12), 400, (3, 3), RELU)
+        build.initialise(layer, compose.load([]).schedule.student_init, seed=0)
+        output = layer(torch.randn(20, 50, 12, 12, generator=torch.Generator().manual_seed(0)))
+        assert output.square().mean().item() == pytest.approx(1, abs=0.05)
+
+    def test_batch_normalisation_starts_as_the_identity(self):
+        config = compose.load(["dataset=cifar100", "teacher=resnet", "student=resnet"])
+        network = build.network(config.student, config.dataset, "student")
+        build.initialise(network, config.schedule.student_init, seed=0)
+        norm = network.named("conv1").norm
+        assert (norm.weight == 1).all()
+        assert not norm.bias.any()
 
     def test_weights_are_a_function_of_the_seed(self):
         weights = []

@@ -33,7 +33,9 @@ class TestGlobalContrast:
 
     def test_does_not_depend_on_the_scale_of_the_pixels(self):
         given = images(5)
-        torch.testing.assert_close(preprocessing.global_contrast(255 * given, 1), preprocessing.global_contrast(given, 1))
+        torch.testing.assert_close(
+            preprocessing.global_contrast(255 * given, 1), preprocessing.global_contrast(given, 1)
+        )
 
     def test_a_constant_image_becomes_zeros(self):
         assert not preprocessing.global_contrast(torch.full((1, 3, 4, 4), 0.7), 55).any()
@@ -132,4 +134,6 @@ def test_standardised_channels_have_mean_0_and_variance_1():
 
 def test_scale_leaves_pixels_between_0_and_1_as_they_are():
     given = images(3)
-    assert torch.equal(preprocessing.apply(option("scale"), preprocessing.fit(option("scale"), in_chunks(given)), given), given)
+    assert torch.equal(
+        preprocessing.apply(option("scale"), preprocessing.fit(option("scale"), in_chunks(given)), given), given
+    )

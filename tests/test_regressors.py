@@ -9,10 +9,15 @@ from fitnets.config import AutoRegressor, ConvRegressor, FcRegressor, IdentityRe
 from fitnets.layers import Activation, Conv2d
 from fitnets.options import ConfigError
 
-TABLE_6 = [f"table6 student.layers={layers} student.budget={budget}" for layers in (5, 7, 9, 11) for budget in (30, 107)]
+TABLE_6 = [
+    f"table6 student.layers={layers} student.budget={budget}" for layers in (5, 7, 9, 11) for budget in (30, 107)
+]
 PAIRS = [
     "dataset=mnist",
-    *(f"dataset=cifar10 student={student}" for student in ("fitnet1", "fitnet2", "fitnet3", "fitnet3_table5", "fitnet4")),
+    *(
+        f"dataset=cifar10 student={student}"
+        for student in ("fitnet1", "fitnet2", "fitnet3", "fitnet3_table5", "fitnet4")
+    ),
     *(f"dataset=cifar10 student={student}" for student in TABLE_6),
     "dataset=cifar100 student=fitnet4",
     *(f"dataset=svhn student={student}" for student in ("fitnet3", "fitnet3_table5", "fitnet4")),

@@ -12,6 +12,8 @@ from fitnets.config import ConstantLr
 from fitnets.loop import DivergedError, fit
 from fitnets.networks import freeze
 from fitnets.objectives import HintObjective, WholeObjective
+from fitnets.seeds import seed_of
+from fitnets.views import view
 
 
 class Watch:
@@ -212,6 +214,58 @@ class TestLoop:
         assert (fitted.epochs, fitted.best_epoch, fitted.stopped_by) == (4, 1, "patience")
         assert [epoch.best for epoch in watch.epochs] == [True, True, False, False]
         assert fitted.images == watch.epochs[-1].images == watch.steps * plan.stages[0].stage.batch_size
+
+    def test_max_steps_cuts_the_stage_short(self, tiny, tmp_path):
+        plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=9", "schedule.student.max_steps=16")
+        fitted, watch = train(plan, plan.stages[0])
+        per_epoch = 437 // plan.stages[0].stage.batch_size
+        assert watch.steps == 16
+        assert (fitted.epochs, fitted.stopped_by) == (-(-16 // per_epoch), "max_steps")
+        assert fitted.images == 16 * plan.stages[0].stage.batch_size
+        assert watch.epochs[-1].valid  # the cut epoch is validated too
+
+    def test_known_epochs_select_nothing_and_keep_the_last_weights(self, tiny, tmp_path):
+        plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=9")
+        scripted = self.objective(plan, [])  # validating would fail
+        watch, last = Watch(), {}
+        watch.on_epoch = lambda epoch: (watch.epochs.append(epoch), last.update(state(plan.student)))
+        fitted = fit(scripted, plan.data.whole(), seed=0, eval_batch_size=500, observer=watch, known_epochs=3)
+        assert (fitted.epochs, fitted.best_epoch, fitted.stopped_by) == (3, 2, "epochs")
+        assert [epoch.stage for epoch in watch.epochs] == ["retrain_student"] * 3
+        assert changed(last, plan.student.state_dict()) == set()
+        assert watch.steps == 3 * (1437 // scripted.stage.batch_size)
+
+    def test_training_sees_the_views_of_its_epoch_and_validation_the_images(self, tiny, tmp_path):
+        words = ("schedule.student.augmentation.flip=true", "schedule.student.augmentation.pad=2")
+        plan = self.backprop(tiny, tmp_path, *words, "schedule.student.epochs=2")
+        whole, seen = plan.stages[0], []
+
+        class Spied(WholeObjective):
+            def step(self, images, labels, epoch):
+                seen.append((epoch, images, labels))
+                return super().step(images, labels, epoch)
+
+        spied = Spied("student", whole.network, whole.stage, whole.terms)
+        train(plan, spied)
+        for epoch in range(2):
+            order = plan.data.train.shuffled(whole.stage.batch_size, seed_of("student", 0, epoch))
+            for (_, images, labels), rows in zip([step for step in seen if step[0] == epoch], order, strict=True):
+                plain = plan.data.train.images[rows]
+                expected = view(plain, rows, epoch, whole.stage.augmentation, plan.data.view_seed)
+                assert torch.equal(images, expected)
+                assert not torch.equal(images, plain)
+                assert torch.equal(labels, plan.data.train.labels[rows])
+
+    def test_teacher_and_student_see_the_same_views(self, tiny, tmp_path):
+        plan = prepared(tiny, tmp_path, "schedule.hint.augmentation.flip=true")
+        given = {"teacher": [], "student": []}
+        for side, network in (("teacher", plan.teacher), ("student", plan.student)):
+            network.layers["conv1"].register_forward_pre_hook(
+                lambda _, images, side=side: given[side].append(images[0])
+            )
+        train(plan, plan.stages[0])
+        assert len(given["teacher"]) == len(given["student"]) > 0
+        assert all(torch.equal(*pair) for pair in zip(*given.values(), strict=True))
 
     def test_equal_seeds_train_to_the_bit_and_others_do_not(self, tiny, tmp_path):
         states = []

@@ -183,10 +183,10 @@ class Ensemble:
     """Several earlier networks: their softened outputs are averaged, hints come from one of them."""
 
     name: str = neutral(default="ensemble")
-    members: dict[str, str] = neutral()
-    """folders as for `RunTeacher`, by a name"""
-    hint_member: str
-    """the member whose layers are hint layers"""
+    members: list[str] = neutral()
+    """folders as for `RunTeacher`"""
+    hint_member: str = neutral()
+    """the one of these folders whose network gives the hints"""
 
 
 Architecture: TypeAlias = (

@@ -1,0 +1,213 @@
+"""`fitnets prepare aflw` on a made database, and a run on what it makes."""
+
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_data import CPU, in_silence
+from test_experiment import runs
+
+from fitnets import aflw, cli, compose, data
+from fitnets.options import ConfigError
+
+FACES = 60
+
+
+def write_aflw(root: Path, *, extra_rows=()) -> Path:
+    """AFLW's tables and folders: two faces an image, each a rectangle of its own colour on black."""
+    flickr = root / "aflw" / "data" / "flickr"
+    (flickr / "0").mkdir(parents=True)
+    faces, rectangles, images = [], [], []
+    for number in range(FACES // 2):
+        picture = np.zeros((100, 120, 3), dtype=np.uint8)
+        for which, (x, y, w, h) in enumerate([(10, 20, 30, 40), (70, 50, 40, 40)]):
+            face_id = 2 * number + which + 1
+            picture[y : y + h, x : x + w] = colour(face_id)
+            faces.append((face_id, f"image{number:05d}.png"))
+            rectangles.append((face_id, x, y, w, h))
+        Image.fromarray(picture).save(flickr / "0" / f"image{number:05d}.png")
+        images.append((f"image{number:05d}.png", f"0/image{number:05d}.png"))
+    with sqlite3.connect(root / "aflw" / "data" / "aflw.sqlite") as database:
+        database.execute("CREATE TABLE Faces (face_id INTEGER, file_id TEXT, db_id TEXT)")
+        database.execute("CREATE TABLE FaceRect (face_id INTEGER, x INTEGER, y INTEGER, w INTEGER, h INTEGER)")
+        database.execute("CREATE TABLE FaceImages (image_id INTEGER, file_id TEXT, filepath TEXT)")
+        database.executemany("INSERT INTO Faces VALUES (?, ?, 'flickr')", faces)
+        database.executemany("INSERT INTO FaceRect VALUES (?, ?, ?, ?, ?)", rectangles)
+        database.executemany("INSERT INTO FaceImages VALUES (0, ?, ?)", images)
+        for statement in extra_rows:
+            database.execute(statement)
+    database.close()
+    return root / "aflw"
+
+
+def colour(face_id: int) -> tuple[int, int, int]:
+    return 100 + face_id, 250 - face_id, 128
+
+
+def write_negatives(root: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for number in range(25):
+        place = root / "negatives" / str(number % 2)
+        place.mkdir(parents=True, exist_ok=True)
+        size = generator.integers(16, 80, size=2)
+        pixels = np.full((*size, 3), 2 * number, dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f"{number}.jpg", quality=95)
+    return root / "negatives"
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, Path]:
+    return {"aflw": write_aflw(tmp_path), "negatives": write_negatives(tmp_path), "out": tmp_path / "patches"}
+
+
+def prepare(places, **changes):
+    settings = {"count": None, "seed": 0, "skip_broken": False, "track": in_silence}
+    return aflw.prepare(**places, **(settings | changes))
+
+
+def rows(folder: Path, part: str) -> list[dict]:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(folder / f"{part}-00000-of-00001.parquet").to_pylist()
+
+
+def pixels(row: dict) -> np.ndarray:
+    import io
+
+    return np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))
+
+
+def test_patches_labels_and_split(places):
+    counts, skipped = prepare(places)
+    assert skipped == []
+    assert sum(counts.values(), Counter()) == {"face": FACES, "no face": FACES}
+    assert counts["validation"] == {"face": 6, "no face": pytest.approx(6, abs=2)}
+    every = {part: rows(places["out"], part) for part in ("train", "validation")}
+    faces = Counter()
+    for part in every.values():
+        for row in part:
+            patch = pixels(row)
+            assert patch.shape == (16, 16, 3)
+            middle = patch[4:12, 4:12].reshape(-1, 3)
+            if row["label"] == 1:
+                assert (middle == middle[0]).all()
+                faces[tuple(middle[0])] += 1
+            else:
+                assert middle.max() <= 60
+    assert faces == Counter(colour(face_id) for face_id in range(1, FACES + 1))  # every face once, its own rectangle
+    sources = {part: {row["image"]["path"] for row in of_part} for part, of_part in every.items()}
+    assert not sources["train"] & sources["validation"]
+
+
+def test_the_same_seed_gives_the_same_files(places, tmp_path):
+    files = []
+    for seed in (0, 0, 1):
+        out = tmp_path / str(len(files))
+        prepare(places | {"out": out}, seed=seed)
+        files.append([(row["image"]["bytes"], row["label"]) for row in rows(out, "validation")])
+    assert files[0] == files[1]
+    assert files[0] != files[2]
+
+
+def test_a_rectangle_over_the_edge_is_clipped(tmp_path, places):
+    rectangle = "UPDATE FaceRect SET x = -10, y = -20, w = 50, h = 80 WHERE face_id = 1"
+    with sqlite3.connect(places["aflw"] / "data" / "aflw.sqlite") as database:
+        database.execute(rectangle)
+    database.close()
+    (patch,) = [aflw._face_patch(face) for face in aflw.read_faces(places["aflw"]) if face.face_id == 1]
+    import io
+
+    found = np.asarray(Image.open(io.BytesIO(patch.png)))
+    picture = Image.open(patch.origin).convert("RGB").resize((16, 16), Image.Resampling.BICUBIC, box=(0, 0, 40, 60))
+    np.testing.assert_array_equal(found, np.asarray(picture))
+
+
+BROKEN = {
+    "UPDATE FaceRect SET w = 0 WHERE face_id = 3": r"face 3 \(image00001.png\): its rectangle is 0x40 pixels",
+    "UPDATE FaceRect SET x = 500 WHERE face_id = 4": r"face 4 \(image00001.png\): its rectangle lies outside of the 120x100",
+    "DELETE FROM FaceRect WHERE face_id = 5": r"face 5 \(image00002.png\): no rectangle",
+    "INSERT INTO FaceRect VALUES (6, 1, 1, 9, 9)": r"face 6 \(image00002.png\): 2 rectangles or images",
+    "INSERT INTO FaceImages VALUES (0, 'x', '0/lost.png')": None,
+    "UPDATE FaceImages SET filepath = '0/lost.png' WHERE file_id = 'image00003.png'": r"face 7 \(lost.png\): no such image",
+}
+
+
+@pytest.mark.parametrize("statement", [statement for statement, message in BROKEN.items() if message])
+def test_broken_rows_are_refused_by_name(tmp_path, statement):
+    places = {
+        "aflw": write_aflw(tmp_path, extra_rows=[statement]),
+        "negatives": write_negatives(tmp_path),
+        "out": tmp_path / "patches",
+    }
+    with pytest.raises(ConfigError, match=BROKEN[statement]):
+        prepare(places)
+    assert not places["out"].exists()
+    counts, skipped = prepare(places, skip_broken=True)
+    assert counts["train"]["face"] + counts["validation"]["face"] == FACES - len(set(skipped))
+    assert len(skipped) >= 1
+
+
+def test_broken_images_are_refused_by_name(places):
+    (places["negatives"] / "0" / "broken.jpg").write_bytes(b"no image")
+    Image.new("RGB", (9, 40)).save(places["negatives"] / "0" / "small.png")
+    (places["aflw"] / "data" / "flickr" / "0" / "image00000.png").write_bytes(b"no image")
+    with pytest.raises(ConfigError, match="4 broken rows or images, nothing written") as told:
+        prepare(places)
+    for name in (
+        "face 1 (image00000.png): cannot be decoded",
+        "broken.jpg: cannot be decoded",
+        "small.png: 9x40 pixels",
+    ):
+        assert name in str(told.value)
+    counts, skipped = prepare(places, skip_broken=True)
+    assert len(skipped) == 4
+    assert sum(counts.values(), Counter()) == {"face": FACES - 2, "no face": FACES - 2}
+
+
+class TestCommand:
+    def call(self, monkeypatch, places, *words):
+        folders = [f"--{name}={path}" for name, path in places.items()]
+        monkeypatch.setattr("sys.argv", ["fitnets", "prepare", "aflw", *folders, *words])
+        return cli.main()
+
+    def test_says_what_it_made_and_how_to_go_on(self, monkeypatch, capsys, places):
+        assert self.call(monkeypatch, places, "--count=40") == 0
+        out = capsys.readouterr().out
+        assert "patches with face" in out
+        assert f"python run.py dataset=aflw dataset.path={places['out']}" in out
+        assert sum(row["label"] == 0 for part in ("train", "validation") for row in rows(places["out"], part)) == 40
+
+    def test_mistakes(self, monkeypatch, capsys, places, tmp_path):
+        (tmp_path / "empty").mkdir()
+        for name, message in (("aflw", "no aflw.sqlite in it"), ("negatives", "no image in it")):
+            assert self.call(monkeypatch, places | {name: tmp_path / "empty"}) == 1
+            told = capsys.readouterr().err
+            assert message in told
+            assert len(told.splitlines()) <= 2
+        (places["aflw"] / "data" / "aflw.sqlite").write_bytes(b"no database, but long enough to be looked at" * 9)
+        assert self.call(monkeypatch, places) == 1
+        assert "is not AFLW's database" in capsys.readouterr().err
+
+
+def test_a_run_on_the_patches(command, places, tmp_path):
+    """The paper's networks and stages; errors are on validation, as the paper has them."""
+    prepare(places)
+    small = ["teacher.convs.0.units=8", "teacher.convs.1.units=8", "teacher.convs.2.units=8", "student=fitnet_aflw1"]
+    one = [
+        f"schedule.{stage}.{key}" for stage in ("teacher", "hint", "student") for key in ("epochs=1", "batch_size=16")
+    ]
+    finished = command("dataset=aflw", f"dataset.path={places['out']}", *small, *one, "schedule=paper", "tracker=none")
+    assert finished.code == 0, finished.err
+    assert "student conv5 (32x6x6) learns teacher conv3 (8x2x2) through a 5x5 ReLU convolution" in finished.out
+    assert "this data set has no test split, so all figures are on validation" in finished.out
+    ((_, result),) = runs(tmp_path / "store").items()
+    assert set(result["images"]) == {"train", "valid"}
+    assert not [key for key in result["student"] if key.startswith("test")]
+    dataset = compose.load(["dataset=aflw", f"dataset.path={places['out']}"]).dataset
+    found = data.load(dataset, tmp_path / "other", CPU, in_silence)
+    assert len(found.train) + len(found.valid) == 2 * FACES
+    assert isinstance(found.train.images, torch.Tensor)

@@ -1,0 +1,162 @@
+"""`dataset=folder`: class folders of images of any size."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_data import CPU, in_silence
+from test_experiment import runs
+
+from fitnets import compose, data, folder
+from fitnets.options import ConfigError
+
+FORMATS = ("a.png", "b.jpg", "c.webp", "d.bmp", "e.PNG", "f.gif")
+
+
+def write_images(root: Path, classes=("cat", "dog", "owl"), each: int = 20) -> Path:
+    """Coloured and grey images of many sizes and formats; the class is in the brightness."""
+    generator = np.random.default_rng(0)
+    for number, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for index in range(each):
+            height, width = generator.integers(10, 60, size=2)
+            pixels = np.clip(generator.normal(60 + 70 * number, 20, size=(height, width, 3)), 0, 255).astype(np.uint8)
+            picture = Image.fromarray(pixels if index % 3 else pixels[..., 0])
+            picture.save(root / name / f"{index}{FORMATS[index % len(FORMATS)]}")
+    (root / "notes.txt").write_text("not a class")
+    (root / classes[0] / "notes.txt").write_text("not an image")
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "images")
+
+
+def dataset(root: Path, *words: str):
+    return compose.load(["dataset=folder", f"dataset.path={root}", "dataset.classes=3", *words]).dataset
+
+
+def parts(root: Path) -> dict:
+    return {part: set(json.loads((root / "split.json").read_text())[part]) for part in ("train", "validation", "test")}
+
+
+def test_images_of_any_size_and_format_become_one_size(root, tmp_path):
+    found = data.load(dataset(root), tmp_path / "store", CPU, in_silence)
+    test = data.load_test(dataset(root), tmp_path / "store", CPU, in_silence)
+    assert found.train.images.shape[1:] == (3, 32, 32)
+    assert (len(found.train), len(found.valid), len(test)) == (42, 9, 9)
+    grey = data.load(dataset(root, "dataset.channels=1", "dataset.height=20"), tmp_path / "store", CPU, in_silence)
+    assert grey.train.images.shape[1:] == (1, 20, 32)
+
+
+def test_the_label_is_the_class_folder(root, tmp_path):
+    scale = dataset(root, "dataset/preprocessing=scale")
+    found = data.load(scale, tmp_path / "store", CPU, in_silence)
+    for split in (found.train, found.valid):
+        brightness = 255 * split.images[split.rows].mean(dim=(1, 2, 3))
+        assert torch.equal(((brightness - 25) / 70).long(), split.labels[split.rows])
+
+
+def test_an_image_is_resized_and_cropped_at_its_centre(root, tmp_path):
+    pixels = np.zeros((20, 60, 3), dtype=np.uint8)
+    pixels[:, 20:40] = 255  # the middle square
+    Image.fromarray(pixels).save(root / "cat" / "wide.png")
+    images, labels = folder.decode(dataset(root), ["cat/wide.png"], in_silence)
+    assert (images.shape, labels.tolist()) == ((1, 3, 32, 32), [0])
+    assert images[0, :, 2:-2, 2:-2].min() > 240
+
+
+class TestSplit:
+    def test_it_is_even_saved_and_fixed(self, root, tmp_path):
+        data.load(dataset(root), tmp_path / "store", CPU, in_silence)
+        drawn = parts(root)
+        assert [len(names) for names in drawn.values()] == [42, 9, 9]
+        for names in drawn.values():
+            assert len({name.split("/")[0] for name in names}) == 3
+        assert not drawn["train"] & drawn["validation"]
+        data.load(dataset(root, "dataset.seed=1", "dataset.test_share=0.3"), tmp_path / "store", CPU, in_silence)
+        assert parts(root) == drawn
+
+    def test_it_is_a_function_of_the_seed(self, root, tmp_path):
+        drawn = []
+        for seed in (0, 0, 1):
+            given = dataset(root, f"dataset.seed={seed}", f"dataset.split_file={tmp_path / f'{len(drawn)}.json'}")
+            drawn.append(folder.files(given)["test"])
+        assert drawn[0] == drawn[1]
+        assert drawn[0] != drawn[2]
+        assert not (root / "split.json").exists()
+
+    def test_a_split_of_ones_own_is_taken(self, root, tmp_path):
+        images = sorted(str(path.relative_to(root)) for path in root.glob("*/*") if path.suffix != ".txt")
+        own = {"train": images[2:], "validation": images[:1], "test": images[1:2]}
+        (tmp_path / "own.json").write_text(json.dumps(own))
+        assert folder.files(dataset(root, f"dataset.split_file={tmp_path / 'own.json'}")) == own
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (
+                lambda root: Image.new("L", (9, 9)).save(root / "cat" / "new.png"),
+                "1 images are in the folder and not in",
+            ),
+            (
+                lambda root: (root / "cat" / "0a.png").unlink(),
+                "1 images are in the split and not in the folder, cat/0a",
+            ),
+        ],
+    )
+    def test_images_that_came_or_went_are_told(self, root, change, message):
+        folder.files(dataset(root))
+        change(root)
+        with pytest.raises(ConfigError, match=message):
+            folder.files(dataset(root))
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (
+                "dataset.path=/no/such",
+                "dataset.path=/no/such: no such folder: give one with a sub-folder for each class",
+            ),
+            ("dataset.classes=4", r"has 3 class folders \(cat, dog, owl\): give dataset.classes=3"),
+            ("dataset.split_file=/proc/none/split.json", "cannot write the split to /proc/none/split.json"),
+            ("dataset.validation_share=0.5 dataset.test_share=0.45", "leave less than a tenth to train on"),
+        ],
+    )
+    def test_of_the_configuration(self, command, root, words, message):
+        finished = command(
+            "dataset=folder", f"dataset.path={root}", "dataset.classes=3", *words.split(), "tracker=none"
+        )
+        assert finished.code == 1
+        import re
+
+        assert re.search(message, finished.err), finished.err
+        assert len(finished.err.splitlines()) <= 3
+
+    def test_an_image_that_is_none(self, root, tmp_path):
+        (root / "dog" / "broken.png").write_bytes(b"\x89PNG and then nothing")
+        with pytest.raises(ConfigError, match=r"dog/broken.png cannot be decoded .*: remove it"):
+            data.load(dataset(root), tmp_path / "store", CPU, in_silence)
+
+    def test_a_class_without_images(self, root):
+        for path in (root / "owl").iterdir():
+            path.unlink()
+        with pytest.raises(ConfigError, match="no image in the class folder owl"):
+            folder.files(dataset(root))
+
+
+def test_a_whole_run(command, root, tmp_path):
+    small = ["student=thin", "student.depth=3", "student.width=4"]
+    teacher = "teacher.convs=[{units: 8, kernel: 3, pad: 1, pool: 2}, {units: 8, kernel: 3, pad: 1, pool: 2}]"
+    epochs = [f"schedule.{stage}.epochs=2" for stage in ("teacher", "hint", "student")]
+    images = ["dataset=folder", f"dataset.path={root}", "dataset.classes=3"]
+    finished = command(*images, *small, teacher, "teacher.dense=[]", *epochs, "tracker=none")
+    assert finished.code == 0, finished.err
+    ((_, result),) = runs(tmp_path / "store").items()
+    assert result["images"] == {"train": 42, "valid": 9, "test": 9}

@@ -1,0 +1,170 @@
+"""What distinguishes each method: which parameters move in which stage, and which terms its loss has."""
+
+import numpy as np
+import pytest
+import torch
+from test_stages import changed, in_float64, prepared, state, train
+
+from fitnets import methods
+from fitnets.objectives import HintObjective, LabelHintObjective, WholeObjective
+
+CONVS = ("conv1", "conv2", "conv3")
+METHODS = {  # stages, terms of the whole student's loss, heads that are dropped after training
+    "hints": (["hint", "student"], ["label", "kd"], []),
+    "kd": (["student"], ["label", "kd"], []),
+    "backprop": (["student"], ["label"], []),
+    "mimic": (["student"], ["mimic"], []),
+    "dsn": (["student"], ["label", "label_hint"], [f"classifier_{conv}" for conv in CONVS]),
+    "joint": (["student"], ["label", "hint"], ["regressor"]),
+    "joint method.distill=true": (["student"], ["label", "kd", "hint"], ["regressor"]),
+    "labels_then_labels": (["hint", "student"], ["label"], []),
+    "labels_then_kd": (["hint", "student"], ["label", "kd"], []),
+    "labels_with_labels": (["student"], ["label", "label_hint"], ["classifier_conv2"]),
+    "labels_with_kd": (["student"], ["label", "kd", "label_hint"], ["classifier_conv2"]),
+}
+
+
+def whole_of(plan) -> WholeObjective:
+    whole = plan.stages[-1]
+    assert isinstance(whole, WholeObjective)
+    return whole
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_stages_terms_and_heads(tiny, tmp_path, method):
+    plan = prepared(tiny, tmp_path, *f"method={method}".split())
+    stages, terms, heads = METHODS[method]
+    assert [stage.name for stage in plan.stages] == stages
+    whole = whole_of(plan)
+    assert [term.name for term in whole.terms] == terms
+    assert list(whole.layers) == [*plan.student.layers, *heads]
+    taught = bool({"kd", "mimic", "hint"} & set(terms))
+    assert (whole.teacher is plan.teacher) == taught
+    assert methods.is_staged(plan.config) == (len(stages) == 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_moves(tiny, tmp_path, method):
+    """In stage 1 the student up to the guided layer (conv2) and its head; then the whole student; never the teacher."""
+    plan = prepared(tiny, tmp_path, *f"method={method}".split())
+    teacher = state(plan.teacher)
+    for objective in plan.stages:
+        student = state(plan.student)
+        heads = {name: state(layer) for name, layer in objective.layers.items() if name not in plan.student.layers}
+        train(plan, objective)
+        moved = {key.split(".")[1] for key in changed(student, plan.student.state_dict())}
+        expected = {"conv1", "conv2"} if objective.name == "hint" else {*CONVS, "softmax"}
+        assert moved == expected
+        for name, before in heads.items():
+            assert changed(before, objective.layers[name].state_dict()) == set(before), name
+    assert changed(teacher, plan.teacher.state_dict()) == set()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_teacher_is_computed_where_a_term_needs_it_only(tiny, tmp_path, method):
+    plan = prepared(tiny, tmp_path, *f"method={method}".split())
+    calls = []
+    plan.teacher.layers["conv1"].register_forward_hook(lambda *_: calls.append(1))
+    images, labels = plan.data.train.batch(plan.data.train.rows[:20])
+    for objective in plan.stages:
+        calls.clear()
+        objective.step(images, labels, 0)
+        needs = isinstance(objective, HintObjective) or (
+            isinstance(objective, WholeObjective) and any(term.needs_teacher for term in objective.terms)
+        )
+        assert len(calls) == needs
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    shifted = logits - logits.max(1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
+
+
+def outputs(plan, images):
+    with torch.no_grad():
+        (logits, features), (teacher_logits, teacher_features) = plan.student(images), plan.teacher(images)
+    return logits.numpy(), features, teacher_logits.numpy(), teacher_features
+
+
+def double(plan):
+    for head in whole_of(plan).layers.values():
+        head.double()
+
+
+class TestLosses:
+    """Each loss against its definition, in float64."""
+
+    def test_mimic_is_half_the_squared_distance_of_the_logits(self, tiny, tmp_path):
+        plan, images, labels = in_float64(tiny, tmp_path, "method=mimic")
+        student, _, teacher, _ = outputs(plan, images)
+        loss, told = whole_of(plan).step(images, labels, 0)
+        assert loss.item() == pytest.approx(0.5 * ((student - teacher) ** 2).sum(1).mean(), rel=1e-12)
+        assert set(told) == {"train_mimic_loss"}
+
+    def test_dsn_adds_the_labels_at_every_hidden_layer(self, tiny, tmp_path):
+        plan, images, labels = in_float64(tiny, tmp_path, "method=dsn", "method.weight=0.3")
+        double(plan)
+        whole = whole_of(plan)
+        student, features, _, _ = outputs(plan, images)
+        hidden = 0.0
+        for conv in CONVS:
+            linear = whole.layers[f"classifier_{conv}"].linear
+            logits = features[conv].flatten(1).numpy() @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
+            hidden += cross_entropy(logits, labels.numpy())
+        loss, told = whole.step(images, labels, 0)
+        assert loss.item() == pytest.approx(cross_entropy(student, labels.numpy()) + 0.3 * hidden, rel=1e-12)
+        assert told["label_hint_weight"] == 0.3
+
+    def test_joint_adds_the_mean_squared_error_of_the_hint(self, tiny, tmp_path):
+        plan, images, labels = in_float64(tiny, tmp_path, "method=joint", "method.hint_weight=7")
+        double(plan)
+        whole = whole_of(plan)
+        student, features, _, teacher_features = outputs(plan, images)
+        with torch.no_grad():
+            square = (whole.layers["regressor"](features["conv2"]) - teacher_features["conv1"]) ** 2
+        expected = cross_entropy(student, labels.numpy()) + 7 * square.mean().item()
+        assert whole.step(images, labels, 0)[0].item() == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize("method", ["labels_with_labels", "labels_with_kd"])
+    def test_joint_ablations_add_the_labels_at_the_guided_layer(self, tiny, tmp_path, method):
+        plan, images, labels = in_float64(tiny, tmp_path, f"method={method}")
+        double(plan)
+        whole = whole_of(plan)
+        loss, told = whole.step(images, labels, 0)
+        parts = told["train_label_loss"] + told["train_label_hint_loss"]
+        if method == "labels_with_kd":
+            parts = parts + told["kd_weight"] * told["train_kd_loss"]
+        assert loss.item() == pytest.approx(parts.item(), rel=1e-12)
+        _, features, _, _ = outputs(plan, images)
+        with torch.no_grad():
+            logits = whole.layers["classifier_conv2"](features["conv2"])
+        assert told["train_label_hint_loss"].item() == pytest.approx(cross_entropy(logits.numpy(), labels.numpy()))
+
+    def test_staged_ablations_learn_the_labels_at_the_guided_layer_first(self, tiny, tmp_path):
+        plan, images, labels = in_float64(tiny, tmp_path, "method=labels_then_kd")
+        first = plan.stages[0]
+        assert isinstance(first, LabelHintObjective)
+        first.classifier.double()
+        with torch.no_grad():
+            logits = first.classifier(plan.student(images)[1]["conv2"]).numpy()
+        loss, _ = first.step(images, labels, 0)
+        assert loss.item() == pytest.approx(cross_entropy(logits, labels.numpy()), rel=1e-12)
+        assert first.watched == ("valid_error", "valid_loss")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_from_the_command_line(command, tmp_path, method):
+    from conftest import TINY
+    from test_experiment import runs
+    from safetensors.torch import load_file
+
+    finished = command(*TINY, *f"method={method}".split())
+    assert finished.code == 0, finished.err
+    ((name, result),) = runs(tmp_path / "store").items()
+    stages, _, _ = METHODS[method]
+    assert list(result["stages"]) == ["teacher", *stages]
+    assert sum(result["stages"][stage]["epochs"] for stage in stages) == 2  # equal totals
+    assert (result["hint"] is not None) == (method.split()[0] in ("hints", "joint"))
+    stored = load_file(tmp_path / "store" / "run" / name / "student.safetensors")
+    assert {key.split(".")[1] for key in stored} == {*CONVS, "softmax"}  # heads are dropped

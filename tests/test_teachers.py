@@ -1,0 +1,177 @@
+"""Teachers of earlier runs: one of them, or several that answer as one."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import TINY
+from safetensors.torch import load_file
+from test_experiment import runs
+
+from fitnets import build, compose, experiment, losses, networks, plan, stored, teachers
+from fitnets.options import ConfigError
+
+AS_TEACHER = [word for word in TINY if not word.startswith("teacher.")]
+IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="session")
+def earlier_teacher(earlier_run):
+    (directory,) = (earlier_run.parent.parent / "teacher").iterdir()
+    return directory
+
+
+@pytest.fixture(scope="session")
+def other_run(earlier_run):
+    """A second student of the same store."""
+    result = experiment.run(compose.load([*TINY, "seed=1", "student.depth=4", f"store={earlier_run.parent.parent}"]))
+    return earlier_run.parent / result["hashes"]["run"]
+
+
+def answers(config, images=IMAGES):
+    network = networks.freeze(teachers.network(config))
+    return network(images)
+
+
+def student_of(directory):
+    """The run's student, rebuilt by hand."""
+    one = stored.find(str(directory), "here")
+    network = build.network(one.config.student, one.config.dataset, "student")
+    network.load_state_dict(load_file(directory / "student.safetensors"))
+    return networks.freeze(network)
+
+
+def test_a_run_gives_its_student(earlier_run):
+    config = compose.load(["teacher=run", f"teacher.path={earlier_run}"])
+    assert torch.equal(answers(config)[0], student_of(earlier_run)(IMAGES)[0])
+    assert config.hint_layer.name == "middle"
+
+
+def test_a_teacher_artifact_gives_its_teacher(earlier_teacher):
+    config = compose.load(["teacher=run", f"teacher.path={earlier_teacher}"])
+    found = load_file(earlier_teacher / "teacher.safetensors")
+    assert torch.equal(
+        teachers.network(config).state_dict()["layers.conv1.conv.weight"], found["layers.conv1.conv.weight"]
+    )
+
+
+def ensemble(*directories, hint=None, words=()):
+    members = f"teacher.members=[{','.join(map(str, directories))}]"
+    return compose.load(["teacher=ensemble", members, f"teacher.hint_member={hint or directories[0]}", *words])
+
+
+@pytest.mark.parametrize("temperature", [1, 3])
+def test_an_ensembles_softened_outputs_are_the_mean_of_its_members(earlier_run, other_run, temperature):
+    config = ensemble(earlier_run, other_run, words=[f"schedule.kd.temperature={temperature}"])
+    logits, _ = answers(config)
+    members = [student_of(run)(IMAGES)[0] for run in (earlier_run, other_run)]
+    mean = sum((member / temperature).softmax(1) for member in members) / 2
+    torch.testing.assert_close((logits / temperature).softmax(1), mean)
+    student = torch.randn(20, 10)
+    direct = -(mean * (student / temperature).log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(losses.softened_loss(student, logits, temperature), direct)
+
+
+def test_an_ensembles_hints_are_those_of_the_named_member(earlier_run, other_run):
+    for run in (earlier_run, other_run):
+        config = ensemble(earlier_run, other_run, hint=run)
+        network = networks.freeze(teachers.network(config))
+        expected = student_of(run)(IMAGES)[1]
+        assert list(network(IMAGES)[1]) == list(expected)
+        assert torch.equal(network.up_to(IMAGES, "conv2"), expected["conv2"])
+        assert torch.equal(network(IMAGES)[1]["conv2"], expected["conv2"])
+
+
+@pytest.mark.parametrize("kind", ["run", "ensemble"])
+def test_whole_runs(command, tmp_path, earlier_run, other_run, kind):
+    members = f"teacher.members=[{earlier_run},{other_run}]"
+    words = ["teacher=run", f"teacher.path={earlier_run}"] if kind == "run" else [
+        "teacher=ensemble", members, f"teacher.hint_member={other_run}",
+    ]  # fmt: skip
+    before = [(run / "student.safetensors").read_bytes() for run in (earlier_run, other_run)]
+    finished = command(*AS_TEACHER, *words)
+    assert finished.code == 0, finished.err
+    assert "of earlier runs" in finished.out
+    ((_, result),) = runs(tmp_path / "store").items()
+    assert list(result["stages"]) == ["hint", "student"]
+    assert result["seeds"]["teacher"] is None
+    assert not (tmp_path / "store" / "teacher").exists()
+    sizes = [len(weights) for weights in before]
+    assert result["teacher"]["weights_bytes"] == (sizes[0] if kind == "run" else sum(sizes))
+    assert [(run / "student.safetensors").read_bytes() for run in (earlier_run, other_run)] == before
+    if kind == "run":
+        earlier = json.loads((earlier_run / "result.json").read_text())
+        assert result["teacher"]["valid_error"] == earlier["student"]["valid_error"]
+
+
+class TestIdentity:
+    def hashes(self, *words):
+        return plan.hashes(compose.load([*words]), "digest")
+
+    def test_is_content_not_location(self, earlier_run, other_run, tmp_path):
+        shutil.copytree(earlier_run, tmp_path / "moved")
+        here = self.hashes("teacher=run", f"teacher.path={earlier_run}")
+        assert self.hashes("teacher=run", f"teacher.path={tmp_path / 'moved'}") == here
+        assert self.hashes("teacher=run", f"teacher.path={other_run}")[0] != here[0]
+
+    def test_of_an_ensemble_has_members_hint_member_and_temperature(self, earlier_run, other_run):
+        made = [
+            ensemble(earlier_run, other_run),
+            ensemble(earlier_run, other_run, hint=other_run),
+            ensemble(earlier_run),
+            ensemble(earlier_run, other_run, words=["schedule.kd.temperature=5"]),
+        ]
+        assert len({plan.hashes(config, "digest")[0] for config in made}) == 4
+
+
+class TestMistakes:
+    def test_folder_without_a_run(self, tmp_path):
+        with pytest.raises(ConfigError, match=r"teacher.path=.*: no trained network there: give the run/<hash>"):
+            compose.load(["teacher=run", f"teacher.path={tmp_path}"])
+
+    def test_run_that_did_not_finish(self, earlier_run, tmp_path):
+        shutil.copytree(earlier_run, tmp_path / "broken")
+        (tmp_path / "broken" / "result.json").write_text('{"status": "diverged", "error": "loss"}')
+        with pytest.raises(ConfigError, match="that run did not finish"):
+            compose.load(["teacher=run", f"teacher.path={tmp_path / 'broken'}"])
+
+    def test_configuration_of_another_version(self, earlier_run, tmp_path):
+        shutil.copytree(earlier_run, tmp_path / "other")
+        (tmp_path / "other" / "config.yaml").write_text("_type_: Config\nunknown: 1\n")
+        with pytest.raises(ConfigError, match="is not a configuration that this version can read"):
+            compose.load(["teacher=run", f"teacher.path={tmp_path / 'other'}"])
+
+    def test_weights_that_are_none(self, earlier_run, tmp_path):
+        shutil.copytree(earlier_run, tmp_path / "cut")
+        (tmp_path / "cut" / "student.safetensors").write_bytes(b"\x08")
+        with pytest.raises(ConfigError, match="student.safetensors cannot be read as thin"):
+            teachers.network(compose.load(["teacher=run", f"teacher.path={tmp_path / 'cut'}"]))
+
+    def test_other_images(self, earlier_run):
+        with pytest.raises(ConfigError, match=r"trained on digits with height 8, and dataset=mnist has 28"):
+            compose.load(["dataset=mnist", "teacher=run", f"teacher.path={earlier_run}"])
+
+    def test_other_preprocessing(self, earlier_run):
+        with pytest.raises(ConfigError, match=r"trained on digits with preprocessing Scale"):
+            compose.load(["dataset/preprocessing=standardize", "teacher=run", f"teacher.path={earlier_run}"])
+
+    def test_preprocessing_that_was_fitted_on_other_images(self, tmp_path):
+        store = tmp_path / "store"
+        words = [*TINY, "dataset/preprocessing=standardize", f"store={store}"]
+        first = experiment.run(compose.load([*words, "dataset.test=300"]))
+        again = [*AS_TEACHER, "dataset/preprocessing=standardize", f"store={store}", "teacher=run"]
+        path = f"teacher.path={store / 'run' / first['hashes']['run']}"
+        with pytest.raises(
+            ConfigError, match="its preprocessing was fitted on other images than those of dataset=digits"
+        ):
+            experiment.run(compose.load([*again, path]))
+        assert experiment.run(compose.load([*again, path, "dataset.test=300"]))["status"] == "finished"
+
+    def test_member_that_is_none(self, earlier_run):
+        with pytest.raises(ConfigError, match=r"teacher.hint_member=elsewhere: not in teacher.members=\["):
+            ensemble(earlier_run, hint="elsewhere")
+
+    def test_member_given_twice(self, earlier_run):
+        with pytest.raises(ConfigError, match="a folder is in it twice"):
+            ensemble(earlier_run, earlier_run)

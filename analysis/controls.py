@@ -10,7 +10,10 @@ from scipy import stats
 from analysis import runs
 
 SETTING = "hashes.setting"
-METHODS = ["backprop", "kd", "hints"]
+METHODS = [  # in the order of the table: what hints are compared with comes first
+    "backprop", "labels_then_labels", "labels_with_labels", "dsn", "mimic", "kd", "labels_then_kd", "labels_with_kd",
+    "joint", "hints",
+]  # fmt: skip
 
 
 def interval(values: pd.Series) -> tuple[float, float]:
@@ -44,14 +47,19 @@ def _setting(group: pd.DataFrame) -> str:
         "",
         "| | n | epochs | validation accuracy | test accuracy | multiplications | parameters |",
         "|---|---|---|---|---|---|---|",
-        _row("teacher", group.drop_duplicates("hashes.teacher"), "teacher", group["stages.teacher.epochs"]),
+        _row("teacher", group.drop_duplicates("hashes.teacher"), "teacher", _epochs(group, "teacher")),
     ]
     for method in METHODS:
         chosen = group[group["method"] == method]
         if len(chosen):
-            hint_epochs = chosen["stages.hint.epochs"].fillna(0) if "stages.hint.epochs" in chosen else 0
-            lines.append(_row(method, chosen, "student", chosen["stages.student.epochs"] + hint_epochs))
+            lines.append(_row(method, chosen, "student", _epochs(chosen, "student") + _epochs(chosen, "hint")))
     return "\n".join([*lines, "", *_differences(group)])
+
+
+def _epochs(chosen: pd.DataFrame, stage: str) -> pd.Series:
+    """Of a stage, retraining not counted; 0 where there was none (no stage 1, a teacher of earlier runs)."""
+    column = f"stages.{stage}.epochs"
+    return chosen[column].fillna(0) if column in chosen else pd.Series(0, index=chosen.index)
 
 
 def _differences(group: pd.DataFrame) -> list[str]:

@@ -37,7 +37,7 @@ for _name, _class in options.OPTIONS.items():
 def to_config(composed: DictConfig) -> Config:
     """The composed tree as checked dataclasses. ConfigError: all unknown and missing keys, or all broken rules."""
     problems = [*_unknown_keys(composed)]
-    problems += [f"{key} has no value: give {key}=..." for key in sorted(OmegaConf.missing_keys(composed))]
+    problems += [_missing(key) for key in sorted(OmegaConf.missing_keys(composed))]
     if problems:
         raise ConfigError("\n".join(problems))
     try:
@@ -56,6 +56,11 @@ def load(overrides: list[str], config_dir: str | None = None) -> Config:
     except MISTAKES as error:
         raise ConfigError(brief(error)) from error
     return to_config(composed)
+
+
+def _missing(key: str) -> str:
+    group = key.replace(".", "/")
+    return f"{key} has no value: give {group if (CONF / group).is_dir() else key}=..."
 
 
 def _unknown_keys(node: Any, key: str = "") -> Iterator[str]:
@@ -89,6 +94,10 @@ _REPHRASED = (  # Hydra's words, ours
     (r"Error parsing override '([^']+)'\s+missing EQUAL", r"\1: no value: give \1=..."),
     (r"Config group override must be a string or a list", "a group has no value or null: give GROUP=OPTION"),
     (r"hydra.mode changed during config composition", "+sweeps=... is a sweep: add -m"),
+    (
+        r"In 'schedule/(\w+)': Could not load 'schedule/\w+/(\w+)'",
+        r"schedule=\1 has no numbers for dataset=\2: give schedule=modern, or a file schedule/\1/\2.yaml of yours",
+    ),
     (
         r"Could not override '([^']+)'\.\s+To append to your config use (\S+)\s+Key '\S+' is not in struct",
         r"\1: not in the table yet: add it with \2",

@@ -1,12 +1,14 @@
 """The words of a run: the plan before it, the table after it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fitnets import costs, engine, schedules
-from fitnets.config import Stage
+from fitnets import costs, engine, schedules, stored
+from fitnets.config import Stage, StoredTeacher
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
+from fitnets.options import content_hash
 from fitnets.plan import Plan
 from fitnets.rules import has_test
 from fitnets.terminal import Terminal, count, seconds
@@ -24,6 +26,7 @@ def announce(plan: Plan, terminal: Terminal) -> None:
     for objective in plan.stages:
         label = "hint" if isinstance(objective, HintObjective | LabelHintObjective) else "student"
         lines.append(f"  {label:<7}  {_task(objective, plan)}: {_length(objective.stage)}")
+    lines += [f"  note     {note}" for note in _notes(plan)]
     if config.schedule.retrain_student:
         lines.append("  student  afresh on training and validation images, with the epochs found")
     lines.append(f"  about    {seconds(plan.estimate_s())} of training on {engine.describe(plan.device)}")
@@ -46,6 +49,19 @@ def _teacher(plan: Plan) -> str:
         return f"found in {plan.teacher_directory}"
     again = ", then afresh on training and validation images" if plan.config.schedule.retrain_teacher else ""
     return _length(plan.teacher_stage.stage) + again
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    """What makes figures of a teacher of earlier runs hard to compare."""
+    config = plan.config
+    if not isinstance(config.teacher, StoredTeacher):
+        return
+    for path, member in stored.members(config.teacher).items():
+        same_split = content_hash(member.config.dataset) == content_hash(config.dataset)
+        if not same_split or member.data_digest() != plan.data.digest:
+            yield f"{path} was trained on another split: it may have seen images that are for validation or test here"
+        elif member.was_retrained:
+            yield f"{path} was retrained on the validation images: it has seen what its validation figures are of"
 
 
 def _task(objective: Objective, plan: Plan) -> str:
@@ -114,6 +130,8 @@ def conclude(result: dict[str, Any], directory: Path, terminal: Terminal) -> Non
         speedup = _ratio(teacher_ms, student_ms, "faster", "slower")
         rows.append([f"latency, batch {size}", f"{teacher_ms:.2f} ms", f"{student_ms:.2f} ms", speedup])
     title = f"{result['method']} on {result['dataset']}; latencies are medians on {timing['device']}"
+    if any(name.startswith("retrain_") for name in result["stages"]):
+        title += "\nvalidation: of the networks before they were retrained on these images too; test: after"
     header = ["", f"teacher\n{teacher['name']}", f"student\n{student['name']}", "student\nagainst teacher"]
     terminal.table(title, header, rows)
     terminal.say(f"done in {seconds(timing['run_seconds'])}; files in {directory}")

@@ -26,6 +26,12 @@ class Stored:
         """SHA-256 of the weight file."""
         return hashlib.sha256(self.weights.read_bytes()).hexdigest()
 
+    @property
+    def was_retrained(self) -> bool:
+        """Whether its final training had the validation images too."""
+        schedule = self.config.schedule
+        return schedule.retrain_student if self.of_run else schedule.retrain_teacher
+
     def data_digest(self) -> str:
         """Of the images that it was trained on."""
         told = json.loads((self.weights.parent / ("result.json" if self.of_run else "teacher.json")).read_text())

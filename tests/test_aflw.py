@@ -128,15 +128,14 @@ def test_a_rectangle_over_the_edge_is_clipped(tmp_path, places):
 
 BROKEN = {
     "UPDATE FaceRect SET w = 0 WHERE face_id = 3": r"face 3 \(image00001.png\): its rectangle is 0x40 pixels",
-    "UPDATE FaceRect SET x = 500 WHERE face_id = 4": r"face 4 \(image00001.png\): its rectangle lies outside of the 120x100",
+    "UPDATE FaceRect SET x = 500 WHERE face_id = 4": r"face 4 \(image00001.png\): its rectangle lies outside",
     "DELETE FROM FaceRect WHERE face_id = 5": r"face 5 \(image00002.png\): no rectangle",
     "INSERT INTO FaceRect VALUES (6, 1, 1, 9, 9)": r"face 6 \(image00002.png\): 2 rectangles or images",
-    "INSERT INTO FaceImages VALUES (0, 'x', '0/lost.png')": None,
-    "UPDATE FaceImages SET filepath = '0/lost.png' WHERE file_id = 'image00003.png'": r"face 7 \(lost.png\): no such image",
+    "UPDATE FaceImages SET filepath = '0/lost' WHERE file_id = 'image00003.png'": r"face 7 \(lost\): no such image",
 }
 
 
-@pytest.mark.parametrize("statement", [statement for statement, message in BROKEN.items() if message])
+@pytest.mark.parametrize("statement", BROKEN)
 def test_broken_rows_are_refused_by_name(tmp_path, statement):
     places = {
         "aflw": write_aflw(tmp_path, extra_rows=[statement]),

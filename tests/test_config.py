@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from conftest import ROOT, TINY
 from test_data import write_parquet
+from test_folder import write_images
 
-from fitnets import build, compose, methods, options, plan, schedules, teachers
-from fitnets.config import Config, LinearLr
+from fitnets import build, compose, data, methods, options, plan, schedules, sources, teachers
+from fitnets.config import Config, LinearLr, Sgd
 from fitnets.optimizers import LayerOptimizer
-from fitnets.options import content_hash, plain, restore
+from fitnets.options import ConfigError, content_hash, plain, restore
 from fitnets.rules import leaves
 
 CONF = ROOT / "conf"
@@ -128,27 +130,100 @@ def reads(monkeypatch) -> set[str]:
     return seen
 
 
-def test_every_key_is_read(reads, command, tmp_path):
-    """Whole tiny runs read every field; the `name` of a union's option is for the reader's eye."""
-    write_parquet(tmp_path / "data", "train", np.zeros((300, 28, 28), dtype=np.uint8), list(range(10)) * 30)
-    write_parquet(tmp_path / "data", "test", np.zeros((30, 28, 28), dtype=np.uint8), list(range(10)) * 3)
+def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
+    """Whole tiny runs, and the building of every option, read every field; the `name` of an option is for the eye."""
     one_epoch = [f"schedule.{stage}.epochs=1" for stage in ("teacher", "hint", "student")]
-    dense = "teacher.dense=[{units: 8, pieces: 3}]"
-    named = ["hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=conv1"]
-    mnist = ["dataset=mnist", f"dataset.path={tmp_path / 'data'}", "dataset.validation=100", "schedule=paper"]
-    for words in ([*TINY[1:], "tracker=wandb", dense, *named], ["tracker=none", *mnist, *one_epoch]):
+    for words in (
+        [*TINY[1:], "tracker=wandb", "teacher.dense=[{units: 8, pieces: 3}]", *NAMED],
+        ["tracker=none", *small_mnist(tmp_path), "schedule=paper", *one_epoch],
+        [*TINY, "dataset/preprocessing=whiten", "method=joint"],
+        [*TINY, "dataset/preprocessing=local_contrast", "method=dsn"],
+        [*TINY, "method=labels_then_kd", "schedule.student.augmentation.flip=true"],
+        [*TINY, "regressor=conv"],
+    ):
         finished = command(*words)
         assert finished.code == 0, finished.err
+    for group, option in OPTIONS:
+        if group in ("teacher", "student"):
+            test_every_option_composes_converts_and_builds(group, option, earlier_run)
+    images = write_images(tmp_path / "images")
+    folder = load_dataset("folder", f"dataset.path={images}", "dataset.split_file=null").dataset
+    hub = load_dataset("svhn").dataset
+    data.load(folder, tmp_path / "store", torch.device("cpu"), lambda items, _: items)
+
+    def unreachable(*_positional, **_named):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("datasets.load_dataset", unreachable)
+    with pytest.raises(ConfigError, match="cannot get ufldl-stanford/svhn from the Hugging Face hub"):
+        sources.source(hub, "extra").decode(lambda items, _: items)
     schedules.learning_rate(replace(compose.load([]).schedule.hint, lr_decay=LinearLr(end=0.1, epochs=2)), 0, 1)
+    for name in ("resnet", "wrn", "maxout_cifar10"):
+        assert plan.teacher_seed(load_dataset("cifar10", f"teacher={name}", "teacher.seed=1")) == 1
+    assert plan.teacher_seed(load_dataset("aflw", "teacher.seed=1")) == 1
     unread = {f"{name}.{field.name}" for name, option in options.OPTIONS.items() for field in fields(option)} - reads
     assert {key for key in unread if not key.endswith(".name")} == set()
     assert {f"{name}.name" for name in ("Digits", "HubImages", "FitNet", "Thin", "MaxoutTeacher", "Hints")} <= reads
 
 
-class TestMnistNumbers:
-    """Where `paper.md` is certain, the configuration says the same."""
+NAMED = ["hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=conv1"]
 
-    def test_paper(self):
+
+def small_mnist(folder: Path) -> list[str]:
+    """Black images in the layout of MNIST, and the words that take them."""
+    write_parquet(folder / "data", "train", np.zeros((300, 28, 28), dtype=np.uint8), list(range(10)) * 30)
+    write_parquet(folder / "data", "test", np.zeros((30, 28, 28), dtype=np.uint8), list(range(10)) * 3)
+    return ["dataset=mnist", f"dataset.path={folder / 'data'}", "dataset.validation=100"]
+
+
+class TestPaperNumbers:
+    """Where the paper's facts are certain, the configuration says the same."""
+
+    @pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "svhn"])
+    def test_cifar_and_svhn(self, dataset):
+        schedule = load_dataset(dataset, "schedule=paper").schedule
+        for stage in (schedule.hint, schedule.student):
+            assert (stage.epochs, stage.patience, stage.batch_size) == (500, 100, 128)
+            assert (stage.optimizer.name, stage.optimizer.lr) == ("rmsprop", 0.005)
+            assert stage.lr_scale == {"conv": 0.05}
+            assert (stage.augmentation.flip, stage.augmentation.pad) == (dataset != "svhn", 0)
+        assert schedule.student.max_norm == {"conv": 0.9, "dense": 1.9, "softmax": 1.9365}
+        assert schedule.teacher.max_norm == {"conv1": 0.9, "conv": 1.9365, "dense": 1.9, "softmax": 1.9365}
+        assert (schedule.student_init.bound, schedule.regressor_init.bound) == (0.005, 0.05)
+        kd = schedule.kd
+        assert (kd.temperature, kd.weight, kd.weight_end, kd.start_epoch, kd.end_epoch) == (3, 4, 1, 0, 500)
+        assert schedule.retrain_student == schedule.retrain_teacher == (dataset != "svhn")
+
+    @pytest.mark.parametrize(
+        ("dataset", "optimizer", "lr_decay", "pad"),
+        [
+            ("cifar10", {"lr": 0.17, "momentum_end": 0.65}, LinearLr(end=0.01, epochs=500), 4),
+            ("svhn", {"lr": 0.2, "momentum_end": 0.6}, LinearLr(end=0.001, epochs=250), 0),
+        ],
+    )
+    def test_teachers_of_the_maxout_recipes(self, dataset, optimizer, lr_decay, pad):
+        teacher = load_dataset(dataset, "schedule=paper").schedule.teacher
+        assert teacher.optimizer == Sgd(momentum=0.5, momentum_epochs=250, **optimizer)
+        assert teacher.lr_decay == lr_decay
+        assert (teacher.dropout.input, teacher.dropout.hidden, teacher.batch_size) == (0.2, 0.5, 128)
+        assert (teacher.augmentation.pad, teacher.lr_scale) == (pad, {"conv": 0.05})
+
+    def test_aflw(self):
+        schedule = load_dataset("aflw", "schedule=paper").schedule
+        for stage in (schedule.teacher, schedule.hint, schedule.student):
+            assert stage.optimizer == Sgd(lr=0.001, momentum=0.1, momentum_end=0.9, momentum_epochs=100)
+            assert (stage.epochs, stage.patience, stage.batch_size) == (500, None, 128)
+            assert stage.lr_decay == LinearLr(end=0.01, epochs=100)
+        assert (schedule.student_init.bound, schedule.kd.temperature) == (0.05, 3)
+
+    def test_released_cifar10(self):
+        schedule = load_dataset("cifar10", "schedule=released").schedule
+        for stage in (schedule.hint, schedule.student):
+            assert (stage.augmentation.flip, stage.augmentation.pad) == (True, 8)
+        assert (schedule.kd.start_epoch, schedule.kd.end_epoch, schedule.kd.weight_end) == (4, 400, 1)
+        assert (schedule.hint_loss, schedule.kd.soften_student) == ("released", False)
+
+    def test_mnist(self):
         schedule = compose.load(["dataset=mnist", "schedule=paper"]).schedule
         for stage in (schedule.hint, schedule.student):
             assert (stage.epochs, stage.patience, stage.batch_size) == (500, 100, 128)
@@ -223,6 +298,23 @@ class TestHashes:
             ("schedule.kd.weight=9 method=backprop", ""),
             ("schedule.hint_loss=released", "run"),
             ("schedule.hint_loss=released method=kd", ""),
+            ("dataset/preprocessing=standardize", "teacher run"),
+            ("schedule.teacher.max_steps=9", "teacher run"),
+            ("schedule.retrain_teacher=true", "teacher run"),
+            ("schedule.retrain_student=true", "run"),
+            ("schedule.student.augmentation.flip=true", "run"),
+            ("schedule.hint.augmentation.flip=true", "run"),
+            ("schedule.hint.augmentation.flip=true method=labels_then_kd", "run"),
+            ("schedule.hint.augmentation.flip=true method=joint", ""),
+            ("schedule.kd.weight=9 method=joint", ""),
+            ("schedule.kd.weight=9 method=labels_then_kd", "run"),
+            ("schedule.kd.weight=9 method=labels_then_labels", ""),
+            ("schedule.kd.weight=9 method=mimic", ""),
+            ("schedule.hint_loss=released method=joint", ""),
+            ("regressor=fc method=joint", "run"),
+            ("regressor=fc method=labels_then_kd", ""),
+            ("student.guided=conv4 method=labels_with_kd", "run"),
+            ("student.guided=conv4 method=dsn", ""),
             ("regressor=fc", "run"),
             ("regressor=fc method=kd", ""),
             ("teacher.hint=conv1", "run"),
@@ -253,3 +345,7 @@ def test_conf_holds_no_file_that_nothing_composes():
         assert path.stem in DATASETS
         assert (CONF / "schedule" / f"{path.parent.name}.yaml").exists()
     assert {path.name for path in Path(CONF / "hydra").iterdir()} == {"help", "job_logging"}
+    folders = {
+        path.relative_to(CONF).as_posix() for path in CONF.glob("*/*") if path.is_dir() and "hydra" not in path.parts
+    }
+    assert folders == {"dataset/preprocessing", *(f"schedule/{name}" for name in ("paper", "quick", "released"))}

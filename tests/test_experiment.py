@@ -36,7 +36,8 @@ def test_a_run_leaves_all_its_files_and_a_table(command, tmp_path):
     }  # fmt: skip
     for text in (
         "437 training and 1000 validation images",
-        "student conv2 (8x2x2) learns teacher conv1 (8x4x4) through a 3x3 maxout convolution with pad 2 (1,152 weights)",
+        "student conv2 (8x2x2) learns teacher conv1 (8x4x4) through a 3x3 maxout convolution with pad 2 "
+        "(1,152 weights): 1 epoch",
         "cross-entropy with the labels + teacher's softened outputs, tau 3, lambda 4 to 1: 1 epoch",
         "of training on cpu, 2 threads" if not torch.cuda.is_available() else "of training on",
         "teacher epoch   1/1",

@@ -156,8 +156,8 @@ class TestLosses:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_from_the_command_line(command, tmp_path, method):
     from conftest import TINY
-    from test_experiment import runs
     from safetensors.torch import load_file
+    from test_experiment import runs
 
     finished = command(*TINY, *f"method={method}".split())
     assert finished.code == 0, finished.err

@@ -171,6 +171,16 @@ MISTAKES = [
         "--config-dir {mine} student=untyped",
         r"student/untyped: the file must say which of FitNet, .*Thin.* it is: defaults: \[/hydra",
     ),
+    (
+        "schedule for a data set of one's own",
+        "--config-dir {mine} dataset=bare",
+        r"schedule=quick has no numbers for dataset=bare: give schedule=modern, or add schedule/quick/bare.yaml",
+    ),
+    (
+        "option file without preprocessing",
+        "--config-dir {mine} dataset=bare schedule=modern",
+        r"dataset.preprocessing has no value: give dataset/preprocessing=...",
+    ),
     ("YAML that is none", "--config-dir {mine} student=broken", r"broken.yaml.*line 2"),
     ("config directory", "--config-dir /no/such", r"/no/such.*not found"),
 ]
@@ -182,6 +192,8 @@ def places(tmp_path: Path) -> dict[str, str]:
     (mine / "student").mkdir(parents=True)
     (mine / "student" / "typo.yaml").write_text("defaults: [/hydra/fitnets/Thin@_here_, _self_]\ndepth: 3\nwdith: 4\n")
     (mine / "student" / "untyped.yaml").write_text("depth: 3\nwidth: 4\n")
+    (mine / "dataset").mkdir()
+    (mine / "dataset" / "bare.yaml").write_text("defaults: [/hydra/fitnets/Digits@_here_, _self_]\ntest: 9\n")
     (mine / "student" / "broken.yaml").write_text("depth: 3\nwidth: [4\n")
     empty.mkdir()
     corrupt.mkdir()
@@ -207,11 +219,18 @@ def _words(template: str, places: dict[str, str]) -> list[str]:
     return template.format(**places).split()
 
 
-def test_no_network(tmp_path):
-    told = shell(str(ROOT / "run.py"), "dataset=mnist", cwd=tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+@pytest.mark.parametrize(
+    ("words", "hub", "files"),
+    [
+        ("dataset=mnist", "ylecun/mnist", "train-*.parquet and test-*.parquet"),
+        ("student=fitnet3 dataset=svhn", "ufldl-stanford/svhn", "train-*.parquet, extra-*.parquet and test-*.parquet"),
+    ],
+)
+def test_no_network(tmp_path, words, hub, files):
+    told = shell(str(ROOT / "run.py"), *words.split(), cwd=tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
     assert (told.returncode, told.stderr.count("\n")) == (1, 2)
-    assert "cannot get ylecun/mnist from the Hugging Face hub" in told.stderr
-    assert "give dataset.path=DIR, a folder with train-*.parquet and test-*.parquet" in told.stderr
+    assert f"cannot get {hub} from the Hugging Face hub" in told.stderr
+    assert f"give dataset.path=DIR, a folder with {files} of that repository" in told.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

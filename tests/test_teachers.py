@@ -100,9 +100,31 @@ def test_whole_runs(command, tmp_path, earlier_run, other_run, kind):
     sizes = [len(weights) for weights in before]
     assert result["teacher"]["weights_bytes"] == (sizes[0] if kind == "run" else sum(sizes))
     assert [(run / "student.safetensors").read_bytes() for run in (earlier_run, other_run)] == before
+    assert "another split" not in finished.out
     if kind == "run":
         earlier = json.loads((earlier_run / "result.json").read_text())
         assert result["teacher"]["valid_error"] == earlier["student"]["valid_error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        (["dataset.seed=1"], "was trained on another split: it may have seen images that are for validation or test"),
+        (["dataset.test=300"], "was trained on another split"),
+        (["method=kd"], None),
+    ],
+)
+def test_what_makes_figures_hard_to_compare_is_said(command, earlier_run, words, note):
+    finished = command(*AS_TEACHER, "teacher=run", f"teacher.path={earlier_run}", *words)
+    assert finished.code == 0, finished.err
+    assert (note in finished.out) if note else ("  note" not in finished.out)
+
+
+def test_a_retrained_teacher_is_said_to_have_seen_validation_images(command, tmp_path):
+    assert command(*TINY, "schedule.retrain_student=true").code == 0
+    (directory,) = (tmp_path / "store" / "run").iterdir()
+    finished = command(*AS_TEACHER, "teacher=run", f"teacher.path={directory}", store=tmp_path / "other")
+    assert "was retrained on the validation images" in finished.out
 
 
 class TestIdentity:

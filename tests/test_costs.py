@@ -1,8 +1,12 @@
 import json
+import re
 
 import pytest
+from conftest import ROOT
 
-from fitnets import build, cli, compose, costs
+from fitnets import architectures, build, cli, compose, costs
+
+README = ROOT / "README.md"
 
 
 def cost_of(side: str, *overrides: str) -> costs.Cost:
@@ -64,6 +68,21 @@ class TestPaperCounts:
         students = [cost_of("student", *aflw, f"student={name}") for name in ("fitnet_aflw1", "fitnet_aflw2")]
         assert (round(teacher / 1e6, 1), round(students[0].multiplications / 1e6, 2)) == (36.3, 2.78)
         assert [round(teacher / student.multiplications, 1) for student in students] == [13.1, 3.3]
+
+
+def test_the_readmes_table_has_these_counts():
+    rows = re.findall(
+        r"^\| `(\w+)` \| `(\w+)`[^|]*\| (\d+) \| ([\d,]+) \| ([\d.]+) M \|$", README.read_text(), re.MULTILINE
+    )
+    assert len(rows) == 13
+    for dataset, name, layers, parameters, millions in rows:
+        side = "student" if name.startswith("fitnet") else "teacher"
+        words = [f"dataset={dataset}", f"{side}={name}", *(["dataset.path=patches"] if dataset == "aflw" else [])]
+        found = cost_of(side, *words)
+        assert f"{found.paper_parameters:,}" == parameters
+        assert f"{found.paper_multiplications / 1e6:.1f}" == millions
+        config = compose.load(words)
+        assert len(architectures.layer_names(getattr(config, side))) == int(layers)
 
 
 class TestResidualCounts:

@@ -172,12 +172,10 @@ def _decoded(dataset: Dataset, part: Part, root: Path, track: Track) -> _Decoded
         with store.directory(folder) as partial:
             np.save(partial / "images.npy", images)
             np.save(partial / "labels.npy", labels)
-            digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-            store.write_json(
-                partial / "meta.json", {"source": origin.identity, "images": len(images), "sha256": digest}
-            )
-    digest = store.read_json(folder / "meta.json")["sha256"]
-    return _Decoded(_mapped(folder / "images.npy"), _mapped(folder / "labels.npy"), digest)
+            told = {"source": origin.identity, "images": len(images), "sha256": _sha256(images, labels)}
+            store.write_json(partial / "meta.json", told)
+    meta = store.read_json(folder / "meta.json")
+    return _Decoded(_mapped(folder / "images.npy"), _mapped(folder / "labels.npy"), meta["sha256"])
 
 
 def _prepared(
@@ -186,7 +184,11 @@ def _prepared(
     """The folder with the preprocessed images of some parts, one after the other, their labels, and what was fitted on
     them. fitted: from the training images; None: these are the training images (and validation images of their own)."""
     told = [one.digest for one in decoded]
-    trained_on = len(training_parts(dataset)) if fitted is None else _digests(fitted)
+    trained_on = (
+        len(training_parts(dataset))
+        if fitted is None
+        else {name: _sha256(tensor.numpy()) for name, tensor in fitted.items()}
+    )
     folder = root / "data" / content_hash("prepared", told, trained_on, dataset.preprocessing, dataset.pixel_max)
     if folder.exists():
         return folder
@@ -217,8 +219,11 @@ def _chunks(decoded: Iterable[_Decoded], pixel_max: float) -> Iterator[Tensor]:
             yield torch.from_numpy(one.images[start : start + _CHUNK].astype(np.float32)) / pixel_max
 
 
-def _digests(fitted: preprocessing.Fitted) -> dict[str, str]:
-    return {name: hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest() for name, tensor in fitted.items()}
+def _sha256(*arrays: NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def _tensors(folder: Path, device: torch.device) -> tuple[Tensor, Tensor]:

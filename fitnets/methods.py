@@ -71,10 +71,13 @@ def uses_kd(method: Method) -> bool:
 
 def student_stage(config: Config) -> Stage:
     """Stage 2; for methods of one stage, with the epochs of stage 1 added where the schedule wants equal totals."""
-    stage = config.schedule.student
+    stage, hint = config.schedule.student, config.schedule.hint
     if is_staged(config) or not config.schedule.equal_epochs:
         return stage
-    return replace(stage, epochs=stage.epochs + config.schedule.hint.epochs)
+    max_steps = stage.max_steps
+    if max_steps is not None and hint.max_steps is not None:
+        max_steps += hint.max_steps
+    return replace(stage, epochs=stage.epochs + hint.epochs, max_steps=max_steps)
 
 
 def is_staged(config: Config) -> bool:

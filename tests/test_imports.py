@@ -26,7 +26,7 @@ ONLY_IN = {
     "hydra": {"fitnets/compose.py", "run.py", "sweeps/__init__.py"},
     "omegaconf": {"fitnets/compose.py", "run.py", "sweeps/__init__.py"},
     "wandb": {"fitnets/tracking.py"},
-    "datasets": {"fitnets/sources.py"},
+    "datasets": {"fitnets/sources.py", "fitnets/aflw.py"},
     "sklearn": {"fitnets/sources.py"},
     "rich": {"fitnets/terminal.py"},
     "pandas": {"analysis/"},

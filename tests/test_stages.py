@@ -160,6 +160,8 @@ def test_lambda_of_each_epoch_is_in_its_record(tiny, tmp_path):
 
 
 def test_methods_without_stage_1_get_its_epochs_where_totals_are_equal(tiny):
+    bounded = tiny("method=kd", "schedule.hint.max_steps=5", "schedule.student.max_steps=7")
+    assert methods.student_stage(bounded).max_steps == 12
     epochs = ("schedule.hint.epochs=5", "schedule.student.epochs=7")
     for method, equal, expected in (
         ("hints", "true", 7),

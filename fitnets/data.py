@@ -222,7 +222,7 @@ def _chunks(decoded: Iterable[_Decoded], pixel_max: float) -> Iterator[Tensor]:
 def _sha256(*arrays: NDArray[Any]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

@@ -30,6 +30,9 @@ def table(frame: pd.DataFrame) -> str:
     finished = frame[frame["status"] == "finished"]
     if finished.empty:
         raise ValueError(f"none of the {len(frame)} runs is finished")
+    for (_, method), runs_of_method in finished.groupby([SETTING, "method"]):
+        if runs_of_method["hashes.method"].nunique() > 1:
+            raise ValueError(f"{method} was run with several settings of its own: give each a store of its own")
     repeated = finished[finished.duplicated([SETTING, "method", "seeds.student"])]
     if len(repeated):
         method, seed = repeated.iloc[0][["method", "seeds.student"]]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fitnets import store
+from fitnets import pictures, store
 from fitnets.labelled import Track
 from fitnets.options import ConfigError
 from fitnets.seeds import seed_of
@@ -31,15 +31,16 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A row of AFLW. rectangle: x, y, width, height, in pixels; it may reach over the edge of its image."""
+    """A row of AFLW. rectangle: x, y, width, height, in pixels, as the database has them; it may reach over the edge of
+    its image. image: None where the database names none."""
 
     face_id: int
-    image: Path
-    rectangle: tuple[int, int, int, int]
+    image: Path | None
+    rectangle: tuple[Any, Any, Any, Any]
 
     @property
     def name(self) -> str:
-        return f"face {self.face_id} ({self.image.name})"
+        return f"face {self.face_id} ({self.image.name if self.image else 'no image'})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def prepare(
     faces, broken = _face_patches(read_faces(aflw), track)
     if not faces and not broken:
         raise ConfigError(f"--aflw {aflw}: aflw.sqlite has no face")
+    store.check_writable(out, "--out ")
     wanted = len(faces) if count is None else count
     others, unreadable = _negative_patches(negatives, wanted, seed, track)
     broken += unreadable
@@ -71,6 +73,12 @@ def prepare(
             f"{len(broken)} broken rows or images, nothing written: {shown}\n--skip-broken leaves them out"
         )
     parts = split([*faces, *others], seed)
+    for name, patches in parts.items():
+        missing = set(CLASSES) - {CLASSES[patch.label] for patch in patches}
+        if missing:
+            raise ConfigError(
+                f"{', '.join(missing)}: too few images for a {name} part that shares none with the other: give more"
+            )
     for name, patches in parts.items():
         store.write(out / f"{name}-00000-of-00001.parquet", _parquet(patches))
     return {name: Counter(CLASSES[patch.label] for patch in patches) for name, patches in parts.items()}, broken
@@ -95,7 +103,7 @@ def read_faces(aflw: Path) -> list[Face]:
     except sqlite3.Error as error:
         raise ConfigError(f"{databases[0]} is not AFLW's database ({error})") from error
     images = _image_root(aflw, [path for _, path, *_ in rows if path])
-    return [Face(face_id, images / (path or ""), tuple(rectangle)) for face_id, path, *rectangle in rows]
+    return [Face(face_id, images / path if path else None, tuple(rectangle)) for face_id, path, *rectangle in rows]
 
 
 def _image_root(aflw: Path, paths: Sequence[str]) -> Path:
@@ -125,8 +133,12 @@ def _face_patches(faces: list[Face], track: Track) -> tuple[list[Patch], list[st
 
 def _face_patch(face: Face) -> Patch:
     """ValueError, with the reason, for a row that gives no patch."""
+    if face.image is None:
+        raise ValueError("no image")
     if None in face.rectangle:
         raise ValueError("no rectangle")
+    if not all(isinstance(value, int | float) for value in face.rectangle):
+        raise ValueError(f"its rectangle {face.rectangle} is not of numbers")
     x, y, width, height = face.rectangle
     if width <= 0 or height <= 0:
         raise ValueError(f"its rectangle is {width}x{height} pixels")
@@ -144,20 +156,18 @@ def _negative_patches(folder: Path, count: int, seed: int, track: Track) -> tupl
     """A random square of each image in turn, until there are enough: (patches, unreadable files in words)."""
     files = _image_files(folder)
     patches: list[Patch] = []
-    broken: dict[Path, str] = {}
-    for number in track(range(count + len(files)), "patches without faces"):
-        file = files[number % len(files)]
-        if len(patches) == count or len(broken) == len(files):
-            break
-        if file in broken:
-            continue
-        try:
-            picture = _open(file)
-            box = _random_square(picture.width, picture.height, seed_of("negatives", seed, number))
-            patches.append(Patch(_patch_png(picture, box), 0, file))
-        except ValueError as error:
-            broken[file] = f"{file}: {error}"
-    return patches, list(broken.values())
+    broken: list[str] = []
+    for number in track(range(count), "patches without faces"):
+        while files and len(patches) == number:
+            file = files[number % len(files)]
+            try:
+                picture = _open(file)
+                box = _random_square(picture.width, picture.height, seed_of("negatives", seed, number))
+                patches.append(Patch(_patch_png(picture, box), 0, file))
+            except ValueError as error:
+                broken.append(f"{file}: {error}")
+                files.remove(file)
+    return patches, broken
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -191,7 +201,7 @@ def _open(path: Path) -> Any:
         raise ValueError("no such image")
     try:
         with Image.open(path) as picture:
-            return picture.convert("RGB")
+            return pictures.in_8_bits(picture, 3)
     except (OSError, SyntaxError) as error:
         raise ValueError(f"cannot be decoded ({error})") from error
 
@@ -218,21 +228,21 @@ def split(patches: list[Patch], seed: int) -> dict[str, list[Patch]]:
 
 
 def _held_out(patches: list[Patch], seed: int) -> Iterator[Path]:
-    """Source images of the validation part: random ones of each class until they have a tenth of its patches."""
+    """Source images of the validation part: random ones of each class, with at most a tenth of its patches."""
     for label in range(len(CLASSES)):
         origins = Counter(patch.origin for patch in patches if patch.label == label)
         paths = sorted(origins)
-        rest = round(0.1 * origins.total())
+        rest = max(1, round(0.1 * origins.total()))
         for index in np.random.default_rng(seed_of("validation patches", label, seed)).permutation(len(paths)):
-            if rest <= 0:
-                break
-            rest -= origins[paths[index]]
-            yield paths[index]
+            if origins[paths[index]] <= rest:
+                rest -= origins[paths[index]]
+                yield paths[index]
 
 
 def _parquet(patches: list[Patch]) -> bytes:
-    from datasets import ClassLabel, Dataset, Features, Image
+    from datasets import ClassLabel, Dataset, Features, Image, disable_progress_bars
 
+    disable_progress_bars()
     rows = {
         "image": [{"bytes": patch.png, "path": patch.origin.name} for patch in patches],
         "label": [patch.label for patch in patches],

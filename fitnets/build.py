@@ -158,10 +158,6 @@ def regressor(choice: config.Regressor, guided: Layer, hint: Layer) -> Regressor
     """The regressor from the guided layer's output to the hint layer's, with the activation of the hint layer.
 
     Raises ConfigError where the choice does not fit the two shapes."""
-    if hint.kind in ("softmax", "sigmoid"):
-        raise ConfigError(
-            f"hint_layer.teacher={hint.kind}: logits are no hint: give a conv or dense layer, or method=kd"
-        )
     shapes = f"the guided layer gives {_shape(guided)}, the hint layer {_shape(hint)}"
     match choice:
         case config.AutoRegressor():

@@ -77,7 +77,7 @@ def prepare(words: list[str]) -> None:
     parser.add_argument("--aflw", type=Path, required=True, help="folder with aflw.sqlite and the images")
     parser.add_argument("--negatives", type=Path, required=True, help="folder of images without faces")
     parser.add_argument("--out", type=Path, default=Path("aflw-patches"), help="default: aflw-patches")
-    parser.add_argument("--count", type=int, help="patches without faces; default: as many as faces")
+    parser.add_argument("--count", type=_positive, help="patches without faces; default: as many as faces")
     parser.add_argument("--seed", type=int, default=0, help="of the patches without faces and of the split; default: 0")
     parser.add_argument("--skip-broken", action="store_true", help="leave out rows and images that give no patch")
     arguments = parser.parse_args(words)
@@ -100,6 +100,13 @@ def prepare(words: list[str]) -> None:
     for part, classes in parts.items():
         terminal.say(f"{part}: " + ", ".join(f"{count} patches with {name}" for name, count in classes.items()))
     terminal.say(f"python run.py dataset=aflw dataset.path={arguments.out}")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 _COMMANDS: dict[str, Callable[[list[str]], None]] = {"cost": cost, "prepare": prepare}

@@ -1,6 +1,7 @@
 """Images and labels: decoded and preprocessed once into memory-mapped files, split by a fixed rule, batched by row."""
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from fitnets.sources import Part, has_validation_part, source, training_parts
 from fitnets.views import view
 
 _CHUNK = 2000  # images preprocessed at a time
+_DECODING, _PREPARING = 1, 1  # one more with every change of what the code makes of the same images
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,10 @@ def load_test(dataset: Dataset, root: Path, device: torch.device, track: Track) 
 def check_files(dataset: Dataset, *, test: bool) -> None:
     """Raises ConfigError if local files are missing; none is decoded. test: whether the test split is needed."""
     if isinstance(dataset, HubImages) and dataset.path is None:
+        if dataset.hub is None:
+            raise ConfigError(
+                f"dataset={dataset.name} is not on the Hugging Face hub: give dataset.path=DIR with its Parquet files"
+            )
         return
     for part in _parts(dataset):
         source(dataset, part)
@@ -165,7 +171,7 @@ def _decoded(dataset: Dataset, part: Part, root: Path, track: Track) -> _Decoded
     """One part as it was published, mapped from its files; decoded into them when they are not there yet."""
     origin = source(dataset, part)
     shape = (dataset.channels, dataset.height, dataset.width)
-    folder = root / "data" / content_hash("decoded", origin.identity, shape, dataset.classes)
+    folder = root / "data" / content_hash("decoded", _DECODING, origin.identity, shape, dataset.classes)
     if not folder.exists():
         images, labels = origin.decode(track)
         _check(dataset, part, images, labels)
@@ -189,13 +195,16 @@ def _prepared(
         if fitted is None
         else {name: _sha256(tensor.numpy()) for name, tensor in fitted.items()}
     )
-    folder = root / "data" / content_hash("prepared", told, trained_on, dataset.preprocessing, dataset.pixel_max)
+    folder = (
+        root / "data" / content_hash("prepared", _PREPARING, told, trained_on, dataset.preprocessing, dataset.pixel_max)
+    )
     if folder.exists():
         return folder
     count = sum(len(one.labels) for one in decoded)
     if fitted is None:
         fitted_on = decoded[: len(training_parts(dataset))]
         fitted = preprocessing.fit(dataset.preprocessing, lambda: _chunks(fitted_on, dataset.pixel_max))
+    _check_space(root, 4 * count * decoded[0].images[0].size, dataset)
     with store.directory(folder) as partial:
         images = np.lib.format.open_memmap(
             partial / "images.npy", "w+", np.float32, (count, *decoded[0].images.shape[1:])
@@ -210,6 +219,16 @@ def _prepared(
         np.save(partial / "labels.npy", np.concatenate([one.labels for one in decoded]))
         store.write(partial / "fitted.safetensors", save(fitted))
     return folder
+
+
+def _check_space(root: Path, needed: int, dataset: Dataset) -> None:
+    """Raises ConfigError if the disk lacks room: a mapped file that outgrows it would end the process."""
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise ConfigError(
+            f"dataset={dataset.name}: its preprocessed images take {needed / 1e9:.2f} GB below store={root}, where "
+            f"{free / 1e9:.2f} GB are free: give another store=..."
+        )
 
 
 def _chunks(decoded: Iterable[_Decoded], pixel_max: float) -> Iterator[Tensor]:

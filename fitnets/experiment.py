@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
-from fitnets import build, costs, data, engine, metrics, report, store
+from fitnets import costs, data, engine, metrics, report, store
 from fitnets.config import Config
 from fitnets.data import Data, Split
 from fitnets.loop import DivergedError, Epoch, fit
 from fitnets.networks import Network, freeze
 from fitnets.objectives import HintObjective, Objective
-from fitnets.plan import PRECISION, Plan, new_student, prepare, setting_hash, teacher_seed
+from fitnets.options import content_hash
+from fitnets.plan import PRECISION, Plan, new_student, new_teacher, prepare, setting_hash, teacher_seed
 from fitnets.rules import has_test
-from fitnets.seeds import seed_of
 from fitnets.terminal import StageProgress, Terminal
 from fitnets.terms import HintTerm
 from fitnets.tracking import Tracker, tracking
@@ -168,7 +168,7 @@ def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
         valid = {}
         if plan.config.schedule.retrain_teacher:
             valid = _quality("valid", *_predicted(plan, plan.teacher, plan.data.valid))
-            build.initialise(plan.teacher, plan.config.schedule.teacher_init, seed_of("teacher weights", seed))
+            plan.teacher.load_state_dict(new_teacher(plan.config).state_dict())
             stages |= trainer.retrain([plan.teacher_stage], seed, stages)
         found = {"stages": stages, "valid": valid, "hashes": {"data": plan.data.digest}}
         store.write_weights(partial / "teacher.safetensors", plan.teacher)
@@ -183,8 +183,8 @@ def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
 
 def _result(plan: Plan, student: Network, stages: Stages, valid: Sides, terminal: Terminal) -> dict[str, Any]:
     """Accuracy and error are fractions, losses nats, `weights_bytes` the size of the weight file. `valid_*` are of the
-    networks that were selected on validation, `test_*` of the final ones: others where the schedule retrains. What
-    differs from run to run of one configuration is under `timing`."""
+    networks that were selected on validation (`valid_agreement`: with the teacher that taught), `test_*` of the final
+    ones: others where the schedule retrains. What differs from run to run of one configuration is under `timing`."""
     config = plan.config
     networks = {"teacher": plan.teacher, "student": student}
     sides = _costs(plan, networks)
@@ -207,6 +207,7 @@ def _result(plan: Plan, student: Network, stages: Stages, valid: Sides, terminal
             "teacher": plan.teacher_hash,
             "run": plan.run_hash,
             "setting": setting_hash(config, plan.data.digest),
+            "method": content_hash(config.method),
         },
         "seeds": {"dataset": config.dataset.seed, "teacher": teacher_seed(config), "student": config.seed},
         "hint": None if plan.hint is None else _hint(plan.hint),

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fitnets import store
+from fitnets import pictures, store
 from fitnets.config import Folder
-from fitnets.labelled import Raw, Track, proportional_draw
+from fitnets.labelled import Raw, Track
 from fitnets.options import ConfigError
 from fitnets.seeds import seed_of
 
@@ -30,9 +30,7 @@ def files(dataset: Folder) -> dict[str, list[str]]:
     path = _split_file(dataset)
     if not path.is_file():
         _save(path, dataset, _draw(dataset, images))
-    parts: dict[str, list[str]] = {part: store.read_json(path).get(part, []) for part in PARTS}
-    _check_split(path, parts, images)
-    return parts
+    return _saved(path, dataset, images)
 
 
 def identity(dataset: Folder, chosen: list[str]) -> dict[str, Any]:
@@ -57,11 +55,10 @@ def _pixels(dataset: Folder, path: Path) -> NDArray[np.uint8]:
 
     try:
         with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened).convert("L" if dataset.channels == 1 else "RGB")
+            picture = pictures.in_8_bits(ImageOps.exif_transpose(opened), dataset.channels)
     except (OSError, SyntaxError, ValueError) as error:
         raise ConfigError(f"dataset.path={dataset.path}: {path} cannot be decoded ({error}): remove it") from error
-    pixels = np.asarray(ImageOps.fit(picture, (dataset.width, dataset.height), Image.Resampling.BICUBIC))
-    return pixels[None] if dataset.channels == 1 else pixels.transpose(2, 0, 1)
+    return pictures.pixels(ImageOps.fit(picture, (dataset.width, dataset.height), Image.Resampling.BICUBIC))
 
 
 def _root(dataset: Folder) -> Path:
@@ -94,32 +91,59 @@ def _split_file(dataset: Folder) -> Path:
 
 
 def _draw(dataset: Folder, images: list[str]) -> dict[str, list[str]]:
-    labels = np.unique([image.split("/")[0] for image in images], return_inverse=True)[1].astype(np.int64)
-    test_count, valid_count = (
-        max(dataset.classes, round(share * len(images))) for share in (dataset.test_share, dataset.validation_share)
-    )
-    is_test = proportional_draw(labels, test_count, seed_of("folder test", dataset.seed))
-    rest = np.flatnonzero(~is_test)
-    is_valid = np.zeros(len(images), dtype=bool)
-    is_valid[rest[proportional_draw(labels[rest], valid_count, seed_of("folder validation", dataset.seed))]] = True
-    rows = {"train": ~is_test & ~is_valid, "validation": is_valid, "test": is_test}
-    if not rows["train"].any():
-        raise ConfigError(f"dataset.path={dataset.path}: {len(images)} images are too few for three splits: add some")
-    return {part: [images[row] for row in np.flatnonzero(mask)] for part, mask in rows.items()}
+    """Of each class its share, and at least one image, in every part."""
+    parts: dict[str, list[str]] = {part: [] for part in PARTS}
+    for name in _class_names(dataset):
+        of_class = [image for image in images if image.startswith(f"{name}/")]
+        if len(of_class) < len(PARTS):
+            raise ConfigError(
+                f"dataset.path={dataset.path}: class {name} has {len(of_class)} images and needs one each for "
+                "training, validation and test: add some"
+            )
+        test, valid = (max(1, round(share * len(of_class))) for share in (dataset.test_share, dataset.validation_share))
+        test = min(test, len(of_class) - 2)
+        valid = min(valid, len(of_class) - test - 1)
+        order = np.random.default_rng(seed_of("folder split", name, dataset.seed)).permutation(of_class).tolist()
+        parts["test"] += order[:test]
+        parts["validation"] += order[test : test + valid]
+        parts["train"] += order[test + valid :]
+    return {part: sorted(chosen) for part, chosen in parts.items()}
+
+
+def _settings(dataset: Folder) -> dict[str, float]:
+    return {"validation_share": dataset.validation_share, "test_share": dataset.test_share}
 
 
 def _save(path: Path, dataset: Folder, parts: dict[str, list[str]]) -> None:
     try:
-        store.write_json(path, {"seed": dataset.seed, **parts})
+        store.write_json(path, {"seed": dataset.seed, **_settings(dataset), **parts})
     except OSError as error:
         raise ConfigError(
             f"cannot write the split to {path} ({error.strerror}): give dataset.split_file=FILE"
         ) from error
 
 
-def _check_split(path: Path, parts: dict[str, list[str]], images: list[str]) -> None:
-    saved = [name for part in parts.values() for name in part]
-    new, gone = sorted(set(images) - set(saved)), sorted(set(saved) - set(images))
+def _saved(path: Path, dataset: Folder, images: list[str]) -> dict[str, list[str]]:
+    """The split of a file. Raises ConfigError where it is none, or does not agree with the folder or configuration."""
+    try:
+        told = store.read_json(path)
+        parts = {part: [str(name) for name in told[part]] for part in PARTS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} is no split, a JSON object with lists train, validation and test ({error!r}): remove it"
+        ) from error
+    for key, share in _settings(dataset).items():
+        if told.get(key, share) != share:
+            raise ConfigError(
+                f"dataset.{key}={share}: the split in {path} was drawn with {told[key]}: remove it to draw a new one"
+            )
+    _check_agreement(path, parts, images)
+    return parts
+
+
+def _check_agreement(path: Path, parts: dict[str, list[str]], images: list[str]) -> None:
+    listed = [name for part in parts.values() for name in part]
+    new, gone = sorted(set(images) - set(listed)), sorted(set(listed) - set(images))
     for those, problem in ((new, "in the folder and not in the split"), (gone, "in the split and not in the folder")):
         if those:
             raise ConfigError(
@@ -127,5 +151,5 @@ def _check_split(path: Path, parts: dict[str, list[str]], images: list[str]) -> 
                 "edit that file, or remove it to draw a new split"
             )
     empty = [part for part, names in parts.items() if not names]
-    if empty or len(saved) != len(set(saved)):
+    if empty or len(listed) != len(set(listed)):
         raise ConfigError(f"{path}: {f'no {empty[0]} image' if empty else 'an image is in two parts'}: edit that file")

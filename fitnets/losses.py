@@ -5,6 +5,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
+Reduction = Literal["sum", "released", "released_relu", "mean"]
+
 
 def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """H(y, P): cross-entropy with the labels, in nats. logits: (N, classes); labels: (N,)."""
@@ -20,12 +22,12 @@ def softened_loss(student: Tensor, teacher: Tensor, temperature: float, *, softe
     return F.cross_entropy(student / temperature if soften_student else student, targets)
 
 
-def hint_loss(regressed: Tensor, hint: Tensor, reduction: Literal["sum", "released", "mean"] = "sum") -> Tensor:
+def hint_loss(regressed: Tensor, hint: Tensor, reduction: Reduction = "sum") -> Tensor:
     """Eq. 3: half the squared distance, summed over channels and positions.
 
     regressed, hint: (N, C, H, W) or (N, units). ValueError where their shapes differ.
-    reduction="released" gives the released code's value: H/2 times the mean square, H the map's height;
-    "mean" the mean square of later literature."""
+    reduction: "released" and "released_relu" give the released code's value: for maxout hints H/2 times the mean
+    square, H the map's height, for others C/2 times; "mean" gives the mean square of later literature."""
     if regressed.shape != hint.shape:
         raise ValueError(f"the regressor gives {tuple(regressed.shape[1:])} and the hint is {tuple(hint.shape[1:])}")
     square = (regressed - hint).square()
@@ -33,8 +35,9 @@ def hint_loss(regressed: Tensor, hint: Tensor, reduction: Literal["sum", "releas
         return 0.5 * square.flatten(1).sum(dim=1).mean()
     if reduction == "mean":
         return square.mean()
-    height = hint.shape[2] if hint.ndim == 4 else 1
-    return 0.5 * height * square.mean()
+    summed_axis = 1 if reduction == "released_relu" else 2  # its other axes are averaged
+    summed = hint.shape[summed_axis] if hint.ndim == 4 else 1
+    return 0.5 * summed * square.mean()
 
 
 def mimic_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -16,10 +16,11 @@ from fitnets.config import (
     Mimic,
     Stage,
 )
-from fitnets.layers import Regressor, SoftmaxLayer
+from fitnets.layers import Layer, Regressor, SoftmaxLayer
+from fitnets.losses import Reduction
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
-from fitnets.rules import hint_pair
+from fitnets.rules import guided_layer, hint_pair
 from fitnets.seeds import seed_of
 from fitnets.terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, MimicTerm, Term
 
@@ -46,15 +47,14 @@ def _terms(config: Config, teacher: Network, student: Network) -> list[Term]:
         terms.append(KdTerm(schedule.kd, student_stage(config).epochs))
     match method:
         case Joint(hint_weight=weight):
-            hint_layer, guided_layer = _pair(config)
+            hint_layer, guided = _pair(config)
             regressor = _regressor(config, teacher, student)
-            terms.append(HintTerm(regressor, hint_layer, guided_layer, weight, reduction="mean"))
+            terms.append(HintTerm(regressor, hint_layer, guided, weight, reduction="mean"))
         case DeeplySupervised(weight=weight):
             hidden = list(student.layers)[:-1]
             terms.append(LabelHintTerm(_classifiers(config, student, hidden), weight))
         case LabelHints(staged=False):
-            guided = [_pair(config)[1]]
-            terms.append(LabelHintTerm(_classifiers(config, student, guided), factor=1.0))
+            terms.append(LabelHintTerm(_classifiers(config, student, [guided_layer(config)]), factor=1.0))
     return terms
 
 
@@ -96,21 +96,28 @@ def _pair(config: Config) -> tuple[str, str]:
 
 
 def _hint_objective(config: Config, teacher: Network, student: Network) -> HintObjective:
-    hint_layer, guided_layer = _pair(config)
+    hint_layer, guided = _pair(config)
     return HintObjective(
         network=student,
         teacher=teacher,
         regressor=_regressor(config, teacher, student),
         hint_layer=hint_layer,
-        guided_layer=guided_layer,
+        guided_layer=guided,
         stage=config.schedule.hint,
-        reduction=config.schedule.hint_loss,
+        reduction=_reduction(config, teacher.named(hint_layer)),
     )
 
 
+def _reduction(config: Config, hint: Layer) -> Reduction:
+    """The released code sums another axis for layers that are not maxout."""
+    if config.schedule.hint_loss == "released" and hint.activation.kind != "maxout":
+        return "released_relu"
+    return config.schedule.hint_loss
+
+
 def _regressor(config: Config, teacher: Network, student: Network) -> Regressor:
-    hint_layer, guided_layer = _pair(config)
-    regressor = build.regressor(config.regressor, student.named(guided_layer), teacher.named(hint_layer))
+    hint_layer, guided = _pair(config)
+    regressor = build.regressor(config.regressor, student.named(guided), teacher.named(hint_layer))
     build.initialise(regressor, config.schedule.regressor_init, seed_of("regressor weights", config.seed))
     return regressor.to(_device(student))
 
@@ -119,9 +126,9 @@ def _regressor(config: Config, teacher: Network, student: Network) -> Regressor:
 
 
 def _label_hint_objective(config: Config, student: Network) -> LabelHintObjective:
-    guided_layer = _pair(config)[1]
-    classifier = _classifiers(config, student, [guided_layer])[guided_layer]
-    return LabelHintObjective(student, classifier, guided_layer, config.schedule.hint)
+    layer = guided_layer(config)
+    classifier = _classifiers(config, student, [layer])[layer]
+    return LabelHintObjective(student, classifier, layer, config.schedule.hint)
 
 
 def _classifiers(config: Config, student: Network, layers: list[str]) -> dict[str, SoftmaxLayer]:

@@ -60,10 +60,10 @@ class Network(nn.Module):
 class EnsembleNetwork(Network):
     """Several networks that answer as one teacher.
 
-    Its logits z are those with softmax(z / temperature) = the mean of the members' softened outputs; its layers and
-    features are those of one member."""
+    Its logits z are those with softmax(z / temperature) = the mean of the members' softened outputs; without a
+    temperature they are the mean of the members' logits. Its layers and features are those of one member."""
 
-    def __init__(self, members: list[Network], hint_member: int, temperature: float):
+    def __init__(self, members: list[Network], hint_member: int, temperature: float | None):
         super().__init__({})
         self.layers = members[hint_member].layers
         self.members = nn.ModuleList(members)
@@ -72,9 +72,11 @@ class EnsembleNetwork(Network):
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         answers: list[tuple[Tensor, dict[str, Tensor]]] = [member(images) for member in self.members]
-        softened = [torch.log_softmax(logits / self.temperature, dim=1) for logits, _ in answers]
-        mean = torch.logsumexp(torch.stack(softened), dim=0) - math.log(len(softened))
-        return self.temperature * mean, answers[self.hint_member][1]
+        logits, features = torch.stack([logits for logits, _ in answers]), answers[self.hint_member][1]
+        if self.temperature is None:
+            return logits.mean(dim=0), features
+        softened = torch.log_softmax(logits / self.temperature, dim=2)
+        return self.temperature * (torch.logsumexp(softened, dim=0) - math.log(len(answers))), features
 
 
 def freeze(network: Network) -> Network:

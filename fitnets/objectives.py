@@ -6,7 +6,7 @@ loss terms; the student up to its guided layer with the teacher's hint (the pape
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -123,7 +123,7 @@ class HintObjective:
     hint_layer: str
     guided_layer: str
     stage: Stage
-    reduction: Literal["sum", "released"]
+    reduction: losses.Reduction
     name: str = "hint"
     watched: tuple[str, ...] = ("valid_hint_loss",)
 

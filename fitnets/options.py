@@ -1,6 +1,6 @@
 """What the typed configuration is made of: option classes, errors told in short, plain values, content hashes.
 
-Standard library only, like `config.py`, so that `--help` and `--cfg job` stay fast.
+Standard library only, like the package `config`, so that `--help` and `--cfg job` stay fast.
 """
 
 import hashlib

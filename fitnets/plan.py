@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from fitnets import build, data, engine, methods, preprocessing, store, stored, teachers
-from fitnets.config import Config, Hints, Joint, StoredTeacher
+from fitnets.config import Config, Hints, Joint, LabelHints, StoredTeacher
 from fitnets.labelled import Track
 from fitnets.networks import Network, freeze
 from fitnets.objectives import HintObjective, Objective, WholeObjective, label_objective
 from fitnets.options import ConfigError, content_hash
-from fitnets.rules import has_test, hint_pair, needs_pair
+from fitnets.rules import guided_layer, has_test, hint_pair
 from fitnets.seeds import seed_of
 from fitnets.terms import HintTerm
 
@@ -91,12 +91,9 @@ class Plan:
 def prepare(config: Config, track: Track) -> Plan:
     """Raises ConfigError for everything that can be known before training: shapes, layers, data, device."""
     device = engine.device(config.engine)
-    teacher = teachers.network(config)
-    teacher_stage = None
-    if not isinstance(config.teacher, StoredTeacher):
-        build.initialise(teacher, config.schedule.teacher_init, seed_of("teacher weights", config.teacher.seed))
-        teacher_stage = label_objective("teacher", teacher, config.schedule.teacher)
-    teacher = teacher.to(device)
+    teacher = new_teacher(config).to(device)
+    is_stored = isinstance(config.teacher, StoredTeacher)
+    teacher_stage = None if is_stored else label_objective("teacher", teacher, config.schedule.teacher)
     student, student_stages = new_student(config, teacher, device)
     root = Path(config.store).expanduser()
     store.check_writable(root)
@@ -116,6 +113,14 @@ def prepare(config: Config, track: Track) -> Plan:
         teacher_hash=teacher_hash,
         run_hash=run_hash,
     )
+
+
+def new_teacher(config: Config) -> Network:
+    """The teacher with its initial weights, or with those of an earlier run. On the CPU, as its seed's numbers are."""
+    teacher = teachers.network(config)
+    if not isinstance(config.teacher, StoredTeacher):
+        build.initialise(teacher, config.schedule.teacher_init, seed_of("teacher weights", config.teacher.seed))
+    return teacher
 
 
 def new_student(config: Config, teacher: Network, device: torch.device) -> tuple[Network, list[Objective]]:
@@ -157,7 +162,7 @@ def hashes(config: Config, digest: str) -> tuple[str, str]:
     """(of the teacher, of the run): content hashes of exactly what determines each. digest: of the data."""
     schedule = config.schedule
     if isinstance(config.teacher, StoredTeacher):
-        teacher_parts = _stored_identity(config, config.teacher)
+        teacher_parts = teachers.identity(config, config.teacher)
     else:
         teacher_parts = [config.teacher, schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
     teacher = content_hash("teacher", PRECISION, digest, config.dataset, *teacher_parts)
@@ -172,10 +177,10 @@ def _student_parts(config: Config) -> list[Any]:
     parts.append(schedule.retrain_student)
     if methods.uses_kd(method):
         parts.append(schedule.kd)
-    if needs_pair(config):
-        parts.append(hint_pair(config))
     if isinstance(method, Hints | Joint):
-        parts += [config.regressor, schedule.regressor_init]
+        parts += [hint_pair(config), config.regressor, schedule.regressor_init]
+    if isinstance(method, LabelHints):
+        parts.append(guided_layer(config))
     if isinstance(method, Hints):
         parts.append(schedule.hint_loss)
     if methods.is_staged(config):
@@ -187,12 +192,12 @@ def setting_hash(config: Config, digest: str) -> str:
     """Of everything but method and the seeds of teacher and student: runs that agree in it may be compared."""
     same_seeds = replace(config, method=Hints(), seed=0)
     if isinstance(config.teacher, StoredTeacher):
-        return content_hash("setting", digest, same_seeds, _stored_identity(config, config.teacher))
-    return content_hash("setting", digest, replace(same_seeds, teacher=replace(config.teacher, seed=0)))
-
-
-def _stored_identity(config: Config, teacher: StoredTeacher) -> list[Any]:
-    return teachers.identity(teacher, config.schedule.kd.temperature)
+        return content_hash(
+            "setting", digest, hint_pair(config), same_seeds, teachers.identity(same_seeds, config.teacher)
+        )
+    return content_hash(
+        "setting", digest, hint_pair(config), replace(same_seeds, teacher=replace(config.teacher, seed=0))
+    )
 
 
 def teacher_seed(config: Config) -> int | None:

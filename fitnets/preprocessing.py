@@ -83,14 +83,15 @@ def whiten(fitted: Fitted, images: Tensor) -> Tensor:
 
 def local_contrast(images: Tensor, local: LocalContrast) -> Tensor:
     """LeCun's: each pixel minus the Gaussian-weighted mean around it, divided by the larger of the weighted deviation
-    around it and that deviation's mean over the image, and at least by the threshold; each channel by itself, zeros
-    beyond the edge."""
+    around it (the root of the mean square) and that deviation's mean over the image, and at least by the threshold;
+    each channel by itself, zeros beyond the edge."""
     normalised = images if local.channels == "all" else images[:, :1]
     height, width = images.shape[2:]
     planes = normalised.reshape(-1, 1, height, width)
     window = _gaussian(local.window, local.sigma)
     centred = planes - F.conv2d(planes, window, padding="same")
-    deviation = F.conv2d(centred.square(), window, padding="same").sqrt()
+    spread = planes if local.divisor == "image" else centred
+    deviation = F.conv2d(spread.square(), window, padding="same").sqrt()
     divisor = torch.maximum(deviation, deviation.mean(dim=(2, 3), keepdim=True)).clamp(min=local.threshold)
     result = (centred / divisor).view_as(normalised)
     return torch.cat([result, images[:, normalised.shape[1] :]], dim=1)

@@ -52,9 +52,14 @@ def _teacher(plan: Plan) -> str:
 
 
 def _notes(plan: Plan) -> Iterator[str]:
-    """What makes figures of a teacher of earlier runs hard to compare."""
+    """What makes figures on validation hard to compare."""
     config = plan.config
     if not isinstance(config.teacher, StoredTeacher):
+        if config.schedule.retrain_teacher and any(stage.teacher for stage in plan.stages):
+            yield (
+                "the teacher has seen the validation images when it teaches (schedule.retrain_teacher): validation "
+                "figures are too good against backprop's"
+            )
         return
     for path, member in stored.members(config.teacher).items():
         same_split = content_hash(member.config.dataset) == content_hash(config.dataset)

@@ -7,6 +7,7 @@ from typing import Any
 from fitnets import architectures, stored
 from fitnets.architectures import layer_names
 from fitnets.config import (
+    Architecture,
     Config,
     Ensemble,
     Folder,
@@ -23,6 +24,7 @@ from fitnets.config import (
     RunTeacher,
     Stage,
     StoredTeacher,
+    Whiten,
     Wrn,
 )
 from fitnets.options import ConfigError, near
@@ -48,6 +50,13 @@ def needs_pair(config: Config) -> bool:
     return isinstance(config.method, Hints | Joint | LabelHints)
 
 
+def guided_layer(config: Config) -> str:
+    """The student's layer that learns from a hint, or from labels."""
+    pair = hint_pair(config)
+    assert pair is not None, "check lets no method that needs a pair pass without one"
+    return pair[1]
+
+
 def has_test(config: Config) -> bool:
     """Whether the run ends with the test split."""
     return config.test and not (isinstance(config.dataset, HubImages) and config.dataset.test_split is None)
@@ -55,7 +64,7 @@ def has_test(config: Config) -> bool:
 
 def check(config: Config) -> Config:
     """The config itself; a ConfigError with every broken rule, a line each, otherwise."""
-    broken = [*_out_of_range(config), *_broken_dataset(config), *_broken_networks(config)]
+    broken = [*_out_of_range(config), *_broken_dataset(config), *_broken_networks(config), *_broken_schedule(config)]
     if not broken:  # the rules about layers need networks that are sound
         broken = [*_broken_hints(config), *_broken_scales(config)]
     if broken:
@@ -71,8 +80,9 @@ _RANGES: dict[str, tuple[float, float]] = {  # by a key, its last part, or the n
     **dict.fromkeys(("threads", "eval_batch_size", "divisor"), (1, _INFINITY)),
     **dict.fromkeys(("pad", "warmup", "start_epoch", "minimum", "bound", "validation"), (0, _INFINITY)),
     **dict.fromkeys(("weight", "weight_end", "weight_decay", "lr_scale", "hint_weight"), (0, _INFINITY)),
-    **dict.fromkeys(("extra_validation", "regularizer", "threshold"), (0, _INFINITY)),
-    **dict.fromkeys(("lr", "temperature", "pixel_max", "floor", "max_norm", "contrast", "sigma"), (_TINY, _INFINITY)),
+    **dict.fromkeys(("extra_validation", "threshold"), (0, _INFINITY)),
+    **dict.fromkeys(("lr", "temperature", "pixel_max", "floor", "max_norm"), (_TINY, _INFINITY)),
+    **dict.fromkeys(("contrast", "sigma", "regularizer"), (_TINY, _INFINITY)),
     **dict.fromkeys(("decay", "momentum", "momentum_end", "end"), (0, 1)),
     **dict.fromkeys(("input", "hidden"), (0, 0.99)),
     **dict.fromkeys(("validation_share", "test_share"), (0.001, 0.9)),
@@ -109,8 +119,17 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield from leaves(item, f"{key}.{name}" if key else str(name))
 
 
+_WHITENED = 3 * 64 * 64  # values of an image whose covariance takes a gigabyte
+
+
 def _broken_dataset(config: Config) -> Iterator[str]:
     dataset = config.dataset
+    values = dataset.channels * dataset.height * dataset.width
+    if isinstance(dataset.preprocessing, Whiten) and values > _WHITENED:
+        yield (
+            f"dataset/preprocessing=whiten needs the covariance of all {values} values of an image, and {_WHITENED} "
+            "are allowed: give smaller images, or standardize"
+        )
     if isinstance(dataset.preprocessing, LocalContrast) and dataset.preprocessing.window % 2 == 0:
         yield f"dataset.preprocessing.window={dataset.preprocessing.window} is even: give an odd number of pixels"
     if isinstance(dataset, Folder) and dataset.validation_share + dataset.test_share > 0.9:
@@ -122,8 +141,10 @@ def _broken_dataset(config: Config) -> Iterator[str]:
         yield "dataset.validation=0 is out of range: at least 1"
     if not isinstance(dataset, HubImages):
         return
-    if dataset.hub is None and dataset.path is None:
-        yield f"dataset={dataset.name} is not on the Hugging Face hub: give dataset.path=DIR with its Parquet files"
+    splits = [dataset.train_split, dataset.extra_split, dataset.validation_split, dataset.test_split]
+    given = [split for split in splits if split is not None]
+    if len(set(given)) < len(given):
+        yield f"dataset: train, extra, validation and test split are {', '.join(given)}: they must all differ"
     if dataset.validation_split is not None and dataset.validation + dataset.extra_validation > 0:
         yield (
             f"dataset.validation_split={dataset.validation_split} and dataset.validation={dataset.validation}: "
@@ -140,6 +161,8 @@ def _broken_networks(config: Config) -> Iterator[str]:
             rest = 4 if isinstance(net, Wrn) else 2
             if net.depth < 6 + rest or (net.depth - rest) % 6:
                 yield f"{side}.depth={net.depth}: {net.name} has depth 6 n + {rest}: give {6 + rest}, {12 + rest}, ..."
+        if isinstance(net, Resnet) and net.shortcut == "pad" and net.stem > 16 * net.width:
+            yield f"{side}.stem={net.stem}: shortcut=pad cannot narrow to {16 * net.width} channels: give shortcut=conv"
     if isinstance(config.teacher, Ensemble):
         paths = config.teacher.members
         if len(set(paths)) != len(paths):
@@ -183,14 +206,22 @@ def _broken_hints(config: Config) -> Iterator[str]:
         yield f"hint_layer=paper: the paper has no pair for {side} {name}: give hint_layer=middle or named"
         return
     published = isinstance(config.hint_layer, PaperPair)
-    for key, net, layer in (
-        ("teacher.hint" if published else "hint_layer.teacher", teacher, pair[0]),
-        ("student.guided" if published else "hint_layer.student", config.student, pair[1]),
-    ):
+    sides: list[tuple[str, Architecture, str]] = [
+        ("student.guided" if published else "hint_layer.student", config.student, pair[1])
+    ]
+    if not isinstance(config.method, LabelHints):
+        sides.insert(0, ("teacher.hint" if published else "hint_layer.teacher", teacher, pair[0]))
+    for key, net, layer in sides:
         names = layer_names(net)[:-1]
         if layer not in names:
             known = f"{near(layer, names)} (layers: {', '.join(names) or 'none'})"
             yield f"{key}={layer}: no such layer in {net.name}{known}"
+
+
+def _broken_schedule(config: Config) -> Iterator[str]:
+    kd = config.schedule.kd
+    if kd.end_epoch is not None and kd.start_epoch > kd.end_epoch:
+        yield f"schedule.kd.start_epoch={kd.start_epoch} is after schedule.kd.end_epoch={kd.end_epoch}"
 
 
 def _broken_scales(config: Config) -> Iterator[str]:
@@ -208,5 +239,5 @@ def _broken_scales(config: Config) -> Iterator[str]:
                 if name not in names:
                     yield (
                         f"schedule.{section}.{key}.{name}: no such layer or kind{near(name, names)} "
-                        f"(there are {', '.join(dict.fromkeys(names))})"
+                        f"(there are {', '.join(dict.fromkeys(names))}); ~schedule.{section}.{key}.{name} leaves it out"
                     )

@@ -32,7 +32,8 @@ def momentum(sgd: config.Sgd, epoch: int) -> float:
 def kd_weight(kd: config.Distillation, epoch: int, epochs: int) -> float:
     """lambda of Eq. 2: `weight` up to `start_epoch`, linear, `weight_end` from `end_epoch` on. epoch: counted from 0.
 
-    The released code's TeacherDecayOverEpoch(start, saturate, final): start_epoch = start - 1, end_epoch = saturate.
+    The released code's TeacherDecayOverEpoch(start, saturate, final) counts monitorings, of which one comes before the
+    first epoch: start_epoch = start - 2, end_epoch = saturate - 1.
     """
     end = epochs - 1 if kd.end_epoch is None else kd.end_epoch
     if epoch >= end:

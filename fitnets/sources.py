@@ -5,13 +5,14 @@ import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fitnets import folder
+from fitnets import folder, pictures
 from fitnets.config import Dataset, Digits, Folder, HubImages
 from fitnets.labelled import Raw, Track, proportional_draw
 from fitnets.options import ConfigError, near
@@ -73,9 +74,17 @@ def _hub_source(dataset: HubImages, part: Part) -> Source:
         identity: dict[str, Any] = {"hub": dataset.hub, "subset": dataset.subset, "revision": dataset.revision}
     else:
         files = _parquet(dataset, split)
-        identity = {"files": [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]}
+        stats = [(file, file.stat()) for file in files]
+        identity = {"files": [_sha256(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]}
     identity |= {"split": split, "columns": [dataset.image_column, dataset.label_column]}
     return Source(identity, lambda track: _decode_rows(dataset, split, files, track))
+
+
+@cache
+def _sha256(file: Path, _size: int, _changed: int) -> str:
+    """Of a file's content, read once as long as size and time of change stay."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _split(dataset: HubImages, part: Part) -> str:
@@ -189,16 +198,15 @@ def _open(dataset: HubImages, split: str, files: list[Path], scratch: str) -> An
 def _pixels(dataset: HubImages, where: str, rows: Any, number: int, column: str) -> NDArray[np.uint8]:
     """(C, H, W) of one image."""
     try:
-        picture = rows[number][column]
-        pixels = np.asarray(picture.convert("L" if dataset.channels == 1 else "RGB"))
-    except (OSError, AttributeError) as error:
+        picture = pictures.in_8_bits(rows[number][column], dataset.channels)
+    except (OSError, AttributeError, ValueError) as error:
         raise ConfigError(f"dataset={dataset.name}: {where} cannot be decoded ({error})") from error
-    if pixels.shape[:2] != (dataset.height, dataset.width):
+    if (picture.height, picture.width) != (dataset.height, dataset.width):
         raise ConfigError(
-            f"dataset={dataset.name}: {where} is {pixels.shape[0]}x{pixels.shape[1]} and the configuration says "
+            f"dataset={dataset.name}: {where} is {picture.height}x{picture.width} and the configuration says "
             f"{dataset.height}x{dataset.width}: give dataset.height and dataset.width of these images"
         )
-    return pixels[None] if dataset.channels == 1 else pixels.transpose(2, 0, 1)
+    return pictures.pixels(picture)
 
 
 def _patterns(dataset: HubImages) -> str:

@@ -77,15 +77,15 @@ def directory(final: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_writable(root: Path) -> None:
-    """Raises ConfigError if nothing can be written below the root."""
+def check_writable(root: Path, key: str = "store=") -> None:
+    """Raises ConfigError if nothing can be written below the root, which the user gave as this key."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe = root / f".{uuid4().hex}"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ConfigError(f"store={root}: cannot write there ({error.strerror}): give store=DIR") from error
+        raise ConfigError(f"{key}{root}: cannot write there ({error.strerror}): give {key}DIR") from error
 
 
 @contextmanager

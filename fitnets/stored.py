@@ -49,12 +49,14 @@ def find(directory: str, key: str) -> Stored:
         weights = folder / f"{side}.safetensors"
         if not (weights.is_file() and (folder / told).is_file() and (folder / "config.yaml").is_file()):
             continue
-        if json.loads((folder / told).read_text()).get("status", "finished") != "finished":
+        try:
+            status = json.loads((folder / told).read_text()).get("status", "finished")
+        except (ValueError, AttributeError) as error:
+            raise ConfigError(f"{key}={directory}: {told} cannot be read ({error}): give another run") from error
+        if status != "finished":
             raise ConfigError(f"{key}={directory}: that run did not finish: give another one")
-        config: Config = _restored(folder / "config.yaml", key)
-        net = getattr(config, side)
-        assert not isinstance(net, StoredTeacher), "a stored teacher has no artifact of its own"
-        return Stored(net, weights, config, side == "student")
+        config = _restored(folder / "config.yaml", key)
+        return Stored(getattr(config, side), weights, config, side == "student")
     raise ConfigError(
         f"{key}={directory}: no trained network there: give the run/<hash> or teacher/<hash> folder of an earlier run"
     )
@@ -63,9 +65,10 @@ def find(directory: str, key: str) -> Stored:
 def _restored(path: Path, key: str) -> Config:
     try:
         config = restore(yaml.safe_load(path.read_text()))
+        if not isinstance(config, Config):
+            raise TypeError("it holds no Config")
     except (yaml.YAMLError, TypeError, KeyError) as error:
         raise ConfigError(f"{key}: {path} is not a configuration that this version can read ({error})") from error
-    assert isinstance(config, Config)
     return config
 
 

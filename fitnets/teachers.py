@@ -5,7 +5,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from fitnets import build, store, stored
-from fitnets.config import Config, Dataset, Ensemble, RunTeacher, StoredTeacher
+from fitnets.config import Config, Dataset, Ensemble, Mimic, RunTeacher, StoredTeacher
 from fitnets.networks import EnsembleNetwork, Network
 from fitnets.options import ConfigError
 
@@ -18,7 +18,7 @@ def network(config: Config) -> Network:
         case Ensemble(hint_member=hint_member) as teacher:
             found = stored.members(teacher)
             networks = [_rebuilt(one, config.dataset) for one in found.values()]
-            return EnsembleNetwork(networks, list(found).index(hint_member), config.schedule.kd.temperature)
+            return EnsembleNetwork(networks, list(found).index(hint_member), _temperature(config))
         case architecture:
             return build.network(architecture, config.dataset, "teacher")
 
@@ -33,12 +33,17 @@ def _rebuilt(one: stored.Stored, dataset: Dataset) -> Network:
     return rebuilt
 
 
-def identity(teacher: StoredTeacher, temperature: float) -> list[Any]:
-    """What determines a stored teacher: networks and weights, not where they lie. temperature: of an ensemble."""
+def _temperature(config: Config) -> float | None:
+    """At which the outputs of an ensemble are averaged; None: its logits are."""
+    return None if isinstance(config.method, Mimic) else config.schedule.kd.temperature
+
+
+def identity(config: Config, teacher: StoredTeacher) -> list[Any]:
+    """What determines a stored teacher: networks and weights, not where they lie."""
     members = stored.members(teacher)
     parts: list[Any] = [[one.net, one.digest()] for one in members.values()]
     if isinstance(teacher, Ensemble):
-        parts += [list(members).index(teacher.hint_member), temperature]
+        parts += [list(members).index(teacher.hint_member), _temperature(config)]
     return parts
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -95,7 +95,7 @@ class HintTerm:
     hint_layer: str
     guided_layer: str
     factor: float
-    reduction: Literal["sum", "released", "mean"]
+    reduction: losses.Reduction
     name: str = "hint"
     needs_teacher: bool = True
 

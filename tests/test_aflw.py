@@ -85,7 +85,7 @@ def test_patches_labels_and_split(places):
     counts, skipped = prepare(places)
     assert skipped == []
     assert sum(counts.values(), Counter()) == {"face": FACES, "no face": FACES}
-    assert counts["validation"] == {"face": 6, "no face": pytest.approx(6, abs=2)}
+    assert counts["validation"] == {"face": 6, "no face": pytest.approx(6, abs=1)}
     every = {part: rows(places["out"], part) for part in ("train", "validation")}
     faces = Counter()
     for part in every.values():
@@ -126,7 +126,29 @@ def test_a_rectangle_over_the_edge_is_clipped(tmp_path, places):
     np.testing.assert_array_equal(found, np.asarray(picture))
 
 
+def test_as_many_patches_without_faces_as_wanted_however_many_images_are_broken(places):
+    good = sorted(places["negatives"].rglob("*.jpg"))
+    for path in good[12:]:
+        path.write_bytes(b"no image")
+    counts, skipped = prepare(places, count=100, skip_broken=True)
+    assert sum(counts.values(), Counter())["no face"] == 100
+    assert len(skipped) == len(good) - 12
+
+
+@pytest.mark.parametrize("images", [1, 2, 5])
+def test_too_few_images_for_a_split_without_common_ones_are_told(places, images):
+    for path in sorted(places["negatives"].rglob("*.jpg"))[images:]:
+        path.unlink()
+    with pytest.raises(
+        ConfigError, match="no face: too few images for a validation part that shares none with the other"
+    ):
+        prepare(places)
+    assert not list(places["out"].glob("*.parquet"))
+
+
 BROKEN = {
+    "UPDATE FaceRect SET x = 'abc' WHERE face_id = 1": r"face 1 \(image00000.png\): its rectangle .* is not of numbers",
+    "UPDATE FaceImages SET filepath = NULL WHERE file_id = 'image00004.png'": r"face 9 \(no image\): no image",
     "UPDATE FaceRect SET w = 0 WHERE face_id = 3": r"face 3 \(image00001.png\): its rectangle is 0x40 pixels",
     "UPDATE FaceRect SET x = 500 WHERE face_id = 4": r"face 4 \(image00001.png\): its rectangle lies outside",
     "DELETE FROM FaceRect WHERE face_id = 5": r"face 5 \(image00002.png\): no rectangle",
@@ -144,7 +166,7 @@ def test_broken_rows_are_refused_by_name(tmp_path, statement):
     }
     with pytest.raises(ConfigError, match=BROKEN[statement]):
         prepare(places)
-    assert not places["out"].exists()
+    assert not list(places["out"].glob("*.parquet"))
     counts, skipped = prepare(places, skip_broken=True)
     assert counts["train"]["face"] + counts["validation"]["face"] == FACES - len(set(skipped))
     assert len(skipped) >= 1
@@ -187,6 +209,12 @@ class TestCommand:
             told = capsys.readouterr().err
             assert message in told
             assert len(told.splitlines()) <= 2
+        for words, message in ((["--count=-2"], "-2 is less than 1"), (["--count=x"], "invalid")):
+            with pytest.raises(SystemExit):
+                self.call(monkeypatch, places, *words)
+            assert message in capsys.readouterr().err
+        assert self.call(monkeypatch, places | {"out": "/proc/none"}) == 1
+        assert "--out /proc/none: cannot write there" in capsys.readouterr().err
         (places["aflw"] / "data" / "aflw.sqlite").write_bytes(b"no database, but long enough to be looked at" * 9)
         assert self.call(monkeypatch, places) == 1
         assert "is not AFLW's database" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 from analysis import controls, runs
 
@@ -14,7 +15,7 @@ def write_run(store: Path, name: str, **changes) -> None:
         "dataset": "digits",
         "method": "kd",
         "schedule": "quick",
-        "hashes": {"teacher": "t0", "setting": "s0"},
+        "hashes": {"teacher": "t0", "setting": "s0", "method": "m0"},
         "seeds": {"dataset": 0, "teacher": 0, "student": int(name[-1]) if name[-1].isdigit() else 0},
         "stages": {"teacher": {"epochs": 9}, "student": {"epochs": 30}},
         "teacher": {
@@ -110,3 +111,21 @@ def test_command(tmp_path, monkeypatch, capsys):
     write_run(tmp_path, "good")
     assert controls.main() == 0
     assert "| teacher | 1 | 9 |" in capsys.readouterr().out
+
+
+def test_a_method_with_several_settings_of_its_own_is_told(tmp_path):
+    for number in range(2):
+        write_run(
+            tmp_path, f"r{number}", method="joint", hashes={"teacher": "t0", "setting": "s0", "method": f"m{number}"}
+        )
+    with pytest.raises(ValueError, match="joint was run with several settings of its own"):
+        controls.table(runs.load(tmp_path))
+
+
+def test_every_method_is_in_the_table(tmp_path):
+    methods = {path.stem for path in (ROOT / "conf" / "method").glob("*.yaml")}
+    assert set(controls.METHODS) == methods
+    for method in methods:
+        write_run(tmp_path, f"{method}0", method=method, stages={"student": {"epochs": 30}})
+    table = controls.table(runs.load(tmp_path))
+    assert all(f"| {method} | 1 | 30-30 |" in table or f"| {method} | 1 | 30 |" in table for method in methods)

@@ -187,6 +187,8 @@ class TestPaperNumbers:
             assert (stage.optimizer.name, stage.optimizer.lr) == ("rmsprop", 0.005)
             assert stage.lr_scale == {"conv": 0.05}
             assert (stage.augmentation.flip, stage.augmentation.pad) == (dataset != "svhn", 0)
+        assert schedule.hint.max_norm == {"conv": 0.9, "regressor": 0.9}
+        assert schedule.teacher_init.bound == 0.005
         assert schedule.student.max_norm == {"conv": 0.9, "dense": 1.9, "softmax": 1.9365}
         assert schedule.teacher.max_norm == {"conv1": 0.9, "conv": 1.9365, "dense": 1.9, "softmax": 1.9365}
         assert (schedule.student_init.bound, schedule.regressor_init.bound) == (0.005, 0.05)
@@ -214,13 +216,15 @@ class TestPaperNumbers:
             assert stage.optimizer == Sgd(lr=0.001, momentum=0.1, momentum_end=0.9, momentum_epochs=100)
             assert (stage.epochs, stage.patience, stage.batch_size) == (500, None, 128)
             assert stage.lr_decay == LinearLr(end=0.01, epochs=100)
-        assert (schedule.student_init.bound, schedule.kd.temperature) == (0.05, 3)
+        assert {schedule.student_init.bound, schedule.teacher_init.bound, schedule.regressor_init.bound} == {0.05}
+        assert (schedule.kd.temperature, schedule.kd.weight, schedule.kd.weight_end) == (3, 4, 1)
 
-    def test_released_cifar10(self):
-        schedule = load_dataset("cifar10", "schedule=released").schedule
+    @pytest.mark.parametrize(("dataset", "augmented"), [("cifar10", (True, 8)), ("svhn", (False, 0))])
+    def test_released_cifar10_and_svhn(self, dataset, augmented):
+        schedule = load_dataset(dataset, "schedule=released").schedule
         for stage in (schedule.hint, schedule.student):
-            assert (stage.augmentation.flip, stage.augmentation.pad) == (True, 8)
-        assert (schedule.kd.start_epoch, schedule.kd.end_epoch, schedule.kd.weight_end) == (4, 400, 1)
+            assert (stage.augmentation.flip, stage.augmentation.pad) == augmented
+        assert (schedule.kd.start_epoch, schedule.kd.end_epoch, schedule.kd.weight_end) == (3, 399, 1)
         assert (schedule.hint_loss, schedule.kd.soften_student) == ("released", False)
 
     def test_mnist(self):
@@ -238,6 +242,11 @@ class TestPaperNumbers:
         assert (schedule.student_init.bound, schedule.regressor_init.bound) == (0.005, 0.05)
         assert (schedule.teacher.dropout.input, schedule.teacher.dropout.hidden) == (0.2, 0.5)
         assert (schedule.hint_loss, schedule.kd.soften_student) == ("sum", True)
+        assert schedule.teacher.optimizer == Sgd(lr=0.05, momentum=0.5, momentum_end=0.7, momentum_epochs=250)
+        assert schedule.teacher.max_norm == {"conv1": 0.9, "conv": 1.9365, "softmax": 1.9365}
+        lower = {"conv1": 0.9, "conv2": 0.9, "conv": 1.9365}
+        assert schedule.hint.max_norm == lower | {"regressor": 0.9}
+        assert schedule.student.max_norm == lower | {"softmax": 1.9365}
 
     def test_released_deviates_where_the_code_does(self):
         paper, released = (
@@ -248,7 +257,7 @@ class TestPaperNumbers:
         }
         assert different == {
             "name", "hint.epochs", "student.epochs", "hint_loss",
-            "kd.weight_end", "kd.start_epoch", "kd.soften_student",
+            "kd.weight_end", "kd.start_epoch", "kd.end_epoch", "kd.soften_student",
         }  # fmt: skip
 
 
@@ -314,6 +323,7 @@ class TestHashes:
             ("regressor=fc method=joint", "run"),
             ("regressor=fc method=labels_then_kd", ""),
             ("student.guided=conv4 method=labels_with_kd", "run"),
+            ("teacher.hint=conv1 method=labels_with_kd", ""),
             ("student.guided=conv4 method=dsn", ""),
             ("regressor=fc", "run"),
             ("regressor=fc method=kd", ""),
@@ -332,6 +342,14 @@ class TestHashes:
         assert [kind for kind, old, new in zip(("teacher", "run"), before, after, strict=True) if old != new] == (
             changed.split()
         )
+
+    def test_settings_that_may_be_compared_share_hint_layers(self):
+        def setting(*words):
+            return plan.setting_hash(compose.load(list(words)), "digest")
+
+        assert setting("seed=1", "teacher.seed=2", "method=kd") == setting()
+        for words in ("student.guided=conv4", "teacher.hint=conv1", "schedule.kd.weight=9", "dataset.seed=1"):
+            assert setting(words) != setting()
 
     def test_nan_has_no_hash(self):
         config = compose.load([])

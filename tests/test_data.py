@@ -1,5 +1,7 @@
+import hashlib
 import io
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -166,6 +168,58 @@ class TestPreprocessing:
         monkeypatch.setattr(sources, "_decode_rows", lambda *_: pytest.fail("decoded again"))
         found = data.load(replace(dataset, preprocessing=Scale()), tmp_path, CPU, in_silence)
         assert found.train.images.min() >= 0
+
+    def test_a_disk_that_is_too_small_is_told_before_it_is_filled(self, tmp_path, monkeypatch):
+        dataset, _ = self.made(tmp_path)
+        monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 100))
+        with pytest.raises(
+            ConfigError, match=r"dataset=made: its preprocessed images take 0.00 GB below store=.* 0.00 GB"
+        ):
+            data.load(dataset, tmp_path / "store", CPU, in_silence)
+
+
+def write_png_16_bits(folder: Path) -> np.ndarray:
+    """A ramp over all 16 bits, as 30 images; the 8 high bits are what training should see."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    ramp = np.linspace(0, 65_535, 20, dtype=np.uint16).reshape(4, 5)
+    file = io.BytesIO()
+    Image.fromarray(ramp).save(file, "PNG")
+    rows = [{"bytes": file.getvalue(), "path": None}] * 30
+    folder.mkdir()
+    pq.write_table(pa.table({"image": rows, "label": [0, 1, 2] * 10}), folder / "train-0.parquet")
+    return ramp
+
+
+def test_16_bit_images_are_scaled_not_clipped(tmp_path):
+    ramp = write_png_16_bits(tmp_path / "made")
+    found = data.load(hub_images(tmp_path / "made"), tmp_path / "store", CPU, in_silence)
+    np.testing.assert_array_equal(found.train.images[0, 0].mul(255).round().numpy(), ramp >> 8)
+
+
+def test_32_bit_images_are_refused_by_name(tmp_path):
+    from PIL import Image
+
+    from fitnets import pictures
+
+    for mode in ("I", "F"):
+        with pytest.raises(ValueError, match=f"32-bit pixels \\(mode {mode}\\)"):
+            pictures.in_8_bits(Image.new(mode, (3, 3)), 3)
+
+
+def test_parquet_files_are_hashed_once_as_long_as_they_stay(made, tmp_path, monkeypatch):
+    folder, images, labels = made
+    opened = []
+    real = hashlib.file_digest
+    monkeypatch.setattr("hashlib.file_digest", lambda *a: (opened.append(a), real(*a))[1])
+    for _ in range(3):
+        data.load(hub_images(folder), tmp_path, CPU, in_silence)
+    assert len(opened) <= 1
+    write_parquet(folder, "train", images ^ 1, labels.tolist())
+    data.load(hub_images(folder), tmp_path, CPU, in_silence)
+    assert len(opened) <= 2
 
 
 class TestHubLayouts:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT, TINY, shell
 
 SMALL = (  # a user's own student
@@ -40,6 +41,17 @@ def test_help_names_the_groups_and_their_options(tmp_path):
         "teacher: ensemble,",
     ):
         assert group in told
+
+
+def test_a_student_and_a_data_set_bring_teacher_pair_and_schedule(tmp_path):
+    told = shell(str(ROOT / "run.py"), "student=fitnet3", "dataset=svhn", "--cfg", "job", cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    job = yaml.safe_load(told.stdout)
+    assert [job[key]["name"] for key in ("dataset", "teacher", "student")] == ["svhn", "maxout_svhn", "fitnet3"]
+    assert (job["hint_layer"]["name"], job["teacher"]["hint"], job["student"]["guided"]) == ("paper", "conv2", "conv8")
+    quick = yaml.safe_load((ROOT / "conf" / "schedule" / "quick" / "svhn.yaml").read_text())
+    for stage in ("teacher", "hint", "student"):
+        assert job["schedule"][stage]["epochs"] == quick[stage]["epochs"]
 
 
 def test_fitnets_help_comes_within_a_quarter_of_a_second(tmp_path):

@@ -320,6 +320,24 @@ class TestRetraining:
         assert not [key for row in rows if row["stage"].startswith("retrain") for key in row if key.startswith("valid")]
         assert [row["step"] for row in rows] == list(range(len(rows)))
 
+    def test_a_residual_teacher_starts_afresh_statistics_included(self, command, monkeypatch):
+        initial = []
+        real = loop.fit
+
+        def spy(objective, given, **named):
+            if objective.name == "teacher":
+                initial.append({key: value.clone() for key, value in objective.network.state_dict().items()})
+            return real(objective, given, **named)
+
+        monkeypatch.setattr("fitnets.experiment.fit", spy)
+        words = [word for word in self.retrained if not word.startswith("teacher.convs")]
+        finished = command(*words, "teacher=resnet", "teacher.depth=8", "teacher.stem=4", "schedule.teacher.epochs=1")
+        assert finished.code == 0, finished.err
+        assert "the teacher has seen the validation images when it teaches" in finished.out
+        first, again = initial
+        assert any("running_var" in key for key in first)
+        assert all(torch.equal(value, again[key]) for key, value in first.items())
+
     def test_it_is_part_of_what_determines_the_result(self):
         plain, again = (plan.hashes(compose.load(list(words)), "digest") for words in (self.words, self.retrained))
         assert plain[0] != again[0]
@@ -338,7 +356,8 @@ def test_the_controls_sweep_pairs_the_seeds_of_teacher_and_student(command, tmp_
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_run_on_the_gpu(command, tmp_path):
-    finished = command(*TINY, "engine.device=cuda")
+    again = ("schedule.retrain_teacher=true", "schedule.retrain_student=true", "schedule.student.augmentation.pad=1")
+    finished = command(*TINY, "engine.device=cuda", *again)
     assert finished.code == 0, finished.err
     ((_, result),) = runs(tmp_path / "store").items()
     assert result["timing"]["device"] == torch.cuda.get_device_name()

@@ -11,7 +11,7 @@ from test_data import CPU, in_silence
 from test_experiment import runs
 
 from fitnets import compose, data, folder
-from fitnets.options import ConfigError
+from fitnets.options import ConfigError, content_hash
 
 FORMATS = ("a.png", "b.jpg", "c.webp", "d.bmp", "e.PNG", "f.gif")
 
@@ -78,8 +78,36 @@ class TestSplit:
         for names in drawn.values():
             assert len({name.split("/")[0] for name in names}) == 3
         assert not drawn["train"] & drawn["validation"]
-        data.load(dataset(root, "dataset.seed=1", "dataset.test_share=0.3"), tmp_path / "store", CPU, in_silence)
+        data.load(dataset(root, "dataset.seed=1"), tmp_path / "store", CPU, in_silence)
         assert parts(root) == drawn
+
+    def test_every_class_is_in_every_part_however_few_its_images(self, tmp_path):
+        root = write_images(tmp_path / "images", classes=("cat", "dog"), each=40)
+        for each, shares in ((3, (0.15, 0.15)), (3, (0.6, 0.3)), (4, (0.45, 0.45)), (7, (0.01, 0.01))):
+            (root / "owl").mkdir(exist_ok=True)
+            for index in range(each):
+                Image.new("L", (20, 20)).save(root / "owl" / f"{index}.png")
+            words = [f"dataset.validation_share={shares[0]}", f"dataset.test_share={shares[1]}"]
+            given = dataset(root, *words, f"dataset.split_file={tmp_path / f'{each}-{shares[0]}.json'}")
+            for names in folder.files(given).values():
+                assert {name.split("/")[0] for name in names} == {"cat", "dog", "owl"}
+
+    def test_other_shares_than_those_of_the_saved_split_are_told(self, root):
+        folder.files(dataset(root))
+        with pytest.raises(ConfigError, match=r"dataset.test_share=0.3: the split in .*split.json was drawn with 0.15"):
+            folder.files(dataset(root, "dataset.test_share=0.3"))
+
+    def test_shares_are_in_no_hash(self, root):
+        hashes = [content_hash(dataset(root, f"dataset.test_share={share}")) for share in (0.15, 0.3)]
+        assert hashes[0] == hashes[1]
+
+    @pytest.mark.parametrize(
+        "content", ["no JSON", "[1, 2]", '{"train": ["a"]}', '{"train": 3, "validation": 3, "test": 3}']
+    )
+    def test_a_file_that_is_no_split(self, root, content):
+        (root / "split.json").write_text(content)
+        with pytest.raises(ConfigError, match=r"split.json is no split, a JSON object with lists train"):
+            folder.files(dataset(root))
 
     def test_it_is_a_function_of_the_seed(self, root, tmp_path):
         drawn = []

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 LAYERS = [  # each module imports from rows above it only
-    {"options", "seeds", "labelled"},
+    {"options", "seeds", "labelled", "pictures"},
     {"config"},
     {"architectures", "stored", "layers", "losses", "schedules", "store", "preprocessing", "views"},
     {"rules", "residual", "terms", "networks", "folder", "optimizers", "tracking", "aflw"},

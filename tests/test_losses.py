@@ -42,15 +42,18 @@ def test_kd_equals_the_reference(temperature, weight, soften_student):
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 4, 6), (5, 12)])
-@pytest.mark.parametrize("reduction", ["sum", "released"])
+@pytest.mark.parametrize("reduction", ["sum", "released", "released_relu", "mean"])
 def test_hint_loss_equals_the_reference(shape, reduction):
     generator = np.random.default_rng(0)
     regressed, hint = generator.standard_normal((2, *shape))
-    if reduction == "sum":
-        scale = 1 / len(hint)
-    else:  # half the square, summed over the rows of the map, averaged over the rest
-        rows = shape[2] if len(shape) == 4 else 1
-        scale = rows / hint.size
+    # half the square, summed over some axes, averaged over the rest
+    summed = {
+        "sum": hint.size / len(hint),
+        "released": shape[2] if len(shape) == 4 else 1,  # rows of the map
+        "released_relu": shape[1] if len(shape) == 4 else 1,  # channels
+        "mean": 2,
+    }
+    scale = summed[reduction] / hint.size
     value = scale * 0.5 * ((regressed - hint) ** 2).sum()
 
     guided = torch.tensor(regressed, requires_grad=True)

@@ -114,6 +114,38 @@ MISTAKES = [
         r"dataset.extra_validation=2000 without dataset.extra_split: give 0",
     ),
     (
+        "validation on the test split",
+        "dataset=mnist dataset.validation=0 dataset.validation_split=test",
+        r"train, extra, validation and test split are train, test, test: they must all differ",
+    ),
+    (
+        "training images twice",
+        "dataset=svhn dataset.extra_split=train",
+        r"train, extra, validation and test split are train, train, test",
+    ),
+    (
+        "whitening without a regularizer",
+        "dataset/preprocessing=whiten dataset.preprocessing.regularizer=0",
+        r"dataset.preprocessing.regularizer=0.0 is out of range: more than 0",
+    ),
+    (
+        "whitening large images",
+        "dataset=cifar10 dataset.height=224 dataset.width=224",
+        r"whiten needs the covariance of all 150528 values of an image, and 12288 are allowed",
+    ),
+    ("channels", "dataset=cifar10 dataset.channels=4", r"dataset.channels=4: .*\[1, 3\]"),
+    ("lambda backwards", "schedule.kd.start_epoch=9 schedule.kd.end_epoch=5", r"start_epoch=9 is after .*end_epoch=5"),
+    (
+        "shortcut that narrows",
+        "student=resnet student.stem=32 student.shortcut=pad",
+        r"student.stem=32: shortcut=pad cannot narrow to 16 channels: give shortcut=conv",
+    ),
+    (
+        "norms of layers that a net lacks",
+        "dataset=mnist dataset.path={empty} schedule=paper student=resnet",
+        r"schedule.hint.max_norm.conv2: no such layer .*; ~schedule.hint.max_norm.conv2 leaves it out",
+    ),
+    (
         "teacher of no run",
         "teacher=run teacher.path={empty}",
         r"teacher.path=.*: no trained network there: give the run/",

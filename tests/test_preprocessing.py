@@ -43,17 +43,18 @@ class TestGlobalContrast:
 
 class TestLocalContrast:
     @pytest.mark.parametrize("channels", ["all", "first"])
-    def test_equals_the_reference(self, channels):
+    @pytest.mark.parametrize("divisor", ["image", "centred"])
+    def test_equals_the_reference(self, channels, divisor):
         given = images(3)
-        local = LocalContrast(contrast=1, window=7, sigma=2, threshold=1e-4, channels=channels)
+        local = LocalContrast(contrast=1, window=7, sigma=2, threshold=1e-4, divisor=divisor, channels=channels)
         found = preprocessing.local_contrast(given, local).numpy()
         expected = given.double().numpy().copy()
         for image in expected:
             for channel in range(3 if channels == "all" else 1):
-                image[channel] = self.reference(image[channel])
+                image[channel] = self.reference(image[channel], divisor)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
-    def reference(self, plane: np.ndarray) -> np.ndarray:
+    def reference(self, plane: np.ndarray, divisor: str) -> np.ndarray:
         """One plane, pixel by pixel."""
         weights = {(i, j): math.exp(-(i * i + j * j) / 8) for i in range(-3, 4) for j in range(-3, 4)}
         total = sum(weights.values())
@@ -71,12 +72,12 @@ class TestLocalContrast:
         for place in places:
             centred[place] = plane[place] - weighted(plane, *place)
         for place in places:
-            deviation[place] = math.sqrt(weighted(centred**2, *place))
+            deviation[place] = math.sqrt(weighted((plane if divisor == "image" else centred) ** 2, *place))
         return centred / np.maximum(np.maximum(deviation, deviation.mean()), 1e-4)
 
     def test_the_recipe_for_svhn(self):
         local = compose.load(["dataset=svhn"]).dataset.preprocessing
-        assert local == LocalContrast(contrast=1, window=7, sigma=2, threshold=1e-4, channels="all")
+        assert local == LocalContrast(contrast=1, window=7, sigma=2, threshold=1e-4, divisor="image", channels="all")
 
 
 class TestZca:

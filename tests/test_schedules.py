@@ -28,19 +28,21 @@ class TestLambda:
         weights = [schedules.kd_weight(paper.kd, epoch, paper.student.epochs) for epoch in (0, 75, 150, 151, 499)]
         assert weights == pytest.approx([4, 2.5, 1, 1, 1])
 
-    def test_equals_the_released_codes_decay(self):
-        """paper.md section 5.3: init - step * (count - start + 1), step = (init - final) / (saturate - start + 1)."""
-        released = compose.load(["dataset=mnist", "schedule=released"]).schedule.kd
-        start, saturate, initial, final = 5, 150, 4, 0
+    @pytest.mark.parametrize(("dataset", "saturate", "final"), [("mnist", 150, 0), ("cifar10", 400, 1)])
+    def test_equals_the_released_codes_decay(self, dataset, saturate, final):
+        """init - step * (count - start + 1), step = (init - final) / (saturate - start + 1); count is 1 in the first
+        epoch, before which the original monitors once."""
+        released = compose.load([f"dataset={dataset}", "schedule=released"]).schedule.kd
+        start, initial = 5, 4
         step = (initial - final) / (saturate - start + 1)
-        for count in range(200):
+        for count in range(1, 500):
             if count < start:
                 expected = initial
             elif count < saturate:
                 expected = initial - step * (count - start + 1)
             else:
                 expected = final
-            assert schedules.kd_weight(released, count, 10_000) == pytest.approx(expected)
+            assert schedules.kd_weight(released, count - 1, 10_000) == pytest.approx(expected)
 
     def test_of_a_single_epoch_is_the_final_one(self):
         assert schedules.kd_weight(kd(), 0, epochs=1) == 1

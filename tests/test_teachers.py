@@ -73,6 +73,12 @@ def test_an_ensembles_softened_outputs_are_the_mean_of_its_members(earlier_run, 
     torch.testing.assert_close(losses.softened_loss(student, logits, temperature), direct)
 
 
+def test_mimic_regresses_the_mean_of_the_members_logits(earlier_run, other_run):
+    config = ensemble(earlier_run, other_run, words=["method=mimic"])
+    members = [student_of(run)(IMAGES)[0] for run in (earlier_run, other_run)]
+    torch.testing.assert_close(answers(config)[0], sum(members) / 2)
+
+
 def test_an_ensembles_hints_are_those_of_the_named_member(earlier_run, other_run):
     for run in (earlier_run, other_run):
         config = ensemble(earlier_run, other_run, hint=run)
@@ -160,8 +166,13 @@ class TestMistakes:
 
     def test_configuration_of_another_version(self, earlier_run, tmp_path):
         shutil.copytree(earlier_run, tmp_path / "other")
-        (tmp_path / "other" / "config.yaml").write_text("_type_: Config\nunknown: 1\n")
-        with pytest.raises(ConfigError, match="is not a configuration that this version can read"):
+        for number, content in enumerate(("_type_: Config\nunknown: 1\n", "[1, 2]", "key: 1\n")):
+            directory = shutil.copytree(tmp_path / "other", tmp_path / str(number))
+            (directory / "config.yaml").write_text(content)
+            with pytest.raises(ConfigError, match="is not a configuration that this version can read"):
+                compose.load(["teacher=run", f"teacher.path={directory}"])
+        (tmp_path / "other" / "result.json").write_text("{")
+        with pytest.raises(ConfigError, match="result.json cannot be read"):
             compose.load(["teacher=run", f"teacher.path={tmp_path / 'other'}"])
 
     def test_weights_that_are_none(self, earlier_run, tmp_path):

@@ -16,7 +16,7 @@ class Scale:
 
 @option
 class Standardize:
-    """Mean 0 and variance 1 for each channel over the training images."""
+    """Mean 0 and variance 1 for each channel over the training images, those held out for validation included."""
 
     name: Literal["standardize"] = neutral(default="standardize")
 
@@ -47,6 +47,9 @@ class LocalContrast:
     """standard deviation of the window, in pixels"""
     threshold: float
     """smallest divisor"""
+    divisor: Literal["image", "centred"]
+    """what the local deviation that divides is taken of: the image as it is, as the maxout recipe's code has it, or
+    with the local mean subtracted, as the method's authors define it"""
     channels: Literal["all", "first"]
     """`first`: the red channel alone, as the reference loop has it, which stops after one"""
 
@@ -103,7 +106,8 @@ class HubImages:
     test_split: str | None = neutral()
     """None: there is no test split"""
 
-    channels: int
+    channels: Literal[1, 3]
+    """1: images become grey; 3: images become RGB"""
     height: int
     width: int
     classes: int
@@ -136,10 +140,10 @@ class Folder:
     width: int
     classes: int
     pixel_max: ClassVar[float] = 255
-    validation_share: float
-    """fraction of the images that becomes the validation split when the split is drawn"""
-    test_share: float
-    """fraction of the images that becomes the test split when the split is drawn"""
+    validation_share: float = neutral()
+    """fraction of each class that becomes the validation split when the split is drawn"""
+    test_share: float = neutral()
+    """fraction of each class that becomes the test split when the split is drawn"""
     preprocessing: Preprocessing
     seed: int = 0
     """of the split when it is drawn, and of the views that augmentation makes"""

@@ -28,7 +28,8 @@ class Backprop:
 
 @option
 class Mimic:
-    """Regression of the teacher's logits (Ba and Caruana, 2014): half the squared distance, no labels."""
+    """Regression of the teacher's logits (Ba and Caruana, 2014): half the squared distance, no labels. Those of an
+    ensemble are the mean of its members' logits."""
 
     name: Literal["mimic"] = neutral(default="mimic")
 

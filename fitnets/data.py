@@ -98,7 +98,8 @@ def check_files(dataset: Dataset, *, test: bool) -> None:
     if isinstance(dataset, HubImages) and dataset.path is None:
         if dataset.hub is None:
             raise ConfigError(
-                f"dataset={dataset.name} is not on the Hugging Face hub: give dataset.path=DIR with its Parquet files"
+                f"dataset={dataset.name} is not on the Hugging Face hub: give dataset.path=DIR with its Parquet files "
+                "(fitnets prepare aflw makes those of AFLW)"
             )
         return
     for part in _parts(dataset):

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from fitnets import costs, data, engine, metrics, report, store
+from fitnets import artifacts, costs, data, engine, metrics, report, store
 from fitnets.config import Config
 from fitnets.data import Data, Split
 from fitnets.loop import DivergedError, Epoch, fit
@@ -17,7 +17,7 @@ from fitnets.objectives import HintObjective, Objective
 from fitnets.options import content_hash
 from fitnets.plan import PRECISION, Plan, new_student, new_teacher, prepare, setting_hash, teacher_seed
 from fitnets.rules import has_test
-from fitnets.terminal import StageProgress, Terminal
+from fitnets.terminal import StageProgress, Terminal, seconds
 from fitnets.terms import HintTerm
 from fitnets.tracking import Tracker, tracking
 
@@ -74,18 +74,47 @@ def as_row(epoch: Epoch) -> dict[str, Any]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Do what the configuration says. Gives the content of `result.json`.
+    """Do what the configuration says, or find that it is done. Gives the content of `result.json`.
 
     Raises ConfigError for what the user has to change, DivergedError for a loss that is not finite."""
     started = time.perf_counter()
     terminal = Terminal()
     plan = prepare(config, terminal.track)
+    if plan.run_is_finished:
+        return _recalled(plan, terminal)
     report.announce(plan, terminal)
+    with artifacts.claim(plan.run_directory, "this run", terminal.say):
+        if plan.run_is_finished:  # by the process that was waited for
+            return _recalled(plan, terminal)
+        result = _made(plan, started, terminal)
+    report.conclude(result, terminal)
+    terminal.say(f"done in {seconds(result['timing']['run_seconds'])}; files in {plan.run_directory}")
+    return result
+
+
+def _recalled(plan: Plan, terminal: Terminal) -> dict[str, Any]:
+    """The stored result, with figures on test added where they are wanted and were not."""
+    directory = plan.run_directory
+    result = store.read_json(directory / "result.json")
+    if has_test(plan.config) and "test_accuracy" not in result["student"]:
+        store.read_weights(directory / "student.safetensors", plan.student)
+        if plan.teacher_stage is not None:
+            store.read_weights(plan.teacher_directory / "teacher.safetensors", plan.teacher)
+        _add_test(plan, plan.student, result, terminal)
+        store.write_json(directory / "result.json", result)
+    report.conclude(result, terminal)
+    terminal.say(f"found, nothing was trained (rerun=true trains it again); files in {directory}")
+    return result
+
+
+def _made(plan: Plan, started: float, terminal: Terminal) -> dict[str, Any]:
+    """Train and measure in the run's directory."""
+    config = plan.config
     with store.replacing(plan.run_directory) as directory:
         store.write_config(directory / "config.yaml", config)
         store.write_json(directory / "environment.json", engine.environment(plan.device))
         try:
-            with tracking(config, directory, f"{config.student.name}-{plan.run_hash}") as tracker:
+            with tracking(config, directory, f"{config.student.name}-{plan.hashes.run}") as tracker:
                 result = _finish(plan, RunLog(directory, tracker), terminal)
                 result["timing"]["run_seconds"] = time.perf_counter() - started
                 tracker.summarise(result)
@@ -94,7 +123,6 @@ def run(config: Config) -> dict[str, Any]:
             store.write_json(directory / "result.json", {"status": status, "error": str(error) or type(error).__name__})
             raise
         store.write_json(directory / "result.json", result)
-    report.conclude(result, directory, terminal)
     return result
 
 
@@ -103,7 +131,11 @@ def _finish(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
     trainer = Trainer(plan, [log.append], terminal)
     teacher = _teacher(plan, log, terminal)
     freeze(plan.teacher)
-    stages = teacher["stages"] | trainer.train(plan.stages, plan.config.seed)
+    *first, whole = plan.stages
+    stages = teacher["stages"]
+    if plan.hint_directory is not None:
+        stages |= _stage_1(plan, plan.hint_directory, first, log, terminal)["stages"]
+    stages |= trainer.train([whole], plan.config.seed)
     valid = _measured(plan, plan.student, "valid", plan.data.valid)
     valid["teacher"] |= teacher["valid"]
     student = plan.student
@@ -151,28 +183,63 @@ class Trainer:
 
 
 def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
-    """The teacher's weights come into `plan.teacher`, from the store, or trained into it; its epochs are part of the
-    run's log either way. Gives its `stages` and, where it was retrained on the validation images too, under `valid` the
-    quality of the network that was selected on them."""
-    directory, seed = plan.teacher_directory, teacher_seed(plan.config)
-    if plan.teacher_stage is None or seed is None:  # of earlier runs: its weights are there
+    """The teacher's weights come into `plan.teacher`. Gives its `stages` and, where it was retrained on the validation
+    images too, under `valid` the quality of the network that was selected on them."""
+    stage, seed = plan.teacher_stage, teacher_seed(plan.config)
+    if stage is None or seed is None:  # of earlier runs: its weights are there
         return {"stages": {}, "valid": {}}
-    if plan.teacher_is_trained:
-        store.read_weights(directory / "teacher.safetensors", plan.teacher)
-        for row in store.read_metrics(directory / "metrics.jsonl"):
-            log.append(row)
-        return store.read_json(directory / "teacher.json")
-    with store.directory(directory) as partial:
-        trainer = Trainer(plan, [store.MetricsFile(partial / "metrics.jsonl").append, log.append], terminal)
-        stages = trainer.train([plan.teacher_stage], seed)
-        valid = {}
+
+    def make(trainer: Trainer) -> dict[str, Any]:
+        stages, valid = trainer.train([stage], seed), {}
         if plan.config.schedule.retrain_teacher:
             valid = _quality("valid", *_predicted(plan, plan.teacher, plan.data.valid))
             plan.teacher.load_state_dict(new_teacher(plan.config).state_dict())
-            stages |= trainer.retrain([plan.teacher_stage], seed, stages)
-        found = {"stages": stages, "valid": valid, "hashes": {"data": plan.data.digest}}
-        store.write_weights(partial / "teacher.safetensors", plan.teacher)
-        store.write_json(partial / "teacher.json", found)
+            stages |= trainer.retrain([stage], seed, stages)
+        return {"stages": stages, "valid": valid, "hashes": {"data": plan.data.digest}}
+
+    with artifacts.claim(plan.teacher_directory, "the teacher", terminal.say):
+        return _artifact(plan, plan.teacher_directory, {"teacher": plan.teacher}, make, log=log, terminal=terminal)
+
+
+def _stage_1(plan: Plan, directory: Path, stages: list[Objective], log: RunLog, terminal: Terminal) -> dict[str, Any]:
+    """Stage 1's student comes into `plan.student`. Its regressor or classifier is stored beside it."""
+    (stage,) = stages
+    heads = {name: layer for name, layer in stage.layers.items() if name not in plan.student.layers}
+
+    def make(trainer: Trainer) -> dict[str, Any]:
+        return {"stages": trainer.train([stage], plan.config.seed)}
+
+    with artifacts.claim(directory, "stage 1", terminal.say):
+        return _artifact(
+            plan, directory, {"hint": plan.student, **heads}, make, log=log, terminal=terminal, afresh=plan.config.rerun
+        )
+
+
+def _artifact(
+    plan: Plan,
+    directory: Path,
+    modules: dict[str, nn.Module],
+    make: Callable[[Trainer], dict[str, Any]],
+    *,
+    log: RunLog,
+    terminal: Terminal,
+    afresh: bool = False,
+) -> dict[str, Any]:
+    """What `make` trains into the modules and says of it: from the directory, or made into it. The first module names
+    the file of what is said. afresh: made although it is there. The epochs become part of the run's log either way."""
+    told = f"{next(iter(modules))}.json"
+    if directory.exists() and not afresh:
+        for name, module in modules.items():
+            store.read_weights(directory / f"{name}.safetensors", module)
+        for row in store.read_metrics(directory / "metrics.jsonl"):
+            log.append(row)
+        return store.read_json(directory / told)
+    with store.directory(directory, replace=afresh) as partial:
+        keepers = [store.MetricsFile(partial / "metrics.jsonl").append, log.append]
+        found = make(Trainer(plan, keepers, terminal))
+        for name, module in modules.items():
+            store.write_weights(partial / f"{name}.safetensors", module)
+        store.write_json(partial / told, found)
         store.write_json(partial / "environment.json", engine.environment(plan.device))
         store.write_config(partial / "config.yaml", plan.config)
     return found
@@ -191,21 +258,15 @@ def _result(plan: Plan, student: Network, stages: Stages, valid: Sides, terminal
     images = {"train": len(plan.data.train), "valid": len(plan.data.valid)}
     for name in networks:
         sides[name] |= valid[name]
-    if has_test(config):
-        test = data.load_test(config.dataset, plan.root, plan.device, terminal.track)
-        images["test"] = len(test)
-        for name, quality in _measured(plan, student, "test", test).items():
-            sides[name] |= quality
     latency = engine.latencies(networks, plan.data.train.images[0])
-    return {
+    result = {
         "status": "finished",
         "dataset": config.dataset.name,
         "method": config.method.name,
         "schedule": config.schedule.name,
         "hashes": {
             "data": plan.data.digest,
-            "teacher": plan.teacher_hash,
-            "run": plan.run_hash,
+            **plan.hashes._asdict(),
             "setting": setting_hash(config, plan.data.digest),
             "method": content_hash(config.method),
         },
@@ -227,6 +288,17 @@ def _result(plan: Plan, student: Network, stages: Stages, valid: Sides, terminal
             "speedup_batch_128": latency["teacher"]["batch_128_p50_ms"] / latency["student"]["batch_128_p50_ms"],
         },
     }
+    if has_test(config):
+        _add_test(plan, student, result, terminal)
+    return result
+
+
+def _add_test(plan: Plan, student: Network, result: dict[str, Any], terminal: Terminal) -> None:
+    """Figures of teacher and student on the test split."""
+    test = data.load_test(plan.config.dataset, plan.root, plan.device, terminal.track)
+    result["images"]["test"] = len(test)
+    for name, quality in _measured(plan, student, "test", test).items():
+        result[name] |= quality
 
 
 def _costs(plan: Plan, networks: dict[str, Network]) -> Sides:

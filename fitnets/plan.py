@@ -3,7 +3,7 @@
 import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -20,6 +20,14 @@ from fitnets.terms import HintTerm
 PRECISION = "fp32"
 
 
+class Hashes(NamedTuple):
+    """Content hashes of exactly what determines each artifact. hint: None for methods without stage 1."""
+
+    teacher: str
+    hint: str | None
+    run: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a run will do. `teacher_stage`: None for a teacher of earlier runs; `stages`: the student's, in order."""
@@ -31,8 +39,7 @@ class Plan:
     student: Network
     teacher_stage: WholeObjective | None
     stages: list[Objective]
-    teacher_hash: str
-    run_hash: str
+    hashes: Hashes
 
     @property
     def root(self) -> Path:
@@ -40,15 +47,28 @@ class Plan:
 
     @property
     def teacher_directory(self) -> Path:
-        return self.root / "teacher" / self.teacher_hash
+        return self.root / "teacher" / self.hashes.teacher
+
+    @property
+    def hint_directory(self) -> Path | None:
+        """Of stage 1; None for methods of one stage."""
+        return None if self.hashes.hint is None else self.root / "hint" / self.hashes.hint
 
     @property
     def run_directory(self) -> Path:
-        return self.root / "run" / self.run_hash
+        return self.root / "run" / self.hashes.run
 
     @property
     def teacher_is_trained(self) -> bool:
         return self.teacher_stage is None or self.teacher_directory.exists()
+
+    @property
+    def hint_is_trained(self) -> bool:
+        return self.hint_directory is not None and self.hint_directory.exists() and not self.config.rerun
+
+    @property
+    def run_is_finished(self) -> bool:
+        return store.is_finished(self.run_directory) and not self.config.rerun
 
     @property
     def teacher_weights_bytes(self) -> int:
@@ -66,7 +86,11 @@ class Plan:
     def estimate_s(self) -> float:
         """About how many seconds the training will take here, if no stage stops early: a few steps are measured."""
         schedule = self.config.schedule
-        total = sum(self._stage_s(objective, retrained=schedule.retrain_student) for objective in self.stages)
+        total = sum(
+            self._stage_s(objective, retrained=schedule.retrain_student)
+            for objective in self.stages
+            if not (objective.name == "hint" and self.hint_is_trained)
+        )
         if self.teacher_stage is not None and not self.teacher_is_trained:
             total += self._stage_s(self.teacher_stage, retrained=schedule.retrain_teacher)
         return total
@@ -101,7 +125,6 @@ def prepare(config: Config, track: Track) -> Plan:
     found = data.load(config.dataset, root, device, track)
     _check_batches([*([teacher_stage] if teacher_stage else []), *student_stages], len(found.train))
     _check_fitted(config, found.digest)
-    teacher_hash, run_hash = hashes(config, found.digest)
     return Plan(
         config=config,
         device=device,
@@ -110,8 +133,7 @@ def prepare(config: Config, track: Track) -> Plan:
         student=student,
         teacher_stage=teacher_stage,
         stages=student_stages,
-        teacher_hash=teacher_hash,
-        run_hash=run_hash,
+        hashes=hashes(config, found.digest),
     )
 
 
@@ -158,34 +180,42 @@ def _check_fitted(config: Config, digest: str) -> None:
 # --- identity ---
 
 
-def hashes(config: Config, digest: str) -> tuple[str, str]:
-    """(of the teacher, of the run): content hashes of exactly what determines each. digest: of the data."""
+def hashes(config: Config, digest: str) -> Hashes:
+    """digest: of the data."""
     schedule = config.schedule
     if isinstance(config.teacher, StoredTeacher):
         teacher_parts = teachers.identity(config, config.teacher)
     else:
         teacher_parts = [config.teacher, schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
     teacher = content_hash("teacher", PRECISION, digest, config.dataset, *teacher_parts)
-    return teacher, content_hash("run", teacher, *_student_parts(config))
+    hint = content_hash("hint", teacher, *_hint_parts(config)) if methods.is_staged(config) else None
+    return Hashes(teacher, hint, content_hash("run", teacher, hint, *_student_parts(config)))
+
+
+def _hint_parts(config: Config) -> list[Any]:
+    """What determines stage 1, given the teacher."""
+    parts = [config.student, config.schedule.student_init, config.schedule.hint, config.seed, *_link_parts(config)]
+    return [*parts, config.schedule.hint_loss] if isinstance(config.method, Hints) else parts
 
 
 def _student_parts(config: Config) -> list[Any]:
-    """What determines the student, given the teacher: sections of the schedule that the method does not use are not
-    among it."""
+    """What determines the student, given teacher and stage 1: sections of the schedule that the method does not use are
+    not among it."""
     schedule, method = config.schedule, config.method
     parts: list[Any] = [method, config.student, schedule.student_init, methods.student_stage(config), config.seed]
-    parts.append(schedule.retrain_student)
-    if methods.uses_kd(method):
-        parts.append(schedule.kd)
-    if isinstance(method, Hints | Joint):
-        parts += [hint_pair(config), config.regressor, schedule.regressor_init]
-    if isinstance(method, LabelHints):
-        parts.append(guided_layer(config))
-    if isinstance(method, Hints):
-        parts.append(schedule.hint_loss)
-    if methods.is_staged(config):
-        parts.append(schedule.hint)
+    parts += [schedule.retrain_student, *([schedule.kd] if methods.uses_kd(method) else []), *_link_parts(config)]
     return parts
+
+
+def _link_parts(config: Config) -> list[Any]:
+    """What determines how the guided layer is taught."""
+    match config.method:
+        case Hints() | Joint():
+            return [hint_pair(config), config.regressor, config.schedule.regressor_init]
+        case LabelHints():
+            return [guided_layer(config)]
+        case _:
+            return []
 
 
 def setting_hash(config: Config, digest: str) -> str:

@@ -1,7 +1,6 @@
 """The words of a run: the plan before it, the table after it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from fitnets import costs, engine, schedules, stored
@@ -25,7 +24,9 @@ def announce(plan: Plan, terminal: Terminal) -> None:
     ]
     for objective in plan.stages:
         label = "hint" if isinstance(objective, HintObjective | LabelHintObjective) else "student"
-        lines.append(f"  {label:<7}  {_task(objective, plan)}: {_length(objective.stage)}")
+        found = label == "hint" and plan.hint_is_trained
+        length = f"found in {plan.hint_directory}" if found else _length(objective.stage)
+        lines.append(f"  {label:<7}  {_task(objective, plan)}: {length}")
     lines += [f"  note     {note}" for note in _notes(plan)]
     if config.schedule.retrain_student:
         lines.append("  student  afresh on training and validation images, with the epochs found")
@@ -113,8 +114,8 @@ def _length(stage: Stage) -> str:
     return epochs if stage.max_steps is None else f"{epochs}, at most {stage.max_steps} updates"
 
 
-def conclude(result: dict[str, Any], directory: Path, terminal: Terminal) -> None:
-    """Teacher and student side by side, and where the files are."""
+def conclude(result: dict[str, Any], terminal: Terminal) -> None:
+    """Teacher and student side by side."""
     teacher, student, timing = result["teacher"], result["student"], result["timing"]
     rows = [
         [
@@ -139,7 +140,6 @@ def conclude(result: dict[str, Any], directory: Path, terminal: Terminal) -> Non
         title += "\nvalidation: of the networks before they were retrained on these images too; test: after"
     header = ["", f"teacher\n{teacher['name']}", f"student\n{student['name']}", "student\nagainst teacher"]
     terminal.table(title, header, rows)
-    terminal.say(f"done in {seconds(timing['run_seconds'])}; files in {directory}")
 
 
 def _points(teacher: float, student: float) -> str:

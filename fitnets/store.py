@@ -60,14 +60,17 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def directory(final: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `final` when the block ends well. The first to finish wins: all fill it alike."""
-    partial = final.with_name(f".{final.name}.{uuid4().hex}")
+def directory(final: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A folder to fill, which becomes `final` when the block ends well. The first to finish wins: all fill it alike;
+    replace: it takes the place of an earlier one."""
+    partial = final.with_name(f".{final.name}.partial-{uuid4().hex}")
     partial.mkdir(parents=True)
     try:
         yield partial
         for path in partial.iterdir():
             _sync(path)
+        if replace:
+            shutil.rmtree(final, ignore_errors=True)
         try:
             partial.rename(final)
         except OSError:

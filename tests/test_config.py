@@ -292,28 +292,29 @@ class TestHashes:
     @pytest.mark.parametrize(
         ("words", "changed"),
         [
-            ("seed=1", "run"),
-            ("teacher.seed=1", "teacher run"),
-            ("dataset.seed=1", "teacher run"),
-            ("dataset.validation=299", "teacher run"),
-            ("schedule.teacher.epochs=9", "teacher run"),
-            ("schedule.teacher.dropout.hidden=0.1", "teacher run"),
-            ("schedule.hint.epochs=9", "run"),
+            ("seed=1", "hint run"),
+            ("seed=1 method=kd", "run"),
+            ("teacher.seed=1", "teacher hint run"),
+            ("dataset.seed=1", "teacher hint run"),
+            ("dataset.validation=299", "teacher hint run"),
+            ("schedule.teacher.epochs=9", "teacher hint run"),
+            ("schedule.teacher.dropout.hidden=0.1", "teacher hint run"),
+            ("schedule.hint.epochs=9", "hint run"),
             ("schedule.hint.epochs=9 method=kd", "run"),  # equal totals
             ("schedule.hint.epochs=9 method=kd schedule.equal_epochs=false", ""),
             ("schedule.hint.optimizer.lr=9 method=kd", ""),
             ("schedule.student.epochs=9", "run"),
             ("schedule.kd.weight=9", "run"),
             ("schedule.kd.weight=9 method=backprop", ""),
-            ("schedule.hint_loss=released", "run"),
+            ("schedule.hint_loss=released", "hint run"),
             ("schedule.hint_loss=released method=kd", ""),
-            ("dataset/preprocessing=standardize", "teacher run"),
-            ("schedule.teacher.max_steps=9", "teacher run"),
-            ("schedule.retrain_teacher=true", "teacher run"),
+            ("dataset/preprocessing=standardize", "teacher hint run"),
+            ("schedule.teacher.max_steps=9", "teacher hint run"),
+            ("schedule.retrain_teacher=true", "teacher hint run"),
             ("schedule.retrain_student=true", "run"),
             ("schedule.student.augmentation.flip=true", "run"),
-            ("schedule.hint.augmentation.flip=true", "run"),
-            ("schedule.hint.augmentation.flip=true method=labels_then_kd", "run"),
+            ("schedule.hint.augmentation.flip=true", "hint run"),
+            ("schedule.hint.augmentation.flip=true method=labels_then_kd", "hint run"),
             ("schedule.hint.augmentation.flip=true method=joint", ""),
             ("schedule.kd.weight=9 method=joint", ""),
             ("schedule.kd.weight=9 method=labels_then_kd", "run"),
@@ -325,23 +326,30 @@ class TestHashes:
             ("student.guided=conv4 method=labels_with_kd", "run"),
             ("teacher.hint=conv1 method=labels_with_kd", ""),
             ("student.guided=conv4 method=dsn", ""),
-            ("regressor=fc", "run"),
+            ("regressor=fc", "hint run"),
             ("regressor=fc method=kd", ""),
-            ("teacher.hint=conv1", "run"),
+            ("teacher.hint=conv1", "hint run"),
             ("teacher.hint=conv1 method=kd", ""),
             ("hint_layer=named hint_layer.teacher=conv2 hint_layer.student=conv5", ""),  # the paper's pair by name
-            ("student.convs.0.units=13", "run"),
-            ("engine.device=cpu engine.threads=1 tracker=none store=/elsewhere test=false", ""),
+            ("student.convs.0.units=13", "hint run"),
+            ("engine.device=cpu engine.threads=1 tracker=none store=/elsewhere test=false rerun=true", ""),
         ],
     )
-    def test_teacher_and_run_change_with_what_determines_them(self, words, changed):
+    def test_artifacts_change_with_what_determines_them(self, words, changed):
         given = words.split()
         shared = [word for word in given if word.startswith(("method=", "schedule.equal_epochs="))]
         before = plan.hashes(compose.load(shared), "digest")
         after = plan.hashes(compose.load(given), "digest")
-        assert [kind for kind, old, new in zip(("teacher", "run"), before, after, strict=True) if old != new] == (
-            changed.split()
-        )
+        different = [kind for kind in before._fields if getattr(before, kind) != getattr(after, kind)]
+        assert different == changed.split()
+
+    @pytest.mark.parametrize(("method", "shared"), [("labels_then_labels", True), ("hints", False)])
+    def test_methods_share_a_stage_1_that_is_the_same(self, method, shared):
+        first, second = (plan.hashes(compose.load([f"method={name}"]), "digest") for name in (method, "labels_then_kd"))
+        assert (first.hint == second.hint, first.run == second.run) == (shared, False)
+
+    def test_methods_of_one_stage_have_no_stage_1(self):
+        assert plan.hashes(compose.load(["method=kd"]), "digest").hint is None
 
     def test_settings_that_may_be_compared_share_hint_layers(self):
         def setting(*words):

@@ -9,7 +9,7 @@ from conftest import ROOT
 LAYERS = [  # each module imports from rows above it only
     {"options", "seeds", "labelled", "pictures"},
     {"config"},
-    {"architectures", "stored", "layers", "losses", "schedules", "store", "preprocessing", "views"},
+    {"architectures", "stored", "layers", "losses", "schedules", "store", "preprocessing", "views", "artifacts"},
     {"rules", "residual", "terms", "networks", "folder", "optimizers", "tracking", "aflw"},
     {"build", "sources"},
     {"data", "teachers", "costs"},

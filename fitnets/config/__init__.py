@@ -123,5 +123,7 @@ class Config:
     """of the student: initialisation, order of the images, dropout"""
     store: str = neutral(default="outputs")
     """root of everything that is written"""
+    rerun: bool = neutral(default=False)
+    """train the student again, stage 1 included, although the run is finished"""
     test: bool = neutral(default=True)
     """evaluate on the test split once, at the end"""

@@ -1,0 +1,174 @@
+"""What is trained once is found again: by the next command, and by other processes at the same time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, TINY
+from test_experiment import runs, without_timing
+
+from fitnets import artifacts, loop
+
+LONG = (*TINY, "schedule.teacher.epochs=60")
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list[str]:
+    """The name of every stage, once for each of its epochs."""
+    names: list[str] = []
+    real = loop.fit
+
+    def spy(objective, *positional, **named):
+        fitted = real(objective, *positional, **named)
+        names.extend([objective.name] * fitted.epochs)
+        return fitted
+
+    monkeypatch.setattr("fitnets.experiment.fit", spy)
+    return names
+
+
+class TestTheSameCommandAgain:
+    def test_returns_the_stored_result_and_trains_nothing(self, command, tmp_path, trained):
+        assert command(*TINY).code == 0
+        (directory,) = (tmp_path / "store" / "run").iterdir()
+        before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()}
+        trained.clear()
+        again = command(*TINY)
+        assert (again.code, trained) == (0, [])
+        assert f"found, nothing was trained (rerun=true trains it again); files in {directory}" in again.out
+        assert "validation accuracy" in again.out
+        assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()} == before
+
+    def test_trains_student_and_stage_1_with_rerun(self, command, tmp_path, trained):
+        assert command(*TINY).code == 0
+        ((_, first),) = runs(tmp_path / "store").items()
+        trained.clear()
+        assert command(*TINY, "rerun=true").code == 0
+        assert trained == ["hint", "student"]
+        ((_, second),) = runs(tmp_path / "store").items()
+        assert without_timing(first) == without_timing(second)
+
+    def test_adds_figures_on_test_to_a_run_without(self, command, tmp_path, trained):
+        assert command(*TINY, "test=false").code == 0
+        trained.clear()
+        finished = command(*TINY)
+        assert (finished.code, trained) == (0, [])
+        assert "test accuracy" in finished.out
+        assert command(*TINY, store=tmp_path / "other").code == 0
+        ((_, added),), ((_, direct),) = (runs(tmp_path / name).items() for name in ("store", "other"))
+        assert without_timing(added) == without_timing(direct)
+
+    def test_trains_again_what_diverged(self, command, tmp_path, trained):
+        diverging = (*TINY, "schedule.student.optimizer.lr=1e30", "schedule.student.epochs=3")
+        assert command(*diverging).code == 1
+        trained.clear()
+        assert command(*diverging).code == 1
+        assert trained == []  # the stage that diverges never ends; teacher and stage 1 are found
+
+
+@pytest.mark.parametrize(
+    ("words", "again"),
+    [
+        (["schedule.kd.weight=2"], ["student"]),
+        (["schedule.student.epochs=2"], ["student"] * 2),
+        (["method=kd"], ["student"] * 2),  # the epochs of both stages
+        (["schedule.hint.epochs=2"], ["hint"] * 2 + ["student"]),
+        (["regressor=fc"], ["hint", "student"]),
+        (["student.width=5"], ["hint", "student"]),
+        (["seed=1"], ["hint", "student"]),
+        (["tracker=wandb"], []),
+        (["engine.threads=1"], []),
+        (["teacher.seed=1"], ["teacher", "hint", "student"]),
+    ],
+    ids=lambda words: " ".join(words[:1]),
+)
+def test_only_what_a_change_touches_is_trained_again(command, trained, words, again):
+    assert command(*TINY).code == 0
+    trained.clear()
+    finished = command(*TINY, *words)
+    assert finished.code == 0, finished.err
+    assert trained == again
+
+
+def test_stage_1_is_stored_with_its_regressor(command, tmp_path):
+    assert command(*TINY).code == 0
+    (directory,) = (tmp_path / "store" / "hint").iterdir()
+    assert {path.name for path in directory.iterdir()} == {
+        "config.yaml", "environment.json", "hint.json", "hint.safetensors", "metrics.jsonl", "regressor.safetensors",
+    }  # fmt: skip
+
+
+def start(store: Path, *words: str) -> subprocess.Popen[str]:
+    """`python run.py` as a process of its own, with its output in a file beside the store."""
+    log = store.with_suffix(f".{time.monotonic_ns()}.log")
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-u", ROOT / "run.py", *words, f"store={store}", "engine.threads=1"],
+            cwd=store.parent, stdout=out, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+    process.log = log
+    return process
+
+
+def wait_for(process: subprocess.Popen[str], text: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while text not in process.log.read_text():
+        assert time.monotonic() < deadline, process.log.read_text()
+        assert process.poll() is None, process.log.read_text()
+        time.sleep(0.05)
+
+
+def test_of_processes_started_together_one_trains_the_teacher_and_the_others_say_for_whom_they_wait(tmp_path):
+    processes = [start(tmp_path / "store", *LONG, f"method={method}") for method in ("kd", "backprop")]
+    codes = [process.wait(120) for process in processes]
+    said = [process.log.read_text() for process in processes]
+    assert codes == [0, 0], said
+    assert sorted("teacher epoch" in text for text in said) == [False, True]
+    trainer = processes["teacher epoch" not in said[0]]
+    waiter = said["teacher epoch" in said[0]]
+    assert f"waiting for process {trainer.pid} on " in waiter
+    assert "which makes the teacher" in waiter
+    assert len(runs(tmp_path / "store")) == 2
+
+
+def test_of_equal_commands_started_together_one_trains_and_the_other_finds(tmp_path):
+    processes = [start(tmp_path / "store", *LONG) for _ in range(2)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    said = [process.log.read_text() for process in processes]
+    assert sorted("student epoch" in text for text in said) == [False, True]
+    assert sorted("found, nothing was trained" in text for text in said) == [False, True]
+
+
+def test_a_waiting_process_takes_over_when_the_one_that_trains_is_killed(tmp_path):
+    store, words = tmp_path / "store", (*TINY, "schedule.teacher.epochs=300")
+    first = start(store, *words, "method=kd")
+    wait_for(first, "teacher epoch")
+    second = start(store, *words, "method=backprop")
+    wait_for(second, f"waiting for process {first.pid}")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert [path.name for path in (store / "teacher").iterdir() if ".partial-" in path.name]
+    assert second.wait(120) == 0, second.log.read_text()
+    assert "teacher epoch 300/300" in second.log.read_text()
+    assert len(list((store / "teacher").iterdir())) == 1  # nothing of the dead process is left
+    again = start(store, *words, "method=kd")
+    assert again.wait(120) == 0, again.log.read_text()
+    assert "teacher epoch" not in again.log.read_text()
+
+
+def test_a_claim_of_another_host_is_taken_over_when_it_shows_no_sign_of_life(tmp_path, monkeypatch):
+    monkeypatch.setattr(artifacts, "LEASE_S", 1.0)
+    directory, said = tmp_path / "teacher" / "hash", []
+    with artifacts.claim(directory, "the teacher", said.append):
+        lock = directory.with_name(".hash.lock")
+        record = lock.read_text()
+    lock.write_text(record.replace(f"host={os.uname().nodename}", "host=elsewhere"))
+    started = time.monotonic()
+    with artifacts.claim(directory, "the teacher", said.append):
+        assert 0.9 < time.monotonic() - started < 10
+    assert len(said) == 1
+    assert "on elsewhere, which makes the teacher" in said[0]

@@ -162,7 +162,10 @@ def command_line(main: Callable[[], Any]) -> int:
     try:
         main()
     except KeyboardInterrupt:
-        print("interrupted: finished teachers and first stages are kept, the rest starts again with the same command", file=sys.stderr)
+        print(
+            "interrupted: finished teachers and first stages are kept, the rest starts again with the same command",
+            file=sys.stderr,
+        )
         return 130
     except (ToldError, *MISTAKES) as error:
         print(brief(error), file=sys.stderr)

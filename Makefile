@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test check clean
+.PHONY: help run test soak check clean
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -10,6 +10,9 @@ run: .venv/installed ## set up .venv, then python run.py; more by make run ARGS=
 
 test: .venv/installed ## set up .venv, then the whole test suite; less by make test ARGS="-k maxout"
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: .venv/installed ## a run killed at 100 random moments; five to ten minutes
+	KILLS=100 $(BIN)/python -m pytest -s tests/test_resume.py -k random_moments
 
 check: .venv/installed ## ruff format and lint, mypy
 	$(BIN)/ruff format --check .

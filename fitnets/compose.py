@@ -163,7 +163,7 @@ def command_line(main: Callable[[], Any]) -> int:
         main()
     except KeyboardInterrupt:
         print(
-            "interrupted: finished teachers and first stages are kept, the rest starts again with the same command",
+            "interrupted: the same command goes on from the last checkpoint",
             file=sys.stderr,
         )
         return 130

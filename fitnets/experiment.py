@@ -9,14 +9,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from fitnets import artifacts, costs, data, engine, metrics, report, store
+from fitnets.checkpoints import Checkpoints
 from fitnets.config import Config
 from fitnets.data import Data, Split
-from fitnets.loop import DivergedError, Epoch, fit
+from fitnets.loop import fit
 from fitnets.networks import Network, freeze
 from fitnets.objectives import HintObjective, Objective
-from fitnets.options import content_hash
+from fitnets.options import DivergedError, content_hash
 from fitnets.plan import PRECISION, Plan, new_student, new_teacher, prepare, setting_hash, teacher_seed
 from fitnets.rules import has_test
+from fitnets.state import Epoch, TrainingState
 from fitnets.terminal import StageProgress, Terminal, seconds
 from fitnets.terms import HintTerm
 from fitnets.tracking import Tracker, tracking
@@ -50,11 +52,19 @@ class EpochObserver:
         self.progress = progress
         self.keepers = keepers
 
+    def on_resume(self, state: TrainingState) -> None:
+        self.progress.on_resume(state)
+        for epoch in state.epochs:
+            self._keep(epoch)
+
     def on_step(self) -> None:
         self.progress.on_step()
 
     def on_epoch(self, epoch: Epoch) -> None:
         self.progress.on_epoch(epoch)
+        self._keep(epoch)
+
+    def _keep(self, epoch: Epoch) -> None:
         for keep in self.keepers:
             keep(as_row(epoch))
 
@@ -83,7 +93,7 @@ def run(config: Config) -> dict[str, Any]:
     if plan.run_is_finished:
         return _recalled(plan, terminal)
     report.announce(plan, terminal)
-    with artifacts.claim(plan.run_directory, "this run", terminal.say):
+    with artifacts.claim(plan.run_directory, "this run", terminal.say, afresh=config.rerun):
         if plan.run_is_finished:  # by the process that was waited for
             return _recalled(plan, terminal)
         result = _made(plan, started, terminal)
@@ -128,7 +138,7 @@ def _made(plan: Plan, started: float, terminal: Terminal) -> dict[str, Any]:
 
 def _finish(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
     """Train what is not trained yet, then measure."""
-    trainer = Trainer(plan, [log.append], terminal)
+    trainer = Trainer(plan, plan.run_directory, [log.append], terminal)
     teacher = _teacher(plan, log, terminal)
     freeze(plan.teacher)
     *first, whole = plan.stages
@@ -147,10 +157,12 @@ def _finish(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
 
 
 class Trainer:
-    """Trains stages one after the other and tells the keepers of every epoch."""
+    """Trains the stages of an artifact one after the other, from its checkpoints where there are any, and tells the
+    keepers of every epoch."""
 
-    def __init__(self, plan: Plan, keepers: Sequence[Keeper], terminal: Terminal):
+    def __init__(self, plan: Plan, artifact: Path, keepers: Sequence[Keeper], terminal: Terminal):
         self.plan = plan
+        self.checkpoints = artifacts.checkpoints(artifact)
         self.keepers = keepers
         self.terminal = terminal
 
@@ -170,6 +182,7 @@ class Trainer:
         started = time.perf_counter()
         steps = len(data.train) // objective.stage.batch_size
         name = objective.name if known_epochs is None else f"retrain {objective.name}"
+        every_s = self.plan.config.engine.checkpoint_seconds
         with self.terminal.stage(name, known_epochs or objective.stage.epochs, steps) as progress:
             fitted = fit(
                 objective,
@@ -178,6 +191,7 @@ class Trainer:
                 eval_batch_size=self.plan.config.engine.eval_batch_size,
                 observer=EpochObserver(progress, self.keepers),
                 known_epochs=known_epochs,
+                checkpoints=Checkpoints(self.checkpoints / name.replace(" ", "_"), every_s, self.terminal.say),
             )
         return asdict(fitted) | {"timing": {"seconds": time.perf_counter() - started}}
 
@@ -209,7 +223,7 @@ def _stage_1(plan: Plan, directory: Path, stages: list[Objective], log: RunLog, 
     def make(trainer: Trainer) -> dict[str, Any]:
         return {"stages": trainer.train([stage], plan.config.seed)}
 
-    with artifacts.claim(directory, "stage 1", terminal.say):
+    with artifacts.claim(directory, "stage 1", terminal.say, afresh=plan.config.rerun):
         return _artifact(
             plan, directory, {"hint": plan.student, **heads}, make, log=log, terminal=terminal, afresh=plan.config.rerun
         )
@@ -236,7 +250,7 @@ def _artifact(
         return store.read_json(directory / told)
     with store.directory(directory, replace=afresh) as partial:
         keepers = [store.MetricsFile(partial / "metrics.jsonl").append, log.append]
-        found = make(Trainer(plan, keepers, terminal))
+        found = make(Trainer(plan, directory, keepers, terminal))
         for name, module in modules.items():
             store.write_weights(partial / f"{name}.safetensors", module)
         store.write_json(partial / told, found)

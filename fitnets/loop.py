@@ -3,38 +3,25 @@
 import math
 import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from fitnets.config import Stage
+from fitnets.checkpoints import Checkpoints
 from fitnets.data import Data
 from fitnets.objectives import Objective, train_mode
 from fitnets.optimizers import LayerOptimizer
-from fitnets.options import ToldError
+from fitnets.options import ConfigError, DivergedError
 from fitnets.seeds import seed_of
-
-
-class DivergedError(ToldError, RuntimeError):
-    """A loss that is not finite; no update was made from it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Epoch:
-    """An epoch's record. epoch: from 0; train: means over its updates; valid: after it; lr: of its first update."""
-
-    stage: str
-    epoch: int
-    images: int
-    lr: float
-    train: dict[str, float]
-    valid: dict[str, float]
-    best: bool
-    seconds: float
+from fitnets.state import Epoch, Selection, TrainingState, made_on
 
 
 class Observer(Protocol):
+    def on_resume(self, state: TrainingState) -> None:
+        """Called before a stage goes on from a checkpoint, with what was done before it."""
+
     def on_step(self) -> None: ...
 
     def on_epoch(self, epoch: Epoch) -> None: ...
@@ -58,100 +45,96 @@ def fit(
     eval_batch_size: int,
     observer: Observer,
     known_epochs: int | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Fitted:
     """Train the objective's layers; keep the epoch with the smallest watched values on validation.
 
     known_epochs: train for so many instead, select nothing and keep the last weights (for retraining, where the
-    validation images are trained on). Order of the images, their views and dropout are functions of (seed, stage,
-    epoch). Raises DivergedError before an update from a loss that is not finite."""
+    validation images are trained on). checkpoints: where an earlier process may have left one to go on from. Order of
+    the images, their views and dropout are functions of (seed, stage, epoch). Raises DivergedError before an update
+    from a loss that is not finite."""
     stage = objective.stage
     optimizer = LayerOptimizer(objective.layers, stage, steps_per_epoch=len(data.train) // stage.batch_size)
-    selection = _Selection(objective) if known_epochs is None else None
-    for epoch in range(known_epochs or stage.epochs):
-        started, lr = time.perf_counter(), optimizer.lr
-        means = _epoch(objective, data, optimizer, epoch, seed=seed, observer=observer)
+    selection = Selection(objective) if known_epochs is None else None
+    state = TrainingState(objective, optimizer, selection)
+    if checkpoints is not None:
+        _resume(state, checkpoints, observer)
+    while state.ended_by is None:
+        epoch, started = state.epoch, time.perf_counter()
+        means = _epoch(state, data, seed_of(objective.name, seed, epoch), observer, checkpoints)
         valid: dict[str, float] = {}
         if selection is not None:
             valid = objective.validate(data.valid, eval_batch_size)
             if not all(map(math.isfinite, valid.values())):
-                raise DivergedError(_divergence(objective.name, f"on validation after epoch {epoch}", valid, lr))
-        observer.on_epoch(
-            Epoch(
-                stage=objective.name if selection else f"retrain_{objective.name}",
-                epoch=epoch,
-                images=optimizer.step_count * stage.batch_size,
-                lr=lr,
-                train=means,
-                valid=valid,
-                best=selection is not None and selection.takes(epoch, valid),
-                seconds=time.perf_counter() - started,
-            )
+                raise DivergedError(_divergence(objective.name, f"on validation after epoch {epoch}", valid, state.lr))
+        done = Epoch(
+            stage=objective.name if selection else f"retrain_{objective.name}",
+            epoch=epoch,
+            images=optimizer.step_count * stage.batch_size,
+            lr=state.lr,
+            train=means,
+            valid=valid,
+            best=selection is not None and selection.takes(epoch, valid),
+            seconds=time.perf_counter() - started,
         )
-        stopped_by = _reason_to_stop(stage, optimizer.step_count, epoch - selection.progress_epoch if selection else 0)
-        if stopped_by != "epochs":
-            break
+        state.finish_epoch(done)
+        state.ended_by = _end(state, known_epochs or stage.epochs)
+        observer.on_epoch(done)
+        if checkpoints is not None and (state.ended_by or checkpoints.is_due(epoch_end=True)):
+            checkpoints.save(state.tensors(), state.facts())
     if selection is not None:
         selection.restore()
     return Fitted(
-        epochs=epoch + 1,
-        best_epoch=selection.epoch if selection else epoch,
+        epochs=state.epoch,
+        best_epoch=selection.epoch if selection else state.epoch - 1,
         images=optimizer.step_count * stage.batch_size,
-        stopped_by=stopped_by,
+        stopped_by=state.ended_by,
     )
 
 
-class _Selection:
-    """The epoch with the smallest watched values so far, and its weights.
-
-    `progress_epoch`: the last one that made the first watched value smaller; a tie does not prolong patience."""
-
-    def __init__(self, objective: Objective):
-        self.objective = objective
-        self.best: tuple[float, ...] = (math.inf,)
-        self.epoch = self.progress_epoch = 0
-        self.weights = self._snapshot()
-
-    def takes(self, epoch: int, valid: dict[str, float]) -> bool:
-        watched = tuple(valid[name] for name in self.objective.watched)
-        if watched[0] < self.best[0]:
-            self.progress_epoch = epoch
-        if watched < self.best:
-            self.best, self.epoch, self.weights = watched, epoch, self._snapshot()
-            return True
-        return False
-
-    def restore(self) -> None:
-        for name, layer in self.objective.layers.items():
-            layer.load_state_dict(self.weights[name])
-
-    def _snapshot(self) -> dict[str, dict[str, Tensor]]:
-        """Copies of the trained layers' state, by layer."""
-        return {
-            name: {key: value.clone() for key, value in layer.state_dict().items()}
-            for name, layer in self.objective.layers.items()
-        }
+def _resume(state: TrainingState, checkpoints: Checkpoints, observer: Observer) -> None:
+    """Go on from the newest checkpoint, if there is one. ConfigError where that would change the result."""
+    found = checkpoints.load()
+    if found is None:
+        return
+    tensors, facts = found
+    here = made_on(state.device)
+    if facts["made_on"] != here:
+        raise ConfigError(
+            f"the {state.objective.name} stage was begun on {_in_words(facts['made_on'])} and would go on on "
+            f"{_in_words(here)}, with other results: give the same engine.device and engine.threads, or rerun=true"
+        )
+    state.restore(tensors, facts)
+    observer.on_resume(state)
 
 
-def _reason_to_stop(stage: Stage, steps: int, epochs_without_progress: int) -> str:
-    """What ends the stage after this epoch; "epochs": it goes on until they are used up."""
-    if stage.max_steps is not None and steps >= stage.max_steps:
+def _in_words(machine: dict[str, Any]) -> str:
+    threads = machine.get("threads")
+    return str(machine["device"]) if threads is None else f"{machine['device']} with engine.threads={threads}"
+
+
+def _end(state: TrainingState, epochs: int) -> str | None:
+    """What ends the stage after this epoch; None: it goes on."""
+    stage, selection = state.objective.stage, state.selection
+    if stage.max_steps is not None and state.optimizer.step_count >= stage.max_steps:
         return "max_steps"
-    if stage.patience is not None and epochs_without_progress >= stage.patience:
+    idle = 0 if selection is None else state.epoch - 1 - selection.progress_epoch
+    if stage.patience is not None and idle >= stage.patience:
         return "patience"
-    return "epochs"
+    return "epochs" if state.epoch == epochs else None
 
 
 def _epoch(
-    objective: Objective, data: Data, optimizer: LayerOptimizer, epoch: int, *, seed: int, observer: Observer
+    state: TrainingState, data: Data, seed: int, observer: Observer, checkpoints: Checkpoints | None
 ) -> dict[str, float]:
     """One pass over the shuffled images, each in the view of this epoch; means of the loss and its terms."""
+    objective, optimizer, epoch = state.objective, state.optimizer, state.epoch
     stage = objective.stage
-    epoch_seed = seed_of(objective.name, seed, epoch)
-    torch.manual_seed(epoch_seed)
+    if state.batches == 0:
+        torch.manual_seed(seed)
+        state.lr = optimizer.lr
     train_mode(objective)
-    sums: dict[str, Any] = {}
-    batches = 0
-    for rows in data.train.shuffled(stage.batch_size, epoch_seed):
+    for rows in islice(data.train.shuffled(stage.batch_size, seed), state.batches, None):
         if optimizer.step_count == stage.max_steps:
             break
         images, labels = data.train.view(rows, epoch, stage.augmentation, data.view_seed)
@@ -161,14 +144,14 @@ def _epoch(
             for name, value in {"train_loss": loss, **terms}.items()
         }
         if not torch.isfinite(loss):  # costs a GPU one wait a step, and keeps the weights clean
-            where = f"in epoch {epoch}, step {batches}, before the update"
+            where = f"in epoch {epoch}, step {state.batches}, before the update"
             raise DivergedError(_divergence(objective.name, where, told, optimizer.lr))
         optimizer.update(loss)
-        for name, value in told.items():
-            sums[name] = sums.get(name, 0.0) + value
-        batches += 1
+        state.finish_batch(told)
         observer.on_step()
-    return {name: float(total) / batches for name, total in sums.items()}
+        if checkpoints is not None and checkpoints.is_due(epoch_end=False):
+            checkpoints.save(state.tensors(), state.facts())
+    return {name: float(total) / state.batches for name, total in state.sums.items()}
 
 
 def _divergence(stage: str, where: str, told: dict[str, Any], lr: float) -> str:

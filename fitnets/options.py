@@ -21,6 +21,10 @@ class ConfigError(ToldError, ValueError):
     """Something the user has to change: one line a problem, with the way out."""
 
 
+class DivergedError(ToldError, RuntimeError):
+    """A loss that is not finite; no update was made from it."""
+
+
 def neutral(*, default: Any = MISSING) -> Any:
     """A field that cannot change a result (a location, a label): part of no hash."""
     return field(default=default, metadata={"neutral": True})

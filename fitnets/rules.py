@@ -81,7 +81,7 @@ _RANGES: dict[str, tuple[float, float]] = {  # by a key, its last part, or the n
     **dict.fromkeys(("pad", "warmup", "start_epoch", "minimum", "bound", "validation"), (0, _INFINITY)),
     **dict.fromkeys(("weight", "weight_end", "weight_decay", "lr_scale", "hint_weight"), (0, _INFINITY)),
     **dict.fromkeys(("extra_validation", "threshold"), (0, _INFINITY)),
-    **dict.fromkeys(("lr", "temperature", "pixel_max", "floor", "max_norm"), (_TINY, _INFINITY)),
+    **dict.fromkeys(("lr", "temperature", "pixel_max", "floor", "max_norm", "checkpoint_seconds"), (_TINY, _INFINITY)),
     **dict.fromkeys(("contrast", "sigma", "regularizer"), (_TINY, _INFINITY)),
     **dict.fromkeys(("decay", "momentum", "momentum_end", "end"), (0, 1)),
     **dict.fromkeys(("input", "hidden"), (0, 0.99)),

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
-from fitnets.loop import Epoch
+from fitnets.state import Epoch, TrainingState
 
 _PLAIN_WIDTH = 120
 
@@ -60,6 +60,11 @@ class StageProgress:
 
     def on_step(self) -> None:
         self.progress.advance(self.task, 1 / self.steps_per_epoch)
+
+    def on_resume(self, state: TrainingState) -> None:
+        self.progress.update(self.task, completed=state.epoch)
+        place = f"epoch {state.epoch + 1}, update {state.batches + 1}" if state.ended_by is None else "its end"
+        self.terminal.say(f"the {state.objective.name} stage goes on from a checkpoint, at {place}")
 
     def on_epoch(self, epoch: Epoch) -> None:
         self.progress.update(self.task, completed=epoch.epoch + 1)

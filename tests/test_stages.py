@@ -9,9 +9,10 @@ from test_losses import kd_reference
 from fitnets import methods
 from fitnets import plan as planning
 from fitnets.config import ConstantLr
-from fitnets.loop import DivergedError, fit
+from fitnets.loop import fit
 from fitnets.networks import freeze
 from fitnets.objectives import HintObjective, WholeObjective
+from fitnets.options import DivergedError
 from fitnets.seeds import seed_of
 from fitnets.views import view
 
@@ -21,6 +22,9 @@ class Watch:
 
     def __init__(self):
         self.epochs, self.steps = [], 0
+
+    def on_resume(self, state):
+        self.epochs = list(state.epochs)
 
     def on_step(self):
         self.steps += 1

@@ -88,6 +88,8 @@ class Engine:
     threads: int | None
     """CPU threads; None: as many as PyTorch takes"""
     eval_batch_size: int
+    checkpoint_seconds: float
+    """between two checkpoints inside an epoch; at the end of an epoch there is one more, at most once a second"""
 
 
 @option

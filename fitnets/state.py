@@ -1,0 +1,167 @@
+"""How far a stage has come: all that its continuation depends on, as tensors and facts for a checkpoint."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fitnets.objectives import Objective
+from fitnets.optimizers import LayerOptimizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """An epoch's record. epoch: from 0; train: means over its updates; valid: after it; lr: of its first update."""
+
+    stage: str
+    epoch: int
+    images: int
+    lr: float
+    train: dict[str, float]
+    valid: dict[str, float]
+    best: bool
+    seconds: float
+
+
+class Selection:
+    """The epoch with the smallest watched values so far, and its weights.
+
+    `progress_epoch`: the last one that made the first watched value smaller; a tie does not prolong patience."""
+
+    def __init__(self, objective: Objective):
+        self.objective = objective
+        self.best: tuple[float, ...] = (math.inf,)
+        self.epoch = self.progress_epoch = 0
+        self.weights = weights_of(objective)
+
+    def takes(self, epoch: int, valid: dict[str, float]) -> bool:
+        watched = tuple(valid[name] for name in self.objective.watched)
+        if watched[0] < self.best[0]:
+            self.progress_epoch = epoch
+        if watched < self.best:
+            self.best, self.epoch, self.weights = watched, epoch, weights_of(self.objective)
+            return True
+        return False
+
+    def restore(self) -> None:
+        for name, layer in self.objective.layers.items():
+            layer.load_state_dict(self.weights[name])
+
+
+def weights_of(objective: Objective) -> dict[str, dict[str, Tensor]]:
+    """Copies of the trained layers' state, by layer."""
+    return {
+        name: {key: value.clone() for key, value in layer.state_dict().items()}
+        for name, layer in objective.layers.items()
+    }
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """`epoch`, `batches`: how many are done, of the stage and of its present epoch; `sums`: of the present epoch's loss
+    and terms; `lr`: of its first update; `epochs`: the records so far; `ended_by`: why the stage ended, once it has."""
+
+    objective: Objective
+    optimizer: LayerOptimizer
+    selection: Selection | None
+    epoch: int = 0
+    batches: int = 0
+    sums: dict[str, Any] = field(default_factory=dict)
+    lr: float = 0.0
+    epochs: list[Epoch] = field(default_factory=list)
+    ended_by: str | None = None
+
+    def finish_batch(self, told: dict[str, Any]) -> None:
+        """told: values of its loss and terms."""
+        for name, value in told.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.batches += 1
+
+    def finish_epoch(self, done: Epoch) -> None:
+        self.epochs.append(done)
+        self.epoch, self.batches, self.sums = self.epoch + 1, 0, {}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.objective.network.parameters()).device
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, best weights, optimiser state, sums, random state: by a path."""
+        found = _flat("weights", weights_of(self.objective))
+        if self.selection is not None:
+            found |= _flat("best", self.selection.weights)
+        for number, parameter in enumerate(self._parameters()):
+            for key, value in self.optimizer.optimizer.state[parameter].items():
+                found[f"optimizer/{number}/{key}"] = value
+        found |= {f"sums/{name}": value for name, value in self.sums.items() if isinstance(value, Tensor)}
+        found["random/cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            found["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """The rest, in JSON types; `made_on` must be the same when the stage goes on."""
+        selection = self.selection
+        return {
+            "made_on": made_on(self.device),
+            "epoch": self.epoch,
+            "lr": self.lr,
+            "batches": self.batches,
+            "sums": {name: value for name, value in self.sums.items() if not isinstance(value, Tensor)},
+            "sum_names": list(self.sums),
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "ended_by": self.ended_by,
+            "step_count": self.optimizer.step_count,
+            "selection": selection and [list(selection.best), selection.epoch, selection.progress_epoch],
+        }
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Be where the checkpoint was made."""
+        device = self.device
+        for name, layer in self.objective.layers.items():
+            layer.load_state_dict(_below(f"weights/{name}", tensors))
+        if self.selection is not None:
+            best, self.selection.epoch, self.selection.progress_epoch = facts["selection"]
+            self.selection.best = tuple(best)
+            self.selection.weights = {
+                name: {key: value.to(device) for key, value in _below(f"best/{name}", tensors).items()}
+                for name in self.objective.layers
+            }
+        for number, parameter in enumerate(self._parameters()):
+            state = _below(f"optimizer/{number}", tensors)
+            on_device = {key: value if value.ndim == 0 else value.to(device) for key, value in state.items()}
+            if on_device:
+                self.optimizer.optimizer.state[parameter] = on_device
+        self.optimizer.step_count = facts["step_count"]
+        self.sums = {
+            name: facts["sums"][name] if name in facts["sums"] else tensors[f"sums/{name}"].to(device)
+            for name in facts["sum_names"]
+        }
+        self.epoch, self.batches, self.lr, self.ended_by = (
+            facts[key] for key in ("epoch", "batches", "lr", "ended_by")
+        )
+        self.epochs = [Epoch(**epoch) for epoch in facts["epochs"]]
+        torch.set_rng_state(tensors["random/cpu"])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random/cuda"], device)
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [parameter for group in self.optimizer.optimizer.param_groups for parameter in group["params"]]
+
+
+def made_on(device: torch.device) -> dict[str, Any]:
+    """What changes the last digits of results: a stage that is continued needs the same."""
+    if device.type == "cuda":
+        return {"device": torch.cuda.get_device_name(device)}
+    return {"device": "cpu", "threads": torch.get_num_threads()}
+
+
+def _flat(path: str, weights: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{path}/{name}/{key}": value for name, layer in weights.items() for key, value in layer.items()}
+
+
+def _below(path: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What lies below a path, by the rest of its own."""
+    return {name.removeprefix(f"{path}/"): value for name, value in tensors.items() if name.startswith(f"{path}/")}

@@ -1,0 +1,179 @@
+"""Killed at any moment, a run goes on to the same bits."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY
+from test_artifacts import start
+from test_experiment import runs, without_timing
+
+from fitnets import checkpoints, compose, experiment
+from fitnets.options import ConfigError
+from fitnets.store import read_metrics
+
+# Three stages and retraining, dropout in the teacher, augmentation, a checkpoint every blink.
+RUN = (
+    *TINY,
+    "schedule.teacher.epochs=100",
+    "schedule.teacher.dropout={input: 0.2, hidden: 0.5}",
+    "schedule.hint.epochs=80",
+    "schedule.student.epochs=100",
+    "schedule.student.dropout.hidden=0.1",
+    "schedule.student.augmentation={flip: true, pad: 1}",
+    "schedule.retrain_student=true",
+    "engine.checkpoint_seconds=0.02",
+)
+
+
+def outcome(store: Path) -> tuple:
+    """All that must be the same: weights, metrics and result outside `timing`."""
+    ((name, result),) = runs(store).items()
+    directory = store / "run" / name
+    weights = {
+        path.relative_to(store).as_posix(): path.read_bytes() for path in sorted(store.glob("[thr]*/*/*.safetensors"))
+    }
+    rows = [without_timing(row) for row in read_metrics(directory / "metrics.jsonl")]
+    return name, without_timing(result), rows, weights
+
+
+def killed(store: Path, kills: int, generator: random.Random) -> int:
+    """Start the run again and again and SIGKILL it at random moments, until it ends by itself or so many kills are used
+    up; then let it end. Gives the number of kills."""
+    for number in range(kills):
+        process = start(store, *RUN)
+        if generator.random() < 0.8:  # while it trains; else at any moment, of the start-up too
+            while "epoch" not in process.log.read_text() and process.poll() is None:
+                time.sleep(0.05)
+        try:
+            process.wait(generator.uniform(0, 3))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        else:
+            assert process.returncode == 0, process.log.read_text()
+            return number
+    final = start(store, *RUN)
+    assert final.wait(300) == 0, final.log.read_text()
+    return kills
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_20_random_moments_ends_as_one_that_was_not(tmp_path):
+    kills = int(os.environ.get("KILLS", "20"))
+    seed = random.randrange(10**6)
+    print(f"seed of the moments: {seed}")  # shown when the test fails
+    generator = random.Random(seed)
+    whole = start(tmp_path / "whole", *RUN)
+    assert whole.wait(300) == 0, whole.log.read_text()
+    expected = outcome(tmp_path / "whole")
+    rounds = 0
+    while kills > 0:  # a run that ended before all of them is begun anew
+        store = tmp_path / f"killed{rounds}"
+        kills -= killed(store, kills, generator)
+        assert outcome(store) == expected
+        assert not list(store.glob("*/.*"))  # no checkpoints, locks, half-made folders
+        rounds += 1
+    logs = "".join(path.read_text() for path in tmp_path.glob("killed*.log"))
+    assert logs.count("stage goes on from a checkpoint") >= 5
+
+
+class Damage:
+    """A folder with two checkpoints, and what is said of it."""
+
+    def __init__(self, folder: Path):
+        self.said: list[str] = []
+        self.checkpoints = checkpoints.Checkpoints(folder, every_s=1, say=self.said.append)
+        for number in range(4):
+            tensors = {"weights/conv1/weight": torch.full((7, 3), float(number)), "random/cpu": torch.get_rng_state()}
+            self.checkpoints.save(tensors, {"epoch": number})
+        self.older, self.newer = sorted(folder.iterdir())
+
+
+class TestFiles:
+    def test_the_last_two_are_kept_and_the_newest_is_loaded(self, tmp_path):
+        damage = Damage(tmp_path)
+        tensors, facts = damage.checkpoints.load()
+        assert (facts, tensors["weights/conv1/weight"].unique().tolist()) == ({"epoch": 3}, [3.0])
+        assert damage.said == []
+
+    @pytest.mark.parametrize("kind", ["flip", "truncate"])
+    def test_a_damaged_one_is_never_taken_and_never_costs_the_one_before(self, tmp_path, kind):
+        generator = random.Random(0)
+        for number in range(50 if kind == "flip" else 10):
+            damage = Damage(tmp_path / str(number))
+            content = bytearray(damage.newer.read_bytes())
+            if kind == "flip":
+                content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+            else:
+                del content[number * len(content) // 10 :]
+            damage.newer.write_bytes(content)
+            _, facts = damage.checkpoints.load()
+            assert facts == {"epoch": 2}
+            assert damage.said == [f"{damage.newer} is damaged: going on from the checkpoint before it"]
+            assert damage.older.exists()
+
+    def test_two_damaged_ones_mean_none(self, tmp_path):
+        damage = Damage(tmp_path)
+        for path in (damage.older, damage.newer):
+            path.write_bytes(b"")
+        assert damage.checkpoints.load() is None
+        assert len(damage.said) == 2
+
+    def test_a_full_disk_leaves_the_older_ones(self, tmp_path, monkeypatch):
+        damage = Damage(tmp_path)
+
+        def full(*_positional):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            damage.checkpoints.save({"a": torch.zeros(3)}, {"epoch": 4})
+        monkeypatch.undo()
+        assert damage.checkpoints.load()[1] == {"epoch": 3}
+
+
+def interrupted(tmp_path, monkeypatch, *words: str) -> list[str]:
+    """The words of a run that broke off in its student's stage and left a checkpoint."""
+    command = [*TINY, f"store={tmp_path / 'store'}", "engine.checkpoint_seconds=0.001", "engine.threads=1", *words]
+    steps = []
+    real = experiment.EpochObserver.on_step
+
+    def on_step(self):
+        real(self)
+        steps.append(self)
+        if len(steps) == 25:  # of the teacher 6, of stage 1 13, of the student 6
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(experiment.EpochObserver, "on_step", on_step)
+        with pytest.raises(KeyboardInterrupt):
+            experiment.run(compose.load(command))
+    return command
+
+
+def test_another_number_of_threads_is_refused_inside_a_stage(tmp_path, monkeypatch):
+    command = interrupted(tmp_path, monkeypatch)
+    with pytest.raises(
+        ConfigError, match=r"begun on cpu with engine.threads=1 and would go on on cpu with engine.threads=2"
+    ):
+        experiment.run(compose.load([*command, "engine.threads=2"]))
+    afresh = experiment.run(compose.load([*command, "engine.threads=2", "rerun=true"]))
+    assert afresh["status"] == "finished"
+
+
+def test_a_damaged_checkpoint_is_told_and_the_run_ends_as_it_would_have(tmp_path, monkeypatch, capfd):
+    command = interrupted(tmp_path, monkeypatch)
+    newest = max((tmp_path / "store").glob("run/.*.checkpoints/student/*.checkpoint"))
+    newest.write_bytes(newest.read_bytes()[:-1])
+    capfd.readouterr()
+    experiment.run(compose.load(command))
+    assert f"{newest} is damaged: going on from the checkpoint before it" in capfd.readouterr().out.replace("\n", "")
+    other = tmp_path / "other"
+    experiment.run(compose.load([*command, f"store={other}"]))
+    assert outcome(tmp_path / "store") == outcome(other)

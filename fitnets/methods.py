@@ -20,7 +20,7 @@ from fitnets.layers import Layer, Regressor, SoftmaxLayer
 from fitnets.losses import Reduction
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
-from fitnets.rules import guided_layer, hint_pair
+from fitnets.rules import needed_pair
 from fitnets.seeds import seed_of
 from fitnets.terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, MimicTerm, Term
 
@@ -47,14 +47,14 @@ def _terms(config: Config, teacher: Network, student: Network) -> list[Term]:
         terms.append(KdTerm(schedule.kd, student_stage(config).epochs))
     match method:
         case Joint(hint_weight=weight):
-            hint_layer, guided = _pair(config)
+            hint_layer, guided = needed_pair(config)
             regressor = _regressor(config, teacher, student)
             terms.append(HintTerm(regressor, hint_layer, guided, weight, reduction="mean"))
         case DeeplySupervised(weight=weight):
             hidden = list(student.layers)[:-1]
             terms.append(LabelHintTerm(_classifiers(config, student, hidden), weight))
         case LabelHints(staged=False):
-            terms.append(LabelHintTerm(_classifiers(config, student, [guided_layer(config)]), factor=1.0))
+            terms.append(LabelHintTerm(_classifiers(config, student, [needed_pair(config)[1]]), factor=1.0))
     return terms
 
 
@@ -86,17 +86,11 @@ def is_staged(config: Config) -> bool:
     return isinstance(method, Hints) or (isinstance(method, LabelHints) and method.staged)
 
 
-def _pair(config: Config) -> tuple[str, str]:
-    pair = hint_pair(config)
-    assert pair is not None, "rules.check lets no method that needs a pair pass without one"
-    return pair
-
-
 # --- the teacher's hint ---
 
 
 def _hint_objective(config: Config, teacher: Network, student: Network) -> HintObjective:
-    hint_layer, guided = _pair(config)
+    hint_layer, guided = needed_pair(config)
     return HintObjective(
         network=student,
         teacher=teacher,
@@ -116,7 +110,7 @@ def _reduction(config: Config, hint: Layer) -> Reduction:
 
 
 def _regressor(config: Config, teacher: Network, student: Network) -> Regressor:
-    hint_layer, guided = _pair(config)
+    hint_layer, guided = needed_pair(config)
     regressor = build.regressor(config.regressor, student.named(guided), teacher.named(hint_layer))
     build.initialise(regressor, config.schedule.regressor_init, seed_of("regressor weights", config.seed))
     return regressor.to(_device(student))
@@ -126,7 +120,7 @@ def _regressor(config: Config, teacher: Network, student: Network) -> Regressor:
 
 
 def _label_hint_objective(config: Config, student: Network) -> LabelHintObjective:
-    layer = guided_layer(config)
+    layer = needed_pair(config)[1]
     classifier = _classifiers(config, student, [layer])[layer]
     return LabelHintObjective(student, classifier, layer, config.schedule.hint)
 

@@ -13,7 +13,7 @@ from fitnets.labelled import Track
 from fitnets.networks import Network, freeze
 from fitnets.objectives import HintObjective, Objective, WholeObjective, label_objective
 from fitnets.options import ConfigError, content_hash
-from fitnets.rules import guided_layer, has_test, hint_pair
+from fitnets.rules import has_test, hint_pair, needed_pair
 from fitnets.seeds import seed_of
 from fitnets.terms import HintTerm
 
@@ -213,7 +213,7 @@ def _link_parts(config: Config) -> list[Any]:
         case Hints() | Joint():
             return [hint_pair(config), config.regressor, config.schedule.regressor_init]
         case LabelHints():
-            return [guided_layer(config)]
+            return [needed_pair(config)[1]]
         case _:
             return []
 

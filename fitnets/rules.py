@@ -50,11 +50,11 @@ def needs_pair(config: Config) -> bool:
     return isinstance(config.method, Hints | Joint | LabelHints)
 
 
-def guided_layer(config: Config) -> str:
-    """The student's layer that learns from a hint, or from labels."""
+def needed_pair(config: Config) -> tuple[str, str]:
+    """`hint_pair` of a method that needs one, in a checked configuration."""
     pair = hint_pair(config)
     assert pair is not None, "check lets no method that needs a pair pass without one"
-    return pair[1]
+    return pair
 
 
 def has_test(config: Config) -> bool:

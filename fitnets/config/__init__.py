@@ -57,7 +57,6 @@ from fitnets.config.networks import (
     Table6,
     Teacher,
     Thin,
-    TrainedTeacher,
     Wrn,
     WrnTeacher,
 )

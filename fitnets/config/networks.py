@@ -192,7 +192,6 @@ class Ensemble:
 Architecture: TypeAlias = (
     MaxoutTeacher | ReluTeacher | FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn
 )
-TrainedTeacher: TypeAlias = MaxoutTeacher | ReluTeacher | ResnetTeacher | WrnTeacher
 StoredTeacher: TypeAlias = RunTeacher | Ensemble
 Teacher: TypeAlias = MaxoutTeacher | ReluTeacher | ResnetTeacher | WrnTeacher | RunTeacher | Ensemble
 Student: TypeAlias = FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn

@@ -1,6 +1,7 @@
 """From configuration to modules: networks, regressors, initial weights."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -158,45 +159,45 @@ def regressor(choice: config.Regressor, guided: Layer, hint: Layer) -> Regressor
     """The regressor from the guided layer's output to the hint layer's, with the activation of the hint layer.
 
     Raises ConfigError where the choice does not fit the two shapes."""
-    shapes = f"the guided layer gives {_shape(guided)}, the hint layer {_shape(hint)}"
-    match choice:
-        case config.AutoRegressor():
-            mapping = _automatic(guided, hint)
-        case config.ConvRegressor(pad=pad, stride=stride):
-            if not _are_maps(guided, hint):
-                raise ConfigError(f"regressor=conv: {shapes}, and a convolution needs two maps: give regressor=fc")
-            mapping = _conv_regressor(guided, hint, pad=pad, stride=stride)
+    match resolved_regressor(choice, guided, hint):
+        case config.ConvRegressor(pad=int(pad), stride=stride):
+            mapping: nn.Module = _conv_regressor(guided, hint, pad=pad, stride=stride)
         case config.FcRegressor():
-            mapping = _fc_regressor(guided, hint)
-        case config.IdentityRegressor():
-            if guided.out_shape != hint.out_shape:
-                raise ConfigError(f"regressor=identity: {shapes}: give regressor=auto, or layers of one shape")
+            mapping = Dense(math.prod(guided.out_shape), math.prod(hint.out_shape), hint.activation)
+        case _:
             mapping = nn.Identity()
     return Regressor(mapping, hint.out_shape)
+
+
+def resolved_regressor(choice: config.Regressor, guided: Layer, hint: Layer) -> config.Regressor:
+    """The same with nothing left open: which kind, and which pad. Raises ConfigError where it does not fit."""
+    shapes = f"the guided layer gives {_shape(guided)}, the hint layer {_shape(hint)}"
+    are_maps = len(guided.out_shape) == len(hint.out_shape) == 3
+    match choice:
+        case config.AutoRegressor():
+            if guided.out_shape == hint.out_shape:
+                return config.IdentityRegressor()
+            automatic = config.ConvRegressor() if are_maps else config.FcRegressor()
+            return resolved_regressor(automatic, guided, hint)
+        case config.ConvRegressor() if not are_maps:
+            raise ConfigError(f"regressor=conv: {shapes}, and a convolution needs two maps: give regressor=fc")
+        case config.ConvRegressor(pad=None):
+            larger = (h - g for g, h in zip(guided.out_shape[1:], hint.out_shape[1:], strict=True))
+            return replace(choice, pad=max(0, *larger))
+        case config.IdentityRegressor() if guided.out_shape != hint.out_shape:
+            raise ConfigError(f"regressor=identity: {shapes}: give regressor=auto, or layers of one shape")
+        case _:
+            return choice
 
 
 def _shape(layer: Layer) -> str:
     return "x".join(map(str, layer.out_shape))
 
 
-def _are_maps(guided: Layer, hint: Layer) -> bool:
-    return len(guided.out_shape) == len(hint.out_shape) == 3
-
-
-def _automatic(guided: Layer, hint: Layer) -> nn.Module:
-    if guided.out_shape == hint.out_shape:
-        return nn.Identity()
-    if not _are_maps(guided, hint):
-        return _fc_regressor(guided, hint)
-    return _conv_regressor(guided, hint, pad=None, stride=1)
-
-
-def _conv_regressor(guided: Layer, hint: Layer, *, pad: int | None, stride: int) -> Conv2d:
+def _conv_regressor(guided: Layer, hint: Layer, *, pad: int, stride: int) -> Conv2d:
     """Section 2.2, for maps of any two sizes: kernel = guided + 2 pad - stride (hint - 1)."""
     channels, *guided_size = guided.out_shape
     units, *hint_size = hint.out_shape
-    if pad is None:
-        pad = max(0, *(h - g for g, h in zip(guided_size, hint_size, strict=True)))
     height, width = (g + 2 * pad - stride * (h - 1) for g, h in zip(guided_size, hint_size, strict=True))
     if min(height, width) < 1:
         raise ConfigError(
@@ -212,10 +213,6 @@ def _conv_regressor(guided: Layer, hint: Layer, *, pad: int | None, stride: int)
         stride=stride,
         tied_biases=hint.tied_biases,
     )
-
-
-def _fc_regressor(guided: Layer, hint: Layer) -> Dense:
-    return Dense(math.prod(guided.out_shape), math.prod(hint.out_shape), hint.activation)
 
 
 def classifier(layer: Layer, classes: int) -> SoftmaxLayer:

@@ -5,7 +5,7 @@ Standard library only, like the package `config`, so that `--help` and `--cfg jo
 
 import hashlib
 import json
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar, dataclass_transform
 
@@ -30,7 +30,13 @@ def neutral(*, default: Any = MISSING) -> Any:
     return field(default=default, metadata={"neutral": True})
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(field, neutral))
+def added(*, default: Any) -> Any:
+    """A field that came after results were stored. default: what they were made with; it is part of no hash, so that
+    they are found again. It may never change."""
+    return field(default=default, metadata={"added": default})
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(field, neutral, added))
 def option(cls: type[T]) -> type[T]:
     """Make a keyword-only dataclass of the class and let Hydra know it. A field without default is required."""
     cls = dataclass(kw_only=True, slots=True)(cls)
@@ -39,9 +45,10 @@ def option(cls: type[T]) -> type[T]:
 
 
 def plain(value: Any, *, hashed: bool = False) -> Any:
-    """The value in JSON types, each option with its type's name. `hashed`: without neutral fields, 4.0 and 4 alike."""
+    """The value in JSON types, each option with its type's name. `hashed`: only what determines a result, 4.0 and 4
+    alike."""
     if is_dataclass(value) and not isinstance(value, type):
-        kept = {f.name: getattr(value, f.name) for f in fields(value) if not (hashed and "neutral" in f.metadata)}
+        kept = {f.name: getattr(value, f.name) for f in fields(value) if not (hashed and _is_silent(value, f))}
         return {"_type_": type(value).__name__, **plain(kept, hashed=hashed)}
     if isinstance(value, dict):
         return {str(key): plain(item, hashed=hashed) for key, item in value.items()}
@@ -50,6 +57,12 @@ def plain(value: Any, *, hashed: bool = False) -> Any:
     if hashed and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+def _is_silent(option: Any, field: Field[Any]) -> bool:
+    """Whether the field tells nothing of the result."""
+    is_as_before = "added" in field.metadata and getattr(option, field.name) == field.metadata["added"]
+    return "neutral" in field.metadata or is_as_before
 
 
 def restore(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from fitnets import build, data, engine, methods, preprocessing, store, stored, teachers
-from fitnets.config import Config, Hints, Joint, LabelHints, StoredTeacher
+from fitnets.config import Config, Hints, Joint, LabelHints, Regressor, StoredTeacher
 from fitnets.labelled import Track
 from fitnets.networks import Network, freeze
 from fitnets.objectives import HintObjective, Objective, WholeObjective, label_objective
@@ -211,11 +211,20 @@ def _link_parts(config: Config) -> list[Any]:
     """What determines how the guided layer is taught."""
     match config.method:
         case Hints() | Joint():
-            return [hint_pair(config), config.regressor, config.schedule.regressor_init]
+            return [needed_pair(config), _regressor(config), config.schedule.regressor_init]
         case LabelHints():
             return [needed_pair(config)[1]]
         case _:
             return []
+
+
+def _regressor(config: Config) -> Regressor:
+    """What the choice comes to between these two layers: `auto` is the same as what it takes."""
+    hint_layer, guided = needed_pair(config)
+    with torch.device("meta"):  # shapes alone
+        teacher = build.network(stored.architecture(config.teacher), config.dataset, "teacher")
+        student = build.network(config.student, config.dataset, "student")
+    return build.resolved_regressor(config.regressor, student.named(guided), teacher.named(hint_layer))
 
 
 def setting_hash(config: Config, digest: str) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from conftest import ROOT, TINY
 from test_data import write_parquet
 from test_folder import write_images
@@ -15,7 +14,7 @@ from test_folder import write_images
 from fitnets import build, compose, data, methods, options, plan, schedules, sources, teachers
 from fitnets.config import Config, LinearLr, Sgd
 from fitnets.optimizers import LayerOptimizer
-from fitnets.options import ConfigError, content_hash, plain, restore
+from fitnets.options import ConfigError, plain
 from fitnets.rules import leaves
 
 CONF = ROOT / "conf"
@@ -259,110 +258,6 @@ class TestPaperNumbers:
             "name", "hint.epochs", "student.epochs", "hint_loss",
             "kd.weight_end", "kd.start_epoch", "kd.end_epoch", "kd.soften_student",
         }  # fmt: skip
-
-
-class TestHashes:
-    def test_stored_yaml_gives_the_configuration_back(self):
-        for words in ([], ["dataset=mnist", "schedule=paper", "student=thin", "method=kd"]):
-            config = compose.load(words)
-            again = restore(yaml.safe_load(yaml.safe_dump(plain(config))))
-            assert again == config
-            assert content_hash(again) == content_hash(config)
-
-    @pytest.mark.parametrize(
-        "words",
-        [
-            "store=/elsewhere",
-            "engine.threads=1",
-            "tracker=none",
-            "test=false",
-            "student.name=mine",
-            "schedule.kd.weight=4.0",
-        ],
-    )
-    def test_what_cannot_change_a_result_is_in_no_hash(self, words):
-        assert content_hash(compose.load([words])) == content_hash(compose.load([]))
-
-    @pytest.mark.parametrize(
-        "words", ["seed=1", "teacher.seed=1", "dataset.seed=1", "schedule.kd.weight=5", "regressor=conv"]
-    )
-    def test_what_can_is(self, words):
-        assert content_hash(compose.load([words])) != content_hash(compose.load([]))
-
-    @pytest.mark.parametrize(
-        ("words", "changed"),
-        [
-            ("seed=1", "hint run"),
-            ("seed=1 method=kd", "run"),
-            ("teacher.seed=1", "teacher hint run"),
-            ("dataset.seed=1", "teacher hint run"),
-            ("dataset.validation=299", "teacher hint run"),
-            ("schedule.teacher.epochs=9", "teacher hint run"),
-            ("schedule.teacher.dropout.hidden=0.1", "teacher hint run"),
-            ("schedule.hint.epochs=9", "hint run"),
-            ("schedule.hint.epochs=9 method=kd", "run"),  # equal totals
-            ("schedule.hint.epochs=9 method=kd schedule.equal_epochs=false", ""),
-            ("schedule.hint.optimizer.lr=9 method=kd", ""),
-            ("schedule.student.epochs=9", "run"),
-            ("schedule.kd.weight=9", "run"),
-            ("schedule.kd.weight=9 method=backprop", ""),
-            ("schedule.hint_loss=released", "hint run"),
-            ("schedule.hint_loss=released method=kd", ""),
-            ("dataset/preprocessing=standardize", "teacher hint run"),
-            ("schedule.teacher.max_steps=9", "teacher hint run"),
-            ("schedule.retrain_teacher=true", "teacher hint run"),
-            ("schedule.retrain_student=true", "run"),
-            ("schedule.student.augmentation.flip=true", "run"),
-            ("schedule.hint.augmentation.flip=true", "hint run"),
-            ("schedule.hint.augmentation.flip=true method=labels_then_kd", "hint run"),
-            ("schedule.hint.augmentation.flip=true method=joint", ""),
-            ("schedule.kd.weight=9 method=joint", ""),
-            ("schedule.kd.weight=9 method=labels_then_kd", "run"),
-            ("schedule.kd.weight=9 method=labels_then_labels", ""),
-            ("schedule.kd.weight=9 method=mimic", ""),
-            ("schedule.hint_loss=released method=joint", ""),
-            ("regressor=fc method=joint", "run"),
-            ("regressor=fc method=labels_then_kd", ""),
-            ("student.guided=conv4 method=labels_with_kd", "run"),
-            ("teacher.hint=conv1 method=labels_with_kd", ""),
-            ("student.guided=conv4 method=dsn", ""),
-            ("regressor=fc", "hint run"),
-            ("regressor=fc method=kd", ""),
-            ("teacher.hint=conv1", "hint run"),
-            ("teacher.hint=conv1 method=kd", ""),
-            ("hint_layer=named hint_layer.teacher=conv2 hint_layer.student=conv5", ""),  # the paper's pair by name
-            ("student.convs.0.units=13", "hint run"),
-            ("engine.device=cpu engine.threads=1 tracker=none store=/elsewhere test=false rerun=true", ""),
-        ],
-    )
-    def test_artifacts_change_with_what_determines_them(self, words, changed):
-        given = words.split()
-        shared = [word for word in given if word.startswith(("method=", "schedule.equal_epochs="))]
-        before = plan.hashes(compose.load(shared), "digest")
-        after = plan.hashes(compose.load(given), "digest")
-        different = [kind for kind in before._fields if getattr(before, kind) != getattr(after, kind)]
-        assert different == changed.split()
-
-    @pytest.mark.parametrize(("method", "shared"), [("labels_then_labels", True), ("hints", False)])
-    def test_methods_share_a_stage_1_that_is_the_same(self, method, shared):
-        first, second = (plan.hashes(compose.load([f"method={name}"]), "digest") for name in (method, "labels_then_kd"))
-        assert (first.hint == second.hint, first.run == second.run) == (shared, False)
-
-    def test_methods_of_one_stage_have_no_stage_1(self):
-        assert plan.hashes(compose.load(["method=kd"]), "digest").hint is None
-
-    def test_settings_that_may_be_compared_share_hint_layers(self):
-        def setting(*words):
-            return plan.setting_hash(compose.load(list(words)), "digest")
-
-        assert setting("seed=1", "teacher.seed=2", "method=kd") == setting()
-        for words in ("student.guided=conv4", "teacher.hint=conv1", "schedule.kd.weight=9", "dataset.seed=1"):
-            assert setting(words) != setting()
-
-    def test_nan_has_no_hash(self):
-        config = compose.load([])
-        with pytest.raises(ValueError, match="not JSON compliant"):
-            content_hash(replace(config.schedule.kd, weight=float("nan")))
 
 
 def test_conf_holds_no_file_that_nothing_composes():

@@ -1,0 +1,370 @@
+"""What a result is found again by: every key is in the hashes that it determines, and in no other."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+import yaml
+from test_config import NEEDED
+
+from fitnets import compose, options, plan
+from fitnets.config import Config, MaxoutDense
+from fitnets.options import added, content_hash, option, plain, restore
+
+TEACHER, STAGE_1, STUDENT, NOTHING = "teacher hint run", "hint run", "run", ""
+REACH = {  # of a key, by the longest beginning that is here: the artifacts that it determines, in a run with hints
+    "dataset": TEACHER,
+    "teacher": TEACHER,
+    "teacher.hint": STAGE_1,  # the pair is what is hashed
+    "student": STAGE_1,
+    "hint_layer": STAGE_1,
+    "regressor": STAGE_1,
+    "method": STUDENT,
+    "schedule.teacher": TEACHER,
+    "schedule.teacher_init": TEACHER,
+    "schedule.retrain_teacher": TEACHER,
+    "schedule.student_init": STAGE_1,
+    "schedule.regressor_init": STAGE_1,
+    "schedule.hint": STAGE_1,
+    "schedule.hint_loss": STAGE_1,
+    "schedule.student": STUDENT,
+    "schedule.kd": STUDENT,
+    "schedule.retrain_student": STUDENT,
+    "schedule.equal_epochs": NOTHING,  # but in methods of one stage
+    "seed": STAGE_1,
+    "engine": NOTHING,
+    "tracker": NOTHING,
+    "store": NOTHING,
+    "rerun": NOTHING,
+    "test": NOTHING,
+}
+HINT_STAGE = ("schedule.hint", "schedule.hint_loss")
+TEACHER_LINK = ("regressor", "schedule.regressor_init", "hint_layer.teacher", "teacher.hint")
+LINK = (*TEACHER_LINK, "hint_layer", "student.guided")
+UNUSED = {  # by a method
+    "hints": (),
+    "kd": (*HINT_STAGE, *LINK),
+    "backprop": (*HINT_STAGE, *LINK, "schedule.kd"),
+    "mimic": (*HINT_STAGE, *LINK, "schedule.kd"),
+    "dsn": (*HINT_STAGE, *LINK, "schedule.kd"),
+    "joint": (*HINT_STAGE, "schedule.kd"),
+    "labels_then_kd": ("schedule.hint_loss", *TEACHER_LINK),
+    "labels_with_labels": (*HINT_STAGE, "schedule.kd", *TEACHER_LINK),
+}
+NEUTRAL = {  # why they are in no hash: what they lead to is hashed, or it is a label, or it changes no result
+    "the images are hashed": {
+        *(f"HubImages.{key}" for key in ("hub", "subset", "revision", "path", "image_column", "label_column")),
+        *(f"HubImages.{split}_split" for split in ("train", "extra", "validation", "test")),
+        *(f"Folder.{key}" for key in ("path", "split_file", "validation_share", "test_share")),
+    },
+    "the pair of layers is hashed": {
+        *(f"{net}.hint" for net in ("MaxoutTeacher", "ReluTeacher")),
+        *(f"{net}.guided" for net in ("FitNet", "GroupedFitNet", "ReluFitNet")),
+    },
+    "network and weights are hashed": {"RunTeacher.path", "Ensemble.members", "Ensemble.hint_member"},
+    "no part of a result": {f"Config.{key}" for key in ("engine", "tracker", "store", "rerun", "test")},
+}
+CASES = [  # together they hold every option of the schema
+    [],
+    ["dataset=mnist", "schedule=paper", "tracker=none"],
+    ["dataset=mnist", "schedule=released", "method=kd", "schedule.equal_epochs=true"],
+    ["dataset=cifar10", "student=table6", "method=joint", "regressor=conv"],
+    ["dataset=svhn", "student=thin", "method=labels_then_kd", "hint_layer=middle"],
+    ["dataset=cifar100", "teacher=resnet", "student=wrn", "hint_layer=middle", "regressor=fc", "schedule=modern"],
+    ["dataset=cifar10", "teacher=wrn", "student=resnet", "method=dsn", "hint_layer=none"],
+    ["dataset=cifar10", "student=fitnet1", "method=mimic", "dataset/preprocessing=standardize"],
+    ["dataset=aflw", "schedule=paper"],
+    ["dataset=folder", "method=backprop"],
+    ["hint_layer=named", "method=labels_with_labels"],
+    ["regressor=identity"],
+    ["teacher=run"],
+    ["teacher=ensemble"],
+]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A key of a composed configuration. kind: the option's type; hint: the type of the value."""
+
+    key: str
+    kind: type
+    field: str
+    hint: Any
+    value: Any
+
+
+def leaves(value: Any, key: str = "") -> Iterator[Leaf]:
+    for item in fields(value):
+        inner, dotted = getattr(value, item.name), f"{key}.{item.name}" if key else item.name
+        if is_dataclass(inner):
+            yield from leaves(inner, dotted)
+        elif isinstance(inner, list) and inner and is_dataclass(inner[0]):
+            yield from leaves(inner[0], f"{dotted}.0")
+        else:
+            yield Leaf(dotted, type(value), item.name, get_type_hints(type(value))[item.name], inner)
+
+
+def changed(value: Any, key: str, new: Any) -> Any:
+    """The configuration with another value of one key."""
+    first, _, rest = key.partition(".")
+    if isinstance(value, list):
+        return [changed(value[0], rest, new), *value[1:]]
+    return replace(value, **{first: changed(getattr(value, first), rest, new) if rest else new})
+
+
+SPECIAL = {  # where only some values are sound
+    "Digits.test": 298,
+    **dict.fromkeys(("MaxoutTeacher.hint", "ReluTeacher.hint", "NamedPair.teacher", "NamedPair.student"), "conv1"),
+    **dict.fromkeys(("FitNet.guided", "GroupedFitNet.guided", "ReluFitNet.guided"), "conv1"),
+    **dict.fromkeys(("Resnet.depth", "ResnetTeacher.depth"), 32),
+    **dict.fromkeys(("Wrn.depth", "WrnTeacher.depth"), 34),
+}
+
+
+def another(leaf: Leaf) -> Any:
+    """A different value of the same type."""
+    if get_origin(leaf.hint) is Literal:
+        return next((one for one in get_args(leaf.hint) if one != leaf.value), "renamed")
+    match leaf.value:
+        case bool():
+            other: Any = not leaf.value
+        case int() | float():
+            other = leaf.value + (1 if isinstance(leaf.value, int) else 0.125)
+        case str():
+            other = leaf.value + "x"
+        case dict():
+            other = leaf.value | {"softmax": 0.375}
+        case list() if leaf.hint == list[MaxoutDense]:
+            other = [MaxoutDense(units=8, pieces=2)]
+        case list():
+            other = [*leaf.value, [7]]
+        case None:
+            other = "x" if str in get_args(leaf.hint) else 3
+    special = SPECIAL.get(f"{leaf.kind.__name__}.{leaf.field}", other)
+    return other if special == leaf.value else special
+
+
+def expected(config: Config, leaf: Leaf, *, is_staged: bool) -> set[str]:
+    """The artifacts that another value of this key changes."""
+    unused = [*UNUSED[config.method.name]]
+    if config.hint_layer.name != "paper":
+        unused += ["teacher.hint", "student.guided"]
+    if config.teacher.name in ("run", "ensemble"):
+        unused += ["schedule.teacher", "schedule.teacher_init", "schedule.retrain_teacher"]
+    special = {"method.staged": STAGE_1}
+    if config.schedule.equal_epochs and not is_staged:  # the epochs of both stages
+        special |= {"schedule.hint.epochs": STUDENT, "schedule.equal_epochs": STUDENT}
+    if config.teacher.name == "ensemble":  # its outputs are averaged after they were softened
+        special["schedule.kd.temperature"] = TEACHER
+    if leaf.key in special:
+        return set(special[leaf.key].split())
+    beginnings = [leaf.key[:end] for end in range(len(leaf.key), 0, -1) if leaf.key[end : end + 1] in ("", ".")]
+    if any(beginning in unused for beginning in beginnings) or _is_silent(leaf):
+        return set()
+    found = set(next(REACH[beginning] for beginning in beginnings if beginning in REACH).split())
+    return found if is_staged else found - {"hint"}
+
+
+def _is_silent(leaf: Leaf) -> bool:
+    """Whether the key has no say in the result. Those of layers have one through the pair that they make."""
+    return leaf.field == "name" or (_is_neutral(leaf) and leaf.field not in ("hint", "guided"))
+
+
+def _is_neutral(leaf: Leaf) -> bool:
+    (marked,) = [item for item in fields(leaf.kind) if item.name == leaf.field]
+    return "neutral" in marked.metadata
+
+
+def load(words: list[str], earlier_run: Path) -> Config:
+    needed = [word.format(earlier_run=earlier_run) for choice in words for word in NEEDED.get(choice, [])]
+    return compose.load([*needed, *words])
+
+
+@pytest.mark.parametrize("words", CASES, ids=" ".join)
+def test_every_key_is_in_the_hashes_that_it_determines_and_in_no_other(words, earlier_run, monkeypatch):
+    monkeypatch.setattr(plan, "_regressor", lambda config: config.regressor)  # changed networks need not fit together
+    config = load(words, earlier_run)
+    before = plan.hashes(config, "digest")
+    wrong = {}
+    for leaf in leaves(config):
+        if leaf.kind.__name__ in ("RunTeacher", "Ensemble"):
+            continue  # their folders: test_teachers.py
+        after = plan.hashes(changed(config, leaf.key, another(leaf)), "digest")
+        different = {kind for kind in before._fields if getattr(before, kind) != getattr(after, kind)}
+        if different != expected(config, leaf, is_staged=before.hint is not None):
+            wrong[leaf.key] = different
+    assert wrong == {}
+
+
+def test_the_walk_sees_every_key_of_the_schema(earlier_run):
+    seen = {(leaf.kind, leaf.field) for words in CASES for leaf in leaves(load(words, earlier_run))}
+    every = {
+        (kind, name)
+        for kind in options.OPTIONS.values()
+        for name, hint in get_type_hints(kind).items()
+        if not _is_inner(hint) and get_origin(hint) is not ClassVar
+    }
+    assert every <= seen
+
+
+def _is_inner(hint: Any) -> bool:
+    """Whether the key holds options, whose own keys are walked."""
+    return any(is_dataclass(kind) for kind in (hint, *get_args(hint)))
+
+
+def test_the_keys_without_a_say_in_the_result_are_these():
+    marked = {
+        f"{name}.{field.name}"
+        for name, kind in options.OPTIONS.items()
+        for field in fields(kind)
+        if "neutral" in field.metadata and field.name != "name"
+    }
+    assert marked == set().union(*NEUTRAL.values())
+
+
+GOLDEN = {  # stored results are found under these names: a change here loses every one of them
+    "":
+        "36abffdf86b02d41 bd28e9b6319a6946 48f80d8f7bae97a7",
+    "dataset=mnist schedule=paper":
+        "fd256124f5bf2703 fed22037f31d477d 6493b51a02a883cd",
+    "dataset=cifar10 schedule=released student=fitnet1":
+        "56ee76787f13a47a 26b0b676b6a1a4ae 012e891eacb525d5",
+    "dataset=svhn student=thin hint_layer=middle method=joint schedule=modern":
+        "4e4d5245d4f45fc1 None 09fbf00dc8f639ca",
+    "dataset=cifar100 teacher=resnet student=wrn hint_layer=middle method=labels_then_kd":
+        "4a7e6ae3e2eafef6 a95d280c04c8a663 614c16de96b56748",
+    "method=dsn":
+        "36abffdf86b02d41 None f40a0bd963b4a8b4",
+    "dataset=mnist method=mimic schedule=released":
+        "fd256124f5bf2703 None 9ae844f2727cb384",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "golden"), GOLDEN.items())
+def test_a_new_version_finds_the_results_of_an_older_one(words, golden):
+    assert " ".join(map(str, plan.hashes(compose.load(words.split()), "digest"))) == golden
+
+
+def test_a_key_that_is_added_with_a_default_leaves_old_hashes_alone(monkeypatch):
+    def make(**later: Any) -> type:
+        monkeypatch.setattr(options, "OPTIONS", dict(options.OPTIONS))
+        return option(type("Grown", (), {"__annotations__": {"lr": float, **dict.fromkeys(later, float)}, **later}))
+
+    old, new = make(), make(slope=added(default=4.0))
+    assert content_hash(new(lr=0.5)) == content_hash(new(lr=0.5, slope=4)) == content_hash(old(lr=0.5))
+    assert content_hash(new(lr=0.5, slope=5)) != content_hash(old(lr=0.5))
+    assert restore({"_type_": "Grown", "lr": 0.5}) == new(lr=0.5)  # an older config.yaml
+
+
+@pytest.mark.parametrize(
+    ("chosen", "same"), [("conv", "conv regressor.pad=0"), ("auto", "conv"), ("conv", "conv regressor.stride=1")]
+)
+def test_a_choice_left_open_is_what_it_comes_to(chosen, same):
+    first, second = (plan.hashes(compose.load(f"regressor={one}".split()), "digest") for one in (chosen, same))
+    assert first == second
+
+
+class TestHashes:
+    def test_stored_yaml_gives_the_configuration_back(self):
+        for words in ([], ["dataset=mnist", "schedule=paper", "student=thin", "method=kd"]):
+            config = compose.load(words)
+            again = restore(yaml.safe_load(yaml.safe_dump(plain(config))))
+            assert again == config
+            assert content_hash(again) == content_hash(config)
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "store=/elsewhere",
+            "engine.threads=1",
+            "tracker=none",
+            "test=false",
+            "student.name=mine",
+            "schedule.kd.weight=4.0",
+        ],
+    )
+    def test_what_cannot_change_a_result_is_in_no_hash(self, words):
+        assert content_hash(compose.load([words])) == content_hash(compose.load([]))
+
+    @pytest.mark.parametrize(
+        "words", ["seed=1", "teacher.seed=1", "dataset.seed=1", "schedule.kd.weight=5", "regressor=conv"]
+    )
+    def test_what_can_is(self, words):
+        assert content_hash(compose.load([words])) != content_hash(compose.load([]))
+
+    @pytest.mark.parametrize(
+        ("words", "changed"),
+        [
+            ("seed=1", "hint run"),
+            ("seed=1 method=kd", "run"),
+            ("teacher.seed=1", "teacher hint run"),
+            ("dataset.seed=1", "teacher hint run"),
+            ("dataset.validation=299", "teacher hint run"),
+            ("schedule.teacher.epochs=9", "teacher hint run"),
+            ("schedule.teacher.dropout.hidden=0.1", "teacher hint run"),
+            ("schedule.hint.epochs=9", "hint run"),
+            ("schedule.hint.epochs=9 method=kd", "run"),  # equal totals
+            ("schedule.hint.epochs=9 method=kd schedule.equal_epochs=false", ""),
+            ("schedule.hint.optimizer.lr=9 method=kd", ""),
+            ("schedule.student.epochs=9", "run"),
+            ("schedule.kd.weight=9", "run"),
+            ("schedule.kd.weight=9 method=backprop", ""),
+            ("schedule.hint_loss=released", "hint run"),
+            ("schedule.hint_loss=released method=kd", ""),
+            ("dataset/preprocessing=standardize", "teacher hint run"),
+            ("schedule.teacher.max_steps=9", "teacher hint run"),
+            ("schedule.retrain_teacher=true", "teacher hint run"),
+            ("schedule.retrain_student=true", "run"),
+            ("schedule.student.augmentation.flip=true", "run"),
+            ("schedule.hint.augmentation.flip=true", "hint run"),
+            ("schedule.hint.augmentation.flip=true method=labels_then_kd", "hint run"),
+            ("schedule.hint.augmentation.flip=true method=joint", ""),
+            ("schedule.kd.weight=9 method=joint", ""),
+            ("schedule.kd.weight=9 method=labels_then_kd", "run"),
+            ("schedule.kd.weight=9 method=labels_then_labels", ""),
+            ("schedule.kd.weight=9 method=mimic", ""),
+            ("schedule.hint_loss=released method=joint", ""),
+            ("regressor=fc method=joint", "run"),
+            ("regressor=fc method=labels_then_kd", ""),
+            ("student.guided=conv4 method=labels_with_kd", "run"),
+            ("teacher.hint=conv1 method=labels_with_kd", ""),
+            ("student.guided=conv4 method=dsn", ""),
+            ("regressor=fc", "hint run"),
+            ("regressor=fc method=kd", ""),
+            ("teacher.hint=conv1", "hint run"),
+            ("teacher.hint=conv1 method=kd", ""),
+            ("hint_layer=named hint_layer.teacher=conv2 hint_layer.student=conv5", ""),  # the paper's pair by name
+            ("student.convs.0.units=13", "hint run"),
+            ("engine.device=cpu engine.threads=1 tracker=none store=/elsewhere test=false rerun=true", ""),
+        ],
+    )
+    def test_artifacts_change_with_what_determines_them(self, words, changed):
+        given = words.split()
+        shared = [word for word in given if word.startswith(("method=", "schedule.equal_epochs="))]
+        before = plan.hashes(compose.load(shared), "digest")
+        after = plan.hashes(compose.load(given), "digest")
+        different = [kind for kind in before._fields if getattr(before, kind) != getattr(after, kind)]
+        assert different == changed.split()
+
+    @pytest.mark.parametrize(("method", "shared"), [("labels_then_labels", True), ("hints", False)])
+    def test_methods_share_a_stage_1_that_is_the_same(self, method, shared):
+        first, second = (plan.hashes(compose.load([f"method={name}"]), "digest") for name in (method, "labels_then_kd"))
+        assert (first.hint == second.hint, first.run == second.run) == (shared, False)
+
+    def test_methods_of_one_stage_have_no_stage_1(self):
+        assert plan.hashes(compose.load(["method=kd"]), "digest").hint is None
+
+    def test_settings_that_may_be_compared_share_hint_layers(self):
+        def setting(*words):
+            return plan.setting_hash(compose.load(list(words)), "digest")
+
+        assert setting("seed=1", "teacher.seed=2", "method=kd") == setting()
+        for words in ("student.guided=conv4", "teacher.hint=conv1", "schedule.kd.weight=9", "dataset.seed=1"):
+            assert setting(words) != setting()
+
+    def test_nan_has_no_hash(self):
+        config = compose.load([])
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            content_hash(replace(config.schedule.kd, weight=float("nan")))

@@ -20,10 +20,12 @@ _LENGTH = 8
 class Checkpoints:
     """Of one stage, in a folder of its own."""
 
-    def __init__(self, folder: Path, every_s: float, say: Callable[[str], None]):
+    def __init__(self, folder: Path, every_s: float, say: Callable[[str], None], check: Callable[[], None]):
+        """check: raises where this process may not write into the folder any more."""
         self.folder = folder
         self.every_s = every_s
         self.say = say
+        self.check = check
         self.saved_at = time.monotonic()
 
     def is_due(self, *, epoch_end: bool) -> bool:
@@ -32,6 +34,7 @@ class Checkpoints:
 
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Write a new generation whole, then let the oldest go."""
+        self.check()
         told = json.dumps(facts).encode()
         cpu = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
         content = len(told).to_bytes(_LENGTH) + told + save(cpu)

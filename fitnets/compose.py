@@ -25,6 +25,7 @@ from yaml import YAMLError
 from fitnets import options, rules
 from fitnets.config import Config
 from fitnets.options import ConfigError, ToldError, near
+from fitnets.stopping import Stopped
 
 MISTAKES = (HydraException, OmegaConfBaseException, YAMLError)
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -161,12 +162,9 @@ def command_line(main: Callable[[], Any]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them at length
     try:
         main()
-    except KeyboardInterrupt:
-        print(
-            "interrupted: the same command goes on from the last checkpoint",
-            file=sys.stderr,
-        )
-        return 130
+    except KeyboardInterrupt as error:
+        print(f"{str(error) or 'stopped'}: the same command goes on from the last checkpoint", file=sys.stderr)
+        return error.exit_code if isinstance(error, Stopped) else 130
     except (ToldError, *MISTAKES) as error:
         print(brief(error), file=sys.stderr)
         return 1

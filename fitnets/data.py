@@ -93,7 +93,7 @@ def load_test(dataset: Dataset, root: Path, device: torch.device, track: Track) 
     return Split(images, labels, torch.arange(len(labels), device=device))
 
 
-def check_files(dataset: Dataset, *, test: bool) -> None:
+def check_files(dataset: Dataset, root: Path, *, test: bool) -> None:
     """Raises ConfigError if local files are missing; none is decoded. test: whether the test split is needed."""
     if isinstance(dataset, HubImages) and dataset.path is None:
         if dataset.hub is None:
@@ -103,9 +103,9 @@ def check_files(dataset: Dataset, *, test: bool) -> None:
             )
         return
     for part in _parts(dataset):
-        source(dataset, part)
+        source(dataset, part, root)
     if test:
-        source(dataset, "test")
+        source(dataset, "test", root)
 
 
 def _parts(dataset: Dataset) -> list[Part]:
@@ -170,7 +170,7 @@ def _digest(decoded: list[_Decoded]) -> str:
 
 def _decoded(dataset: Dataset, part: Part, root: Path, track: Track) -> _Decoded:
     """One part as it was published, mapped from its files; decoded into them when they are not there yet."""
-    origin = source(dataset, part)
+    origin = source(dataset, part, root)
     shape = (dataset.channels, dataset.height, dataset.width)
     folder = root / "data" / content_hash("decoded", _DECODING, origin.identity, shape, dataset.classes)
     if not folder.exists():

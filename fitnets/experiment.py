@@ -2,21 +2,24 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from fitnets import artifacts, costs, data, engine, metrics, report, store
+from fitnets import artifacts, costs, data, engine, metrics, report, stopping, store
+from fitnets.artifacts import Claim, LostClaimError
 from fitnets.checkpoints import Checkpoints
 from fitnets.config import Config
 from fitnets.data import Data, Split
 from fitnets.loop import fit
 from fitnets.networks import Network, freeze
 from fitnets.objectives import HintObjective, Objective
-from fitnets.options import DivergedError, content_hash
+from fitnets.options import ConfigError, DivergedError, content_hash
 from fitnets.plan import PRECISION, Plan, new_student, new_teacher, prepare, setting_hash, teacher_seed
+from fitnets.resources import told_in_short
 from fitnets.rules import has_test
 from fitnets.state import Epoch, TrainingState
 from fitnets.terminal import StageProgress, Terminal, seconds
@@ -86,27 +89,43 @@ def as_row(epoch: Epoch) -> dict[str, Any]:
 def run(config: Config) -> dict[str, Any]:
     """Do what the configuration says, or find that it is done. Gives the content of `result.json`.
 
-    Raises ConfigError for what the user has to change, DivergedError for a loss that is not finite."""
+    Raises ConfigError for what the user has to change, DivergedError for a loss that is not finite, ResourceError for
+    memory or disk that ran out, and Stopped, once a checkpoint is written, when SIGINT or SIGTERM came."""
+    with stopping.listening(), told_in_short(config.root):
+        return _run(config, Terminal())
+
+
+def _run(config: Config, terminal: Terminal) -> dict[str, Any]:
     started = time.perf_counter()
-    terminal = Terminal()
     plan = prepare(config, terminal.track)
-    if plan.run_is_finished:
+    if not plan.run_is_finished:
+        report.announce(plan, terminal)
+    elif not _lacks_test(plan):
         return _recalled(plan, terminal)
-    report.announce(plan, terminal)
-    with artifacts.claim(plan.run_directory, "this run", terminal.say, afresh=config.rerun):
-        if plan.run_is_finished:  # by the process that was waited for
+    with artifacts.claim(plan.run_directory, "this run", terminal.say, afresh=config.rerun) as claim:
+        if plan.run_is_finished:  # but for its figures on test, or by the process that was waited for
             return _recalled(plan, terminal)
-        result = _made(plan, started, terminal)
+        result = _made(plan, claim, started, terminal)
     report.conclude(result, terminal)
     terminal.say(f"done in {seconds(result['timing']['run_seconds'])}; files in {plan.run_directory}")
     return result
+
+
+def _lacks_test(plan: Plan) -> bool:
+    """Whether a finished run has no figures on test, and they are wanted."""
+    result = store.read_json(plan.run_directory / "result.json")
+    return has_test(plan.config) and "test_accuracy" not in result["student"]
 
 
 def _recalled(plan: Plan, terminal: Terminal) -> dict[str, Any]:
     """The stored result, with figures on test added where they are wanted and were not."""
     directory = plan.run_directory
     result = store.read_json(directory / "result.json")
-    if has_test(plan.config) and "test_accuracy" not in result["student"]:
+    if _lacks_test(plan):
+        if not plan.teacher_is_trained:
+            raise ConfigError(
+                f"{plan.teacher_directory} is gone, and the teacher's figures on test are wanted: give rerun=true"
+            )
         store.read_weights(directory / "student.safetensors", plan.student)
         if plan.teacher_stage is not None:
             store.read_weights(plan.teacher_directory / "teacher.safetensors", plan.teacher)
@@ -117,28 +136,41 @@ def _recalled(plan: Plan, terminal: Terminal) -> dict[str, Any]:
     return result
 
 
-def _made(plan: Plan, started: float, terminal: Terminal) -> dict[str, Any]:
-    """Train and measure in the run's directory."""
+def _made(plan: Plan, claim: Claim, started: float, terminal: Terminal) -> dict[str, Any]:
+    """Train and measure in the run's directory. `result.json` is there from the start, with a `status`."""
     config = plan.config
+    facts = {"hashes": {"data": plan.data.digest, **plan.hashes._asdict()}}
     with store.replacing(plan.run_directory) as directory:
+        store.write_json(directory / "result.json", {"status": "running"} | facts)
         store.write_config(directory / "config.yaml", config)
         store.write_json(directory / "environment.json", engine.environment(plan.device))
         try:
             with tracking(config, directory, f"{config.student.name}-{plan.hashes.run}") as tracker:
-                result = _finish(plan, RunLog(directory, tracker), terminal)
+                result = _finish(plan, claim, RunLog(directory, tracker), terminal)
                 result["timing"]["run_seconds"] = time.perf_counter() - started
                 tracker.summarise(result)
-        except BaseException as error:
-            status = "diverged" if isinstance(error, DivergedError) else "failed"
-            store.write_json(directory / "result.json", {"status": status, "error": str(error) or type(error).__name__})
+            claim.check()
+            store.write_json(directory / "result.json", result)
+        except LostClaimError:
             raise
-        store.write_json(directory / "result.json", result)
+        except BaseException as error:
+            told = {"status": _status(error), "error": str(error) or type(error).__name__}
+            with suppress(OSError):  # a full disk: that is what is raised
+                store.write_json(directory / "result.json", told | facts)
+            raise
     return result
 
 
-def _finish(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
+def _status(error: BaseException) -> str:
+    """Of a run that such an error ended."""
+    if isinstance(error, DivergedError):
+        return "diverged"
+    return "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+
+
+def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[str, Any]:
     """Train what is not trained yet, then measure."""
-    trainer = Trainer(plan, plan.run_directory, [log.append], terminal)
+    trainer = Trainer(plan, claim, [log.append], terminal)
     teacher = _teacher(plan, log, terminal)
     freeze(plan.teacher)
     *first, whole = plan.stages
@@ -160,9 +192,9 @@ class Trainer:
     """Trains the stages of an artifact one after the other, from its checkpoints where there are any, and tells the
     keepers of every epoch."""
 
-    def __init__(self, plan: Plan, artifact: Path, keepers: Sequence[Keeper], terminal: Terminal):
+    def __init__(self, plan: Plan, claim: Claim, keepers: Sequence[Keeper], terminal: Terminal):
         self.plan = plan
-        self.checkpoints = artifacts.checkpoints(artifact)
+        self.claim = claim
         self.keepers = keepers
         self.terminal = terminal
 
@@ -182,7 +214,12 @@ class Trainer:
         started = time.perf_counter()
         steps = len(data.train) // objective.stage.batch_size
         name = objective.name if known_epochs is None else f"retrain {objective.name}"
-        every_s = self.plan.config.engine.checkpoint_seconds
+        checkpoints = Checkpoints(
+            self.claim.checkpoints / name.replace(" ", "_"),
+            self.plan.config.engine.checkpoint_seconds,
+            self.terminal.say,
+            self.claim.check,
+        )
         with self.terminal.stage(name, known_epochs or objective.stage.epochs, steps) as progress:
             fitted = fit(
                 objective,
@@ -191,7 +228,7 @@ class Trainer:
                 eval_batch_size=self.plan.config.engine.eval_batch_size,
                 observer=EpochObserver(progress, self.keepers),
                 known_epochs=known_epochs,
-                checkpoints=Checkpoints(self.checkpoints / name.replace(" ", "_"), every_s, self.terminal.say),
+                checkpoints=checkpoints,
             )
         return asdict(fitted) | {"timing": {"seconds": time.perf_counter() - started}}
 
@@ -211,8 +248,8 @@ def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
             stages |= trainer.retrain([stage], seed, stages)
         return {"stages": stages, "valid": valid, "hashes": {"data": plan.data.digest}}
 
-    with artifacts.claim(plan.teacher_directory, "the teacher", terminal.say):
-        return _artifact(plan, plan.teacher_directory, {"teacher": plan.teacher}, make, log=log, terminal=terminal)
+    with artifacts.claim(plan.teacher_directory, "the teacher", terminal.say) as claim:
+        return _artifact(plan, claim, {"teacher": plan.teacher}, make, log=log, terminal=terminal)
 
 
 def _stage_1(plan: Plan, directory: Path, stages: list[Objective], log: RunLog, terminal: Terminal) -> dict[str, Any]:
@@ -223,39 +260,38 @@ def _stage_1(plan: Plan, directory: Path, stages: list[Objective], log: RunLog, 
     def make(trainer: Trainer) -> dict[str, Any]:
         return {"stages": trainer.train([stage], plan.config.seed)}
 
-    with artifacts.claim(directory, "stage 1", terminal.say, afresh=plan.config.rerun):
-        return _artifact(
-            plan, directory, {"hint": plan.student, **heads}, make, log=log, terminal=terminal, afresh=plan.config.rerun
-        )
+    with artifacts.claim(directory, "stage 1", terminal.say, afresh=plan.config.rerun) as claim:
+        return _artifact(plan, claim, {"hint": plan.student, **heads}, make, log=log, terminal=terminal)
 
 
 def _artifact(
     plan: Plan,
-    directory: Path,
+    claim: Claim,
     modules: dict[str, nn.Module],
     make: Callable[[Trainer], dict[str, Any]],
     *,
     log: RunLog,
     terminal: Terminal,
-    afresh: bool = False,
 ) -> dict[str, Any]:
-    """What `make` trains into the modules and says of it: from the directory, or made into it. The first module names
-    the file of what is said. afresh: made although it is there. The epochs become part of the run's log either way."""
+    """What `make` trains into the modules and says of it: from the claimed directory, or made into it. The first module
+    names the file of what is said. The epochs become part of the run's log either way."""
+    directory = claim.directory
     told = f"{next(iter(modules))}.json"
-    if directory.exists() and not afresh:
+    if directory.exists() and not claim.afresh:
         for name, module in modules.items():
             store.read_weights(directory / f"{name}.safetensors", module)
         for row in store.read_metrics(directory / "metrics.jsonl"):
             log.append(row)
         return store.read_json(directory / told)
-    with store.directory(directory, replace=afresh) as partial:
+    with store.directory(directory, replace=claim.afresh) as partial:
         keepers = [store.MetricsFile(partial / "metrics.jsonl").append, log.append]
-        found = make(Trainer(plan, directory, keepers, terminal))
+        found = make(Trainer(plan, claim, keepers, terminal))
         for name, module in modules.items():
             store.write_weights(partial / f"{name}.safetensors", module)
         store.write_json(partial / told, found)
         store.write_json(partial / "environment.json", engine.environment(plan.device))
         store.write_config(partial / "config.yaml", plan.config)
+        claim.check()
     return found
 
 
@@ -309,7 +345,7 @@ def _result(plan: Plan, student: Network, stages: Stages, valid: Sides, terminal
 
 def _add_test(plan: Plan, student: Network, result: dict[str, Any], terminal: Terminal) -> None:
     """Figures of teacher and student on the test split."""
-    test = data.load_test(plan.config.dataset, plan.root, plan.device, terminal.track)
+    test = data.load_test(plan.config.dataset, plan.config.root, plan.device, terminal.track)
     result["images"]["test"] = len(test)
     for name, quality in _measured(plan, student, "test", test).items():
         result[name] |= quality

@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -10,12 +12,13 @@ import torch
 from torch import Tensor
 
 from fitnets.checkpoints import Checkpoints
-from fitnets.data import Data
+from fitnets.data import Data, Split
 from fitnets.objectives import Objective, train_mode
 from fitnets.optimizers import LayerOptimizer
 from fitnets.options import ConfigError, DivergedError
 from fitnets.seeds import seed_of
 from fitnets.state import Epoch, Selection, TrainingState, made_on
+from fitnets.stopping import Stopped, held
 
 
 class Observer(Protocol):
@@ -59,29 +62,27 @@ def fit(
     state = TrainingState(objective, optimizer, selection)
     if checkpoints is not None:
         _resume(state, checkpoints, observer)
-    while state.ended_by is None:
-        epoch, started = state.epoch, time.perf_counter()
-        means = _epoch(state, data, seed_of(objective.name, seed, epoch), observer, checkpoints)
-        valid: dict[str, float] = {}
-        if selection is not None:
-            valid = objective.validate(data.valid, eval_batch_size)
-            if not all(map(math.isfinite, valid.values())):
-                raise DivergedError(_divergence(objective.name, f"on validation after epoch {epoch}", valid, state.lr))
-        done = Epoch(
-            stage=objective.name if selection else f"retrain_{objective.name}",
-            epoch=epoch,
-            images=optimizer.step_count * stage.batch_size,
-            lr=state.lr,
-            train=means,
-            valid=valid,
-            best=selection is not None and selection.takes(epoch, valid),
-            seconds=time.perf_counter() - started,
-        )
-        state.finish_epoch(done)
-        state.ended_by = _end(state, known_epochs or stage.epochs)
-        observer.on_epoch(done)
-        if checkpoints is not None and (state.ended_by or checkpoints.is_due(epoch_end=True)):
-            checkpoints.save(state.tensors(), state.facts())
+    with _saved_when_stopped(state, checkpoints):
+        while state.ended_by is None:
+            epoch, started = state.epoch, time.perf_counter()
+            means = _epoch(state, data, seed_of(objective.name, seed, epoch), observer, checkpoints)
+            valid = {} if selection is None else _validated(state, data.valid, eval_batch_size)
+            with held():
+                done = Epoch(
+                    stage=objective.name if selection else f"retrain_{objective.name}",
+                    epoch=epoch,
+                    images=optimizer.step_count * stage.batch_size,
+                    lr=state.lr,
+                    train=means,
+                    valid=valid,
+                    best=selection is not None and selection.takes(epoch, valid),
+                    seconds=time.perf_counter() - started,
+                )
+                state.finish_epoch(done)
+                state.ended_by = _end(state, known_epochs or stage.epochs)
+                observer.on_epoch(done)
+                if checkpoints is not None and (state.ended_by or checkpoints.is_due(epoch_end=True)):
+                    checkpoints.save(state.tensors(), state.facts())
     if selection is not None:
         selection.restore()
     return Fitted(
@@ -90,6 +91,18 @@ def fit(
         images=optimizer.step_count * stage.batch_size,
         stopped_by=state.ended_by,
     )
+
+
+@contextmanager
+def _saved_when_stopped(state: TrainingState, checkpoints: Checkpoints | None) -> Iterator[None]:
+    """A process that is asked to leave writes a checkpoint first. What changes the state is held against such requests,
+    so that it is sound whenever one comes through."""
+    try:
+        yield
+    except Stopped:
+        if checkpoints is not None:
+            checkpoints.save(state.tensors(), state.facts())
+        raise
 
 
 def _resume(state: TrainingState, checkpoints: Checkpoints, observer: Observer) -> None:
@@ -137,21 +150,36 @@ def _epoch(
     for rows in islice(data.train.shuffled(stage.batch_size, seed), state.batches, None):
         if optimizer.step_count == stage.max_steps:
             break
-        images, labels = data.train.view(rows, epoch, stage.augmentation, data.view_seed)
-        loss, terms = objective.step(images, labels, epoch)
-        told = {
-            name: value.detach() if isinstance(value, Tensor) else value
-            for name, value in {"train_loss": loss, **terms}.items()
-        }
-        if not torch.isfinite(loss):  # costs a GPU one wait a step, and keeps the weights clean
-            where = f"in epoch {epoch}, step {state.batches}, before the update"
-            raise DivergedError(_divergence(objective.name, where, told, optimizer.lr))
-        optimizer.update(loss)
-        state.finish_batch(told)
-        observer.on_step()
-        if checkpoints is not None and checkpoints.is_due(epoch_end=False):
-            checkpoints.save(state.tensors(), state.facts())
+        with held():
+            _step(state, *data.train.view(rows, epoch, stage.augmentation, data.view_seed))
+            observer.on_step()
+            if checkpoints is not None and checkpoints.is_due(epoch_end=False):
+                checkpoints.save(state.tensors(), state.facts())
     return {name: float(total) / state.batches for name, total in state.sums.items()}
+
+
+def _step(state: TrainingState, images: Tensor, labels: Tensor) -> None:
+    """One update, from a finite loss."""
+    objective, optimizer = state.objective, state.optimizer
+    loss, terms = objective.step(images, labels, state.epoch)
+    told = {
+        name: value.detach() if isinstance(value, Tensor) else value
+        for name, value in {"train_loss": loss, **terms}.items()
+    }
+    if not torch.isfinite(loss):  # costs a GPU one wait a step, and keeps the weights clean
+        where = f"in epoch {state.epoch}, step {state.batches}, before the update"
+        raise DivergedError(_divergence(objective.name, where, told, optimizer.lr))
+    optimizer.update(loss)
+    state.finish_batch(told)
+
+
+def _validated(state: TrainingState, valid: Split, eval_batch_size: int) -> dict[str, float]:
+    """The watched values, all finite."""
+    found = state.objective.validate(valid, eval_batch_size)
+    if not all(map(math.isfinite, found.values())):
+        where = f"on validation after epoch {state.epoch}"
+        raise DivergedError(_divergence(state.objective.name, where, found, state.lr))
+    return found
 
 
 def _divergence(stage: str, where: str, told: dict[str, Any], lr: float) -> str:

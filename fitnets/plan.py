@@ -42,21 +42,17 @@ class Plan:
     hashes: Hashes
 
     @property
-    def root(self) -> Path:
-        return Path(self.config.store).expanduser()
-
-    @property
     def teacher_directory(self) -> Path:
-        return self.root / "teacher" / self.hashes.teacher
+        return self.config.root / "teacher" / self.hashes.teacher
 
     @property
     def hint_directory(self) -> Path | None:
         """Of stage 1; None for methods of one stage."""
-        return None if self.hashes.hint is None else self.root / "hint" / self.hashes.hint
+        return None if self.hashes.hint is None else self.config.root / "hint" / self.hashes.hint
 
     @property
     def run_directory(self) -> Path:
-        return self.root / "run" / self.hashes.run
+        return self.config.root / "run" / self.hashes.run
 
     @property
     def teacher_is_trained(self) -> bool:
@@ -119,10 +115,9 @@ def prepare(config: Config, track: Track) -> Plan:
     is_stored = isinstance(config.teacher, StoredTeacher)
     teacher_stage = None if is_stored else label_objective("teacher", teacher, config.schedule.teacher)
     student, student_stages = new_student(config, teacher, device)
-    root = Path(config.store).expanduser()
-    store.check_writable(root)
-    data.check_files(config.dataset, test=has_test(config))
-    found = data.load(config.dataset, root, device, track)
+    store.check_writable(config.root)
+    data.check_files(config.dataset, config.root, test=has_test(config))
+    found = data.load(config.dataset, config.root, device, track)
     _check_batches([*([teacher_stage] if teacher_stage else []), *student_stages], len(found.train))
     _check_fitted(config, found.digest)
     return Plan(

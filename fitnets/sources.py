@@ -1,18 +1,16 @@
 """Where images come from: scikit-learn's digits, the Hugging Face hub or its Parquet files, folders of images."""
 
-import hashlib
 import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fitnets import folder, pictures
+from fitnets import digests, folder, pictures
 from fitnets.config import Dataset, Digits, Folder, HubImages
 from fitnets.labelled import Raw, Track, proportional_draw
 from fitnets.options import ConfigError, near
@@ -28,8 +26,9 @@ class Source:
     decode: Callable[[Track], Raw]
 
 
-def source(dataset: Dataset, part: Part) -> Source:
-    """Raises ConfigError if local files are missing; nothing is decoded yet."""
+def source(dataset: Dataset, part: Part, root: Path | None = None) -> Source:
+    """Raises ConfigError if local files are missing; nothing is decoded yet. root: of the store that remembers their
+    digests."""
     match dataset:
         case Digits():
             identity = {"scikit-learn": "digits", "part": part, "test": dataset.test}
@@ -38,7 +37,7 @@ def source(dataset: Dataset, part: Part) -> Source:
             files = folder.files(dataset)[part]
             return Source(folder.identity(dataset, files), lambda track: folder.decode(dataset, files, track))
         case HubImages():
-            return _hub_source(dataset, part)
+            return _hub_source(dataset, part, root)
 
 
 def training_parts(dataset: Dataset) -> list[Part]:
@@ -67,24 +66,16 @@ def _decode_digits(dataset: Digits, part: Part) -> Raw:
 # --- hub ---
 
 
-def _hub_source(dataset: HubImages, part: Part) -> Source:
+def _hub_source(dataset: HubImages, part: Part, root: Path | None) -> Source:
     split = _split(dataset, part)
     if dataset.path is None:
         files: list[Path] = []
         identity: dict[str, Any] = {"hub": dataset.hub, "subset": dataset.subset, "revision": dataset.revision}
     else:
         files = _parquet(dataset, split)
-        stats = [(file, file.stat()) for file in files]
-        identity = {"files": [_sha256(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]}
+        identity = {"files": [digests.of_file(file, root) for file in files]}
     identity |= {"split": split, "columns": [dataset.image_column, dataset.label_column]}
     return Source(identity, lambda track: _decode_rows(dataset, split, files, track))
-
-
-@cache
-def _sha256(file: Path, _size: int, _changed: int) -> str:
-    """Of a file's content, read once as long as size and time of change stay."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _split(dataset: HubImages, part: Part) -> str:

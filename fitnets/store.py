@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -33,7 +34,11 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
+    """Raises ConfigError where the file was damaged."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged ({error}): remove {path.parent}, and it is made again") from error
     return content
 
 
@@ -47,7 +52,14 @@ def write_weights(path: Path, network: nn.Module) -> None:
 
 
 def read_weights(path: Path, network: nn.Module) -> None:
-    network.load_state_dict(load_file(path))
+    """Raises ConfigError where the file was damaged, or is another network's."""
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{path} cannot be read as these weights ({reason}): remove {path.parent}, and it is made again"
+        ) from error
 
 
 def _sync(path: Path) -> None:

@@ -1,6 +1,5 @@
 """Networks of earlier runs, as teachers: found by their folder, read without Hydra or PyTorch."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -21,10 +20,6 @@ class Stored:
     config: Config
     of_run: bool
     """a run's student, or a teacher"""
-
-    def digest(self) -> str:
-        """SHA-256 of the weight file."""
-        return hashlib.sha256(self.weights.read_bytes()).hexdigest()
 
     @property
     def was_retrained(self) -> bool:

@@ -2,12 +2,9 @@
 
 from typing import Any
 
-from safetensors import SafetensorError
-
-from fitnets import build, store, stored
+from fitnets import build, digests, store, stored
 from fitnets.config import Config, Dataset, Ensemble, Mimic, RunTeacher, StoredTeacher
 from fitnets.networks import EnsembleNetwork, Network
-from fitnets.options import ConfigError
 
 
 def network(config: Config) -> Network:
@@ -25,11 +22,7 @@ def network(config: Config) -> Network:
 
 def _rebuilt(one: stored.Stored, dataset: Dataset) -> Network:
     rebuilt = build.network(one.net, dataset, "teacher")
-    try:
-        store.read_weights(one.weights, rebuilt)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{one.weights} cannot be read as {one.net.name} ({reason})") from error
+    store.read_weights(one.weights, rebuilt)
     return rebuilt
 
 
@@ -41,7 +34,7 @@ def _temperature(config: Config) -> float | None:
 def identity(config: Config, teacher: StoredTeacher) -> list[Any]:
     """What determines a stored teacher: networks and weights, not where they lie."""
     members = stored.members(teacher)
-    parts: list[Any] = [[one.net, one.digest()] for one in members.values()]
+    parts: list[Any] = [[one.net, digests.of_file(one.weights, config.root)] for one in members.values()]
     if isinstance(teacher, Ensemble):
         parts += [list(members).index(teacher.hint_member), _temperature(config)]
     return parts

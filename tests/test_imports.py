@@ -7,10 +7,11 @@ import pytest
 from conftest import ROOT
 
 LAYERS = [  # each module imports from rows above it only
-    {"options", "seeds", "labelled", "pictures"},
+    {"options", "seeds", "labelled", "pictures", "stopping"},
     {"config"},
-    {"architectures", "stored", "layers", "losses", "schedules", "store", "preprocessing", "views", "artifacts"},
-    {"rules", "residual", "terms", "networks", "folder", "optimizers", "tracking", "aflw", "checkpoints"},
+    {"architectures", "stored", "layers", "losses", "schedules", "preprocessing", "views"},
+    {"store", "artifacts", "resources"},
+    {"rules", "residual", "terms", "networks", "folder", "optimizers", "tracking", "aflw", "checkpoints", "digests"},
     {"build", "sources"},
     {"data", "teachers", "costs"},
     {"metrics"},

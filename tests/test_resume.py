@@ -88,7 +88,7 @@ class Damage:
 
     def __init__(self, folder: Path):
         self.said: list[str] = []
-        self.checkpoints = checkpoints.Checkpoints(folder, every_s=1, say=self.said.append)
+        self.checkpoints = checkpoints.Checkpoints(folder, every_s=1, say=self.said.append, check=lambda: None)
         for number in range(4):
             tensors = {"weights/conv1/weight": torch.full((7, 3), float(number)), "random/cpu": torch.get_rng_state()}
             self.checkpoints.save(tensors, {"epoch": number})

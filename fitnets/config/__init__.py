@@ -4,6 +4,7 @@ Every class marked `@option` is known to Hydra by its name (`/hydra/fitnets/<Nam
 several types, `name` shows which one it is. Composed objects are plain dataclasses, not changed after `rules.check`.
 """
 
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fitnets.config.data import (
@@ -128,3 +129,8 @@ class Config:
     """train the student again, stage 1 included, although the run is finished"""
     test: bool = neutral(default=True)
     """evaluate on the test split once, at the end"""
+
+    @property
+    def root(self) -> Path:
+        """of the store"""
+        return Path(self.store).expanduser()

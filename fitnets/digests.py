@@ -1,0 +1,34 @@
+"""Digests of files, remembered in the store as long as a file does not change."""
+
+import hashlib
+import time
+from functools import cache
+from pathlib import Path
+
+from fitnets import store
+from fitnets.options import content_hash
+
+_SETTLED_S = 2.0
+"""a file changed less than so many seconds ago may change again within the same time stamp"""
+
+
+def of_file(path: Path, root: Path | None) -> str:
+    """SHA-256 of a file's content, read once as long as place, size and times of change stay.
+
+    root: of the store that remembers it for later processes; None: this process alone does."""
+    stat = path.stat()
+    stamps = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return _of_version(path.resolve(), stamps, root)
+
+
+@cache
+def _of_version(path: Path, stamps: tuple[int, ...], root: Path | None) -> str:
+    remembered = root / "digests" / f"{content_hash(str(path), stamps)}.json" if root else None
+    if remembered is not None and remembered.exists():
+        return str(store.read_json(remembered)["sha256"])
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    changed_s = max(stamps[2:]) / 1e9
+    if remembered is not None and time.time() - changed_s > _SETTLED_S:
+        store.write_json(remembered, {"file": str(path), "sha256": digest})
+    return digest

@@ -1,0 +1,65 @@
+"""SIGINT and SIGTERM: a checkpoint first, then the process leaves."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was asked to stop. exit_code: 128 + the signal's number, as shells have it."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+class _Requests:
+    """What was asked for, and whether it has to wait."""
+
+    def __init__(self) -> None:
+        self.is_held = False
+        self.waiting: int | None = None
+
+    def receive(self, number: int, _frame: FrameType | None) -> None:
+        if self.is_held and self.waiting is None:
+            self.waiting = number
+            return
+        self.waiting = None
+        raise Stopped(number)
+
+
+_requests = _Requests()
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Inside, SIGINT and SIGTERM raise Stopped. (Signals reach the main thread alone: in others nothing changes.)"""
+    if current_thread() is not main_thread():
+        yield
+        return
+    earlier = {number: signal.signal(number, _requests.receive) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """A first request waits until the block has ended; a second one does not."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    _requests.is_held = True
+    try:
+        yield
+    finally:
+        _requests.is_held = False
+        number, _requests.waiting = _requests.waiting, None
+    if number is not None:
+        raise Stopped(number)

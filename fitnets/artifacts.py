@@ -58,14 +58,14 @@ def claim(directory: Path, what: str, say: Say, *, afresh: bool = False) -> Iter
         lease.acquire(poll_interval=0.5)
     claimed = Claim(lease, directory, afresh=afresh)
     try:
-        remove_partial(directory)
+        _remove_partial(directory)
         if afresh:
-            forget(directory)
+            _forget(directory)
         yield claimed
         claimed.check()
-        forget(directory)
+        _forget(directory)
     except DivergedError:
-        forget(directory)
+        _forget(directory)
         raise
     finally:
         lease.release()
@@ -84,14 +84,30 @@ def is_claimed(directory: Path) -> bool:
     return False
 
 
-def remove_partial(directory: Path) -> None:
+def discard(directory: Path, *, left_over_alone: bool) -> bool:
+    """Remove an artifact and what lies beside it, or the latter alone. False where a living process makes it."""
+    lease = _lease(directory)
+    try:
+        lease.acquire(timeout=0)
+    except Timeout:
+        return False
+    try:
+        _remove_partial(directory)
+        _forget(directory)
+        if not left_over_alone:
+            shutil.rmtree(directory)
+    finally:
+        lease.release()
+    return True
+
+
+def _remove_partial(directory: Path) -> None:
     """Half-made files of a claimed artifact: those who made them are dead."""
     for left_over in directory.parent.glob(f".{directory.name}.partial-*"):
         shutil.rmtree(left_over, ignore_errors=True)
 
 
-def forget(directory: Path) -> None:
-    """Remove the checkpoints of a claimed artifact."""
+def _forget(directory: Path) -> None:
     shutil.rmtree(_checkpoints(directory), ignore_errors=True)
 
 

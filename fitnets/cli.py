@@ -1,4 +1,4 @@
-"""The `fitnets` command: `fitnets cost ...`, `fitnets prepare ...`."""
+"""The `fitnets` command. Every subcommand imports what it needs, so that help and listings stay fast."""
 
 import argparse
 import json
@@ -12,6 +12,12 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
 
   cost   parameters and multiplications of teacher and student, without training:
          fitnets cost teacher=maxout_mnist student=fitnet_mnist dataset=mnist [--json]
+  runs   the runs of a store and their status:
+         fitnets runs [STORE] [--json]
+  eval   a finished student on a split of its data, or on other data:
+         fitnets eval RUN [--split train|valid|test] [dataset=folder dataset.path=DIR ...] [--json]
+  clean  remove what no run of a store needs; shows it, and asks:
+         fitnets clean [STORE] [--unfinished] [--data] [--yes]
   prepare
          16x16 patches for dataset=aflw from the licensed AFLW and a folder of images without faces:
          fitnets prepare aflw --aflw DIR --negatives DIR [--out DIR]
@@ -71,6 +77,109 @@ def cost(words: list[str]) -> None:
     Terminal().table(title, header, rows)
 
 
+def runs(words: list[str]) -> None:
+    parser = argparse.ArgumentParser("fitnets runs", description="The runs of a store and their status, oldest first.")
+    parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+    arguments = parser.parse_args(words)
+
+    from fitnets import inventory
+
+    inventory.check_store(arguments.store)
+    found = inventory.runs(arguments.store)
+    if arguments.json:
+        print(json.dumps([asdict(run) for run in found], indent=2))
+        return
+
+    from fitnets.terminal import Terminal
+
+    header = ["run", "status", "data", "method", "teacher", "student", "seed", "validation", "test"]
+    rows = [
+        [
+            Path(run.directory).name,
+            run.status,
+            *(str(part or "-") for part in (run.dataset, run.method, run.teacher, run.student)),
+            "-" if run.seed is None else str(run.seed),
+            *("-" if share is None else f"{100 * share:.2f} %" for share in (run.valid_accuracy, run.test_accuracy)),
+        ]
+        for run in found
+    ]
+    terminal = Terminal()
+    terminal.table(f"{arguments.store}: accuracies are the student's", header, rows)
+    for run in found:
+        if run.error is not None:
+            terminal.say(f"{Path(run.directory).name} {run.status}: {run.error.splitlines()[0]}")
+
+
+def evaluate(words: list[str]) -> None:
+    parser = argparse.ArgumentParser("fitnets eval", description="A finished student (or teacher) on images.")
+    parser.add_argument("run", help="folder of a run (outputs/run/HASH) or of a teacher")
+    parser.add_argument("overrides", nargs="*", help="as for run.py: other data, engine.device=..., store=...")
+    parser.add_argument("--split", choices=["train", "valid", "test"], default="test", help="default: test")
+    parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+    arguments = parser.parse_intermixed_args(words)
+
+    from fitnets import compose, evaluation, stored
+    from fitnets.terminal import Terminal
+
+    network = stored.find(arguments.run, "RUN")
+    is_own = not any(word.startswith("dataset=") for word in arguments.overrides)
+    changes = [word for word in arguments.overrides if is_own and word.startswith("dataset.")]
+    settings = compose.load([word for word in arguments.overrides if word not in changes], arguments.config_dir)
+    dataset = compose.adapted(network.config.dataset, "dataset", changes) if is_own else settings.dataset
+    terminal = Terminal()
+    result = evaluation.evaluate(network, dataset, arguments.split, settings, terminal)
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    rows = [
+        ["accuracy", f"{100 * result['accuracy']:.2f} %"],
+        ["error", f"{100 * result['error']:.2f} %"],
+        ["loss", f"{result['loss']:.4f} nats"],
+        ["calibration error", f"{100 * result['calibration_error']:.2f} %"],
+    ]
+    title = f"{network.net.name} of {arguments.run}"
+    terminal.table(title, ["", f"{result['dataset']} {result['split']}, {result['images']} images"], rows)
+
+
+def clean(words: list[str]) -> None:
+    parser = argparse.ArgumentParser("fitnets clean", description="Remove what no run of a store needs.")
+    parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
+    parser.add_argument("--unfinished", action="store_true", help="also runs that did not finish")
+    parser.add_argument("--data", action="store_true", help="also decoded images, which are made again when needed")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    arguments = parser.parse_args(words)
+
+    from fitnets import inventory
+    from fitnets.terminal import Terminal, megabytes
+
+    inventory.check_store(arguments.store)
+    terminal = Terminal()
+    found = inventory.unneeded(arguments.store, unfinished=arguments.unfinished, data=arguments.data)
+    if not found:
+        terminal.say(f"{arguments.store}: nothing to remove")
+        return
+    for one in found:
+        terminal.say(f"{one.artifact}, {megabytes(one.size)}: {one.reason}")
+    total = megabytes(sum(one.size for one in found))
+    if not (arguments.yes or _agreed(f"remove these, {total} in all?")):
+        terminal.say("nothing was removed")
+        return
+    for one in found:
+        if not one.remove():
+            terminal.say(f"{one.artifact}: a process makes it now, it stays")
+    terminal.say(f"removed, {total} in all")
+
+
+def _agreed(question: str) -> bool:
+    """The answer of a person; no where there is none."""
+    if not sys.stdin.isatty():
+        print(f"{question} (--yes removes them)")
+        return False
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
 def prepare(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets prepare", description="Patches for dataset=aflw, as Parquet files.")
     parser.add_argument("dataset", choices=["aflw"])
@@ -109,7 +218,13 @@ def _positive(text: str) -> int:
     return number
 
 
-_COMMANDS: dict[str, Callable[[list[str]], None]] = {"cost": cost, "prepare": prepare}
+_COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "cost": cost,
+    "runs": runs,
+    "eval": evaluate,
+    "clean": clean,
+    "prepare": prepare,
+}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -27,6 +27,7 @@ from fitnets.config import Config
 from fitnets.options import ConfigError, ToldError, near
 from fitnets.stopping import Stopped
 
+T = TypeVar("T")
 MISTAKES = (HydraException, OmegaConfBaseException, YAMLError)
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -57,6 +58,20 @@ def load(overrides: list[str], config_dir: str | None = None) -> Config:
     except MISTAKES as error:
         raise ConfigError(brief(error)) from error
     return to_config(composed)
+
+
+def adapted(option: T, key: str, overrides: list[str]) -> T:
+    """An option with other values of some keys. key: of the option; overrides: `key.name=value` each."""
+    names = [f.name for f in fields(cast(Any, option))]
+    for override in overrides:
+        name = override.removeprefix(f"{key}.").split("=")[0]
+        if name.split(".")[0] not in names:
+            raise ConfigError(f"{key}.{name}: no such key{near(name, names)} (keys of {key}: {', '.join(names)})")
+    try:
+        changes = OmegaConf.from_dotlist([override.removeprefix(f"{key}.") for override in overrides])
+        return cast(T, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(option), changes)))
+    except MISTAKES as error:
+        raise ConfigError(brief(error)) from error
 
 
 def _missing(key: str) -> str:

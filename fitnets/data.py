@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from fitnets import preprocessing, store
+from fitnets import artifacts, preprocessing, store
 from fitnets.config import Augmentation, Dataset, HubImages
-from fitnets.labelled import Track, equal_draw, proportional_draw
+from fitnets.labelled import Watcher, equal_draw, proportional_draw
 from fitnets.options import ConfigError, content_hash
 from fitnets.seeds import seed_of
-from fitnets.sources import Part, has_validation_part, source, training_parts
+from fitnets.sources import Part, Source, has_validation_part, source, training_parts
 from fitnets.views import view
 
 _CHUNK = 2000  # images preprocessed at a time
@@ -69,11 +69,11 @@ class Data:
         return replace(self, train=replace(self.train, rows=rows))
 
 
-def load(dataset: Dataset, root: Path, device: torch.device, track: Track) -> Data:
+def load(dataset: Dataset, root: Path, device: torch.device, watcher: Watcher) -> Data:
     """Training and validation images. The test split is not touched."""
     parts = _parts(dataset)
-    decoded = [_decoded(dataset, part, root, track) for part in parts]
-    folder = _prepared(dataset, root, decoded, track)
+    decoded = [_decoded(dataset, part, root, watcher) for part in parts]
+    folder = _prepared(dataset, root, decoded, watcher)
     train, valid = split({part: one.labels for part, one in zip(parts, decoded, strict=True)}, dataset)
     images, labels = _tensors(folder, device)
     return Data(
@@ -84,13 +84,32 @@ def load(dataset: Dataset, root: Path, device: torch.device, track: Track) -> Da
     )
 
 
-def load_test(dataset: Dataset, root: Path, device: torch.device, track: Track) -> Split:
+def load_test(dataset: Dataset, root: Path, device: torch.device, watcher: Watcher) -> Split:
     """The test split, decoded the first time that it is asked for; preprocessed as fitted on training images."""
-    training = [_decoded(dataset, part, root, track) for part in _parts(dataset)]
-    fitted = load_file(_prepared(dataset, root, training, track) / "fitted.safetensors")
-    folder = _prepared(dataset, root, [_decoded(dataset, "test", root, track)], track, fitted=fitted)
-    images, labels = _tensors(folder, device)
-    return Split(images, labels, torch.arange(len(labels), device=device))
+    return load_split(dataset, "test", root, device, watcher, fitted_on=dataset)
+
+
+SplitName = Literal["train", "valid", "test"]
+
+
+def load_split(
+    dataset: Dataset, name: SplitName, root: Path, device: torch.device, watcher: Watcher, *, fitted_on: Dataset
+) -> Split:
+    """A split of a data set, preprocessed as another one is, fitted on the training images of that one."""
+    fitted: preprocessing.Fitted = {}
+    if preprocessing.is_fitted(fitted_on.preprocessing):
+        training = [_decoded(fitted_on, part, root, watcher) for part in _parts(fitted_on)]
+        fitted = load_file(_prepared(fitted_on, root, training, watcher) / "fitted.safetensors")
+    alike = replace(dataset, preprocessing=fitted_on.preprocessing)
+    parts: list[Part] = ["test"] if name == "test" else _parts(dataset)
+    decoded = [_decoded(alike, part, root, watcher) for part in parts]
+    images, labels = _tensors(_prepared(alike, root, decoded, watcher, fitted=fitted), device)
+    if name == "test":
+        rows = torch.arange(len(labels))
+    else:
+        of_parts = {part: one.labels for part, one in zip(parts, decoded, strict=True)}
+        rows = split(of_parts, dataset)[name == "valid"]
+    return Split(images, labels, rows.to(device))
 
 
 def check_files(dataset: Dataset, root: Path, *, test: bool) -> None:
@@ -168,25 +187,36 @@ def _digest(decoded: list[_Decoded]) -> str:
     return decoded[0].digest if len(decoded) == 1 else content_hash([one.digest for one in decoded])
 
 
-def _decoded(dataset: Dataset, part: Part, root: Path, track: Track) -> _Decoded:
+def _decoded(dataset: Dataset, part: Part, root: Path, watcher: Watcher) -> _Decoded:
     """One part as it was published, mapped from its files; decoded into them when they are not there yet."""
     origin = source(dataset, part, root)
     shape = (dataset.channels, dataset.height, dataset.width)
     folder = root / "data" / content_hash("decoded", _DECODING, origin.identity, shape, dataset.classes)
     if not folder.exists():
-        images, labels = origin.decode(track)
-        _check(dataset, part, images, labels)
-        with store.directory(folder) as partial:
-            np.save(partial / "images.npy", images)
-            np.save(partial / "labels.npy", labels)
-            told = {"source": origin.identity, "images": len(images), "sha256": _sha256(images, labels)}
-            store.write_json(partial / "meta.json", told)
+        with artifacts.claim(folder, f"the decoded images of {dataset.name}", watcher.say):
+            if not folder.exists():
+                _decode(dataset, part, origin, folder, watcher)
     meta = store.read_json(folder / "meta.json")
     return _Decoded(_mapped(folder / "images.npy"), _mapped(folder / "labels.npy"), meta["sha256"])
 
 
+def _decode(dataset: Dataset, part: Part, origin: Source, folder: Path, watcher: Watcher) -> None:
+    images, labels = origin.decode(watcher.track)
+    _check(dataset, part, images, labels)
+    with store.directory(folder) as partial:
+        np.save(partial / "images.npy", images)
+        np.save(partial / "labels.npy", labels)
+        told = {"source": origin.identity, "images": len(images), "sha256": _sha256(images, labels)}
+        store.write_json(partial / "meta.json", told)
+
+
 def _prepared(
-    dataset: Dataset, root: Path, decoded: list[_Decoded], track: Track, *, fitted: preprocessing.Fitted | None = None
+    dataset: Dataset,
+    root: Path,
+    decoded: list[_Decoded],
+    watcher: Watcher,
+    *,
+    fitted: preprocessing.Fitted | None = None,
 ) -> Path:
     """The folder with the preprocessed images of some parts, one after the other, their labels, and what was fitted on
     them. fitted: from the training images; None: these are the training images (and validation images of their own)."""
@@ -199,35 +229,42 @@ def _prepared(
     folder = (
         root / "data" / content_hash("prepared", _PREPARING, told, trained_on, dataset.preprocessing, dataset.pixel_max)
     )
-    if folder.exists():
-        return folder
+    if not folder.exists():
+        with artifacts.claim(folder, f"the preprocessed images of {dataset.name}", watcher.say):
+            if not folder.exists():
+                _prepare(dataset, decoded, folder, watcher, fitted)
+    return folder
+
+
+def _prepare(
+    dataset: Dataset, decoded: list[_Decoded], folder: Path, watcher: Watcher, fitted: preprocessing.Fitted | None
+) -> None:
     count = sum(len(one.labels) for one in decoded)
     if fitted is None:
         fitted_on = decoded[: len(training_parts(dataset))]
         fitted = preprocessing.fit(dataset.preprocessing, lambda: _chunks(fitted_on, dataset.pixel_max))
-    _check_space(root, 4 * count * decoded[0].images[0].size, dataset)
+    _check_space(folder.parent, 4 * count * decoded[0].images[0].size, dataset)
     with store.directory(folder) as partial:
         images = np.lib.format.open_memmap(
             partial / "images.npy", "w+", np.float32, (count, *decoded[0].images.shape[1:])
         )
         chunks = _chunks(decoded, dataset.pixel_max)
         filled = 0
-        for _ in track(range(sum(-(-len(one.labels) // _CHUNK) for one in decoded)), "preprocessing"):
+        for _ in watcher.track(range(sum(-(-len(one.labels) // _CHUNK) for one in decoded)), "preprocessing"):
             chunk = preprocessing.apply(dataset.preprocessing, fitted, next(chunks))
             images[filled : filled + len(chunk)] = chunk.numpy()
             filled += len(chunk)
         images.flush()
         np.save(partial / "labels.npy", np.concatenate([one.labels for one in decoded]))
         store.write(partial / "fitted.safetensors", save(fitted))
-    return folder
 
 
-def _check_space(root: Path, needed: int, dataset: Dataset) -> None:
+def _check_space(folder: Path, needed: int, dataset: Dataset) -> None:
     """Raises ConfigError if the disk lacks room: a mapped file that outgrows it would end the process."""
-    free = shutil.disk_usage(root).free
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise ConfigError(
-            f"dataset={dataset.name}: its preprocessed images take {needed / 1e9:.2f} GB below store={root}, where "
+            f"dataset={dataset.name}: its preprocessed images take {needed / 1e9:.2f} GB in {folder}, where "
             f"{free / 1e9:.2f} GB are free: give another store=..."
         )
 

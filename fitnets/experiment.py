@@ -97,7 +97,7 @@ def run(config: Config) -> dict[str, Any]:
 
 def _run(config: Config, terminal: Terminal) -> dict[str, Any]:
     started = time.perf_counter()
-    plan = prepare(config, terminal.track)
+    plan = prepare(config, terminal)
     if not plan.run_is_finished:
         report.announce(plan, terminal)
     elif not _lacks_test(plan):
@@ -345,7 +345,7 @@ def _result(plan: Plan, student: Network, stages: Stages, valid: Sides, terminal
 
 def _add_test(plan: Plan, student: Network, result: dict[str, Any], terminal: Terminal) -> None:
     """Figures of teacher and student on the test split."""
-    test = data.load_test(plan.config.dataset, plan.config.root, plan.device, terminal.track)
+    test = data.load_test(plan.config.dataset, plan.config.root, plan.device, terminal)
     result["images"]["test"] = len(test)
     for name, quality in _measured(plan, student, "test", test).items():
         result[name] |= quality
@@ -388,10 +388,4 @@ def _predicted(plan: Plan, network: Network, split: Split) -> tuple[Tensor, Tens
 
 
 def _quality(name: str, logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    error = metrics.error(logits, labels)
-    return {
-        f"{name}_accuracy": 1 - error,
-        f"{name}_error": error,
-        f"{name}_loss": metrics.cross_entropy(logits, labels),
-        f"{name}_calibration_error": metrics.calibration_error(logits, labels),
-    }
+    return {f"{name}_{metric}": value for metric, value in metrics.quality(logits, labels).items()}

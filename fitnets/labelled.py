@@ -1,6 +1,7 @@
 """Labelled images in memory, and which of them become another split: fixed by a seed."""
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,15 @@ Raw = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """images (N, C, H, W) as decoded, labels (N,)"""
 Track = Callable[[range, str], Iterable[int]]
 """Shows the progress through a range under a title"""
+
+
+class Watcher(Protocol):
+    """Who is told of long work."""
+
+    def track(self, items: range, what: str, /) -> Iterable[int]:
+        """The items, with the progress through them shown under a title."""
+
+    def say(self, text: str, /) -> None: ...
 
 
 def proportional_draw(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.bool_]:

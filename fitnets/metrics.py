@@ -17,6 +17,17 @@ def predict(network: Network, split: Split, batch_size: int) -> tuple[Tensor, Te
     return torch.cat(logits), torch.cat(labels)
 
 
+def quality(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy, error and calibration error as fractions, loss in nats."""
+    wrong = error(logits, labels)
+    return {
+        "accuracy": 1 - wrong,
+        "error": wrong,
+        "loss": cross_entropy(logits, labels),
+        "calibration_error": calibration_error(logits, labels),
+    }
+
+
 def error(logits: Tensor, labels: Tensor) -> float:
     """Fraction misclassified."""
     return int((logits.argmax(1) != labels).sum()) / len(labels)

@@ -9,7 +9,7 @@ import torch
 
 from fitnets import build, data, engine, methods, preprocessing, store, stored, teachers
 from fitnets.config import Config, Hints, Joint, LabelHints, Regressor, StoredTeacher
-from fitnets.labelled import Track
+from fitnets.labelled import Watcher
 from fitnets.networks import Network, freeze
 from fitnets.objectives import HintObjective, Objective, WholeObjective, label_objective
 from fitnets.options import ConfigError, content_hash
@@ -108,7 +108,7 @@ class Plan:
         return images * per_image_s
 
 
-def prepare(config: Config, track: Track) -> Plan:
+def prepare(config: Config, watcher: Watcher) -> Plan:
     """Raises ConfigError for everything that can be known before training: shapes, layers, data, device."""
     device = engine.device(config.engine)
     teacher = new_teacher(config).to(device)
@@ -117,7 +117,7 @@ def prepare(config: Config, track: Track) -> Plan:
     student, student_stages = new_student(config, teacher, device)
     store.check_writable(config.root)
     data.check_files(config.dataset, config.root, test=has_test(config))
-    found = data.load(config.dataset, config.root, device, track)
+    found = data.load(config.dataset, config.root, device, watcher)
     _check_batches([*([teacher_stage] if teacher_stage else []), *student_stages], len(found.train))
     _check_fitted(config, found.digest)
     return Plan(

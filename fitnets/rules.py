@@ -9,6 +9,7 @@ from fitnets.architectures import layer_names
 from fitnets.config import (
     Architecture,
     Config,
+    Dataset,
     Ensemble,
     Folder,
     Hints,
@@ -59,7 +60,11 @@ def needed_pair(config: Config) -> tuple[str, str]:
 
 def has_test(config: Config) -> bool:
     """Whether the run ends with the test split."""
-    return config.test and not (isinstance(config.dataset, HubImages) and config.dataset.test_split is None)
+    return config.test and has_test_split(config.dataset)
+
+
+def has_test_split(dataset: Dataset) -> bool:
+    return not (isinstance(dataset, HubImages) and dataset.test_split is None)
 
 
 def check(config: Config) -> Config:

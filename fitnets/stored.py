@@ -50,21 +50,33 @@ def find(directory: str, key: str) -> Stored:
             raise ConfigError(f"{key}={directory}: {told} cannot be read ({error}): give another run") from error
         if status != "finished":
             raise ConfigError(f"{key}={directory}: that run did not finish: give another one")
-        config = _restored(folder / "config.yaml", key)
+        config = read_config(folder / "config.yaml")
         return Stored(getattr(config, side), weights, config, side == "student")
     raise ConfigError(
         f"{key}={directory}: no trained network there: give the run/<hash> or teacher/<hash> folder of an earlier run"
     )
 
 
-def _restored(path: Path, key: str) -> Config:
+def read_config(path: Path) -> Config:
+    """The configuration that a run left. Raises ConfigError where it cannot be read."""
     try:
         config = restore(yaml.safe_load(path.read_text()))
         if not isinstance(config, Config):
             raise TypeError("it holds no Config")
-    except (yaml.YAMLError, TypeError, KeyError) as error:
-        raise ConfigError(f"{key}: {path} is not a configuration that this version can read ({error})") from error
+    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+        raise ConfigError(f"{path} is not a configuration that this version can read ({error})") from error
     return config
+
+
+def folders(teacher: Teacher) -> list[Path]:
+    """Of the earlier runs that a teacher consists of."""
+    match teacher:
+        case RunTeacher(path=path):
+            return [Path(path)]
+        case Ensemble(members=members):
+            return [Path(member) for member in members]
+        case _:
+            return []
 
 
 def members(teacher: StoredTeacher) -> dict[str, Stored]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
-from fitnets.state import Epoch, TrainingState
+if TYPE_CHECKING:  # tables alone need no PyTorch
+    from fitnets.state import Epoch, TrainingState
 
 _PLAIN_WIDTH = 120
 
@@ -61,12 +63,12 @@ class StageProgress:
     def on_step(self) -> None:
         self.progress.advance(self.task, 1 / self.steps_per_epoch)
 
-    def on_resume(self, state: TrainingState) -> None:
+    def on_resume(self, state: "TrainingState") -> None:
         self.progress.update(self.task, completed=state.epoch)
         place = f"epoch {state.epoch + 1}, update {state.batches + 1}" if state.ended_by is None else "its end"
         self.terminal.say(f"the {state.objective.name} stage goes on from a checkpoint, at {place}")
 
-    def on_epoch(self, epoch: Epoch) -> None:
+    def on_epoch(self, epoch: "Epoch") -> None:
         self.progress.update(self.task, completed=epoch.epoch + 1)
         if epoch.best:
             watched = dict([next(iter(epoch.valid.items()))])
@@ -93,6 +95,11 @@ def seconds(duration_s: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def megabytes(size: int) -> str:
+    """'0.4 MB', '1,234.5 MB'. size: in bytes."""
+    return f"{size / 1e6:,.1f} MB"
 
 
 def count(number: float) -> str:

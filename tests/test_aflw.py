@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_data import CPU, in_silence
+from test_data import CPU, SILENCE, in_silence
 from test_experiment import runs
 
 from fitnets import aflw, cli, compose, data
@@ -235,6 +235,6 @@ def test_a_run_on_the_patches(command, places, tmp_path):
     assert set(result["images"]) == {"train", "valid"}
     assert not [key for key in result["student"] if key.startswith("test")]
     dataset = compose.load(["dataset=aflw", f"dataset.path={places['out']}"]).dataset
-    found = data.load(dataset, tmp_path / "other", CPU, in_silence)
+    found = data.load(dataset, tmp_path / "other", CPU, SILENCE)
     assert len(found.train) + len(found.valid) == 2 * FACES
     assert isinstance(found.train.images, torch.Tensor)

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, TINY
 from test_experiment import runs, without_timing
 
-from fitnets import artifacts, loop
+from fitnets import artifacts, loop, store
 
 LONG = (*TINY, "schedule.teacher.epochs=60")
 
@@ -94,6 +94,17 @@ def test_only_what_a_change_touches_is_trained_again(command, trained, words, ag
     assert trained == again
 
 
+def test_a_teacher_made_on_a_gpu_serves_a_student_on_the_cpu(command, tmp_path, trained):
+    """Where an artifact was made is told beside it, and is no part of what it is."""
+    assert command(*TINY).code == 0
+    (teacher,) = (tmp_path / "store" / "teacher").iterdir()
+    made = store.read_json(teacher / "environment.json")
+    store.write_json(teacher / "environment.json", made | {"device": "NVIDIA H100", "threads": 8})
+    trained.clear()
+    assert command(*TINY, "seed=1", "engine.device=cpu").code == 0
+    assert trained == ["hint", "student"]
+
+
 def test_stage_1_is_stored_with_its_regressor(command, tmp_path):
     assert command(*TINY).code == 0
     (directory,) = (tmp_path / "store" / "hint").iterdir()
@@ -102,13 +113,13 @@ def test_stage_1_is_stored_with_its_regressor(command, tmp_path):
     }  # fmt: skip
 
 
-def start(store: Path, *words: str) -> subprocess.Popen[str]:
+def start(root: Path, *words: str) -> subprocess.Popen[str]:
     """`python run.py` as a process of its own, with its output in a file beside the store."""
-    log = store.with_suffix(f".{time.monotonic_ns()}.log")
+    log = root.with_suffix(f".{time.monotonic_ns()}.log")
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-u", ROOT / "run.py", *words, f"store={store}", "engine.threads=1"],
-            cwd=store.parent, stdout=out, stderr=subprocess.STDOUT, text=True,
+            [sys.executable, "-u", ROOT / "run.py", *words, f"store={root}", "engine.threads=1"],
+            cwd=root.parent, stdout=out, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
     process.log = log
     return process
@@ -144,18 +155,18 @@ def test_of_equal_commands_started_together_one_trains_and_the_other_finds(tmp_p
 
 
 def test_a_waiting_process_takes_over_when_the_one_that_trains_is_killed(tmp_path):
-    store, words = tmp_path / "store", (*TINY, "schedule.teacher.epochs=300")
-    first = start(store, *words, "method=kd")
+    root, words = tmp_path / "store", (*TINY, "schedule.teacher.epochs=300")
+    first = start(root, *words, "method=kd")
     wait_for(first, "teacher epoch")
-    second = start(store, *words, "method=backprop")
+    second = start(root, *words, "method=backprop")
     wait_for(second, f"waiting for process {first.pid}")
     first.send_signal(signal.SIGKILL)
     first.wait()
-    assert [path.name for path in (store / "teacher").iterdir() if ".partial-" in path.name]
+    assert [path.name for path in (root / "teacher").iterdir() if ".partial-" in path.name]
     assert second.wait(120) == 0, second.log.read_text()
     assert "teacher epoch 300/300" in second.log.read_text()
-    assert len(list((store / "teacher").iterdir())) == 1  # nothing of the dead process is left
-    again = start(store, *words, "method=kd")
+    assert len(list((root / "teacher").iterdir())) == 1  # nothing of the dead process is left
+    again = start(root, *words, "method=kd")
     assert again.wait(120) == 0, again.log.read_text()
     assert "teacher epoch" not in again.log.read_text()
 

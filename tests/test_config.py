@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, TINY
-from test_data import write_parquet
+from test_data import SILENCE, write_parquet
 from test_folder import write_images
 
 from fitnets import build, compose, data, methods, options, plan, schedules, sources, teachers
@@ -148,7 +148,7 @@ def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
     images = write_images(tmp_path / "images")
     folder = load_dataset("folder", f"dataset.path={images}", "dataset.split_file=null").dataset
     hub = load_dataset("svhn").dataset
-    data.load(folder, tmp_path / "store", torch.device("cpu"), lambda items, _: items)
+    data.load(folder, tmp_path / "store", torch.device("cpu"), SILENCE)
 
     def unreachable(*_positional, **_named):
         raise ConnectionError("no network")

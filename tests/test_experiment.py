@@ -9,7 +9,7 @@ import torch
 import yaml
 from conftest import SHARED_CIFAR10, SHARED_MNIST, TINY
 from safetensors.torch import load_file
-from test_data import write_parquet
+from test_data import SILENCE, write_parquet
 
 from fitnets import build, compose, costs, data, loop, plan
 from fitnets.options import restore
@@ -68,7 +68,7 @@ def test_the_stored_student_is_the_one_that_was_measured(command, tmp_path):
     config = restore(yaml.safe_load((directory / "config.yaml").read_text()))
     student = build.network(config.student, config.dataset, "student")
     student.load_state_dict(load_file(directory / "student.safetensors"))
-    valid = data.load(config.dataset, tmp_path, torch.device("cpu"), lambda items, _: items).valid
+    valid = data.load(config.dataset, tmp_path, torch.device("cpu"), SILENCE).valid
     with torch.no_grad():
         wrong = (student.eval()(valid.images[valid.rows])[0].argmax(1) != valid.labels[valid.rows]).sum().item()
     assert result["student"]["valid_error"] == wrong / 1000

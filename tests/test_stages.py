@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from test_data import SILENCE
 from test_losses import kd_reference
 
 from fitnets import methods
@@ -34,7 +35,7 @@ class Watch:
 
 
 def prepared(tiny, tmp_path, *overrides):
-    plan = planning.prepare(tiny(f"store={tmp_path}", *overrides), lambda items, _: items)
+    plan = planning.prepare(tiny(f"store={tmp_path}", *overrides), SILENCE)
     freeze(plan.teacher)
     return plan
 

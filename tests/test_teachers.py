@@ -178,7 +178,7 @@ class TestMistakes:
     def test_weights_that_are_none(self, earlier_run, tmp_path):
         shutil.copytree(earlier_run, tmp_path / "cut")
         (tmp_path / "cut" / "student.safetensors").write_bytes(b"\x08")
-        with pytest.raises(ConfigError, match="student.safetensors cannot be read as thin"):
+        with pytest.raises(ConfigError, match="student.safetensors cannot be read as these weights"):
             teachers.network(compose.load(["teacher=run", f"teacher.path={tmp_path / 'cut'}"]))
 
     def test_other_images(self, earlier_run):

@@ -1,0 +1,45 @@
+"""How good a finished network is, on a split of its own data set or on other data."""
+
+from typing import Any
+
+from fitnets import build, data, engine, metrics, store
+from fitnets.config import Config, Dataset
+from fitnets.data import SplitName
+from fitnets.labelled import Watcher
+from fitnets.options import ConfigError
+from fitnets.rules import has_test_split
+from fitnets.stored import Stored
+
+
+def evaluate(network: Stored, dataset: Dataset, split: SplitName, settings: Config, watcher: Watcher) -> dict[str, Any]:
+    """Accuracy, error and calibration error as fractions, loss in nats. The images are preprocessed as those that the
+    network was trained on. settings: whose engine and store are used.
+
+    Raises ConfigError where images and network do not fit, or there is no such split."""
+    _check_fits(network.config.dataset, dataset, split)
+    device = engine.device(settings.engine)
+    store.check_writable(settings.root)
+    rebuilt = build.network(network.net, dataset, "student").to(device)
+    store.read_weights(network.weights, rebuilt)
+    data.check_files(dataset, settings.root, test=split == "test")
+    trained_on = network.config.dataset
+    if dataset == trained_on and split != "test":
+        own = data.load(dataset, settings.root, device, watcher)
+        images = own.train if split == "train" else own.valid
+    else:
+        images = data.load_split(dataset, split, settings.root, device, watcher, fitted_on=trained_on)
+    logits, labels = metrics.predict(rebuilt, images, settings.engine.eval_batch_size)
+    told = {"network": str(network.weights), "dataset": dataset.name, "split": split, "images": len(images)}
+    return told | metrics.quality(logits, labels)
+
+
+def _check_fits(trained_on: Dataset, dataset: Dataset, split: SplitName) -> None:
+    for what in ("channels", "height", "width", "classes"):
+        theirs, ours = getattr(trained_on, what), getattr(dataset, what)
+        if theirs != ours:
+            raise ConfigError(
+                f"dataset={dataset.name}: {what} {ours}, and the network was trained with {theirs}: give images like "
+                f"those of {trained_on.name}"
+            )
+    if split == "test" and not has_test_split(dataset):
+        raise ConfigError(f"dataset={dataset.name} has no test split: give --split valid")

@@ -1,0 +1,175 @@
+"""What a store holds: its runs and their status, and what none of them needs. Read without PyTorch and Hydra."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fitnets import artifacts, stored
+from fitnets.config import Config
+from fitnets.options import ConfigError
+
+_KINDS = ("run", "hint", "teacher")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run directory. status: finished, running, killed or stopped (the same command goes on), failed, diverged or
+    damaged; accuracies: of the student, fractions; None where the run has none."""
+
+    directory: str
+    status: str
+    dataset: str | None
+    method: str | None
+    teacher: str | None
+    student: str | None
+    seed: int | None
+    valid_accuracy: float | None
+    test_accuracy: float | None
+    error: str | None
+    """what ended it"""
+
+
+def check_store(root: Path) -> None:
+    """Raises ConfigError if there is no store."""
+    if not root.is_dir() or not any((root / kind).is_dir() for kind in (*_KINDS, "data")):
+        raise ConfigError(f"{root}: no store: give the folder that runs were given as store= (by default outputs)")
+
+
+def runs(root: Path) -> list[Run]:
+    """The oldest first."""
+    return [_run(directory) for directory in sorted(_artifacts(root / "run"), key=lambda path: path.stat().st_mtime)]
+
+
+def _artifacts(folder: Path) -> Iterator[Path]:
+    """Artifacts of a folder, without the hidden files beside them."""
+    return (path for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
+
+
+def _run(directory: Path) -> Run:
+    result = _read(directory / "result.json")
+    student = result.get("student", {})
+    return Run(
+        directory=str(directory),
+        status=_status(directory, result.get("status")),
+        **_described(_config(directory)),
+        valid_accuracy=student.get("valid_accuracy"),
+        test_accuracy=student.get("test_accuracy"),
+        error=result.get("error"),
+    )
+
+
+def _described(config: Config | None) -> dict[str, Any]:
+    parts = ("dataset", "teacher", "student", "method")
+    if config is None:
+        return dict.fromkeys((*parts, "seed"))
+    return {part: getattr(config, part).name for part in parts} | {"seed": config.seed}
+
+
+def _status(directory: Path, told: str | None) -> str:
+    """A run that was killed could not say so: it is told as running, and nobody makes it."""
+    if told == "running" and not artifacts.is_claimed(directory):
+        return "killed"
+    return told or "damaged"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Nothing where it cannot be read."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _config(directory: Path) -> Config | None:
+    """None where it cannot be read."""
+    try:
+        return stored.read_config(directory / "config.yaml")
+    except ConfigError:
+        return None
+
+
+# --- what nothing needs ---
+
+
+@dataclass(frozen=True, slots=True)
+class Removable:
+    """An artifact that can go (whole), or what dead processes left beside it. reason: why nothing needs it."""
+
+    artifact: Path
+    whole: bool
+    reason: str
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        paths = [*_left_over(self.artifact), *([self.artifact] if self.whole else [])]
+        files = [file for path in paths for file in (path, *path.rglob("*"))]
+        return sum(file.lstat().st_size for file in files if file.is_file())
+
+    def remove(self) -> bool:
+        """False where a process makes it now: then it stays. An earlier finished run that it was to replace comes
+        back."""
+        if not artifacts.discard(self.artifact, left_over_alone=not self.whole):
+            return False
+        earlier = self.artifact.with_name(f".{self.artifact.name}.earlier")
+        if earlier.exists() and not self.artifact.exists():
+            earlier.rename(self.artifact)
+        return True
+
+
+def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> list[Removable]:
+    """What no run of the store needs: teachers and first stages that none of them is made of, and what dead processes
+    left. Raises ConfigError where a run does not say what it needs.
+
+    unfinished: also runs that did not finish, and what they alone need; data: also decoded images. What a living
+    process makes is left alone."""
+    directories = list(_artifacts(root / "run"))
+    leaving = [path for path in directories if unfinished and _run(path).status not in ("finished", "running")]
+    needed = _needed([path for path in directories if path not in leaving])
+    found = [Removable(path, True, "it did not finish") for path in leaving]
+    for kind in ("hint", "teacher"):
+        reason = "no run of this store needs it"
+        found += [Removable(path, True, reason) for path in _artifacts(root / kind) if _key(path) not in needed]
+    if data:
+        found += [Removable(path, True, "it is decoded again when needed") for path in _artifacts(root / "data")]
+    whole = [one.artifact for one in found]
+    for kind in (*_KINDS, "data"):
+        beside = sorted({path.with_name(path.name[1:].split(".")[0]) for path in (root / kind).glob(".*.*")})
+        found += [
+            Removable(path, False, "a process that died left files beside it")
+            for path in beside
+            if path not in whole and _left_over(path) and not (_key(path) in needed and not _is_made(path))
+        ]
+    return [one for one in found if not artifacts.is_claimed(one.artifact)]
+
+
+def _key(artifact: Path) -> str:
+    """`run/<hash>`: the same from wherever it is looked at."""
+    return f"{artifact.parent.name}/{artifact.name}"
+
+
+def _needed(runs: list[Path]) -> set[str]:
+    """The artifacts that these runs are made of, or that their configurations name."""
+    needed = {_key(path) for path in runs}
+    for path in runs:
+        hashes, config = _read(path / "result.json").get("hashes"), _config(path)
+        if hashes is None or config is None:
+            raise ConfigError(f"{path} does not say which artifacts it needs: remove that folder first")
+        needed |= {f"{kind}/{hashes[kind]}" for kind in ("hint", "teacher")}
+        needed |= {_key(folder) for folder in stored.folders(config.teacher)}
+    return needed
+
+
+def _left_over(artifact: Path) -> list[Path]:
+    """Half-made folders and checkpoints beside an artifact."""
+    kinds = ("partial-*", "checkpoints")
+    return [path for kind in kinds for path in artifact.parent.glob(f".{artifact.name}.{kind}")]
+
+
+def _is_made(artifact: Path) -> bool:
+    if artifact.parent.name != "run":
+        return artifact.exists()
+    return bool(_read(artifact / "result.json").get("status") == "finished")

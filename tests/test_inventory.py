@@ -1,0 +1,226 @@
+"""`fitnets runs`, `clean` and `eval`: what a store holds, what it can do without, how good a student is."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY
+from test_data import write_parquet
+from test_folder import write_images
+
+from fitnets import artifacts, cli, compose, experiment, inventory, store
+
+
+@pytest.fixture
+def fitnets(monkeypatch, capfd):
+    """`fitnets ...` inside this process: exit code, output, errors."""
+
+    def call(*words) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fitnets", *map(str, words)])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        capfd.readouterr()
+        code = cli.main()
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def root(tmp_path, earlier_run) -> Path:
+    """A store with a finished run."""
+    shutil.copytree(earlier_run.parent.parent, tmp_path / "outputs")
+    return tmp_path / "outputs"
+
+
+def add_run(root: Path, name: str, *words: str, **told) -> Path:
+    """A run directory that is not finished, of a teacher of its own."""
+    directory = root / "run" / name
+    directory.mkdir()
+    hashes = {"data": "d", "teacher": f"teacher-{name}", "hint": None, "run": name}
+    store.write_json(directory / "result.json", {"hashes": hashes, **told})
+    store.write_config(directory / "config.yaml", compose.load([*words, f"store={root}"]))
+    (root / "teacher" / f".teacher-{name}.checkpoints" / "teacher").mkdir(parents=True)
+    return directory
+
+
+class TestRuns:
+    def test_every_run_is_told_with_its_status(self, root, fitnets):
+        add_run(root, "killed", "seed=7", status="running")
+        add_run(root, "stopped", status="stopped", error="stopped by SIGTERM")
+        add_run(root, "diverged", status="diverged", error="the student stage diverged\nand more")
+        (add_run(root, "damaged") / "result.json").write_text("{")
+        shutil.copytree(root / "run" / "killed", root / "run" / ".hidden")
+        code, out, _ = fitnets("runs", root, "--json")
+        found = {Path(run["directory"]).name: run for run in json.loads(out)}
+        finished = next(run for run in found.values() if run["status"] == "finished")
+        assert code == 0
+        assert {name: run["status"] for name, run in found.items() if run is not finished} == {
+            name: name for name in ("killed", "stopped", "diverged", "damaged")
+        }
+        assert (finished["dataset"], finished["method"], finished["student"]) == ("digits", "hints", "thin")
+        assert 0 < finished["test_accuracy"] < 1
+        assert (found["killed"]["seed"], found["killed"]["valid_accuracy"]) == (7, None)
+        _, table, _ = fitnets("runs", root)
+        assert f"{100 * finished['test_accuracy']:.2f} %" in table
+        assert "diverged diverged: the student stage diverged\n" in table
+
+    def test_a_run_that_a_living_process_makes_is_running(self, root):
+        directory = add_run(root, "alive", status="running")
+        with artifacts.claim(directory, "this run", print):
+            assert [run.status for run in inventory.runs(root) if run.directory == str(directory)] == ["running"]
+
+    @pytest.mark.parametrize("command", ["runs", "clean"])
+    def test_a_folder_that_is_no_store_is_told(self, fitnets, tmp_path, command):
+        code, _, error = fitnets(command, tmp_path)
+        assert (code, len(error.splitlines())) == (1, 1)
+        assert f"{tmp_path}: no store" in error
+
+
+class TestClean:
+    def removed(self, fitnets, root, *words) -> set[str]:
+        """What goes, by its place in the store; what is shown before is the same."""
+        before = {path.relative_to(root).as_posix() for path in root.glob("*/*")}
+        code, shown, _ = fitnets("clean", root, *words)
+        assert code == 0
+        assert {path.relative_to(root).as_posix() for path in root.glob("*/*")} == before  # nobody agreed
+        fitnets("clean", root, *words, "--yes")
+        gone = before - {path.relative_to(root).as_posix() for path in root.glob("*/*")}
+        names = {name.split("/")[1].lstrip(".").split(".")[0] for name in gone}
+        assert names == {line.split(",")[0].rsplit("/", 1)[1] for line in shown.splitlines() if " MB: " in line}
+        return gone
+
+    def test_a_store_whose_runs_need_everything_keeps_everything(self, root, fitnets):
+        assert self.removed(fitnets, root) == set()
+
+    def test_what_no_run_is_made_of_goes(self, root, fitnets):
+        (teacher,), (hint,) = (root / "teacher").iterdir(), (root / "hint").iterdir()
+        shutil.copytree(teacher, root / "teacher" / "orphan")
+        shutil.copytree(hint, root / "hint" / "orphan")
+        (root / "run" / ".dead.partial-1").mkdir()
+        (root / "teacher" / ".dead.checkpoints").mkdir()
+        (hint.parent / f".{hint.name}.checkpoints").mkdir()  # the process died after it had finished
+        assert self.removed(fitnets, root) == {
+            "teacher/orphan", "hint/orphan", "run/.dead.partial-1", "teacher/.dead.checkpoints",
+            f"hint/.{hint.name}.checkpoints",
+        }  # fmt: skip
+
+    def test_a_run_that_will_go_on_keeps_its_checkpoints(self, root, fitnets):
+        directory = add_run(root, "killed", status="running")
+        (root / "run" / ".killed.checkpoints").mkdir()
+        assert self.removed(fitnets, root) == set()
+        assert directory.exists()
+        assert self.removed(fitnets, root, "--unfinished") == {
+            "run/killed", "run/.killed.checkpoints", "teacher/.teacher-killed.checkpoints",
+        }  # fmt: skip
+
+    def test_an_earlier_finished_run_comes_back_when_its_killed_successor_goes(self, root, fitnets):
+        (finished,) = (root / "run").iterdir()
+        finished.rename(root / "run" / f".{finished.name}.earlier")
+        add_run(root, finished.name, status="running")
+        fitnets("clean", root, "--unfinished", "--yes")
+        assert store.is_finished(finished)
+
+    def test_a_teacher_that_a_configuration_names_stays(self, root, fitnets):
+        (teacher,) = (root / "teacher").iterdir()
+        shutil.copytree(teacher, root / "teacher" / "named")
+        add_run(root, "taught", "teacher=run", f"teacher.path={root / 'teacher' / 'named'}", status="running")
+        assert self.removed(fitnets, root) == set()
+
+    def test_decoded_images_go_when_asked_for(self, root, fitnets):
+        images = {f"data/{path.name}" for path in (root / "data").iterdir()}
+        assert self.removed(fitnets, root, "--data") == images
+        assert experiment.run(compose.load([*TINY, f"store={root}"]))["status"] == "finished"
+
+    def test_what_a_living_process_makes_stays(self, root, fitnets):
+        with artifacts.claim(root / "teacher" / "made", "the teacher", print) as claim:
+            claim.checkpoints.mkdir()
+            assert self.removed(fitnets, root) == set()
+
+    def test_a_run_that_cannot_be_read_is_told(self, root, fitnets):
+        (add_run(root, "damaged") / "result.json").write_text("{")
+        code, _, error = fitnets("clean", root)
+        assert (code, len(error.splitlines())) == (1, 1)
+        assert "damaged does not say which artifacts it needs" in error
+
+
+class TestEval:
+    def told(self, fitnets, *words) -> dict:
+        code, out, error = fitnets("eval", *words, "--json")
+        assert code == 0, error
+        return json.loads(out)
+
+    @pytest.mark.parametrize("split", ["valid", "test"])
+    def test_gives_the_figures_of_the_run(self, root, fitnets, split):
+        (run,) = (root / "run").iterdir()
+        result = store.read_json(run / "result.json")
+        told = self.told(fitnets, run, "--split", split, f"store={root}")
+        for metric in ("accuracy", "error", "loss", "calibration_error"):
+            assert told[metric] == pytest.approx(result["student"][f"{split}_{metric}"], abs=1e-6)
+        assert told["images"] == result["images"][split]
+        _, table, _ = fitnets("eval", run, "--split", split, f"store={root}")
+        assert f"{100 * told['accuracy']:.2f} %" in table
+
+    def test_evaluates_teachers_and_the_training_split_too(self, root, fitnets):
+        (teacher,) = (root / "teacher").iterdir()
+        assert self.told(fitnets, teacher, "--split", "train", f"store={root}")["images"] == 437
+
+    def test_other_data_is_preprocessed_as_what_the_network_was_trained_on(self, fitnets, tmp_path):
+        generator = np.random.default_rng(0)
+        for name, shift in (("own", 0), ("other", 40)):
+            for part, count in (("train", 60), ("test", 30)):
+                images = generator.integers(0, 200, (count, 8, 8), dtype=np.uint8) + np.uint8(shift)
+                write_parquet(tmp_path / name, part, images, [row % 10 for row in range(count)])
+        parquet = ["dataset=mnist", "dataset.height=8", "dataset.width=8", "teacher=maxout_digits", "student=thin"]
+        own = [*parquet, f"dataset.path={tmp_path / 'own'}", "dataset/preprocessing=standardize"]
+        tiny = [word for word in TINY if not word.startswith("dataset.validation")]
+        settings = [f"store={tmp_path / 'store'}", "dataset.validation=20"]
+        batches = [f"schedule.{stage}.batch_size=8" for stage in ("teacher", "hint", "student")]
+        result = experiment.run(compose.load([*own, *tiny, *settings, *batches]))
+        run = tmp_path / "store" / "run" / result["hashes"]["run"]
+        again = self.told(fitnets, run, settings[0])
+        assert again["loss"] == pytest.approx(result["student"]["test_loss"])
+        moved = tmp_path / "moved"
+        shutil.copytree(tmp_path / "own", moved)
+        assert self.told(fitnets, run, settings[0], f"dataset.path={moved}") == again
+        other = self.told(fitnets, run, settings[0], f"dataset.path={tmp_path / 'other'}")
+        assert other["loss"] != again["loss"]
+        composed = self.told(
+            fitnets, run, *parquet[:3], "dataset.validation=20", f"dataset.path={tmp_path / 'other'}", settings[0]
+        )
+        assert composed == other
+
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            (["dataset=mnist"], "dataset=mnist: height 28, and the network was trained with 8"),
+            (["dataset.tset=3"], "dataset.tset: no such key; did you mean test?"),
+            (["dataset=cifar"], "dataset=cifar: no such option; did you mean cifar10?"),
+        ],
+    )
+    def test_mistakes_are_told_in_short(self, root, fitnets, words, told):
+        (run,) = (root / "run").iterdir()
+        code, _, error = fitnets("eval", run, f"store={root}", *words)
+        assert code == 1
+        assert told in error
+        assert len(error.splitlines()) <= 3
+
+    def test_an_unfinished_run_has_nothing_to_evaluate(self, root, fitnets):
+        directory = add_run(root, "killed", status="running")
+        code, _, error = fitnets("eval", directory)
+        assert code == 1
+        assert "no trained network there" in error
+
+
+def test_a_folder_of_images_can_be_other_data(root, fitnets, tmp_path):
+    folder = tmp_path / "images"
+    write_images(folder)
+    (run,) = (root / "run").iterdir()
+    code, _, error = fitnets(
+        "eval", run, f"store={root}", "dataset=folder", f"dataset.path={folder}", "dataset.classes=3"
+    )
+    assert code == 1
+    assert "the network was trained with" in error

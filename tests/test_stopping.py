@@ -1,0 +1,194 @@
+"""A process that is asked to leave, and a machine that has no more room: nothing is lost, little is said."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, TINY
+from test_artifacts import LONG, start, wait_for
+from test_experiment import runs
+from test_resume import outcome
+
+from fitnets import artifacts, experiment, resources, store
+from fitnets.objectives import HintObjective, WholeObjective
+from fitnets.options import ToldError
+from fitnets.stopping import Stopped, held, listening
+
+
+def held_work(*, requests: int, error: Exception | None = None) -> list[str]:
+    """What is done when so many requests come while work is held, and how it ends."""
+    done = []
+    try:
+        with listening():
+            with held():
+                for _ in range(requests):
+                    signal.raise_signal(signal.SIGINT)
+                if error is not None:
+                    raise error
+                done.append("held")
+            done.append("after")
+    except (Stopped, ValueError) as ended:
+        done.append(type(ended).__name__)
+    return done
+
+
+class TestRequests:
+    def test_a_request_stops_what_listens_and_nothing_else(self):
+        before = signal.getsignal(signal.SIGTERM)
+        with listening(), pytest.raises(Stopped, match="stopped by SIGTERM") as stopped:
+            signal.raise_signal(signal.SIGTERM)
+        assert stopped.value.exit_code == 143
+        assert signal.getsignal(signal.SIGTERM) == before
+
+    def test_a_first_request_waits_for_the_end_of_what_is_held(self):
+        done = held_work(requests=1)
+        assert done == ["held", "Stopped"]
+        with listening(), held():
+            pass  # it was told once
+
+    def test_a_second_request_does_not_wait(self):
+        assert held_work(requests=2) == ["Stopped"]
+
+    def test_an_error_inside_wins(self):
+        assert held_work(requests=1, error=ValueError("wrong")) == ["ValueError"]
+        with listening(), held():
+            pass
+
+    def test_other_threads_do_without(self):
+        def work():
+            with listening(), held():
+                done.append(True)
+
+        done = []
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        assert done == [True]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_asked_to_leave_writes_a_checkpoint_and_goes_on_from_it(tmp_path, number, code):
+    process = start(tmp_path / "store", *LONG)  # with the default half minute between checkpoints
+    wait_for(process, "teacher epoch  20/60")
+    process.send_signal(number)
+    assert process.wait(30) == code
+    said = process.log.read_text()
+    assert f"stopped by {number.name}: the same command goes on from the last checkpoint" in said
+    assert "Traceback" not in said
+    (directory,) = (tmp_path / "store" / "run").glob("[!.]*")
+    assert store.read_json(directory / "result.json")["status"] == "stopped"
+    assert not list((tmp_path / "store" / "teacher").glob(".*.partial-*"))
+    again, whole = start(tmp_path / "store", *LONG), start(tmp_path / "whole", *LONG)
+    assert (again.wait(120), whole.wait(120)) == (0, 0)
+    place = again.log.read_text().split("the teacher stage goes on from a checkpoint, at epoch ")[1]
+    assert int(place.split(",")[0]) > 20
+    assert outcome(tmp_path / "store") == outcome(tmp_path / "whole")
+
+
+def test_a_request_during_validation_does_not_wait_for_its_end(tmp_path, tiny, monkeypatch):
+    def validate(*_positional):
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("went on")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WholeObjective, "validate", validate)
+        with pytest.raises(Stopped):
+            experiment.run(tiny(f"store={tmp_path / 'store'}"))
+    experiment.run(tiny(f"store={tmp_path / 'store'}"))
+    experiment.run(tiny(f"store={tmp_path / 'whole'}"))
+    assert outcome(tmp_path / "store") == outcome(tmp_path / "whole")
+
+
+class TestMemory:
+    def test_a_network_that_is_too_large_is_told_in_two_lines(self, command, tmp_path):
+        finished = command(*TINY, "student.width=300000")
+        assert finished.code == 1
+        assert finished.err.startswith("out of memory: ")
+        assert "give a smaller schedule.STAGE.batch_size" in finished.err
+        assert len(finished.err.splitlines()) == 2
+
+    def test_memory_that_runs_out_in_training_leaves_a_failed_run_and_nothing_half_made(
+        self, command, tmp_path, monkeypatch
+    ):
+        real, calls = HintObjective.step, []
+
+        def too_much(*positional):
+            calls.append(True)
+            return real(*positional) if len(calls) < 8 else torch.empty(10**15)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(HintObjective, "step", too_much)
+            finished = command(*TINY)
+        assert finished.code == 1
+        assert finished.err.startswith("out of memory: ")
+        ((_, result),) = runs(tmp_path / "store").items()
+        assert result["status"] == "failed"
+        assert not list((tmp_path / "store").glob("*/.*.partial-*"))
+        assert command(*TINY).code == 0
+
+    def test_other_errors_stay_what_they_are(self, tmp_path):
+        for error in (RuntimeError("shape"), OSError(13, "denied")):
+            with pytest.raises(type(error), match=str(error.args[-1])), resources.told_in_short(tmp_path):
+                raise error
+
+
+FULL_DISK = """
+mount -t tmpfs -o size=24m none {disk} || exit 77
+{run} store={disk}/store > {disk}.first 2>&1 &
+until grep -q "student epoch  30" {disk}.first; do sleep 0.05; kill -0 $! || exit 78; done
+cat /dev/zero > {disk}/filler 2> /dev/null
+wait $!; echo code $? >> {disk}.first
+ls -a {disk}/store/run > {disk}.left
+rm {disk}/filler
+{run} store={disk}/store > {disk}.second 2>&1 || exit 79
+cp -r {disk}/store {disk}.store
+"""
+
+
+def test_a_disk_that_fills_up_costs_no_checkpoint_and_the_run_goes_on_when_there_is_room(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    words = (*TINY, "schedule.student.epochs=200", "engine.checkpoint_seconds=0.01", "engine.threads=1")
+    command = " ".join([sys.executable, str(ROOT / "run.py"), *(f"'{word}'" for word in words)])
+    script = FULL_DISK.format(disk=disk, run=command)
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare, to mount a small disk of its own")
+    done = subprocess.run(["unshare", "-rm", "bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    if done.returncode in (1, 77):
+        pytest.skip(f"this machine lets nobody mount a small disk: {done.stderr}")
+    first = Path(f"{disk}.first").read_text()
+    assert done.returncode == 0, first + done.stderr
+    assert "no room left on the disk of store=" in first
+    assert first.endswith("code 1\n")
+    assert "Traceback" not in first
+    left = Path(f"{disk}.left").read_text().split()
+    assert any(name.endswith(".checkpoints") for name in left)
+    assert not any(".partial-" in name for name in left)
+    assert "the student stage goes on from a checkpoint" in Path(f"{disk}.second").read_text()
+    whole = start(tmp_path / "whole", *words)
+    assert whole.wait(120) == 0
+    assert outcome(tmp_path / "disk.store") == outcome(tmp_path / "whole")
+
+
+def test_a_process_whose_claim_was_taken_over_writes_nothing_more(tmp_path, tiny, monkeypatch):
+    """As after a long suspension: the lock names another process."""
+    real, steps = experiment.EpochObserver.on_step, []
+
+    def on_step(self):
+        real(self)
+        steps.append(True)
+        if len(steps) == 8:  # in stage 1
+            (lock,) = (tmp_path / "hint").glob(".*.lock")
+            lock.write_text(lock.read_text().replace(str(os.getpid()), "1", 1))
+
+    monkeypatch.setattr(experiment.EpochObserver, "on_step", on_step)
+    with pytest.raises(artifacts.LostClaimError, match=r"process 1 on .* took over while this process was suspended"):
+        experiment.run(tiny(f"store={tmp_path}", "engine.checkpoint_seconds=0.001"))
+    assert issubclass(artifacts.LostClaimError, ToldError)
+    assert not [path for path in (tmp_path / "hint").iterdir() if not path.name.startswith(".")]

@@ -1,23 +1,20 @@
 """Artifacts are made once: by the process that claims one, while others that need it wait and say for whom."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from filelock import SoftFileLease, Timeout
 
-from fitnets.options import DivergedError, ToldError
+from fitnets.options import DivergedError, LostClaimError, PrunedError
 
 LEASE_S = 60.0
-"""A claim without a sign of life for so many seconds may be taken over, by processes on other hosts; on the same host
-that of a dead process at once"""
+"""A claim without a sign of life for so many seconds may be taken over; that of a dead process on this host at once"""
 
 Say = Callable[[str], None]
-
-
-class LostClaimError(ToldError, RuntimeError):
-    """This process gave no sign of life for so long that another one took over."""
 
 
 class Claim:
@@ -41,6 +38,11 @@ class Claim:
                 "it waits for that one"
             )
 
+    def forget(self) -> None:
+        """Remove the checkpoints: what was begun is not gone on with."""
+        self.check()
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
 
 @contextmanager
 def claim(directory: Path, what: str, say: Say, *, afresh: bool = False) -> Iterator[Claim]:
@@ -48,7 +50,7 @@ def claim(directory: Path, what: str, say: Say, *, afresh: bool = False) -> Iter
 
     what: the artifact in words, for the message. Inside, look whether it is there: the other process may have made it.
     Half-made files of processes that died are removed; their checkpoints stay until the block ends well or the training
-    cannot go on (DivergedError). afresh: without them."""
+    cannot or shall not go on (DivergedError, PrunedError). afresh: without them."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     lease = _lease(directory)
     try:
@@ -60,12 +62,11 @@ def claim(directory: Path, what: str, say: Say, *, afresh: bool = False) -> Iter
     try:
         _remove_partial(directory)
         if afresh:
-            _forget(directory)
+            claimed.forget()
         yield claimed
-        claimed.check()
-        _forget(directory)
-    except DivergedError:
-        _forget(directory)
+        claimed.forget()
+    except (DivergedError, PrunedError):
+        claimed.forget()
         raise
     finally:
         lease.release()
@@ -73,7 +74,7 @@ def claim(directory: Path, what: str, say: Say, *, afresh: bool = False) -> Iter
 
 def is_claimed(directory: Path) -> bool:
     """Whether a living process makes the artifact."""
-    if not _lock(directory).exists():
+    if not lock(directory).exists() or _is_silent(directory):
         return False
     lease = _lease(directory)
     try:
@@ -85,20 +86,47 @@ def is_claimed(directory: Path) -> bool:
 
 
 def discard(directory: Path, *, left_over_alone: bool) -> bool:
-    """Remove an artifact and what lies beside it, or the latter alone. False where a living process makes it."""
+    """Remove an artifact and what lies beside it, or the latter alone; an earlier finished one that it was to replace
+    comes back. False where a living process makes it."""
     lease = _lease(directory)
     try:
-        lease.acquire(timeout=0)
+        lease.acquire(timeout=2 * LEASE_S if _is_silent(directory) else 0)
     except Timeout:
         return False
     try:
         _remove_partial(directory)
-        _forget(directory)
+        shutil.rmtree(_checkpoints(directory), ignore_errors=True)
         if not left_over_alone:
-            shutil.rmtree(directory)
+            remove(directory)
+        if earlier(directory).exists() and not directory.exists():
+            earlier(directory).rename(directory)
     finally:
         lease.release()
     return True
+
+
+def remove(directory: Path) -> None:
+    """Remove a claimed directory, if it is there: whole from one moment to the next, though its files go one by one."""
+    partial = partial_of(directory)
+    with suppress(FileNotFoundError):
+        directory.rename(partial)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def partial_of(directory: Path) -> Path:
+    """A new name beside an artifact (or its `earlier`), for what is no whole one."""
+    name = directory.name.removeprefix(".").split(".")[0]
+    return directory.with_name(f".{name}.partial-{uuid4().hex}")
+
+
+def earlier(directory: Path) -> Path:
+    """Where the finished run lies that is to be replaced by the one in the directory."""
+    return directory.with_name(f".{directory.name}.earlier")
+
+
+def lock(directory: Path) -> Path:
+    """The file that says who makes the artifact."""
+    return directory.with_name(f".{directory.name}.lock")
 
 
 def _remove_partial(directory: Path) -> None:
@@ -107,8 +135,12 @@ def _remove_partial(directory: Path) -> None:
         shutil.rmtree(left_over, ignore_errors=True)
 
 
-def _forget(directory: Path) -> None:
-    shutil.rmtree(_checkpoints(directory), ignore_errors=True)
+def _is_silent(directory: Path) -> bool:
+    """Whether the claim, of another host perhaps, has shown no sign of life for long."""
+    try:
+        return time.time() - lock(directory).stat().st_mtime > 3 * LEASE_S
+    except FileNotFoundError:
+        return False
 
 
 def _holder(lease: SoftFileLease) -> str:
@@ -117,11 +149,7 @@ def _holder(lease: SoftFileLease) -> str:
 
 
 def _lease(directory: Path) -> SoftFileLease:
-    return SoftFileLease(_lock(directory), lease_duration=LEASE_S)
-
-
-def _lock(directory: Path) -> Path:
-    return directory.with_name(f".{directory.name}.lock")
+    return SoftFileLease(lock(directory), lease_duration=LEASE_S)
 
 
 def _checkpoints(directory: Path) -> Path:

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ OVERRIDES are those of `python run.py`; `fitnets COMMAND --help` says more."""
 
 
 def main() -> int:
-    """Exit code: 0, or 1 for a mistake of the user, 2 for a wrong command line."""
+    """Exit code: 0, 1 for what is told in short, 2 for a wrong command line, 130 for Ctrl-C."""
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
         print(_USAGE)
@@ -36,7 +36,7 @@ def main() -> int:
         return 2
     from fitnets import compose  # Hydra: not for --help
 
-    return compose.command_line(lambda: _COMMANDS[words[0]](words[1:]))
+    return compose.command_line(lambda: _COMMANDS[words[0]](words[1:]), stopped="")
 
 
 def cost(words: list[str]) -> None:
@@ -120,16 +120,27 @@ def evaluate(words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
 
-    from fitnets import compose, evaluation, stored
+    from fitnets import compose, evaluation, options, rules, stored
+    from fitnets.resources import told_in_short
     from fitnets.terminal import Terminal
 
     network = stored.find(arguments.run, "RUN")
+    for word in arguments.overrides:
+        if not word.startswith(("dataset=", "dataset.", "engine.", "store=")) or "preprocessing" in word:
+            raise options.ConfigError(
+                f"{word}: fitnets eval takes dataset, dataset.*, engine.* and store; images are preprocessed as those "
+                "that the network was trained on"
+            )
     is_own = not any(word.startswith("dataset=") for word in arguments.overrides)
     changes = [word for word in arguments.overrides if is_own and word.startswith("dataset.")]
     settings = compose.load([word for word in arguments.overrides if word not in changes], arguments.config_dir)
-    dataset = compose.adapted(network.config.dataset, "dataset", changes) if is_own else settings.dataset
+    dataset = settings.dataset
+    if is_own:
+        dataset = compose.adapted(network.config.dataset, "dataset", changes)
+        rules.check_dataset(replace(network.config, dataset=dataset))
     terminal = Terminal()
-    result = evaluation.evaluate(network, dataset, arguments.split, settings, terminal)
+    with told_in_short(settings.root):
+        result = evaluation.evaluate(network, dataset, arguments.split, settings, terminal)
     if arguments.json:
         print(json.dumps(result, indent=2))
         return
@@ -166,10 +177,15 @@ def clean(words: list[str]) -> None:
     if not (arguments.yes or _agreed(f"remove these, {total} in all?")):
         terminal.say("nothing was removed")
         return
+    still = inventory.unneeded(arguments.store, unfinished=arguments.unfinished, data=arguments.data)
+    removed = 0
     for one in found:
-        if not one.remove():
-            terminal.say(f"{one.artifact}: a process makes it now, it stays")
-    terminal.say(f"removed, {total} in all")
+        size = one.size
+        if one in still and one.remove():
+            removed += size
+        else:
+            terminal.say(f"{one.artifact} is used meanwhile, it stays")
+    terminal.say(f"removed, {megabytes(removed)} in all")
 
 
 def _agreed(question: str) -> bool:
@@ -177,7 +193,10 @@ def _agreed(question: str) -> bool:
     if not sys.stdin.isatty():
         print(f"{question} (--yes removes them)")
         return False
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def prepare(words: list[str]) -> None:

@@ -166,8 +166,13 @@ def job() -> Iterator[None]:
         raise
 
 
-def command_line(main: Callable[[], Any]) -> int:
+GOES_ON = "the same command goes on from the last checkpoint (with rerun=true it begins anew)"
+
+
+def command_line(main: Callable[[], Any], stopped: str = GOES_ON) -> int:
     """Run an entry point and give its exit code: mistakes of the user are told in short, on standard error.
+
+    stopped: what to add after SIGINT or SIGTERM.
 
     HYDRA_FULL_ERROR=1 in the environment brings the tracebacks back.
     """
@@ -178,7 +183,7 @@ def command_line(main: Callable[[], Any]) -> int:
     try:
         main()
     except KeyboardInterrupt as error:
-        print(f"{str(error) or 'stopped'}: the same command goes on from the last checkpoint", file=sys.stderr)
+        print(": ".join(filter(None, (str(error) or "stopped", stopped))), file=sys.stderr)
         return error.exit_code if isinstance(error, Stopped) else 130
     except (ToldError, *MISTAKES) as error:
         print(brief(error), file=sys.stderr)

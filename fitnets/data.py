@@ -89,6 +89,16 @@ def load_test(dataset: Dataset, root: Path, device: torch.device, watcher: Watch
     return load_split(dataset, "test", root, device, watcher, fitted_on=dataset)
 
 
+def test_identity(dataset: Dataset, root: Path) -> str:
+    """A hash of where the test split's images come from: its files by digest, or a revision. Nothing is decoded."""
+    return content_hash("test", source(dataset, "test", root).identity)
+
+
+def digest(dataset: Dataset, root: Path, watcher: Watcher) -> str:
+    """Of the images and labels for training and validation."""
+    return _digest([_decoded(dataset, part, root, watcher) for part in _parts(dataset)])
+
+
 SplitName = Literal["train", "valid", "test"]
 
 
@@ -114,13 +124,6 @@ def load_split(
 
 def check_files(dataset: Dataset, root: Path, *, test: bool) -> None:
     """Raises ConfigError if local files are missing; none is decoded. test: whether the test split is needed."""
-    if isinstance(dataset, HubImages) and dataset.path is None:
-        if dataset.hub is None:
-            raise ConfigError(
-                f"dataset={dataset.name} is not on the Hugging Face hub: give dataset.path=DIR with its Parquet files "
-                "(fitnets prepare aflw makes those of AFLW)"
-            )
-        return
     for part in _parts(dataset):
         source(dataset, part, root)
     if test:
@@ -196,7 +199,8 @@ def _decoded(dataset: Dataset, part: Part, root: Path, watcher: Watcher) -> _Dec
         with artifacts.claim(folder, f"the decoded images of {dataset.name}", watcher.say):
             if not folder.exists():
                 _decode(dataset, part, origin, folder, watcher)
-    meta = store.read_json(folder / "meta.json")
+    with store.made_again(folder):
+        meta = store.read_json(folder / "meta.json")
     return _Decoded(_mapped(folder / "images.npy"), _mapped(folder / "labels.npy"), meta["sha256"])
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fitnets import build, data, engine, metrics, store
+from fitnets import build, data, engine, metrics, preprocessing, store
 from fitnets.config import Config, Dataset
 from fitnets.data import SplitName
 from fitnets.labelled import Watcher
@@ -21,8 +21,13 @@ def evaluate(network: Stored, dataset: Dataset, split: SplitName, settings: Conf
     store.check_writable(settings.root)
     rebuilt = build.network(network.net, dataset, "student").to(device)
     store.read_weights(network.weights, rebuilt)
-    data.check_files(dataset, settings.root, test=split == "test")
     trained_on = network.config.dataset
+    is_fitted = preprocessing.is_fitted(trained_on.preprocessing)
+    if is_fitted and data.digest(trained_on, settings.root, watcher) != network.data_digest():
+        raise ConfigError(
+            f"the network's preprocessing was fitted on other images than those that dataset={trained_on.name} has "
+            "now: give the images of that time, at the same place"
+        )
     if dataset == trained_on and split != "test":
         own = data.load(dataset, settings.root, device, watcher)
         images = own.train if split == "train" else own.valid

@@ -10,14 +10,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from fitnets import artifacts, costs, data, engine, metrics, report, stopping, store
-from fitnets.artifacts import Claim, LostClaimError
+from fitnets.artifacts import Claim
 from fitnets.checkpoints import Checkpoints
 from fitnets.config import Config
 from fitnets.data import Data, Split
 from fitnets.loop import fit
 from fitnets.networks import Network, freeze
 from fitnets.objectives import HintObjective, Objective
-from fitnets.options import ConfigError, DivergedError, content_hash
+from fitnets.options import ConfigError, DivergedError, PrunedError, content_hash
 from fitnets.plan import PRECISION, Plan, new_student, new_teacher, prepare, setting_hash, teacher_seed
 from fitnets.resources import told_in_short
 from fitnets.rules import has_test
@@ -37,12 +37,14 @@ Keeper = Callable[[dict[str, Any]], None]
 class RunLog:
     """`metrics.jsonl` and its mirror: every epoch of every stage, numbered from the start of the run."""
 
-    def __init__(self, directory: Path, tracker: Tracker):
-        self.file = store.MetricsFile(directory / "metrics.jsonl")
+    def __init__(self, claim: Claim, tracker: Tracker):
+        self.claim = claim
+        self.file = store.MetricsFile(claim.directory / "metrics.jsonl")
         self.tracker = tracker
         self.step = 0
 
     def append(self, row: dict[str, Any]) -> None:
+        self.claim.check()
         self.file.append({"step": self.step, **row})
         self.tracker.log(self.step, row)
         self.step += 1
@@ -112,9 +114,11 @@ def _run(config: Config, terminal: Terminal) -> dict[str, Any]:
 
 
 def _lacks_test(plan: Plan) -> bool:
-    """Whether a finished run has no figures on test, and they are wanted."""
-    result = store.read_json(plan.run_directory / "result.json")
-    return has_test(plan.config) and "test_accuracy" not in result["student"]
+    """Whether a finished run has no figures on this test split, and they are wanted."""
+    if not has_test(plan.config):
+        return False
+    told = store.read_json(plan.run_directory / "result.json")["hashes"].get("test")
+    return bool(told != data.test_identity(plan.config.dataset, plan.config.root))
 
 
 def _recalled(plan: Plan, terminal: Terminal) -> dict[str, Any]:
@@ -126,9 +130,11 @@ def _recalled(plan: Plan, terminal: Terminal) -> dict[str, Any]:
             raise ConfigError(
                 f"{plan.teacher_directory} is gone, and the teacher's figures on test are wanted: give rerun=true"
             )
-        store.read_weights(directory / "student.safetensors", plan.student)
+        with store.made_again(directory):
+            store.read_weights(directory / "student.safetensors", plan.student)
         if plan.teacher_stage is not None:
-            store.read_weights(plan.teacher_directory / "teacher.safetensors", plan.teacher)
+            with store.made_again(plan.teacher_directory):
+                store.read_weights(plan.teacher_directory / "teacher.safetensors", plan.teacher)
         _add_test(plan, plan.student, result, terminal)
         store.write_json(directory / "result.json", result)
     report.conclude(result, terminal)
@@ -146,14 +152,13 @@ def _made(plan: Plan, claim: Claim, started: float, terminal: Terminal) -> dict[
         store.write_json(directory / "environment.json", engine.environment(plan.device))
         try:
             with tracking(config, directory, f"{config.student.name}-{plan.hashes.run}") as tracker:
-                result = _finish(plan, claim, RunLog(directory, tracker), terminal)
+                result = _finish(plan, claim, RunLog(claim, tracker), terminal)
                 result["timing"]["run_seconds"] = time.perf_counter() - started
                 tracker.summarise(result)
             claim.check()
             store.write_json(directory / "result.json", result)
-        except LostClaimError:
-            raise
         except BaseException as error:
+            claim.check()
             told = {"status": _status(error), "error": str(error) or type(error).__name__}
             with suppress(OSError):  # a full disk: that is what is raised
                 store.write_json(directory / "result.json", told | facts)
@@ -163,8 +168,9 @@ def _made(plan: Plan, claim: Claim, started: float, terminal: Terminal) -> dict[
 
 def _status(error: BaseException) -> str:
     """Of a run that such an error ended."""
-    if isinstance(error, DivergedError):
-        return "diverged"
+    for kind, status in ((DivergedError, "diverged"), (PrunedError, "pruned")):
+        if isinstance(error, kind):
+            return status
     return "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
 
 
@@ -249,6 +255,8 @@ def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
         return {"stages": stages, "valid": valid, "hashes": {"data": plan.data.digest}}
 
     with artifacts.claim(plan.teacher_directory, "the teacher", terminal.say) as claim:
+        if plan.config.rerun and not plan.teacher_is_trained:
+            claim.forget()
         return _artifact(plan, claim, {"teacher": plan.teacher}, make, log=log, terminal=terminal)
 
 
@@ -278,11 +286,12 @@ def _artifact(
     directory = claim.directory
     told = f"{next(iter(modules))}.json"
     if directory.exists() and not claim.afresh:
-        for name, module in modules.items():
-            store.read_weights(directory / f"{name}.safetensors", module)
-        for row in store.read_metrics(directory / "metrics.jsonl"):
-            log.append(row)
-        return store.read_json(directory / told)
+        with store.made_again(directory):
+            for name, module in modules.items():
+                store.read_weights(directory / f"{name}.safetensors", module)
+            for row in store.read_metrics(directory / "metrics.jsonl"):
+                log.append(row)
+            return store.read_json(directory / told)
     with store.directory(directory, replace=claim.afresh) as partial:
         keepers = [store.MetricsFile(partial / "metrics.jsonl").append, log.append]
         found = make(Trainer(plan, claim, keepers, terminal))
@@ -346,6 +355,7 @@ def _result(plan: Plan, student: Network, stages: Stages, valid: Sides, terminal
 def _add_test(plan: Plan, student: Network, result: dict[str, Any], terminal: Terminal) -> None:
     """Figures of teacher and student on the test split."""
     test = data.load_test(plan.config.dataset, plan.config.root, plan.device, terminal)
+    result["hashes"]["test"] = data.test_identity(plan.config.dataset, plan.config.root)
     result["images"]["test"] = len(test)
     for name, quality in _measured(plan, student, "test", test).items():
         result[name] |= quality

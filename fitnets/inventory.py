@@ -110,14 +110,8 @@ class Removable:
         return sum(file.lstat().st_size for file in files if file.is_file())
 
     def remove(self) -> bool:
-        """False where a process makes it now: then it stays. An earlier finished run that it was to replace comes
-        back."""
-        if not artifacts.discard(self.artifact, left_over_alone=not self.whole):
-            return False
-        earlier = self.artifact.with_name(f".{self.artifact.name}.earlier")
-        if earlier.exists() and not self.artifact.exists():
-            earlier.rename(self.artifact)
-        return True
+        """False where a process makes it now: then it stays."""
+        return artifacts.discard(self.artifact, left_over_alone=not self.whole)
 
 
 def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> list[Removable]:
@@ -126,7 +120,7 @@ def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> lis
 
     unfinished: also runs that did not finish, and what they alone need; data: also decoded images. What a living
     process makes is left alone."""
-    directories = list(_artifacts(root / "run"))
+    directories = [*_artifacts(root / "run"), *(root / "run").glob(".*.earlier")]
     leaving = [path for path in directories if unfinished and _run(path).status not in ("finished", "running")]
     needed = _needed([path for path in directories if path not in leaving])
     found = [Removable(path, True, "it did not finish") for path in leaving]
@@ -153,13 +147,15 @@ def _key(artifact: Path) -> str:
 
 def _needed(runs: list[Path]) -> set[str]:
     """The artifacts that these runs are made of, or that their configurations name."""
-    needed = {_key(path) for path in runs}
+    needed = set()
     for path in runs:
-        hashes, config = _read(path / "result.json").get("hashes"), _config(path)
-        if hashes is None or config is None:
-            raise ConfigError(f"{path} does not say which artifacts it needs: remove that folder first")
-        needed |= {f"{kind}/{hashes[kind]}" for kind in ("hint", "teacher")}
-        needed |= {_key(folder) for folder in stored.folders(config.teacher)}
+        hashes, folders = _read(path / "result.json").get("hashes"), stored.teacher_folders(path / "config.yaml")
+        if hashes is None or folders is None:
+            raise ConfigError(
+                f"{path} does not say which artifacts it needs: its result.json or config.yaml is damaged"
+            )
+        needed |= {f"{kind}/{hashes[kind]}" for kind in ("run", "hint", "teacher")} | {_key(path)}
+        needed |= {_key(folder) for folder in folders}
     return needed
 
 

@@ -59,7 +59,8 @@ def fit(
     stage = objective.stage
     optimizer = LayerOptimizer(objective.layers, stage, steps_per_epoch=len(data.train) // stage.batch_size)
     selection = Selection(objective) if known_epochs is None else None
-    state = TrainingState(objective, optimizer, selection)
+    device = next(objective.network.parameters()).device
+    state = TrainingState(objective, optimizer, selection, made_on(device, eval_batch_size))
     if checkpoints is not None:
         _resume(state, checkpoints, observer)
     with _saved_when_stopped(state, checkpoints):
@@ -95,12 +96,12 @@ def fit(
 
 @contextmanager
 def _saved_when_stopped(state: TrainingState, checkpoints: Checkpoints | None) -> Iterator[None]:
-    """A process that is asked to leave writes a checkpoint first. What changes the state is held against such requests,
-    so that it is sound whenever one comes through."""
+    """A process that is asked to leave writes a checkpoint first. What changes the state is held against such requests;
+    where an impatient second one tears it all the same, the checkpoint before stays the last."""
     try:
         yield
-    except Stopped:
-        if checkpoints is not None:
+    except Stopped as stopped:
+        if checkpoints is not None and not stopped.is_torn:
             checkpoints.save(state.tensors(), state.facts())
         raise
 
@@ -111,19 +112,17 @@ def _resume(state: TrainingState, checkpoints: Checkpoints, observer: Observer) 
     if found is None:
         return
     tensors, facts = found
-    here = made_on(state.device)
-    if facts["made_on"] != here:
+    if facts["made_on"] != state.made_on:
         raise ConfigError(
-            f"the {state.objective.name} stage was begun on {_in_words(facts['made_on'])} and would go on on "
-            f"{_in_words(here)}, with other results: give the same engine.device and engine.threads, or rerun=true"
+            f"the {state.objective.name} stage was begun with {_in_words(facts['made_on'])} and would go on with "
+            f"{_in_words(state.made_on)}, to other results: give the same, or rerun=true"
         )
     state.restore(tensors, facts)
     observer.on_resume(state)
 
 
 def _in_words(machine: dict[str, Any]) -> str:
-    threads = machine.get("threads")
-    return str(machine["device"]) if threads is None else f"{machine['device']} with engine.threads={threads}"
+    return " ".join(f"{key}={value}" for key, value in machine.items())
 
 
 def _end(state: TrainingState, epochs: int) -> str | None:

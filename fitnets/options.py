@@ -25,6 +25,18 @@ class DivergedError(ToldError, RuntimeError):
     """A loss that is not finite; no update was made from it."""
 
 
+class PrunedError(ToldError, RuntimeError):
+    """Training that somebody who watched it has ended."""
+
+
+class LostClaimError(ToldError, RuntimeError):
+    """This process gave no sign of life for so long that another one took over what it made."""
+
+
+class DamagedError(ConfigError):
+    """A file of the store that cannot be read."""
+
+
 def neutral(*, default: Any = MISSING) -> Any:
     """A field that cannot change a result (a location, a label): part of no hash."""
     return field(default=default, metadata={"neutral": True})

@@ -20,7 +20,7 @@ def told_in_short(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "requested and" not in str(error):  # NumPy's words
             raise
         raise ResourceError(
             f"no room left on the disk of store={root}: free some (fitnets clean shows what is not needed), then the "
@@ -36,5 +36,6 @@ def told_in_short(root: Path) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """PyTorch's CPU allocator raises a bare RuntimeError."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    """PyTorch's CPU allocator, and CUDA's libraries, raise a bare RuntimeError."""
+    words = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)

@@ -77,6 +77,13 @@ def check(config: Config) -> Config:
     return config
 
 
+def check_dataset(config: Config) -> None:
+    """Raises ConfigError for the rules of data sets alone."""
+    broken = [line for line in _out_of_range(config) if line.startswith("dataset.")] + [*_broken_dataset(config)]
+    if broken:
+        raise ConfigError("\n".join(broken))
+
+
 _TINY, _INFINITY = 1e-12, float("inf")
 _RANGES: dict[str, tuple[float, float]] = {  # by a key, its last part, or the name of its table
     **dict.fromkeys(("epochs", "max_steps", "patience", "batch_size", "momentum_epochs", "end_epoch"), (1, _INFINITY)),

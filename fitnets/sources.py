@@ -68,12 +68,22 @@ def _decode_digits(dataset: Digits, part: Part) -> Raw:
 
 def _hub_source(dataset: HubImages, part: Part, root: Path | None) -> Source:
     split = _split(dataset, part)
+    if dataset.path is None and dataset.hub is None:
+        raise ConfigError(
+            f"dataset={dataset.name} is not on the Hugging Face hub: give dataset.path=DIR with its Parquet files "
+            "(fitnets prepare aflw makes those of AFLW)"
+        )
     if dataset.path is None:
         files: list[Path] = []
         identity: dict[str, Any] = {"hub": dataset.hub, "subset": dataset.subset, "revision": dataset.revision}
     else:
         files = _parquet(dataset, split)
-        identity = {"files": [digests.of_file(file, root) for file in files]}
+        try:
+            identity = {"files": [digests.of_file(file, root) for file in files]}
+        except OSError as error:
+            raise ConfigError(
+                f"dataset.path={dataset.path}: cannot read {error.filename} ({error.strerror})"
+            ) from error
     identity |= {"split": split, "columns": [dataset.image_column, dataset.label_column]}
     return Source(identity, lambda track: _decode_rows(dataset, split, files, track))
 

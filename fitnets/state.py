@@ -60,12 +60,14 @@ def weights_of(objective: Objective) -> dict[str, dict[str, Tensor]]:
 
 @dataclass(slots=True)
 class TrainingState:
-    """`epoch`, `batches`: how many are done, of the stage and of its present epoch; `sums`: of the present epoch's loss
-    and terms; `lr`: of its first update; `epochs`: the records so far; `ended_by`: why the stage ended, once it has."""
+    """`made_on`: from the function; `epoch`, `batches`: how many are done, of the stage and of its present epoch;
+    `sums`: of the present epoch's loss and terms; `lr`: of its first update; `epochs`: the records so far; `ended_by`:
+    why the stage ended, once it has."""
 
     objective: Objective
     optimizer: LayerOptimizer
     selection: Selection | None
+    made_on: dict[str, Any]
     epoch: int = 0
     batches: int = 0
     sums: dict[str, Any] = field(default_factory=dict)
@@ -105,7 +107,7 @@ class TrainingState:
         """The rest, in JSON types; `made_on` must be the same when the stage goes on."""
         selection = self.selection
         return {
-            "made_on": made_on(self.device),
+            "made_on": self.made_on,
             "epoch": self.epoch,
             "lr": self.lr,
             "batches": self.batches,
@@ -151,11 +153,12 @@ class TrainingState:
         return [parameter for group in self.optimizer.optimizer.param_groups for parameter in group["params"]]
 
 
-def made_on(device: torch.device) -> dict[str, Any]:
-    """What changes the last digits of results: a stage that is continued needs the same."""
+def made_on(device: torch.device, eval_batch_size: int) -> dict[str, Any]:
+    """What changes the last digits of results, by its key: a stage that is continued needs the same."""
+    same = {"engine.eval_batch_size": eval_batch_size}
     if device.type == "cuda":
-        return {"device": torch.cuda.get_device_name(device)}
-    return {"device": "cpu", "threads": torch.get_num_threads()}
+        return {"engine.device": torch.cuda.get_device_name(device)} | same
+    return {"engine.device": "cpu", "engine.threads": torch.get_num_threads()} | same
 
 
 def _flat(path: str, weights: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:

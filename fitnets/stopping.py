@@ -10,11 +10,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """The process was asked to stop. exit_code: 128 + the signal's number, as shells have it."""
+    """The process was asked to stop. exit_code: 128 + the signal's number, as shells have it; is_torn: it was asked
+    twice, and what was held is half done."""
 
-    def __init__(self, number: int):
+    def __init__(self, number: int, *, is_torn: bool):
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.exit_code = 128 + number
+        self.is_torn = is_torn
 
 
 class _Requests:
@@ -29,7 +31,7 @@ class _Requests:
             self.waiting = number
             return
         self.waiting = None
-        raise Stopped(number)
+        raise Stopped(number, is_torn=self.is_held)
 
 
 _requests = _Requests()
@@ -62,4 +64,4 @@ def held() -> Iterator[None]:
         _requests.is_held = False
         number, _requests.waiting = _requests.waiting, None
     if number is not None:
-        raise Stopped(number)
+        raise Stopped(number, is_torn=False)

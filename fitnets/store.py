@@ -1,4 +1,4 @@
-"""Results on disk: `store/{teacher,run,data}/<hash>`; files appear whole or not at all."""
+"""Results on disk: `store/{teacher,hint,run,data}/<hash>`; files appear whole or not at all."""
 
 import json
 import os
@@ -14,19 +14,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
+from fitnets import artifacts
 from fitnets.config import Config
-from fitnets.options import ConfigError, plain
+from fitnets.options import ConfigError, DamagedError, LostClaimError, plain
 
 
 def write(path: Path, content: bytes) -> None:
     """Write a whole file: a temporary name, synced, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    partial = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -34,11 +38,11 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises ConfigError where the file was damaged."""
+    """Raises DamagedError."""
     try:
         content: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise ConfigError(f"{path} is damaged ({error}): remove {path.parent}, and it is made again") from error
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{path} cannot be read ({error})") from error
     return content
 
 
@@ -52,14 +56,21 @@ def write_weights(path: Path, network: nn.Module) -> None:
 
 
 def read_weights(path: Path, network: nn.Module) -> None:
-    """Raises ConfigError where the file was damaged, or is another network's."""
+    """Raises DamagedError where the file cannot be read, or is another network's."""
     try:
         network.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"{path} cannot be read as these weights ({reason}): remove {path.parent}, and it is made again"
-        ) from error
+        raise DamagedError(f"{path} cannot be read as these weights ({reason})") from error
+
+
+@contextmanager
+def made_again(artifact: Path) -> Iterator[None]:
+    """Around the reading of an artifact that the same command would make."""
+    try:
+        yield
+    except DamagedError as error:
+        raise DamagedError(f"{error}: remove {artifact}, and it is made again") from error
 
 
 def _sync(path: Path) -> None:
@@ -75,14 +86,14 @@ def _sync(path: Path) -> None:
 def directory(final: Path, *, replace: bool = False) -> Iterator[Path]:
     """A folder to fill, which becomes `final` when the block ends well. The first to finish wins: all fill it alike;
     replace: it takes the place of an earlier one."""
-    partial = final.with_name(f".{final.name}.partial-{uuid4().hex}")
+    partial = artifacts.partial_of(final)
     partial.mkdir(parents=True)
     try:
         yield partial
         for path in partial.iterdir():
             _sync(path)
         if replace:
-            shutil.rmtree(final, ignore_errors=True)
+            artifacts.remove(final)
         try:
             partial.rename(final)
         except OSError:
@@ -106,19 +117,22 @@ def check_writable(root: Path, key: str = "store=") -> None:
 @contextmanager
 def replacing(directory: Path) -> Iterator[Path]:
     """The directory, empty. An earlier finished run in it is put aside, and comes back when the block fails."""
-    earlier = directory.with_name(f".{directory.name}.earlier")
-    if is_finished(directory) and not earlier.exists():
+    earlier = artifacts.earlier(directory)
+    if is_finished(directory):
+        artifacts.remove(earlier)
         directory.rename(earlier)
-    shutil.rmtree(directory, ignore_errors=True)
+    artifacts.remove(directory)
     directory.mkdir(parents=True)
     try:
         yield directory
+    except LostClaimError:  # all of it is another process's now
+        raise
     except BaseException:
         if earlier.exists():
-            shutil.rmtree(directory)
+            artifacts.remove(directory)
             earlier.rename(directory)
         raise
-    shutil.rmtree(earlier, ignore_errors=True)
+    artifacts.remove(earlier)
 
 
 def is_finished(directory: Path) -> bool:

@@ -68,15 +68,13 @@ def read_config(path: Path) -> Config:
     return config
 
 
-def folders(teacher: Teacher) -> list[Path]:
-    """Of the earlier runs that a teacher consists of."""
-    match teacher:
-        case RunTeacher(path=path):
-            return [Path(path)]
-        case Ensemble(members=members):
-            return [Path(member) for member in members]
-        case _:
-            return []
+def teacher_folders(config: Path) -> list[Path] | None:
+    """Of the earlier runs that a `config.yaml`, of any version, has its teacher consist of. None: it cannot be read."""
+    try:
+        teacher = yaml.safe_load(config.read_text())["teacher"]
+        return [Path(folder) for folder in (teacher.get("members") or [teacher.get("path")]) if folder]
+    except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def members(teacher: StoredTeacher) -> dict[str, Stored]:

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, TINY
 from test_experiment import runs, without_timing
 
-from fitnets import artifacts, loop, store
+from fitnets import artifacts, loop
 
 LONG = (*TINY, "schedule.teacher.epochs=60")
 
@@ -92,17 +92,6 @@ def test_only_what_a_change_touches_is_trained_again(command, trained, words, ag
     finished = command(*TINY, *words)
     assert finished.code == 0, finished.err
     assert trained == again
-
-
-def test_a_teacher_made_on_a_gpu_serves_a_student_on_the_cpu(command, tmp_path, trained):
-    """Where an artifact was made is told beside it, and is no part of what it is."""
-    assert command(*TINY).code == 0
-    (teacher,) = (tmp_path / "store" / "teacher").iterdir()
-    made = store.read_json(teacher / "environment.json")
-    store.write_json(teacher / "environment.json", made | {"device": "NVIDIA H100", "threads": 8})
-    trained.clear()
-    assert command(*TINY, "seed=1", "engine.device=cpu").code == 0
-    assert trained == ["hint", "student"]
 
 
 def test_stage_1_is_stored_with_its_regressor(command, tmp_path):

@@ -13,7 +13,7 @@ from test_data import SILENCE, write_parquet
 
 from fitnets import build, compose, costs, data, loop, plan
 from fitnets.options import restore
-from fitnets.store import read_metrics
+from fitnets.store import read_json, read_metrics
 
 
 def runs(store: Path) -> dict[str, dict]:
@@ -177,7 +177,7 @@ def test_a_finished_run_is_there_until_its_successor_is(command, tmp_path, monke
     before = {path.name: path.read_bytes() for path in directory.iterdir()}
 
     def interrupt(*_positional, **_named):
-        assert not (directory / "result.json").exists()
+        assert read_json(directory / "result.json")["status"] == "running"
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -196,7 +196,7 @@ def test_interrupted_runs_say_so(command, tmp_path, monkeypatch):
     monkeypatch.setattr("fitnets.experiment.fit", interrupt)
     finished = command(*TINY)
     assert finished.code == 130
-    assert finished.err.startswith("interrupted: ")
+    assert finished.err.startswith("stopped: ")
 
 
 @pytest.mark.skipif(not SHARED_MNIST.is_dir(), reason=f"needs the real MNIST in {SHARED_MNIST}")
@@ -244,6 +244,28 @@ def test_svhn_in_the_layout_of_the_hub(command, tmp_path):
         "regressor": "a 3x3 maxout convolution with pad 2 (184,320 weights)",
     }
     assert result["images"] == {"train": 90, "valid": 30, "test": 10}
+
+
+def test_another_test_split_gets_its_own_figures_without_training(command, tmp_path):
+    def made(number: int) -> str:
+        for split, seed, count in (("train", 0, 60), ("test", number, 10 * (number + 1))):
+            pixels = np.random.default_rng(seed).integers(0, 256, size=(count, 28, 28), dtype=np.uint8)
+            write_parquet(tmp_path / f"images{number}", split, pixels, list(range(10)) * (count // 10))
+        return f"dataset.path={tmp_path / f'images{number}'}"
+
+    stages = [
+        f"schedule.{name}.{key}" for name in ("teacher", "hint", "student") for key in ("epochs=1", "batch_size=8")
+    ]
+    words = ["dataset=mnist", "dataset.validation=20", *stages, "tracker=none"]
+    assert command(*words, made(0)).code == 0
+    ((_, first),) = runs(tmp_path / "store").items()
+    again = command(*words, made(1))
+    assert again.code == 0, again.err
+    assert "found, nothing was trained" in again.out
+    ((_, second),) = runs(tmp_path / "store").items()
+    assert (first["images"]["test"], second["images"]["test"]) == (10, 20)
+    assert first["student"]["test_loss"] != second["student"]["test_loss"]
+    assert first["student"]["valid_loss"] == second["student"]["valid_loss"]
 
 
 @pytest.mark.skipif(not SHARED_CIFAR10.is_dir(), reason=f"needs the real CIFAR-10 in {SHARED_CIFAR10}")

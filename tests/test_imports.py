@@ -10,7 +10,8 @@ LAYERS = [  # each module imports from rows above it only
     {"options", "seeds", "labelled", "pictures", "stopping"},
     {"config"},
     {"architectures", "stored", "layers", "losses", "schedules", "preprocessing", "views"},
-    {"store", "artifacts", "resources"},
+    {"artifacts", "resources"},
+    {"store"},
     {
         "inventory",
         "rules",

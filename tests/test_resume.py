@@ -160,7 +160,8 @@ def interrupted(tmp_path, monkeypatch, *words: str) -> list[str]:
 def test_another_number_of_threads_is_refused_inside_a_stage(tmp_path, monkeypatch):
     command = interrupted(tmp_path, monkeypatch)
     with pytest.raises(
-        ConfigError, match=r"begun on cpu with engine.threads=1 and would go on on cpu with engine.threads=2"
+        ConfigError,
+        match=r"begun with engine.device=cpu engine.threads=1 .* go on with engine.device=cpu engine.threads=2",
     ):
         experiment.run(compose.load([*command, "engine.threads=2"]))
     afresh = experiment.run(compose.load([*command, "engine.threads=2", "rerun=true"]))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fitnets import store
+from fitnets import artifacts, store
 
 
 class Stop(Exception):
@@ -23,6 +23,30 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         store.write_json(tmp_path / "b.json", {"value": float("nan")})
     assert store.read_json(tmp_path / "b.json") == {"value": 1}
+
+
+def test_a_write_that_fails_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.write(tmp_path / "file", b"content")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_is_gone_from_one_moment_to_the_next(tmp_path, monkeypatch):
+    """Who is killed among its files leaves no half of it under its name."""
+    (tmp_path / "final").mkdir()
+    (tmp_path / "final" / "file").touch()
+
+    def killed(path, **_named):
+        assert not (tmp_path / "final").exists()
+        raise Stop
+
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(Stop):
+        artifacts.remove(tmp_path / "final")
 
 
 def test_a_folder_appears_when_it_is_whole_or_not_at_all(tmp_path):
@@ -67,6 +91,14 @@ class TestReplacing:
         self.finish(directory, 2)
         assert self.value(directory) == 2
         assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+    def test_what_is_left_of_an_older_one_never_takes_the_place_of_a_finished_run(self, tmp_path):
+        directory = tmp_path / "run"
+        self.finish(directory, 2)
+        artifacts.earlier(directory).mkdir()  # half removed when the process was killed
+        with suppress(Stop), store.replacing(directory):
+            raise Stop
+        assert self.value(directory) == 2
 
     def test_a_run_that_failed_is_no_loss(self, tmp_path):
         directory = tmp_path / "run"

@@ -24,5 +24,5 @@ clean: ## remove .venv and caches; results under outputs/ stay
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cluster,dev]"
 	touch $@

@@ -11,12 +11,12 @@ from fitnets import compose
 
 
 @hydra.main(config_path=str(compose.CONF), config_name="config", execution_whitelist=())
-def main(composed: DictConfig) -> dict[str, Any]:
+def main(composed: DictConfig) -> Any:
     with compose.job():
         config = compose.to_config(composed)
-        from fitnets import experiment  # imports torch: not for --help and --cfg job
+        from sweeps import job  # imports torch: not for --help and --cfg job
 
-        return experiment.run(config)
+        return job.run(config)
 
 
 if __name__ == "__main__":

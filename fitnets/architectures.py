@@ -37,6 +37,7 @@ def groups(net: GroupedFitNet | Table6 | Thin) -> list[list[int]]:
         case Table6(layers=layers, budget=budget):
             return TABLE_6[layers, budget]
         case Thin(depth=depth, width=width):
+            assert width is not None, "it follows from the budget, once the configuration is composed"
             lengths = [depth // 3 + (group >= 3 - depth % 3) for group in range(3)]  # the later groups are longer
             return [[(group + 1) * width] * length for group, length in enumerate(lengths)]
 
@@ -56,8 +57,8 @@ def layer_names(net: Architecture) -> list[str]:
     match net:
         case MaxoutTeacher() | FitNet():
             return [*_numbered("conv", net.convs), *_numbered("dense", net.dense), "softmax"]
-        case Thin():
-            return [*_numbered("conv", sum(groups(net), [])), "softmax"]
+        case Thin(depth=depth):
+            return [*_numbered("conv", range(depth)), "softmax"]
         case GroupedFitNet() | Table6():
             return [*_numbered("conv", sum(groups(net), [])), *_numbered("dense", net.dense), "softmax"]
         case ReluTeacher() | ReluFitNet():

@@ -46,18 +46,12 @@ def cost(words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
 
-    from fitnets import build, compose, costs, teachers
+    from fitnets import compose, costs
     from fitnets.terminal import Terminal
 
     config = compose.load(arguments.overrides, arguments.config_dir)
-    dataset = config.dataset
-    shape = (dataset.channels, dataset.height, dataset.width)
     sides: dict[str, Any] = {
-        side: {"name": getattr(config, side).name} | asdict(costs.cost(network, shape))
-        for side, network in (
-            ("teacher", teachers.network(config)),
-            ("student", build.network(config.student, dataset, "student")),
-        )
+        side: {"name": getattr(config, side).name} | found for side, found in costs.sides(config).items()
     }
     if arguments.json:
         print(json.dumps(sides, indent=2))

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fitnets import options, rules
-from fitnets.config import Config
+from fitnets.config import Config, Thin
 from fitnets.options import ConfigError, ToldError, near
 from fitnets.stopping import Stopped
 
@@ -43,9 +43,14 @@ def to_config(composed: DictConfig) -> Config:
     if problems:
         raise ConfigError("\n".join(problems))
     try:
-        return rules.check(cast(Config, OmegaConf.to_object(composed)))
+        config = rules.check(cast(Config, OmegaConf.to_object(composed)))
     except OmegaConfBaseException as error:
         raise ConfigError(brief(error)) from error
+    if isinstance(config.student, Thin) and config.student.width is None:
+        from fitnets import costs  # imports torch
+
+        return costs.within_budget(config, config.student)
+    return config
 
 
 def load(overrides: list[str], config_dir: str | None = None) -> Config:
@@ -155,14 +160,16 @@ class _Mistake(BaseException):
 
 @contextmanager
 def job() -> Iterator[None]:
-    """Around a Hydra job. In a sweep a failed job is told at once (Hydra shows the first alone, at the end)."""
+    """Around a Hydra job. In a sweep a failed job is told at once (Hydra shows the first alone, at the end); a study
+    tells its own."""
     try:
         yield
     except ToldError as error:
         hydra = HydraConfig.get()
         if hydra.mode != RunMode.MULTIRUN:
             raise _Mistake from error
-        print(f"job {hydra.job.num} failed: {error}", file=sys.stderr)
+        if not str(hydra.sweeper.get("_target_")).startswith("sweeps."):
+            print(f"job {hydra.job.num} failed: {error}", file=sys.stderr)
         raise
 
 

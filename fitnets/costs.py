@@ -1,13 +1,16 @@
 """What a network costs: parameters and multiplications, as trained and in the paper's convention."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from fitnets import build, teachers
+from fitnets.config import Config, Thin
 from fitnets.layers import Conv2d, Dense
 from fitnets.networks import Network
+from fitnets.options import ConfigError
 
 PAPER_PIECES = 2
 
@@ -43,6 +46,41 @@ def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
         paper_parameters=sum(paper for _, paper in weights.values()),
         paper_multiplications=sum(paper * positions[layer] for layer, (_, paper) in weights.items()),
     )
+
+
+def within_budget(config: Config, student: Thin) -> Config:
+    """With the widest student of its depth within its budget. ConfigError if even width 1 costs more."""
+    assert student.budget is not None
+    dataset, bound = config.dataset, 1e6 * student.budget
+
+    def fits(width: int) -> bool:
+        with torch.device("meta"):
+            network = build.network(replace(student, width=width, budget=None), dataset, "student")
+        found = cost(network, (dataset.channels, dataset.height, dataset.width))
+        return found.paper_multiplications <= bound
+
+    if not fits(1):
+        raise ConfigError(
+            f"student.budget={student.budget:g}: a student of depth {student.depth} costs more at any width: give more "
+            "million multiplications, or another depth"
+        )
+    low, high = 1, 2
+    while fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return replace(config, student=replace(student, width=low, budget=None))
+
+
+def sides(config: Config) -> dict[str, dict[str, int]]:
+    """The costs of teacher and student, before anything is trained."""
+    dataset = config.dataset
+    with torch.device("meta"):
+        student = build.network(config.student, dataset, "student")
+    networks = {"teacher": teachers.network(config), "student": student}
+    shape = (dataset.channels, dataset.height, dataset.width)
+    return {side: asdict(cost(network, shape)) for side, network in networks.items()}
 
 
 def _weights(layer: nn.Module) -> tuple[int, int]:

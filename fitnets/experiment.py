@@ -35,10 +35,11 @@ Keeper = Callable[[dict[str, Any]], None]
 
 
 class RunLog:
-    """`metrics.jsonl` and its mirror: every epoch of every stage, numbered from the start of the run."""
+    """`metrics.jsonl`, its mirror and who watches: every epoch of every stage, numbered from the start of the run."""
 
-    def __init__(self, claim: Claim, tracker: Tracker):
+    def __init__(self, claim: Claim, tracker: Tracker, watch: Keeper | None):
         self.claim = claim
+        self.watch = watch
         self.file = store.MetricsFile(claim.directory / "metrics.jsonl")
         self.tracker = tracker
         self.step = 0
@@ -48,6 +49,8 @@ class RunLog:
         self.file.append({"step": self.step, **row})
         self.tracker.log(self.step, row)
         self.step += 1
+        if self.watch is not None:
+            self.watch(row)
 
 
 class EpochObserver:
@@ -88,16 +91,18 @@ def as_row(epoch: Epoch) -> dict[str, Any]:
     }
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(config: Config, *, watch: Keeper | None = None, terminal: Terminal | None = None) -> dict[str, Any]:
     """Do what the configuration says, or find that it is done. Gives the content of `result.json`.
+
+    watch: is handed the row of every epoch; a PrunedError that it raises ends the run.
 
     Raises ConfigError for what the user has to change, DivergedError for a loss that is not finite, ResourceError for
     memory or disk that ran out, and Stopped, once a checkpoint is written, when SIGINT or SIGTERM came."""
     with stopping.listening(), told_in_short(config.root):
-        return _run(config, Terminal())
+        return _run(config, watch, terminal or Terminal())
 
 
-def _run(config: Config, terminal: Terminal) -> dict[str, Any]:
+def _run(config: Config, watch: Keeper | None, terminal: Terminal) -> dict[str, Any]:
     started = time.perf_counter()
     plan = prepare(config, terminal)
     if not plan.run_is_finished:
@@ -107,9 +112,9 @@ def _run(config: Config, terminal: Terminal) -> dict[str, Any]:
     with artifacts.claim(plan.run_directory, "this run", terminal.say, afresh=config.rerun) as claim:
         if plan.run_is_finished:  # but for its figures on test, or by the process that was waited for
             return _recalled(plan, terminal)
-        result = _made(plan, claim, started, terminal)
+        result = _made(plan, claim, watch, started, terminal)
     report.conclude(result, terminal)
-    terminal.say(f"done in {seconds(result['timing']['run_seconds'])}; files in {plan.run_directory}")
+    terminal.narrate(f"done in {seconds(result['timing']['run_seconds'])}; files in {plan.run_directory}")
     return result
 
 
@@ -138,11 +143,11 @@ def _recalled(plan: Plan, terminal: Terminal) -> dict[str, Any]:
         _add_test(plan, plan.student, result, terminal)
         store.write_json(directory / "result.json", result)
     report.conclude(result, terminal)
-    terminal.say(f"found, nothing was trained (rerun=true trains it again); files in {directory}")
+    terminal.narrate(f"found, nothing was trained (rerun=true trains it again); files in {directory}")
     return result
 
 
-def _made(plan: Plan, claim: Claim, started: float, terminal: Terminal) -> dict[str, Any]:
+def _made(plan: Plan, claim: Claim, watch: Keeper | None, started: float, terminal: Terminal) -> dict[str, Any]:
     """Train and measure in the run's directory. `result.json` is there from the start, with a `status`."""
     config = plan.config
     facts = {"hashes": {"data": plan.data.digest, **plan.hashes._asdict()}}
@@ -152,7 +157,7 @@ def _made(plan: Plan, claim: Claim, started: float, terminal: Terminal) -> dict[
         store.write_json(directory / "environment.json", engine.environment(plan.device))
         try:
             with tracking(config, directory, f"{config.student.name}-{plan.hashes.run}") as tracker:
-                result = _finish(plan, claim, RunLog(claim, tracker), terminal)
+                result = _finish(plan, claim, RunLog(claim, tracker, watch), terminal)
                 result["timing"]["run_seconds"] = time.perf_counter() - started
                 tracker.summarise(result)
             claim.check()

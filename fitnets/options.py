@@ -37,9 +37,9 @@ class DamagedError(ConfigError):
     """A file of the store that cannot be read."""
 
 
-def neutral(*, default: Any = MISSING) -> Any:
+def neutral(*, default: Any = MISSING, default_factory: Any = MISSING) -> Any:
     """A field that cannot change a result (a location, a label): part of no hash."""
-    return field(default=default, metadata={"neutral": True})
+    return field(default=default, default_factory=default_factory, metadata={"neutral": True})
 
 
 def added(*, default: Any) -> Any:

@@ -16,6 +16,8 @@ from fitnets.terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, MimicTerm,
 
 def announce(plan: Plan, terminal: Terminal) -> None:
     """What will be done, and about how long that takes here."""
+    if terminal.quiet:  # the estimate takes a moment
+        return
     config = plan.config
     lines = [
         f"{config.dataset.name}: {len(plan.data.train)} training and {len(plan.data.valid)} validation images",
@@ -34,7 +36,7 @@ def announce(plan: Plan, terminal: Terminal) -> None:
     if config.test and not has_test(config):
         lines.append("  test     none: this data set has no test split, so all figures are on validation")
     lines.append(f"  files    {plan.run_directory}")
-    terminal.say("\n".join(lines))
+    terminal.narrate("\n".join(lines))
 
 
 def _describe(plan: Plan, name: str, network: Network) -> str:
@@ -116,6 +118,8 @@ def _length(stage: Stage) -> str:
 
 def conclude(result: dict[str, Any], terminal: Terminal) -> None:
     """Teacher and student side by side."""
+    if terminal.quiet:
+        return
     teacher, student, timing = result["teacher"], result["student"], result["timing"]
     rows = [
         [

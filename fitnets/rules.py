@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from fitnets import architectures, stored
+from fitnets import architectures, measures, stored
 from fitnets.architectures import layer_names
 from fitnets.config import (
     Architecture,
@@ -25,6 +25,7 @@ from fitnets.config import (
     RunTeacher,
     Stage,
     StoredTeacher,
+    Thin,
     Whiten,
     Wrn,
 )
@@ -70,6 +71,7 @@ def has_test_split(dataset: Dataset) -> bool:
 def check(config: Config) -> Config:
     """The config itself; a ConfigError with every broken rule, a line each, otherwise."""
     broken = [*_out_of_range(config), *_broken_dataset(config), *_broken_networks(config), *_broken_schedule(config)]
+    broken += _broken_sweep(config)
     if not broken:  # the rules about layers need networks that are sound
         broken = [*_broken_hints(config), *_broken_scales(config)]
     if broken:
@@ -89,10 +91,11 @@ _RANGES: dict[str, tuple[float, float]] = {  # by a key, its last part, or the n
     **dict.fromkeys(("epochs", "max_steps", "patience", "batch_size", "momentum_epochs", "end_epoch"), (1, _INFINITY)),
     **dict.fromkeys(("units", "groups", "kernel", "pieces", "pool", "stride"), (1, _INFINITY)),
     **dict.fromkeys(("depth", "width", "stem", "channels", "height", "dataset.test", "window"), (1, _INFINITY)),
-    **dict.fromkeys(("threads", "eval_batch_size", "divisor"), (1, _INFINITY)),
+    **dict.fromkeys(("threads", "eval_batch_size", "divisor", "seeds"), (1, _INFINITY)),
     **dict.fromkeys(("pad", "warmup", "start_epoch", "minimum", "bound", "validation"), (0, _INFINITY)),
     **dict.fromkeys(("weight", "weight_end", "weight_decay", "lr_scale", "hint_weight"), (0, _INFINITY)),
     **dict.fromkeys(("extra_validation", "threshold"), (0, _INFINITY)),
+    **dict.fromkeys(("budget", "budgets"), (_TINY, _INFINITY)),
     **dict.fromkeys(("lr", "temperature", "pixel_max", "floor", "max_norm", "checkpoint_seconds"), (_TINY, _INFINITY)),
     **dict.fromkeys(("contrast", "sigma", "regularizer"), (_TINY, _INFINITY)),
     **dict.fromkeys(("decay", "momentum", "momentum_end", "end"), (0, 1)),
@@ -175,6 +178,8 @@ def _broken_networks(config: Config) -> Iterator[str]:
                 yield f"{side}.depth={net.depth}: {net.name} has depth 6 n + {rest}: give {6 + rest}, {12 + rest}, ..."
         if isinstance(net, Resnet) and net.shortcut == "pad" and net.stem > 16 * net.width:
             yield f"{side}.stem={net.stem}: shortcut=pad cannot narrow to {16 * net.width} channels: give shortcut=conv"
+    if isinstance(config.student, Thin) and (config.student.width is None) == (config.student.budget is None):
+        yield "student.width and student.budget: give one of them, and null for the other"
     if isinstance(config.teacher, Ensemble):
         paths = config.teacher.members
         if len(set(paths)) != len(paths):
@@ -234,6 +239,17 @@ def _broken_schedule(config: Config) -> Iterator[str]:
     kd = config.schedule.kd
     if kd.end_epoch is not None and kd.start_epoch > kd.end_epoch:
         yield f"schedule.kd.start_epoch={kd.start_epoch} is after schedule.kd.end_epoch={kd.end_epoch}"
+
+
+def _broken_sweep(config: Config) -> Iterator[str]:
+    for name in config.sweep.budgets:
+        if name not in measures.KNOWN_BEFORE:
+            known = list(measures.KNOWN_BEFORE)
+            yield f"sweep.budgets.{name}: no such cost{near(name, known)} (costs: {', '.join(known)})"
+    for name in [config.returns] if isinstance(config.returns, str) else config.returns or []:
+        if name not in measures.NAMES:
+            names = list(measures.NAMES)
+            yield f"returns={name}: no such measure{near(str(name), names)} (measures: {', '.join(names)})"
 
 
 def _broken_scales(config: Config) -> Iterator[str]:

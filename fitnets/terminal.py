@@ -15,15 +15,21 @@ _PLAIN_WIDTH = 120
 
 
 class Terminal:
-    """Rich output on a terminal; plain lines elsewhere."""
+    """Rich output on a terminal; plain lines elsewhere. quiet: only what a person has to know."""
 
-    def __init__(self, console: Console | None = None):
+    def __init__(self, console: Console | None = None, *, quiet: bool = False):
+        self.quiet = quiet
         self.console = console or Console(highlight=False, markup=False)
         if not self.console.is_terminal:
             self.console.width = max(self.console.width, _PLAIN_WIDTH)
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
+
+    def narrate(self, text: str) -> None:
+        """What need not be known."""
+        if not self.quiet:
+            self.say(text)
 
     def track(self, items: range, what: str) -> Iterable[int]:
         """The items, with a bar while they are worked through."""
@@ -38,7 +44,8 @@ class Terminal:
             TextColumn("{task.fields[best]}"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as progress:
+        is_shown = self.console.is_terminal
+        with Progress(*columns, console=self.console, disable=not is_shown, transient=self.quiet) as progress:
             yield StageProgress(self, progress, name, epochs, steps_per_epoch)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -76,7 +83,7 @@ class StageProgress:
         if not self.terminal.console.is_terminal:
             place = f"{epoch.stage:>8} epoch {epoch.epoch + 1:>3}/{self.epochs}"
             told = values({"train_loss": epoch.train["train_loss"], **epoch.valid})
-            self.terminal.say(f"{place}  {told}  {'best ' if epoch.best else '     '} {epoch.seconds:.1f} s")
+            self.terminal.narrate(f"{place}  {told}  {'best ' if epoch.best else '     '} {epoch.seconds:.1f} s")
 
 
 def values(named: dict[str, float]) -> str:
@@ -85,6 +92,19 @@ def values(named: dict[str, float]) -> str:
         f"{name} {100 * value:.2f} %" if name.endswith("error") else f"{name} {value:.4g}"
         for name, value in named.items()
     )
+
+
+def measure(name: str, value: float) -> str:
+    """A measure of `measures` with its unit."""
+    if name.startswith("relative_"):
+        return f"{value:.3g} x"
+    if name.startswith("latency"):
+        return f"{value:.2f} ms"
+    if name.endswith(("parameters", "multiplications")):
+        return count(value)
+    if name == "weights_bytes":
+        return f"{value / 1000:.1f} kB"
+    return f"{value:.4g} nats" if name == "loss" else f"{100 * value:.2f} %"
 
 
 def seconds(duration_s: float) -> str:

@@ -1,10 +1,15 @@
-"""Questions asked of a sweep: each YAML file here is `python run.py -m +sweeps=NAME`."""
+"""Questions asked of a sweep: each YAML file here is `python run.py -m +sweeps=NAME`; and `hydra/sweeper=study`."""
 
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
+from sweeps.study import StudyConf, StudySweeper
+
+Plugins.instance().register(StudySweeper)
+ConfigStore.instance().store(group="hydra/sweeper", name="study", node=StudyConf, provider="fitnets")
 for _path in sorted(Path(__file__).parent.glob("*.yaml")):
     # The folder is outside conf/ and would otherwise need a search path that makes groups of all of the repository.
     ConfigStore.instance().store(group="sweeps", name=_path.stem, node=OmegaConf.load(_path), package="_global_")

@@ -4,8 +4,9 @@ Every class marked `@option` is known to Hydra by its name (`/hydra/fitnets/<Nam
 several types, `name` shows which one it is. Composed objects are plain dataclasses, not changed after `rules.check`.
 """
 
+from dataclasses import field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from fitnets.config.data import (
     Augmentation,
@@ -111,6 +112,17 @@ Tracker: TypeAlias = Wandb | NoTracker
 
 
 @option
+class Sweep:
+    """What a job of a sweep is."""
+
+    seeds: int = 1
+    """runs of a trial, with `seed`, `seed` + 1, ...: its objective is their mean"""
+    budgets: dict[str, float] = field(default_factory=dict)
+    """bounds on costs (`parameters`, `multiplications`, `paper_...`, and `relative_...` to the teacher): a student over
+    one is not trained"""
+
+
+@option
 class Config:
     dataset: Dataset
     teacher: Teacher
@@ -121,6 +133,7 @@ class Config:
     schedule: Schedule
     engine: Engine = neutral()
     tracker: Tracker = neutral()
+    sweep: Sweep = neutral(default_factory=Sweep)
     seed: int = 0
     """of the student: initialisation, order of the images, dropout"""
     store: str = neutral(default="outputs")
@@ -129,6 +142,8 @@ class Config:
     """train the student again, stage 1 included, although the run is finished"""
     test: bool = neutral(default=True)
     """evaluate on the test split once, at the end"""
+    returns: Any = neutral(default=None)
+    """measure, or list of measures, that a sweeper other than hydra/sweeper=study is given"""
 
     @property
     def root(self) -> Path:

@@ -3,7 +3,7 @@
 from dataclasses import field
 from typing import Literal, TypeAlias
 
-from fitnets.options import neutral, option
+from fitnets.options import added, neutral, option
 
 # --- maxout networks ---
 
@@ -87,7 +87,10 @@ class Thin:
 
     name: str = neutral(default="thin")
     depth: int
-    width: int
+    width: int | None
+    """None: the largest within `budget`, which takes its place"""
+    budget: float | None = added(default=None)
+    """multiplications, in millions, counted as the paper does"""
     pieces: int = 2
 
 

@@ -1,0 +1,92 @@
+"""The trials that no other one beats: found on validation, then evaluated on test, shown and written down."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from fitnets.terminal import Terminal, measure
+from sweeps import trials
+
+if TYPE_CHECKING:
+    from sweeps.worker import Worker
+
+_RANKED = 10
+
+
+def members(study: optuna.Study) -> list[FrozenTrial]:
+    """Of several objectives the Pareto front, cheapest first; of one the best trial."""
+    finished = _finished(study)
+    if len(study.directions) == 1:
+        return _ranked(study, finished)[:1]
+    first = {trial.user_attrs.get("duplicate_of", trial.number) for trial in study.best_trials}
+    return sorted((trial for trial in finished if trial.number in first), key=lambda trial: trial.values[-1])
+
+
+def _finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Without repetitions."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [trial for trial in complete if "closed" not in trial.user_attrs]
+
+
+def _ranked(study: optuna.Study, finished: list[FrozenTrial]) -> list[FrozenTrial]:
+    """The best one first; of equals the earlier."""
+    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+    return sorted(finished, key=lambda trial: sign * trial.values[0])
+
+
+def conclude(study: optuna.Study, worker: "Worker", directory: Path, terminal: Terminal) -> None:
+    """Evaluate the front's members on test (nothing is trained), show them, write `front.json`. With one objective the
+    next best follow, without test."""
+    from fitnets import store
+
+    known = study.get_trials(deepcopy=False)
+    failed = [trial for trial in trials.counted(known) if trial.state == TrialState.FAIL]
+    for trial in failed:
+        terminal.say(f"trial {trial.number} failed: {trials.reason(trial)}")
+    found = members(study)
+    if not found:
+        terminal.say(f"study {study.study_name}: no trial has finished")
+        return
+    rows = [_on_test(trial, worker, terminal) for trial in found]
+    store.write_json(directory / "front.json", {"study": study.study_name, "front": rows})
+    if len(study.directions) == 1:
+        rows += [_row(trial, trial.user_attrs) for trial in _ranked(study, _finished(study))[1:_RANKED]]
+    names = [*(study.metric_names or []), "test_accuracy"]
+    header = ["trial", *(name.rsplit(".", 1)[-1] for name in found[0].params), *names, "run"]
+    closed = sum("closed" in trial.user_attrs for trial in known)
+    title = (
+        f"study {study.study_name}: {'best' if len(study.directions) == 1 else f'front of {len(found)}'} among "
+        f"{len(trials.counted(known))} trials, chosen on validation, then evaluated on test\n"
+        f"{len(failed)} trials failed; {closed} more were over budget or repeated"
+    )
+    terminal.table(title, header, [_shown(row, names) for row in rows])
+    terminal.say(f"front in {directory / 'front.json'}")
+
+
+def _on_test(trial: FrozenTrial, worker: "Worker", terminal: Terminal) -> dict[str, Any]:
+    try:
+        return _row(trial, worker.launch(trial.number, trial.params, "test=true"))
+    except (Exception, SystemExit) as error:
+        terminal.say(f"trial {trial.number} could not be evaluated on test: {trials.in_one_line(error)}")
+        return _row(trial, trial.user_attrs)
+
+
+def _row(trial: FrozenTrial, result: dict[str, Any]) -> dict[str, Any]:
+    """result: what its job gave."""
+    unshown = ("excess", "worker", "seconds", "retry_of", "deaths", "stopped")
+    return {"trial": trial.number, "params": trial.params, **{k: v for k, v in result.items() if k not in unshown}}
+
+
+def _shown(row: dict[str, Any], names: list[str]) -> list[str]:
+    params = [str(value) for value in row["params"].values()]
+    return [str(row["trial"]), *params, *(_with_spread(name, row) for name in names), " ".join(row["runs"])]
+
+
+def _with_spread(name: str, row: dict[str, Any]) -> str:
+    if name not in row:
+        return "-"
+    spread = row.get(f"spread_{name}")
+    return measure(name, row[name]) + (f" ± {measure(name, spread)}" if spread else "")

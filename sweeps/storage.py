@@ -1,0 +1,132 @@
+"""Where a study lives: a journal file, or a data base by its URL, and what goes wrong there in short."""
+
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Literal
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+from fitnets.options import ConfigError
+
+Direction = Literal["maximize", "minimize"]
+HEARTBEAT_S, GRACE_S = 20, 60
+"""A data base takes a worker for dead that gave no sign of life for so many seconds, wherever it ran"""
+_ATTEMPTS = 5
+
+
+def open_study(
+    storage: str,
+    name: str,
+    objectives: dict[str, Direction],
+    pruner: optuna.pruners.BasePruner | None = None,
+) -> optuna.Study:
+    """The study, made if it is not there. storage: the path of a journal file, or the URL of a data base; objectives:
+    their directions by their names. Raises ConfigError where it cannot be had, or is another one."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    opened = _open(storage)
+    try:
+        study = optuna.create_study(
+            storage=opened,
+            study_name=name,
+            directions=list(objectives.values()),
+            load_if_exists=True,
+            pruner=pruner,
+        )
+    except Exception as error:
+        raise ConfigError(_refusal(storage, error)) from error
+    known = study.metric_names or list(objectives)
+    found = dict(zip(known, (direction.name.lower() for direction in study.directions), strict=True))
+    if found != objectives:
+        close(study)
+        raise ConfigError(
+            f"hydra.sweeper.study_name={name}: that study is about {_in_words(found)}, not {_in_words(objectives)}: "
+            "give another study_name"
+        )
+    study.set_metric_names(list(objectives))
+    return study
+
+
+def close(study: optuna.Study) -> None:
+    """Let the data base's connections go."""
+    if isinstance(study._storage, RDBStorage):
+        study._storage.engine.dispose()
+
+
+def _in_words(objectives: Mapping[str, str]) -> str:
+    return " and ".join(f"{direction.removesuffix('imize')}. {name}" for name, direction in objectives.items())
+
+
+def _open(storage: str) -> BaseStorage:
+    if "://" not in storage:
+        path = Path(storage).expanduser()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path)))
+    for attempt in range(_ATTEMPTS):
+        try:
+            return RDBStorage(storage, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+        except Exception as error:
+            if attempt == _ATTEMPTS - 1 or not _may_pass(error):
+                raise ConfigError(_refusal(storage, error)) from error
+            time.sleep(0.5 + attempt)
+    raise AssertionError
+
+
+def _may_pass(error: Exception) -> bool:
+    """Two workers that make the tables at once collide; a data base that is not there stays away."""
+    return "already exists" in str(error) or "duplicate key" in str(error) or "locked" in str(error)
+
+
+def _refusal(storage: str, error: Exception) -> str:
+    """One line."""
+    lines = str(getattr(error, "orig", None) or error.__cause__ or error).strip().splitlines()
+    way_out = "give another URL, or a file's path"
+    if isinstance(error, ImportError):
+        way_out = "pip install 'fitnets[cluster]'"
+    return f"hydra.sweeper.storage={shown(storage)}: {lines[0] if lines else type(error).__name__}: {way_out}"
+
+
+def shown(storage: str) -> str:
+    """Without the password."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(storage).render_as_string(hide_password=True)
+    except ArgumentError:  # a path
+        return storage
+
+
+@contextmanager
+def sign_of_life(study: optuna.Study, trial: optuna.Trial) -> Iterator[None]:
+    """While the block runs, the data base is told every few seconds that somebody works at the trial."""
+    storage = study._storage
+    if not isinstance(storage, RDBStorage):
+        yield
+        return
+    ended = Event()
+
+    def beat() -> None:
+        while True:
+            storage.record_heartbeat(trial._trial_id)
+            if ended.wait(HEARTBEAT_S):
+                return
+
+    thread = Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def fail_silent_trials(study: optuna.Study) -> None:
+    """Trials whose workers gave no sign of life to the data base become FAIL, without a reason on record."""
+    optuna.storages.fail_stale_trials(study)

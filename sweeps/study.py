@@ -1,0 +1,95 @@
+"""`hydra/sweeper=study`: one process is one worker of an Optuna study. Start it as often, and on as many machines, as
+you like: the same command again goes on, started elsewhere it adds a worker, and a killed worker costs nothing.
+
+The study has `n_trials` trials over all workers and restarts. Not counted are those over budget (known before
+training), repeated parameters, and those that are tried once more since their worker died. What a trial trained lies in
+the store like any run; the trial records the hash.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from fitnets.options import ConfigError
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+    from sweeps.trials import Space
+
+
+@dataclass
+class StudyConf:
+    """Keys of `hydra.sweeper`."""
+
+    _target_: str = "sweeps.study.StudySweeper"
+    study_name: str = MISSING
+    storage: str = "${hydra.sweep.dir}/study.log"
+    """a file (one machine, or a shared file system), or a URL: sqlite:///FILE, postgresql://USER@HOST/DATABASE"""
+    objectives: list[str] = field(default_factory=lambda: ["accuracy"])
+    """measures, on validation"""
+    n_trials: int = 20
+    """in all, over all workers and restarts"""
+    max_failures: int = 3
+    """in a row in this worker, before it gives up"""
+    sampler: Any = None
+    """_target_ of an Optuna sampler and its arguments; None: TPE. Its seed is moved on with every trial"""
+    pruner: Any = None
+    """_target_ of an Optuna pruner, for one objective; None: no trial is cut short"""
+    seed: int = 0
+    """of the default sampler"""
+    params: dict[str, Any] = field(default_factory=dict)
+    """the search space, as overrides with choices, ranges and intervals"""
+
+
+class StudySweeper(Sweeper):
+    """Opens the study, works at it until it is complete, and shows its front."""
+
+    def __init__(self, **conf: Any) -> None:
+        self.conf = OmegaConf.create(conf)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config = config
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        from sweeps import setting, storage  # Optuna and the like: not for --help
+
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError("a study's worker is one process, not ranks of torchrun: start the command several times")
+        assert self.config is not None  # setup was called
+        space, fixed = setting.parsed(self.conf.params, arguments)
+        objectives = setting.objectives(self.conf)
+        study = storage.open_study(self.conf.storage, self.conf.study_name, objectives)
+        try:
+            setting.agree(study, setting.of(self.config, space, fixed))
+            self._work(study, space, fixed)
+        finally:
+            storage.close(study)
+
+    def _work(self, study: "Study", space: "Space", fixed: list[str]) -> None:
+        from fitnets import artifacts, stopping
+        from fitnets.terminal import Terminal
+        from sweeps import front, storage
+        from sweeps.worker import Worker
+
+        assert self.config is not None
+        directory = Path(self.config.hydra.sweep.dir)
+        terminal = Terminal()
+        terminal.say(f"study {study.study_name}: {self.conf.n_trials} trials in {storage.shown(self.conf.storage)}")
+        worker = Worker(
+            study, self.conf, self.launcher, space=space, fixed=fixed, directory=directory, terminal=terminal
+        )
+        with stopping.listening():
+            with artifacts.claim(worker.place, "itself", terminal.say):
+                worker.work()
+            front.conclude(study, worker, directory, terminal)

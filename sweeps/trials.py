@@ -1,0 +1,121 @@
+"""The trials of a study: which of them count, which are the same, whose worker died. What is known is in each trial's
+state and user attributes, so that every worker comes to the same conclusions.
+
+| attribute | meaning |
+|---|---|
+| `worker` | who works, or worked, at it: `host:pid:id` |
+| `closed` | why it does not count: `infeasible`, `duplicate`, `surplus`, `stillborn` (its worker died too early) |
+| `duplicate_of`, `retry_of` | the number of another trial |
+| `deaths` | of workers at those that it retries |
+| `reason` | why it failed; a FAIL without it is a trial whose worker died, or was `stopped` |
+"""
+
+from datetime import datetime, timedelta
+from math import prod
+from statistics import fmean
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from fitnets.options import ToldError
+
+Space = dict[str, BaseDistribution]
+_STILLBORN = timedelta(seconds=20)
+"""a running trial that is this old and says of no worker has lost it"""
+_DEATHS = 2
+"""A trial whose worker died is tried once more"""
+
+
+def counted(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Those that make up the study's number of trials: not the closed ones, nor those that are tried once more."""
+    replaced = {trial.user_attrs.get("retry_of") for trial in trials if trial.user_attrs.get("closed") != "stillborn"}
+    return [trial for trial in trials if "closed" not in trial.user_attrs and trial.number not in replaced]
+
+
+def is_surplus(number: int, trials: list[FrozenTrial], n_trials: int) -> bool:
+    """Whether enough trials that count have smaller numbers."""
+    return sum(trial.number < number for trial in counted(trials)) >= n_trials
+
+
+def same_before(trial: FrozenTrial, trials: list[FrozenTrial]) -> FrozenTrial | None:
+    """An earlier trial of the same parameters; a retry is no repetition of what it retries."""
+    kept = {one.number for one in counted(trials)}
+    for one in trials:
+        is_kept = one.number in kept or one.user_attrs.get("closed") == "infeasible"
+        if one.number < trial.number and is_kept and one.params == trial.params:
+            return one
+    return None
+
+
+# --- those whose worker died ---
+
+
+def is_stillborn(trial: FrozenTrial, now: datetime) -> bool:
+    """Running, of nobody."""
+    started = trial.datetime_start
+    return "worker" not in trial.user_attrs and started is not None and now - started > _STILLBORN
+
+
+def to_retry(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Those whose workers died or were stopped, that are not tried once more yet."""
+    return [
+        trial
+        for trial in counted(trials)
+        if trial.state == TrialState.FAIL and "reason" not in trial.user_attrs and deaths(trial) < _DEATHS
+    ]
+
+
+def deaths(trial: FrozenTrial) -> int:
+    """Of workers, at a trial that failed without a reason and at those that it retries."""
+    return int(trial.user_attrs.get("deaths", 0)) + ("stopped" not in trial.user_attrs)
+
+
+def reason(trial: FrozenTrial) -> str:
+    """Why a trial failed."""
+    return str(trial.user_attrs.get("reason", "its worker died, and once more when it was tried again"))
+
+
+def in_one_line(error: BaseException) -> str:
+    """What went wrong in a job."""
+    lines = str(error).strip().splitlines()
+    if isinstance(error, ToldError):
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+# --- how far the study is ---
+
+
+def is_exhausted(space: Space, trials: list[FrozenTrial]) -> bool:
+    """Whether every point of the space was proposed."""
+    total = size(space)
+    proposed = {tuple(sorted(trial.params.items())) for trial in trials if len(trial.params) == len(space)}
+    return total is not None and len(proposed) >= total
+
+
+def size(space: Space) -> int | None:
+    """The number of different points; None: no bound."""
+    sizes = [_size(distribution) for distribution in space.values()]
+    return None if None in sizes else prod(one for one in sizes if one is not None)
+
+
+def _size(distribution: BaseDistribution) -> int | None:
+    match distribution:
+        case CategoricalDistribution():
+            return len(distribution.choices)
+        case IntDistribution():
+            return (distribution.high - distribution.low) // distribution.step + 1
+        case FloatDistribution() if distribution.step is not None:
+            return round((distribution.high - distribution.low) / distribution.step) + 1
+        case _:
+            return None
+
+
+def seconds_left(trials: list[FrozenTrial], n_trials: int) -> float | None:
+    """About how long the workers that are at it now will take; None before the first trial has ended."""
+    durations = [trial.user_attrs["seconds"] for trial in trials if "seconds" in trial.user_attrs]
+    if not durations:
+        return None
+    workers = {trial.user_attrs.get("worker") for trial in trials if trial.state == TrialState.RUNNING}
+    unfinished = n_trials - sum(trial.state.is_finished() for trial in counted(trials))
+    return max(0, unfinished) * fmean(durations) / max(1, len(workers))

@@ -1,0 +1,229 @@
+"""A worker of a study: asks for parameters, launches a job with them, tells what came of it; and takes the place of
+workers that died."""
+
+import gc
+import math
+import os
+import socket
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import optuna
+from hydra.core.utils import JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from fitnets import artifacts
+from fitnets.options import ConfigError, PrunedError
+from fitnets.terminal import Terminal, measure
+from fitnets.terminal import seconds as in_words
+from sweeps import front, storage, trials
+
+_POLL_S = 1.0
+_REPEATED_TRIALS = 10
+"""after so many proposals in a row of what was tried already, an unseen point is drawn"""
+_FRUITLESS_TRIALS = 1000
+
+
+class Worker:
+    """One process. `work` does all; `launch` runs a job."""
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        conf: DictConfig,
+        launcher: Launcher,
+        *,
+        space: trials.Space,
+        fixed: list[str],
+        directory: Path,
+        terminal: Terminal,
+    ):
+        self.study, self.conf, self.launcher, self.terminal = study, conf, launcher, terminal
+        self.space = space
+        self.fixed = fixed
+        self.directory = directory
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self.failures = self.repeated = self.fruitless = 0
+
+    @property
+    def place(self) -> Path:
+        """Claimed by the living worker, so that others know."""
+        return self._place(self.name)
+
+    def _place(self, worker: str) -> Path:
+        return self.directory / "workers" / worker.replace(":", "-")
+
+    def work(self) -> None:
+        """Until the study is complete: trials of its own, then waiting for those of others, whose place it takes when
+        they die."""
+        gc.freeze()  # what was imported need not be looked through after every trial
+        while True:
+            self._take_over()
+            known = self.study.get_trials(deepcopy=False)
+            counted = trials.counted(known)
+            unfinished = [trial for trial in counted if not trial.state.is_finished()]
+            is_waiting = any(trial.state == TrialState.WAITING for trial in unfinished)
+            has_room = len(counted) < self.conf.n_trials and not trials.is_exhausted(self.space, known)
+            if is_waiting or has_room:
+                self._one(known)
+            elif unfinished:
+                time.sleep(_POLL_S)
+            else:
+                return
+
+    # --- those who died ---
+
+    def _take_over(self) -> None:
+        """Queue the trials of dead workers once more."""
+        storage.fail_silent_trials(self.study)
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trials.is_stillborn(trial, datetime.now()):
+                self._tell_dead(trial, closed="stillborn")
+            elif self._is_dead(trial.user_attrs.get("worker", self.name)):
+                self._tell_dead(trial)
+        for trial in trials.to_retry(self.study.get_trials(deepcopy=False)):
+            told = {"retry_of": trial.number, "deaths": trials.deaths(trial)}
+            self.study.enqueue_trial(trial.params, user_attrs=told)
+            self.terminal.say(f"trial {trial.number} was left by its worker: it is tried once more")
+
+    def _is_dead(self, worker: str) -> bool:
+        if worker == self.name:
+            return False
+        if artifacts.lock(self._place(worker)).exists():
+            return not artifacts.is_claimed(self._place(worker))
+        return worker.split(":")[0] == socket.gethostname()  # of other hosts the folder may not be seen here
+
+    def _tell_dead(self, trial: FrozenTrial, closed: str | None = None) -> None:
+        with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another worker was first
+            if closed:
+                Trial(self.study, trial._trial_id).set_user_attr("closed", closed)
+            self.study.tell(trial.number, state=TrialState.FAIL)
+
+    # --- one trial ---
+
+    def _one(self, known: list[FrozenTrial]) -> None:
+        self.study.sampler = self._sampler(proposed=len(known))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Heartbeat of storage")  # sign_of_life sees to it
+            trial = self.study.ask(self.space)
+        trial.set_user_attr("worker", self.name)
+        known = self.study.get_trials(deepcopy=False)
+        (asked,) = (one for one in known if one.number == trial.number)
+        same = trials.same_before(asked, known)
+        if same is not None:
+            self._close_duplicate(trial, same)
+        elif trials.is_surplus(trial.number, known, self.conf.n_trials):
+            self._close(trial, "surplus", TrialState.FAIL)
+        else:
+            self._run(trial)
+
+    def _sampler(self, *, proposed: int) -> optuna.samplers.BaseSampler:
+        """With a seed of its own for every trial: a fixed one would propose the first trials again after a restart."""
+        seed = self.conf.seed + proposed
+        if self.repeated >= _REPEATED_TRIALS:
+            is_finite = trials.size(self.space) is not None
+            return optuna.samplers.BruteForceSampler(seed) if is_finite else optuna.samplers.RandomSampler(seed)
+        if self.conf.sampler is None:
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True)
+        given = self.conf.sampler.copy()
+        if given.get("seed") is not None:
+            given.seed += proposed
+        sampler: optuna.samplers.BaseSampler = instantiate(given, _execution_whitelist_="optuna.*")
+        return sampler
+
+    def _close_duplicate(self, trial: Trial, same: FrozenTrial) -> None:
+        """What is known of the first is told again, so that the sampler learns of the repetition."""
+        self.repeated += 1
+        trial.set_user_attr("duplicate_of", same.number)
+        for name, excess in same.constraints.items():
+            trial.set_constraint(name, excess)
+        state = same.state if same.state in (TrialState.COMPLETE, TrialState.PRUNED) else TrialState.FAIL
+        self._close(trial, "duplicate", state, same.values if state == TrialState.COMPLETE else None)
+
+    def _close(self, trial: Trial, reason: str, state: TrialState, values: Sequence[float] | None = None) -> None:
+        trial.set_user_attr("closed", reason)
+        self.study.tell(trial, values, state)
+        self.fruitless += 1
+        if self.fruitless > _FRUITLESS_TRIALS:
+            raise ConfigError(
+                f"study {self.study.study_name}: the last {_FRUITLESS_TRIALS} proposals were over budget or repeated: "
+                "give larger budgets, or a larger search space"
+            )
+
+    def launch(self, number: int, params: dict[str, Any], *more: str) -> dict[str, Any]:
+        """What the job with these parameters gives; raises what it raises."""
+        overrides = [*(f"{name}={value}" for name, value in params.items()), *self.fixed, *more]
+        (job,) = self.launcher.launch([overrides], initial_job_idx=number)
+        if job.status == JobStatus.FAILED:
+            raise job._return_value  # the public property prints a line first
+        return dict(job.return_value)
+
+    def _run(self, trial: Trial) -> None:
+        self.repeated = 0
+        started = time.monotonic()
+        try:
+            with storage.sign_of_life(self.study, trial):
+                result = self.launch(trial.number, trial.params)
+        except KeyboardInterrupt:
+            trial.set_user_attr("stopped", True)
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise
+        except PrunedError as error:
+            self.study.tell(trial, state=TrialState.PRUNED)
+            self._say(trial, str(error))
+        except (Exception, SystemExit) as error:
+            self._fail(trial, trials.in_one_line(error))
+        else:
+            self._finish(trial, result, time.monotonic() - started)
+        gc.collect()  # the frames of a failed job hold its tensors
+
+    def _finish(self, trial: Trial, result: dict[str, Any], seconds: float) -> None:
+        for name, excess in result.pop("excess").items():
+            trial.set_constraint(name, excess)
+        for name, value in result.items():
+            trial.set_user_attr(name, value)
+        if "runs" not in result:
+            self._close(trial, "infeasible", TrialState.PRUNED)
+            return
+        values = [result[name] for name in self.conf.objectives]
+        if not all(map(math.isfinite, values)):
+            self._fail(trial, f"not finite: {', '.join(self.conf.objectives)} = {values}")
+            return
+        trial.set_user_attr("seconds", seconds)
+        self.study.tell(trial, values)
+        self.failures = self.fruitless = 0
+        self._say(trial, ", ".join(f"{name} {measure(name, result[name])}" for name in self.conf.objectives))
+
+    def _fail(self, trial: Trial, reason: str) -> None:
+        trial.set_user_attr("reason", reason)
+        self.study.tell(trial, state=TrialState.FAIL)
+        self._say(trial, f"failed: {reason}")
+        self.failures += 1
+        if self.failures > self.conf.max_failures:
+            raise ConfigError(
+                f"study {self.study.study_name}: {self.failures} trials failed in a row, the last one: {reason}\n"
+                "the same command goes on; hydra.sweeper.max_failures=... allows more"
+            )
+
+    def _say(self, trial: Trial, outcome: str) -> None:
+        """A line for the trial: what came of it, and how far the study is."""
+        known = self.study.get_trials(deepcopy=False)
+        finished = [one for one in trials.counted(known) if one.state.is_finished()]
+        line = f"trial {trial.number} ({len(finished)} of {self.conf.n_trials}): {_named(trial.params)}: {outcome}"
+        members = len(front.members(self.study))
+        left = trials.seconds_left(known, self.conf.n_trials)
+        self.terminal.say(f"{line}; front of {members}" + (f"; about {in_words(left)} left" if left else ""))
+
+
+def _named(params: dict[str, Any]) -> str:
+    """'depth=7 width=12': the last parts of the keys."""
+    return " ".join(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in params.items())

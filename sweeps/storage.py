@@ -2,8 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Literal
@@ -11,6 +11,7 @@ from typing import Literal
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
+from sqlalchemy.pool import NullPool
 
 from fitnets.options import ConfigError
 
@@ -41,26 +42,22 @@ def open_study(
         )
     except Exception as error:
         raise ConfigError(_refusal(storage, error)) from error
-    known = study.metric_names or list(objectives)
-    found = dict(zip(known, (direction.name.lower() for direction in study.directions), strict=True))
-    if found != objectives:
-        close(study)
+    directions = [direction.name.lower() for direction in study.directions]
+    names = study.metric_names
+    if names is None and directions == list(objectives.values()):  # a new one
+        study.set_metric_names(list(objectives))
+        return study
+    found = list(zip(names or ["?"] * len(directions), directions, strict=True))
+    if found != list(objectives.items()):
         raise ConfigError(
-            f"hydra.sweeper.study_name={name}: that study is about {_in_words(found)}, not {_in_words(objectives)}: "
-            "give another study_name"
+            f"hydra.sweeper.study_name={name}: that study is about {_in_words(found)}, not "
+            f"{_in_words(objectives.items())}: give another study_name"
         )
-    study.set_metric_names(list(objectives))
     return study
 
 
-def close(study: optuna.Study) -> None:
-    """Let the data base's connections go."""
-    if isinstance(study._storage, RDBStorage):
-        study._storage.engine.dispose()
-
-
-def _in_words(objectives: Mapping[str, str]) -> str:
-    return " and ".join(f"{direction.removesuffix('imize')}. {name}" for name, direction in objectives.items())
+def _in_words(objectives: Iterable[tuple[str, str]]) -> str:
+    return " and ".join(f"{direction.removesuffix('imize')}. {name}" for name, direction in objectives)
 
 
 def _open(storage: str) -> BaseStorage:
@@ -70,7 +67,8 @@ def _open(storage: str) -> BaseStorage:
         return JournalStorage(JournalFileBackend(str(path)))
     for attempt in range(_ATTEMPTS):
         try:
-            return RDBStorage(storage, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+            # No connection lies idle while a student trains for hours.
+            return RDBStorage(storage, {"poolclass": NullPool}, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
         except Exception as error:
             if attempt == _ATTEMPTS - 1 or not _may_pass(error):
                 raise ConfigError(_refusal(storage, error)) from error
@@ -106,15 +104,16 @@ def shown(storage: str) -> str:
 @contextmanager
 def sign_of_life(study: optuna.Study, trial: optuna.Trial) -> Iterator[None]:
     """While the block runs, the data base is told every few seconds that somebody works at the trial."""
-    storage = study._storage
-    if not isinstance(storage, RDBStorage):
+    record = getattr(study._storage, "record_heartbeat", None)
+    if record is None:  # a journal file
         yield
         return
     ended = Event()
 
     def beat() -> None:
         while True:
-            storage.record_heartbeat(trial._trial_id)
+            with suppress(Exception):  # the data base may be away for a while; what has to be told will say so
+                record(trial._trial_id)
             if ended.wait(HEARTBEAT_S):
                 return
 

@@ -9,7 +9,7 @@ the store like any run; the trial records the hash.
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -18,11 +18,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from fitnets.options import ConfigError
-
-if TYPE_CHECKING:
-    from optuna import Study
-
-    from sweeps.trials import Space
 
 
 @dataclass
@@ -62,7 +57,10 @@ class StudySweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        from sweeps import setting, storage  # Optuna and the like: not for --help
+        from fitnets import artifacts, stopping
+        from fitnets.terminal import Terminal
+        from sweeps import front, setting, storage  # Optuna and the like: not for --help
+        from sweeps.worker import Worker
 
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError("a study's worker is one process, not ranks of torchrun: start the command several times")
@@ -70,19 +68,7 @@ class StudySweeper(Sweeper):
         space, fixed = setting.parsed(self.conf.params, arguments)
         objectives = setting.objectives(self.conf)
         study = storage.open_study(self.conf.storage, self.conf.study_name, objectives)
-        try:
-            setting.agree(study, setting.of(self.config, space, fixed))
-            self._work(study, space, fixed)
-        finally:
-            storage.close(study)
-
-    def _work(self, study: "Study", space: "Space", fixed: list[str]) -> None:
-        from fitnets import artifacts, stopping
-        from fitnets.terminal import Terminal
-        from sweeps import front, storage
-        from sweeps.worker import Worker
-
-        assert self.config is not None
+        setting.agree(study, setting.of(self.config, space, fixed))
         directory = Path(self.config.hydra.sweep.dir)
         terminal = Terminal()
         terminal.say(f"study {study.study_name}: {self.conf.n_trials} trials in {storage.shown(self.conf.storage)}")

@@ -36,6 +36,8 @@ REACH = {  # of a key, by the longest beginning that is here: the artifacts that
     "seed": STAGE_1,
     "engine": NOTHING,
     "tracker": NOTHING,
+    "sweep": NOTHING,
+    "returns": NOTHING,
     "store": NOTHING,
     "rerun": NOTHING,
     "test": NOTHING,
@@ -64,7 +66,9 @@ NEUTRAL = {  # why they are in no hash: what they lead to is hashed, or it is a 
         *(f"{net}.guided" for net in ("FitNet", "GroupedFitNet", "ReluFitNet")),
     },
     "network and weights are hashed": {"RunTeacher.path", "Ensemble.members", "Ensemble.hint_member"},
-    "no part of a result": {f"Config.{key}" for key in ("engine", "tracker", "store", "rerun", "test")},
+    "no part of a result": {
+        f"Config.{key}" for key in ("engine", "tracker", "sweep", "store", "rerun", "test", "returns")
+    },
 }
 CASES = [  # together they hold every option of the schema
     [],

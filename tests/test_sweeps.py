@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import stdev
@@ -19,12 +20,14 @@ import optuna
 import pytest
 import torch
 from conftest import ROOT, TINY, Finished, shell
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from optuna.trial import TrialState
 
 from fitnets import compose, costs, measures, stored
 from fitnets.options import ConfigError
 from fitnets.store import is_finished, read_json
-from sweeps import storage, trials
+from sweeps import setting, storage, trials
 
 BASE = [word for word in TINY if not word.startswith("student")]
 STUDY = ("-m", "+sweeps=depth_width", *BASE, "engine.threads=1", "sweep.budgets.relative_multiplications=40")
@@ -51,6 +54,68 @@ def opened(path: Path | str, name: str = "depth_width-digits") -> optuna.Study:
 def ends(study: optuna.Study) -> list[str]:
     """Of every trial: its state, and why it does not count."""
     return [" ".join(filter(None, (t.state.name, t.user_attrs.get("closed")))) for t in study.trials]
+
+
+def made(*told: tuple[TrialState, dict], params: dict[int, dict] | None = None) -> list[optuna.trial.FrozenTrial]:
+    """Trials with these states and user attributes; each has parameters of its own unless others are given."""
+    study = optuna.create_study()
+    width = optuna.distributions.IntDistribution(0, 99)
+    for number, (state, attrs) in enumerate(told):
+        chosen = (params or {}).get(number, {"width": number})
+        value = 0.5 if state == TrialState.COMPLETE else None
+        trial = optuna.create_trial(
+            state=state, value=value, params=chosen, distributions={"width": width}, user_attrs=attrs
+        )
+        study.add_trial(trial)
+    return study.trials
+
+
+class TestTrials:
+    C, F, R, P, W = (getattr(TrialState, name) for name in ("COMPLETE", "FAIL", "RUNNING", "PRUNED", "WAITING"))
+
+    def numbers(self, found) -> list[int]:
+        return [trial.number for trial in found]
+
+    def test_failed_and_pruned_ones_count_and_closed_and_retried_ones_do_not(self):
+        known = made(
+            (self.C, {}), (self.F, {"reason": "NaN"}), (self.P, {}), (self.P, {"closed": "infeasible"}),
+            (self.C, {"closed": "duplicate"}), (self.F, {}), (self.W, {"retry_of": 5}), (self.R, {}),
+        )  # fmt: skip
+        assert self.numbers(trials.counted(known)) == [0, 1, 2, 6, 7]
+        assert trials.to_retry(known) == []
+
+    def test_of_more_than_enough_the_last_ones_are_surplus(self):
+        known = made((self.C, {}), (self.P, {"closed": "infeasible"}), (self.R, {}), (self.R, {}), (self.R, {}))
+        assert [trials.is_surplus(number, known, 3) for number in range(5)] == [False, False, False, False, True]
+
+    def test_a_dead_trial_is_tried_once_more_and_a_stopped_one_always(self):
+        known = made(
+            (self.F, {}), (self.F, {"deaths": 1}), (self.F, {"deaths": 1, "stopped": True}), (self.F, {"reason": "x"})
+        )
+        assert self.numbers(trials.to_retry(known)) == [0, 2]
+        assert [trials.deaths(trial) for trial in known[:3]] == [1, 2, 1]
+
+    def test_a_retry_that_repeats_another_trial_is_no_reason_for_one_more(self):
+        """Two workers proposed the same; the first died, and what its retry would do the second does."""
+        retry = {"retry_of": 0, "closed": "duplicate"}
+        known = made((self.F, {}), (self.R, {}), (self.F, retry), params={n: {"width": 1} for n in range(3)})
+        assert self.numbers(trials.counted(known)) == [1]
+        assert trials.to_retry(known) == []
+
+    def test_a_retry_that_nobody_began_is_made_again(self):
+        known = made((self.F, {}), (self.F, {"retry_of": 0, "closed": "stillborn"}))
+        assert self.numbers(trials.to_retry(known)) == [0]
+
+    def test_a_retry_is_no_repetition_of_what_it_retries(self):
+        known = made((self.F, {}), (self.R, {"retry_of": 0}), params={n: {"width": 1} for n in range(2)})
+        assert trials.same_before(known[1], known) is None
+        known = made((self.C, {}), (self.R, {}), params={n: {"width": 1} for n in range(2)})
+        assert trials.same_before(known[1], known).number == 0
+
+    def test_sizes_of_spaces(self):
+        space, _ = setting.parsed({"a": "1,2,3", "b": "range(3,18)", "c": "range(0,1,0.25)"}, [])
+        assert trials.size(space) == 3 * 15 * 4
+        assert trials.size(setting.parsed({"a": "interval(0,1)"}, [])[0]) is None
 
 
 class TestAStudy:
@@ -209,7 +274,7 @@ def test_three_workers_that_are_killed_at_random_lose_nothing_and_do_nothing_twi
             (run,) = trial.user_attrs["runs"]
             assert params_of(store / "run" / run) == trial.params
             assert is_finished(store / "run" / run)
-            assert said.count(f"trial {trial.number} (") == 1  # it was trained to its end once
+            assert said.count(f"trial {trial.number} (") <= 1  # none if the worker was killed before it could say so
     proposed = [trial.params for trial in counted]
     assert all(params_of(run) in proposed for run in (store / "run").glob("[!.]*"))  # nothing beside them
     assert len(list((store / "run").glob("[!.]*"))) <= n_trials  # nothing twice
@@ -378,6 +443,23 @@ def test_another_study_of_the_same_name_is_refused(study):
 
 
 class TestPostgres:
+    def test_a_worker_that_gives_no_sign_of_life_is_found_from_anywhere(self, postgres, monkeypatch):
+        monkeypatch.setattr(storage, "HEARTBEAT_S", 1)
+        monkeypatch.setattr(storage, "GRACE_S", 2)
+        study = storage.open_study(postgres, "silent", {"accuracy": "maximize"})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            lively, silent = study.ask(), study.ask()
+        for trial in (lively, silent):
+            trial.set_user_attr("worker", "elsewhere:1:id")
+        with storage.sign_of_life(study, silent):
+            pass
+        with storage.sign_of_life(study, lively):
+            time.sleep(4)
+            storage.fail_silent_trials(study)
+        assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING, TrialState.FAIL]
+        assert [trial.number for trial in trials.to_retry(study.get_trials())] == [1]
+
     def test_a_wrong_password_is_told_in_one_line(self, postgres):
         url = postgres.replace("secret", "guessed")
         with pytest.raises(ConfigError) as told:
@@ -387,7 +469,7 @@ class TestPostgres:
         assert len(str(told.value).splitlines()) == 1
 
     def test_a_study_of_other_objectives_is_refused(self, postgres):
-        storage.close(storage.open_study(postgres, "one", {"accuracy": "maximize"}))
+        storage.open_study(postgres, "one", {"accuracy": "maximize"})
         with pytest.raises(ConfigError, match=r"that study is about max. accuracy, not min. loss"):
             storage.open_study(postgres, "one", {"loss": "minimize"})
 
@@ -467,6 +549,21 @@ def fetched(url: str) -> dict:
         except OSError:
             time.sleep(0.2)
     raise AssertionError(f"no answer from {url}")
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "sweeps").glob("*.yaml"))])
+def test_every_question_composes(name):
+    with initialize_config_dir(str(compose.CONF)):
+        composed = hydra_compose("config", [f"+sweeps={name}"], return_hydra_config=True)
+    space, _ = setting.parsed(composed.hydra.sweeper.params, [])
+    assert space
+    assert f"`{name}`" in (ROOT / "README.md").read_text()
+    if "objectives" in composed.hydra.sweeper:
+        assert setting.objectives(composed.hydra.sweeper)
+        assert not composed.test
+        total = trials.size(space)
+        assert total is not None
+        assert composed.hydra.sweeper.n_trials <= total
 
 
 # --- the student that a budget allows ---

@@ -20,8 +20,18 @@ _LENGTH = 8
 class Checkpoints:
     """Of one stage, in a folder of its own."""
 
-    def __init__(self, folder: Path, every_s: float, say: Callable[[str], None], check: Callable[[], None]):
-        """check: raises where this process may not write into the folder any more."""
+    def __init__(
+        self,
+        folder: Path,
+        every_s: float,
+        say: Callable[[str], None],
+        check: Callable[[], None],
+        *,
+        anew_elsewhere: bool = False,
+    ):
+        """check: raises where this process may not write into the folder any more. anew_elsewhere: what another machine
+        began is begun anew, not refused."""
+        self.anew_elsewhere = anew_elsewhere
         self.folder = folder
         self.every_s = every_s
         self.say = say

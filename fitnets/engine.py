@@ -18,7 +18,7 @@ from fitnets.config import Engine
 from fitnets.data import Split
 from fitnets.networks import Network
 from fitnets.objectives import Objective, train_mode
-from fitnets.options import ConfigError
+from fitnets.options import ConfigError, without_passwords
 
 _PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "datasets", "wandb", "safetensors")
 
@@ -48,7 +48,7 @@ def describe(device: torch.device) -> str:
 def environment(device: torch.device) -> dict[str, Any]:
     """What the run was made with; no part of it changes what the run is."""
     return {
-        "command": sys.argv,
+        "command": [without_passwords(word) for word in sys.argv],
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") not in (None, ""),
         "python": platform.python_version(),

@@ -1,8 +1,11 @@
 """How good a finished network is, on a split of its own data set or on other data."""
 
+from pathlib import Path
 from typing import Any
 
-from fitnets import build, data, engine, metrics, preprocessing, store
+import torch
+
+from fitnets import build, data, engine, metrics, preprocessing, store, stored
 from fitnets.config import Config, Dataset
 from fitnets.data import SplitName
 from fitnets.labelled import Watcher
@@ -36,6 +39,16 @@ def evaluate(network: Stored, dataset: Dataset, split: SplitName, settings: Conf
     logits, labels = metrics.predict(rebuilt, images, settings.engine.eval_batch_size)
     told = {"network": str(network.weights), "dataset": dataset.name, "split": split, "images": len(images)}
     return told | metrics.quality(logits, labels)
+
+
+def latency(run: Path, settings: Config) -> dict[str, float]:
+    """Of a run's student here and now, in milliseconds, as `engine.latencies` has it."""
+    network = stored.find(str(run), "run")
+    dataset, device = network.config.dataset, engine.device(settings.engine)
+    rebuilt = build.network(network.net, dataset, "student").to(device)
+    store.read_weights(network.weights, rebuilt)
+    image = torch.zeros(dataset.channels, dataset.height, dataset.width, device=device)
+    return engine.latencies({"student": rebuilt}, image)["student"]
 
 
 def _check_fits(trained_on: Dataset, dataset: Dataset, split: SplitName) -> None:

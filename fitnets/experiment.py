@@ -230,6 +230,7 @@ class Trainer:
             self.plan.config.engine.checkpoint_seconds,
             self.terminal.say,
             self.claim.check,
+            anew_elsewhere=self.plan.config.engine.elsewhere == "begin_anew",
         )
         with self.terminal.stage(name, known_epochs or objective.stage.epochs, steps) as progress:
             fitted = fit(

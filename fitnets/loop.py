@@ -113,10 +113,14 @@ def _resume(state: TrainingState, checkpoints: Checkpoints, observer: Observer) 
         return
     tensors, facts = found
     if facts["made_on"] != state.made_on:
-        raise ConfigError(
+        problem = (
             f"the {state.objective.name} stage was begun with {_in_words(facts['made_on'])} and would go on with "
-            f"{_in_words(state.made_on)}, to other results: give the same, or rerun=true"
+            f"{_in_words(state.made_on)}, to other results"
         )
+        if not checkpoints.anew_elsewhere:
+            raise ConfigError(f"{problem}: give the same, or rerun=true")
+        checkpoints.say(f"{problem}: it is begun anew")
+        return
     state.restore(tensors, facts)
     observer.on_resume(state)
 

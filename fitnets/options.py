@@ -5,6 +5,7 @@ Standard library only, like the package `config`, so that `--help` and `--cfg jo
 
 import hashlib
 import json
+import re
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar, dataclass_transform
@@ -91,6 +92,14 @@ def content_hash(*parts: Any) -> str:
     """16 hexadecimal digits of what determines a result."""
     text = json.dumps([1, plain(parts, hashed=True)], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_PASSWORDS = re.compile(r"(://[^:/\s]*:)\S*@|(password=)[^&\s]+")
+
+
+def without_passwords(text: str) -> str:
+    """Those in URLs become ***."""
+    return _PASSWORDS.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
 
 
 def near(name: str, names: list[str]) -> str:

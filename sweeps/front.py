@@ -17,7 +17,7 @@ _RANKED = 10
 
 
 def members(study: optuna.Study) -> list[FrozenTrial]:
-    """Of several objectives the Pareto front, cheapest first; of one the best trial."""
+    """Of several objectives the Pareto front, in the order of the last one; of one the best trial."""
     finished = _finished(study)
     if len(study.directions) == 1:
         return _ranked(study, finished)[:1]
@@ -68,7 +68,7 @@ def conclude(study: optuna.Study, worker: "Worker", directory: Path, terminal: T
 
 def _on_test(trial: FrozenTrial, worker: "Worker", terminal: Terminal) -> dict[str, Any]:
     try:
-        return _row(trial, worker.launch(trial.number, trial.params, "test=true"))
+        return _row(trial, worker.launch(trial.number, trial.params, "test=true", "rerun=false"))
     except (Exception, SystemExit) as error:
         terminal.say(f"trial {trial.number} could not be evaluated on test: {trials.in_one_line(error)}")
         return _row(trial, trial.user_attrs)
@@ -76,7 +76,7 @@ def _on_test(trial: FrozenTrial, worker: "Worker", terminal: Terminal) -> dict[s
 
 def _row(trial: FrozenTrial, result: dict[str, Any]) -> dict[str, Any]:
     """result: what its job gave."""
-    unshown = ("excess", "worker", "seconds", "retry_of", "deaths", "stopped")
+    unshown = ("excess", "worker", "place", "seconds", "retry_of", "deaths", "stopped")
     return {"trial": trial.number, "params": trial.params, **{k: v for k, v in result.items() if k not in unshown}}
 
 

@@ -10,9 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fitnets import costs, experiment, measures
+from fitnets import costs, evaluation, experiment, measures
 from fitnets.config import Config
-from fitnets.options import PrunedError
+from fitnets.options import ConfigError, PrunedError
 from fitnets.terminal import Terminal
 
 STUDY = "sweeps.study.StudySweeper"
@@ -20,36 +20,58 @@ Watch = Callable[[dict[str, Any]], None]
 
 
 def run(config: Config) -> Any:
-    """What `python run.py` hands back: `returns` of the configuration, or all measures.
+    """What `python run.py` hands back: `returns` of the configuration, in a study (and without `returns`) all measures.
 
     All: the mean of each measure over the seeds, `spread_<measure>` (standard deviation) of several, `runs` (their
-    hashes), and `excess`, by how much each bounded cost is over its budget. Over budget nothing is trained: costs and
-    `excess` alone."""
-    bounded = _bounded(config)
-    excess = {name: bounded[name] - bound for name, bound in config.sweep.budgets.items()}
-    if any(over > 0 for over in excess.values()):
-        return {**bounded, "excess": excess}
+    hashes), and `excess`, by how much each bounded cost is over its budget. Over budget nothing is trained: in a study
+    costs and `excess` alone, elsewhere a ConfigError."""
     study = _study()
-    results = [
-        experiment.run(
-            replace(config, seed=config.seed + number),
-            watch=_reporter(study) if study is not None and number == 0 else None,
-            terminal=Terminal(quiet=study is not None),
-        )
-        for number in range(config.sweep.seeds)
-    ]
+    bounded, excess = _bounded(config)
+    over = [name for name, value in excess.items() if value > 0]
+    if over and study is None:
+        name = over[0]
+        raise ConfigError(f"{name}={bounded[name]:g} is over sweep.budgets.{name}={config.sweep.budgets[name]:g}")
+    if over:
+        return {**bounded, "excess": excess}
+    results = _results(config, study)
     found = _summary(results)
-    match config.returns:
-        case None:
-            return found | {"excess": excess, "runs": [result["hashes"]["run"] for result in results]}
-        case str(name):
-            return found[name]
-        case names:
-            return [found[name] for name in names]
+    if study is not None or config.returns is None:
+        return found | {"excess": excess, "runs": [result["hashes"]["run"] for result in results]}
+    return found[config.returns] if isinstance(config.returns, str) else [found[name] for name in config.returns]
 
 
-def _bounded(config: Config) -> dict[str, float]:
-    return measures.of_costs(**costs.sides(config)) if config.sweep.budgets else {}
+def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
+    """Of the runs of all seeds. In a study a stage that was begun on another machine is begun anew. A latency that is
+    asked for is measured now: a run that is found was measured when and where it was made."""
+    if study is not None:
+        config = replace(config, engine=replace(config.engine, elsewhere="begin_anew"))
+    asked = [*(study.objectives if study is not None else []), *_listed(config.returns)]
+    results = []
+    for number in range(config.sweep.seeds):
+        watch = _reporter(study) if study is not None and number == 0 else None
+        terminal = Terminal(quiet=study is not None)
+        result = experiment.run(replace(config, seed=config.seed + number), watch=watch, terminal=terminal)
+        if any(name.startswith("latency") for name in asked):
+            latency = evaluation.latency(config.root / "run" / result["hashes"]["run"], config)
+            result = {**result, "timing": {**result["timing"], "latency": {"student": latency}}}
+        results.append(result)
+    return results
+
+
+def _listed(names: Any) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or [])
+
+
+def over_budget(config: Config) -> bool:
+    return any(value > 0 for value in _bounded(config)[1].values())
+
+
+def _bounded(config: Config) -> tuple[dict[str, float], dict[str, float]]:
+    """(the costs, by how much each bounded one is over its budget); nothing where there is no budget."""
+    if not config.sweep.budgets:
+        return {}, {}
+    found = measures.of_costs(**costs.sides(config))
+    return found, {name: found[name] - bound for name, bound in config.sweep.budgets.items()}
 
 
 def _summary(results: list[dict[str, Any]]) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """What a study is about: its search space, its objectives, and all that every trial has in common."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import optuna
@@ -14,7 +15,7 @@ from fitnets.options import ConfigError, near
 from sweeps.storage import Direction
 from sweeps.trials import Space
 
-_NO_PART = ("store", "tracker", "engine", "test", "rerun", "returns")  # of what a trial comes to
+_NO_PART = ("store", "tracker", "test", "rerun", "returns")  # of what a trial comes to
 
 
 def parsed(params: dict[str, Any], arguments: list[str]) -> tuple[Space, list[str]]:
@@ -22,7 +23,7 @@ def parsed(params: dict[str, Any], arguments: list[str]) -> tuple[Space, list[st
     try:
         space, fixed, deletions = create_params_from_overrides([*(f"{k}={v}" for k, v in params.items()), *arguments])
     except (AssertionError, NotImplementedError, ValueError) as error:
-        raise ConfigError(f"hydra.sweeper.params: {error or 'no search space'}") from error
+        raise ConfigError(f"hydra.sweeper.params: {str(error) or 'no search space'}") from error
     space = {name: distribution for name, distribution in space.items() if name not in fixed}
     return space, [*(f"{name}={value}" for name, value in fixed.items()), *deletions]
 
@@ -48,17 +49,24 @@ def direction_of(measure: str) -> Direction:
     return "maximize" if measure in MAXIMIZED else "minimize"
 
 
-def of(config: DictConfig, space: Space, fixed: list[str]) -> dict[str, str]:
-    """What the trials of a study share, by key: studies that agree in it are one."""
+def of(config: DictConfig, space: Space, measures: Iterable[str]) -> dict[str, str]:
+    """What the trials of a study share, by key: studies that agree in it are one. Where data lie is no part of it;
+    device and threads are where a latency is measured."""
     job = config.copy()
+    dataset = OmegaConf.get_type(job.dataset)
     with open_dict(job):
+        engine = job.pop("engine")
         for key in ("hydra", *_NO_PART):
             job.pop(key, None)
+        for place in fields(dataset) if is_dataclass(dataset) else ():
+            if "neutral" in place.metadata and place.name != "name":
+                job.dataset.pop(place.name, None)
     tree = OmegaConf.to_container(job, resolve=True, throw_on_missing=False)
     told = {key: json.dumps(value) for key, value in _leaves(tree)}
     told |= {name: distribution_to_json(distribution) for name, distribution in space.items()}
-    shared = [override for override in fixed if override.split("=")[0].split(".")[0] not in (*_NO_PART, "+sweeps")]
-    return told | {override.split("=")[0]: override.split("=", 1)[-1] for override in shared}
+    if any(name.startswith("latency") for name in measures):
+        told |= {f"engine.{key}": json.dumps(engine[key]) for key in ("device", "threads")}
+    return told
 
 
 def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,14 +10,17 @@ from typing import Literal
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalStorage
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from fitnets.options import ConfigError
+from fitnets.options import ConfigError, without_passwords
 
 Direction = Literal["maximize", "minimize"]
 HEARTBEAT_S, GRACE_S = 20, 60
 """A data base takes a worker for dead that gave no sign of life for so many seconds, wherever it ran"""
+LOCK_GRACE_S = 30
+"""The lock of a journal file that is so old was left by a process that died"""
 _ATTEMPTS = 5
 
 
@@ -61,14 +64,9 @@ def _in_words(objectives: Iterable[tuple[str, str]]) -> str:
 
 
 def _open(storage: str) -> BaseStorage:
-    if "://" not in storage:
-        path = Path(storage).expanduser()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path)))
     for attempt in range(_ATTEMPTS):
         try:
-            # No connection lies idle while a student trains for hours.
-            return RDBStorage(storage, {"poolclass": NullPool}, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+            return _journal(storage) if "://" not in storage else _database(storage)
         except Exception as error:
             if attempt == _ATTEMPTS - 1 or not _may_pass(error):
                 raise ConfigError(_refusal(storage, error)) from error
@@ -76,29 +74,43 @@ def _open(storage: str) -> BaseStorage:
     raise AssertionError
 
 
+def _journal(storage: str) -> JournalStorage:
+    path = Path(storage).expanduser().resolve()  # a relative lock would point nowhere, and never be found old
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = JournalFileSymlinkLock(str(path), grace_period=LOCK_GRACE_S)
+    return JournalStorage(JournalFileBackend(str(path), lock))
+
+
+def _database(storage: str) -> RDBStorage:
+    # No connection lies idle while a student trains for hours.
+    return RDBStorage(storage, {"poolclass": NullPool}, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+
+
 def _may_pass(error: Exception) -> bool:
     """Two workers that make the tables at once collide; a data base that is not there stays away."""
     return "already exists" in str(error) or "duplicate key" in str(error) or "locked" in str(error)
 
 
-def _refusal(storage: str, error: Exception) -> str:
+def _refusal(storage: str, error: BaseException) -> str:
     """One line."""
-    lines = str(getattr(error, "orig", None) or error.__cause__ or error).strip().splitlines()
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
     way_out = "give another URL, or a file's path"
     if isinstance(error, ImportError):
-        way_out = "pip install 'fitnets[cluster]'"
-    return f"hydra.sweeper.storage={shown(storage)}: {lines[0] if lines else type(error).__name__}: {way_out}"
+        way_out = "install that driver (psycopg comes with pip install -e '.[cluster]')"
+    return without_passwords(
+        f"hydra.sweeper.storage={storage}: {lines[0] if lines else type(error).__name__}: {way_out}"
+    )
 
 
-def shown(storage: str) -> str:
-    """Without the password."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
+@contextmanager
+def told_in_short(storage: str) -> Iterator[None]:
+    """Around the work with a study: a data base that is gone is told in one line, and the same command goes on."""
     try:
-        return make_url(storage).render_as_string(hide_password=True)
-    except ArgumentError:  # a path
-        return storage
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise ConfigError(f"{_refusal(storage, error)}, or start the same command again when it is back") from error
 
 
 @contextmanager

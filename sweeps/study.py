@@ -7,17 +7,21 @@ the store like any run; the trial records the hash.
 """
 
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
-from fitnets.options import ConfigError
+from fitnets.options import ConfigError, without_passwords
+
+if TYPE_CHECKING:
+    from fitnets.config import Config
 
 
 @dataclass
@@ -26,7 +30,9 @@ class StudyConf:
 
     _target_: str = "sweeps.study.StudySweeper"
     study_name: str = MISSING
-    storage: str = "${hydra.sweep.dir}/study.log"
+    directory: str = "${store}/sweeps/${hydra.sweeper.study_name}"
+    """of the study: its front, its workers' locks"""
+    storage: str = "${hydra.sweeper.directory}/study.log"
     """a file (one machine, or a shared file system), or a URL: sqlite:///FILE, postgresql://USER@HOST/DATABASE"""
     objectives: list[str] = field(default_factory=lambda: ["accuracy"])
     """measures, on validation"""
@@ -52,6 +58,7 @@ class StudySweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
+        self.loader = hydra_context.config_loader
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -65,17 +72,35 @@ class StudySweeper(Sweeper):
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError("a study's worker is one process, not ranks of torchrun: start the command several times")
         assert self.config is not None  # setup was called
+        sys.argv = [without_passwords(word) for word in sys.argv]  # W&B writes it down
         space, fixed = setting.parsed(self.conf.params, arguments)
         objectives = setting.objectives(self.conf)
         study = storage.open_study(self.conf.storage, self.conf.study_name, objectives)
-        setting.agree(study, setting.of(self.config, space, fixed))
-        directory = Path(self.config.hydra.sweep.dir)
+        setting.agree(study, setting.of(self.config, space, objectives))
+        directory = Path(self.conf.directory).expanduser().resolve()
         terminal = Terminal()
-        terminal.say(f"study {study.study_name}: {self.conf.n_trials} trials in {storage.shown(self.conf.storage)}")
+        terminal.say(f"study {study.study_name}: {self.conf.n_trials} trials in {without_passwords(self.conf.storage)}")
         worker = Worker(
-            study, self.conf, self.launcher, space=space, fixed=fixed, directory=directory, terminal=terminal
+            study,
+            self.conf,
+            self.launcher,
+            space=space,
+            fixed=fixed,
+            preview=self._preview,
+            directory=directory,
+            terminal=terminal,
         )
-        with stopping.listening():
+        with stopping.listening(), storage.told_in_short(self.conf.storage):
             with artifacts.claim(worker.place, "itself", terminal.say):
                 worker.work()
             front.conclude(study, worker, directory, terminal)
+
+    def _preview(self, overrides: list[str]) -> "Config":
+        """Of a job with these overrides, without the part that is Hydra's."""
+        from fitnets import compose
+
+        assert self.config is not None
+        composed = self.loader.load_sweep_config(self.config, overrides)
+        with open_dict(composed):
+            composed.pop("hydra")
+        return compose.to_config(composed)

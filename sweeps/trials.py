@@ -3,14 +3,13 @@ state and user attributes, so that every worker comes to the same conclusions.
 
 | attribute | meaning |
 |---|---|
-| `worker` | who works, or worked, at it: `host:pid:id` |
+| `worker`, `place` | who works, or worked, at it: `host:pid:id`; where its lock lies |
 | `closed` | why it does not count: `infeasible`, `duplicate`, `surplus`, `stillborn` (its worker died too early) |
 | `duplicate_of`, `retry_of` | the number of another trial |
 | `deaths` | of workers at those that it retries |
 | `reason` | why it failed; a FAIL without it is a trial whose worker died, or was `stopped` |
 """
 
-from datetime import datetime, timedelta
 from math import prod
 from statistics import fmean
 
@@ -20,8 +19,6 @@ from optuna.trial import FrozenTrial, TrialState
 from fitnets.options import ToldError
 
 Space = dict[str, BaseDistribution]
-_STILLBORN = timedelta(seconds=20)
-"""a running trial that is this old and says of no worker has lost it"""
 _DEATHS = 2
 """A trial whose worker died is tried once more"""
 
@@ -50,10 +47,9 @@ def same_before(trial: FrozenTrial, trials: list[FrozenTrial]) -> FrozenTrial | 
 # --- those whose worker died ---
 
 
-def is_stillborn(trial: FrozenTrial, now: datetime) -> bool:
-    """Running, of nobody."""
-    started = trial.datetime_start
-    return "worker" not in trial.user_attrs and started is not None and now - started > _STILLBORN
+def is_unborn(trial: FrozenTrial) -> bool:
+    """Running, and nobody has said that it is theirs yet: its parameters may not be known."""
+    return trial.state == TrialState.RUNNING and "worker" not in trial.user_attrs
 
 
 def to_retry(trials: list[FrozenTrial]) -> list[FrozenTrial]:
@@ -89,8 +85,17 @@ def in_one_line(error: BaseException) -> str:
 def is_exhausted(space: Space, trials: list[FrozenTrial]) -> bool:
     """Whether every point of the space was proposed."""
     total = size(space)
-    proposed = {tuple(sorted(trial.params.items())) for trial in trials if len(trial.params) == len(space)}
+    kept = [trial for trial in trials if trial.user_attrs.get("closed") not in ("surplus", "stillborn")]
+    proposed = {tuple(sorted(trial.params.items())) for trial in kept if len(trial.params) == len(space)}
     return total is not None and len(proposed) >= total
+
+
+def given_up(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Surplus trials whose points nobody tried: the first to run when the study is made longer."""
+    tried = [trial.params for trial in trials if trial.user_attrs.get("closed") not in ("surplus", "stillborn")]
+    again = {trial.user_attrs.get("retry_of") for trial in trials}
+    surplus = [trial for trial in trials if trial.user_attrs.get("closed") == "surplus" and trial.number not in again]
+    return [trial for trial in surplus if trial.params not in tried]
 
 
 def size(space: Space) -> int | None:
@@ -111,11 +116,11 @@ def _size(distribution: BaseDistribution) -> int | None:
             return None
 
 
-def seconds_left(trials: list[FrozenTrial], n_trials: int) -> float | None:
-    """About how long the workers that are at it now will take; None before the first trial has ended."""
+def seconds_left(trials: list[FrozenTrial], n_trials: int, speaker: str) -> float | None:
+    """About how long those who are at it, and who speaks, will take; None before the first trial has ended."""
     durations = [trial.user_attrs["seconds"] for trial in trials if "seconds" in trial.user_attrs]
     if not durations:
         return None
     workers = {trial.user_attrs.get("worker") for trial in trials if trial.state == TrialState.RUNNING}
     unfinished = n_trials - sum(trial.state.is_finished() for trial in counted(trials))
-    return max(0, unfinished) * fmean(durations) / max(1, len(workers))
+    return max(0, unfinished) * fmean(durations) / len(workers | {speaker})

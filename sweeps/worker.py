@@ -7,9 +7,8 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,22 +18,28 @@ from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fitnets import artifacts
+from fitnets.config import Config
 from fitnets.options import ConfigError, PrunedError
 from fitnets.terminal import Terminal, measure
 from fitnets.terminal import seconds as in_words
-from sweeps import front, storage, trials
+from sweeps import front, job, sampling, storage, trials
 
 _POLL_S = 1.0
+_STILLBORN_S = 60.0
+"""a running trial of which nobody says for so long that it is theirs has lost its worker"""
+_SEEDS = 10_000
+"""between those of two workers"""
 _REPEATED_TRIALS = 10
 """after so many proposals in a row of what was tried already, an unseen point is drawn"""
 _FRUITLESS_TRIALS = 1000
 
 
 class Worker:
-    """One process. `work` does all; `launch` runs a job."""
+    """One process. `work` does all; `launch` runs a job. preview: the configuration of a job with these overrides."""
 
     def __init__(
         self,
@@ -44,23 +49,23 @@ class Worker:
         *,
         space: trials.Space,
         fixed: list[str],
+        preview: Callable[[list[str]], Config],
         directory: Path,
         terminal: Terminal,
     ):
         self.study, self.conf, self.launcher, self.terminal = study, conf, launcher, terminal
         self.space = space
         self.fixed = fixed
+        self.preview = preview
         self.directory = directory
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self.failures = self.repeated = self.fruitless = 0
+        self.unborn: dict[int, float] = {}
 
     @property
     def place(self) -> Path:
         """Claimed by the living worker, so that others know."""
-        return self._place(self.name)
-
-    def _place(self, worker: str) -> Path:
-        return self.directory / "workers" / worker.replace(":", "-")
+        return self.directory / "workers" / self.name.replace(":", "-")
 
     def work(self) -> None:
         """Until the study is complete: trials of its own, then waiting for those of others, whose place it takes when
@@ -83,27 +88,37 @@ class Worker:
     # --- those who died ---
 
     def _take_over(self) -> None:
-        """Queue the trials of dead workers once more."""
+        """Queue the trials of dead workers once more, and those that were given up for want of room."""
         storage.fail_silent_trials(self.study)
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trials.is_stillborn(trial, datetime.now()):
-                self._tell_dead(trial, closed="stillborn")
-            elif self._is_dead(trial.user_attrs.get("worker", self.name)):
+            if trials.is_unborn(trial):
+                if self._unborn_s(trial) > _STILLBORN_S:
+                    self._tell_dead(trial, closed="stillborn")
+            elif self._is_dead(trial):
                 self._tell_dead(trial)
-        for trial in trials.to_retry(self.study.get_trials(deepcopy=False)):
+        known = self.study.get_trials(deepcopy=False)
+        for trial in trials.to_retry(known):
             told = {"retry_of": trial.number, "deaths": trials.deaths(trial)}
             self.study.enqueue_trial(trial.params, user_attrs=told)
             self.terminal.say(f"trial {trial.number} was left by its worker: it is tried once more")
+        room = self.conf.n_trials - len(trials.counted(known))
+        for trial in trials.given_up(known)[: max(0, room)]:
+            self.study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
 
-    def _is_dead(self, worker: str) -> bool:
+    def _unborn_s(self, trial: FrozenTrial) -> float:
+        """For how many seconds this worker has seen the trial without one: clocks of other hosts may be wrong."""
+        return time.monotonic() - self.unborn.setdefault(trial.number, time.monotonic())
+
+    def _is_dead(self, trial: FrozenTrial) -> bool:
+        worker, place = trial.user_attrs["worker"], Path(trial.user_attrs["place"])
         if worker == self.name:
             return False
-        if artifacts.lock(self._place(worker)).exists():
-            return not artifacts.is_claimed(self._place(worker))
-        return worker.split(":")[0] == socket.gethostname()  # of other hosts the folder may not be seen here
+        if artifacts.lock(place).exists():
+            return not artifacts.is_claimed(place)
+        return bool(worker.split(":")[0] == socket.gethostname())  # of other hosts the folder may not be seen here
 
     def _tell_dead(self, trial: FrozenTrial, closed: str | None = None) -> None:
-        with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another worker was first
+        with suppress(ValueError, UpdateFinishedTrialError):  # another worker was first
             if closed:
                 Trial(self.study, trial._trial_id).set_user_attr("closed", closed)
             self.study.tell(trial.number, state=TrialState.FAIL)
@@ -115,8 +130,21 @@ class Worker:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Heartbeat of storage")  # sign_of_life sees to it
             trial = self.study.ask(self.space)
-        trial.set_user_attr("worker", self.name)
-        known = self.study.get_trials(deepcopy=False)
+        try:
+            trial.set_user_attr("place", str(self.place))
+            trial.set_user_attr("worker", self.name)
+            self._decide(trial)
+        except UpdateFinishedTrialError:
+            self.terminal.say(f"trial {trial.number} was given to another worker meanwhile")
+        except BaseException:
+            with suppress(Exception):  # so that the next worker need not find out that this one left
+                trial.set_user_attr("stopped", True)
+                self._tell(trial, TrialState.FAIL)
+            raise
+
+    def _decide(self, trial: Trial) -> None:
+        """Run the trial, unless it is the repetition of an earlier one, or one too many."""
+        known = self._settled(trial.number)
         (asked,) = (one for one in known if one.number == trial.number)
         same = trials.same_before(asked, known)
         if same is not None:
@@ -126,19 +154,53 @@ class Worker:
         else:
             self._run(trial)
 
+    def _settled(self, number: int) -> list[FrozenTrial]:
+        """All trials, once the parameters of those before this one are known."""
+        while True:
+            known = self.study.get_trials(deepcopy=False)
+            unborn = [trial for trial in known if trial.number < number and trials.is_unborn(trial)]
+            if all(self._unborn_s(trial) > _STILLBORN_S for trial in unborn):
+                return known
+            time.sleep(_POLL_S / 10)
+
+    def _tell(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
+        try:
+            self.study.tell(trial, values, state)
+        except ValueError as error:
+            if "Cannot tell a" in str(error):
+                raise UpdateFinishedTrialError(str(error)) from error
+            raise
+        except RuntimeError as error:  # told; and BruteForceSampler wants to end a Study.optimize that there is not
+            if "Study.stop" not in str(error):
+                raise
+
     def _sampler(self, *, proposed: int) -> optuna.samplers.BaseSampler:
         """With a seed of its own for every trial: a fixed one would propose the first trials again after a restart."""
-        seed = self.conf.seed + proposed
+        shift = proposed + _SEEDS * self._rank()
+        seed = self.conf.seed + shift
         if self.repeated >= _REPEATED_TRIALS:
             is_finite = trials.size(self.space) is not None
             return optuna.samplers.BruteForceSampler(seed) if is_finite else optuna.samplers.RandomSampler(seed)
         if self.conf.sampler is None:
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True)
+            return sampling.WithinBudgets(seed, self._is_within_budgets)
         given = self.conf.sampler.copy()
         if given.get("seed") is not None:
-            given.seed += proposed
+            given.seed += shift
         sampler: optuna.samplers.BaseSampler = instantiate(given, _execution_whitelist_="optuna.*")
         return sampler
+
+    def _is_within_budgets(self, params: dict[str, Any]) -> bool:
+        """Whether a job would train with these parameters; True where it has to find out itself."""
+        try:
+            config = self.preview(self._overrides(params))
+            return not config.sweep.budgets or not job.over_budget(config)
+        except ConfigError:
+            return True
+
+    def _rank(self) -> int:
+        """0, 1, ... among the workers that are there: those that begin together are not to propose the same."""
+        mine = artifacts.lock(self.place).name
+        return sum(lock.name < mine for lock in self.place.parent.glob(".*.lock"))
 
     def _close_duplicate(self, trial: Trial, same: FrozenTrial) -> None:
         """What is known of the first is told again, so that the sampler learns of the repetition."""
@@ -151,7 +213,7 @@ class Worker:
 
     def _close(self, trial: Trial, reason: str, state: TrialState, values: Sequence[float] | None = None) -> None:
         trial.set_user_attr("closed", reason)
-        self.study.tell(trial, values, state)
+        self._tell(trial, state, values)
         self.fruitless += 1
         if self.fruitless > _FRUITLESS_TRIALS:
             raise ConfigError(
@@ -161,11 +223,13 @@ class Worker:
 
     def launch(self, number: int, params: dict[str, Any], *more: str) -> dict[str, Any]:
         """What the job with these parameters gives; raises what it raises."""
-        overrides = [*(f"{name}={value}" for name, value in params.items()), *self.fixed, *more]
-        (job,) = self.launcher.launch([overrides], initial_job_idx=number)
-        if job.status == JobStatus.FAILED:
-            raise job._return_value  # the public property prints a line first
-        return dict(job.return_value)
+        (done,) = self.launcher.launch([[*self._overrides(params), *more]], initial_job_idx=number)
+        if done.status == JobStatus.FAILED:
+            raise done._return_value  # the public property prints a line first
+        return dict(done.return_value)
+
+    def _overrides(self, params: dict[str, Any]) -> list[str]:
+        return [*(f"{name}={value}" for name, value in params.items()), *self.fixed]
 
     def _run(self, trial: Trial) -> None:
         self.repeated = 0
@@ -173,12 +237,9 @@ class Worker:
         try:
             with storage.sign_of_life(self.study, trial):
                 result = self.launch(trial.number, trial.params)
-        except KeyboardInterrupt:
-            trial.set_user_attr("stopped", True)
-            self.study.tell(trial, state=TrialState.FAIL)
-            raise
         except PrunedError as error:
-            self.study.tell(trial, state=TrialState.PRUNED)
+            self._tell(trial, TrialState.PRUNED)
+            self.failures = self.fruitless = 0
             self._say(trial, str(error))
         except (Exception, SystemExit) as error:
             self._fail(trial, trials.in_one_line(error))
@@ -199,16 +260,17 @@ class Worker:
             self._fail(trial, f"not finite: {', '.join(self.conf.objectives)} = {values}")
             return
         trial.set_user_attr("seconds", seconds)
-        self.study.tell(trial, values)
+        self._tell(trial, TrialState.COMPLETE, values)
         self.failures = self.fruitless = 0
         self._say(trial, ", ".join(f"{name} {measure(name, result[name])}" for name in self.conf.objectives))
 
     def _fail(self, trial: Trial, reason: str) -> None:
         trial.set_user_attr("reason", reason)
-        self.study.tell(trial, state=TrialState.FAIL)
+        self._tell(trial, TrialState.FAIL)
+        self.fruitless = 0
         self._say(trial, f"failed: {reason}")
         self.failures += 1
-        if self.failures > self.conf.max_failures:
+        if self.failures >= self.conf.max_failures:
             raise ConfigError(
                 f"study {self.study.study_name}: {self.failures} trials failed in a row, the last one: {reason}\n"
                 "the same command goes on; hydra.sweeper.max_failures=... allows more"
@@ -220,7 +282,7 @@ class Worker:
         finished = [one for one in trials.counted(known) if one.state.is_finished()]
         line = f"trial {trial.number} ({len(finished)} of {self.conf.n_trials}): {_named(trial.params)}: {outcome}"
         members = len(front.members(self.study))
-        left = trials.seconds_left(known, self.conf.n_trials)
+        left = trials.seconds_left(known, self.conf.n_trials, self.name)
         self.terminal.say(f"{line}; front of {members}" + (f"; about {in_words(left)} left" if left else ""))
 
 

@@ -91,6 +91,8 @@ class Engine:
     eval_batch_size: int
     checkpoint_seconds: float
     """between two checkpoints inside an epoch; at the end of an epoch there is one more, at most once a second"""
+    elsewhere: Literal["refuse", "begin_anew"] = "refuse"
+    """what to do with a stage that was begun on another device or with other threads: it would end differently"""
 
 
 @option

@@ -86,7 +86,7 @@ class StudySweeper(Sweeper):
             self.launcher,
             space=space,
             fixed=fixed,
-            preview=self._preview,
+            preview=self._preview if self.config.sweep.budgets else None,
             directory=directory,
             terminal=terminal,
         )

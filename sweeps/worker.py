@@ -39,7 +39,8 @@ _FRUITLESS_TRIALS = 1000
 
 
 class Worker:
-    """One process. `work` does all; `launch` runs a job. preview: the configuration of a job with these overrides."""
+    """One process. `work` does all; `launch` runs a job. preview: the configuration of a job with these overrides;
+    None: no budget asks for it."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class Worker:
         *,
         space: trials.Space,
         fixed: list[str],
-        preview: Callable[[list[str]], Config],
+        preview: Callable[[list[str]], Config] | None,
         directory: Path,
         terminal: Terminal,
     ):
@@ -181,6 +182,8 @@ class Worker:
         if self.repeated >= _REPEATED_TRIALS:
             is_finite = trials.size(self.space) is not None
             return optuna.samplers.BruteForceSampler(seed) if is_finite else optuna.samplers.RandomSampler(seed)
+        if self.conf.sampler is None and self.preview is None:
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True)
         if self.conf.sampler is None:
             return sampling.WithinBudgets(seed, self._is_within_budgets)
         given = self.conf.sampler.copy()
@@ -191,9 +194,9 @@ class Worker:
 
     def _is_within_budgets(self, params: dict[str, Any]) -> bool:
         """Whether a job would train with these parameters; True where it has to find out itself."""
+        assert self.preview is not None
         try:
-            config = self.preview(self._overrides(params))
-            return not config.sweep.budgets or not job.over_budget(config)
+            return not job.over_budget(self.preview(self._overrides(params)))
         except ConfigError:
             return True
 

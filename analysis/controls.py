@@ -5,22 +5,15 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from scipy import stats
 
 from analysis import runs
+from analysis.verdicts import interval
 
-SETTING = "hashes.setting"
+SETTING = "setting_hash"
 METHODS = [  # in the order of the table: what hints are compared with comes first
     "backprop", "labels_then_labels", "labels_with_labels", "dsn", "mimic", "kd", "labels_then_kd", "labels_with_kd",
     "joint", "hints",
 ]  # fmt: skip
-
-
-def interval(values: pd.Series) -> tuple[float, float]:
-    """Mean and half-width of its 95 % interval (Student's t); the half-width of a single value is NaN."""
-    if len(values) < 2:
-        return float(values.mean()), math.nan
-    return float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
 
 def table(frame: pd.DataFrame) -> str:
@@ -31,11 +24,11 @@ def table(frame: pd.DataFrame) -> str:
     if finished.empty:
         raise ValueError(f"none of the {len(frame)} runs is finished")
     for (_, method), runs_of_method in finished.groupby([SETTING, "method"]):
-        if runs_of_method["hashes.method"].nunique() > 1:
+        if runs_of_method["method_hash"].nunique() > 1:
             raise ValueError(f"{method} was run with several settings of its own: give each a store of its own")
-    repeated = finished[finished.duplicated([SETTING, "method", "seeds.student"])]
+    repeated = finished[finished.duplicated([SETTING, "method", "seed"])]
     if len(repeated):
-        method, seed = repeated.iloc[0][["method", "seeds.student"]]
+        method, seed = repeated.iloc[0][["method", "seed"]]
         raise ValueError(
             f"{method} has seed={seed} with several teacher seeds: give the runs of one comparison a store of their own"
         )
@@ -45,12 +38,12 @@ def table(frame: pd.DataFrame) -> str:
 def _setting(group: pd.DataFrame) -> str:
     first = group.iloc[0]
     lines = [
-        f"{first['dataset']}, schedule {first['schedule']}: teacher {first['teacher.name']}, student "
-        f"{first['student.name']}. Mean and 95 % interval over n seeds, in %.",
+        f"{first['dataset']}, schedule {first['schedule']}: teacher {first['teacher']}, student "
+        f"{first['student']}. Mean and 95 % interval over n seeds, in %.",
         "",
         "| | n | epochs | validation accuracy | test accuracy | multiplications | parameters |",
         "|---|---|---|---|---|---|---|",
-        _row("teacher", group.drop_duplicates("hashes.teacher"), "teacher", _epochs(group, "teacher")),
+        _row("teacher", group.drop_duplicates("teacher_hash"), "teacher", _epochs(group, "teacher")),
     ]
     for method in METHODS:
         chosen = group[group["method"] == method]
@@ -61,13 +54,12 @@ def _setting(group: pd.DataFrame) -> str:
 
 def _epochs(chosen: pd.DataFrame, stage: str) -> pd.Series:
     """Of a stage, retraining not counted; 0 where there was none (no stage 1, a teacher of earlier runs)."""
-    column = f"stages.{stage}.epochs"
-    return chosen[column].fillna(0) if column in chosen else pd.Series(0, index=chosen.index)
+    return chosen[f"{stage}_epochs"].fillna(0)
 
 
 def _differences(group: pd.DataFrame) -> list[str]:
     """Hints against the other methods, paired by the student's seed, on validation."""
-    accuracy = 100 * group.pivot(index="seeds.student", columns="method", values="student.valid_accuracy")
+    accuracy = 100 * group.pivot(index="seed", columns="method", values="student_valid_accuracy")
     found = []
     for method in METHODS[:-1]:
         if {"hints", method} <= set(accuracy.columns):
@@ -83,16 +75,16 @@ def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> str:
         label,
         str(len(chosen)),
         "-".join(f"{value:.0f}" for value in sorted({epochs.min(), epochs.max()})),
-        _accuracy(chosen, f"{side}.valid_accuracy"),
-        _accuracy(chosen, f"{side}.test_accuracy"),
-        f"{chosen[f'{side}.multiplications'].iloc[0] / 1e6:.3g} M",
-        f"{chosen[f'{side}.parameters'].iloc[0] / 1e3:.3g} k",
+        _accuracy(chosen, f"{side}_valid_accuracy"),
+        _accuracy(chosen, f"{side}_test_accuracy"),
+        f"{chosen[f'{side}_multiplications'].iloc[0] / 1e6:.3g} M",
+        f"{chosen[f'{side}_parameters'].iloc[0] / 1e3:.3g} k",
     ]
     return f"| {' | '.join(cells)} |"
 
 
 def _accuracy(chosen: pd.DataFrame, column: str) -> str:
-    if column not in chosen or chosen[column].isna().any():
+    if chosen[column].isna().any():
         return "not evaluated"
     mean, half_width = interval(100 * chosen[column])
     return f"{mean:.2f} (no interval)" if math.isnan(half_width) else f"{mean:.2f} ± {half_width:.2f}"

@@ -1,17 +1,134 @@
-"""Run directories as a DataFrame."""
+"""What runs left, as two tidy tables: `load`, a row for each run, and `epochs`, a row for each run and epoch.
+
+Fractions are 0 to 1, losses in nats, latencies in milliseconds, durations in seconds. Runs that are not finished,
+damaged files and results of older versions are rows too: what they do not tell is missing (NA).
+"""
 
 import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 
-def load(store: Path) -> pd.DataFrame:
-    """A row for each `run/*/result.json` of a store; nested keys are joined by dots (`student.valid_error`).
+class Column(NamedTuple):
+    """Where it is in `result.json`, its pandas dtype, and its unit."""
 
-    Units are those of `result.json`. Runs that are not finished have their `status` and `error`, and NaN elsewhere."""
-    paths = [path for path in sorted(store.glob("run/*/result.json")) if not path.parent.name.startswith(".")]
-    results = {path.parent.name: json.loads(path.read_text()) for path in paths}
-    frame = pd.json_normalize(list(results.values()))
-    frame.insert(0, "run", list(results))
-    return frame
+    path: str
+    dtype: str
+    unit: str
+
+
+def _of_side(side: str) -> dict[str, Column]:
+    quality = {
+        f"{split}_{metric}": unit
+        for split in ("valid", "test")
+        for metric, unit in {
+            "accuracy": "fraction",
+            "error": "fraction",
+            "loss": "nats",
+            "calibration_error": "fraction",
+        }.items()
+    }
+    if side == "student":
+        quality |= {
+            "valid_agreement": "fraction of the teacher's classes",
+            "test_agreement": "fraction of the teacher's classes",
+        }
+    costs = {"parameters": "count", "multiplications": "of one image", "weights_bytes": "bytes"}
+    costs |= {f"paper_{name}": f"{costs[name]}, as the paper counts" for name in ("parameters", "multiplications")}
+    latencies = [f"batch_{size}_{part}_ms" for size in (1, 128) for part in ("p50", "p95")]
+    return {
+        f"{side}": Column(f"{side}.name", "string", "option"),
+        **{f"{side}_{name}": Column(f"{side}.{name}", "Float64", unit) for name, unit in quality.items()},
+        **{f"{side}_{name}": Column(f"{side}.{name}", "Int64", unit) for name, unit in costs.items()},
+        **{f"{side}_{name}": Column(f"timing.latency.{side}.{name}", "Float64", "ms") for name in latencies},
+    }
+
+
+RUN_COLUMNS = {
+    "status": Column("status", "string", "finished, running, stopped, failed, diverged, pruned or damaged"),
+    "error": Column("error", "string", "what ended it"),
+    "dataset": Column("dataset", "string", "option"),
+    "method": Column("method", "string", "option"),
+    "schedule": Column("schedule", "string", "option"),
+    "seed": Column("seeds.student", "Int64", "of the student"),
+    "teacher_seed": Column("seeds.teacher", "Int64", "of the teacher"),
+    "dataset_seed": Column("seeds.dataset", "Int64", "of split and views"),
+    "hint_layer": Column("hint.teacher_layer", "string", "of the teacher"),
+    "guided_layer": Column("hint.student_layer", "string", "of the student"),
+    "teacher_epochs": Column("stages.teacher.epochs", "Int64", "count, without retraining"),
+    "hint_epochs": Column("stages.hint.epochs", "Int64", "count, of stage 1"),
+    "student_epochs": Column("stages.student.epochs", "Int64", "count, of the whole student"),
+    **_of_side("teacher"),
+    **_of_side("student"),
+    "seconds": Column("timing.run_seconds", "Float64", "s"),
+    "device": Column("timing.device", "string", "what the latencies were measured on"),
+    "setting_hash": Column("hashes.setting", "string", "runs that share it may be compared"),
+    "method_hash": Column("hashes.method", "string", "of the method's own keys"),
+    "teacher_hash": Column("hashes.teacher", "string", "of the teacher's artifact"),
+}
+"""but for `run`, the name of its directory"""
+EPOCH_COLUMNS = {
+    "step": "count of epochs since the start of the run, over all stages",
+    "stage": "teacher, hint, student, retrain_...",
+    "epoch": "from 0, within its stage",
+    "images": "seen by the end of the epoch",
+    "lr": "learning rate of its first update",
+    "train_loss": "nats; of stage 1 squared activations",
+    "valid_error": "fraction",
+    "valid_loss": "nats",
+    "best": "whether it was the best so far",
+    "seconds": "s",
+}
+"""of every run, besides `run`; terms of the loss, and what a stage watches, come with the stages that have them"""
+
+
+def load(store: Path) -> pd.DataFrame:
+    """A row for each `run/<hash>` of a store, with the columns of RUN_COLUMNS."""
+    directories = _directories(store)
+    results = [_result(directory) for directory in directories]
+    columns = {"run": pd.array([directory.name for directory in directories], dtype="string")}
+    for name, column in RUN_COLUMNS.items():
+        values = [_at(result, column.path) for result in results]
+        columns[name] = pd.array([pd.NA if value is None else value for value in values], dtype=column.dtype)  # type: ignore[call-overload]
+    return pd.DataFrame(columns)
+
+
+def epochs(store: Path) -> pd.DataFrame:
+    """A row for each epoch of each run, in their order, with the columns of EPOCH_COLUMNS and all others there are."""
+    rows = [{"run": directory.name, **row} for directory in _directories(store) for row in _rows(directory)]
+    frame = pd.DataFrame(rows, columns=None if rows else ["run", *EPOCH_COLUMNS])
+    return frame.reindex(columns=[*dict.fromkeys(["run", *EPOCH_COLUMNS, *frame.columns])])
+
+
+def _directories(store: Path) -> list[Path]:
+    return sorted(path for path in store.glob("run/*") if path.is_dir() and not path.name.startswith("."))
+
+
+def _result(directory: Path) -> dict[str, Any]:
+    try:
+        result = json.loads((directory / "result.json").read_text())
+    except (OSError, ValueError) as error:
+        return {"status": "damaged", "error": f"result.json cannot be read ({error})"}
+    return result if isinstance(result, dict) else {"status": "damaged", "error": "result.json holds no object"}
+
+
+def _rows(directory: Path) -> list[dict[str, Any]]:
+    """Of `metrics.jsonl`; a line that was cut off ends it."""
+    rows = []
+    path = directory / "metrics.jsonl"
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break
+        timing = row.pop("timing", {})
+        rows.append(row | timing)
+    return rows
+
+
+def _at(tree: Any, path: str) -> Any:
+    for key in path.split("."):
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree

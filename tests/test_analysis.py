@@ -1,12 +1,14 @@
 import json
 import math
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import ROOT
+from scipy import stats
 
-from analysis import controls, runs
+from analysis import controls, runs, verdicts
 
 
 def write_run(store: Path, name: str, **changes) -> None:
@@ -46,9 +48,9 @@ def student(accuracy: float) -> dict:
 
 def test_interval_by_hand():
     """Values 1, 2, 3: mean 2, standard deviation 1, t(0.975, 2) = 4.302653, half-width t / sqrt(3)."""
-    mean, half_width = controls.interval(pd.Series([1.0, 2.0, 3.0]))
+    mean, half_width = verdicts.interval(pd.Series([1.0, 2.0, 3.0]))
     assert (mean, half_width) == (2.0, pytest.approx(4.302653 / math.sqrt(3), rel=1e-6))
-    assert math.isnan(controls.interval(pd.Series([1.0]))[1])
+    assert math.isnan(verdicts.interval(pd.Series([1.0]))[1])
 
 
 def test_table_has_a_row_a_method_with_n_and_interval(tmp_path):
@@ -129,3 +131,113 @@ def test_every_method_is_in_the_table(tmp_path):
         write_run(tmp_path, f"{method}0", method=method, stages={"student": {"epochs": 30}})
     table = controls.table(runs.load(tmp_path))
     assert all(f"| {method} | 1 | 30-30 |" in table or f"| {method} | 1 | 30 |" in table for method in methods)
+
+
+class TestFrames:
+    def test_a_real_run_fills_every_column(self, earlier_run):
+        frame = runs.load(earlier_run.parent.parent)
+        result = json.loads((earlier_run / "result.json").read_text())
+        row = frame.iloc[0]
+        assert list(frame.columns) == ["run", *runs.RUN_COLUMNS]
+        assert set(frame.columns[frame.isna().any()]) == {"error"}
+        assert row["run"] == earlier_run.name
+        assert (row["seed"], row["student_epochs"]) == (0, 1)
+        assert row["student_valid_accuracy"] == result["student"]["valid_accuracy"]
+        assert row["student_batch_1_p50_ms"] == result["timing"]["latency"]["student"]["batch_1_p50_ms"]
+        assert {name: str(frame[name].dtype) for name in runs.RUN_COLUMNS} == {
+            name: column.dtype for name, column in runs.RUN_COLUMNS.items()
+        }
+
+    def test_its_epochs_are_a_row_each(self, earlier_run):
+        frame = runs.epochs(earlier_run.parent.parent)
+        assert list(frame["stage"]) == ["teacher", "hint", "student"]
+        assert list(frame["step"]) == [0, 1, 2]
+        assert set(runs.EPOCH_COLUMNS) < set(frame.columns)
+        assert frame["valid_hint_loss"].notna().tolist() == [False, True, False]
+        assert (frame["seconds"] > 0).all()
+
+    def test_what_cannot_be_read_is_a_row_and_no_error(self, tmp_path):
+        write_run(tmp_path, "good")
+        write_run(tmp_path, "torn")
+        (tmp_path / "run" / "torn" / "result.json").write_text('{"status": "fin')
+        (tmp_path / "run" / "empty").mkdir()
+        (tmp_path / "run" / ".hidden.partial-1").mkdir()
+        (tmp_path / "run" / "good" / "metrics.jsonl").write_text('{"step": 0, "epoch": 0}\n{"step": 1, "ep')
+        frame = runs.load(tmp_path).set_index("run")
+        assert frame["status"].to_dict() == {"good": "finished", "torn": "damaged", "empty": "damaged"}
+        assert frame.loc["torn", "error"].startswith("result.json cannot be read")
+        assert frame.loc[["torn", "empty"], "student_valid_accuracy"].isna().all()
+        assert runs.epochs(tmp_path)["step"].tolist() == [0]
+
+    def test_a_store_without_runs_gives_empty_tables(self, tmp_path):
+        assert list(runs.load(tmp_path).columns) == ["run", *runs.RUN_COLUMNS]
+        assert list(runs.epochs(tmp_path).columns) == ["run", *runs.EPOCH_COLUMNS]
+        assert len(runs.load(tmp_path)) == len(runs.epochs(tmp_path)) == 0
+
+    def test_two_thousand_runs_of_fifty_epochs_load_in_five_seconds(self, tmp_path):
+        row = {"stage": "student", "images": 1, "lr": 0.1, "train_loss": 1.0, "valid_error": 0.1, "valid_loss": 0.3}
+        lines = [
+            json.dumps({"step": n, "epoch": n, **row, "best": True, "timing": {"seconds": 1.0}}) for n in range(50)
+        ]
+        for number in range(2000):
+            write_run(tmp_path, f"r{number}")
+            (tmp_path / "run" / f"r{number}" / "metrics.jsonl").write_text("\n".join(lines))
+        started = time.perf_counter()
+        assert (len(runs.load(tmp_path)), len(runs.epochs(tmp_path))) == (2000, 100_000)
+        assert time.perf_counter() - started < 5
+
+
+class TestVerdicts:
+    """Against SciPy's own tests, and by hand."""
+
+    def series(self, values, first_seed=0) -> pd.Series:
+        return pd.Series(values, index=range(first_seed, first_seed + len(values)), dtype=float)
+
+    @pytest.mark.parametrize("shift", [0.0, 0.5, 3.0, -3.0])
+    def test_paired_by_seed_as_scipy_has_it(self, shift):
+        first, second = self.series([3.1, 2.2, 4.0, 3.3]) + shift, self.series([3.0, 2.5, 3.6, 3.1])
+        verdict = verdicts.compare(first, second)
+        test = stats.ttest_rel(first, second)
+        low, high = test.confidence_interval(0.95)
+        assert verdict.is_paired
+        assert verdict.difference == pytest.approx((low + high) / 2)
+        assert verdict.half_width == pytest.approx((high - low) / 2)
+        assert (verdict.word != "INCONCLUSIVE") == (test.pvalue < 0.05)
+        assert verdict.word == {0.0: "INCONCLUSIVE", -3.0: "WORSE"}.get(shift, "BETTER")
+
+    def test_seeds_of_their_own_by_welch_as_scipy_has_it(self):
+        first, second = self.series([3.1, 2.2, 4.0]), self.series([1.0, 0.5, 1.6, 0.9], first_seed=10)
+        verdict = verdicts.compare(first, second)
+        low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+        assert not verdict.is_paired
+        assert verdict.difference - verdict.half_width == pytest.approx(low)
+        assert verdict.difference + verdict.half_width == pytest.approx(high)
+
+    def test_of_errors_the_smaller_is_better(self):
+        first, second = self.series([0.1, 0.11, 0.1]), self.series([0.3, 0.31, 0.3])
+        assert verdicts.compare(first, second, larger_is_better=False).word == "BETTER"
+
+    def test_says_how_many_more_seeds_would_settle_it(self):
+        """Differences 0, 1, 2: mean 1, deviation 1. t(n - 1) / sqrt(n) < 1 first at n = 7: 2.447 / 2.646."""
+        verdict = verdicts.compare(self.series([0.0, 1.0, 2.0]), self.series([0.0, 0.0, 0.0]))
+        assert (verdict.word, verdict.seeds, verdict.more_seeds) == ("INCONCLUSIVE", 3, 4)
+
+    def test_of_one_seed_nothing_can_be_said(self):
+        verdict = verdicts.compare(self.series([0.9]), self.series([0.1]))
+        assert (verdict.word, verdict.half_width, verdict.more_seeds) == ("INCONCLUSIVE", None, None)
+
+    def test_equal_means_are_settled_by_no_number_of_seeds(self):
+        assert verdicts.compare(self.series([1.0, 2.0]), self.series([2.0, 1.0])).more_seeds is None
+
+    def test_unfair_comparisons_are_refused(self):
+        with pytest.raises(ValueError, match="seeds differ"):
+            verdicts.compare(self.series([1.0, 2.0, 3.0]), self.series([1.0, 2.0]))
+        with pytest.raises(ValueError, match="a seed occurs twice"):
+            verdicts.compare(pd.Series([1.0, 2.0], index=[0, 0]), self.series([1.0, 2.0]))
+
+    def test_equal_epochs_count_both_stages(self, tmp_path):
+        write_run(tmp_path, "a0", stages={"student": {"epochs": 30}})
+        write_run(tmp_path, "b0", stages={"hint": {"epochs": 10}, "student": {"epochs": 20}})
+        assert verdicts.equal_epochs(runs.load(tmp_path))
+        write_run(tmp_path, "c0", stages={"student": {"epochs": 20}})
+        assert not verdicts.equal_epochs(runs.load(tmp_path))

@@ -48,7 +48,7 @@ def describe(device: torch.device) -> str:
 def environment(device: torch.device) -> dict[str, Any]:
     """What the run was made with; no part of it changes what the run is."""
     return {
-        "command": [without_passwords(word) for word in sys.argv],
+        "started_by": [without_passwords(word) for word in sys.argv],
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") not in (None, ""),
         "python": platform.python_version(),

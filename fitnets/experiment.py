@@ -3,33 +3,31 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from fitnets import artifacts, costs, data, engine, metrics, report, stopping, store
+from fitnets import artifacts, data, engine, report, results, stopping, store
 from fitnets.artifacts import Claim
 from fitnets.checkpoints import Checkpoints
 from fitnets.config import Config
-from fitnets.data import Data, Split
+from fitnets.data import Data
+from fitnets.diagnostics import Diagnosis
 from fitnets.loop import fit
-from fitnets.networks import Network, freeze
-from fitnets.objectives import HintObjective, Objective
-from fitnets.options import ConfigError, DivergedError, PrunedError, content_hash
-from fitnets.plan import PRECISION, Plan, new_student, new_teacher, prepare, setting_hash, teacher_seed
+from fitnets.networks import freeze
+from fitnets.objectives import Objective
+from fitnets.options import ConfigError, DivergedError, PrunedError
+from fitnets.plan import Plan, new_student, new_teacher, prepare, teacher_seed
 from fitnets.resources import told_in_short
-from fitnets.rules import has_test
+from fitnets.rules import has_test, hint_pair
 from fitnets.state import Epoch, TrainingState
 from fitnets.terminal import StageProgress, Terminal, seconds
-from fitnets.terms import HintTerm
 from fitnets.tracking import Tracker, tracking
 
 StageSummary = dict[str, Any]
 Stages = dict[str, StageSummary]
-Sides = dict[str, dict[str, Any]]
-"""of the teacher and of the student"""
 Keeper = Callable[[dict[str, Any]], None]
 """is handed the row of every epoch"""
 
@@ -91,28 +89,45 @@ def as_row(epoch: Epoch) -> dict[str, Any]:
     }
 
 
-def run(config: Config, *, watch: Keeper | None = None, terminal: Terminal | None = None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who wants a run: is handed the row of every epoch, reads what is said; `command`: what does this run and nothing
+    else."""
+
+    watch: Keeper | None
+    terminal: Terminal
+    command: list[str] | None
+
+
+def run(
+    config: Config,
+    *,
+    watch: Keeper | None = None,
+    terminal: Terminal | None = None,
+    command: list[str] | None = None,
+) -> dict[str, Any]:
     """Do what the configuration says, or find that it is done. Gives the content of `result.json`.
 
-    watch: is handed the row of every epoch; a PrunedError that it raises ends the run.
+    watch: is handed the row of every epoch; a PrunedError that it raises ends the run. command: what does this run and
+    nothing else, for `environment.json`.
 
     Raises ConfigError for what the user has to change, DivergedError for a loss that is not finite, ResourceError for
     memory or disk that ran out, and Stopped, once a checkpoint is written, when SIGINT or SIGTERM came."""
     with stopping.listening(), told_in_short(config.root):
-        return _run(config, watch, terminal or Terminal())
+        return _run(config, Caller(watch=watch, terminal=terminal or Terminal(), command=command))
 
 
-def _run(config: Config, watch: Keeper | None, terminal: Terminal) -> dict[str, Any]:
-    started = time.perf_counter()
+def _run(config: Config, caller: Caller) -> dict[str, Any]:
+    started, terminal = time.perf_counter(), caller.terminal
     plan = prepare(config, terminal)
     if not plan.run_is_finished:
         report.announce(plan, terminal)
     elif not _lacks_test(plan):
-        return _recalled(plan, terminal)
+        return _recalled(plan, caller)
     with artifacts.claim(plan.run_directory, "this run", terminal.say, afresh=config.rerun) as claim:
         if plan.run_is_finished:  # but for its figures on test, or by the process that was waited for
-            return _recalled(plan, terminal)
-        result = _made(plan, claim, watch, started, terminal)
+            return _recalled(plan, caller)
+        result = _made(plan, claim, caller, started)
     report.conclude(result, terminal)
     terminal.narrate(f"done in {seconds(result['timing']['run_seconds'])}; files in {plan.run_directory}")
     return result
@@ -126,9 +141,9 @@ def _lacks_test(plan: Plan) -> bool:
     return bool(told != data.test_identity(plan.config.dataset, plan.config.root))
 
 
-def _recalled(plan: Plan, terminal: Terminal) -> dict[str, Any]:
+def _recalled(plan: Plan, caller: Caller) -> dict[str, Any]:
     """The stored result, with figures on test added where they are wanted and were not."""
-    directory = plan.run_directory
+    directory, terminal = plan.run_directory, caller.terminal
     result = store.read_json(directory / "result.json")
     if _lacks_test(plan):
         if not plan.teacher_is_trained:
@@ -140,24 +155,26 @@ def _recalled(plan: Plan, terminal: Terminal) -> dict[str, Any]:
         if plan.teacher_stage is not None:
             with store.made_again(plan.teacher_directory):
                 store.read_weights(plan.teacher_directory / "teacher.safetensors", plan.teacher)
-        _add_test(plan, plan.student, result, terminal)
+        results.add_test(plan, plan.student, result, terminal)
+        environment = store.read_json(directory / "environment.json") | {"command": caller.command}
+        store.write_json(directory / "environment.json", environment)
         store.write_json(directory / "result.json", result)
     report.conclude(result, terminal)
     terminal.narrate(f"found, nothing was trained (rerun=true trains it again); files in {directory}")
     return result
 
 
-def _made(plan: Plan, claim: Claim, watch: Keeper | None, started: float, terminal: Terminal) -> dict[str, Any]:
+def _made(plan: Plan, claim: Claim, caller: Caller, started: float) -> dict[str, Any]:
     """Train and measure in the run's directory. `result.json` is there from the start, with a `status`."""
     config = plan.config
-    facts = {"hashes": {"data": plan.data.digest, **plan.hashes._asdict()}}
+    facts = results.facts(plan)
     with store.replacing(plan.run_directory) as directory:
         store.write_json(directory / "result.json", {"status": "running"} | facts)
         store.write_config(directory / "config.yaml", config)
-        store.write_json(directory / "environment.json", engine.environment(plan.device))
+        store.write_json(directory / "environment.json", engine.environment(plan.device) | {"command": caller.command})
         try:
             with tracking(config, directory, f"{config.student.name}-{plan.hashes.run}") as tracker:
-                result = _finish(plan, claim, RunLog(claim, tracker, watch), terminal)
+                result = _finish(plan, claim, RunLog(claim, tracker, caller.watch), caller.terminal)
                 result["timing"]["run_seconds"] = time.perf_counter() - started
                 tracker.summarise(result)
             claim.check()
@@ -184,19 +201,23 @@ def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[s
     trainer = Trainer(plan, claim, [log.append], terminal)
     teacher = _teacher(plan, log, terminal)
     freeze(plan.teacher)
+    diagnosis = Diagnosis(plan.teacher, hint_pair(plan.config), plan.data.valid, plan.config.engine.eval_batch_size)
+    diagnoses = {"initial": diagnosis.of(plan.student)}
     *first, whole = plan.stages
     stages = teacher["stages"]
     if plan.hint_directory is not None:
         stages |= _stage_1(plan, plan.hint_directory, first, log, terminal)["stages"]
+        diagnoses["hint"] = diagnosis.of(plan.student)
     stages |= trainer.train([whole], plan.config.seed)
-    valid = _measured(plan, plan.student, "valid", plan.data.valid)
+    diagnoses["student"] = diagnosis.of(plan.student)
+    valid = results.measured(plan, plan.student, "valid", plan.data.valid)
     valid["teacher"] |= teacher["valid"]
     student = plan.student
     if plan.config.schedule.retrain_student:
         student, student_stages = new_student(plan.config, plan.teacher, plan.device)
         stages |= trainer.retrain(student_stages, plan.config.seed, stages)
     store.write_weights(plan.run_directory / "student.safetensors", student)
-    return _result(plan, student, stages, valid, terminal)
+    return results.result(plan, student, terminal, stages=stages, valid=valid, diagnoses=diagnoses)
 
 
 class Trainer:
@@ -255,7 +276,7 @@ def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
     def make(trainer: Trainer) -> dict[str, Any]:
         stages, valid = trainer.train([stage], seed), {}
         if plan.config.schedule.retrain_teacher:
-            valid = _quality("valid", *_predicted(plan, plan.teacher, plan.data.valid))
+            valid = results.quality("valid", *results.predicted(plan, plan.teacher, plan.data.valid))
             plan.teacher.load_state_dict(new_teacher(plan.config).state_dict())
             stages |= trainer.retrain([stage], seed, stages)
         return {"stages": stages, "valid": valid, "hashes": {"data": plan.data.digest}}
@@ -308,100 +329,3 @@ def _artifact(
         store.write_config(partial / "config.yaml", plan.config)
         claim.check()
     return found
-
-
-# --- result.json ---
-
-
-def _result(plan: Plan, student: Network, stages: Stages, valid: Sides, terminal: Terminal) -> dict[str, Any]:
-    """Accuracy and error are fractions, losses nats, `weights_bytes` the size of the weight file. `valid_*` are of the
-    networks that were selected on validation (`valid_agreement`: with the teacher that taught), `test_*` of the final
-    ones: others where the schedule retrains. What differs from run to run of one configuration is under `timing`."""
-    config = plan.config
-    networks = {"teacher": plan.teacher, "student": student}
-    sides = _costs(plan, networks)
-    images = {"train": len(plan.data.train), "valid": len(plan.data.valid)}
-    for name in networks:
-        sides[name] |= valid[name]
-    latency = engine.latencies(networks, plan.data.train.images[0])
-    result = {
-        "status": "finished",
-        "dataset": config.dataset.name,
-        "method": config.method.name,
-        "schedule": config.schedule.name,
-        "hashes": {
-            "data": plan.data.digest,
-            **plan.hashes._asdict(),
-            "setting": setting_hash(config, plan.data.digest),
-            "method": content_hash(config.method),
-        },
-        "seeds": {"dataset": config.dataset.seed, "teacher": teacher_seed(config), "student": config.seed},
-        "hint": None if plan.hint is None else _hint(plan.hint),
-        "images": images,
-        "stages": {
-            name: {key: item for key, item in stage.items() if key != "timing"} for name, stage in stages.items()
-        },
-        **sides,
-        "compression": sides["teacher"]["parameters"] / sides["student"]["parameters"],
-        "fewer_multiplications": sides["teacher"]["multiplications"] / sides["student"]["multiplications"],
-        "timing": {
-            "stage_seconds": {name: stage["timing"]["seconds"] for name, stage in stages.items()},
-            "device": engine.describe(plan.device),
-            "precision": PRECISION,
-            "latency": latency,
-            "speedup_batch_1": latency["teacher"]["batch_1_p50_ms"] / latency["student"]["batch_1_p50_ms"],
-            "speedup_batch_128": latency["teacher"]["batch_128_p50_ms"] / latency["student"]["batch_128_p50_ms"],
-        },
-    }
-    if has_test(config):
-        _add_test(plan, student, result, terminal)
-    return result
-
-
-def _add_test(plan: Plan, student: Network, result: dict[str, Any], terminal: Terminal) -> None:
-    """Figures of teacher and student on the test split."""
-    test = data.load_test(plan.config.dataset, plan.config.root, plan.device, terminal)
-    result["hashes"]["test"] = data.test_identity(plan.config.dataset, plan.config.root)
-    result["images"]["test"] = len(test)
-    for name, quality in _measured(plan, student, "test", test).items():
-        result[name] |= quality
-
-
-def _costs(plan: Plan, networks: dict[str, Network]) -> Sides:
-    dataset = plan.config.dataset
-    sizes = {
-        "teacher": plan.teacher_weights_bytes,
-        "student": (plan.run_directory / "student.safetensors").stat().st_size,
-    }
-    return {
-        name: {"name": getattr(plan.config, name).name}
-        | asdict(costs.cost(network, (dataset.channels, dataset.height, dataset.width)))
-        | {"weights_bytes": sizes[name]}
-        for name, network in networks.items()
-    }
-
-
-def _hint(link: HintObjective | HintTerm) -> dict[str, Any]:
-    return {
-        "teacher_layer": link.hint_layer,
-        "student_layer": link.guided_layer,
-        "regressor": link.regressor.describe(),
-    }
-
-
-def _measured(plan: Plan, student: Network, name: str, split: Split) -> Sides:
-    """Quality of teacher and student on a split, and how often they agree there."""
-    (teacher_logits, labels), (logits, _) = (_predicted(plan, network, split) for network in (plan.teacher, student))
-    agreement = {f"{name}_agreement": metrics.agreement(logits, teacher_logits)}
-    return {
-        "teacher": _quality(name, teacher_logits, labels),
-        "student": _quality(name, logits, labels) | agreement,
-    }
-
-
-def _predicted(plan: Plan, network: Network, split: Split) -> tuple[Tensor, Tensor]:
-    return metrics.predict(network, split, plan.config.engine.eval_batch_size)
-
-
-def _quality(name: str, logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    return {f"{name}_{metric}": value for metric, value in metrics.quality(logits, labels).items()}

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from fitnets import costs, evaluation, experiment, measures
 from fitnets.config import Config
-from fitnets.options import ConfigError, PrunedError
+from fitnets.options import ConfigError, PrunedError, without_passwords
 from fitnets.terminal import Terminal
 
 STUDY = "sweeps.study.StudySweeper"
@@ -50,12 +50,29 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
     for number in range(config.sweep.seeds):
         watch = _reporter(study) if study is not None and number == 0 else None
         terminal = Terminal(quiet=study is not None)
-        result = experiment.run(replace(config, seed=config.seed + number), watch=watch, terminal=terminal)
+        seed = config.seed + number
+        one = replace(config, seed=seed)
+        result = experiment.run(one, watch=watch, terminal=terminal, command=_command(config, seed))
         if any(name.startswith("latency") for name in asked):
             latency = evaluation.latency(config.root / "run" / result["hashes"]["run"], config)
             result = {**result, "timing": {**result["timing"], "latency": {"student": latency}}}
         results.append(result)
     return results
+
+
+def _command(config: Config, seed: int) -> list[str] | None:
+    """What does this run and nothing else, from the project's folder; None where no command line asked for it."""
+    if not HydraConfig.initialized():
+        return None
+    hydra = HydraConfig.get()
+    words = [without_passwords(word) for word in hydra.overrides.task]
+    if config.sweep.seeds > 1:
+        words = [word for word in words if not word.startswith(("seed=", "sweep.seeds=", "+sweep.seeds="))]
+        words += [f"seed={seed}", "sweep.seeds=1"]
+    if hydra.mode == RunMode.MULTIRUN:
+        words.append("hydra.mode=RUN")
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    return ["python", "run.py", *(word for path in own for word in ("--config-dir", path)), *words]
 
 
 def _listed(names: Any) -> list[str]:

@@ -1,0 +1,80 @@
+"""Did the hint help? How alike the guided layer and the hint layer are, and what the student answers, at any moment."""
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fitnets import metrics
+from fitnets.data import Split
+from fitnets.networks import Network
+
+_IMAGES = 1000
+
+
+class Diagnosis:
+    """Compares a student with its teacher, again and again, on the same images.
+
+    pair: (hint layer, guided layer), or None; split: at most 1,000 of its images are taken, evenly spaced."""
+
+    def __init__(self, teacher: Network, pair: tuple[str, str] | None, split: Split, batch_size: int):
+        step = -(-len(split) // _IMAGES)
+        self.split = replace(split, rows=split.rows[::step])
+        self.batch_size = batch_size
+        self.pair = pair
+        self.teacher_logits, self.labels, self.hint_gram = self._answers(teacher, pair and pair[0])
+
+    def of(self, student: Network) -> dict[str, float | None]:
+        """`similarity` of guided and hint layer (`cka`; None where there is none), `agreement` with the teacher,
+        `accuracy` and `calibration_error`, all but the first as fractions."""
+        logits, _, guided_gram = self._answers(student, self.pair and self.pair[1])
+        quality = metrics.quality(logits, self.labels)
+        similarity = None
+        if guided_gram is not None and self.hint_gram is not None:
+            found = cka(guided_gram, self.hint_gram)
+            similarity = None if math.isnan(found) else found
+        return {
+            "similarity": similarity,
+            "agreement": metrics.agreement(logits, self.teacher_logits),
+            "accuracy": quality["accuracy"],
+            "calibration_error": quality["calibration_error"],
+        }
+
+    @torch.no_grad()
+    def _answers(self, network: Network, layer: str | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(logits, labels, Gram matrix of a layer's features)."""
+        network.eval()
+        logits, labels, features = [], [], []
+        for images, targets in self.split.ordered(self.batch_size):
+            answered, named = network(images)
+            logits.append(answered)
+            labels.append(targets)
+            if layer in named:
+                features.append(named[layer].flatten(1))
+        return torch.cat(logits), torch.cat(labels), gram(torch.cat(features)) if features else None
+
+
+def gram(features: Tensor) -> Tensor:
+    """Inner products of the images' features, their means taken off. (N, D) -> (N, N), float64 on the CPU."""
+    centred = features - features.mean(dim=0)
+    return (centred @ centred.T).double().cpu()
+
+
+def cka(first: Tensor, second: Tensor) -> float:
+    """Linear centred kernel alignment (Kornblith et al., 2019) of two Gram matrices (N, N) of the same N >= 4 images,
+    with the unbiased estimate of HSIC (Song et al., 2012, Eq. 5): about 0 for unrelated features however many there
+    are, 1 for features that are equal up to rotation and scale. NaN where all images have the same features."""
+    alike = _hsic(first, second)
+    own = _hsic(first, first) * _hsic(second, second)
+    return float(alike / own.sqrt()) if own > 0 else float("nan")
+
+
+def _hsic(first: Tensor, second: Tensor) -> Tensor:
+    n = len(first)
+    first, second = (one - one.diag().diag() for one in (first, second))
+    return (
+        (first * second).sum()
+        + first.sum() * second.sum() / ((n - 1) * (n - 2))
+        - 2 * (first.sum(0) @ second.sum(0)) / (n - 2)
+    ) / (n * (n - 3))

@@ -1,0 +1,133 @@
+"""`result.json`: what a run came to, in numbers."""
+
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor, nn
+
+from fitnets import costs, data, engine, metrics
+from fitnets.config import Architecture, Dataset, StoredTeacher
+from fitnets.data import Split
+from fitnets.networks import Network
+from fitnets.objectives import HintObjective
+from fitnets.options import content_hash
+from fitnets.plan import PRECISION, Plan, setting_hash, teacher_seed
+from fitnets.rules import has_test
+from fitnets.terminal import Terminal
+from fitnets.terms import HintTerm
+
+Sides = dict[str, dict[str, Any]]
+"""of the teacher and of the student"""
+_OPTIONS = ("depth", "width", "layers", "budget")
+
+
+def facts(plan: Plan) -> dict[str, Any]:
+    """What `result.json` says of a run from its start."""
+    config = plan.config
+    networks = {"teacher": plan.teacher, "student": plan.student}
+    return {
+        "dataset": config.dataset.name,
+        "method": config.method.name,
+        "schedule": config.schedule.name,
+        "hashes": {
+            "data": plan.data.digest,
+            **plan.hashes._asdict(),
+            "setting": setting_hash(config, plan.data.digest),
+            "method": content_hash(config.method),
+        },
+        "seeds": {"dataset": config.dataset.seed, "teacher": teacher_seed(config), "student": config.seed},
+        "hint": None if plan.hint is None else _hint(plan.hint),
+        "images": {"train": len(plan.data.train), "valid": len(plan.data.valid)},
+        **{name: _described(getattr(config, name), network, config.dataset) for name, network in networks.items()},
+    }
+
+
+def result(
+    plan: Plan,
+    student: Network,
+    terminal: Terminal,
+    *,
+    stages: dict[str, Any],
+    valid: Sides,
+    diagnoses: dict[str, Any],
+) -> dict[str, Any]:
+    """Accuracy and error are fractions, losses nats, `weights_bytes` the size of the weight file. `valid_*` are of the
+    networks that were selected on validation (`valid_agreement`: with the teacher that taught), `test_*` of the final
+    ones: others where the schedule retrains. What differs from run to run of one configuration is under `timing`."""
+    known = facts(plan)
+    weights_bytes = {
+        "teacher": plan.teacher_weights_bytes,
+        "student": (plan.run_directory / "student.safetensors").stat().st_size,
+    }
+    teacher, student_side = (
+        known[name] | {"weights_bytes": weights_bytes[name]} | valid[name] for name in weights_bytes
+    )
+    latency = engine.latencies({"teacher": plan.teacher, "student": student}, plan.data.train.images[0])
+    found = {
+        "status": "finished",
+        **known,
+        "stages": {
+            name: {key: item for key, item in stage.items() if key != "timing"} for name, stage in stages.items()
+        },
+        "teacher": teacher,
+        "student": student_side,
+        "diagnoses": diagnoses,
+        "compression": teacher["parameters"] / student_side["parameters"],
+        "fewer_multiplications": teacher["multiplications"] / student_side["multiplications"],
+        "timing": {
+            "stage_seconds": {name: stage["timing"]["seconds"] for name, stage in stages.items()},
+            "device": engine.describe(plan.device),
+            "precision": PRECISION,
+            "latency": latency,
+            "speedup_batch_1": latency["teacher"]["batch_1_p50_ms"] / latency["student"]["batch_1_p50_ms"],
+            "speedup_batch_128": latency["teacher"]["batch_128_p50_ms"] / latency["student"]["batch_128_p50_ms"],
+        },
+    }
+    if has_test(plan.config):
+        add_test(plan, student, found, terminal)
+    return found
+
+
+def add_test(plan: Plan, student: Network, result: dict[str, Any], terminal: Terminal) -> None:
+    """Figures of teacher and student on the test split."""
+    test = data.load_test(plan.config.dataset, plan.config.root, plan.device, terminal)
+    result["hashes"]["test"] = data.test_identity(plan.config.dataset, plan.config.root)
+    result["images"]["test"] = len(test)
+    for name, quality in measured(plan, student, "test", test).items():
+        result[name] |= quality
+
+
+def _described(option: Architecture | StoredTeacher, network: Network, dataset: Dataset) -> dict[str, Any]:
+    """`layers`: how many convolutions and dense layers."""
+    given = {name: getattr(option, name, None) for name in _OPTIONS}
+    return {
+        "name": option.name,
+        "options": {name: value for name, value in given.items() if value is not None},
+        "layers": sum(isinstance(module, nn.Conv2d | nn.Linear) for module in network.layers.modules()),
+    } | asdict(costs.cost(network, (dataset.channels, dataset.height, dataset.width)))
+
+
+def _hint(link: HintObjective | HintTerm) -> dict[str, Any]:
+    return {
+        "teacher_layer": link.hint_layer,
+        "student_layer": link.guided_layer,
+        "regressor": link.regressor.describe(),
+    }
+
+
+def measured(plan: Plan, student: Network, name: str, split: Split) -> Sides:
+    """Quality of teacher and student on a split, and how often they agree there."""
+    (teacher_logits, labels), (logits, _) = (predicted(plan, network, split) for network in (plan.teacher, student))
+    agreement = {f"{name}_agreement": metrics.agreement(logits, teacher_logits)}
+    return {
+        "teacher": quality(name, teacher_logits, labels),
+        "student": quality(name, logits, labels) | agreement,
+    }
+
+
+def predicted(plan: Plan, network: Network, split: Split) -> tuple[Tensor, Tensor]:
+    return metrics.predict(network, split, plan.config.engine.eval_batch_size)
+
+
+def quality(name: str, logits: Tensor, labels: Tensor) -> dict[str, Any]:
+    return {f"{name}_{metric}": value for metric, value in metrics.quality(logits, labels).items()}

@@ -7,13 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import runs
-from analysis.verdicts import interval
+from analysis.tradeoff import engineering
+from analysis.verdicts import METHODS, comparisons, interval
 
 SETTING = "setting_hash"
-METHODS = [  # in the order of the table: what hints are compared with comes first
-    "backprop", "labels_then_labels", "labels_with_labels", "dsn", "mimic", "kd", "labels_then_kd", "labels_with_kd",
-    "joint", "hints",
-]  # fmt: skip
 
 
 def table(frame: pd.DataFrame) -> str:
@@ -39,7 +36,7 @@ def _setting(group: pd.DataFrame) -> str:
     first = group.iloc[0]
     lines = [
         f"{first['dataset']}, schedule {first['schedule']}: teacher {first['teacher']}, student "
-        f"{first['student']}. Mean and 95 % interval over n seeds, in %.",
+        f"{runs.students(group).iloc[0]}. Mean and 95 % interval over n seeds, in %.",
         "",
         "| | n | epochs | validation accuracy | test accuracy | multiplications | parameters |",
         "|---|---|---|---|---|---|---|",
@@ -49,25 +46,12 @@ def _setting(group: pd.DataFrame) -> str:
         chosen = group[group["method"] == method]
         if len(chosen):
             lines.append(_row(method, chosen, "student", _epochs(chosen, "student") + _epochs(chosen, "hint")))
-    return "\n".join([*lines, "", *_differences(group)])
+    return "\n".join([*lines, "", *(f"- {comparison}." for comparison in comparisons(group))])
 
 
 def _epochs(chosen: pd.DataFrame, stage: str) -> pd.Series:
     """Of a stage, retraining not counted; 0 where there was none (no stage 1, a teacher of earlier runs)."""
     return chosen[f"{stage}_epochs"].fillna(0)
-
-
-def _differences(group: pd.DataFrame) -> list[str]:
-    """Hints against the other methods, paired by the student's seed, on validation."""
-    accuracy = 100 * group.pivot(index="seed", columns="method", values="student_valid_accuracy")
-    found = []
-    for method in METHODS[:-1]:
-        if {"hints", method} <= set(accuracy.columns):
-            mean, half_width = interval((accuracy["hints"] - accuracy[method]).dropna())
-            if math.isnan(half_width):
-                continue
-            found.append(f"Paired by seed, hints - {method} on validation: {mean:+.2f} ± {half_width:.2f} points.")
-    return found
 
 
 def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> str:
@@ -77,8 +61,7 @@ def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> str:
         "-".join(f"{value:.0f}" for value in sorted({epochs.min(), epochs.max()})),
         _accuracy(chosen, f"{side}_valid_accuracy"),
         _accuracy(chosen, f"{side}_test_accuracy"),
-        f"{chosen[f'{side}_multiplications'].iloc[0] / 1e6:.3g} M",
-        f"{chosen[f'{side}_parameters'].iloc[0] / 1e3:.3g} k",
+        *(engineering(float(chosen[f"{side}_{cost}"].iloc[0])) for cost in ("multiplications", "parameters")),
     ]
     return f"| {' | '.join(cells)} |"
 

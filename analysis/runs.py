@@ -1,18 +1,22 @@
-"""What runs left, as two tidy tables: `load`, a row for each run, and `epochs`, a row for each run and epoch.
+"""What runs and studies left, as two tidy tables: `load`, a row a run, and `epochs`, a row a run and epoch.
 
 Fractions are 0 to 1, losses in nats, latencies in milliseconds, durations in seconds. Runs that are not finished,
-damaged files and results of older versions are rows too: what they do not tell is missing (NA).
+damaged files, results of older versions and trials that failed before their run began are rows too: what they do not
+tell is missing (NA).
 """
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from analysis import studies
+
 
 class Column(NamedTuple):
-    """Where it is in `result.json`, its pandas dtype, and its unit."""
+    """Where it is in `result.json`, or under `environment` in `environment.json`; its pandas dtype; its unit."""
 
     path: str
     dtype: str
@@ -38,8 +42,18 @@ def _of_side(side: str) -> dict[str, Column]:
     costs = {"parameters": "count", "multiplications": "of one image", "weights_bytes": "bytes"}
     costs |= {f"paper_{name}": f"{costs[name]}, as the paper counts" for name in ("parameters", "multiplications")}
     latencies = [f"batch_{size}_{part}_ms" for size in (1, 128) for part in ("p50", "p95")]
+    counts = {
+        "layers": "convolutions and dense layers",
+        "options.depth": "as the option has it",
+        "options.width": "as the option has it",
+    }
     return {
         f"{side}": Column(f"{side}.name", "string", "option"),
+        f"{side}_options": Column(f"{side}.options", "string", "depth, width and the like, where it has them"),
+        **{
+            f"{side}_{name.removeprefix('options.')}": Column(f"{side}.{name}", "Int64", unit)
+            for name, unit in counts.items()
+        },
         **{f"{side}_{name}": Column(f"{side}.{name}", "Float64", unit) for name, unit in quality.items()},
         **{f"{side}_{name}": Column(f"{side}.{name}", "Int64", unit) for name, unit in costs.items()},
         **{f"{side}_{name}": Column(f"timing.latency.{side}.{name}", "Float64", "ms") for name in latencies},
@@ -55,6 +69,7 @@ RUN_COLUMNS = {
     "seed": Column("seeds.student", "Int64", "of the student"),
     "teacher_seed": Column("seeds.teacher", "Int64", "of the teacher"),
     "dataset_seed": Column("seeds.dataset", "Int64", "of split and views"),
+    "valid_images": Column("images.valid", "Int64", "count"),
     "hint_layer": Column("hint.teacher_layer", "string", "of the teacher"),
     "guided_layer": Column("hint.student_layer", "string", "of the student"),
     "teacher_epochs": Column("stages.teacher.epochs", "Int64", "count, without retraining"),
@@ -62,13 +77,29 @@ RUN_COLUMNS = {
     "student_epochs": Column("stages.student.epochs", "Int64", "count, of the whole student"),
     **_of_side("teacher"),
     **_of_side("student"),
+    **{
+        f"{name}_{moment}": Column(f"diagnoses.{stage}.{name}", "Float64", unit)
+        for name, unit in {
+            "similarity": "CKA of guided and hint layer, about 0 to 1",
+            "agreement": "fraction of the teacher's classes",
+            "calibration_error": "fraction",
+        }.items()
+        for moment, stage in {"initial": "initial", "after_hint": "hint", "after_student": "student"}.items()
+    },
     "seconds": Column("timing.run_seconds", "Float64", "s"),
     "device": Column("timing.device", "string", "what the latencies were measured on"),
+    "precision": Column("timing.precision", "string", "of the training"),
+    "command": Column("environment.command", "string", "what does this run alone, from the project's folder"),
+    "trial": Column("environment.trial", "string", "the study and trial that wanted it first"),
+    "commit": Column("environment.commit", "string", "of the project"),
+    "platform": Column("environment.platform", "string", "operating system"),
+    "torch": Column("environment.packages.torch", "string", "version"),
+    "data_hash": Column("hashes.data", "string", "of the images for training and validation"),
     "setting_hash": Column("hashes.setting", "string", "runs that share it may be compared"),
     "method_hash": Column("hashes.method", "string", "of the method's own keys"),
     "teacher_hash": Column("hashes.teacher", "string", "of the teacher's artifact"),
 }
-"""but for `run`, the name of its directory"""
+"""but for `run`, the name of its directory, and `trials`, all that wanted it: study and number, and the parameters"""
 EPOCH_COLUMNS = {
     "step": "count of epochs since the start of the run, over all stages",
     "stage": "teacher, hint, student, retrain_...",
@@ -85,14 +116,43 @@ EPOCH_COLUMNS = {
 
 
 def load(store: Path) -> pd.DataFrame:
-    """A row for each `run/<hash>` of a store, with the columns of RUN_COLUMNS."""
+    """A row for each `run/<hash>` of a store, and for each failed trial that left none, with the columns of
+    RUN_COLUMNS."""
     directories = _directories(store)
     results = [_result(directory) for directory in directories]
     columns = {"run": pd.array([directory.name for directory in directories], dtype="string")}
     for name, column in RUN_COLUMNS.items():
         values = [_at(result, column.path) for result in results]
         columns[name] = pd.array([pd.NA if value is None else value for value in values], dtype=column.dtype)  # type: ignore[call-overload]
-    return pd.DataFrame(columns)
+    return _with_trials(pd.DataFrame(columns), studies.load(store))
+
+
+def _with_trials(frame: pd.DataFrame, found: list[studies.Study]) -> pd.DataFrame:
+    wanted: dict[str, list[str]] = {}
+    lost = []
+    began = set(frame["trial"].dropna())
+    for study in found:
+        for trial in study.trials.to_dict("records"):
+            label = f"{study.name} #{trial['trial']}"
+            named = f"{label} ({trial['name']})"
+            for run in trial["runs"]:
+                wanted.setdefault(run, []).append(named)
+            if trial["status"] == "failed" and label not in began:
+                lost.append({"status": "failed", "error": trial["reason"], "trial": label, "trials": named})
+    frame["trials"] = pd.array([", ".join(wanted.get(run, [])) or pd.NA for run in frame["run"]], dtype="string")
+    if not lost:
+        return frame
+    return pd.concat([frame, pd.DataFrame(lost, columns=frame.columns).astype(frame.dtypes)], ignore_index=True)
+
+
+def students(frame: pd.DataFrame) -> pd.Series:
+    """'thin depth=3 width=8' of each run that tells its student. frame: of `load`."""
+    return frame["student"] + (" " + frame["student_options"]).fillna("")
+
+
+def labels(frame: pd.DataFrame) -> pd.Series:
+    """The student and, of runs with hints, the pair: 'thin depth=3 width=8, conv5 learns conv2'."""
+    return students(frame) + (", " + frame["guided_layer"] + " learns " + frame["hint_layer"]).fillna("")
 
 
 def epochs(store: Path) -> pd.DataFrame:
@@ -107,11 +167,23 @@ def _directories(store: Path) -> list[Path]:
 
 
 def _result(directory: Path) -> dict[str, Any]:
+    """With what `environment.json` holds, if it can be read, as `environment`."""
     try:
         result = json.loads((directory / "result.json").read_text())
     except (OSError, ValueError) as error:
         return {"status": "damaged", "error": f"result.json cannot be read ({error})"}
-    return result if isinstance(result, dict) else {"status": "damaged", "error": "result.json holds no object"}
+    if not isinstance(result, dict):
+        return {"status": "damaged", "error": "result.json holds no object"}
+    return result | {"environment": _environment(directory)}
+
+
+def _environment(directory: Path) -> dict[str, Any]:
+    try:
+        environment = json.loads((directory / "environment.json").read_text())
+        words = environment.get("command")
+        return dict(environment) | {"command": None if words is None else shlex.join(words)}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _rows(directory: Path) -> list[dict[str, Any]]:
@@ -129,6 +201,9 @@ def _rows(directory: Path) -> list[dict[str, Any]]:
 
 
 def _at(tree: Any, path: str) -> Any:
+    """A table in the words of a command line."""
     for key in path.split("."):
         tree = tree.get(key) if isinstance(tree, dict) else None
+    if isinstance(tree, dict):
+        return " ".join(f"{key}={value}" for key, value in tree.items()) or None
     return tree

@@ -8,8 +8,14 @@ from typing import Any, Literal
 import pandas as pd
 from scipy import stats
 
+from analysis.runs import students
+
 CONFIDENCE = 0.95
 _MOST_SEEDS = 1000
+METHODS = [  # in the order of tables and colours: what hints are compared with comes first
+    "backprop", "labels_then_labels", "labels_with_labels", "dsn", "mimic", "kd", "labels_then_kd", "labels_with_kd",
+    "joint", "hints",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +30,22 @@ class Verdict:
     seeds: int
     is_paired: bool
     more_seeds: int | None
+
+    def __str__(self) -> str:
+        return f"{self.word}, {self.numbers}"
+
+    @property
+    def numbers(self) -> str:
+        """In words, the difference in points."""
+        if self.half_width is None:
+            return f"{self.difference:+.2f} points with a single seed: give at least two"
+        seeds = f"{self.seeds} seeds{', paired' if self.is_paired else ''}"
+        told = f"{self.difference:+.2f} ± {self.half_width:.2f} points (95 % interval, {seeds})"
+        if self.word != "INCONCLUSIVE":
+            return told
+        if self.more_seeds is None:
+            return f"{told}; not even {_MOST_SEEDS:,} seeds would settle it"
+        return f"{told}; about {self.more_seeds} more seeds would settle it"
 
 
 def compare(first: pd.Series, second: pd.Series, *, larger_is_better: bool = True) -> Verdict:
@@ -49,18 +71,100 @@ def compare(first: pd.Series, second: pd.Series, *, larger_is_better: bool = Tru
     return Verdict(word="INCONCLUSIVE", half_width=half_width, more_seeds=more, **told)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two methods in one setting (all but method and seeds): accuracies in percentage points.
+
+    valid: what decides; test: beside it, None where it was not evaluated; refusal: why there is no verdict; epochs: of
+    both, both stages counted."""
+
+    setting: dict[str, str]
+    first: str
+    second: str
+    valid: Verdict | None
+    test: Verdict | None
+    refusal: str | None
+    epochs: tuple[int, int]
+
+    def __str__(self) -> str:
+        name = f"{self.first} against {self.second}"
+        if self.valid is None:
+            return f"{name}: no verdict: {self.refusal}"
+        return f"{name}: {self.valid}"
+
+
+def comparisons(frame: pd.DataFrame) -> list[Comparison]:
+    """Of hints with every other method, and of KD with backprop, in each setting that has both. frame: of
+    `runs.load`; what is not finished is left out."""
+    found = []
+    for _, runs in frame[frame["status"] == "finished"].groupby("setting_hash", sort=False):
+        methods = [method for method in METHODS if (runs["method"] == method).any()]
+        pairs = [("hints", other) for other in methods if "hints" in methods and other != "hints"]
+        pairs += [("kd", "backprop")] if {"kd", "backprop"} <= set(methods) else []
+        found += [_comparison(runs, first, second) for first, second in pairs]
+    return found
+
+
+def _comparison(runs: pd.DataFrame, first: str, second: str) -> Comparison:
+    one, other = (runs[runs["method"] == method] for method in (first, second))
+    epochs = tuple(int(total_epochs(chosen).iloc[0]) for chosen in (one, other))
+    refusal = _refusal(one, other)
+    verdicts = [None, None] if refusal else [_on(split, one, other) for split in ("valid", "test")]
+    setting = {key: str(runs.iloc[0][key]) for key in ("dataset", "teacher", "schedule")}
+    setting["student"] = str(students(runs).iloc[0])
+    return Comparison(
+        setting=setting,
+        first=first,
+        second=second,
+        valid=verdicts[0],
+        test=verdicts[1],
+        refusal=refusal,
+        epochs=(epochs[0], epochs[1]),
+    )
+
+
+def _refusal(one: pd.DataFrame, other: pd.DataFrame) -> str | None:
+    for runs in (one, other):
+        method = runs["method"].iloc[0]
+        if runs["method_hash"].nunique() > 1:
+            return f"{method} was run with several settings of its own"
+        if runs["seed"].duplicated().any():
+            return f"{method} has a seed with several teachers: such runs are no independent repetitions"
+    if not equal_epochs(pd.concat([one, other])):
+        return "they were not trained for the same number of epochs (schedule.equal_epochs=true sees to it)"
+    if not set(one["seed"]) & set(other["seed"]):
+        return "they have no seed in common"
+    return None
+
+
+def _on(split: str, one: pd.DataFrame, other: pd.DataFrame) -> Verdict | None:
+    """By the seeds that both have."""
+    column = f"student_{split}_accuracy"
+    first, second = (100 * runs.set_index("seed")[column].dropna().astype(float) for runs in (one, other))
+    common = first.index.intersection(second.index)
+    return compare(first[common], second[common]) if len(common) else None
+
+
 def interval(values: pd.Series) -> tuple[float, float]:
     """Mean and half-width of its 95 % interval (Student's t); the half-width of a single value is NaN."""
-    if len(values) < 2:
-        return float(values.mean()), math.nan
-    return float(values.mean()), _t(len(values) - 1) * float(stats.sem(values))
+    known = values.astype(float)
+    return float(known.mean()), float(half_width(known.std(), len(known)))
+
+
+def half_width(deviation: Any, count: Any) -> Any:
+    """Of the 95 % interval of a mean, from the standard deviation (by count - 1) and the count of the values."""
+    return stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * deviation / count**0.5
 
 
 def equal_epochs(frame: pd.DataFrame) -> bool:
     """Whether all runs trained their students for the same number of epochs, both stages counted. frame: of
     `runs.load`."""
-    total = frame["student_epochs"].fillna(0) + frame["hint_epochs"].fillna(0)
-    return bool(total.nunique() <= 1)
+    return bool(total_epochs(frame).nunique() <= 1)
+
+
+def total_epochs(frame: pd.DataFrame) -> pd.Series:
+    """Of the student, both stages counted; missing where it was not trained to the end."""
+    return frame["student_epochs"] + frame["hint_epochs"].fillna(0)
 
 
 def _spread(first: pd.Series, second: pd.Series, *, is_paired: bool) -> tuple[float | None, float]:

@@ -14,6 +14,8 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
          fitnets cost teacher=maxout_mnist student=fitnet_mnist dataset=mnist [--json]
   runs   the runs of a store and their status:
          fitnets runs [STORE] [--json]
+  report one page, figures and tables of a store's runs:
+         fitnets report [STORE] [--out DIR]
   eval   a finished student on a split of its data, or on other data:
          fitnets eval RUN [--split train|valid|test] [dataset=folder dataset.path=DIR ...] [--json]
   clean  remove what no run of a store needs; shows it, and asks:
@@ -148,6 +150,13 @@ def evaluate(words: list[str]) -> None:
     terminal.table(title, ["", f"{result['dataset']} {result['split']}, {result['images']} images"], rows)
 
 
+def report(words: list[str]) -> None:
+    from analysis import report
+    from fitnets.terminal import Terminal
+
+    raise SystemExit(report.main(words, Terminal().track))
+
+
 def clean(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets clean", description="Remove what no run of a store needs.")
     parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
@@ -235,6 +244,7 @@ _COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "cost": cost,
     "runs": runs,
     "eval": evaluate,
+    "report": report,
     "clean": clean,
     "prepare": prepare,
 }

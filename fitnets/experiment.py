@@ -91,12 +91,11 @@ def as_row(epoch: Epoch) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who wants a run: is handed the row of every epoch, reads what is said; `command`: what does this run and nothing
-    else."""
+    """Who wants a run: is handed the row of every epoch, reads what is said, and has notes for `environment.json`."""
 
     watch: Keeper | None
     terminal: Terminal
-    command: list[str] | None
+    notes: dict[str, Any]
 
 
 def run(
@@ -104,17 +103,17 @@ def run(
     *,
     watch: Keeper | None = None,
     terminal: Terminal | None = None,
-    command: list[str] | None = None,
+    notes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Do what the configuration says, or find that it is done. Gives the content of `result.json`.
 
-    watch: is handed the row of every epoch; a PrunedError that it raises ends the run. command: what does this run and
-    nothing else, for `environment.json`.
+    watch: is handed the row of every epoch; a PrunedError that it raises ends the run. notes: go into
+    `environment.json`.
 
     Raises ConfigError for what the user has to change, DivergedError for a loss that is not finite, ResourceError for
     memory or disk that ran out, and Stopped, once a checkpoint is written, when SIGINT or SIGTERM came."""
     with stopping.listening(), told_in_short(config.root):
-        return _run(config, Caller(watch=watch, terminal=terminal or Terminal(), command=command))
+        return _run(config, Caller(watch=watch, terminal=terminal or Terminal(), notes=notes or {}))
 
 
 def _run(config: Config, caller: Caller) -> dict[str, Any]:
@@ -156,7 +155,7 @@ def _recalled(plan: Plan, caller: Caller) -> dict[str, Any]:
             with store.made_again(plan.teacher_directory):
                 store.read_weights(plan.teacher_directory / "teacher.safetensors", plan.teacher)
         results.add_test(plan, plan.student, result, terminal)
-        environment = store.read_json(directory / "environment.json") | {"command": caller.command}
+        environment = store.read_json(directory / "environment.json") | caller.notes
         store.write_json(directory / "environment.json", environment)
         store.write_json(directory / "result.json", result)
     report.conclude(result, terminal)
@@ -171,7 +170,7 @@ def _made(plan: Plan, claim: Claim, caller: Caller, started: float) -> dict[str,
     with store.replacing(plan.run_directory) as directory:
         store.write_json(directory / "result.json", {"status": "running"} | facts)
         store.write_config(directory / "config.yaml", config)
-        store.write_json(directory / "environment.json", engine.environment(plan.device) | {"command": caller.command})
+        store.write_json(directory / "environment.json", engine.environment(plan.device) | caller.notes)
         try:
             with tracking(config, directory, f"{config.student.name}-{plan.hashes.run}") as tracker:
                 result = _finish(plan, claim, RunLog(claim, tracker, caller.watch), caller.terminal)

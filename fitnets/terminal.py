@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
@@ -11,6 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:  # tables alone need no PyTorch
     from fitnets.state import Epoch, TrainingState
 
+T = TypeVar("T")
 _PLAIN_WIDTH = 120
 
 
@@ -31,7 +32,7 @@ class Terminal:
         if not self.quiet:
             self.say(text)
 
-    def track(self, items: range, what: str) -> Iterable[int]:
+    def track(self, items: Sequence[T], what: str) -> Iterable[T]:
         """The items, with a bar while they are worked through."""
         return track(items, what, console=self.console, transient=True, disable=not self.console.is_terminal)
 

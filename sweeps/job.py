@@ -52,7 +52,7 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
         terminal = Terminal(quiet=study is not None)
         seed = config.seed + number
         one = replace(config, seed=seed)
-        result = experiment.run(one, watch=watch, terminal=terminal, command=_command(config, seed))
+        result = experiment.run(one, watch=watch, terminal=terminal, notes=_notes(config, seed))
         if any(name.startswith("latency") for name in asked):
             latency = evaluation.latency(config.root / "run" / result["hashes"]["run"], config)
             result = {**result, "timing": {**result["timing"], "latency": {"student": latency}}}
@@ -60,10 +60,16 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
     return results
 
 
-def _command(config: Config, seed: int) -> list[str] | None:
-    """What does this run and nothing else, from the project's folder; None where no command line asked for it."""
-    if not HydraConfig.initialized():
-        return None
+def _notes(config: Config, seed: int) -> dict[str, Any]:
+    """`command`: what does this run and nothing else, from the project's folder; `trial`: who wanted it first."""
+    if not HydraConfig.initialized():  # no command line asked for it
+        return {}
+    study = _study()
+    trial = {} if study is None else {"trial": f"{study.study_name} #{HydraConfig.get().job.num}"}
+    return {"command": _command(config, seed), **trial}
+
+
+def _command(config: Config, seed: int) -> list[str]:
     hydra = HydraConfig.get()
     words = [without_passwords(word) for word in hydra.overrides.task]
     if config.sweep.seeds > 1:

@@ -59,6 +59,17 @@ def open_study(
     return study
 
 
+def look_up(storage: str, name: str) -> optuna.Study:
+    """A study as it is; nothing is made. Raises ConfigError where it cannot be had."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if "://" not in storage and not Path(storage).is_file():
+        raise ConfigError(f"{storage}: no such file")
+    try:
+        return optuna.load_study(study_name=name, storage=_open(storage))
+    except KeyError as error:
+        raise ConfigError(f"{without_passwords(storage)}: no study {name} in it") from error
+
+
 def _in_words(objectives: Iterable[tuple[str, str]]) -> str:
     return " and ".join(f"{direction.removesuffix('imize')}. {name}" for name, direction in objectives)
 

@@ -66,7 +66,7 @@ class StudySweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         from fitnets import artifacts, stopping
         from fitnets.terminal import Terminal
-        from sweeps import front, setting, storage  # Optuna and the like: not for --help
+        from sweeps import front, history, setting, storage  # Optuna and the like: not for --help
         from sweeps.worker import Worker
 
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -78,6 +78,7 @@ class StudySweeper(Sweeper):
         study = storage.open_study(self.conf.storage, self.conf.study_name, objectives)
         setting.agree(study, setting.of(self.config, space, objectives))
         directory = Path(self.conf.directory).expanduser().resolve()
+        history.leave_address(directory, study.study_name, self.conf.storage)
         terminal = Terminal()
         terminal.say(f"study {study.study_name}: {self.conf.n_trials} trials in {without_passwords(self.conf.storage)}")
         worker = Worker(

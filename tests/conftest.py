@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import made_store as made
 import pytest
 import torch
 
@@ -41,6 +42,12 @@ def earlier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("earlier")
     result = experiment.run(compose.load([*TINY, f"store={store}"]))
     return store / "run" / result["hashes"]["run"]
+
+
+@pytest.fixture(scope="session")
+def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs with known results."""
+    return made.make(tmp_path_factory.mktemp("made") / "outputs")
 
 
 @dataclass(frozen=True)

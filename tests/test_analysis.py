@@ -1,49 +1,18 @@
 import json
 import math
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import ROOT
+from made_store import side, write_run
 from scipy import stats
 
 from analysis import controls, runs, verdicts
 
 
-def write_run(store: Path, name: str, **changes) -> None:
-    result = {
-        "status": "finished",
-        "dataset": "digits",
-        "method": "kd",
-        "schedule": "quick",
-        "hashes": {"teacher": "t0", "setting": "s0", "method": "m0"},
-        "seeds": {"dataset": 0, "teacher": 0, "student": int(name[-1]) if name[-1].isdigit() else 0},
-        "stages": {"teacher": {"epochs": 9}, "student": {"epochs": 30}},
-        "teacher": {
-            "name": "big",
-            "valid_accuracy": 0.99,
-            "test_accuracy": 0.98,
-            "multiplications": 3e6,
-            "parameters": 1e5,
-        },
-        "student": {
-            "name": "thin",
-            "valid_accuracy": 0.9,
-            "test_accuracy": 0.8,
-            "multiplications": 1e6,
-            "parameters": 2e4,
-        },
-    }
-    (store / "run" / name).mkdir(parents=True)
-    (store / "run" / name / "result.json").write_text(json.dumps(result | changes))
-
-
 def student(accuracy: float) -> dict:
-    return {
-        "name": "thin", "valid_accuracy": accuracy, "test_accuracy": accuracy,
-        "multiplications": 1e6, "parameters": 2e4,
-    }  # fmt: skip
+    return side("thin", 100 * accuracy, 1_000_000, 20_000) | {"test_accuracy": accuracy}
 
 
 def test_interval_by_hand():
@@ -73,7 +42,9 @@ def test_differences_are_paired_by_seed(tmp_path):
     for seed, (kd, hints) in enumerate(((0.80, 0.81), (0.90, 0.92), (0.70, 0.73))):
         write_run(tmp_path, f"kd{seed}", student=student(kd))
         write_run(tmp_path, f"h{seed}", method="hints", student=student(hints))
-    assert "hints - kd on validation: +2.00 ± 2.48 points." in controls.table(runs.load(tmp_path))
+    assert "- hints against kd: INCONCLUSIVE, +2.00 ± 2.48 points (95 % interval, 3 seeds, paired)" in controls.table(
+        runs.load(tmp_path)
+    )
 
 
 def test_runs_that_did_not_finish_are_listed_and_left_out_of_the_table(tmp_path):
@@ -87,13 +58,13 @@ def test_runs_that_did_not_finish_are_listed_and_left_out_of_the_table(tmp_path)
 
 def test_other_settings_have_tables_of_their_own(tmp_path):
     write_run(tmp_path, "a0")
-    write_run(tmp_path, "b0", hashes={"teacher": "t0", "setting": "s1"})
+    write_run(tmp_path, "b0", hashes={"teacher": "t0", "setting": "s1", "method": "m0"})
     assert controls.table(runs.load(tmp_path)).count("| kd | 1 |") == 2
 
 
 def test_a_seed_with_two_teachers_is_no_repetition(tmp_path, monkeypatch, capsys):
     write_run(tmp_path, "a1")
-    write_run(tmp_path, "b1", hashes={"teacher": "t1", "setting": "s0"})
+    write_run(tmp_path, "b1", hashes={"teacher": "t1", "setting": "s0", "method": "m0"})
     monkeypatch.setattr("sys.argv", ["controls", str(tmp_path)])
     assert controls.main() == 1
     assert "kd has seed=1 with several teacher seeds" in capsys.readouterr().err
@@ -138,8 +109,13 @@ class TestFrames:
         frame = runs.load(earlier_run.parent.parent)
         result = json.loads((earlier_run / "result.json").read_text())
         row = frame.iloc[0]
-        assert list(frame.columns) == ["run", *runs.RUN_COLUMNS]
-        assert set(frame.columns[frame.isna().any()]) == {"error"}
+        assert list(frame.columns) == ["run", *runs.RUN_COLUMNS, "trials"]
+        no_options = {f"teacher_{name}" for name in ("options", "depth", "width")}
+        not_from_a_command_line = {"command", "trial", "trials"}
+        assert set(frame.columns[frame.isna().any()]) == {"error"} | no_options | not_from_a_command_line
+        assert row["student_options"] == "depth=3 width=4"
+        assert (row["student_layers"], row["student_depth"], row["student_width"]) == (4, 3, 4)
+        assert row["similarity_after_hint"] == result["diagnoses"]["hint"]["similarity"]
         assert row["run"] == earlier_run.name
         assert (row["seed"], row["student_epochs"]) == (0, 1)
         assert row["student_valid_accuracy"] == result["student"]["valid_accuracy"]
@@ -170,7 +146,7 @@ class TestFrames:
         assert runs.epochs(tmp_path)["step"].tolist() == [0]
 
     def test_a_store_without_runs_gives_empty_tables(self, tmp_path):
-        assert list(runs.load(tmp_path).columns) == ["run", *runs.RUN_COLUMNS]
+        assert list(runs.load(tmp_path).columns) == ["run", *runs.RUN_COLUMNS, "trials"]
         assert list(runs.epochs(tmp_path).columns) == ["run", *runs.EPOCH_COLUMNS]
         assert len(runs.load(tmp_path)) == len(runs.epochs(tmp_path)) == 0
 

@@ -1,0 +1,337 @@
+"use strict";
+// The data of the page: points, teachers, the paper's points, runs and their epochs, as analysis/report.py wrote them.
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const ROWS = 200; // of the table, before "more" is asked for
+
+// --- words and numbers ---
+
+const percent = (share) => (share == null ? "-" : (100 * share).toFixed(2) + " %");
+function engineering(value) {
+  if (value == null) return "-";
+  for (const [size, unit] of [[1e9, " G"], [1e6, " M"], [1e3, " k"]]) {
+    if (Math.abs(value) >= size) return Number((value / size).toPrecision(3)) + unit;
+  }
+  return String(Number(value.toPrecision(3)));
+}
+const withSpread = ([mean, halfWidth]) =>
+  mean == null ? "-" : halfWidth == null ? percent(mean) : `${(100 * mean).toFixed(2)} ± ${(100 * halfWidth).toFixed(2)} %`;
+const FORMATS = { percent, engineering, text: (value) => (value == null ? "-" : String(value)) };
+// Plotly reads a few tags in its texts: what comes from a configuration is shown as it is.
+const escaped = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+function wrapped(text, width) {
+  const lines = [""];
+  for (const word of String(text).split(" ")) {
+    const last = lines.length - 1;
+    if (lines[last] && lines[last].length + word.length > width) lines.push(word);
+    else lines[last] += (lines[last] ? " " : "") + word;
+  }
+  return lines.map(escaped).join("<br>");
+}
+
+// --- the chart ---
+
+// point: whose details are shown; filter: whose runs the table is limited to; run: whose command and curves
+const state = { point: null, filter: null, run: null, sort: null, descending: true, shown: ROWS };
+const chosen = (id) => byId(id).value;
+const pointsShown = () => data.points.filter((point) => point.task === chosen("task"));
+
+function hover(point) {
+  const cost = chosen("cost");
+  const command = data.runs[point.runs[0]].command;
+  return [
+    `<b>${escaped(point.label)}</b>`,
+    `${escaped(point.method)}, schedule ${escaped(point.schedule)}, ${point.seeds} seed${point.seeds > 1 ? "s" : ""}`,
+    `validation ${withSpread(point.valid)}, test ${withSpread(point.test)}`,
+    `${engineering(point.costs[cost])} ${escaped(data.costs[cost].unit)}`,
+    ...(command ? [wrapped(command, 60)] : []),
+  ].join("<br>");
+}
+
+function methodTrace(method, points, split) {
+  const cost = chosen("cost");
+  const [color, symbol] = data.styles[method] ?? ["#222222", "circle"];
+  const spread = points.map((point) => 100 * (point[split][1] ?? 0));
+  return {
+    name: method,
+    x: points.map((point) => point.costs[cost]),
+    y: points.map((point) => 100 * point[split][0]),
+    error_y: { type: "data", array: spread, visible: spread.some((one) => one > 0), thickness: 1, width: 3 },
+    customdata: points.map((point) => data.points.indexOf(point)),
+    text: points.map((point) => hover(point)),
+    hovertemplate: "%{text}<extra></extra>",
+    mode: "markers",
+    marker: { color, symbol, size: 9, line: { color: "white", width: 0.5 } },
+  };
+}
+
+function traces() {
+  const split = chosen("split");
+  const cost = chosen("cost");
+  const points = pointsShown().filter((point) => point[split][0] != null && point.costs[cost] != null);
+  const front = points.filter((point) => point.front.includes(cost)).sort((a, b) => a.costs[cost] - b.costs[cost]);
+  const found = [
+    {
+      name: "front (on validation)",
+      x: front.map((point) => point.costs[cost]),
+      y: front.map((point) => 100 * point[split][0]),
+      mode: "lines",
+      line: { shape: "hv", color: "#222222", width: 1 },
+      hoverinfo: "skip",
+    },
+  ];
+  for (const method of Object.keys(data.styles)) {
+    const own = points.filter((point) => point.method === method);
+    if (own.length) found.push(methodTrace(method, own, split));
+  }
+  for (const teacher of data.teachers.filter((one) => one.task === chosen("task") && one[split][0] != null)) {
+    found.push({
+      name: "teacher " + escaped(teacher.name),
+      x: [teacher.costs[cost]],
+      y: [100 * teacher[split][0]],
+      error_y: { type: "data", array: [100 * (teacher[split][1] ?? 0)], visible: teacher[split][1] != null, thickness: 1, width: 3 },
+      hovertemplate: `<b>teacher ${escaped(teacher.name)}</b><br>${withSpread(teacher[split])}<br>${engineering(teacher.costs[cost])} ${escaped(data.costs[cost].unit)}<extra></extra>`,
+      mode: "markers",
+      marker: { color: "#222222", symbol: "star", size: 14 },
+    });
+  }
+  for (const one of data.paper.filter((one) => one.task === chosen("task") && one.costs[cost] != null)) {
+    const [color, symbol] = data.styles[one.method] ?? ["#222222", "star"];
+    found.push({
+      name: `paper: ${one.network}`,
+      x: [one.costs[cost]],
+      y: [one.accuracy],
+      hovertemplate: `<b>the paper's ${one.network}</b> (${one.method})<br>${one.accuracy} %, ${one.source}<extra></extra>`,
+      mode: "markers",
+      marker: { color, symbol: symbol + "-open", size: 11, line: { width: 1.5 } },
+      showlegend: false,
+    });
+  }
+  return found;
+}
+
+const narrow = () => window.innerWidth < 600;
+const FONT = { family: 'system-ui, "Segoe UI", "DejaVu Sans", sans-serif', color: "#222222", size: 12 };
+const ABOVE = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 10 } };
+function layout(more) {
+  return {
+    font: FONT,
+    margin: { l: 56, r: 12, t: 10, b: 48 },
+    hovermode: "closest",
+    hoverlabel: { align: "left", bgcolor: "white", bordercolor: "#999", font: { color: "#222222", size: 12 } },
+    legend: narrow() ? ABOVE : { orientation: "v" },
+    ...more,
+  };
+}
+const AXIS = { gridcolor: "#e4e4e4", linecolor: "#999", zeroline: false, ticks: "outside", tickcolor: "#999" };
+const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+
+function drawChart() {
+  const cost = data.costs[chosen("cost")];
+  const split = chosen("split") === "valid" ? "validation" : "test";
+  Plotly.react("chart", traces(), layout({
+    xaxis: { ...AXIS, type: "log", title: { text: cost.label }, dtick: narrow() ? 1 : undefined, exponentformat: "SI" },
+    yaxis: { ...AXIS, title: { text: `${split} accuracy, %` } },
+  }), CONFIG);
+}
+
+// --- what was clicked ---
+
+function select(point) {
+  Object.assign(state, { point, filter: point, run: point == null ? null : data.points[point].runs[0], shown: ROWS });
+  drawDetails();
+  drawTable();
+  drawRing();
+}
+
+// Around the chosen point: over the chart, so that nothing of it is drawn again.
+function drawRing() {
+  const chart = byId("chart");
+  if (!chart) return;
+  const point = state.point == null ? null : data.points[state.point];
+  const value = point?.[chosen("split")][0];
+  const cost = point?.costs[chosen("cost")];
+  const ring = byId("ring");
+  ring.hidden = value == null || cost == null || point.task !== chosen("task");
+  if (ring.hidden) return;
+  const { xaxis, yaxis } = chart._fullLayout;
+  ring.style.left = `${xaxis._offset + xaxis.d2p(cost)}px`;
+  ring.style.top = `${yaxis._offset + yaxis.d2p(100 * value)}px`;
+}
+
+function facts(run, point) {
+  const latency = run.latency_ms == null ? "-" : `${engineering(run.latency_ms)} ms, ${engineering(run.latency_128_ms)} ms`;
+  return {
+    "validation accuracy": withSpread(point.valid),
+    "test accuracy": point.test[0] == null ? "not evaluated" : withSpread(point.test),
+    "multiplications of one image": engineering(run.multiplications),
+    "parameters": engineering(run.parameters),
+    "latency of 1 and of 128 images": latency,
+    "seeds": String(point.seeds),
+    "method, schedule": `${point.method}, ${point.schedule}`,
+    "run": run.run,
+  };
+}
+
+function drawDetails() {
+  if (!byId("details")) return;
+  byId("details").hidden = state.point == null;
+  if (state.point == null) return;
+  const point = data.points[state.point];
+  const run = data.runs[state.run];
+  byId("details-title").textContent = `${point.label} (${point.method})`;
+  byId("details-facts").replaceChildren(...Object.entries(facts(run, point)).map(([name, value]) => {
+    const [entry, term, text] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
+    term.textContent = name;
+    text.textContent = value;
+    entry.append(term, text);
+    return entry;
+  }));
+  byId("details-run").textContent = point.runs.length > 1 ? `run ${run.run} (seed ${run.seed ?? "?"})` : "this run";
+  byId("command").textContent = run.command ?? "not known: no command line asked for this run";
+  byId("copy").hidden = run.command == null;
+  drawCurves(run.run);
+}
+
+function drawCurves(name) {
+  const stages = data.curves[name];
+  byId("curves-title").hidden = !stages;
+  byId("curves").hidden = !stages;
+  if (!stages) return;
+  const found = [];
+  const shapes = [];
+  let start = 0;
+  for (const [stage, rows] of Object.entries(stages)) {
+    const x = Array.from({ length: rows.count }, (_, index) => start + rows.first + index * rows.step + 1);
+    const add = (series, label, axis, line) => rows[series] && found.push({
+      x, y: rows[series], name: `${label}, ${stage}`, yaxis: axis, mode: "lines", line, hovertemplate: `${label}, ${stage}: %{y:.4~g}<extra></extra>`,
+    });
+    const dash = { teacher: "dot", hint: "dash" }[stage] ?? "solid";
+    add("loss", "training loss", "y", { color: "#0072B2", dash, width: 1.5 });
+    add("error", "validation error, %", "y2", { color: "#222222", dash, width: 1.5 });
+    add("hint", "validation hint loss", "y", { color: "#D55E00", dash, width: 1.5 });
+    add("lambda", "lambda", "y3", { color: "#CC79A7", dash, width: 1.5 });
+    start = x[x.length - 1];
+    shapes.push({ type: "line", x0: start + 0.5, x1: start + 0.5, y0: 0, y1: 1, yref: "paper", line: { color: "#bbb", width: 1 } });
+  }
+  const domain = (low, high) => ({ ...AXIS, domain: [low, high] });
+  Plotly.react("curves", found, layout({
+    height: narrow() ? 480 : 440,
+    shapes,
+    hovermode: "x",
+    legend: ABOVE,
+    xaxis: { ...AXIS, title: { text: "epoch, over all stages" }, anchor: "y2" },
+    yaxis: { ...domain(0.54, 1), type: "log", exponentformat: "power", title: { text: "loss" } },
+    yaxis2: { ...domain(0, 0.46), title: { text: "validation error, %" }, rangemode: "tozero" },
+    yaxis3: { overlaying: "y2", side: "right", title: { text: "lambda" }, rangemode: "tozero", showgrid: false, tickmode: "auto" },
+    margin: { l: 56, r: 52, t: 10, b: 48 },
+  }), CONFIG);
+}
+
+// --- the table ---
+
+function rowsShown() {
+  const words = chosen("find").toLowerCase().split(/\s+/).filter(Boolean);
+  let rows = state.filter == null ? data.runs.map((_, index) => index) : [...data.points[state.filter].runs];
+  if (words.length) rows = rows.filter((row) => words.every((word) => data.runs[row].words.includes(word)));
+  if (state.sort == null) return rows;
+  const sign = state.descending ? -1 : 1;
+  const missing = (value) => value == null;
+  return rows.sort((a, b) => {
+    const [first, second] = [data.runs[a][state.sort], data.runs[b][state.sort]];
+    if (missing(first) || missing(second)) return missing(first) - missing(second);
+    return sign * (typeof first === "number" ? first - second : String(first).localeCompare(String(second)));
+  });
+}
+
+function drawTable() {
+  const rows = rowsShown();
+  const fragment = document.createDocumentFragment();
+  for (const index of rows.slice(0, state.shown)) {
+    const run = data.runs[index];
+    const line = document.createElement("tr");
+    line.dataset.run = index;
+    line.classList.toggle("chosen", index === state.run);
+    for (const column of data.columns) {
+      const cell = line.insertCell();
+      cell.textContent = FORMATS[column.format](run[column.key]);
+      cell.className = column.format === "text" ? (column.wide ? "wide" : "") : "number";
+    }
+    fragment.append(line);
+  }
+  byId("table").tBodies[0].replaceChildren(fragment);
+  for (const header of byId("table").tHead.rows[0].cells) {
+    if (header.dataset.key === state.sort) header.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
+    else header.removeAttribute("aria-sort");
+  }
+  byId("shown").textContent = `${rows.length} of ${data.runs.length} runs`;
+  byId("clear").hidden = state.filter == null && !chosen("find");
+  byId("more").hidden = rows.length <= state.shown;
+  byId("more").textContent = `show all ${rows.length}`;
+}
+
+function drawHeader() {
+  for (const column of data.columns) {
+    const header = document.createElement("th");
+    const button = document.createElement("button");
+    header.scope = "col";
+    header.dataset.key = column.key;
+    header.className = column.format === "text" ? "" : "number";
+    button.type = "button";
+    button.textContent = column.label;
+    button.addEventListener("click", () => {
+      state.descending = state.sort === column.key ? !state.descending : column.format !== "text";
+      state.sort = column.key;
+      drawTable();
+    });
+    header.append(button);
+    byId("table").tHead.rows[0].append(header);
+  }
+}
+
+// --- the beginning ---
+
+for (const run of data.runs) { // what a run can be found by
+  run.words = data.columns.map((column) => run[column.key]).filter((value) => typeof value === "string").join(" ").toLowerCase();
+}
+
+function fill(select, entries) {
+  select.replaceChildren(...entries.map(([value, text]) => new Option(text, value)));
+}
+
+drawHeader();
+byId("find").addEventListener("input", () => { state.shown = ROWS; drawTable(); });
+byId("more").addEventListener("click", () => { state.shown = Infinity; drawTable(); });
+byId("clear").addEventListener("click", () => { byId("find").value = ""; select(null); });
+byId("table").tBodies[0].addEventListener("click", (event) => {
+  const line = event.target.closest("tr");
+  const run = Number(line.dataset.run);
+  const point = data.points.findIndex((one) => one.runs.includes(run));
+  if (point >= 0) {
+    Object.assign(state, { point, run });
+    drawDetails();
+    drawRing();
+    for (const other of line.parentNode.rows) other.classList.toggle("chosen", other === line);
+  }
+});
+if (byId("chart")) {
+  fill(byId("task"), data.tasks.map((task) => [task, task]));
+  fill(byId("cost"), Object.entries(data.costs).map(([key, cost]) => [key, cost.label]));
+  for (const id of ["task", "cost", "split"]) byId(id).addEventListener("change", () => { select(null); drawChart(); });
+  drawChart();
+  byId("chart").on("plotly_afterplot", drawRing);
+  byId("chart").on("plotly_click", (event) => {
+    const point = event.points.map((one) => one.customdata).find((one) => one != null);
+    if (point != null) select(point);
+  });
+  byId("copy").addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(byId("command").textContent);
+      byId("copy").textContent = "copied";
+      setTimeout(() => { byId("copy").textContent = "copy"; }, 1500);
+    } catch { // no leave to write there: the user's own copy key does it
+      getSelection().selectAllChildren(byId("command"));
+    }
+  });
+}
+drawTable();

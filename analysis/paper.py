@@ -1,0 +1,38 @@
+"""What the paper publishes (Romero et al., 2015): accuracies of its teachers and FitNets, to be shown beside ours."""
+
+import pandas as pd
+
+_M, _K = 1e6, 1e3
+PUBLISHED = pd.DataFrame(
+    [
+        ("cifar10", "teacher", "maxout_cifar10", 90.18, 9 * _M, 725 * _M, "Table 5"),
+        ("cifar10", "hints", "fitnet1", 89.01, 250 * _K, 30 * _M, "Table 5"),
+        ("cifar10", "hints", "fitnet2", 91.06, 862 * _K, 108 * _M, "Table 5"),
+        ("cifar10", "hints", "fitnet3", 91.10, 1.6 * _M, 392 * _M, "Table 5"),
+        ("cifar10", "hints", "fitnet4", 91.61, 2.5 * _M, 382 * _M, "Tables 1 and 5"),
+        ("cifar10", "dsn", "fitnet4", 88.2, 2.5 * _M, 382 * _M, "section 3.1"),
+        ("cifar100", "teacher", "maxout_cifar100", 63.54, 9 * _M, None, "Table 2"),
+        ("cifar100", "hints", "fitnet4", 64.96, 2.5 * _M, None, "Table 2"),
+        ("svhn", "teacher", "maxout_svhn", 97.62, 4.9 * _M, None, "Table 3"),
+        ("svhn", "hints", "fitnet3", 97.58, 1.5 * _M, None, "Table 3"),
+        ("mnist", "teacher", "maxout_mnist", 99.45, 361 * _K, None, "Table 4"),
+        ("mnist", "backprop", "fitnet_mnist", 98.1, 30 * _K, None, "Table 4"),
+        ("mnist", "kd", "fitnet_mnist", 99.35, 30 * _K, None, "Table 4"),
+        ("mnist", "hints", "fitnet_mnist", 99.49, 30 * _K, None, "Table 4"),
+        ("aflw", "teacher", "relu_aflw", 95.79, None, None, "section 3.4, on validation"),
+        ("aflw", "kd", "fitnet_aflw1", 95.42, None, None, "section 3.4, on validation"),
+        ("aflw", "hints", "fitnet_aflw1", 97.45, None, None, "section 3.4, on validation"),
+        ("aflw", "kd", "fitnet_aflw2", 98.05, None, None, "section 3.4, on validation"),
+        ("aflw", "hints", "fitnet_aflw2", 98.15, None, None, "section 3.4, on validation"),
+    ],
+    columns=["dataset", "method", "network", "accuracy", "parameters", "multiplications", "source"],
+)
+"""accuracy: in %, on test unless the source says otherwise, of a single run; costs as the paper rounds them; network:
+this project's name of it"""
+
+
+def beside(dataset: str, cost: str) -> pd.DataFrame:
+    """The published points of a data set that can be drawn against a cost."""
+    if cost not in PUBLISHED.columns:
+        return PUBLISHED.iloc[:0]
+    return PUBLISHED[(PUBLISHED["dataset"] == dataset) & PUBLISHED[cost].notna()]

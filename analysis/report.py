@@ -1,0 +1,362 @@
+"""One page for a store of runs: `fitnets report outputs`, or `python -m analysis.report outputs`.
+
+`report.html` holds all it needs and opens from disk without a network. Beside it: figures as PNG and SVG, the tables as
+Parquet and CSV, and Markdown tables for papers and READMEs."""
+
+import argparse
+import base64
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from plotly.offline import get_plotlyjs
+
+from analysis import controls, figures, paper, runs, studies, tradeoff, verdicts
+from analysis.studies import Study
+from analysis.tradeoff import COSTS
+from analysis.verdicts import Comparison
+
+Track = Callable[[Sequence[Any], str], Iterable[Any]]
+"""of (items, what is done with them): the same items, with progress shown"""
+_SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross",
+            "<": "triangle-left", ">": "triangle-right", "X": "x", "h": "hexagon"}  # fmt: skip
+"""matplotlib's markers, as Plotly names them"""
+_COLUMNS = [  # key, heading, format, of the page's table
+    ("run", "run", "text"), ("status", "status", "text"), ("dataset", "data", "text"), ("method", "method", "text"),
+    ("label", "student", "text"), ("seed", "seed", "text"), ("valid", "validation", "percent"),
+    ("test", "test", "percent"), ("multiplications", "mult. of an image", "engineering"),
+    ("parameters", "parameters", "engineering"), ("latency_ms", "latency, ms", "engineering"),
+    ("epochs", "epochs", "text"), ("seconds", "made in, s", "engineering"), ("note", "note", "text"),
+]  # fmt: skip
+_CLOSE = 0.01
+"""a student whose accuracy is so much below its teacher's is still close to it"""
+_CURVE_POINTS = 200
+"""of a stage, at most: the page stays small"""
+
+
+def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path:
+    """Make everything in `out`; gives the page. ValueError where the store has no runs."""
+    frame = runs.load(store)
+    if frame.empty:
+        raise ValueError(f"{store}: no runs in it: give the folder that they were given as store= (by default outputs)")
+    found = studies.load(store, with_importances=True)
+    epochs = runs.epochs(store)
+    drawn = figures.of_store(frame, found)
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    images = {}
+    for name, figure in track(list(drawn.items()), "drawing"):
+        images[name] = _save(figure, out / "figures" / name)
+    frame.to_parquet(out / "runs.parquet")
+    epochs.to_parquet(out / "epochs.parquet")
+    frame.to_csv(out / "runs.csv", index=False)
+    (out / "tables.md").write_text(markdown(frame))
+    page = out / "report.html"
+    page.write_text(html(store.name, frame, epochs, found, images), encoding="utf-8")
+    return page
+
+
+def _save(figure: Figure, path: Path) -> bytes:
+    """As PNG and as SVG; gives the SVG."""
+    figure.savefig(path.with_name(f"{path.name}.png"))
+    with matplotlib.rc_context({"svg.fonttype": "none", "font.family": "sans-serif"}):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    path.with_name(f"{path.name}.svg").write_bytes(buffer.getvalue())
+    return buffer.getvalue()
+
+
+# --- words ---
+
+
+def headlines(frame: pd.DataFrame) -> list[str]:
+    """Of each task: the cheapest student that is close to its teacher, and how sure that is."""
+    points = tradeoff.points(frame)
+    lines = []
+    for teacher in tradeoff.teachers(frame).to_dict("records"):
+        own = points[points["task"] == teacher["task"]].dropna(subset=["valid_accuracy", "multiplications"])
+        own = own[own["multiplications"] < teacher["multiplications"]]
+        close = own[own["valid_accuracy"] >= teacher["valid_accuracy"] - _CLOSE]
+        if len(close):
+            lines.append(_headline(teacher, close.sort_values("multiplications").iloc[0], len(own)))
+        elif len(own):
+            best = own["valid_accuracy"].max()
+            lines.append(
+                f"{teacher['task']}: no cheaper student is within 1 point of teacher {teacher['name']} "
+                f"({100 * teacher['valid_accuracy']:.2f} % on validation); the best has {100 * best:.2f} %."
+            )
+    return lines
+
+
+def _headline(teacher: dict[Any, Any], point: pd.Series, among: int) -> str:
+    fewer, smaller = (teacher[cost] / point[cost] for cost in ("multiplications", "parameters"))
+    size = f"{smaller:.1f} x fewer" if smaller >= 1 else f"{1 / smaller:.1f} x more"
+    test = "" if pd.isna(point["test_accuracy"]) else f", {100 * point['test_accuracy']:.2f} % on test"
+    seeds = "one seed, no interval" if point["seeds"] == 1 else f"{point['seeds']} seeds"
+    chosen = f"; chosen among {among} by the same validation images, so a little flattered there" if among > 1 else ""
+    return (
+        f"{teacher['task']}: the cheapest student within 1 point of teacher {teacher['name']} is {point['label']} "
+        f"({point['method']}): {100 * point['valid_accuracy']:.2f} % on validation against "
+        f"{100 * teacher['valid_accuracy']:.2f} %{test}, with {fewer:.1f} x fewer multiplications and {size} "
+        f"parameters ({seeds}{chosen})."
+    )
+
+
+def settings(found: list[Comparison]) -> list[tuple[str, list[dict[str, str | None]]]]:
+    """The comparisons of each setting, those with the most seeds first."""
+    groups: dict[str, list[Comparison]] = {}
+    for comparison in found:
+        name = "{dataset}: teacher {teacher}, student {student}, schedule {schedule}".format(**comparison.setting)
+        groups.setdefault(name, []).append(comparison)
+    most = {name: max(one.valid.seeds if one.valid else 0 for one in group) for name, group in groups.items()}
+    return [(name, [_worded(one) for one in groups[name]]) for name in sorted(groups, key=lambda name: -most[name])]
+
+
+def _worded(comparison: Comparison) -> dict[str, str | None]:
+    epochs = f"{comparison.epochs[0]} epochs each"
+    verdict = comparison.valid
+    if verdict is None:
+        return {
+            "word": "NO VERDICT",
+            "text": f"{comparison.first} against {comparison.second}: {comparison.refusal}.",
+            "test": None,
+        }
+    return {
+        "word": verdict.word,
+        "text": f"{comparison.first} against {comparison.second}: {verdict.numbers}; {epochs}.",
+        "test": None if comparison.test is None else str(comparison.test),
+    }
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """The front of each task, then the methods side by side where there are several."""
+    points = tradeoff.points(frame)
+    several = frame.groupby("setting_hash")["method"].transform("nunique") > 1
+    parts = []
+    for task, group in points.groupby("task", sort=False):
+        members = group[tradeoff.front(group["multiplications"], group["valid_accuracy"])].sort_values(
+            "multiplications"
+        )
+        lines = [
+            f"## {task}: the front of {len(group)} students, chosen on validation",
+            "",
+            "| student | method | seeds | validation accuracy, % | test accuracy, % | multiplications | parameters |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for point in members.to_dict("records"):
+            cells = [
+                point["label"], point["method"], str(point["seeds"]),
+                *(_with_spread(point, split) for split in ("valid", "test")),
+                *(tradeoff.engineering(float(point[cost])) for cost in ("multiplications", "parameters")),
+            ]  # fmt: skip
+            lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+        parts.append("\n".join(lines))
+    try:
+        parts.append("## Methods side by side\n\n" + controls.table(frame[several]))
+    except ValueError as error:
+        parts.append(f"No table of methods side by side: {error}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _with_spread(point: dict[Any, Any], split: str) -> str:
+    mean, half_width = point[f"{split}_accuracy"], point[f"{split}_half_width"]
+    if pd.isna(mean):
+        return "-"
+    return f"{100 * mean:.2f}" + ("" if pd.isna(half_width) else f" ± {100 * half_width:.2f}")
+
+
+# --- the page ---
+
+
+def html(name: str, frame: pd.DataFrame, epochs: pd.DataFrame, found: list[Study], images: dict[str, bytes]) -> str:
+    """name: of the store; images: SVG by name."""
+    pages = Environment(loader=PackageLoader("analysis", "page"), autoescape=True, undefined=StrictUndefined)
+    files = {key: Markup((Path(__file__).parent / "page" / file).read_text())
+             for key, file in (("css", "report.css"), ("script", "report.js"))}  # fmt: skip
+    shown = {key: svg for key, svg in images.items() if not key.startswith("trade_off")}
+    counts = ", ".join(f"{count} {status}" for status, count in frame["status"].value_counts().items())
+    data = page_data(frame, epochs)
+    return pages.get_template("report.html").render(
+        title=f"fitnets: runs of {name}",
+        counts=f"{len(frame)} runs: {counts}",
+        made=datetime.now().strftime("%Y-%m-%d %H:%M"),
+        headlines=headlines(frame),
+        settings=settings(verdicts.comparisons(frame)),
+        has_points=bool(data["points"]),
+        figures=[(key.replace("_", " "), f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}")
+                 for key, svg in shown.items()],
+        studies=[_study(study) for study in found],
+        environment=_environment(frame),
+        data=_embedded(data),
+        plotly=Markup(get_plotlyjs()),
+        **files,
+    )  # fmt: skip
+
+
+def _embedded(data: dict[str, Any]) -> Markup:
+    """JSON that cannot end the script element that it stands in."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+
+
+def page_data(frame: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
+    """What the page's script draws. Missing numbers are null."""
+    points = tradeoff.points(frame)
+    shown = frame.assign(label=runs.labels(frame), epochs=verdicts.total_epochs(frame))
+    index = {run: number for number, run in enumerate(frame["run"]) if pd.notna(run)}
+    tasks = list(points["task"].unique())
+    fronts = {cost: _front(points, cost) for cost in COSTS}
+    return {
+        "tasks": tasks,
+        "costs": {key: {"label": cost.label, "unit": cost.unit} for key, cost in COSTS.items()},
+        "styles": {method: [colour, _SYMBOLS[marker]] for method, (colour, marker) in figures.STYLES.items()},
+        "points": [
+            {
+                **{key: point[key] for key in ("task", "method", "schedule", "label")},
+                "seeds": point["seeds"],
+                **_accuracies(point),
+                "costs": {cost: _number(point[cost]) for cost in COSTS},
+                "front": [cost for cost in COSTS if fronts[cost][number]],
+                "runs": [index[run] for run in point["runs"]],
+            }
+            for number, point in enumerate(points.to_dict("records"))
+        ],
+        "teachers": [
+            {
+                "task": one["task"],
+                "name": one["name"],
+                **_accuracies(one),
+                "costs": {key: _number(one[key]) for key in COSTS},
+            }
+            for one in tradeoff.teachers(frame).to_dict("records")
+        ],
+        "paper": _paper(points),
+        "columns": [
+            {"key": key, "label": label, "format": form, "wide": key == "note"} for key, label, form in _COLUMNS
+        ],
+        "runs": [_row(run) for run in shown.to_dict("records")],
+        "curves": _curves(epochs),
+    }
+
+
+def _front(points: pd.DataFrame, cost: str) -> pd.Series:
+    """Of every task its own."""
+    members = pd.Series(False, index=points.index)
+    for _, group in points.groupby("task"):
+        members[group.index] = tradeoff.front(group[cost], group["valid_accuracy"])
+    return members
+
+
+def _accuracies(point: dict[Any, Any]) -> dict[str, Any]:
+    return {
+        split: [_number(point[f"{split}_accuracy"]), _number(point[f"{split}_half_width"])]
+        for split in ("valid", "test")
+    }
+
+
+def _number(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def _paper(points: pd.DataFrame) -> list[dict[str, Any]]:
+    """The published points, in the tasks of their data sets."""
+    datasets = {task: str(task).split(" ")[0] for task in points["task"].unique()}
+    found = []
+    for task, dataset in datasets.items():
+        for one in paper.PUBLISHED[paper.PUBLISHED["dataset"] == dataset].to_dict("records"):
+            costs = {cost: _number(one[cost]) for cost in ("multiplications", "parameters")}
+            found.append(
+                {"task": task, "costs": costs} | {key: one[key] for key in ("method", "network", "accuracy", "source")}
+            )
+    return found
+
+
+def _row(run: dict[Any, Any]) -> dict[str, Any]:
+    """A row of the page's table."""
+
+    def text(key: str) -> str | None:
+        return None if pd.isna(run[key]) else str(run[key])
+
+    return {
+        **{key: text(key) for key in ("run", "status", "dataset", "method", "command")},
+        "seed": None if pd.isna(run["seed"]) else int(run["seed"]),
+        "label": text("label"),
+        "valid": _number(run["student_valid_accuracy"]),
+        "test": _number(run["student_test_accuracy"]),
+        "multiplications": _number(run["student_multiplications"]),
+        "parameters": _number(run["student_parameters"]),
+        "latency_ms": _number(run["student_batch_1_p50_ms"]),
+        "latency_128_ms": _number(run["student_batch_128_p50_ms"]),
+        "epochs": _number(run["epochs"]),
+        "seconds": _number(run["seconds"]),
+        "note": "; ".join(part for part in (text("error"), text("trials")) if part) or None,
+    }
+
+
+_SERIES = {"loss": "train_loss", "error": "valid_error", "hint": "valid_hint_loss", "lambda": "kd_weight"}
+
+
+def _curves(epochs: pd.DataFrame) -> dict[str, Any]:
+    """By run and stage; errors in %."""
+    found: dict[str, Any] = {}
+    for (run, stage), rows in epochs.groupby(["run", "stage"], sort=False):
+        step = -(-len(rows) // _CURVE_POINTS)
+        kept = rows.iloc[::-step].iloc[::-1]  # the last one is
+        series: dict[str, Any] = {"first": int(kept["epoch"].iloc[0]), "step": step, "count": len(kept)}
+        for name, column in _SERIES.items():
+            if column in kept and kept[column].notna().any():
+                factor = 100 if name == "error" else 1
+                series[name] = [None if pd.isna(one) else float(f"{factor * one:.3g}") for one in kept[column]]
+        found.setdefault(str(run), {})[str(stage)] = series
+    return found
+
+
+def _study(study: Study) -> str:
+    if study.error is not None:
+        return f"{study.name}: cannot be read: {study.error}"
+    counts = ", ".join(f"{count} {status}" for status, count in study.trials["status"].value_counts().items())
+    wanted = " and ".join(f"{direction} {name}" for name, direction in study.objectives.items())
+    return f"{study.name}: {wanted}; {len(study.trials)} trials: {counts}"
+
+
+def _environment(frame: pd.DataFrame) -> list[str]:
+    """What the runs were made with, by how many."""
+    lines = []
+    for label, column in (
+        ("device", "device"),
+        ("PyTorch", "torch"),
+        ("system", "platform"),
+        ("commit", "commit"),
+        ("precision", "precision"),
+    ):
+        counts = frame[column].value_counts()
+        if len(counts):
+            lines.append(f"{label}: " + ", ".join(f"{value} ({count} runs)" for value, count in counts.items()))
+    return lines
+
+
+def main(words: list[str] | None = None, track: Track = lambda items, _: items) -> int:
+    """The command; gives its exit code."""
+    parser = argparse.ArgumentParser("fitnets report", description="Tables, figures and one page of a store's runs.")
+    parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
+    parser.add_argument("--out", type=Path, help="folder for the report; default: STORE/report")
+    arguments = parser.parse_args(words)
+    try:
+        page = write(arguments.store, arguments.out or arguments.store / "report", track)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{page}: open it in a browser; tables and figures lie beside it")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

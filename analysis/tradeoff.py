@@ -1,0 +1,113 @@
+"""What a student costs and how good it is: a point for each configuration, over its seeds, and the front of them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis.runs import labels
+from analysis.verdicts import half_width, interval
+
+TASK = ["dataset", "data_hash", "dataset_seed", "valid_images"]
+"""Accuracies can be compared between runs that agree in these: the same images were held out"""
+
+
+class Cost(NamedTuple):
+    """suffix: of the runs' columns, after `teacher_` or `student_`."""
+
+    label: str
+    unit: str
+    suffix: str
+
+
+COSTS = {
+    "multiplications": Cost("multiplications of one image", "multiplications", "multiplications"),
+    "parameters": Cost("parameters", "parameters", "parameters"),
+    "weights_bytes": Cost("weight file, bytes", "bytes", "weights_bytes"),
+    "latency_ms": Cost("latency of 1 image, ms", "ms", "batch_1_p50_ms"),
+    "latency_128_ms": Cost("latency of 128 images, ms", "ms", "batch_128_p50_ms"),
+}
+POINT_COLUMNS = {
+    "task": "data set, with the split's seed where there are several",
+    "method": "option",
+    "schedule": "option",
+    "label": "the student and its hint pair",
+    "seeds": "count of runs",
+    "valid_accuracy": "fraction, mean over the seeds",
+    "valid_half_width": "of its 95 % interval; missing for one seed, or where a seed was run with several teachers",
+    "test_accuracy": "likewise, on test; missing where a run was not evaluated there",
+    "test_half_width": "",
+    **{name: f"{cost.label}; latencies are medians over the runs" for name, cost in COSTS.items()},
+    "runs": "their names",
+}
+
+
+def finished(frame: pd.DataFrame) -> pd.DataFrame:
+    """The finished runs. frame: of `runs.load`."""
+    return frame[frame["status"] == "finished"]
+
+
+def points(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a configuration, with the columns of POINT_COLUMNS: runs that differ in the seeds of teacher and student
+    alone are one point. frame: of `runs.load`; what is not finished is left out."""
+    done = finished(frame).assign(
+        task=lambda runs: task_names(runs), label=lambda runs: labels(runs), run=lambda runs: runs["run"].astype(object)
+    )
+    groups = done.groupby(["setting_hash", "method_hash"], sort=False)
+    found = groups[["task", "method", "schedule", "label"]].first()
+    found["seeds"] = groups.size()
+    is_repetition = groups["seed"].nunique() == found["seeds"]
+    for split in ("valid", "test"):
+        summary = groups[f"student_{split}_accuracy"].agg(["mean", "std", "count"]).astype("Float64")
+        is_whole = summary["count"] == found["seeds"]
+        found[f"{split}_accuracy"] = summary["mean"].where(is_whole).astype(float)
+        spread = half_width(summary["std"].astype(float), found["seeds"])
+        found[f"{split}_half_width"] = spread.where(is_whole & is_repetition).astype(float)
+    for name, cost in COSTS.items():
+        found[name] = groups[f"student_{cost.suffix}"].median().astype("Float64")
+    found["runs"] = groups["run"].agg(list)
+    return found.reset_index(drop=True)[list(POINT_COLUMNS)]
+
+
+def task_names(frame: pd.DataFrame) -> pd.Series:
+    """The data set of each run, numbered where runs of one data set have other splits or images."""
+    numbers: dict[tuple[str, ...], str] = {}
+    names = []
+    for key in frame[TASK].astype("string").fillna("?").itertuples(index=False, name=None):
+        if key not in numbers:
+            same = sum(other[0] == key[0] for other in numbers)
+            numbers[key] = f"{key[0]} (split {same + 1})" if same else key[0]
+        names.append(numbers[key])
+    return pd.Series(names, index=frame.index, dtype="string")
+
+
+def teachers(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a teacher and task: `name`, `seeds` (teachers trained), accuracies and costs as in POINT_COLUMNS."""
+    done = finished(frame).assign(task=lambda runs: task_names(runs)).drop_duplicates(["task", "teacher_hash"])
+    rows = []
+    for (task, name, _), group in done.groupby(["task", "teacher", "teacher_multiplications"], sort=False):
+        row = {"task": task, "name": name, "seeds": len(group)}
+        for split in ("valid", "test"):
+            values = group[f"teacher_{split}_accuracy"].dropna().astype(float)
+            row[f"{split}_accuracy"], row[f"{split}_half_width"] = interval(values) if len(values) else (np.nan, np.nan)
+        rows.append(
+            row | {key: group[f"teacher_{cost.suffix}"].astype("Float64").median() for key, cost in COSTS.items()}
+        )
+    return pd.DataFrame(rows)
+
+
+def front(costs: pd.Series, qualities: pd.Series) -> pd.Series:
+    """Whether each point is beaten by none: no other one is at least as cheap and at least as good, and better in one.
+    Points of which a number is missing are not."""
+    best = qualities.dropna().groupby(costs).max()
+    of_cheaper = best.cummax().shift(fill_value=-np.inf)
+    is_best = (qualities == costs.map(best)) & (qualities > costs.map(of_cheaper))
+    return is_best.fillna(False).astype(bool)
+
+
+def engineering(value: float) -> str:
+    """'1.5 M'."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g}"

@@ -1,0 +1,236 @@
+"""A store of runs with known results, written by hand: what `analysis` reads without anything being trained.
+
+| data | runs |
+|---|---|
+| digits | student `fitnet` by backprop, KD and hints, five seeds each |
+| | six `thin` students of the study `sizes`, one seed each, and a failed trial that left no run |
+| | one diverged, one still running, one damaged |
+| cifar10 | students of 5, 7 and 9 layers at 27 to 30 million multiplications, by backprop, KD and hints |
+| | a student with three guided layers |
+"""
+
+import json
+import warnings
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState, create_trial
+
+from sweeps import history
+
+SEEDS = range(5)
+VALID = {  # accuracy of the student `fitnet` in %, by seed
+    "backprop": [95.0, 94.0, 96.0, 95.5, 94.5],
+    "kd": [96.1, 95.8, 96.9, 96.2, 95.9],
+    "hints": [96.4, 95.9, 96.8, 96.5, 95.8],
+}
+THIN = {  # (depth, width): accuracy on validation in %, multiplications; the first, third and fifth are the front
+    (3, 4): (90.0, 20_000),
+    (5, 4): (89.0, 30_000),
+    (3, 8): (94.0, 70_000),
+    (9, 4): (93.0, 90_000),
+    (3, 12): (97.0, 150_000),
+    (9, 12): (96.5, 800_000),
+}
+FRONT = [(3, 4), (3, 8), (3, 12)]
+DEPTHS = {  # layers: multiplications, accuracy in % by method
+    5: (27_200_000, {"backprop": 84.0, "kd": 85.0, "hints": 86.0}),
+    7: (29_300_000, {"backprop": 10.0, "kd": 87.0, "hints": 88.0}),
+    9: (29_900_000, {"backprop": 10.0, "kd": 10.0, "hints": 89.0}),
+}
+HOSTILE = "</script><img src=x onerror=alert(1)> $\\frac$ $x"
+"""text that a page must show and not obey"""
+
+
+def write_run(store: Path, name: str, *, epochs: int = 0, **changes: Any) -> Path:
+    """A finished run; `changes` replace top-level keys of its `result.json`. epochs: of each of its two stages."""
+    result = {
+        "status": "finished",
+        "dataset": "digits",
+        "method": "kd",
+        "schedule": "quick",
+        "hashes": {"data": "d0", "teacher": "t0", "setting": "s0", "method": "m0", "run": name},
+        "seeds": {"dataset": 0, "teacher": 0, "student": int(name[-1]) if name[-1].isdigit() else 0},
+        "hint": None,
+        "images": {"train": 1137, "valid": 300},
+        "stages": {"teacher": {"epochs": 9}, "student": {"epochs": 30}},
+        "teacher": side("big", 99.0, 3_000_000, 100_000),
+        "student": side("thin", 90.0, 1_000_000, 20_000),
+        "timing": {"run_seconds": 9.5, "device": "cpu, 2 threads", "precision": "fp32", "latency": latency(1.0)},
+    }
+    directory = store / "run" / name
+    directory.mkdir(parents=True)
+    (directory / "result.json").write_text(json.dumps(result | changes))
+    if epochs:
+        (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(epochs)))
+    return directory
+
+
+def side(name: str, accuracy: float, multiplications: int, parameters: int, **options: int) -> dict[str, Any]:
+    """Of teacher or student; accuracy in %, on validation and, one point less, on test."""
+    found = {"name": name, "options": options, "layers": options.get("layers", options.get("depth", 3) + 1)}
+    for split, share in (("valid", accuracy / 100), ("test", accuracy / 100 - 0.01)):
+        found |= {
+            f"{split}_accuracy": share,
+            f"{split}_error": 1 - share,
+            f"{split}_loss": 0.3,
+            f"{split}_calibration_error": 0.02,
+        }
+    counts = {"multiplications": multiplications, "parameters": parameters, "weights_bytes": 4 * parameters}
+    return found | counts | {f"paper_{key}": counts[key] for key in ("multiplications", "parameters")}
+
+
+def latency(student_ms: float) -> dict[str, dict[str, float]]:
+    """The teacher's is 2 ms; batches of 128 take 50 times as long."""
+    return {
+        name: {
+            f"batch_{size}_{part}_ms": factor * ms for size, factor in ((1, 1), (128, 50)) for part in ("p50", "p95")
+        }
+        for name, ms in (("teacher", 2.0), ("student", student_ms))
+    }
+
+
+def pair(guided: str) -> dict[str, str]:
+    return {"teacher_layer": "conv2", "student_layer": guided}
+
+
+def diagnoses(after_hint: float | None) -> dict[str, Any]:
+    answers = {"agreement": 0.9, "accuracy": 0.9, "calibration_error": 0.05}
+    moments = {"initial": 0.5, **({} if after_hint is None else {"hint": after_hint}), "student": 0.8}
+    return {moment: {"similarity": value, **answers} for moment, value in moments.items()}
+
+
+def rows(epochs: int) -> list[dict[str, Any]]:
+    """Of `metrics.jsonl`: stage 1 and stage 2."""
+    found = []
+    for stage in ("hint", "student"):
+        for epoch in range(epochs):
+            row = {
+                "step": len(found), "stage": stage, "epoch": epoch, "images": 1000 * (epoch + 1), "lr": 0.003,
+                "train_loss": 2.5 / (epoch + 1), "best": epoch == epochs - 1, "timing": {"seconds": 0.5},
+            }  # fmt: skip
+            if stage == "hint":
+                row["valid_hint_loss"] = 3.0 / (epoch + 1)
+            else:
+                row |= {
+                    "valid_error": 0.5 / (epoch + 1),
+                    "valid_loss": 2.0 / (epoch + 1),
+                    "kd_weight": 4.0 - 3.0 * epoch / epochs,
+                }
+            found.append(row)
+    return found
+
+
+def write_environment(directory: Path, *words: str, **notes: str) -> None:
+    told = {
+        "command": ["python", "run.py", *words],
+        "platform": "Linux",
+        "commit": "c0ffee",
+        "packages": {"torch": "2.13"},
+    }
+    (directory / "environment.json").write_text(json.dumps(told | notes))
+
+
+def make(store: Path) -> Path:
+    """The whole store; the store itself."""
+    _methods(store)
+    _sizes(store)
+    _depths(store)
+    write_run(store, "diverged0", status="diverged", error=f"not finite at step 3 {HOSTILE}")
+    write_run(store, "running0", status="running")
+    (write_run(store, "damaged0") / "result.json").write_text('{"status": "fin')
+    return store
+
+
+def _methods(store: Path) -> None:
+    for method, accuracies in VALID.items():
+        stages = {"teacher": {"epochs": 9}, "student": {"epochs": 30}}
+        if method == "hints":
+            stages |= {"hint": {"epochs": 10}, "student": {"epochs": 20}}
+        for seed, accuracy in zip(SEEDS, accuracies, strict=True):
+            directory = write_run(
+                store, f"{method}{seed}", epochs=4, method=method, stages=stages,
+                student=side("fitnet", accuracy, 600_000, 32_000), hint=pair("conv5") if method == "hints" else None,
+                hashes={"data": "d0", "teacher": f"t{seed}", "setting": "methods", "method": method},
+                seeds={"dataset": 0, "teacher": seed, "student": seed},
+                diagnoses=diagnoses(0.9 if method == "hints" else None),
+            )  # fmt: skip
+            write_environment(directory, f"method={method}", f"seed={seed}", f"teacher.seed={seed}")
+
+
+def _sizes(store: Path) -> None:
+    """The study `sizes`: its six students, one over budget, one failed."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    folder = store / "sweeps" / "sizes"
+    folder.mkdir(parents=True)
+    history.leave_address(folder, "sizes", str(folder / "study.log"))
+    journal = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.log")))
+    study = optuna.create_study(study_name="sizes", storage=journal, directions=["maximize", "minimize"])
+    with warnings.catch_warnings(action="ignore"):
+        study.set_metric_names(["accuracy", "multiplications"])
+    distributions = {f"student.{name}": optuna.distributions.IntDistribution(3, 99) for name in ("depth", "width")}
+    for number, ((depth, width), (accuracy, multiplications)) in enumerate(THIN.items()):
+        name = f"thin{number}-0"
+        directory = write_run(
+            store, name, epochs=4, method="hints", hint=pair("conv2"),
+            student=side("thin", accuracy, multiplications, multiplications // 20, depth=depth, width=width),
+            hashes={"data": "d0", "teacher": "t0", "setting": f"thin{number}", "method": "hints"},
+            diagnoses=diagnoses(0.9),
+        )  # fmt: skip
+        words = ("student=thin", f"student.depth={depth}", f"student.width={width}", "hydra.mode=RUN")
+        write_environment(directory, *words, trial=f"sizes #{number}")
+        _add(
+            study,
+            number,
+            distributions,
+            {"depth": depth, "width": width},
+            values=[accuracy / 100, multiplications],
+            runs=[name],
+        )
+    _add(study, 6, distributions, {"depth": 17, "width": 60}, state=TrialState.PRUNED, closed="infeasible")
+    _add(study, 7, distributions, {"depth": 17, "width": 30}, state=TrialState.FAIL, reason=f"MemoryError: {HOSTILE}")
+
+
+def _add(
+    study: optuna.Study,
+    number: int,
+    distributions: dict[str, Any],
+    params: dict[str, int],
+    *,
+    state: TrialState = TrialState.COMPLETE,
+    values: list[float] | None = None,
+    **told: Any,
+) -> None:
+    if values is not None:
+        told |= {"accuracy": values[0], "multiplications": values[1], "seconds": 9.5}
+    trial = create_trial(
+        state=state, values=values, user_attrs=told, distributions=distributions,
+        params={f"student.{name}": value for name, value in params.items()},
+    )  # fmt: skip
+    trial.datetime_start = datetime(2026, 1, 1) + timedelta(minutes=number)
+    trial.datetime_complete = trial.datetime_start + timedelta(seconds=30)
+    study.add_trial(trial)
+
+
+def _depths(store: Path) -> None:
+    common = {
+        "dataset": "cifar10",
+        "images": {"train": 40_000, "valid": 10_000},
+        "teacher": side("maxout_cifar10", 90.0, 725_000_000, 9_000_000),
+    }
+    for layers, (multiplications, accuracies) in DEPTHS.items():
+        for method, accuracy in accuracies.items():
+            write_run(
+                store, f"{method}-{layers}", **common, epochs=4, method=method,
+                student=side("table6", accuracy, multiplications, 220_000, layers=layers),
+                hint=pair(f"conv{layers // 2}") if method == "hints" else None,
+                hashes={"data": "c0", "teacher": "c0", "setting": f"depth{layers}", "method": method},
+            )  # fmt: skip
+    for place, accuracy in enumerate((88.0, 91.0, 90.0), start=1):
+        write_run(
+            store, f"guided{place}", **common, method="hints", hint=pair(f"conv{4 + 3 * place}"),
+            student=side("fitnet1", accuracy, 30_150_000, 250_000),
+            hashes={"data": "c0", "teacher": "c0", "setting": f"guided{place}", "method": "hints"},
+        )  # fmt: skip

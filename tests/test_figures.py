@@ -1,0 +1,140 @@
+"""Figures: what is drawn is what was computed, every axis has its unit, colours can be told apart."""
+
+import io
+import itertools
+
+import made_store as made
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from analysis import figures, runs, studies
+
+
+@pytest.fixture(scope="module")
+def frame(made_store):
+    return runs.load(made_store)
+
+
+@pytest.fixture(scope="module")
+def drawn(made_store, frame):
+    return figures.of_store(frame, studies.load(made_store, with_importances=True))
+
+
+def lines(figure: Figure, axes: int = 0) -> dict[str, list[tuple[float, float]]]:
+    """The points of each labelled series."""
+    handles, labels = figure.axes[axes].get_legend_handles_labels()
+    series = {}
+    for handle, label in zip(handles, labels, strict=True):
+        line = handle[0] if isinstance(handle, tuple) else handle
+        series[label] = list(
+            zip(*([round(float(one), 9) for one in values] for values in line.get_data()), strict=True)
+        )
+    return series
+
+
+def test_all_that_the_store_has_runs_for(drawn):
+    trade_offs = {
+        f"trade_off-{task}-{cost}"
+        for task in ("digits", "cifar10")
+        for cost in ("multiplications", "parameters", "latency_ms")
+    }
+    others = {"depth-cifar10", "hint_layers-cifar10", "similarity-digits", "progress-sizes", "importance-sizes"}
+    assert set(drawn) == trade_offs | others
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "trade_off-digits-latency_ms",
+        "depth-cifar10",
+        "hint_layers-cifar10",
+        "similarity-digits",
+        "progress-sizes",
+        "importance-sizes",
+    ],
+)
+def test_axes_have_words_and_units_and_it_can_be_saved(drawn, name):
+    for axes in drawn[name].axes:
+        assert axes.get_title()
+        labels = axes.get_xlabel() + axes.get_ylabel()
+        assert any(unit in labels for unit in ("%", "ms", "count", "share", "CKA"))
+    file = io.BytesIO()
+    drawn[name].savefig(file, format="svg")
+    assert file.getvalue().startswith(b"<?xml")
+
+
+def test_the_trade_off_has_points_front_teacher_and_the_papers(drawn):
+    found = lines(drawn["trade_off-digits-multiplications"])
+    front = [(multiplications, accuracy) for accuracy, multiplications in (made.THIN[member] for member in made.FRONT)]
+    assert found["front, chosen on validation"] == front
+    assert found["teacher big"] == [(3e6, 99.0)]
+    assert sorted(found["kd"]) == [(600_000.0, 96.18)]
+    cifar10 = lines(drawn["trade_off-cifar10-multiplications"])
+    assert (30e6, 89.01) in cifar10["paper, hints (test)"]
+    assert cifar10["paper, teacher (test)"] == [(725e6, 90.18)]
+
+
+def test_depth_is_figure_2(drawn):
+    found = lines(drawn["depth-cifar10"])
+    for method in ("backprop", "kd", "hints"):
+        expected = [(float(layers), accuracies[method]) for layers, (_, accuracies) in made.DEPTHS.items()]
+        assert found[method] == expected
+    assert "29.3 M multiplications" in drawn["depth-cifar10"].axes[0].get_title()
+
+
+def test_students_of_other_costs_are_no_depth_study(frame):
+    with pytest.raises(ValueError, match=r"no three depths .*\+sweeps=figure2"):
+        figures.depth(frame[frame["dataset"] == "digits"])
+
+
+def test_guided_layers_are_in_their_order(drawn):
+    (series,) = lines(drawn["hint_layers-cifar10"]).values()
+    assert [accuracy for _, accuracy in series] == pytest.approx([88.0, 91.0, 90.0])
+    assert [text.get_text() for text in drawn["hint_layers-cifar10"].axes[0].get_xticklabels()] == [
+        "conv7",
+        "conv10",
+        "conv13",
+    ]
+
+
+def test_no_two_guided_layers_are_told(frame):
+    with pytest.raises(ValueError, match=r"no two guided layers .*\+sweeps=hint_depth"):
+        figures.hint_layers(frame[frame["dataset"] == "digits"])
+
+
+def test_similarity_before_and_after_each_stage(drawn):
+    found = lines(drawn["similarity-digits"])
+    assert found["hints"] == [(0.0, 0.5), (1.0, 0.9), (2.0, 0.8)]
+    assert found["kd"] == [(0.0, 0.5), (2.0, 0.8)]
+
+
+def test_curves_of_both_stages_with_lambda(made_store):
+    epochs = runs.epochs(made_store)
+    figure = figures.curves(epochs[epochs["run"] == "hints0"])
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["stage 1: hints", "stage 2: whole student"]
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels.count("hint loss, squared activations") == labels.count("loss, nats") == 1
+    (weight,) = (axes for axes in figure.axes if axes.get_ylabel().startswith("lambda"))
+    assert list(weight.get_lines()[0].get_ydata()) == [4.0, 3.25, 2.5, 1.75]
+
+
+def test_every_method_has_a_colour_and_a_marker_of_its_own():
+    from analysis.verdicts import METHODS
+
+    assert set(figures.STYLES) == set(METHODS)
+    colours, markers = zip(*figures.STYLES.values(), strict=True)
+    assert len(set(markers)) == len(markers)
+    for first, second in itertools.combinations(colours[:3], 2):  # those of the paper: also without red and green apart
+        assert distance(seen_without_red_and_green(first), seen_without_red_and_green(second)) > 0.2
+
+
+def seen_without_red_and_green(colour: str) -> tuple[float, ...]:
+    """A deuteranope's view, roughly (Vienot et al., 1999): red and green are one channel."""
+    red, green, blue = to_rgb(colour)
+    return (0.29 * red + 0.71 * green, 0.29 * red + 0.71 * green, blue)
+
+
+def distance(first: tuple[float, ...], second: tuple[float, ...]) -> float:
+    return sum((one - other) ** 2 for one, other in zip(first, second, strict=True)) ** 0.5

@@ -1,0 +1,71 @@
+"""The notebooks, executed on runs with known results: what changes under them breaks here."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import made_store as made
+import nbformat
+import pytest
+from conftest import ROOT
+from nbclient import NotebookClient
+
+FOLDER = ROOT / "analysis" / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+@pytest.fixture
+def executed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, made_store: Path) -> Any:
+    monkeypatch.setenv("FITNETS_STORE", str(made_store))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(FOLDER / f"{request.param}.ipynb", as_version=4)
+    NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+    ).execute()
+    return notebook
+
+
+def shown(notebook: Any) -> str:
+    """All texts that the cells gave."""
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return "\n".join(str(output.get("data", {}).get("text/plain", output.get("text", ""))) for output in outputs)
+
+
+def pictures(notebook: Any) -> int:
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+def test_there_are_three_and_they_hold_no_outputs():
+    assert [path.stem for path in NOTEBOOKS] == ["depth", "sweep", "trade_off"]
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code":
+                assert (cell.outputs, cell.execution_count) == ([], None)
+                assert len(cell.source.splitlines()) <= 12  # thin: what is more belongs in a module
+
+
+@pytest.mark.parametrize("executed", ["trade_off"], indirect=True)
+def test_trade_off(executed):
+    text = shown(executed)
+    assert re.search(r"finished +33", text)
+    assert "Warning" not in text
+    assert "BETTER, +1.28 ± 0.52 points" in text
+    assert pictures(executed) == 3
+
+
+@pytest.mark.parametrize("executed", ["depth"], indirect=True)
+def test_depth(executed):
+    text = shown(executed)
+    assert text.count("table6") >= len(made.DEPTHS) * 3
+    assert "conv10" in text
+    assert pictures(executed) == 3
+
+
+@pytest.mark.parametrize("executed", ["sweep"], indirect=True)
+def test_sweep(executed):
+    text = shown(executed)
+    assert "sizes" in text
+    assert "depth=9 width=12" in text
+    assert "student.width=8" in text
+    assert pictures(executed) == 1

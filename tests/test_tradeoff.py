@@ -1,0 +1,270 @@
+"""Points, fronts, studies and verdicts of a store with known results, against values computed in other ways."""
+
+import itertools
+import json
+import shutil
+
+import made_store as made
+import numpy as np
+import pandas as pd
+import pytest
+from made_store import write_run
+from optuna._hypervolume import compute_hypervolume
+from scipy import stats
+
+from analysis import paper, report, runs, studies, tradeoff, verdicts
+
+
+@pytest.fixture(scope="module")
+def frame(made_store):
+    return runs.load(made_store)
+
+
+@pytest.fixture(scope="module")
+def points(frame):
+    return tradeoff.points(frame)
+
+
+class TestRuns:
+    def test_nothing_is_dropped_in_silence(self, frame):
+        counts = frame["status"].value_counts().to_dict()
+        assert counts == {"finished": 33, "diverged": 1, "running": 1, "damaged": 1, "failed": 1}
+        lost = frame[frame["status"] == "failed"].iloc[0]
+        assert pd.isna(lost["run"])
+        assert lost["trials"] == "sizes #7 (depth=17 width=30)"
+        assert lost["error"].startswith("MemoryError")
+        assert {name: str(frame[name].dtype) for name in runs.RUN_COLUMNS} == {
+            name: column.dtype for name, column in runs.RUN_COLUMNS.items()
+        }
+
+    def test_a_run_knows_its_trials_and_its_command(self, frame):
+        run = frame.set_index("run").loc["thin2-0"]
+        assert (run["trial"], run["trials"]) == ("sizes #2", "sizes #2 (depth=3 width=8)")
+        assert run["command"] == "python run.py student=thin student.depth=3 student.width=8 hydra.mode=RUN"
+        assert runs.labels(frame.set_index("run")).loc["thin2-0"] == "thin depth=3 width=8, conv2 learns conv2"
+
+    def test_a_failed_trial_that_left_a_run_is_told_once(self, tmp_path):
+        store = made.make(tmp_path)
+        made.write_environment(store / "run" / "diverged0", "student=thin", trial="sizes #7")
+        assert runs.load(store)["status"].value_counts().to_dict().get("failed") is None
+
+
+class TestPoints:
+    def test_a_point_is_the_mean_of_its_seeds(self, points):
+        for method, accuracies in made.VALID.items():
+            (point,) = points[(points["method"] == method) & (points["seeds"] == 5)].to_dict("records")
+            low, high = stats.t.interval(0.95, 4, loc=np.mean(accuracies), scale=stats.sem(accuracies))
+            assert 100 * point["valid_accuracy"] == pytest.approx(np.mean(accuracies))
+            assert 100 * point["valid_half_width"] == pytest.approx((high - low) / 2)
+            assert 100 * point["test_accuracy"] == pytest.approx(np.mean(accuracies) - 1)
+            assert sorted(point["runs"]) == [f"{method}{seed}" for seed in made.SEEDS]
+            assert point["multiplications"] == 600_000
+
+    def test_a_single_seed_has_no_interval(self, points):
+        thin = points[points["label"].str.startswith("thin")]
+        assert len(thin) == len(made.THIN)
+        assert thin["valid_half_width"].isna().all()
+
+    def test_nor_has_a_seed_with_several_teachers(self, tmp_path):
+        for name, teacher in (("a1", "t0"), ("b1", "t1")):
+            write_run(tmp_path, name, hashes={"teacher": teacher, "setting": "s0", "method": "m0"})
+        (point,) = tradeoff.points(runs.load(tmp_path)).to_dict("records")
+        assert (point["seeds"], point["valid_accuracy"]) == (2, 0.9)
+        assert np.isnan(point["valid_half_width"])
+
+    def test_a_run_without_test_leaves_the_point_without(self, tmp_path):
+        without = {key: value for key, value in made.side("thin", 90.0, 10, 10).items() if not key.startswith("test")}
+        write_run(tmp_path, "a1")
+        write_run(tmp_path, "a2", student=without)
+        (point,) = tradeoff.points(runs.load(tmp_path)).to_dict("records")
+        assert np.isnan(point["test_accuracy"])
+        assert point["valid_accuracy"] == pytest.approx(0.9)
+
+    def test_other_splits_are_other_tasks(self, tmp_path):
+        write_run(tmp_path, "a1")
+        write_run(
+            tmp_path, "b1", images={"train": 1237, "valid": 200}, hashes={"data": "d0", "setting": "s1", "method": "m0"}
+        )
+        assert sorted(tradeoff.points(runs.load(tmp_path))["task"]) == ["digits", "digits (split 2)"]
+
+    def test_teachers_are_counted_once(self, frame):
+        teachers = tradeoff.teachers(frame).set_index("name")
+        assert teachers.loc["big", "seeds"] == 5
+        assert teachers.loc["big", "multiplications"] == 3_000_000
+        assert teachers.loc["maxout_cifar10", "valid_accuracy"] == pytest.approx(0.9)
+
+
+class TestFront:
+    def test_of_the_made_students(self, points):
+        digits = points[points["task"] == "digits"]
+        members = digits[tradeoff.front(digits["multiplications"], digits["valid_accuracy"])]
+        expected = {f"thin depth={depth} width={width}, conv2 learns conv2" for depth, width in made.FRONT}
+        assert set(members["label"]) == expected
+
+    def test_against_its_definition(self):
+        random = np.random.default_rng(0)
+        costs, qualities = (pd.Series(random.integers(0, 12, 80), dtype=float) for _ in range(2))
+        expected = [
+            not any(
+                other_cost <= cost and other >= quality and (other_cost < cost or other > quality)
+                for other_cost, other in zip(costs, qualities, strict=True)
+            )
+            for cost, quality in zip(costs, qualities, strict=True)
+        ]
+        assert tradeoff.front(costs, qualities).tolist() == expected
+
+    def test_what_is_not_known_is_no_member(self):
+        found = tradeoff.front(pd.Series([1.0, 2.0, None]), pd.Series([None, 0.5, 0.9], dtype="Float64"))
+        assert found.tolist() == [False, True, False]
+
+
+class TestStudies:
+    def test_the_trials_and_their_states(self, made_store):
+        (study,) = studies.load(made_store, with_importances=True)
+        assert (study.name, study.error) == ("sizes", None)
+        assert study.objectives == {"accuracy": "maximize", "multiplications": "minimize"}
+        assert study.trials["status"].tolist() == ["finished"] * 6 + ["over budget", "failed"]
+        assert study.finished()["student.depth"].tolist() == [depth for depth, _ in made.THIN]
+        assert study.trials.loc[7, "reason"].startswith("MemoryError")
+        for shares in study.importances.values():
+            assert sum(shares.values()) == pytest.approx(1)
+
+    def test_hypervolume_by_hand(self):
+        """Of (0.2, 0.5) and (0.6, 0.1): 0.8 x 0.5, and 0.4 x 0.4 below it."""
+        assert studies.hypervolume(np.array([[0.2, 0.5], [0.6, 0.1], [0.7, 0.7]])) == pytest.approx(0.4 + 0.16)
+        assert studies.hypervolume(np.array([[0.0, 0.0]])) == 1
+        assert studies.hypervolume(np.array([[1.0, 0.3], [0.2, 1.0]])) == 0
+
+    def test_hypervolume_as_optuna_has_it(self):
+        costs = np.random.default_rng(1).random((40, 2))
+        assert studies.hypervolume(costs) == pytest.approx(compute_hypervolume(costs, np.ones(2)))
+
+    def test_progress_is_the_front_so_far(self, made_store):
+        (study,) = studies.load(made_store)
+        accuracies, multiplications = (
+            np.array(column, dtype=float) for column in zip(*made.THIN.values(), strict=True)
+        )
+        costs = np.column_stack([(97.0 - accuracies) / (97.0 - 89.0), (multiplications - 20_000) / (800_000 - 20_000)])
+        reached = studies.progress(study)
+        assert reached.index.tolist() == list(range(6))
+        for count in range(1, 7):
+            assert reached.iloc[count - 1] == pytest.approx(compute_hypervolume(costs[:count], np.ones(2)))
+
+    def test_of_one_objective_it_is_the_best_value(self, made_store):
+        (study,) = studies.load(made_store)
+        alone = studies.Study(
+            name="one", objectives={"accuracy": "maximize"}, trials=study.trials, importances={}, error=None
+        )
+        assert studies.progress(alone).tolist() == pytest.approx([0.9, 0.9, 0.94, 0.94, 0.97, 0.97])
+
+    def test_one_that_cannot_be_read_is_told(self, tmp_path):
+        store = made.make(tmp_path)
+        (store / "sweeps" / "sizes" / "study.log").unlink()
+        (store / "sweeps" / "torn").mkdir()
+        (store / "sweeps" / "torn" / "study.json").write_text("{")
+        sizes, torn = studies.load(store)
+        assert sizes.error.endswith("study.log: no such file")
+        assert "torn" in torn.error
+        assert len(runs.load(store)) == 36  # all but the failed trial
+
+    def test_a_store_that_was_moved_is_read(self, tmp_path):
+        store = made.make(tmp_path / "old")
+        moved = shutil.move(store, tmp_path / "new")
+        (study,) = studies.load(moved)
+        assert (study.error, len(study.trials)) == (None, 8)
+
+
+class TestVerdicts:
+    def test_of_the_made_methods(self, frame):
+        found = {
+            (one.first, one.second): one for one in verdicts.comparisons(frame) if one.setting["student"] == "fitnet"
+        }
+        assert set(found) == {("hints", "backprop"), ("hints", "kd"), ("kd", "backprop")}
+        words = {("hints", "backprop"): "BETTER", ("hints", "kd"): "INCONCLUSIVE", ("kd", "backprop"): "BETTER"}
+        for (first, second), comparison in found.items():
+            test = stats.ttest_rel(made.VALID[first], made.VALID[second])
+            low, high = test.confidence_interval(0.95)
+            verdict = comparison.valid
+            assert verdict.word == words[first, second]
+            assert verdict.difference == pytest.approx((low + high) / 2)
+            assert verdict.half_width == pytest.approx((high - low) / 2)
+            assert (verdict.seeds, verdict.is_paired, comparison.epochs) == (5, True, (30, 30))
+            assert comparison.test.difference == pytest.approx(verdict.difference)
+
+    def test_it_goes_by_the_seeds_that_both_have(self, tmp_path):
+        for method, seeds in (("kd", (0, 1, 2)), ("hints", (1, 2, 3))):
+            for seed in seeds:
+                write_run(tmp_path, f"{method}{seed}", method=method, student=made.side("thin", 80 + seed, 10, 10))
+        (comparison,) = verdicts.comparisons(runs.load(tmp_path))
+        assert (comparison.valid.seeds, comparison.valid.difference) == (2, 0)
+
+    @pytest.mark.parametrize(
+        ("changes", "refusal"),
+        [
+            ({"stages": {"student": {"epochs": 31}}}, "not trained for the same number of epochs"),
+            ({"seeds": {"dataset": 0, "teacher": 0, "student": 9}}, "no seed in common"),
+        ],
+    )
+    def test_unfair_ones_are_refused(self, tmp_path, changes, refusal):
+        write_run(tmp_path, "a1")
+        write_run(tmp_path, "b1", method="hints", **changes)
+        (comparison,) = verdicts.comparisons(runs.load(tmp_path))
+        assert comparison.valid is None
+        assert refusal in str(comparison)
+
+    def test_words(self):
+        series = [pd.Series(values) for values in itertools.repeat([1.0, 2.0, 3.0], 2)]
+        assert str(verdicts.compare(series[0] + [0, 1, 2], series[1])) == (
+            "INCONCLUSIVE, +1.00 ± 2.48 points (95 % interval, 3 seeds, paired); about 4 more seeds would settle it"
+        )
+        assert str(verdicts.compare(series[0], series[1])).endswith("not even 1,000 seeds would settle it")
+        assert str(verdicts.compare(series[0][:1] + 1, series[1][:1])).endswith("with a single seed: give at least two")
+
+
+class TestWords:
+    def test_headlines(self, frame):
+        """On digits no student is within a point of 99 %; on CIFAR-10 the cheapest with 89 % or more costs 29.9 M."""
+        lines = {line.split(":")[0]: line for line in report.headlines(frame)}
+        assert lines["digits"].endswith("(99.00 % on validation); the best has 97.00 %.")
+        assert "table6 layers=9" in lines["cifar10"]
+        assert f"{725 / 29.9:.1f} x fewer multiplications" in lines["cifar10"]
+        assert "one seed, no interval; chosen among 12" in lines["cifar10"]
+
+    def test_markdown_tables(self, frame):
+        text = report.markdown(frame)
+        rows = [line for line in text.splitlines() if line.startswith("| thin depth")]
+        assert [line.split(",")[0] for line in rows] == [
+            f"| thin depth={depth} width={width}" for depth, width in made.FRONT
+        ]
+        assert "| thin depth=3 width=8, conv2 learns conv2 | hints | 1 | 94.00 | 93.00 | 70 k | 3.5 k |" in rows
+        assert "- hints against backprop: BETTER, +1.28 ± 0.52 points (95 % interval, 5 seeds, paired)." in text
+        assert "diverged" not in text
+
+    def test_the_papers_points_are_those_of_our_own_networks(self):
+        """Table 5 in our counts: every rounded number of the paper is within 3 % of it."""
+        counts = {"fitnet1": (249_576, 30.15e6), "fitnet2": (861_928, 107.8e6), "fitnet4": (2_544_712, 381.7e6)}
+        for network, (parameters, multiplications) in counts.items():
+            published = (
+                paper.beside("cifar10", "multiplications").set_index(["method", "network"]).loc[("hints", network)]
+            )
+            assert published["parameters"] == pytest.approx(parameters, rel=0.03)
+            assert published["multiplications"] == pytest.approx(multiplications, rel=0.03)
+
+
+def test_the_files_of_a_report_hold_the_tables(made_store, tmp_path):
+    page = report.write(made_store, tmp_path)
+    frame = runs.load(made_store)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "runs.parquet"), frame)
+    assert len(pd.read_csv(tmp_path / "runs.csv")) == len(frame)
+    assert len(pd.read_parquet(tmp_path / "epochs.parquet")) == len(runs.epochs(made_store))
+    pictures = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert {"trade_off-digits-multiplications.png", "trade_off-digits-multiplications.svg", "depth-cifar10.svg"} <= set(
+        pictures
+    )
+    assert made.HOSTILE not in page.read_text()
+
+
+def test_no_store_is_told_in_a_line(tmp_path, capsys):
+    assert report.main([str(tmp_path / "nowhere")]) == 1
+    assert "no runs in it: give the folder" in capsys.readouterr().err
+    assert json.dumps(sorted(path.name for path in tmp_path.iterdir())) == "[]"

@@ -1,8 +1,8 @@
 """A whole run: teacher, stage 1, stage 2, evaluation, files. `run(config)` is what every entry point calls."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -172,27 +172,38 @@ def _made(plan: Plan, claim: Claim, caller: Caller, started: float) -> dict[str,
         store.write_config(directory / "config.yaml", config)
         store.write_json(directory / "environment.json", engine.environment(plan.device) | caller.notes)
         try:
-            with tracking(config, directory, f"{config.student.name}-{plan.hashes.run}") as tracker:
+            name = f"{config.student.name}-{plan.hashes.run}"
+            with tracking(config, directory, name, caller.terminal.say) as tracker, _failure_told(tracker, facts):
                 result = _finish(plan, claim, RunLog(claim, tracker, caller.watch), caller.terminal)
                 result["timing"]["run_seconds"] = time.perf_counter() - started
+                claim.check()
+                store.write_json(directory / "result.json", result)
                 tracker.summarise(result)
-            claim.check()
-            store.write_json(directory / "result.json", result)
+                tracker.keep_student()
         except BaseException as error:
             claim.check()
-            told = {"status": _status(error), "error": str(error) or type(error).__name__}
             with suppress(OSError):  # a full disk: that is what is raised
-                store.write_json(directory / "result.json", told | facts)
+                store.write_json(directory / "result.json", _failure(error) | facts)
             raise
     return result
 
 
-def _status(error: BaseException) -> str:
-    """Of a run that such an error ended."""
-    for kind, status in ((DivergedError, "diverged"), (PrunedError, "pruned")):
+@contextmanager
+def _failure_told(tracker: Tracker, facts: dict[str, Any]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        tracker.summarise(_failure(error) | facts)
+        raise
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    """The result of a run that such an error ended."""
+    status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+    for kind, name in ((DivergedError, "diverged"), (PrunedError, "pruned")):
         if isinstance(error, kind):
-            return status
-    return "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            status = name
+    return {"status": status, "error": str(error) or type(error).__name__}
 
 
 def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[str, Any]:

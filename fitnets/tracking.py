@@ -1,13 +1,43 @@
-"""Weights & Biases, as a mirror of the run directory; the only module that imports wandb."""
+"""Weights & Biases, as a mirror of the run directory; the only module that imports wandb.
+
+It ends no run, and holds a process up for less than half a minute in all: once W&B does not answer, every later run of
+the process is offline.
+"""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Protocol
+from ssl import SSLError
+from textwrap import shorten
+from threading import Thread
+from typing import Any, Literal, Protocol, TypeGuard
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
-from fitnets.config import Config, NoTracker, Wandb
-from fitnets.options import ConfigError, plain
+from fitnets.config import Config, Wandb
+from fitnets.config import Tracker as Settings
+from fitnets.options import ConfigError, PrunedError, plain
+
+ANSWER_S = 4.0
+"""W&B has so many seconds to show that it is there, and again to take note of an artifact,"""
+INIT_S = 10.0
+"""to accept a run,"""
+FINISH_S = 10.0
+"""and to take what is left at its end"""
+_FLUSH_S = 1.0
+"""what was logged longer ago is in the file of a job that is killed"""
+_STUDENT_FILES = ("student.safetensors", "config.yaml", "result.json")
+
+Say = Callable[[str], None]
+Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
+"""(columns, rows)"""
+Mode = Literal["online", "offline", "disabled"]
+Policy = Literal["mutable", "immutable"]
 
 
 class Tracker(Protocol):
@@ -15,7 +45,10 @@ class Tracker(Protocol):
         """An epoch's metrics, named `<stage>/<metric>`. step: epochs since the start of the run, over all stages."""
 
     def summarise(self, result: dict[str, Any]) -> None:
-        """The final `result.json`."""
+        """The final `result.json`, of a failed run too."""
+
+    def keep_student(self) -> None:
+        """The files of the finished student, where they are asked for."""
 
 
 class Silent:
@@ -27,56 +60,220 @@ class Silent:
     def summarise(self, result: dict[str, Any]) -> None:
         pass
 
-
-@contextmanager
-def tracking(config: Config, directory: Path, run_name: str) -> Iterator[Tracker]:
-    """The configured tracker, closed as finished, or as failed when the block raises."""
-    match config.tracker:
-        case NoTracker():
-            yield Silent()
-        case Wandb() as settings:
-            with _wandb_run(settings, config, directory, run_name) as run:
-                yield _WandbTracker(run)
+    def keep_student(self) -> None:
+        pass
 
 
 @contextmanager
-def _wandb_run(settings: Wandb, config: Config, directory: Path, run_name: str) -> Iterator[Any]:
-    if settings.mode != "online":
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else even an offline run looks up a host name
-    import wandb
+def tracking(config: Config, directory: Path, run_name: str, say: Say) -> Iterator[Tracker]:
+    """The configured tracker, closed as failed when the block raises (a pruned run did not fail).
 
+    Raises ConfigError where W&B has no key or refuses it."""
+    if not is_on(config.tracker):
+        yield Silent()
+        return
+    tracker = _WandbTracker(
+        config.tracker, directory, say, name=run_name, job_type=config.method.name, config=plain(config)
+    )
+    tracker.summarise_nothing_else()
     try:
-        run = wandb.init(
-            project=settings.project,
-            entity=settings.entity,
-            group=settings.group,
-            tags=settings.tags,
-            mode=settings.mode,
-            name=run_name,
-            dir=directory,
-            config=plain(config),
-            job_type=config.method.name,
-            settings=wandb.Settings(silent=True, console="off"),
-            reinit="finish_previous",
-        )
-    except wandb.errors.Error as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"tracker.mode={settings.mode}: W&B cannot start ({reason}): "
-            "run `wandb login`, or give tracker.mode=offline"
-        ) from error
-    with run:
-        yield run
+        yield tracker
+    except BaseException as error:
+        tracker.finish(exit_code=0 if isinstance(error, PrunedError) else 1)
+        raise
+    tracker.finish(exit_code=0)
+
+
+def log_front(settings: Wandb, directory: Path, study: str, *, table: Table, axes: tuple[str, str], say: Say) -> None:
+    """A run of the study's own: its front as a table, and in a plot of two of the columns, along x and y.
+
+    Raises ConfigError where W&B has no key or refuses it."""
+    settings = replace(settings, group=settings.group or study)
+    tracker = _WandbTracker(settings, directory, say, name=study, job_type="study", config={"study": study})
+    tracker.log_table("front", table, axes)
+    tracker.finish(exit_code=0)
+
+
+def is_on(settings: Settings) -> TypeGuard[Wandb]:
+    return isinstance(settings, Wandb) and settings.mode != "disabled"
 
 
 class _WandbTracker:
-    def __init__(self, run: Any):
-        self.run = run
+    """Whatever W&B raises once it has begun, the run goes on. labels: further arguments of `wandb.init`."""
+
+    def __init__(self, settings: Wandb, directory: Path, say: Say, **labels: Any):
+        self.settings, self.directory, self.say = settings, directory, say
+        self.name = labels["name"]
+        self.run = _begun(settings, directory, say, **labels)
+        self.place = Path(self.run.dir).parent
+
+    def summarise_nothing_else(self) -> None:
+        """The summary is what `summarise` is given: no values of the last epoch."""
+        with self._unharmed():
+            self.run.define_metric("*", summary="none")
 
     def log(self, step: int, row: dict[str, Any]) -> None:
         stage = row["stage"]
         named = {f"{stage}/{name}": value for name, value in row.items() if isinstance(value, int | float)}
-        self.run.log(named, step=step)
+        with self._unharmed():
+            self.run.log(named, step=step, commit=True)
 
     def summarise(self, result: dict[str, Any]) -> None:
-        self.run.summary.update(result)
+        with self._unharmed():
+            self.run.summary.update(result)
+
+    def keep_student(self) -> None:
+        if not self.settings.artifact:
+            return
+        import wandb
+
+        with self._unharmed():
+            artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", self.name), type="model")
+            for name in _STUDENT_FILES:  # result.json may get figures on test later; the others need no copy
+                policy: Policy = "mutable" if name == "result.json" else "immutable"
+                artifact.add_file(str(self.directory / name), policy=policy)
+            _within(ANSWER_S, lambda: self.run.log_artifact(artifact))
+
+    def log_table(self, name: str, table: Table, axes: tuple[str, str]) -> None:
+        import wandb
+
+        columns, rows = table
+        with self._unharmed():
+            logged = wandb.Table(columns=list(columns), data=[list(row) for row in rows], allow_mixed_types=True)
+            plot = wandb.plot.scatter(logged, *axes, title=f"{self.name}: {name}")
+            _within(ANSWER_S, lambda: self.run.log({name: logged, f"{name}_plot": plot}))
+
+    def finish(self, exit_code: int) -> None:
+        import wandb
+
+        with self._unharmed():
+            try:
+                self.run.finish(exit_code=exit_code)
+            except TimeoutError:
+                raise
+            except Exception:  # its service died: the next run is to start another
+                with suppress(Exception, SystemExit):
+                    wandb.teardown()
+                raise
+
+    @contextmanager
+    def _unharmed(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            _link.lose(
+                f"W&B fails ({_reason(error).rstrip('.')}): later `wandb sync --include-online {self.place}`; "
+                f"the next runs are offline: `wandb sync {_offline_runs(self.directory)}`",
+                self.say,
+            )
+
+
+class _Link:
+    """Between this process and W&B."""
+
+    def __init__(self) -> None:
+        self.is_lost = False
+
+    def lose(self, told: str, say: Say) -> None:
+        """For good; it is told once."""
+        if not self.is_lost:
+            say(told)
+        self.is_lost = True
+
+
+_link = _Link()
+
+
+def _begun(settings: Wandb, directory: Path, say: Say, **labels: Any) -> Any:
+    """A W&B run below `directory/wandb`: offline where W&B does not answer."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # telemetry looks up hosts offline too, and waits for them
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    server = wandb.setup().settings
+    mode: Mode = "offline" if _link.is_lost else settings.mode
+    try:
+        if mode != "online" or not wandb.login(prompt=False, verify=False) or _answers(server):
+            return _init(settings, directory, mode, labels)
+    except (wandb.errors.Error, ValueError) as error:
+        if not str(error).startswith("Timed out"):
+            way_out = ": run `wandb login`, or give tracker.mode=offline" if mode == "online" else ""
+            raise ConfigError(f"tracker.mode={mode}: W&B cannot start ({_reason(error)}){way_out}") from error
+        shutil.rmtree(directory / "wandb", ignore_errors=True)
+    later = f"later `wandb sync {_offline_runs(directory)}`"
+    _link.lose(f"W&B does not answer at {server.base_url}: this process goes on offline; {later}", say)
+    return _init(settings, directory, "offline", labels)
+
+
+def _init(settings: Wandb, directory: Path, mode: Mode, labels: dict[str, Any]) -> Any:
+    import wandb
+
+    return wandb.init(
+        project=settings.project,
+        entity=settings.entity,
+        group=settings.group,
+        tags=settings.tags,
+        mode=mode,
+        dir=directory,
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=INIT_S,
+            finish_timeout=FINISH_S,
+            finish_timeout_raises=True,
+            x_transaction_log_flush_interval=_FLUSH_S,
+        ),
+        reinit="finish_previous",
+        **labels,
+    )
+
+
+def _answers(server: Any) -> bool:
+    """Whether something there talks HTTP. server: W&B's settings; a proxy in them is not asked."""
+    if server.http_proxy or server.https_proxy:
+        return True
+    try:
+        _within(ANSWER_S, lambda: _ask(f"{server.base_url}/healthz"))
+    except (OSError, HTTPException):
+        return False
+    return True
+
+
+def _ask(url: str) -> None:
+    """Raises OSError or HTTPException where nobody is. W&B has certificates of its own to trust."""
+    try:
+        urlopen(url, timeout=ANSWER_S).close()
+    except HTTPError as error:
+        error.close()
+    except URLError as error:
+        if not isinstance(error.reason, SSLError):
+            raise
+
+
+def _within(limit_s: float, work: Callable[[], Any]) -> None:
+    """Do the work. Raises TimeoutError when it takes longer: it is left alone, in a thread."""
+
+    def attempt() -> None:
+        try:
+            work()
+        except Exception as error:
+            errors.append(error)
+
+    errors: list[Exception] = []
+    thread = Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer within {limit_s:g} s")
+    if errors:
+        raise errors[0]
+
+
+def _reason(error: Exception) -> str:
+    """One line."""
+    return shorten(str(error), 200, placeholder=" ...") or type(error).__name__
+
+
+def _offline_runs(directory: Path) -> Path:
+    """Those of the store, as a shell's pattern."""
+    return directory.parent.parent / "*" / "*" / "wandb" / "offline-run-*"

@@ -7,6 +7,8 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from fitnets import tracking
+from fitnets.config import Tracker, Wandb
 from fitnets.terminal import Terminal, measure
 from sweeps import trials
 
@@ -37,9 +39,9 @@ def _ranked(study: optuna.Study, finished: list[FrozenTrial]) -> list[FrozenTria
     return sorted(finished, key=lambda trial: sign * trial.values[0])
 
 
-def conclude(study: optuna.Study, worker: "Worker", directory: Path, terminal: Terminal) -> None:
-    """Evaluate the front's members on test (nothing is trained), show them, write `front.json`. With one objective the
-    next best follow, without test."""
+def conclude(study: optuna.Study, worker: "Worker", directory: Path, tracker: Tracker, terminal: Terminal) -> None:
+    """Evaluate the front's members on test (nothing is trained), show them, write `front.json`, and tell W&B. With one
+    objective the next best follow, without test."""
     from fitnets import store
 
     known = study.get_trials(deepcopy=False)
@@ -64,6 +66,42 @@ def conclude(study: optuna.Study, worker: "Worker", directory: Path, terminal: T
     )
     terminal.table(title, header, [_shown(row, names) for row in rows])
     terminal.say(f"front in {directory / 'front.json'}")
+    if not tracking.is_on(tracker):
+        return
+    try:
+        _mirror(study, rows, directory, tracker, terminal)
+    except Exception as error:  # a mirror ends no study
+        terminal.say(f"the front is not in W&B: {trials.in_one_line(error)}")
+
+
+def _mirror(
+    study: optuna.Study, rows: list[dict[str, Any]], directory: Path, tracker: Wandb, terminal: Terminal
+) -> None:
+    """One W&B run a front: not another one for every worker that sees it."""
+    from fitnets import artifacts, store
+
+    place = directory / "wandb"
+    told = {"front": [[row["trial"], *row["runs"]] for row in rows]}
+    with artifacts.claim(place, "the study's W&B run", terminal.say):
+        if (place / "told.json").exists() and store.read_json(place / "told.json") == told:
+            return
+        artifacts.remove(place)
+        objectives = study.metric_names or []
+        axes = (objectives[-1] if len(objectives) > 1 else "trial", objectives[0])
+        table = _as_table(rows, objectives)
+        tracking.log_front(tracker, directory, study.study_name, table=table, axes=axes, say=terminal.say)
+        store.write_json(place / "told.json", told)
+
+
+def _as_table(rows: list[dict[str, Any]], objectives: list[str]) -> tuple[list[str], list[list[Any]]]:
+    measures = [*objectives, *(f"spread_{name}" for name in objectives), "test_accuracy"]
+    measures = [name for name in measures if any(name in row for row in rows)]
+    params = list(rows[0]["params"])
+    columns = ["trial", *params, *measures, "runs"]
+    return columns, [
+        [row["trial"], *row["params"].values(), *(row.get(name) for name in measures), " ".join(row["runs"])]
+        for row in rows
+    ]
 
 
 def _on_test(trial: FrozenTrial, worker: "Worker", terminal: Terminal) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fitnets import costs, evaluation, experiment, measures
-from fitnets.config import Config
+from fitnets.config import Config, Wandb
 from fitnets.options import ConfigError, PrunedError, without_passwords
 from fitnets.terminal import Terminal
 
@@ -44,7 +44,7 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
     """Of the runs of all seeds. In a study a stage that was begun on another machine is begun anew. A latency that is
     asked for is measured now: a run that is found was measured when and where it was made."""
     if study is not None:
-        config = replace(config, engine=replace(config.engine, elsewhere="begin_anew"))
+        config = _of_study(config, study)
     asked = [*(study.objectives if study is not None else []), *_listed(config.returns)]
     results = []
     for number in range(config.sweep.seeds):
@@ -115,6 +115,15 @@ def _study() -> DictConfig | None:
         return None
     sweeper: DictConfig = HydraConfig.get().sweeper
     return sweeper if sweeper.get("_target_") == STUDY else None
+
+
+def _of_study(config: Config, study: DictConfig) -> Config:
+    """Its W&B runs are a group, each tagged with its trial's number."""
+    config = replace(config, engine=replace(config.engine, elsewhere="begin_anew"))
+    if not isinstance(config.tracker, Wandb):
+        return config
+    tags = [*config.tracker.tags, f"trial-{HydraConfig.get().job.num}"]
+    return replace(config, tracker=replace(config.tracker, group=config.tracker.group or study.study_name, tags=tags))
 
 
 def _reporter(settings: DictConfig) -> Watch | None:

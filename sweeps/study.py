@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -21,7 +21,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from fitnets.options import ConfigError, without_passwords
 
 if TYPE_CHECKING:
-    from fitnets.config import Config
+    from fitnets.config import Config, Tracker
 
 
 @dataclass
@@ -94,7 +94,8 @@ class StudySweeper(Sweeper):
         with stopping.listening(), storage.told_in_short(self.conf.storage):
             with artifacts.claim(worker.place, "itself", terminal.say):
                 worker.work()
-            front.conclude(study, worker, directory, terminal)
+            tracker = cast("Tracker", OmegaConf.to_object(self.config.tracker))
+            front.conclude(study, worker, directory, tracker, terminal)
 
     def _preview(self, overrides: list[str]) -> "Config":
         """Of a job with these overrides, without the part that is Hydra's."""

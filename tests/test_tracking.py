@@ -1,16 +1,33 @@
-"""W&B offline runs, read back from their files."""
+"""W&B runs, read back from their files; and endpoints that are dead, or die."""
 
 import json
+import signal
+import socket
 import struct
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from email.message import Message
+from http.client import RemoteDisconnected
 from pathlib import Path
+from ssl import SSLError
+from types import SimpleNamespace
 from typing import Any
+from urllib.error import HTTPError, URLError
 
-from conftest import TINY
+import pytest
+import yaml
+from conftest import ROOT, TINY, Finished, shell
+from fake_wandb import FakeWandb, black_hole, closed_port, serving
+from optuna.trial import TrialState
+from test_sweeps import DIED_TWICE, STUDY, opened
 
-from fitnets.store import read_metrics
+from fitnets import tracking
+from fitnets.store import read_json, read_metrics
+from sweeps import trials
 
-WANDB = (*TINY[1:], "tracker=wandb", "tracker.group=study", "tracker.tags=[a,b]")
+WANDB = (*TINY[1:], "tracker=wandb", "engine.threads=1")
+ONLINE = (*WANDB, "tracker.mode=online")
 
 
 def records(file: Path) -> Iterator[bytes]:
@@ -30,58 +47,430 @@ def records(file: Path) -> Iterator[bytes]:
             partial = b""
 
 
-def read_back(directory: Path) -> dict[str, Any]:
-    """History, summary, configuration and exit code of the one offline run in a directory."""
+def read_back(directory: Path, kind: str = "offline-run") -> dict[str, Any]:
+    """All that the one W&B run in a directory was told, without what W&B adds."""
     from wandb.proto import wandb_internal_pb2
 
-    (file,) = directory.glob("wandb/offline-run-*/run-*.wandb")
-    found: dict[str, Any] = {"history": [], "summary": {}, "exit_code": None}
+    (file,) = directory.glob(f"wandb/{kind}-*/run-*.wandb")
+    found: dict[str, Any] = {"history": [], "summary": {}, "config": {}, "exit_code": None, "artifacts": []}
     for blob in records(file):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(blob)
         match record.WhichOneof("record_type"):
             case "history":
-                found["history"].append({_key(item): json.loads(item.value_json) for item in record.history.item})
+                found["history"].append(_items(record.history.item))
             case "summary":
-                found["summary"].update({_key(item): json.loads(item.value_json) for item in record.summary.update})
+                found["summary"] |= _items(record.summary.update)
             case "run":
                 found["run"] = record.run
-                found["config"] = {item.key: json.loads(item.value_json) for item in record.run.config.update}
+                found["config"] |= _items(record.run.config.update)
+            case "config":
+                found["config"] |= _items(record.config.update)
+            case "artifact":
+                found["artifacts"].append(record.artifact)
             case "exit":
                 found["exit_code"] = record.exit.exit_code
+    found["plots"] = {name.split(".")[-1]: item for name, item in found["config"].items() if ".visualize." in name}
+    found["steps"] = [row["_step"] for row in found["history"]]
+    for part in (found["summary"], found["config"], *found["history"]):
+        for name in [name for name in part if name.startswith("_") and name != "_type_"]:
+            del part[name]
     return found
 
 
-def _key(item: Any) -> str:
-    return item.key or ".".join(item.nested_key)
+def _items(items: Any) -> dict[str, Any]:
+    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
-def test_the_offline_run_holds_what_metrics_jsonl_holds(command, tmp_path):
-    finished = command(*WANDB)
-    assert finished.code == 0, finished.err
-    (directory,) = (tmp_path / "store" / "run").iterdir()
-    found = read_back(directory)
-    rows = read_metrics(directory / "metrics.jsonl")
-    assert len(found["history"]) == len(rows) == 3
-    for row, logged in zip(rows, found["history"], strict=True):
-        expected = {
-            f"{row['stage']}/{name}": value for name, value in row.items() if name not in ("step", "stage", "timing")
+def named(row: dict[str, Any]) -> dict[str, Any]:
+    """A line of metrics.jsonl as W&B has it."""
+    return {f"{row['stage']}/{name}": value for name, value in row.items() if name not in ("step", "stage", "timing")}
+
+
+def without_test(result: dict[str, Any]) -> dict[str, Any]:
+    """What was known when the run ended; of a study's chosen trials test is evaluated later."""
+    return {
+        key: {name: item for name, item in part.items() if not name.startswith("test")}
+        if isinstance(part, dict)
+        else part
+        for key, part in result.items()
+    }
+
+
+def only(store: Path, what: str = "run") -> Path:
+    (directory,) = (store / what).glob("[!.]*")
+    return directory
+
+
+class TestARun:
+    def test_the_offline_run_holds_what_the_run_directory_holds(self, command, tmp_path):
+        finished = command(*WANDB, "tracker.group=study", "tracker.tags=[a,b]")
+        assert finished.code == 0, finished.err
+        directory = only(tmp_path / "store")
+        found = read_back(directory)
+        rows = read_metrics(directory / "metrics.jsonl")
+        assert len(rows) == 3
+        assert found["history"] == [named(row) for row in rows]
+        assert found["steps"] == [row["step"] for row in rows]
+        assert found["summary"] == read_json(directory / "result.json")
+        assert found["config"] == yaml.safe_load((directory / "config.yaml").read_text())
+        assert (found["run"].run_group, list(found["run"].tags)) == ("study", ["a", "b"])
+        assert (found["exit_code"], found["artifacts"]) == (0, [])
+        assert "wandb" not in finished.out + finished.err
+
+    def test_the_student_becomes_an_artifact_where_it_is_asked_for(self, command, tmp_path):
+        assert command(*WANDB, "tracker.artifact=true", "student.name=any one").code == 0
+        directory = only(tmp_path / "store")
+        (artifact,) = read_back(directory)["artifacts"]
+        assert (artifact.type, artifact.name) == ("model", f"any-one-{directory.name}")
+        files = {entry.path: entry for entry in artifact.manifest.contents}
+        assert sorted(files) == ["config.yaml", "result.json", "student.safetensors"]
+        assert files["student.safetensors"].local_path == str(directory / "student.safetensors")  # no copy
+        assert read_json(Path(files["result.json"].local_path)) == read_json(directory / "result.json")
+        assert files["result.json"].local_path != str(directory / "result.json")  # which may change
+
+    def test_disabled_begins_nothing(self, command, tmp_path, monkeypatch):
+        monkeypatch.delattr(tracking, "_begun")
+        assert command(*WANDB, "tracker.mode=disabled", "tracker.artifact=true").code == 0
+        assert not list((tmp_path / "store").rglob("wandb"))
+
+    @pytest.mark.parametrize(
+        ("word", "told"),
+        [(f"tracker.tags=[{'x' * 65}]", "Tags must be between 1 and 64 char"), ("tracker.project=a/b", "found '/'")],
+    )
+    def test_labels_that_wandb_does_not_take_are_told_in_one_line(self, command, word, told):
+        finished = command(*WANDB, word)
+        assert (finished.code, len(finished.err.splitlines())) == (1, 1), finished.err
+        assert "tracker.mode=offline: W&B cannot start (" in finished.err
+        assert told in finished.err
+
+    def test_a_failed_job_closes_its_run_as_failed_and_the_next_has_its_own(self, command, tmp_path):
+        finished = command("-m", *WANDB, "schedule.student.optimizer.lr=1e30,1e-3", "method=backprop")
+        assert finished.code == 1
+        assert "Traceback" not in finished.err
+        codes = {}
+        for directory in (tmp_path / "store" / "run").iterdir():
+            result, found = read_json(directory / "result.json"), read_back(directory)
+            assert found["summary"] == result
+            codes[result["status"]] = found["exit_code"]
+        assert codes == {"diverged": 1, "finished": 0}
+
+    def test_a_pruned_run_has_not_failed(self, tiny, tmp_path):
+        from fitnets.options import PrunedError
+
+        config = tiny("tracker=wandb", f"store={tmp_path}")
+        with pytest.raises(PrunedError), tracking.tracking(config, tmp_path, "name", print):
+            raise PrunedError("seen enough")
+        assert read_back(tmp_path)["exit_code"] == 0
+
+
+# --- a study ---
+
+POISON = """
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {root!r})
+import run
+from fitnets import compose, experiment, stored
+real = experiment.RunLog.append
+def poisoned(self, row):
+    real(self, row)
+    width = stored.read_config(self.claim.directory / "config.yaml").student.width
+    if row["stage"] != "student" or row["epoch"] < 1:
+        return
+    if width == 5:
+        raise RuntimeError("boom")
+    if width == 6 or (width == 7 and not Path("killed").exists()):
+        Path("killed").touch() if width == 7 else None
+        time.sleep(3)
+        os.kill(os.getpid(), signal.SIGKILL)
+experiment.RunLog.append = poisoned
+sys.exit(compose.command_line(run.main))
+"""
+
+
+@pytest.mark.slow
+def test_a_study_of_which_one_trial_fails_and_two_are_killed(tmp_path):
+    script = tmp_path / "poisoned.py"
+    script.write_text(POISON.format(root=str(ROOT)))
+    words = [*STUDY, "tracker=wandb", "schedule.student.epochs=3", f"store={tmp_path / 'store'}"]
+    words += ["student.depth=3", "student.width=range(4,10)", "hydra.sweeper.n_trials=6"]
+    codes = []
+    while not codes or codes[-1] == -signal.SIGKILL:
+        finished = shell(str(script), *words, cwd=tmp_path)
+        codes.append(finished.returncode)
+        assert len(codes) < 6
+    assert codes == [-signal.SIGKILL] * 3 + [0], finished.stderr
+    store = tmp_path / "store"
+    place = store / "sweeps" / "depth_width-digits"
+    study = opened(place / "study.log")
+    counted = trials.counted(study.trials)
+    assert len(counted) == 6
+    assert len(list(store.glob("*/*/wandb/*run-*/*.wandb"))) == 6 + 1
+    told = {}
+    for directory in (store / "run").glob("[!.]*"):
+        found, result = read_back(directory), read_json(directory / "result.json")
+        width = found["config"]["student"]["width"]
+        (trial,) = (trial for trial in counted if trial.params["student.width"] == width)
+        assert found["run"].run_group == "depth_width-digits"
+        assert list(found["run"].tags) == [f"trial-{trial.number}"]
+        assert found["history"] == [named(row) for row in read_metrics(directory / "metrics.jsonl")]
+        if trial.state == TrialState.COMPLETE:
+            assert (result["status"], len(found["history"])) == ("finished", 5)
+        told[width] = found["exit_code"]
+        if found["exit_code"] is not None:
+            assert found["summary"] == without_test(result)
+    assert told == {4: 0, 5: 1, 6: None, 7: 0, 8: 0, 9: 0}
+    failed = {
+        trial.params["student.width"]: trials.reason(trial) for trial in counted if trial.state == TrialState.FAIL
+    }
+    assert failed == {5: "RuntimeError: boom", 6: DIED_TWICE}
+    check_front(place)
+
+
+def check_front(place: Path) -> None:
+    """The front in W&B is that in front.json."""
+    front = read_json(place / "front.json")["front"]
+    found = read_back(place)
+    assert (found["run"].run_group, found["run"].job_type, found["exit_code"]) == ("depth_width-digits", "study", 0)
+    (history,) = found["history"]
+    (file,) = place.glob(f"wandb/offline-run-*/files/{history['front.path']}")
+    table = read_json(file)
+    named_rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    objectives = ("accuracy", "multiplications", "test_accuracy")
+    assert named_rows == [
+        {
+            "trial": row["trial"],
+            **row["params"],
+            **{name: row[name] for name in objectives},
+            "runs": " ".join(row["runs"]),
         }
-        assert {name: value for name, value in logged.items() if not name.startswith("_")} == expected
-        assert logged["_step"] == row["step"]
-    result = json.loads((directory / "result.json").read_text())
-    assert found["summary"]["student"]["valid_error"] == result["student"]["valid_error"]
-    assert found["summary"]["status"] == "finished"
-    assert found["config"]["student"]["width"] == 4
-    assert (found["run"].run_group, list(found["run"].tags)) == ("study", ["a", "b"])
+        for row in front
+    ]
+    assert found["plots"]["front_plot"]["panel_config"]["fieldSettings"] == {"x": "multiplications", "y": "accuracy"}
+    assert {"front.path", "front_plot_table.path"} <= set(found["summary"])  # where W&B's panels look for them
+
+
+def test_a_study_tells_a_front_once(command, tmp_path):
+    words = [*STUDY, "tracker=wandb", "tracker.group=mine"]
+    words += ["student.depth=3", "student.width=4,5", "hydra.sweeper.n_trials=1", "hydra.sweeper.objectives=[accuracy]"]
+    place = tmp_path / "store" / "sweeps" / "depth_width-digits"
+    assert command(*words).code == 0
+    (first,) = place.glob("wandb/offline-run-*")
+    assert command(*words).code == 0
+    assert list(place.glob("wandb/offline-run-*")) == [first]
+    found = read_back(place)
+    assert found["run"].run_group == read_back(only(tmp_path / "store"))["run"].run_group == "mine"
+    assert found["plots"]["front_plot"]["panel_config"]["fieldSettings"] == {"x": "trial", "y": "accuracy"}
+    assert command(*words, "hydra.sweeper.n_trials=2").code == 0
+    (second,) = place.glob("wandb/offline-run-*")
+    assert second != first
+    assert command(*words, "hydra.sweeper.n_trials=2", "tracker.mode=disabled").code == 0
+
+
+# --- endpoints ---
+
+
+@pytest.mark.parametrize(
+    ("error", "answers"),
+    [
+        (HTTPError("url", 404, "Not Found", Message(), None), True),
+        (URLError(SSLError("certificate verify failed")), True),
+        (URLError(ConnectionRefusedError()), False),
+        (URLError(socket.gaierror()), False),
+        (RemoteDisconnected(), False),
+        (TimeoutError(), False),
+    ],
+    ids=repr,
+)
+def test_what_shows_that_a_server_is_there(monkeypatch, error, answers):
+    def urlopen(*_positional, **_named):
+        raise error
+
+    monkeypatch.setattr(tracking, "urlopen", urlopen)
+    server = SimpleNamespace(base_url="http://server", http_proxy=None, https_proxy=None)
+    assert tracking._answers(server) == answers
+    assert tracking._answers(SimpleNamespace(**vars(server) | {"https_proxy": "http://proxy"}))
+
+
+class Endpoint:
+    """The server that a fresh W&B in this process asks, with short waits.
+
+    waits: seconds that beginnings and ends of W&B runs took."""
+
+    def __init__(self, patch: pytest.MonkeyPatch):
+        self.patch = patch
+        self.waits: list[float] = []
+        patch.setenv("WANDB_API_KEY", "a" * 40)
+        for name, seconds in (("ANSWER_S", 1.0), ("INIT_S", 1.5), ("FINISH_S", 1.5)):
+            patch.setattr(tracking, name, seconds)
+        patch.setattr(tracking, "_link", tracking._Link())
+        for owner, name in (
+            (tracking, "_begun"), (tracking._WandbTracker, "keep_student"), (tracking._WandbTracker, "finish")
+        ):  # fmt: skip
+            patch.setattr(owner, name, self._timed(getattr(owner, name)))
+
+    def _timed(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*positional, **by_name):
+            started = time.monotonic()
+            try:
+                return real(*positional, **by_name)
+            finally:
+                self.waits.append(time.monotonic() - started)
+
+        return call
+
+    def ask(self, url: str, before_log: Callable[[], None] = lambda: None) -> None:
+        """before_log: happens before each epoch is logged."""
+
+        def log(tracker, *positional):
+            before_log()
+            real(tracker, *positional)
+
+        real = tracking._WandbTracker.log
+        self.patch.setattr(tracking._WandbTracker, "log", log)
+        self.patch.setenv("WANDB_BASE_URL", url)
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    import wandb
+
+    wandb.teardown()
+    yield Endpoint(monkeypatch)
+    wandb.teardown()
+
+
+def check_whole(directory: Path, kind: str) -> None:
+    """W&B's file holds the whole run as it was before test was seen, to be uploaded later; there is no other."""
+    assert len(list(directory.glob("wandb/*run-*"))) == 1
+    found = read_back(directory, kind)
+    assert without_test(found["summary"]) == without_test(read_json(directory / "result.json"))
+    assert found["history"] == [named(row) for row in read_metrics(directory / "metrics.jsonl")]
     assert found["exit_code"] == 0
 
 
-def test_a_failed_job_closes_its_run_as_failed_and_the_next_has_its_own(command, tmp_path):
-    finished = command("-m", *WANDB, "schedule.student.optimizer.lr=1e30,1e-3", "method=backprop")
-    assert finished.code == 1
-    codes = {}
-    for directory in (tmp_path / "store" / "run").iterdir():
-        status = json.loads((directory / "result.json").read_text())["status"]
-        codes[status] = read_back(directory)["exit_code"]
-    assert codes == {"diverged": 1, "finished": 0}
+def lines(finished: Finished) -> list[str]:
+    """What is said of W&B."""
+    return [line for line in (finished.out + finished.err).splitlines() if "W&B" in line or "wandb sync" in line]
+
+
+class TestADeadEndpoint:
+    @pytest.mark.parametrize(("kind", "limit_s"), [("closed port", 4), ("black hole", 5)])
+    def test_a_study_goes_on_offline_and_says_so_once(self, command, tmp_path, endpoint, kind, limit_s):
+        with {"closed port": closed_port, "black hole": black_hole}[kind]() as url:
+            endpoint.ask(url)
+            endpoint.patch.setattr(tracking, "INIT_S", 60)  # is not waited for
+            words = ["tracker=wandb", "tracker.mode=online", "student.depth=3", "student.width=4,5"]
+            finished = command(*STUDY, *words, "hydra.sweeper.n_trials=2")
+        assert finished.code == 0, finished.err
+        (told,) = lines(finished)
+        assert told == (
+            f"W&B does not answer at {url}: this process goes on offline; "
+            f"later `wandb sync {tmp_path / 'store'}/*/*/wandb/offline-run-*`"
+        )
+        for directory in (tmp_path / "store" / "run").iterdir():
+            check_whole(directory, "offline-run")
+        check_front(tmp_path / "store" / "sweeps" / "depth_width-digits")
+        assert len(list((tmp_path / "store").glob("*/*/wandb/offline-run-*"))) == 2 + 1  # as was told
+        assert sum(endpoint.waits) < limit_s
+
+    def test_a_server_that_takes_no_run(self, command, tmp_path, endpoint):
+        with serving(silent_on=("UpsertBucket",)) as server:
+            endpoint.ask(server.url)
+            finished = command(*ONLINE)
+        assert finished.code == 0, finished.err
+        assert len(lines(finished)) == 1
+        check_whole(only(tmp_path / "store"), "offline-run")
+        assert sum(endpoint.waits) < 5
+
+    @pytest.mark.parametrize("word", ["tracker.artifact=false", "tracker.artifact=true"])
+    @pytest.mark.parametrize("end", [FakeWandb.fall_silent, FakeWandb.leave])
+    def test_one_that_dies_in_mid_run(self, command, tmp_path, endpoint, end, word):
+        with serving() as server:
+            endpoint.ask(server.url, before_log=lambda: end(server))
+            finished = command("-m", *ONLINE, "seed=0,1", "method=backprop", word)
+        assert finished.code == 0, finished.err
+        (told,) = lines(finished)
+        (first,) = (tmp_path / "store").glob("run/*/wandb/run-*")
+        assert f"later `wandb sync --include-online {first}`" in told
+        check_whole(first.parent.parent, "run")
+        (second,) = (tmp_path / "store").glob("run/*/wandb/offline-run-*")
+        check_whole(second.parent.parent, "offline-run")
+        assert sum(endpoint.waits) < 7
+
+    @pytest.mark.slow
+    def test_costs_a_process_less_than_half_a_minute(self, tmp_path):
+        """With the waits that users have, up to the end of the process."""
+        took = {}
+        for mode in ("offline", "online"):
+            with serving(silent_on=("Viewer", "CreateRunFiles", "file_stream")) as server:
+                words = (str(ROOT / "run.py"), *WANDB, f"tracker.mode={mode}", "tracker.artifact=true")
+                started = time.monotonic()
+                finished = shell(
+                    *words, f"store={mode}", cwd=tmp_path, WANDB_BASE_URL=server.url, WANDB_API_KEY="a" * 40
+                )
+                took[mode] = time.monotonic() - started
+            assert finished.returncode == 0, finished.stderr
+            assert finished.stderr == ""
+        assert "wandb sync --include-online" in finished.stdout
+        assert took["online"] - took["offline"] < 30
+
+    def test_a_service_that_dies_ends_no_run(self, command, tmp_path, endpoint):
+        from wandb.sdk import wandb_setup
+
+        def kill() -> None:
+            if not killed:
+                killed.append(wandb_setup.singleton()._connection._proc._process)
+                killed[0].kill()
+                killed[0].wait()
+
+        killed: list[subprocess.Popen[bytes]] = []
+        endpoint.ask("http://127.0.0.1:1", before_log=kill)
+        finished = command("-m", *WANDB, "seed=0,1", "method=backprop")
+        assert finished.code == 0, finished.err
+        assert len(lines(finished)) == 1
+        assert "Traceback" not in finished.err
+        codes = [read_back(run)["exit_code"] for run in (tmp_path / "store" / "run").iterdir() if has_run(run)]
+        assert codes == [0]
+
+
+def has_run(directory: Path) -> bool:
+    """Whether the W&B run got as far as to its first record."""
+    (file,) = directory.glob("wandb/offline-run-*/run-*.wandb")
+    return next(records(file), None) is not None
+
+
+class TestALivingEndpoint:
+    def test_is_told_all(self, command, tmp_path, endpoint, monkeypatch):
+        monkeypatch.setattr(tracking, "FINISH_S", 20)
+        monkeypatch.setattr(tracking, "ANSWER_S", 10)
+        with serving() as server:
+            endpoint.ask(server.url)
+            finished = command(*ONLINE, "tracker.artifact=true")
+        assert finished.code == 0, finished.err
+        assert lines(finished) == []
+        directory = only(tmp_path / "store")
+        check_whole(directory, "run")
+        history = server.bodies("/file_stream")
+        for row in read_metrics(directory / "metrics.jsonl"):
+            assert f"{row['stage']}/lr" in history
+        assert '"exitcode":0' in history
+        assert f'"artifactCollectionName":"thin-{directory.name}"' in server.bodies("CreateArtifact")
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_may_refuse_the_key(self, command, endpoint, status):
+        with serving(refusal=status) as server:
+            endpoint.ask(server.url)
+            finished = command(*ONLINE)
+        assert (finished.code, len(finished.err.splitlines())) == (1, 1), finished.err
+        assert "tracker.mode=online: W&B cannot start" in finished.err
+        assert "run `wandb login`, or give tracker.mode=offline" in finished.err
+
+    def test_a_key_that_is_none_is_told_though_the_endpoint_is_dead(self, command, endpoint, monkeypatch):
+        with closed_port() as url:
+            endpoint.ask(url)
+            monkeypatch.setenv("WANDB_API_KEY", "short")
+            finished = command(*ONLINE)
+        assert (finished.code, len(finished.err.splitlines())) == (1, 1), finished.err
+        assert "tracker.mode=online: W&B cannot start (WANDB_API_KEY invalid: " in finished.err

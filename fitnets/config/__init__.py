@@ -80,7 +80,7 @@ from fitnets.config.schedule import (
     UniformInit,
     VarianceInit,
 )
-from fitnets.options import neutral, option
+from fitnets.options import added, neutral, option
 
 
 @option
@@ -103,6 +103,8 @@ class Wandb:
     group: str | None
     tags: list[str]
     mode: Literal["online", "offline", "disabled"]
+    artifact: bool = added(default=False)
+    """log the finished student too: weights, configuration, result"""
 
 
 @option

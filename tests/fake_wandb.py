@@ -1,0 +1,121 @@
+"""W&B servers on 127.0.0.1: one that answers as much as a run asks for, until it shall not, and places without any."""
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import Any
+
+PROJECT = {"id": "cA==", "name": "fitnets", "entity": {"id": "ZQ==", "name": "me"}}
+BUCKET = {
+    "id": "aWQ=", "description": "", "config": "{}", "sweepName": None, "historyLineCount": 0, "project": PROJECT
+}  # fmt: skip
+VIEWER = {
+    "id": "VQ==", "entity": "me", "username": "me", "email": "me@here", "flags": "{}", "admin": False,
+    "teams": {"edges": []}, "defaultEntity": {"name": "me"},
+}  # fmt: skip
+
+
+class FakeWandb(ThreadingHTTPServer):
+    """silent_on: parts of the names of requests that get no answer: of GraphQL operations, or paths. refusal: an HTTP
+    status that all operations get."""
+
+    def __init__(self, silent_on: tuple[str, ...] = (), refusal: int | None = None):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.silent_on, self.refusal = silent_on, refusal
+        self.silence, self.ended = Event(), Event()
+        self.asked: list[tuple[str, str]] = []
+
+    def fall_silent(self) -> None:
+        self.silence.set()
+
+    def leave(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, *_positional: Any) -> None:
+        """Clients hang up."""
+
+    def operations(self) -> list[str]:
+        return [name for name, _ in self.asked]
+
+    def bodies(self, part: str) -> str:
+        """Of the requests with this in their name."""
+        return "\n".join(body for name, body in self.asked if part in name)
+
+    def answer(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
+        match operation:
+            case "UpsertBucket":
+                name = variables.get("name")
+                return {"upsertBucket": {"bucket": BUCKET | {"name": name, "displayName": name}, "inserted": True}}
+            case "CreateRunFiles":
+                files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in variables["files"]]
+                return {"createRunFiles": {"runID": "aWQ=", "uploadHeaders": [], "files": files}}
+            case "Viewer":
+                return {"viewer": VIEWER}
+            case "ArtifactType":
+                return {"project": {"artifact": None}}
+            case "CreateArtifact":  # known already: nothing to upload
+                sequence = {"id": "UQ==", "latestArtifact": {"id": "QQ=="}}
+                return {
+                    "createArtifact": {"artifact": {"id": "QQ==", "state": "COMMITTED", "artifactSequence": sequence}}
+                }
+        return {}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FakeWandb
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode(errors="replace")
+        found = re.search(r"(?:mutation|query) (\w+)", body) if self.path == "/graphql" else None
+        name = found[1] if found else self.path
+        self.server.asked.append((name, body))
+        if self.server.silence.is_set() or any(part in name for part in self.server.silent_on):
+            self.server.ended.wait()
+            return
+        data = self.server.answer(name, json.loads(body).get("variables") or {}) if found else {}
+        content = json.dumps({"data": data, "errors": [{"message": "no"}]} if self.server.refusal else {"data": data})
+        self.send_response((found and self.server.refusal) or 200)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content.encode())
+
+    do_POST = do_PUT = do_GET
+
+    def log_message(self, *_positional: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving(**named: Any) -> Iterator[FakeWandb]:
+    server = FakeWandb(**named)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    server.daemon_threads = True
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.ended.set()
+        server.leave()
+        thread.join()
+
+
+@contextmanager
+def closed_port() -> Iterator[str]:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{unused.getsockname()[1]}"  # bound, but nobody listens
+
+
+@contextmanager
+def black_hole() -> Iterator[str]:
+    """Accepts and never answers."""
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(64)
+        yield f"http://127.0.0.1:{hole.getsockname()[1]}"

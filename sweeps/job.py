@@ -71,7 +71,7 @@ def _notes(config: Config, seed: int) -> dict[str, Any]:
 
 def _command(config: Config, seed: int) -> list[str]:
     hydra = HydraConfig.get()
-    words = [without_passwords(word) for word in hydra.overrides.task]
+    words = [without_passwords(word) for word in hydra.overrides.task if not word.startswith("rerun=")]
     if config.sweep.seeds > 1:
         words = [word for word in words if not word.startswith(("seed=", "sweep.seeds=", "+sweep.seeds="))]
         words += [f"seed={seed}", "sweep.seeds=1"]

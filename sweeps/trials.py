@@ -12,6 +12,7 @@ state and user attributes, so that every worker comes to the same conclusions.
 
 from math import prod
 from statistics import fmean
+from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
@@ -39,9 +40,14 @@ def same_before(trial: FrozenTrial, trials: list[FrozenTrial]) -> FrozenTrial | 
     kept = {one.number for one in counted(trials)}
     for one in trials:
         is_kept = one.number in kept or one.user_attrs.get("closed") == "infeasible"
-        if one.number < trial.number and is_kept and one.params == trial.params:
+        if one.number < trial.number and is_kept and asked(one) == trial.params:
             return one
     return None
+
+
+def asked(trial: FrozenTrial) -> dict[str, Any]:
+    """Its parameters, also of one that waits."""
+    return trial.params or trial.system_attrs.get("fixed_params", {})
 
 
 # --- those whose worker died ---

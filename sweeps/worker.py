@@ -156,12 +156,13 @@ class Worker:
             self._run(trial)
 
     def _settled(self, number: int) -> list[FrozenTrial]:
-        """All trials, once the parameters of those before this one are known."""
+        """All trials, once the parameters of those before this one are known. They are read once more then: a data base
+        is read table by table, and may show that a trial has its worker with the parameters of a moment before."""
         while True:
             known = self.study.get_trials(deepcopy=False)
             unborn = [trial for trial in known if trial.number < number and trials.is_unborn(trial)]
             if all(self._unborn_s(trial) > _STILLBORN_S for trial in unborn):
-                return known
+                return self.study.get_trials(deepcopy=False)
             time.sleep(_POLL_S / 10)
 
     def _tell(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:

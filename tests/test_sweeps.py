@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import stdev
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -31,6 +32,7 @@ from fitnets import compose, costs, measures, stored
 from fitnets.options import ConfigError
 from fitnets.store import is_finished, read_json
 from sweeps import setting, storage, trials
+from sweeps.worker import Worker
 
 BASE = [word for word in TINY if not word.startswith("student")]
 STUDY = ("-m", "+sweeps=depth_width", *BASE, "engine.threads=1", "sweep.budgets.relative_multiplications=40")
@@ -67,7 +69,7 @@ def made(*told: tuple[TrialState, dict], params: dict[int, dict] | None = None) 
         chosen = (params or {}).get(number, {"width": number})
         value = 0.5 if state == TrialState.COMPLETE else None
         trial = optuna.create_trial(
-            state=state, value=value, params=chosen, distributions={"width": width}, user_attrs=attrs
+            state=state, value=value, params=chosen, distributions=dict.fromkeys(chosen, width), user_attrs=attrs
         )
         study.add_trial(trial)
     return study.trials
@@ -113,6 +115,24 @@ class TestTrials:
         known = made((self.F, {}), (self.R, {"retry_of": 0}), params={n: {"width": 1} for n in range(2)})
         assert trials.same_before(known[1], known) is None
         known = made((self.C, {}), (self.R, {}), params={n: {"width": 1} for n in range(2)})
+        assert trials.same_before(known[1], known).number == 0
+
+    def test_a_waiting_trial_has_the_parameters_that_it_will_be_given(self):
+        study = optuna.create_study()
+        study.enqueue_trial({"width": 1})
+        known = [*study.trials, made((self.R, {}), (self.R, {}), params={1: {"width": 1}})[1]]
+        assert trials.same_before(known[1], known).number == 0
+
+    def test_a_torn_reading_of_a_data_base_is_read_again(self):
+        """Trial 0 seen with its worker, of a later moment, and without parameters, of an earlier one."""
+        torn = made((self.R, {"worker": "another"}), (self.R, {"worker": "me"}), params={0: {}, 1: {"width": 1}})
+        whole = made(
+            (self.R, {"worker": "another"}), (self.R, {"worker": "me"}), params=dict.fromkeys((0, 1), {"width": 1})
+        )
+        readings = iter([torn, whole])
+        worker = Worker.__new__(Worker)
+        worker.study, worker.unborn = SimpleNamespace(get_trials=lambda **_: next(readings)), {}
+        known = worker._settled(1)
         assert trials.same_before(known[1], known).number == 0
 
     def test_sizes_of_spaces(self):

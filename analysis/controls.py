@@ -8,50 +8,39 @@ import pandas as pd
 
 from analysis import runs
 from analysis.tradeoff import engineering
-from analysis.verdicts import METHODS, comparisons, interval
-
-SETTING = "setting_hash"
+from analysis.verdicts import METHODS, Comparison, comparisons, interval, total_epochs, variant_names
 
 
 def table(frame: pd.DataFrame) -> str:
-    """A Markdown table for each setting (all that the runs share but method and seeds) of the finished runs.
-
-    ValueError where a method has a student's seed with several teachers: such runs are no independent repetitions."""
+    """A Markdown table for each setting (all that methods have in common) of the finished runs, and the verdicts."""
     finished = frame[frame["status"] == "finished"]
     if finished.empty:
         raise ValueError(f"none of the {len(frame)} runs is finished")
-    for (_, method), runs_of_method in finished.groupby([SETTING, "method"]):
-        if runs_of_method["method_hash"].nunique() > 1:
-            raise ValueError(f"{method} was run with several settings of its own: give each a store of its own")
-    repeated = finished[finished.duplicated([SETTING, "method", "seed"])]
-    if len(repeated):
-        method, seed = repeated.iloc[0][["method", "seed"]]
-        raise ValueError(
-            f"{method} has seed={seed} with several teacher seeds: give the runs of one comparison a store of their own"
-        )
-    return "\n\n".join(_setting(group) for _, group in finished.groupby(SETTING))
+    found = comparisons(frame)
+    return "\n\n".join(
+        _setting(group, [one for one in found if one.setting_hash == setting])
+        for setting, group in finished.groupby("setting_hash")
+    )
 
 
-def _setting(group: pd.DataFrame) -> str:
+def _setting(group: pd.DataFrame, found: list[Comparison]) -> str:
     first = group.iloc[0]
     lines = [
         f"{first['dataset']}, schedule {first['schedule']}: teacher {first['teacher']}, student "
-        f"{runs.students(group).iloc[0]}. Mean and 95 % interval over n seeds, in %.",
+        f"{runs.students(group).iloc[0]}. Mean and 95 % interval over n runs, in %.",
         "",
         "| | n | epochs | validation accuracy | test accuracy | multiplications | parameters |",
         "|---|---|---|---|---|---|---|",
-        _row("teacher", group.drop_duplicates("teacher_hash"), "teacher", _epochs(group, "teacher")),
+        _row("teacher", group.drop_duplicates("teacher_hash"), "teacher", group["teacher_epochs"].fillna(0)),
     ]
-    for method in METHODS:
-        chosen = group[group["method"] == method]
-        if len(chosen):
-            lines.append(_row(method, chosen, "student", _epochs(chosen, "student") + _epochs(chosen, "hint")))
-    return "\n".join([*lines, "", *(f"- {comparison}." for comparison in comparisons(group))])
+    variants = group.assign(variant=variant_names(group)).groupby(["method", "variant", "method_hash"])
+    for _, chosen in sorted(variants, key=lambda item: _place(item[1]["method"].iloc[0])):
+        lines.append(_row(chosen["variant"].iloc[0], chosen, "student", total_epochs(chosen)))
+    return "\n".join([*lines, *(["", *(f"- {comparison}." for comparison in found)] if found else [])])
 
 
-def _epochs(chosen: pd.DataFrame, stage: str) -> pd.Series:
-    """Of a stage, retraining not counted; 0 where there was none (no stage 1, a teacher of earlier runs)."""
-    return chosen[f"{stage}_epochs"].fillna(0)
+def _place(method: str) -> int:
+    return METHODS.index(method) if method in METHODS else len(METHODS)
 
 
 def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> str:
@@ -59,17 +48,18 @@ def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> str:
         label,
         str(len(chosen)),
         "-".join(f"{value:.0f}" for value in sorted({epochs.min(), epochs.max()})),
-        _accuracy(chosen, f"{side}_valid_accuracy"),
-        _accuracy(chosen, f"{side}_test_accuracy"),
+        *(_accuracy(chosen, f"{side}_{split}_accuracy", side) for split in ("valid", "test")),
         *(engineering(float(chosen[f"{side}_{cost}"].iloc[0])) for cost in ("multiplications", "parameters")),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _accuracy(chosen: pd.DataFrame, column: str) -> str:
+def _accuracy(chosen: pd.DataFrame, column: str, side: str) -> str:
     if chosen[column].isna().any():
         return "not evaluated"
     mean, half_width = interval(100 * chosen[column])
+    if side == "student" and chosen["seed"].duplicated().any():  # with several teachers: no independent repetitions
+        half_width = math.nan
     return f"{mean:.2f} (no interval)" if math.isnan(half_width) else f"{mean:.2f} ± {half_width:.2f}"
 
 

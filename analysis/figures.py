@@ -3,6 +3,7 @@
 Each function gives a matplotlib figure of its own. Colours are those of Okabe and Ito (2008), which colour-blind
 readers can tell apart, and every method has a marker of its own as well, for print without colours."""
 
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -63,39 +64,44 @@ def _logarithmic(axes: Axes) -> None:
 
 def trade_off(frame: pd.DataFrame, cost: str = "multiplications", split: str = "valid") -> Figure:
     """Accuracy against a cost of COSTS, for the runs of one task: a point for each configuration with its 95 % interval
-    over seeds, the front, the teachers as lines, and the paper's points, hollow. frame: of `runs.load`."""
+    over seeds, the front (of latencies one for each device), the teachers, and, where costs are counted as in the
+    paper, its points, hollow. ValueError for several tasks. frame: of `runs.load`."""
     found = tradeoff.points(frame).dropna(subset=[f"{split}_accuracy", cost])
+    if found["task"].nunique() > 1:
+        raise ValueError(f"runs of {', '.join(found['task'].unique())}: their accuracies cannot be compared: give one")
     name = {"valid": "validation", "test": "test"}[split]
     figure = _figure()
-    axes = _axes(
-        figure, xlabel=COSTS[cost].label, ylabel=f"{name} accuracy, %", title=_titled(frame, "accuracy and cost")
-    )
+    title = _titled(frame, "accuracy and cost")
+    axes = _axes(figure, xlabel=COSTS[cost].label, ylabel=f"{name} accuracy, %", title=title)
     for method, (colour, marker) in STYLES.items():
-        chosen = found[found["method"] == method]
-        if len(chosen):
-            axes.errorbar(
-                chosen[cost].astype(float),
-                100 * chosen[f"{split}_accuracy"],
-                yerr=100 * chosen[f"{split}_half_width"].fillna(0),
-                fmt=marker, color=colour, markersize=5, elinewidth=0.8, capsize=2, label=method,
-            )  # fmt: skip
-    members = found[tradeoff.front(found[cost], found["valid_accuracy"])].sort_values(cost)
-    axes.step(
-        members[cost].astype(float), 100 * members[f"{split}_accuracy"],
-        where="post", color=INK, linewidth=1, zorder=1, label="front, chosen on validation",
-    )  # fmt: skip
-    for teacher in tradeoff.teachers(frame).dropna(subset=[f"{split}_accuracy", cost]).to_dict("records"):
-        accuracy = 100 * teacher[f"{split}_accuracy"]
-        axes.axhline(accuracy, color=MUTED, linewidth=0.9, linestyle="--", zorder=1)
-        spread = 100 * teacher[f"{split}_half_width"]
-        axes.errorbar(
-            [float(teacher[cost])], [accuracy], yerr=[0 if pd.isna(spread) else spread], fmt="*", color=INK,
-            markersize=11, elinewidth=0.8, capsize=2, label=f"teacher {_text(teacher['name'])}",
+        _draw_points(axes, found[found["method"] == method], cost, split, label=method, colour=colour, marker=marker)
+    members = found[tradeoff.fronts(found, cost)].sort_values(cost)
+    for device, own in members.groupby("device" if tradeoff.is_latency(cost) else "task"):
+        where = f" on {_text(device)}" if tradeoff.is_latency(cost) else ""
+        axes.step(
+            own[cost].astype(float), 100 * own[f"{split}_accuracy"], where="post", color=INK, linewidth=1, zorder=1,
+            label=f"front, chosen on validation{where}",
         )  # fmt: skip
+    for _, teacher in tradeoff.teachers(frame).dropna(subset=[f"{split}_accuracy", cost]).iterrows():
+        axes.axhline(100 * teacher[f"{split}_accuracy"], color=MUTED, linewidth=0.9, linestyle="--", zorder=1)
+        label = f"teacher {_text(teacher['name'])}, {_text(teacher['schedule'])}"
+        _draw_points(axes, teacher.to_frame().T, cost, split, label=label, colour=INK, marker="*")
     _draw_paper(axes, frame, cost)
     _logarithmic(axes)
     axes.legend(fontsize=7, frameon=False)
     return figure
+
+
+def _draw_points(
+    axes: Axes, points: pd.DataFrame, cost: str, split: str, *, label: str, colour: str, marker: str
+) -> None:
+    if points.empty:
+        return
+    spread = 100 * points[f"{split}_half_width"].astype(float).fillna(0)
+    axes.errorbar(
+        points[cost].astype(float), 100 * points[f"{split}_accuracy"].astype(float), yerr=spread, fmt=marker,
+        color=colour, markersize=11 if marker == "*" else 5, elinewidth=0.8, capsize=2, label=label,
+    )  # fmt: skip
 
 
 def _draw_paper(axes: Axes, frame: pd.DataFrame, cost: str) -> None:
@@ -135,7 +141,8 @@ def budgets(frame: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _is_depth_study(group: pd.DataFrame) -> bool:
-    is_depth_alone = group.groupby(["method", "student_layers"])["setting_hash"].nunique().max() == 1
+    places = group.groupby(["method", "student_layers"])[["setting_hash", "method_hash"]]
+    is_depth_alone = places.nunique().max().max() == 1
     return bool(is_depth_alone and group["student_layers"].nunique() > 2 and group["method"].nunique() > 1)
 
 
@@ -160,35 +167,32 @@ def depth(frame: pd.DataFrame) -> Figure:
 
 
 def hint_layers(frame: pd.DataFrame) -> Figure:
-    """Accuracy by guided layer, a line for each hint layer and student: which layer should be guided? ValueError where
-    no student was tried with two. frame: of `runs.load`, of one task."""
+    """Accuracy by guided layer, a line for each hint layer and setting: which layer should be guided? ValueError where
+    no setting has two that differ in the guided layer alone. frame: of `runs.load`, of one task."""
     hints = tradeoff.finished(frame).dropna(subset=["guided_layer", "hint_layer"])
-    hints = hints[hints["method"] == "hints"]
-    hints = hints.assign(student=runs.students(hints))
-    studied = ["student", "schedule", "hint_layer"]
-    hints = hints[hints.groupby(studied)["guided_layer"].transform("nunique") > 1]
-    if hints.empty:
+    hints = hints[hints["method"] == "hints"].assign(student=runs.students)
+    studies = [group for _, group in hints.groupby(["setting_hash", "hint_layer"], sort=False) if _is_hint_study(group)]
+    if not studies:
         raise ValueError("no two guided layers of one student: run `python run.py -m +sweeps=hint_depth`")
-    order = sorted(hints["guided_layer"].unique(), key=_natural)
+    order = sorted(pd.concat(studies)["guided_layer"].unique(), key=_natural)
     figure = _figure()
     axes = _axes(
         figure, xlabel="guided layer of the student", ylabel="validation accuracy, %",
         title=_titled(hints, "which layer should be guided?"),
     )  # fmt: skip
-    for number, ((student, schedule, hint), group) in enumerate(hints.groupby(studied)):
-        colour, marker = list(STYLES.values())[number % len(STYLES)]
+    for group, (colour, marker) in zip(studies, itertools.cycle(STYLES.values()), strict=False):
         places = group.assign(place=group["guided_layer"].map(order.index))
-        _line(
-            axes,
-            places,
-            "place",
-            label=_text(f"{student}, {schedule}, hint layer {hint}"),
-            colour=colour,
-            marker=marker,
-        )
+        first = group.iloc[0]
+        label = _text(f"{first['student']}, {first['schedule']}, hint layer {first['hint_layer']}")
+        _line(axes, places, "place", label=label, colour=colour, marker=marker)
     axes.set_xticks(range(len(order)), order, rotation=45 if len(order) > 8 else 0)
     axes.legend(fontsize=7, frameon=False)
     return figure
+
+
+def _is_hint_study(group: pd.DataFrame) -> bool:
+    variants = group.groupby("guided_layer")["method_hash"].nunique()
+    return bool(len(variants) > 1 and variants.max() == 1)
 
 
 def _natural(name: str) -> tuple[str, int]:
@@ -267,13 +271,13 @@ def _has(rows: pd.DataFrame, column: str) -> bool:
 
 def similarity(frame: pd.DataFrame) -> Figure:
     """Did the hint help? Similarity of guided and hint layer before and after each stage, a line for each method, with
-    95 % intervals over the runs. frame: of `runs.load`; settings that have several methods."""
+    95 % intervals over the runs. frame: of `runs.load`, runs of one setting."""
     moments = {"initial": "initialisation", "after_hint": "stage 1", "after_student": "stage 2"}
     done = tradeoff.finished(frame)
     figure = _figure()
     axes = _axes(
         figure, xlabel="after", ylabel="similarity of guided and hint layer (CKA)",
-        title=_titled(frame, "what the guided layer learnt"),
+        title=_text(f"{runs.students(done).iloc[0]}: what the guided layer learnt"),
     )  # fmt: skip
     for method, (colour, marker) in STYLES.items():
         of_method = done[done["method"] == method]
@@ -344,7 +348,9 @@ def of_store(frame: pd.DataFrame, found: Iterable[Study]) -> dict[str, Figure]:
     figures = {}
     for task, own in done.groupby(tradeoff.task_names(done)):
         stem = _file_name(str(task))
-        for cost in ("multiplications", "parameters", "latency_ms"):
+        costs = ["multiplications", "parameters", "latency_ms"]
+        costs += [cost for cost in COSTS if len(paper.beside(own["dataset"].iloc[0], cost))]
+        for cost in costs:
             figures[f"trade_off-{stem}-{cost}"] = trade_off(own, cost)
         for name, draw in (("depth", depth), ("hint_layers", hint_layers)):
             try:
@@ -352,8 +358,10 @@ def of_store(frame: pd.DataFrame, found: Iterable[Study]) -> dict[str, Figure]:
             except ValueError:
                 continue
         several = own[own.groupby("setting_hash")["method"].transform("nunique") > 1]
-        if several["similarity_after_student"].notna().any():
-            figures[f"similarity-{stem}"] = similarity(several)
+        several = several.dropna(subset=["similarity_after_student"])
+        if len(several):
+            largest = several["setting_hash"].value_counts().index[0]
+            figures[f"similarity-{stem}"] = similarity(several[several["setting_hash"] == largest])
     for study in found:
         if len(study.objectives) in (1, 2) and len(study.finished()) > 1:
             figures[f"progress-{_file_name(study.name)}"] = study_progress(study)

@@ -25,14 +25,14 @@ PUBLISHED = pd.DataFrame(
         ("aflw", "kd", "fitnet_aflw2", 98.05, None, None, "section 3.4, on validation"),
         ("aflw", "hints", "fitnet_aflw2", 98.15, None, None, "section 3.4, on validation"),
     ],
-    columns=["dataset", "method", "network", "accuracy", "parameters", "multiplications", "source"],
+    columns=["dataset", "method", "network", "accuracy", "paper_parameters", "paper_multiplications", "source"],
 )
-"""accuracy: in %, on test unless the source says otherwise, of a single run; costs as the paper rounds them; network:
-this project's name of it"""
+"""accuracy: in %, on test unless the source says otherwise, of a single run; costs as the paper counts and rounds them;
+network: this project's name of it"""
 
 
 def beside(dataset: str, cost: str) -> pd.DataFrame:
-    """The published points of a data set that can be drawn against a cost."""
+    """The published points of a data set that can be drawn against a cost: those that the paper tells."""
     if cost not in PUBLISHED.columns:
         return PUBLISHED.iloc[:0]
     return PUBLISHED[(PUBLISHED["dataset"] == dataset) & PUBLISHED[cost].notna()]

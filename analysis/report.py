@@ -7,6 +7,7 @@ import argparse
 import base64
 import io
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -45,10 +46,10 @@ _CURVE_POINTS = 200
 
 def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path:
     """Make everything in `out`; gives the page. ValueError where the store has no runs."""
-    frame = runs.load(store)
+    found = studies.load(store, with_importances=True)
+    frame = runs.load(store, found)
     if frame.empty:
         raise ValueError(f"{store}: no runs in it: give the folder that they were given as store= (by default outputs)")
-    found = studies.load(store, with_importances=True)
     epochs = runs.epochs(store)
     drawn = figures.of_store(frame, found)
     (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -60,7 +61,7 @@ def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path
     frame.to_csv(out / "runs.csv", index=False)
     (out / "tables.md").write_text(markdown(frame))
     page = out / "report.html"
-    page.write_text(html(store.name, frame, epochs, found, images), encoding="utf-8")
+    page.write_text(html(store.resolve().name, frame, epochs, found, images), encoding="utf-8")
     return page
 
 
@@ -78,11 +79,12 @@ def _save(figure: Figure, path: Path) -> bytes:
 
 
 def headlines(frame: pd.DataFrame) -> list[str]:
-    """Of each task: the cheapest student that is close to its teacher, and how sure that is."""
-    points = tradeoff.points(frame)
+    """Of each teacher: its cheapest student that is close to it, and how sure that is."""
+    points = tradeoff.points(frame).dropna(subset=["valid_accuracy", "multiplications"])
     lines = []
-    for teacher in tradeoff.teachers(frame).to_dict("records"):
-        own = points[points["task"] == teacher["task"]].dropna(subset=["valid_accuracy", "multiplications"])
+    for teacher in tradeoff.teachers(frame).dropna(subset=["valid_accuracy"]).to_dict("records"):
+        own = points[points["task"] == teacher["task"]]
+        own = own[own["teacher_setting_hash"] == teacher["teacher_setting_hash"]]
         own = own[own["multiplications"] < teacher["multiplications"]]
         close = own[own["valid_accuracy"] >= teacher["valid_accuracy"] - _CLOSE]
         if len(close):
@@ -100,40 +102,47 @@ def _headline(teacher: dict[Any, Any], point: pd.Series, among: int) -> str:
     fewer, smaller = (teacher[cost] / point[cost] for cost in ("multiplications", "parameters"))
     size = f"{smaller:.1f} x fewer" if smaller >= 1 else f"{1 / smaller:.1f} x more"
     test = "" if pd.isna(point["test_accuracy"]) else f", {100 * point['test_accuracy']:.2f} % on test"
-    seeds = "one seed, no interval" if point["seeds"] == 1 else f"{point['seeds']} seeds"
+    how_sure = "one run, no interval" if point["count"] == 1 else counted(point)
     chosen = f"; chosen among {among} by the same validation images, so a little flattered there" if among > 1 else ""
     return (
         f"{teacher['task']}: the cheapest student within 1 point of teacher {teacher['name']} is {point['label']} "
         f"({point['method']}): {100 * point['valid_accuracy']:.2f} % on validation against "
         f"{100 * teacher['valid_accuracy']:.2f} %{test}, with {fewer:.1f} x fewer multiplications and {size} "
-        f"parameters ({seeds}{chosen})."
+        f"parameters ({how_sure}{chosen})."
     )
 
 
+def counted(point: Any) -> str:
+    """'5 seeds', or '6 runs of 3 seeds'."""
+    seeds = f"{point['seeds']} seed{'s' if point['seeds'] > 1 else ''}"
+    return seeds if point["seeds"] == point["count"] else f"{point['count']} runs of {seeds}"
+
+
 def settings(found: list[Comparison]) -> list[tuple[str, list[dict[str, str | None]]]]:
-    """The comparisons of each setting, those with the most seeds first."""
+    """The comparisons of each setting, those with the most seeds first; settings that read alike are numbered."""
     groups: dict[str, list[Comparison]] = {}
     for comparison in found:
-        name = "{dataset}: teacher {teacher}, student {student}, schedule {schedule}".format(**comparison.setting)
-        groups.setdefault(name, []).append(comparison)
-    most = {name: max(one.valid.seeds if one.valid else 0 for one in group) for name, group in groups.items()}
-    return [(name, [_worded(one) for one in groups[name]]) for name in sorted(groups, key=lambda name: -most[name])]
+        groups.setdefault(comparison.setting_hash, []).append(comparison)
+    most = {setting: max(one.valid.seeds if one.valid else 0 for one in group) for setting, group in groups.items()}
+    names: list[str] = []
+    shown = []
+    for setting in sorted(groups, key=lambda setting: -most[setting]):
+        words = groups[setting][0].setting
+        name = "{dataset}: teacher {teacher}, student {student}, schedule {schedule}".format(**words)
+        names.append(name)
+        again = f" (another setting, {setting[:8]})" if names.count(name) > 1 else ""
+        shown.append((name + again, [_worded(one) for one in groups[setting]]))
+    return shown
 
 
 def _worded(comparison: Comparison) -> dict[str, str | None]:
-    epochs = f"{comparison.epochs[0]} epochs each"
+    name = f"{comparison.first} against {comparison.second}"
     verdict = comparison.valid
     if verdict is None:
-        return {
-            "word": "NO VERDICT",
-            "text": f"{comparison.first} against {comparison.second}: {comparison.refusal}.",
-            "test": None,
-        }
-    return {
-        "word": verdict.word,
-        "text": f"{comparison.first} against {comparison.second}: {verdict.numbers}; {epochs}.",
-        "test": None if comparison.test is None else str(comparison.test),
-    }
+        return {"word": "NO VERDICT", "text": f"{name}: {comparison.refusal}.", "test": None}
+    parts = [f"{name}: {verdict.numbers}", f"{comparison.epochs} epochs each", comparison.left_out]
+    test = None if comparison.test is None else str(comparison.test)
+    return {"word": verdict.word, "text": "; ".join(filter(None, parts)) + ".", "test": test}
 
 
 def markdown(frame: pd.DataFrame) -> str:
@@ -148,12 +157,12 @@ def markdown(frame: pd.DataFrame) -> str:
         lines = [
             f"## {task}: the front of {len(group)} students, chosen on validation",
             "",
-            "| student | method | seeds | validation accuracy, % | test accuracy, % | multiplications | parameters |",
+            "| student | method | runs | validation accuracy, % | test accuracy, % | multiplications | parameters |",
             "|---|---|---|---|---|---|---|",
         ]
         for point in members.to_dict("records"):
             cells = [
-                point["label"], point["method"], str(point["seeds"]),
+                point["label"], point["method"], str(point["count"]),
                 *(_with_spread(point, split) for split in ("valid", "test")),
                 *(tradeoff.engineering(float(point[cost])) for cost in ("multiplications", "parameters")),
             ]  # fmt: skip
@@ -191,6 +200,7 @@ def html(name: str, frame: pd.DataFrame, epochs: pd.DataFrame, found: list[Study
         headlines=headlines(frame),
         settings=settings(verdicts.comparisons(frame)),
         has_points=bool(data["points"]),
+        has_paper=bool(data["paper"]),
         figures=[(key.replace("_", " "), f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}")
                  for key, svg in shown.items()],
         studies=[_study(study) for study in found],
@@ -213,7 +223,7 @@ def page_data(frame: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
     shown = frame.assign(label=runs.labels(frame), epochs=verdicts.total_epochs(frame))
     index = {run: number for number, run in enumerate(frame["run"]) if pd.notna(run)}
     tasks = list(points["task"].unique())
-    fronts = {cost: _front(points, cost) for cost in COSTS}
+    fronts = {cost: tradeoff.fronts(points, cost) for cost in COSTS}
     return {
         "tasks": tasks,
         "costs": {key: {"label": cost.label, "unit": cost.unit} for key, cost in COSTS.items()},
@@ -221,7 +231,8 @@ def page_data(frame: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
         "points": [
             {
                 **{key: point[key] for key in ("task", "method", "schedule", "label")},
-                "seeds": point["seeds"],
+                "count": counted(point),
+                "device": None if pd.isna(point["device"]) else point["device"],
                 **_accuracies(point),
                 "costs": {cost: _number(point[cost]) for cost in COSTS},
                 "front": [cost for cost in COSTS if fronts[cost][number]],
@@ -244,15 +255,8 @@ def page_data(frame: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
         ],
         "runs": [_row(run) for run in shown.to_dict("records")],
         "curves": _curves(epochs),
+        "hints": runs.hint_progress(epochs).set_index("run").to_dict("index"),
     }
-
-
-def _front(points: pd.DataFrame, cost: str) -> pd.Series:
-    """Of every task its own."""
-    members = pd.Series(False, index=points.index)
-    for _, group in points.groupby("task"):
-        members[group.index] = tradeoff.front(group[cost], group["valid_accuracy"])
-    return members
 
 
 def _accuracies(point: dict[Any, Any]) -> dict[str, Any]:
@@ -263,7 +267,7 @@ def _accuracies(point: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    return None if pd.isna(value) else float(value)
+    return None if pd.isna(value) or math.isinf(value) else float(value)
 
 
 def _paper(points: pd.DataFrame) -> list[dict[str, Any]]:
@@ -272,7 +276,7 @@ def _paper(points: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for task, dataset in datasets.items():
         for one in paper.PUBLISHED[paper.PUBLISHED["dataset"] == dataset].to_dict("records"):
-            costs = {cost: _number(one[cost]) for cost in ("multiplications", "parameters")}
+            costs = {cost: _number(one[cost]) for cost in ("paper_multiplications", "paper_parameters")}
             found.append(
                 {"task": task, "costs": costs} | {key: one[key] for key in ("method", "network", "accuracy", "source")}
             )
@@ -286,7 +290,7 @@ def _row(run: dict[Any, Any]) -> dict[str, Any]:
         return None if pd.isna(run[key]) else str(run[key])
 
     return {
-        **{key: text(key) for key in ("run", "status", "dataset", "method", "command")},
+        **{key: text(key) for key in ("run", "status", "dataset", "method", "command", "folder")},
         "seed": None if pd.isna(run["seed"]) else int(run["seed"]),
         "label": text("label"),
         "valid": _number(run["student_valid_accuracy"]),
@@ -314,9 +318,14 @@ def _curves(epochs: pd.DataFrame) -> dict[str, Any]:
         for name, column in _SERIES.items():
             if column in kept and kept[column].notna().any():
                 factor = 100 if name == "error" else 1
-                series[name] = [None if pd.isna(one) else float(f"{factor * one:.3g}") for one in kept[column]]
+                series[name] = [_rounded(factor, one) for one in kept[column]]
         found.setdefault(str(run), {})[str(stage)] = series
     return found
+
+
+def _rounded(factor: float, value: Any) -> float | None:
+    number = _number(value) if isinstance(value, int | float) else None
+    return None if number is None else float(f"{factor * number:.3g}")
 
 
 def _study(study: Study) -> str:
@@ -324,7 +333,8 @@ def _study(study: Study) -> str:
         return f"{study.name}: cannot be read: {study.error}"
     counts = ", ".join(f"{count} {status}" for status, count in study.trials["status"].value_counts().items())
     wanted = " and ".join(f"{direction} {name}" for name, direction in study.objectives.items())
-    return f"{study.name}: {wanted}; {len(study.trials)} trials: {counts}"
+    few = "" if study.importances else f"; too few to tell which parameter matters (from {studies.ENOUGH_TRIALS} on)"
+    return f"{study.name}: {wanted}; {len(study.trials)} trials: {counts}{few}"
 
 
 def _environment(frame: pd.DataFrame) -> list[str]:

@@ -6,6 +6,7 @@ tell is missing (NA).
 """
 
 import json
+import math
 import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,6 +71,7 @@ RUN_COLUMNS = {
     "teacher_seed": Column("seeds.teacher", "Int64", "of the teacher"),
     "dataset_seed": Column("seeds.dataset", "Int64", "of split and views"),
     "valid_images": Column("images.valid", "Int64", "count"),
+    "test_images": Column("images.test", "Int64", "count"),
     "hint_layer": Column("hint.teacher_layer", "string", "of the teacher"),
     "guided_layer": Column("hint.student_layer", "string", "of the student"),
     "teacher_epochs": Column("stages.teacher.epochs", "Int64", "count, without retraining"),
@@ -89,15 +91,20 @@ RUN_COLUMNS = {
     "seconds": Column("timing.run_seconds", "Float64", "s"),
     "device": Column("timing.device", "string", "what the latencies were measured on"),
     "precision": Column("timing.precision", "string", "of the training"),
-    "command": Column("environment.command", "string", "what does this run alone, from the project's folder"),
+    "command": Column("environment.command", "string", "what does this run alone"),
     "trial": Column("environment.trial", "string", "the study and trial that wanted it first"),
     "commit": Column("environment.commit", "string", "of the project"),
     "platform": Column("environment.platform", "string", "operating system"),
     "torch": Column("environment.packages.torch", "string", "version"),
+    "folder": Column("environment.folder", "string", "where that command was given"),
+    "is_taught": Column("is_taught", "boolean", "whether the teacher has a say in the student's training"),
+    "retrain_epochs": Column("stages.retrain_student.epochs", "Int64", "count, of the student's retraining"),
     "data_hash": Column("hashes.data", "string", "of the images for training and validation"),
-    "setting_hash": Column("hashes.setting", "string", "runs that share it may be compared"),
-    "method_hash": Column("hashes.method", "string", "of the method's own keys"),
+    "setting_hash": Column("hashes.setting", "string", "what all methods have in common"),
+    "method_hash": Column("hashes.method", "string", "the method's own part, with its lengths, pair and regressor"),
+    "kd_hash": Column("hashes.kd", "string", "temperature and weight of Eq. 2, where the method has it"),
     "teacher_hash": Column("hashes.teacher", "string", "of the teacher's artifact"),
+    "teacher_setting_hash": Column("hashes.teacher_setting", "string", "the same for all seeds of a teacher"),
 }
 """but for `run`, the name of its directory, and `trials`, all that wanted it: study and number, and the parameters"""
 EPOCH_COLUMNS = {
@@ -115,16 +122,26 @@ EPOCH_COLUMNS = {
 """of every run, besides `run`; terms of the loss, and what a stage watches, come with the stages that have them"""
 
 
-def load(store: Path) -> pd.DataFrame:
+def load(store: Path, found: list[studies.Study] | None = None) -> pd.DataFrame:
     """A row for each `run/<hash>` of a store, and for each failed trial that left none, with the columns of
-    RUN_COLUMNS."""
+    RUN_COLUMNS. found: the studies of the store, where they were loaded already."""
     directories = _directories(store)
     results = [_result(directory) for directory in directories]
     columns = {"run": pd.array([directory.name for directory in directories], dtype="string")}
     for name, column in RUN_COLUMNS.items():
-        values = [_at(result, column.path) for result in results]
-        columns[name] = pd.array([pd.NA if value is None else value for value in values], dtype=column.dtype)  # type: ignore[call-overload]
-    return _with_trials(pd.DataFrame(columns), studies.load(store))
+        columns[name] = _typed([_at(result, column.path) for result in results], column.dtype)
+    return _with_trials(pd.DataFrame(columns), studies.load(store) if found is None else found)
+
+
+def _typed(values: list[Any], dtype: Any) -> Any:
+    """What is of another type, or not finite, is missing."""
+    if dtype == "string":
+        return pd.Series([pd.NA if value is None else str(value) for value in values], dtype=dtype).array
+    if dtype == "boolean":
+        return pd.Series([value if isinstance(value, bool) else pd.NA for value in values], dtype=dtype).array
+    numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").astype("Float64")
+    numbers = numbers.mask(numbers.abs() == math.inf)
+    return numbers.where(numbers % 1 == 0).astype("Int64").array if dtype == "Int64" else numbers.array
 
 
 def _with_trials(frame: pd.DataFrame, found: list[studies.Study]) -> pd.DataFrame:
@@ -162,6 +179,25 @@ def epochs(store: Path) -> pd.DataFrame:
     return frame.reindex(columns=[*dict.fromkeys(["run", *EPOCH_COLUMNS, *frame.columns])])
 
 
+HINT_PROGRESS_COLUMNS = {
+    "run": "name",
+    "left": "fraction of the first epoch's hint loss on validation that the best epoch has",
+    "plateau_epoch": "from 1: the first one within 5 % of the best; well before the last: stage 1 was long enough",
+    "epochs": "count, of stage 1",
+}
+
+
+def hint_progress(epochs: pd.DataFrame) -> pd.DataFrame:
+    """How far stage 1 came, and when it stood still, for each run that has one. epochs: of `epochs`."""
+    rows = []
+    if "valid_hint_loss" in epochs:
+        for run, stage in epochs[epochs["stage"] == "hint"].dropna(subset=["valid_hint_loss"]).groupby("run"):
+            losses = stage["valid_hint_loss"].astype(float)
+            is_near = losses <= 1.05 * losses.min()
+            rows.append((run, losses.min() / losses.iloc[0], int(stage["epoch"][is_near].iloc[0]) + 1, len(stage)))
+    return pd.DataFrame(rows, columns=list(HINT_PROGRESS_COLUMNS))
+
+
 def _directories(store: Path) -> list[Path]:
     return sorted(path for path in store.glob("run/*") if path.is_dir() and not path.name.startswith("."))
 
@@ -190,13 +226,12 @@ def _rows(directory: Path) -> list[dict[str, Any]]:
     """Of `metrics.jsonl`; a line that was cut off ends it."""
     rows = []
     path = directory / "metrics.jsonl"
-    for line in path.read_text().splitlines() if path.is_file() else ():
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
         try:
             row = json.loads(line)
-        except ValueError:
+            rows.append(row | row.pop("timing", {}))
+        except (ValueError, AttributeError, TypeError):
             break
-        timing = row.pop("timing", {})
-        rows.append(row | timing)
     return rows
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from sweeps.history import Trial
+    from sweeps.history import History, Trial
 
 TRIAL_COLUMNS = {
     "trial": "Int64",
@@ -26,10 +26,14 @@ TRIAL_COLUMNS = {
 parameters in short; runs: hashes; seconds: of the job; see `sweeps.history.Trial`"""
 
 
+ENOUGH_TRIALS = 50
+"""finished, to tell which parameter matters: with fewer, chance gives any of them any share"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """objectives: measure to `maximize` or `minimize`; importances: of each objective, the share of each parameter;
-    error: why it could not be read."""
+    """objectives: measure to `maximize` or `minimize`; importances: of each objective the share of each parameter,
+    from ENOUGH_TRIALS on; error: why it could not be read."""
 
     name: str
     objectives: dict[str, str]
@@ -54,11 +58,19 @@ def load(store: Path, *, with_importances: bool = False) -> list[Study]:
             name=found.name,
             objectives=dict(found.objectives),
             trials=_frame(found.trials),
-            importances=history.importances(found) if with_importances and found.study else {},
+            importances=_importances(found) if with_importances else {},
             error=found.error,
         )
         for found in history.of_store(store)
     ]
+
+
+def _importances(found: "History") -> dict[str, dict[str, float]]:
+    from sweeps import history
+
+    if found.study is None or len(found.study.trials) < ENOUGH_TRIALS:
+        return {}
+    return history.importances(found)
 
 
 def _frame(trials: list["Trial"]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """What a student costs and how good it is: a point for each configuration, over its seeds, and the front of them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,10 @@ class Cost(NamedTuple):
 COSTS = {
     "multiplications": Cost("multiplications of one image", "multiplications", "multiplications"),
     "parameters": Cost("parameters", "parameters", "parameters"),
+    "paper_multiplications": Cost(
+        "multiplications as the paper counts", "multiplications (paper)", "paper_multiplications"
+    ),
+    "paper_parameters": Cost("parameters as the paper counts", "parameters (paper)", "paper_parameters"),
     "weights_bytes": Cost("weight file, bytes", "bytes", "weights_bytes"),
     "latency_ms": Cost("latency of 1 image, ms", "ms", "batch_1_p50_ms"),
     "latency_128_ms": Cost("latency of 128 images, ms", "ms", "batch_128_p50_ms"),
@@ -32,14 +36,20 @@ POINT_COLUMNS = {
     "method": "option",
     "schedule": "option",
     "label": "the student and its hint pair",
-    "seeds": "count of runs",
-    "valid_accuracy": "fraction, mean over the seeds",
-    "valid_half_width": "of its 95 % interval; missing for one seed, or where a seed was run with several teachers",
+    "teacher_setting_hash": "the same for all seeds of a teacher",
+    "seeds": "count of the student's seeds",
+    "count": "count of runs: more than seeds where a seed was run with several teachers",
+    "device": "what the latencies were measured on; missing where on several, and the latencies with it",
+    "valid_accuracy": "fraction, mean over the runs",
+    "valid_half_width": "of its 95 % interval; missing for one run, or where a seed was run with several teachers",
     "test_accuracy": "likewise, on test; missing where a run was not evaluated there",
     "test_half_width": "",
     **{name: f"{cost.label}; latencies are medians over the runs" for name, cost in COSTS.items()},
     "runs": "their names",
 }
+
+
+QUALITIES = [f"{split}_{part}" for split in ("valid", "test") for part in ("accuracy", "half_width")]
 
 
 def finished(frame: pd.DataFrame) -> pd.DataFrame:
@@ -54,17 +64,18 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
         task=lambda runs: task_names(runs), label=lambda runs: labels(runs), run=lambda runs: runs["run"].astype(object)
     )
     groups = done.groupby(["setting_hash", "method_hash"], sort=False)
-    found = groups[["task", "method", "schedule", "label"]].first()
-    found["seeds"] = groups.size()
-    is_repetition = groups["seed"].nunique() == found["seeds"]
+    found = groups[["task", "method", "schedule", "label", "teacher_setting_hash"]].first()
+    found["seeds"], found["count"] = groups["seed"].nunique(), groups.size()
+    found["device"] = groups["device"].first().where(groups["device"].nunique() == 1)
     for split in ("valid", "test"):
         summary = groups[f"student_{split}_accuracy"].agg(["mean", "std", "count"]).astype("Float64")
-        is_whole = summary["count"] == found["seeds"]
+        is_whole = summary["count"] == found["count"]
         found[f"{split}_accuracy"] = summary["mean"].where(is_whole).astype(float)
-        spread = half_width(summary["std"].astype(float), found["seeds"])
-        found[f"{split}_half_width"] = spread.where(is_whole & is_repetition).astype(float)
+        spread = half_width(summary["std"].astype(float), found["count"])
+        found[f"{split}_half_width"] = spread.where(is_whole & (found["seeds"] == found["count"])).astype(float)
     for name, cost in COSTS.items():
-        found[name] = groups[f"student_{cost.suffix}"].median().astype("Float64")
+        median = groups[f"student_{cost.suffix}"].median().astype("Float64")
+        found[name] = median.where(found["device"].notna()) if is_latency(name) else median
     found["runs"] = groups["run"].agg(list)
     return found.reset_index(drop=True)[list(POINT_COLUMNS)]
 
@@ -81,19 +92,37 @@ def task_names(frame: pd.DataFrame) -> pd.Series:
     return pd.Series(names, index=frame.index, dtype="string")
 
 
+def is_latency(cost: str) -> bool:
+    """Whether a cost of COSTS depends on the machine that it was measured on."""
+    return cost.startswith("latency")
+
+
+_TEACHER_COLUMNS = ["task", "teacher_setting_hash", "name", "schedule", "seeds", "device", *QUALITIES, *COSTS]
+
+
 def teachers(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a teacher and task: `name`, `seeds` (teachers trained), accuracies and costs as in POINT_COLUMNS."""
+    """A row a teacher and task, over its seeds: `name`, `schedule`, `seeds`, and the rest as in POINT_COLUMNS."""
     done = finished(frame).assign(task=lambda runs: task_names(runs)).drop_duplicates(["task", "teacher_hash"])
     rows = []
-    for (task, name, _), group in done.groupby(["task", "teacher", "teacher_multiplications"], sort=False):
-        row = {"task": task, "name": name, "seeds": len(group)}
+    for (task, setting), group in done.groupby(["task", "teacher_setting_hash"], sort=False):
+        first = group.iloc[0]
+        row: dict[str, Any] = {"task": task, "teacher_setting_hash": setting, "seeds": len(group)}
+        row |= {"name": first["teacher"], "schedule": first["schedule"]}
+        row["device"] = first["device"] if group["device"].nunique() == 1 else None
         for split in ("valid", "test"):
             values = group[f"teacher_{split}_accuracy"].dropna().astype(float)
             row[f"{split}_accuracy"], row[f"{split}_half_width"] = interval(values) if len(values) else (np.nan, np.nan)
-        rows.append(
-            row | {key: group[f"teacher_{cost.suffix}"].astype("Float64").median() for key, cost in COSTS.items()}
-        )
-    return pd.DataFrame(rows)
+        rows.append(row | {key: group[f"teacher_{cost.suffix}"].median() for key, cost in COSTS.items()})
+    return pd.DataFrame(rows, columns=_TEACHER_COLUMNS)
+
+
+def fronts(points: pd.DataFrame, cost: str, split: str = "valid") -> pd.Series:
+    """Whether each of `points` is on the front of its task, or of its task and device where the cost is a latency."""
+    members = pd.Series(False, index=points.index)
+    together = ["task", "device"] if is_latency(cost) else ["task"]
+    for _, group in points.groupby(together):
+        members[group.index] = front(group[cost], group[f"{split}_accuracy"])
+    return members
 
 
 def front(costs: pd.Series, qualities: pd.Series) -> pd.Series:

@@ -2,6 +2,7 @@
 seeds would settle it. Never a bare best of n."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from analysis.runs import students
 
 CONFIDENCE = 0.95
 _MOST_SEEDS = 1000
+_POWER = 0.8
 METHODS = [  # in the order of tables and colours: what hints are compared with comes first
     "backprop", "labels_then_labels", "labels_with_labels", "dsn", "mimic", "kd", "labels_then_kd", "labels_with_kd",
     "joint", "hints",
@@ -21,8 +23,8 @@ METHODS = [  # in the order of tables and colours: what hints are compared with 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """difference: of the means, first minus second, in the metric's unit; half_width: of its 95 % interval, None with
-    fewer than two seeds; more_seeds: about how many of each would make the interval exclude 0, if mean and spread stay;
-    None where it does already, or none would."""
+    fewer than two seeds; more_seeds: with about so many more of each the interval excludes 0 with a probability of
+    80 %, if mean and spread are what they seem; None where it does already, or 1,000 would not."""
 
     word: Literal["BETTER", "WORSE", "INCONCLUSIVE"]
     difference: float
@@ -45,12 +47,15 @@ class Verdict:
             return told
         if self.more_seeds is None:
             return f"{told}; not even {_MOST_SEEDS:,} seeds would settle it"
-        return f"{told}; about {self.more_seeds} more seeds would settle it"
+        return f"{told}; about {self.more_seeds} more seeds would settle it with a probability of 80 %"
 
 
-def compare(first: pd.Series, second: pd.Series, *, larger_is_better: bool = True) -> Verdict:
+def compare(first: pd.Series, second: pd.Series, *, larger_is_better: bool = True, resolution: float = 0.0) -> Verdict:
     """Two methods by a metric, each indexed by seed. Paired where they have the same seeds, by Welch's test where they
-    share none. ValueError for anything between, or a seed that occurs twice: such a comparison is no fair one."""
+    share none. ValueError for anything between, or a seed that occurs twice: such a comparison is no fair one.
+
+    resolution: the smallest difference that can be measured, in the metric's unit: the standard deviation is taken to
+    be no smaller, since equal differences of a few seeds are a coincidence and no certainty."""
     first, second = first.dropna().sort_index(), second.dropna().sort_index()
     if first.index.has_duplicates or second.index.has_duplicates:
         raise ValueError("a seed occurs twice: compare runs that differ in method and seed alone")
@@ -60,89 +65,152 @@ def compare(first: pd.Series, second: pd.Series, *, larger_is_better: bool = Tru
     difference = float(first.mean() - second.mean())
     seeds = min(len(first), len(second))
     told: dict[str, Any] = {"difference": difference, "seeds": seeds, "is_paired": is_paired}
-    spread, degrees = _spread(first, second, is_paired=is_paired)
-    if spread is None:
+    error, degrees = _standard_error(first, second, is_paired=is_paired, resolution=resolution)
+    if error is None:
         return Verdict(word="INCONCLUSIVE", half_width=None, more_seeds=None, **told)
-    half_width = spread * _t(degrees)
+    half_width = error * _t(degrees)
     if abs(difference) > half_width:
         is_better = (difference > 0) == larger_is_better
         return Verdict(word="BETTER" if is_better else "WORSE", half_width=half_width, more_seeds=None, **told)
-    more = _more_seeds(difference, spread, seeds, is_paired=is_paired)
+    more = _more_seeds(difference, error, seeds, is_paired=is_paired)
     return Verdict(word="INCONCLUSIVE", half_width=half_width, more_seeds=more, **told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two methods in one setting (all but method and seeds): accuracies in percentage points.
+    """Two methods in one setting (all that methods have in common, but for seeds): accuracies in percentage points.
 
-    valid: what decides; test: beside it, None where it was not evaluated; refusal: why there is no verdict; epochs: of
-    both, both stages counted."""
+    valid: what decides; test: beside it, None where it was not evaluated, or the final networks are of other lengths;
+    refusal: why there is no verdict; left_out: runs that are not in it; epochs: of the student, both stages counted;
+    setting_hash: of two settings that read alike, which one."""
 
     setting: dict[str, str]
+    setting_hash: str
     first: str
     second: str
     valid: Verdict | None
     test: Verdict | None
     refusal: str | None
-    epochs: tuple[int, int]
+    left_out: str | None
+    epochs: int | None
 
     def __str__(self) -> str:
         name = f"{self.first} against {self.second}"
         if self.valid is None:
             return f"{name}: no verdict: {self.refusal}"
-        return f"{name}: {self.valid}"
+        return f"{name}: {self.valid}" + (f" ({self.left_out})" if self.left_out else "")
 
 
 def comparisons(frame: pd.DataFrame) -> list[Comparison]:
-    """Of hints with every other method, and of KD with backprop, in each setting that has both. frame: of
-    `runs.load`; what is not finished is left out."""
+    """Of hints with every other method, and of KD with backprop, in each setting that has both, at equal epochs and the
+    same temperature and weight of Eq. 2. frame: of `runs.load`; what did not finish is told, not compared."""
+    known = frame.assign(variant=variant_names(frame))
     found = []
-    for _, runs in frame[frame["status"] == "finished"].groupby("setting_hash", sort=False):
-        methods = [method for method in METHODS if (runs["method"] == method).any()]
-        pairs = [("hints", other) for other in methods if "hints" in methods and other != "hints"]
-        pairs += [("kd", "backprop")] if {"kd", "backprop"} <= set(methods) else []
-        found += [_comparison(runs, first, second) for first, second in pairs]
+    for _, runs in known.groupby("setting_hash", sort=False):
+        if (runs["status"] == "finished").sum() < 2 or runs["method"].nunique() < 2:
+            continue
+        by_variant = {key: group for key, group in runs.groupby(["method", "method_hash"], sort=False)}
+        keys = sorted(by_variant, key=lambda key: METHODS.index(key[0]) if key[0] in METHODS else -1)
+        for first in reversed(keys):
+            against = [key for key in keys if _is_asked(first[0], key[0])]
+            found += list(_against(by_variant[first], [by_variant[key] for key in against]))
     return found
 
 
-def _comparison(runs: pd.DataFrame, first: str, second: str) -> Comparison:
-    one, other = (runs[runs["method"] == method] for method in (first, second))
-    epochs = tuple(int(total_epochs(chosen).iloc[0]) for chosen in (one, other))
-    refusal = _refusal(one, other)
-    verdicts = [None, None] if refusal else [_on(split, one, other) for split in ("valid", "test")]
-    setting = {key: str(runs.iloc[0][key]) for key in ("dataset", "teacher", "schedule")}
-    setting["student"] = str(students(runs).iloc[0])
+def _is_asked(first: str, second: str) -> bool:
+    return first != second and (first == "hints" or (first, second) == ("kd", "backprop"))
+
+
+def variant_names(frame: pd.DataFrame) -> pd.Series:
+    """The method of each run, with its pair where the setting has several variants of it."""
+    pairs = (" (" + frame["guided_layer"] + " learns " + frame["hint_layer"] + ")").fillna("")
+    several = frame.groupby(["setting_hash", "method"])["method_hash"].transform("nunique") > 1
+    return frame["method"] + pairs.where(several, "")
+
+
+def _against(one: pd.DataFrame, others: list[pd.DataFrame]) -> Iterator[Comparison]:
+    """With each other method; of its variants with those alone that are as this one in length and in Eq. 2."""
+    for method in dict.fromkeys(other["method"].iloc[0] for other in others):
+        variants = [other for other in others if other["method"].iloc[0] == method]
+        fair = [other for other in variants if _mismatch(one, other) is None]
+        for other in fair or variants[:1]:
+            yield _comparison(one, other)
+
+
+def _comparison(one: pd.DataFrame, other: pd.DataFrame) -> Comparison:
+    both = pd.concat([one, other])
+    done, other_done = (runs[runs["status"] == "finished"] for runs in (one, other))
+    refusal = _mismatch(one, other) or _refusal(done, other_done, both)
+    same_length = both["retrain_epochs"].nunique() <= 1 and both["retrain_epochs"].isna().nunique() == 1
+    epochs = total_epochs(both).dropna()
+    setting = {key: str(both.iloc[0][key]) for key in ("dataset", "teacher", "schedule")}
     return Comparison(
-        setting=setting,
-        first=first,
-        second=second,
-        valid=verdicts[0],
-        test=verdicts[1],
+        setting=setting | {"student": str(students(both).iloc[0])},
+        setting_hash=str(both["setting_hash"].iloc[0]),
+        first=str(one["variant"].iloc[0]),
+        second=str(other["variant"].iloc[0]),
+        valid=None if refusal else _on("valid", done, other_done),
+        test=_on("test", done, other_done) if refusal is None and same_length else None,
         refusal=refusal,
-        epochs=(epochs[0], epochs[1]),
+        left_out=_left_out(done, other_done, both),
+        epochs=int(epochs.iloc[0]) if len(epochs) else None,
     )
 
 
-def _refusal(one: pd.DataFrame, other: pd.DataFrame) -> str | None:
-    for runs in (one, other):
-        method = runs["method"].iloc[0]
-        if runs["method_hash"].nunique() > 1:
-            return f"{method} was run with several settings of its own"
-        if runs["seed"].duplicated().any():
-            return f"{method} has a seed with several teachers: such runs are no independent repetitions"
+def _mismatch(one: pd.DataFrame, other: pd.DataFrame) -> str | None:
+    """What makes two variants incomparable, whatever their seeds."""
     if not equal_epochs(pd.concat([one, other])):
-        return "they were not trained for the same number of epochs (schedule.equal_epochs=true sees to it)"
-    if not set(one["seed"]) & set(other["seed"]):
-        return "they have no seed in common"
+        return (
+            "they were not trained for the same number of epochs (schedule.equal_epochs=true sees to it, unless "
+            "patience ends a stage)"
+        )
+    kd = {value for runs in (one, other) for value in runs["kd_hash"].dropna()}
+    return "they have other temperatures or weights of the teacher's outputs" if len(kd) > 1 else None
+
+
+def _refusal(one: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame) -> str | None:
+    if one.empty or other.empty:
+        return "one of them has no finished run"
+    for runs in (one, other):
+        if runs["seed"].duplicated().any():
+            method = runs["method"].iloc[0]
+            return f"{method} has a seed with several teachers: such runs are no independent repetitions"
+    diverged = both[both["status"] == "diverged"]
+    if len(diverged):
+        return f"{len(diverged)} of {len(both)} runs diverged ({_named(diverged)}): what is left is no fair sample"
+    if one["is_taught"].fillna(True).all() and other["is_taught"].fillna(True).all():
+        teachers = [runs.set_index("seed")["teacher_hash"] for runs in (one, other)]
+        common = teachers[0].index.intersection(teachers[1].index)
+        if (teachers[0][common] != teachers[1][common]).any():
+            return "they had other teachers for the same seed"
     return None
 
 
+def _left_out(one: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame) -> str | None:
+    """Runs that did not finish, and seeds that one method alone has."""
+    unfinished = both[both["status"] != "finished"]
+    told = [f"not in it: {_named(unfinished)}, {status}" for status, unfinished in unfinished.groupby("status")]
+    alone = set(one["seed"]) ^ set(other["seed"])
+    if alone and set(one["seed"]) & set(other["seed"]):
+        told.append(f"not in it: seeds that one of them has ({', '.join(map(str, sorted(alone)))})")
+    return "; ".join(told) or None
+
+
+def _named(runs: pd.DataFrame) -> str:
+    return ", ".join(f"{method} seed {seed}" for method, seed in zip(runs["method"], runs["seed"], strict=True))
+
+
 def _on(split: str, one: pd.DataFrame, other: pd.DataFrame) -> Verdict | None:
-    """By the seeds that both have."""
+    """By the seeds that both have; by all where they share none."""
     column = f"student_{split}_accuracy"
     first, second = (100 * runs.set_index("seed")[column].dropna().astype(float) for runs in (one, other))
     common = first.index.intersection(second.index)
-    return compare(first[common], second[common]) if len(common) else None
+    if len(common):
+        first, second = first[common], second[common]
+    if first.empty or second.empty:
+        return None
+    images = pd.concat([one, other])[f"{split}_images"].min()
+    return compare(first, second, resolution=0.0 if pd.isna(images) else 100 / float(images))
 
 
 def interval(values: pd.Series) -> tuple[float, float]:
@@ -167,13 +235,15 @@ def total_epochs(frame: pd.DataFrame) -> pd.Series:
     return frame["student_epochs"] + frame["hint_epochs"].fillna(0)
 
 
-def _spread(first: pd.Series, second: pd.Series, *, is_paired: bool) -> tuple[float | None, float]:
-    """(standard error of the difference of means, degrees of freedom)."""
+def _standard_error(
+    first: pd.Series, second: pd.Series, *, is_paired: bool, resolution: float
+) -> tuple[float | None, float]:
+    """(of the difference of means, degrees of freedom)."""
     if min(len(first), len(second)) < 2:
         return None, 0
     if is_paired:
-        return float(stats.sem(first - second)), len(first) - 1
-    parts = [float(stats.sem(one)) ** 2 for one in (first, second)]
+        return max(float((first - second).std()), resolution) / math.sqrt(len(first)), len(first) - 1
+    parts = [max(float(one.std()), resolution) ** 2 / len(one) for one in (first, second)]
     total = sum(parts)
     if total == 0:
         return 0.0, len(first) + len(second) - 2
@@ -185,9 +255,18 @@ def _t(degrees: float) -> float:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees))
 
 
-def _more_seeds(difference: float, spread: float, seeds: int, *, is_paired: bool) -> int | None:
-    for wanted in range(seeds + 1, _MOST_SEEDS):
+def _more_seeds(difference: float, error: float, seeds: int, *, is_paired: bool) -> int | None:
+    """The smallest number with enough power, by bisection: power grows with the seeds."""
+
+    def suffices(wanted: int) -> bool:
         degrees = wanted - 1 if is_paired else 2 * (wanted - 1)
-        if abs(difference) > spread * math.sqrt(seeds / wanted) * _t(degrees):
-            return wanted - seeds
-    return None
+        shift = abs(difference) / (error * math.sqrt(seeds / wanted))
+        return bool(stats.nct.sf(_t(degrees), degrees, shift) >= _POWER)
+
+    low, high = seeds, _MOST_SEEDS
+    if difference == 0 or not suffices(high):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if suffices(middle) else (middle, high)
+    return high - seeds

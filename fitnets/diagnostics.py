@@ -10,13 +10,13 @@ from fitnets import metrics
 from fitnets.data import Split
 from fitnets.networks import Network
 
-_IMAGES = 1000
+_IMAGES = 500
 
 
 class Diagnosis:
     """Compares a student with its teacher, again and again, on the same images.
 
-    pair: (hint layer, guided layer), or None; split: at most 1,000 of its images are taken, evenly spaced."""
+    pair: (hint layer, guided layer), or None; split: at most 500 of its images are taken, evenly spaced."""
 
     def __init__(self, teacher: Network, pair: tuple[str, str] | None, split: Split, batch_size: int):
         step = -(-len(split) // _IMAGES)
@@ -51,23 +51,25 @@ class Diagnosis:
             logits.append(answered)
             labels.append(targets)
             if layer in named:
-                features.append(named[layer].flatten(1))
-        return torch.cat(logits), torch.cat(labels), gram(torch.cat(features)) if features else None
+                features.append(named[layer].flatten(1).clone())
+        return torch.cat(logits), torch.cat(labels), gram(features) if features else None
 
 
-def gram(features: Tensor) -> Tensor:
-    """Inner products of the images' features, their means taken off. (N, D) -> (N, N), float64 on the CPU."""
-    centred = features - features.mean(dim=0)
-    return (centred @ centred.T).double().cpu()
+def gram(batches: list[Tensor]) -> Tensor:
+    """Inner products of the images' features, their means taken off (in place). (n, D) each -> (N, N), float64 on the
+    CPU."""
+    mean = torch.stack([batch.sum(dim=0) for batch in batches]).sum(dim=0) / sum(map(len, batches))
+    for batch in batches:
+        batch -= mean
+    return torch.cat([torch.cat([first @ second.T for second in batches], dim=1) for first in batches]).double().cpu()
 
 
 def cka(first: Tensor, second: Tensor) -> float:
     """Linear centred kernel alignment (Kornblith et al., 2019) of two Gram matrices (N, N) of the same N >= 4 images,
     with the unbiased estimate of HSIC (Song et al., 2012, Eq. 5): about 0 for unrelated features however many there
-    are, 1 for features that are equal up to rotation and scale. NaN where all images have the same features."""
-    alike = _hsic(first, second)
-    own = _hsic(first, first) * _hsic(second, second)
-    return float(alike / own.sqrt()) if own > 0 else float("nan")
+    are, 1 for features that are equal up to rotation and scale. NaN where the features of one do not differ."""
+    own = _hsic(first, first), _hsic(second, second)
+    return float(_hsic(first, second) / (own[0] * own[1]).sqrt()) if min(own) > 0 else math.nan
 
 
 def _hsic(first: Tensor, second: Tensor) -> Tensor:

@@ -155,7 +155,8 @@ def _recalled(plan: Plan, caller: Caller) -> dict[str, Any]:
             with store.made_again(plan.teacher_directory):
                 store.read_weights(plan.teacher_directory / "teacher.safetensors", plan.teacher)
         results.add_test(plan, plan.student, result, terminal)
-        environment = store.read_json(directory / "environment.json") | caller.notes
+        told = store.read_json(directory / "environment.json")
+        environment = told | caller.notes | {key: told[key] for key in ("trial",) if key in told}
         store.write_json(directory / "environment.json", environment)
         store.write_json(directory / "result.json", result)
     report.conclude(result, terminal)
@@ -167,13 +168,14 @@ def _made(plan: Plan, claim: Claim, caller: Caller, started: float) -> dict[str,
     """Train and measure in the run's directory. `result.json` is there from the start, with a `status`."""
     config = plan.config
     facts = results.facts(plan)
+    late: BaseException | None = None
     with store.replacing(plan.run_directory) as directory:
         store.write_json(directory / "result.json", {"status": "running"} | facts)
         store.write_config(directory / "config.yaml", config)
         store.write_json(directory / "environment.json", engine.environment(plan.device) | caller.notes)
         try:
             name = f"{config.student.name}-{plan.hashes.run}"
-            with tracking(config, directory, name, caller.terminal.say) as tracker, _failure_told(tracker, facts):
+            with tracking(config, directory, name, caller.terminal.say) as tracker, _failure_told(tracker, plan, facts):
                 result = _finish(plan, claim, RunLog(claim, tracker, caller.watch), caller.terminal)
                 result["timing"]["run_seconds"] = time.perf_counter() - started
                 claim.check()
@@ -182,18 +184,23 @@ def _made(plan: Plan, claim: Claim, caller: Caller, started: float) -> dict[str,
                 tracker.keep_student()
         except BaseException as error:
             claim.check()
-            with suppress(OSError):  # a full disk: that is what is raised
-                store.write_json(directory / "result.json", _failure(error) | facts)
-            raise
+            if not store.is_finished(directory):
+                with suppress(OSError):  # a full disk: that is what is raised
+                    store.write_json(directory / "result.json", _failure(error) | facts)
+                raise
+            late = error  # a signal while W&B was told: the run is finished
+    if late is not None:
+        raise late
     return result
 
 
 @contextmanager
-def _failure_told(tracker: Tracker, facts: dict[str, Any]) -> Iterator[None]:
+def _failure_told(tracker: Tracker, plan: Plan, facts: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        tracker.summarise(_failure(error) | facts)
+        if not store.is_finished(plan.run_directory):
+            tracker.summarise(_failure(error) | facts)
         raise
 
 

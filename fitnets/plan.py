@@ -13,7 +13,7 @@ from fitnets.labelled import Watcher
 from fitnets.networks import Network, freeze
 from fitnets.objectives import HintObjective, Objective, WholeObjective, label_objective
 from fitnets.options import ConfigError, content_hash
-from fitnets.rules import has_test, hint_pair, needed_pair
+from fitnets.rules import has_test, needed_pair
 from fitnets.seeds import seed_of
 from fitnets.terms import HintTerm
 
@@ -222,16 +222,33 @@ def _regressor(config: Config) -> Regressor:
     return build.resolved_regressor(config.regressor, student.named(guided), teacher.named(hint_layer))
 
 
-def setting_hash(config: Config, digest: str) -> str:
-    """Of everything but method and the seeds of teacher and student: runs that agree in it may be compared."""
-    same_seeds = replace(config, method=Hints(), seed=0)
+class Kinship(NamedTuple):
+    """Hashes by which runs are compared. teacher_setting: the teacher but for its seed; setting: what all methods have
+    in common (that, the student, its initialisation, stage 2 but for its length); method: the method's own part, with
+    its lengths, pair and regressor; kd: temperature and weight of Eq. 2, None without it."""
+
+    teacher_setting: str
+    setting: str
+    method: str
+    kd: str | None
+
+
+def kinship(config: Config, digest: str) -> Kinship:
+    """digest: of the data."""
+    schedule = config.schedule
     if isinstance(config.teacher, StoredTeacher):
-        return content_hash(
-            "setting", digest, hint_pair(config), same_seeds, teachers.identity(same_seeds, config.teacher)
-        )
-    return content_hash(
-        "setting", digest, hint_pair(config), replace(same_seeds, teacher=replace(config.teacher, seed=0))
-    )
+        teacher_parts = teachers.identity(replace(config, seed=0), config.teacher)
+    else:
+        training = [schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
+        teacher_parts = [replace(config.teacher, seed=0), *training]
+    teacher_setting = content_hash("teacher setting", digest, config.dataset, *teacher_parts)
+    stage = replace(schedule.student, epochs=1, max_steps=None)
+    shared = [config.student, schedule.student_init, stage, schedule.retrain_student]
+    kd = content_hash("kd", schedule.kd) if methods.uses_kd(config.method) else None
+    length = methods.student_stage(config)
+    own = [config.method, length.epochs, length.max_steps, kd, *_link_parts(config)]
+    own += [schedule.hint, schedule.hint_loss] if methods.is_staged(config) else []
+    return Kinship(teacher_setting, content_hash("setting", teacher_setting, *shared), content_hash("method", *own), kd)
 
 
 def teacher_seed(config: Config) -> int | None:

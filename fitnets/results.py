@@ -10,8 +10,7 @@ from fitnets.config import Architecture, Dataset, StoredTeacher
 from fitnets.data import Split
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective
-from fitnets.options import content_hash
-from fitnets.plan import PRECISION, Plan, setting_hash, teacher_seed
+from fitnets.plan import PRECISION, Plan, kinship, teacher_seed
 from fitnets.rules import has_test
 from fitnets.terminal import Terminal
 from fitnets.terms import HintTerm
@@ -28,12 +27,12 @@ def facts(plan: Plan) -> dict[str, Any]:
     return {
         "dataset": config.dataset.name,
         "method": config.method.name,
+        "is_taught": any(stage.teacher is not None for stage in plan.stages),
         "schedule": config.schedule.name,
         "hashes": {
             "data": plan.data.digest,
             **plan.hashes._asdict(),
-            "setting": setting_hash(config, plan.data.digest),
-            "method": content_hash(config.method),
+            **kinship(config, plan.data.digest)._asdict(),
         },
         "seeds": {"dataset": config.dataset.seed, "teacher": teacher_seed(config), "student": config.seed},
         "hint": None if plan.hint is None else _hint(plan.hint),

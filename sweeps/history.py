@@ -63,16 +63,21 @@ def of_store(root: Path) -> list[History]:
 
 
 def _read(address: Path) -> History:
-    name = address.parent.name
     try:
-        told = json.loads(address.read_text())
-        name, place = told["name"], told["storage"]
-        moved = address.parent / Path(place).name  # with the store
-        if "://" not in place and not Path(place).exists() and moved.exists():
-            place = str(moved)
-        found = storage.look_up(place, name)
-    except (OSError, ValueError, KeyError, TypeError) as error:  # a ConfigError is a ValueError
-        return History(name=name, error=str(error) if isinstance(error, ConfigError) else f"{address}: {error!r}")
+        with warnings.catch_warnings(action="ignore"):  # of what Optuna calls experimental
+            return _told(address)
+    except Exception as error:  # a torn file, a data base that is away, another version's trials: the others are read
+        told = str(error) if isinstance(error, ConfigError) else f"{address}: {trials.in_one_line(error)}"
+        return History(name=address.parent.name, error=without_passwords(told))
+
+
+def _told(address: Path) -> History:
+    told = json.loads(address.read_text())
+    name, place = told["name"], told["storage"]
+    moved = address.parent / Path(place).name  # with the store
+    if "://" not in place and not Path(place).exists() and moved.exists():
+        place = str(moved)
+    found = storage.look_up(place, name)
     directions = [direction.name.lower() for direction in found.directions]
     return History(
         name=name,
@@ -118,7 +123,7 @@ def _status(trial: FrozenTrial, replaced: set[int]) -> str:
 
 def importances(history: History) -> dict[str, dict[str, float]]:
     """Of each objective, by parameter: its share in what makes the good trials good (PED-ANOVA, Watanabe et al., 2023).
-    Nothing where there are too few trials to tell."""
+    A few dozen trials tell nothing."""
     assert history.study is not None
     found = {}
     for index, (objective, direction) in enumerate(history.objectives.items()):
@@ -126,10 +131,9 @@ def importances(history: History) -> dict[str, dict[str, float]]:
         def cost(trial: FrozenTrial, index: int = index, sign: int = -1 if direction == "maximize" else 1) -> float:
             return sign * float(trial.values[index])
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):  # of the direction, which `cost` sees to
             try:
                 found[objective] = optuna.importance.get_param_importances(history.study, target=cost)
-            except (ValueError, RuntimeError):
+            except (ValueError, RuntimeError):  # one value of every parameter
                 continue
     return {objective: shares for objective, shares in found.items() if shares}

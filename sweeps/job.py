@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -11,11 +12,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fitnets import costs, evaluation, experiment, measures
-from fitnets.config import Config, Wandb
+from fitnets.config import Config, StoredTeacher, Wandb
 from fitnets.options import ConfigError, PrunedError, without_passwords
 from fitnets.terminal import Terminal
 
 STUDY = "sweeps.study.StudySweeper"
+_ENTRYPOINT = Path(__file__).resolve().parents[1] / "run.py"
 Watch = Callable[[dict[str, Any]], None]
 
 
@@ -61,24 +63,35 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
 
 
 def _notes(config: Config, seed: int) -> dict[str, Any]:
-    """`command`: what does this run and nothing else, from the project's folder; `trial`: who wanted it first."""
+    """`command`: what does this run and nothing else, in `folder`; `trial`: who wanted it first."""
     if not HydraConfig.initialized():  # no command line asked for it
         return {}
     study = _study()
     trial = {} if study is None else {"trial": f"{study.study_name} #{HydraConfig.get().job.num}"}
-    return {"command": _command(config, seed), **trial}
+    return {"command": _command(config, seed), "folder": HydraConfig.get().runtime.cwd, **trial}
 
 
 def _command(config: Config, seed: int) -> list[str]:
     hydra = HydraConfig.get()
-    words = [without_passwords(word) for word in hydra.overrides.task if not word.startswith("rerun=")]
+    here = Path(hydra.runtime.cwd).resolve() == _ENTRYPOINT.parent
+    words = ["python", _ENTRYPOINT.name if here else str(_ENTRYPOINT)]
+    if hydra.job.config_name not in (None, "config"):
+        words += ["--config-name", hydra.job.config_name]
+    for source in hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            words += ["--config-dir", source.path]
+    words += [word for word in hydra.overrides.hydra if word.startswith("hydra.searchpath=")]
+    words += [without_passwords(word) for word in hydra.overrides.task if not word.startswith("rerun=")]
     if config.sweep.seeds > 1:
         words = [word for word in words if not word.startswith(("seed=", "sweep.seeds=", "+sweep.seeds="))]
-        words += [f"seed={seed}", "sweep.seeds=1"]
-    if hydra.mode == RunMode.MULTIRUN:
-        words.append("hydra.mode=RUN")
-    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    return ["python", "run.py", *(word for path in own for word in ("--config-dir", path)), *words]
+        words += [f"seed={seed}", "sweep.seeds=1", *_other_seeds(config)]
+    return [*words, "hydra.mode=RUN"] if hydra.mode == RunMode.MULTIRUN else words
+
+
+def _other_seeds(config: Config) -> list[str]:
+    """In case they are taken from `seed`: they do not move with it."""
+    teacher = [] if isinstance(config.teacher, StoredTeacher) else [f"teacher.seed={config.teacher.seed}"]
+    return [*teacher, f"dataset.seed={config.dataset.seed}"]
 
 
 def _listed(names: Any) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
@@ -22,6 +22,7 @@ HEARTBEAT_S, GRACE_S = 20, 60
 LOCK_GRACE_S = 30
 """The lock of a journal file that is so old was left by a process that died"""
 _ATTEMPTS = 5
+_CONNECT_S = 10
 
 
 def open_study(
@@ -62,8 +63,9 @@ def open_study(
 def look_up(storage: str, name: str) -> optuna.Study:
     """A study as it is; nothing is made. Raises ConfigError where it cannot be had."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if "://" not in storage and not Path(storage).is_file():
-        raise ConfigError(f"{storage}: no such file")
+    file = storage.removeprefix("sqlite:///")
+    if "://" not in file and not Path(file).is_file():
+        raise ConfigError(f"{file}: no such file")
     try:
         return optuna.load_study(study_name=name, storage=_open(storage))
     except KeyError as error:
@@ -94,7 +96,10 @@ def _journal(storage: str) -> JournalStorage:
 
 def _database(storage: str) -> RDBStorage:
     # No connection lies idle while a student trains for hours.
-    return RDBStorage(storage, {"poolclass": NullPool}, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+    engine: dict[str, Any] = {"poolclass": NullPool}
+    if storage.startswith("postgresql"):
+        engine["connect_args"] = {"connect_timeout": _CONNECT_S}
+    return RDBStorage(storage, engine, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
 
 
 def _may_pass(error: Exception) -> bool:

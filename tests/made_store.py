@@ -51,10 +51,10 @@ def write_run(store: Path, name: str, *, epochs: int = 0, **changes: Any) -> Pat
         "dataset": "digits",
         "method": "kd",
         "schedule": "quick",
-        "hashes": {"data": "d0", "teacher": "t0", "setting": "s0", "method": "m0", "run": name},
+        "hashes": hashes(),
         "seeds": {"dataset": 0, "teacher": 0, "student": int(name[-1]) if name[-1].isdigit() else 0},
         "hint": None,
-        "images": {"train": 1137, "valid": 300},
+        "images": {"train": 1137, "valid": 3000, "test": 3000},
         "stages": {"teacher": {"epochs": 9}, "student": {"epochs": 30}},
         "teacher": side("big", 99.0, 3_000_000, 100_000),
         "student": side("thin", 90.0, 1_000_000, 20_000),
@@ -66,6 +66,17 @@ def write_run(store: Path, name: str, *, epochs: int = 0, **changes: Any) -> Pat
     if epochs:
         (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(epochs)))
     return directory
+
+
+def hashes(setting: str = "s0", method: str = "m0", teacher: str = "t0", data: str = "d0") -> dict[str, str]:
+    """One teacher's setting for each data set."""
+    return {
+        "data": data,
+        "teacher": teacher,
+        "teacher_setting": f"teacher of {data}",
+        "setting": setting,
+        "method": method,
+    }
 
 
 def side(name: str, accuracy: float, multiplications: int, parameters: int, **options: int) -> dict[str, Any]:
@@ -153,7 +164,7 @@ def _methods(store: Path) -> None:
             directory = write_run(
                 store, f"{method}{seed}", epochs=4, method=method, stages=stages,
                 student=side("fitnet", accuracy, 600_000, 32_000), hint=pair("conv5") if method == "hints" else None,
-                hashes={"data": "d0", "teacher": f"t{seed}", "setting": "methods", "method": method},
+                hashes=hashes("methods", method, teacher=f"t{seed}"),
                 seeds={"dataset": 0, "teacher": seed, "student": seed},
                 diagnoses=diagnoses(0.9 if method == "hints" else None),
             )  # fmt: skip
@@ -162,6 +173,21 @@ def _methods(store: Path) -> None:
 
 def _sizes(store: Path) -> None:
     """The study `sizes`: its six students, one over budget, one failed."""
+    study = write_study(store, THIN)
+    for number, ((depth, width), (accuracy, multiplications)) in enumerate(THIN.items()):
+        directory = write_run(
+            store, f"thin{number}-0", epochs=4, method="hints", hint=pair("conv2"), diagnoses=diagnoses(0.9),
+            student=side("thin", accuracy, multiplications, multiplications // 20, depth=depth, width=width),
+            hashes=hashes(f"thin{number}", "hints"),
+        )  # fmt: skip
+        words = ("student=thin", f"student.depth={depth}", f"student.width={width}", "hydra.mode=RUN")
+        write_environment(directory, *words, trial=f"sizes #{number}")
+    _add(study, 6, {"depth": 17, "width": 60}, state=TrialState.PRUNED, closed="infeasible")
+    _add(study, 7, {"depth": 17, "width": 30}, state=TrialState.FAIL, reason=f"MemoryError: {HOSTILE}")
+
+
+def write_study(store: Path, found: dict[tuple[int, int], tuple[float, int]]) -> optuna.Study:
+    """The study `sizes`, with a finished trial for each of these, as in THIN, and runs `thin0-0`, ..."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = store / "sweeps" / "sizes"
     folder.mkdir(parents=True)
@@ -170,33 +196,15 @@ def _sizes(store: Path) -> None:
     study = optuna.create_study(study_name="sizes", storage=journal, directions=["maximize", "minimize"])
     with warnings.catch_warnings(action="ignore"):
         study.set_metric_names(["accuracy", "multiplications"])
-    distributions = {f"student.{name}": optuna.distributions.IntDistribution(3, 99) for name in ("depth", "width")}
-    for number, ((depth, width), (accuracy, multiplications)) in enumerate(THIN.items()):
-        name = f"thin{number}-0"
-        directory = write_run(
-            store, name, epochs=4, method="hints", hint=pair("conv2"),
-            student=side("thin", accuracy, multiplications, multiplications // 20, depth=depth, width=width),
-            hashes={"data": "d0", "teacher": "t0", "setting": f"thin{number}", "method": "hints"},
-            diagnoses=diagnoses(0.9),
-        )  # fmt: skip
-        words = ("student=thin", f"student.depth={depth}", f"student.width={width}", "hydra.mode=RUN")
-        write_environment(directory, *words, trial=f"sizes #{number}")
-        _add(
-            study,
-            number,
-            distributions,
-            {"depth": depth, "width": width},
-            values=[accuracy / 100, multiplications],
-            runs=[name],
-        )
-    _add(study, 6, distributions, {"depth": 17, "width": 60}, state=TrialState.PRUNED, closed="infeasible")
-    _add(study, 7, distributions, {"depth": 17, "width": 30}, state=TrialState.FAIL, reason=f"MemoryError: {HOSTILE}")
+    for number, ((depth, width), (accuracy, multiplications)) in enumerate(found.items()):
+        values = [accuracy / 100, multiplications]
+        _add(study, number, {"depth": depth, "width": width}, values=values, runs=[f"thin{number}-0"])
+    return study
 
 
 def _add(
     study: optuna.Study,
     number: int,
-    distributions: dict[str, Any],
     params: dict[str, int],
     *,
     state: TrialState = TrialState.COMPLETE,
@@ -205,10 +213,9 @@ def _add(
 ) -> None:
     if values is not None:
         told |= {"accuracy": values[0], "multiplications": values[1], "seconds": 9.5}
-    trial = create_trial(
-        state=state, values=values, user_attrs=told, distributions=distributions,
-        params={f"student.{name}": value for name, value in params.items()},
-    )  # fmt: skip
+    named = {f"student.{name}": value for name, value in params.items()}
+    distributions = dict.fromkeys(named, optuna.distributions.IntDistribution(3, 99))
+    trial = create_trial(state=state, values=values, user_attrs=told, distributions=distributions, params=named)
     trial.datetime_start = datetime(2026, 1, 1) + timedelta(minutes=number)
     trial.datetime_complete = trial.datetime_start + timedelta(seconds=30)
     study.add_trial(trial)
@@ -217,7 +224,7 @@ def _add(
 def _depths(store: Path) -> None:
     common = {
         "dataset": "cifar10",
-        "images": {"train": 40_000, "valid": 10_000},
+        "images": {"train": 40_000, "valid": 10_000, "test": 10_000},
         "teacher": side("maxout_cifar10", 90.0, 725_000_000, 9_000_000),
     }
     for layers, (multiplications, accuracies) in DEPTHS.items():
@@ -226,11 +233,11 @@ def _depths(store: Path) -> None:
                 store, f"{method}-{layers}", **common, epochs=4, method=method,
                 student=side("table6", accuracy, multiplications, 220_000, layers=layers),
                 hint=pair(f"conv{layers // 2}") if method == "hints" else None,
-                hashes={"data": "c0", "teacher": "c0", "setting": f"depth{layers}", "method": method},
+                hashes=hashes(f"depth{layers}", method, "c0", "c0"),
             )  # fmt: skip
     for place, accuracy in enumerate((88.0, 91.0, 90.0), start=1):
         write_run(
             store, f"guided{place}", **common, method="hints", hint=pair(f"conv{4 + 3 * place}"),
             student=side("fitnet1", accuracy, 30_150_000, 250_000),
-            hashes={"data": "c0", "teacher": "c0", "setting": f"guided{place}", "method": "hints"},
+            hashes=hashes("guided", f"hints {place}", "c0", "c0"),
         )  # fmt: skip

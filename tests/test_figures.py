@@ -1,5 +1,6 @@
 """Figures: what is drawn is what was computed, every axis has its unit, colours can be told apart."""
 
+import dataclasses
 import io
 import itertools
 
@@ -39,7 +40,8 @@ def test_all_that_the_store_has_runs_for(drawn):
         for task in ("digits", "cifar10")
         for cost in ("multiplications", "parameters", "latency_ms")
     }
-    others = {"depth-cifar10", "hint_layers-cifar10", "similarity-digits", "progress-sizes", "importance-sizes"}
+    papers = {f"trade_off-cifar10-paper_{cost}" for cost in ("multiplications", "parameters")}
+    others = papers | {"depth-cifar10", "hint_layers-cifar10", "similarity-digits", "progress-sizes"}
     assert set(drawn) == trade_offs | others
 
 
@@ -51,7 +53,6 @@ def test_all_that_the_store_has_runs_for(drawn):
         "hint_layers-cifar10",
         "similarity-digits",
         "progress-sizes",
-        "importance-sizes",
     ],
 )
 def test_axes_have_words_and_units_and_it_can_be_saved(drawn, name):
@@ -68,11 +69,25 @@ def test_the_trade_off_has_points_front_teacher_and_the_papers(drawn):
     found = lines(drawn["trade_off-digits-multiplications"])
     front = [(multiplications, accuracy) for accuracy, multiplications in (made.THIN[member] for member in made.FRONT)]
     assert found["front, chosen on validation"] == front
-    assert found["teacher big"] == [(3e6, 99.0)]
+    assert found["teacher big, quick"] == [(3e6, 99.0)]
     assert sorted(found["kd"]) == [(600_000.0, 96.18)]
-    cifar10 = lines(drawn["trade_off-cifar10-multiplications"])
+    cifar10 = lines(drawn["trade_off-cifar10-paper_multiplications"])
     assert (30e6, 89.01) in cifar10["paper, hints (test)"]
     assert cifar10["paper, teacher (test)"] == [(725e6, 90.18)]
+
+
+def test_several_tasks_are_not_one_figure(frame):
+    with pytest.raises(ValueError, match="cannot be compared"):
+        figures.trade_off(frame)
+
+
+def test_importances_of_enough_trials(made_store):
+    study = studies.load(made_store)[0]
+    shares = {"accuracy": {"student.width": 0.9, "student.depth": 0.1}}
+    figure = figures.importance(dataclasses.replace(study, importances=shares))
+    assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx([10, 90])
+    with pytest.raises(ValueError, match="too few finished trials"):
+        figures.importance(study)
 
 
 def test_depth_is_figure_2(drawn):

@@ -17,6 +17,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 @pytest.fixture
 def executed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, made_store: Path) -> Any:
     monkeypatch.setenv("FITNETS_STORE", str(made_store))
+    monkeypatch.setenv("FITNETS_TASK", "digits")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(FOLDER / f"{request.param}.ipynb", as_version=4)
     NotebookClient(
@@ -49,6 +50,7 @@ def test_there_are_three_and_they_hold_no_outputs():
 def test_trade_off(executed):
     text = shown(executed)
     assert re.search(r"finished +33", text)
+    assert "['cifar10', 'digits'" in text
     assert "Warning" not in text
     assert "BETTER, +1.28 ± 0.52 points" in text
     assert pictures(executed) == 3

@@ -41,7 +41,7 @@ function hover(point) {
   const command = data.runs[point.runs[0]].command;
   return [
     `<b>${escaped(point.label)}</b>`,
-    `${escaped(point.method)}, schedule ${escaped(point.schedule)}, ${point.seeds} seed${point.seeds > 1 ? "s" : ""}`,
+    `${escaped(point.method)}, schedule ${escaped(point.schedule)}, ${point.count}`,
     `validation ${withSpread(point.valid)}, test ${withSpread(point.test)}`,
     `${engineering(point.costs[cost])} ${escaped(data.costs[cost].unit)}`,
     ...(command ? [wrapped(command, 60)] : []),
@@ -65,28 +65,33 @@ function methodTrace(method, points, split) {
   };
 }
 
+// Latencies of one device are not those of another.
+const frontOf = (point, cost) => (cost.startsWith("latency") ? point.device ?? "" : "");
+
 function traces() {
   const split = chosen("split");
   const cost = chosen("cost");
   const points = pointsShown().filter((point) => point[split][0] != null && point.costs[cost] != null);
-  const front = points.filter((point) => point.front.includes(cost)).sort((a, b) => a.costs[cost] - b.costs[cost]);
-  const found = [
-    {
-      name: "front (on validation)",
+  const found = [];
+  for (const device of new Set(points.map((point) => frontOf(point, cost)))) {
+    const front = points.filter((point) => frontOf(point, cost) === device && point.front.includes(cost));
+    front.sort((a, b) => a.costs[cost] - b.costs[cost]);
+    found.push({
+      name: device === "" ? "front (on validation)" : `front on ${escaped(device)}`,
       x: front.map((point) => point.costs[cost]),
       y: front.map((point) => 100 * point[split][0]),
       mode: "lines",
       line: { shape: "hv", color: "#222222", width: 1 },
       hoverinfo: "skip",
-    },
-  ];
+    });
+  }
   for (const method of Object.keys(data.styles)) {
     const own = points.filter((point) => point.method === method);
     if (own.length) found.push(methodTrace(method, own, split));
   }
   for (const teacher of data.teachers.filter((one) => one.task === chosen("task") && one[split][0] != null)) {
     found.push({
-      name: "teacher " + escaped(teacher.name),
+      name: `teacher ${escaped(teacher.name)}, ${escaped(teacher.schedule)}`,
       x: [teacher.costs[cost]],
       y: [100 * teacher[split][0]],
       error_y: { type: "data", array: [100 * (teacher[split][1] ?? 0)], visible: teacher[split][1] != null, thickness: 1, width: 3 },
@@ -144,6 +149,13 @@ function select(point) {
   drawRing();
 }
 
+function selectRun(run) {
+  const point = data.points.findIndex((one) => one.runs.includes(run));
+  Object.assign(state, { run, point: point < 0 ? null : point });
+  drawDetails();
+  drawRing();
+}
+
 // Around the chosen point: over the chart, so that nothing of it is drawn again.
 function drawRing() {
   const chart = byId("chart");
@@ -159,27 +171,29 @@ function drawRing() {
   ring.style.top = `${yaxis._offset + yaxis.d2p(100 * value)}px`;
 }
 
+// Of the configuration, as far as it has finished runs, and of the run.
 function facts(run, point) {
-  const latency = run.latency_ms == null ? "-" : `${engineering(run.latency_ms)} ms, ${engineering(run.latency_128_ms)} ms`;
+  const hint = data.hints[run.run];
   return {
-    "validation accuracy": withSpread(point.valid),
-    "test accuracy": point.test[0] == null ? "not evaluated" : withSpread(point.test),
+    status: run.status,
+    "validation accuracy": point ? withSpread(point.valid) : percent(run.valid),
+    "test accuracy": point && point.test[0] != null ? withSpread(point.test) : "not evaluated",
     "multiplications of one image": engineering(run.multiplications),
-    "parameters": engineering(run.parameters),
-    "latency of 1 and of 128 images": latency,
-    "seeds": String(point.seeds),
-    "method, schedule": `${point.method}, ${point.schedule}`,
-    "run": run.run,
+    parameters: engineering(run.parameters),
+    "latency of 1 and of 128 images": run.latency_ms == null ? "-" : `${engineering(run.latency_ms)} ms, ${engineering(run.latency_128_ms)} ms`,
+    seeds: point ? point.count : "-",
+    "method, seed": `${run.method ?? "?"}, ${run.seed ?? "?"}`,
+    ...(hint && { "hint loss": `${percent(hint.left)} of its first value; within 5 % of its best from epoch ${hint.plateau_epoch} of ${hint.epochs}` }),
+    ...(run.note && { note: run.note }),
   };
 }
 
 function drawDetails() {
-  if (!byId("details")) return;
-  byId("details").hidden = state.point == null;
-  if (state.point == null) return;
-  const point = data.points[state.point];
+  byId("details").hidden = state.run == null;
+  if (state.run == null) return;
+  const point = state.point == null ? null : data.points[state.point];
   const run = data.runs[state.run];
-  byId("details-title").textContent = `${point.label} (${point.method})`;
+  byId("details-title").textContent = point ? `${point.label} (${point.method})` : `${run.label ?? run.run ?? "a trial without a run"}`;
   byId("details-facts").replaceChildren(...Object.entries(facts(run, point)).map(([name, value]) => {
     const [entry, term, text] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
     term.textContent = name;
@@ -187,7 +201,8 @@ function drawDetails() {
     entry.append(term, text);
     return entry;
   }));
-  byId("details-run").textContent = point.runs.length > 1 ? `run ${run.run} (seed ${run.seed ?? "?"})` : "this run";
+  byId("details-run").textContent = run.run ?? "";
+  byId("details-folder").textContent = run.folder ? `, in ${run.folder}` : "";
   byId("command").textContent = run.command ?? "not known: no command line asked for this run";
   byId("copy").hidden = run.command == null;
   drawCurves(run.run);
@@ -254,8 +269,10 @@ function drawTable() {
     line.classList.toggle("chosen", index === state.run);
     for (const column of data.columns) {
       const cell = line.insertCell();
-      cell.textContent = FORMATS[column.format](run[column.key]);
+      const text = FORMATS[column.format](run[column.key]);
       cell.className = column.format === "text" ? (column.wide ? "wide" : "") : "number";
+      if (column.key === "run") cell.append(button(text));
+      else cell.textContent = text;
     }
     fragment.append(line);
   }
@@ -270,21 +287,26 @@ function drawTable() {
   byId("more").textContent = `show all ${rows.length}`;
 }
 
+function button(text) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = text;
+  return made;
+}
+
 function drawHeader() {
   for (const column of data.columns) {
     const header = document.createElement("th");
-    const button = document.createElement("button");
+    const sorter = button(column.label);
     header.scope = "col";
     header.dataset.key = column.key;
     header.className = column.format === "text" ? "" : "number";
-    button.type = "button";
-    button.textContent = column.label;
-    button.addEventListener("click", () => {
+    sorter.addEventListener("click", () => {
       state.descending = state.sort === column.key ? !state.descending : column.format !== "text";
       state.sort = column.key;
       drawTable();
     });
-    header.append(button);
+    header.append(sorter);
     byId("table").tHead.rows[0].append(header);
   }
 }
@@ -305,13 +327,16 @@ byId("more").addEventListener("click", () => { state.shown = Infinity; drawTable
 byId("clear").addEventListener("click", () => { byId("find").value = ""; select(null); });
 byId("table").tBodies[0].addEventListener("click", (event) => {
   const line = event.target.closest("tr");
-  const run = Number(line.dataset.run);
-  const point = data.points.findIndex((one) => one.runs.includes(run));
-  if (point >= 0) {
-    Object.assign(state, { point, run });
-    drawDetails();
-    drawRing();
-    for (const other of line.parentNode.rows) other.classList.toggle("chosen", other === line);
+  selectRun(Number(line.dataset.run));
+  for (const other of line.parentNode.rows) other.classList.toggle("chosen", other === line);
+});
+byId("copy").addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText(byId("command").textContent);
+    byId("copy").textContent = "copied";
+    setTimeout(() => { byId("copy").textContent = "copy"; }, 1500);
+  } catch { // no leave to write there: the user's own copy key does it
+    getSelection().selectAllChildren(byId("command"));
   }
 });
 if (byId("chart")) {
@@ -323,15 +348,6 @@ if (byId("chart")) {
   byId("chart").on("plotly_click", (event) => {
     const point = event.points.map((one) => one.customdata).find((one) => one != null);
     if (point != null) select(point);
-  });
-  byId("copy").addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(byId("command").textContent);
-      byId("copy").textContent = "copied";
-      setTimeout(() => { byId("copy").textContent = "copy"; }, 1500);
-    } catch { // no leave to write there: the user's own copy key does it
-      getSelection().selectAllChildren(byId("command"));
-    }
   });
 }
 drawTable();

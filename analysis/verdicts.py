@@ -104,20 +104,20 @@ class Comparison:
 def comparisons(frame: pd.DataFrame) -> list[Comparison]:
     """Of hints with every other method, and of KD with backprop, in each setting that has both, at equal epochs and the
     same temperature and weight of Eq. 2. frame: of `runs.load`; what did not finish is told, not compared."""
-    known = frame.assign(variant=variant_names(frame))
+    known = frame[frame["method"].isin(METHODS)].assign(variant=variant_names)
     found = []
     for _, runs in known.groupby("setting_hash", sort=False):
         if (runs["status"] == "finished").sum() < 2 or runs["method"].nunique() < 2:
             continue
         by_variant = {key: group for key, group in runs.groupby(["method", "method_hash"], sort=False)}
-        keys = sorted(by_variant, key=lambda key: METHODS.index(key[0]) if key[0] in METHODS else -1)
-        for first in reversed(keys):
-            against = [key for key in keys if _is_asked(first[0], key[0])]
-            found += list(_against(by_variant[first], [by_variant[key] for key in against]))
+        variants = sorted(by_variant.values(), key=lambda group: METHODS.index(group["method"].iloc[0]))
+        for one in sorted(variants, key=lambda group: -METHODS.index(group["method"].iloc[0])):
+            found += list(_against(one, [other for other in variants if _is_asked(one, other)]))
     return found
 
 
-def _is_asked(first: str, second: str) -> bool:
+def _is_asked(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    first, second = (group["method"].iloc[0] for group in (one, other))
     return first != second and (first == "hints" or (first, second) == ("kd", "backprop"))
 
 

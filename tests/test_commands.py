@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from conftest import ROOT, TINY
 
 MINE = "defaults: [thin, _self_]\ndepth: 4\n"
 
@@ -66,3 +66,39 @@ def test_figures_on_test_that_were_added_are_part_of_it(command, tmp_path):
     assert command(*TINY).code == 0
     (second,) = commands(tmp_path / "store").values()
     assert "test=false" not in second
+
+
+def test_seeds_that_are_taken_from_the_students_stay_with_their_run(command, tmp_path):
+    """The seeds of a job share the teacher that its first seed chose."""
+    (tmp_path / "mine" / "teacher").mkdir(parents=True)
+    (tmp_path / "mine" / "teacher" / "paired.yaml").write_text("defaults: [maxout_digits, _self_]\nseed: ${seed}\n")
+    words = (
+        "--config-dir",
+        str(tmp_path / "mine"),
+        "teacher=paired",
+        "sweep.seeds=2",
+        "seed=3",
+        "method=backprop",
+        *TINY,
+    )
+    assert command(*words).code == 0
+    told = commands(tmp_path / "store")
+    assert len(told) == 2
+    for name, words_of_run in told.items():
+        again = command(*words_of_run[2:])
+        assert "found, nothing was trained" in again.out
+        assert name in again.out
+
+
+def test_from_another_folder_it_names_the_entrypoint_and_the_folder(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command(*TINY).code == 0
+    (directory,) = (tmp_path / "store" / "run").iterdir()
+    told = json.loads((directory / "environment.json").read_text())
+    assert (told["command"][:2], told["folder"]) == (["python", str(ROOT / "run.py")], str(tmp_path))
+
+
+def test_training_again_is_no_part_of_it(command, tmp_path):
+    assert command(*TINY, "rerun=true").code == 0
+    (words,) = commands(tmp_path / "store").values()
+    assert "rerun=true" not in words

@@ -361,13 +361,42 @@ class TestHashes:
     def test_methods_of_one_stage_have_no_stage_1(self):
         assert plan.hashes(compose.load(["method=kd"]), "digest").hint is None
 
-    def test_settings_that_may_be_compared_share_hint_layers(self):
-        def setting(*words):
-            return plan.setting_hash(compose.load(list(words)), "digest")
+    def kinship(self, *words):
+        return plan.kinship(compose.load(list(words)), "digest")
 
-        assert setting("seed=1", "teacher.seed=2", "method=kd") == setting()
-        for words in ("student.guided=conv4", "teacher.hint=conv1", "schedule.kd.weight=9", "dataset.seed=1"):
-            assert setting(words) != setting()
+    def test_methods_share_a_setting_and_have_parts_of_their_own(self):
+        for words in (
+            "seed=1",
+            "teacher.seed=2",
+            "method=kd",
+            "student.guided=conv4",
+            "schedule.kd.weight=9",
+            "schedule.hint.epochs=3",
+        ):
+            assert self.kinship(words).setting == self.kinship().setting
+        for words in (
+            "dataset.seed=1",
+            "schedule.student.optimizer.lr=0.1",
+            "student=thin",
+            "schedule.teacher.epochs=3",
+        ):
+            assert self.kinship(words).setting != self.kinship().setting
+
+    def test_what_a_method_does_not_use_is_no_part_of_it(self):
+        for words in ("student.guided=conv4", "schedule.kd.weight=9", "schedule.hint.optimizer.lr=0.1", "regressor=fc"):
+            assert self.kinship(words).method != self.kinship().method
+            assert self.kinship(words, "method=backprop") == self.kinship("method=backprop")
+        assert self.kinship("schedule.kd.weight=9", "method=kd").kd == self.kinship("schedule.kd.weight=9").kd
+        assert self.kinship("method=backprop").kd is None
+        assert self.kinship("regressor=auto").method == self.kinship("regressor=conv").method
+
+    def test_equal_totals_are_part_of_every_method(self):
+        words = ("method=backprop", "schedule.hint.epochs=3")
+        assert self.kinship(*words).method != self.kinship("method=backprop").method
+
+    def test_the_seeds_of_a_teacher_share_its_setting(self):
+        assert self.kinship("teacher.seed=2", "student=thin").teacher_setting == self.kinship().teacher_setting
+        assert self.kinship("schedule.teacher.epochs=3").teacher_setting != self.kinship().teacher_setting
 
     def test_nan_has_no_hash(self):
         config = compose.load([])

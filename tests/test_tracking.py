@@ -7,6 +7,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.message import Message
 from http.client import RemoteDisconnected
 from pathlib import Path
@@ -22,7 +23,7 @@ from fake_wandb import FakeWandb, black_hole, closed_port, serving
 from optuna.trial import TrialState
 from test_sweeps import DIED_TWICE, STUDY, opened
 
-from fitnets import tracking
+from fitnets import experiment, tracking
 from fitnets.store import read_json, read_metrics
 from sweeps import trials
 
@@ -474,3 +475,19 @@ class TestALivingEndpoint:
             finished = command(*ONLINE)
         assert (finished.code, len(finished.err.splitlines())) == (1, 1), finished.err
         assert "tracker.mode=online: W&B cannot start (WANDB_API_KEY invalid: " in finished.err
+
+
+def test_a_signal_while_it_is_told_leaves_a_finished_run_finished(tiny, tmp_path, monkeypatch):
+    @contextmanager
+    def interrupted(*_):
+        tracker = tracking.Silent()
+        monkeypatch.setattr(tracker, "keep_student", lambda: signal.raise_signal(signal.SIGTERM))
+        yield tracker
+
+    monkeypatch.setattr(experiment, "tracking", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(tiny(f"store={tmp_path}"))
+    (directory,) = (tmp_path / "run").iterdir()
+    assert json.loads((directory / "result.json").read_text())["status"] == "finished"
+    monkeypatch.undo()
+    assert experiment.run(tiny(f"store={tmp_path}"))["status"] == "finished"

@@ -243,7 +243,7 @@ def page_data(frame: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
         "teachers": [
             {
                 "task": one["task"],
-                "name": one["name"],
+                **{key: one[key] for key in ("name", "schedule")},
                 **_accuracies(one),
                 "costs": {key: _number(one[key]) for key in COSTS},
             }

@@ -176,6 +176,8 @@ def epochs(store: Path) -> pd.DataFrame:
     """A row for each epoch of each run, in their order, with the columns of EPOCH_COLUMNS and all others there are."""
     rows = [{"run": directory.name, **row} for directory in _directories(store) for row in _rows(directory)]
     frame = pd.DataFrame(rows, columns=None if rows else ["run", *EPOCH_COLUMNS])
+    for name in frame.columns.difference(["run", "stage", "best"]):
+        frame[name] = pd.to_numeric(frame[name], errors="coerce")
     return frame.reindex(columns=[*dict.fromkeys(["run", *EPOCH_COLUMNS, *frame.columns])])
 
 

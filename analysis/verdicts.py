@@ -122,10 +122,13 @@ def _is_asked(one: pd.DataFrame, other: pd.DataFrame) -> bool:
 
 
 def variant_names(frame: pd.DataFrame) -> pd.Series:
-    """The method of each run, with its pair where the setting has several variants of it."""
+    """The method of each run, with its pair where the setting has several variants of it, and with the beginning of its
+    hash where these read alike."""
     pairs = (" (" + frame["guided_layer"] + " learns " + frame["hint_layer"] + ")").fillna("")
     several = frame.groupby(["setting_hash", "method"])["method_hash"].transform("nunique") > 1
-    return frame["method"] + pairs.where(several, "")
+    names = frame["method"] + pairs.where(several, "")
+    alike = frame.groupby([frame["setting_hash"], names])["method_hash"].transform("nunique") > 1
+    return names + (" [" + frame["method_hash"].str[:6] + "]").where(alike, "")
 
 
 def _against(one: pd.DataFrame, others: list[pd.DataFrame]) -> Iterator[Comparison]:

@@ -191,6 +191,22 @@ def test_failed_runs_are_there_and_their_text_is_only_text(page):
     assert "37 runs: 33 finished" in page.locator("header").inner_text()
 
 
+def test_nothing_is_undefined(page):
+    for task in ("digits", "cifar10"):
+        choose(page, task)
+        page.locator("#table tbody button").first.click()
+        names = page.evaluate("document.getElementById('chart').data.map((one) => one.name).join()")
+        assert "undefined" not in names + page.locator("body").inner_text()
+    assert "teacher maxout_cifar10, quick" in names
+
+
+def test_a_run_without_a_point_has_details_too(page):
+    page.fill("#find", "diverged0")
+    page.locator("#table tbody button").first.press("Enter")
+    assert "diverged" in page.locator("#details-facts").inner_text()
+    assert page.locator("#command").inner_text().startswith("not known")
+
+
 def test_it_is_no_wider_than_the_window(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 

@@ -487,7 +487,7 @@ def test_a_signal_while_it_is_told_leaves_a_finished_run_finished(tiny, tmp_path
     monkeypatch.setattr(experiment, "tracking", interrupted)
     with pytest.raises(KeyboardInterrupt):
         experiment.run(tiny(f"store={tmp_path}"))
-    (directory,) = (tmp_path / "run").iterdir()
-    assert json.loads((directory / "result.json").read_text())["status"] == "finished"
+    (result,) = tmp_path.glob("run/*/result.json")
+    assert json.loads(result.read_text())["status"] == "finished"
     monkeypatch.undo()
     assert experiment.run(tiny(f"store={tmp_path}"))["status"] == "finished"

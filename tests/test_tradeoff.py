@@ -306,6 +306,9 @@ class TestVerdicts:
             write_run(tmp_path, f"h{number}-1", method="hints", hint=hint, hashes=made.hashes(method=f"m{number}"))
         names = [(one.first, one.second) for one in verdicts.comparisons(runs.load(tmp_path))]
         assert names == [(f"hints (conv{number} learns conv2)", "kd") for number in range(2)]
+        write_run(tmp_path, "again1", method="hints", hint=hint, hashes=made.hashes(method="other regressor"))
+        names = [one.first for one in verdicts.comparisons(runs.load(tmp_path))]
+        assert {"hints (conv1 learns conv2) [m1]", "hints (conv1 learns conv2) [other ]"} < set(names)
 
     def test_retrained_for_other_lengths_they_have_no_verdict_on_test(self, tmp_path):
         for number, method in enumerate(("kd", "hints")):

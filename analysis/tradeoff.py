@@ -32,7 +32,7 @@ COSTS = {
     "latency_128_ms": Cost("latency of 128 images, ms", "ms", "batch_128_p50_ms"),
 }
 POINT_COLUMNS = {
-    "task": "data set, with the split's seed where there are several",
+    "task": "data set, numbered where there are several splits or images of it",
     "method": "option",
     "schedule": "option",
     "label": "the student and its hint pair",
@@ -43,13 +43,10 @@ POINT_COLUMNS = {
     "valid_accuracy": "fraction, mean over the runs",
     "valid_half_width": "of its 95 % interval; missing for one run, or where a seed was run with several teachers",
     "test_accuracy": "likewise, on test; missing where a run was not evaluated there",
-    "test_half_width": "",
+    "test_half_width": "of its 95 % interval, likewise",
     **{name: f"{cost.label}; latencies are medians over the runs" for name, cost in COSTS.items()},
     "runs": "their names",
 }
-
-
-QUALITIES = [f"{split}_{part}" for split in ("valid", "test") for part in ("accuracy", "half_width")]
 
 
 def finished(frame: pd.DataFrame) -> pd.DataFrame:
@@ -60,9 +57,7 @@ def finished(frame: pd.DataFrame) -> pd.DataFrame:
 def points(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a configuration, with the columns of POINT_COLUMNS: runs that differ in the seeds of teacher and student
     alone are one point. frame: of `runs.load`; what is not finished is left out."""
-    done = finished(frame).assign(
-        task=lambda runs: task_names(runs), label=lambda runs: labels(runs), run=lambda runs: runs["run"].astype(object)
-    )
+    done = _known(frame).assign(label=labels, run=lambda runs: runs["run"].astype(object))
     groups = done.groupby(["setting_hash", "method_hash"], sort=False)
     found = groups[["task", "method", "schedule", "label", "teacher_setting_hash"]].first()
     found["seeds"], found["count"] = groups["seed"].nunique(), groups.size()
@@ -78,6 +73,14 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
         found[name] = median.where(found["device"].notna()) if is_latency(name) else median
     found["runs"] = groups["run"].agg(list)
     return found.reset_index(drop=True)[list(POINT_COLUMNS)]
+
+
+def _known(frame: pd.DataFrame) -> pd.DataFrame:
+    """The finished runs with their tasks. One that an older version made, without hashes, is like no other."""
+    done = finished(frame).assign(task=task_names)
+    for column in ("setting_hash", "method_hash", "teacher_hash", "teacher_setting_hash"):
+        done[column] = done[column].fillna(done["run"])
+    return done
 
 
 def task_names(frame: pd.DataFrame) -> pd.Series:
@@ -97,12 +100,13 @@ def is_latency(cost: str) -> bool:
     return cost.startswith("latency")
 
 
-_TEACHER_COLUMNS = ["task", "teacher_setting_hash", "name", "schedule", "seeds", "device", *QUALITIES, *COSTS]
+_QUALITIES = [f"{split}_{part}" for split in ("valid", "test") for part in ("accuracy", "half_width")]
+_TEACHER_COLUMNS = ["task", "teacher_setting_hash", "name", "schedule", "seeds", "device", *_QUALITIES, *COSTS]
 
 
 def teachers(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a teacher and task, over its seeds: `name`, `schedule`, `seeds`, and the rest as in POINT_COLUMNS."""
-    done = finished(frame).assign(task=lambda runs: task_names(runs)).drop_duplicates(["task", "teacher_hash"])
+    done = _known(frame).drop_duplicates(["task", "teacher_hash"])
     rows = []
     for (task, setting), group in done.groupby(["task", "teacher_setting_hash"], sort=False):
         first = group.iloc[0]

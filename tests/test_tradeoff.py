@@ -74,6 +74,13 @@ class TestPoints:
         assert report.counted(point) == "2 runs of 1 seed"
         assert np.isnan(point["valid_half_width"])
 
+    def test_runs_without_hashes_are_points_of_their_own(self, tmp_path):
+        for number in range(2):
+            write_run(tmp_path, f"old{number}", hashes={})
+        frame = runs.load(tmp_path)
+        assert [list(names) for names in tradeoff.points(frame)["runs"]] == [["old0"], ["old1"]]
+        assert len(tradeoff.teachers(frame)) == 2
+
     def test_a_run_without_test_leaves_the_point_without(self, tmp_path):
         without = {key: value for key, value in made.side("thin", 90.0, 10, 10).items() if not key.startswith("test")}
         write_run(tmp_path, "a1")

@@ -168,10 +168,9 @@ def markdown(frame: pd.DataFrame) -> str:
             ]  # fmt: skip
             lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
         parts.append("\n".join(lines))
-    try:
-        parts.append("## Methods side by side\n\n" + controls.table(frame[several]))
-    except ValueError as error:
-        parts.append(f"No table of methods side by side: {error}.")
+    compared = frame[several]
+    if (compared["status"] == "finished").any():
+        parts.append("## Methods side by side\n\n" + controls.table(compared))
     return "\n\n".join(parts) + "\n"
 
 

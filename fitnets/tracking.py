@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from ssl import SSLError
@@ -17,7 +18,7 @@ from textwrap import shorten
 from threading import Thread
 from typing import Any, Literal, Protocol, TypeGuard
 from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from fitnets.config import Config, Wandb
 from fitnets.config import Tracker as Settings
@@ -229,22 +230,26 @@ def _init(settings: Wandb, directory: Path, mode: Mode, labels: dict[str, Any]) 
 
 
 def _answers(server: Any) -> bool:
-    """Whether something there talks HTTP. server: W&B's settings; a proxy in them is not asked."""
+    """Whether W&B is there, key or not: a gateway that knows no such page is not. server: W&B's settings; a proxy in
+    them is not asked."""
     if server.http_proxy or server.https_proxy:
         return True
     try:
-        _within(ANSWER_S, lambda: _ask(f"{server.base_url}/healthz"))
+        _within(ANSWER_S, lambda: _ask(f"{server.base_url}/graphql"))
     except (OSError, HTTPException):
         return False
     return True
 
 
 def _ask(url: str) -> None:
-    """Raises OSError or HTTPException where nobody is. W&B has certificates of its own to trust."""
+    """Raises OSError or HTTPException where W&B's API is not, or not now. It has certificates of its own to trust."""
+    question = Request(url, b'{"query": "{ __typename }"}', {"Content-Type": "application/json"})
     try:
-        urlopen(url, timeout=ANSWER_S).close()
+        urlopen(question, timeout=ANSWER_S).close()
     except HTTPError as error:
         error.close()
+        if error.code == HTTPStatus.NOT_FOUND or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
     except URLError as error:
         if not isinstance(error.reason, SSLError):
             raise

@@ -106,6 +106,21 @@ def serving(**named: Any) -> Iterator[FakeWandb]:
 
 
 @contextmanager
+def gateway(status: int) -> Iterator[str]:
+    """Answers everything with this status: HTTP, and not W&B."""
+
+    class Handler(_Handler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        do_POST = do_PUT = do_GET
+
+    with serving() as server:
+        server.RequestHandlerClass = Handler
+        yield server.url
+
+
+@contextmanager
 def closed_port() -> Iterator[str]:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

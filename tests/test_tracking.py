@@ -19,7 +19,7 @@ from urllib.error import HTTPError, URLError
 import pytest
 import yaml
 from conftest import ROOT, TINY, Finished, shell
-from fake_wandb import FakeWandb, black_hole, closed_port, serving
+from fake_wandb import FakeWandb, black_hole, closed_port, gateway, serving
 from optuna.trial import TrialState
 from test_sweeps import DIED_TWICE, STUDY, opened
 
@@ -275,7 +275,9 @@ def test_a_study_tells_a_front_once(command, tmp_path):
 @pytest.mark.parametrize(
     ("error", "answers"),
     [
-        (HTTPError("url", 404, "Not Found", Message(), None), True),
+        (HTTPError("url", 401, "Unauthorized", Message(), None), True),
+        (HTTPError("url", 404, "Not Found", Message(), None), False),
+        (HTTPError("url", 503, "Unavailable", Message(), None), False),
         (URLError(SSLError("certificate verify failed")), True),
         (URLError(ConnectionRefusedError()), False),
         (URLError(socket.gaierror()), False),
@@ -375,6 +377,16 @@ class TestADeadEndpoint:
         check_front(tmp_path / "store" / "sweeps" / "depth_width-digits")
         assert len(list((tmp_path / "store").glob("*/*/wandb/offline-run-*"))) == 2 + 1  # as was told
         assert sum(endpoint.waits) < limit_s
+
+    @pytest.mark.parametrize("status", [404, 502])
+    def test_a_gateway_that_knows_no_wandb(self, command, tmp_path, endpoint, status):
+        with gateway(status) as url:
+            endpoint.ask(url)
+            finished = command(*ONLINE)
+        assert finished.code == 0, finished.err
+        (told,) = lines(finished)
+        assert told.startswith(f"W&B does not answer at {url}: this process goes on offline")
+        check_whole(only(tmp_path / "store"), "offline-run")
 
     def test_a_server_that_takes_no_run(self, command, tmp_path, endpoint):
         with serving(silent_on=("UpsertBucket",)) as server:

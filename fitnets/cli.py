@@ -18,6 +18,8 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
          fitnets report [STORE] [--out DIR]
   eval   a finished student on a split of its data, or on other data:
          fitnets eval RUN [--split train|valid|test] [dataset=folder dataset.path=DIR ...] [--json]
+  bench  speed of a training step, against plain PyTorch and the machine's matrix product:
+         fitnets bench [--students fitnet1,fitnet4] [--batch 128] [--rounds 5] [OVERRIDES] [--json FILE]
   clean  remove what no run of a store needs; shows it, and asks:
          fitnets clean [STORE] [--unfinished] [--data] [--yes]
   prepare
@@ -157,6 +159,31 @@ def report(words: list[str]) -> None:
     raise SystemExit(report.main(words, Terminal().track))
 
 
+def bench(words: list[str]) -> None:
+    parser = argparse.ArgumentParser("fitnets bench", description="Speed of a training step; nothing is kept.")
+    parser.add_argument("overrides", nargs="*", help="as for run.py; default: dataset=cifar10 and its teacher")
+    parser.add_argument("--students", default="fitnet1,fitnet4", help="options of student; default: fitnet1,fitnet4")
+    parser.add_argument("--batch", type=_positive, default=128, help="images of a step; default: 128")
+    parser.add_argument("--rounds", type=_several, default=5, help="steps of each kind, in turns; default: 5")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    arguments = parser.parse_intermixed_args(words)
+
+    from fitnets import bench, compose
+    from fitnets.terminal import Terminal
+
+    terminal = Terminal()
+    found = []
+    dataset = [] if any(word.startswith("dataset=") for word in arguments.overrides) else ["dataset=cifar10"]
+    for student in arguments.students.split(","):
+        config = compose.load([*dataset, f"student={student}", *arguments.overrides])
+        found += bench.measure(config, batch=arguments.batch, rounds=arguments.rounds, watcher=terminal)
+    title = f"training steps of {arguments.batch} images, fp32, median of {arguments.rounds} rounds in turns"
+    terminal.table(title, bench.HEADER, bench.as_rows(found))
+    if arguments.json:
+        told = bench.as_json(found, config, batch=arguments.batch, rounds=arguments.rounds)
+        arguments.json.write_text(json.dumps(told, indent=2) + "\n")
+
+
 def clean(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets clean", description="Remove what no run of a store needs.")
     parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
@@ -240,11 +267,19 @@ def _positive(text: str) -> int:
     return number
 
 
+def _several(text: str) -> int:
+    number = _positive(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError("1 is no number of rounds to take quartiles of: give at least 2")
+    return number
+
+
 _COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "cost": cost,
     "runs": runs,
     "eval": evaluate,
     "report": report,
+    "bench": bench,
     "clean": clean,
     "prepare": prepare,
 }

@@ -34,7 +34,7 @@ LAYERS = [  # each module imports from rows above it only
     {"evaluation"},
     {"loop"},
     {"terminal", "plan"},
-    {"report", "results"},
+    {"report", "results", "bench"},
     {"experiment"},
     {"compose"},
     {"cli"},

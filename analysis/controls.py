@@ -11,12 +11,13 @@ from analysis.tradeoff import engineering
 from analysis.verdicts import METHODS, Comparison, comparisons, interval, total_epochs, variant_names
 
 
-def table(frame: pd.DataFrame) -> str:
-    """A Markdown table for each setting (all that methods have in common) of the finished runs, and the verdicts."""
+def table(frame: pd.DataFrame, found: list[Comparison] | None = None) -> str:
+    """A Markdown table for each setting (all that methods have in common) of the finished runs, and the verdicts.
+    found: `comparisons` of the frame, where they are known already."""
     finished = frame[frame["status"] == "finished"]
     if finished.empty:
         raise ValueError(f"none of the {len(frame)} runs is finished")
-    found = comparisons(frame)
+    found = comparisons(frame) if found is None else found
     return "\n\n".join(
         _setting(group, [one for one in found if one.setting_hash == setting])
         for setting, group in finished.groupby("setting_hash")

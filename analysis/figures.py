@@ -344,9 +344,9 @@ def importance(study: Study) -> Figure:
 
 def of_store(frame: pd.DataFrame, found: Iterable[Study]) -> dict[str, Figure]:
     """All figures that a store has the runs for, by file name. frame: of `runs.load`."""
-    done = tradeoff.finished(frame)
+    done = tradeoff.finished(frame).assign(task=tradeoff.task_names)
     figures = {}
-    for task, own in done.groupby(tradeoff.task_names(done)):
+    for task, own in done.groupby("task"):
         stem = _file_name(str(task))
         costs = ["multiplications", "parameters", "latency_ms"]
         costs += [cost for cost in COSTS if len(paper.beside(own["dataset"].iloc[0], cost))]

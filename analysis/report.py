@@ -59,9 +59,11 @@ def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path
     frame.to_parquet(out / "runs.parquet")
     epochs.to_parquet(out / "epochs.parquet")
     frame.to_csv(out / "runs.csv", index=False)
-    (out / "tables.md").write_text(markdown(frame))
+    compared = verdicts.comparisons(frame)
+    (out / "tables.md").write_text(markdown(frame, compared))
     page = out / "report.html"
-    page.write_text(html(store.resolve().name, frame, epochs, found, images), encoding="utf-8")
+    text = html(store.resolve().name, frame, epochs, compared=compared, found=found, images=images)
+    page.write_text(text, encoding="utf-8")
     return page
 
 
@@ -145,7 +147,7 @@ def _worded(comparison: Comparison) -> dict[str, str | None]:
     return {"word": verdict.word, "text": "; ".join(filter(None, parts)) + ".", "test": test}
 
 
-def markdown(frame: pd.DataFrame) -> str:
+def markdown(frame: pd.DataFrame, compared: list[Comparison]) -> str:
     """The front of each task, then the methods side by side where there are several."""
     points = tradeoff.points(frame)
     several = frame.groupby("setting_hash")["method"].transform("nunique") > 1
@@ -168,9 +170,8 @@ def markdown(frame: pd.DataFrame) -> str:
             ]  # fmt: skip
             lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
         parts.append("\n".join(lines))
-    compared = frame[several]
-    if (compared["status"] == "finished").any():
-        parts.append("## Methods side by side\n\n" + controls.table(compared))
+    if (frame[several]["status"] == "finished").any():
+        parts.append("## Methods side by side\n\n" + controls.table(frame[several], compared))
     return "\n\n".join(parts) + "\n"
 
 
@@ -184,8 +185,16 @@ def _with_spread(point: dict[Any, Any], split: str) -> str:
 # --- the page ---
 
 
-def html(name: str, frame: pd.DataFrame, epochs: pd.DataFrame, found: list[Study], images: dict[str, bytes]) -> str:
-    """name: of the store; images: SVG by name."""
+def html(
+    name: str,
+    frame: pd.DataFrame,
+    epochs: pd.DataFrame,
+    *,
+    compared: list[Comparison],
+    found: list[Study],
+    images: dict[str, bytes],
+) -> str:
+    """name: of the store; compared: its methods; found: its studies; images: SVG by name."""
     pages = Environment(loader=PackageLoader("analysis", "page"), autoescape=True, undefined=StrictUndefined)
     files = {key: Markup((Path(__file__).parent / "page" / file).read_text())
              for key, file in (("css", "report.css"), ("script", "report.js"))}  # fmt: skip
@@ -197,7 +206,7 @@ def html(name: str, frame: pd.DataFrame, epochs: pd.DataFrame, found: list[Study
         counts=f"{len(frame)} runs: {counts}",
         made=datetime.now().strftime("%Y-%m-%d %H:%M"),
         headlines=headlines(frame),
-        settings=settings(verdicts.comparisons(frame)),
+        settings=settings(compared),
         has_points=bool(data["points"]),
         has_paper=bool(data["paper"]),
         figures=[(key.replace("_", " "), f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}")

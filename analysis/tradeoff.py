@@ -84,7 +84,10 @@ def _known(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def task_names(frame: pd.DataFrame) -> pd.Series:
-    """The data set of each run, numbered where runs of one data set have other splits or images."""
+    """The data set of each run, numbered where runs of one data set have other splits or images: its `task`, where the
+    frame has them already."""
+    if "task" in frame:
+        return frame["task"]
     numbers: dict[tuple[str, ...], str] = {}
     names = []
     for key in frame[TASK].astype("string").fillna("?").itertuples(index=False, name=None):

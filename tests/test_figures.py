@@ -81,6 +81,15 @@ def test_several_tasks_are_not_one_figure(frame):
         figures.trade_off(frame)
 
 
+def test_a_second_split_is_named(tmp_path):
+    made.write_run(tmp_path, "a1")
+    made.write_run(tmp_path, "b1", images={"train": 1237, "valid": 200, "test": 3000}, hashes=made.hashes("s1"))
+    drawn = figures.of_store(runs.load(tmp_path), [])
+    assert (
+        drawn["trade_off-digits_split_2_-multiplications"].axes[0].get_title() == "digits (split 2): accuracy and cost"
+    )
+
+
 def test_importances_of_enough_trials(made_store):
     study = studies.load(made_store)[0]
     shares = {"accuracy": {"student.width": 0.9, "student.depth": 0.1}}

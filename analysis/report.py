@@ -121,7 +121,7 @@ def counted(point: Any) -> str:
 
 
 def settings(found: list[Comparison]) -> list[tuple[str, list[dict[str, str | None]]]]:
-    """The comparisons of each setting, those with the most seeds first; settings that read alike are numbered."""
+    """The comparisons of each setting, those with the most seeds first; settings that read alike tell their hash."""
     groups: dict[str, list[Comparison]] = {}
     for comparison in found:
         groups.setdefault(comparison.setting_hash, []).append(comparison)
@@ -263,7 +263,9 @@ def page_data(frame: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
         ],
         "runs": [_row(run) for run in shown.to_dict("records")],
         "curves": _curves(epochs),
-        "hints": runs.hint_progress(epochs).set_index("run").to_dict("index"),
+        "hints": {
+            one["run"]: one | {"left": _number(one["left"])} for one in runs.hint_progress(epochs).to_dict("records")
+        },
     }
 
 

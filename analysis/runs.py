@@ -196,7 +196,9 @@ def hint_progress(epochs: pd.DataFrame) -> pd.DataFrame:
         for run, stage in epochs[epochs["stage"] == "hint"].dropna(subset=["valid_hint_loss"]).groupby("run"):
             losses = stage["valid_hint_loss"].astype(float)
             is_near = losses <= 1.05 * losses.min()
-            rows.append((run, losses.min() / losses.iloc[0], int(stage["epoch"][is_near].iloc[0]) + 1, len(stage)))
+            first = losses.iloc[0]
+            left = losses.min() / first if 0 < first < math.inf else math.nan
+            rows.append((run, left, int(stage["epoch"][is_near].iloc[0]) + 1, len(stage)))
     return pd.DataFrame(rows, columns=list(HINT_PROGRESS_COLUMNS))
 
 

@@ -123,12 +123,13 @@ def teachers(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_TEACHER_COLUMNS)
 
 
-def fronts(points: pd.DataFrame, cost: str, split: str = "valid") -> pd.Series:
-    """Whether each of `points` is on the front of its task, or of its task and device where the cost is a latency."""
+def fronts(points: pd.DataFrame, cost: str) -> pd.Series:
+    """Whether each of `points` is, on validation, on the front of its task, or of its task and device where the cost is
+    a latency."""
     members = pd.Series(False, index=points.index)
     together = ["task", "device"] if is_latency(cost) else ["task"]
     for _, group in points.groupby(together):
-        members[group.index] = front(group[cost], group[f"{split}_accuracy"])
+        members[group.index] = front(group[cost], group["valid_accuracy"])
     return members
 
 

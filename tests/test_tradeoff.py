@@ -376,6 +376,16 @@ def test_the_files_of_a_report_hold_the_tables(made_store, tmp_path):
     assert made.HOSTILE not in page.read_text()
 
 
+def test_a_hint_loss_that_is_nothing_ends_no_report(tmp_path):
+    directory = write_run(tmp_path, "a0")
+    (directory / "metrics.jsonl").write_text(
+        '{"stage": "hint", "epoch": 0, "valid_hint_loss": 0.0, "train_loss": 0.0}\n'
+    )
+    frame, epochs = runs.load(tmp_path), runs.epochs(tmp_path)
+    assert report.page_data(frame, epochs)["hints"]["a0"]["left"] is None
+    assert report.write(tmp_path, tmp_path / "report").exists()
+
+
 def test_no_store_is_told_in_a_line(tmp_path, capsys):
     assert report.main([str(tmp_path / "nowhere")]) == 1
     assert "no runs in it: give the folder" in capsys.readouterr().err

@@ -18,8 +18,9 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
          fitnets report [STORE] [--out DIR]
   eval   a finished student on a split of its data, or on other data:
          fitnets eval RUN [--split train|valid|test] [dataset=folder dataset.path=DIR ...] [--json]
-  bench  speed of a training step, against plain PyTorch and the machine's matrix product:
-         fitnets bench [--students fitnet1,fitnet4] [--batch 128] [--rounds 5] [OVERRIDES] [--json FILE]
+  bench  speed of training, against plain PyTorch, the machine's matrix product and other frameworks:
+         fitnets bench [--students fitnet1,fitnet4] [--batch 128] [--rounds 5] [--peer repdistiller=DIR]
+                       [--epochs] [--startup] [--json FILE] [--markdown FILE] [OVERRIDES]
   clean  remove what no run of a store needs; shows it, and asks:
          fitnets clean [STORE] [--unfinished] [--data] [--yes]
   prepare
@@ -160,35 +161,56 @@ def report(words: list[str]) -> None:
 
 
 def bench(words: list[str]) -> None:
-    parser = argparse.ArgumentParser("fitnets bench", description="Speed of a training step; nothing is kept.")
+    parser = argparse.ArgumentParser("fitnets bench", description="Speed of training; nothing is kept.")
     parser.add_argument("overrides", nargs="*", help="as for run.py; default: dataset=cifar10 and its teacher")
     parser.add_argument("--students", default="fitnet1,fitnet4", help="options of student; default: fitnet1,fitnet4")
     parser.add_argument("--batch", type=_positive, default=128, help="images of a step; default: 128")
     parser.add_argument("--rounds", type=_several, default=5, help="steps of each kind, in turns; default: 5")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=DIR", help="checkout to compare with")
+    parser.add_argument("--epochs", action="store_true", help="epochs of whole runs too, on the data set itself")
+    parser.add_argument("--startup", action="store_true", help="what processes take beyond epochs, too")
     parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--markdown", type=Path, help="file for the tables")
     arguments = parser.parse_intermixed_args(words)
 
-    from fitnets import bench, compose
+    from fitnets import compose, engine
+    from fitnets.bench import peers, runs, steps, tables
     from fitnets.terminal import Terminal
 
-    terminal = Terminal()
-    found = []
+    terminal, rivals = Terminal(), list(map(peers.find, arguments.peer))
     dataset = [] if any(word.startswith("dataset=") for word in arguments.overrides) else ["dataset=cifar10"]
-    for student in arguments.students.split(","):
-        config = compose.load([*dataset, f"student={student}", *arguments.overrides])
-        found += bench.measure(config, batch=arguments.batch, rounds=arguments.rounds, watcher=terminal)
-    title = f"training steps of {arguments.batch} images, fp32, median of {arguments.rounds} rounds in turns"
-    terminal.table(title, bench.HEADER, bench.as_rows(found))
+    configs = [
+        compose.load([*dataset, f"student={student}", *arguments.overrides])
+        for student in arguments.students.split(",")
+    ]
+    device = engine.device(configs[0].engine)
+    size = {"batch": arguments.batch, "rounds": arguments.rounds}
+    stepped = [one for config in configs for one in steps.measure(config, **size, peers=rivals, watcher=terminal)]
+    shown = [tables.of_steps(stepped, **size, device=device), tables.of_contents(stepped)]
+    epochs = [one for config in configs for one in runs.epochs(config)] if arguments.epochs else []
+    if epochs:
+        shown.append(tables.of_epochs(epochs, device))
+    startup = runs.startup(arguments.rounds) if arguments.startup else {}
+    if startup:
+        shown.append(tables.of_startup(startup))
+    for table in shown:
+        terminal.table(table.title, table.header, table.rows)
     if arguments.json:
-        told = bench.as_json(found, config, batch=arguments.batch, rounds=arguments.rounds)
+        told = tables.as_json(stepped, epochs, startup, device, **size)
         arguments.json.write_text(json.dumps(told, indent=2) + "\n")
+    if arguments.markdown:
+        arguments.markdown.write_text("\n".join(table.markdown() for table in shown))
 
 
 def clean(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets clean", description="Remove what no run of a store needs.")
     parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
     parser.add_argument("--unfinished", action="store_true", help="also runs that did not finish")
-    parser.add_argument("--data", action="store_true", help="also decoded images, which are made again when needed")
+    parser.add_argument(
+        "--data",
+        action="store_true",
+        help="also decoded images and teachers' answers, which are made again when needed",
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     arguments = parser.parse_args(words)
 

@@ -1,7 +1,6 @@
 """Images and labels: decoded and preprocessed once into memory-mapped files, split by a fixed rule, batched by row."""
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +18,24 @@ from fitnets.labelled import Watcher, equal_draw, proportional_draw
 from fitnets.options import ConfigError, content_hash
 from fitnets.seeds import seed_of
 from fitnets.sources import Part, Source, has_validation_part, source, training_parts
-from fitnets.views import view
+from fitnets.views import Views, view
 
 _CHUNK = 2000  # images preprocessed at a time
 _DECODING, _PREPARING = 1, 1  # one more with every change of what the code makes of the same images
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """images: (N, C, H, W) float32; labels: (N,); rows: (N,) their numbers in the set. view: the number of the view
+    that the images are in; None: they are as they are."""
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+    view: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +49,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self.images[rows], self.labels[rows]
+    def batch(self, rows: Tensor) -> Batch:
+        return Batch(self.images[rows], self.labels[rows], rows)
 
-    def view(self, rows: Tensor, number: int, augmentation: Augmentation, seed: int) -> tuple[Tensor, Tensor]:
+    def viewed(self, rows: Tensor, number: int, views: Views) -> Batch:
         """A batch of augmented images: the view `number` of each."""
-        return view(self.images[rows], rows, number, augmentation, seed), self.labels[rows]
+        images = view(self.images[rows], rows, number, views.augmentation, views.seed)
+        return Batch(images, self.labels[rows], rows, number)
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Tensor]:
         """Row numbers of an epoch's batches: a function of the seed; the last incomplete batch is dropped."""
@@ -49,7 +63,7 @@ class Split:
         shuffled = self.rows[order.to(self.rows.device)]
         return iter(torch.split(shuffled[: len(shuffled) // batch_size * batch_size], batch_size))
 
-    def ordered(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def ordered(self, batch_size: int) -> Iterator[Batch]:
         """All rows once, in order."""
         return map(self.batch, torch.split(self.rows, batch_size))
 
@@ -62,6 +76,10 @@ class Data:
     valid: Split
     digest: str
     view_seed: int
+
+    def views(self, augmentation: Augmentation, count: int | None = None) -> Views:
+        """How a stage sees the training images. count: of different crops; None: no bound."""
+        return Views(augmentation, self.view_seed, count)
 
     def whole(self) -> "Data":
         """Training and validation images together to train on, for retraining."""
@@ -247,7 +265,9 @@ def _prepare(
     if fitted is None:
         fitted_on = decoded[: len(training_parts(dataset))]
         fitted = preprocessing.fit(dataset.preprocessing, lambda: _chunks(fitted_on, dataset.pixel_max))
-    _check_space(folder.parent, 4 * count * decoded[0].images[0].size, dataset)
+    size = 4 * count * decoded[0].images[0].size
+    what = f"dataset={dataset.name}: its preprocessed images"
+    store.check_space(folder.parent, size, what, "give another store=...")  # a mapped file that outgrows it is fatal
     with store.directory(folder) as partial:
         images = np.lib.format.open_memmap(
             partial / "images.npy", "w+", np.float32, (count, *decoded[0].images.shape[1:])
@@ -261,16 +281,6 @@ def _prepare(
         images.flush()
         np.save(partial / "labels.npy", np.concatenate([one.labels for one in decoded]))
         store.write(partial / "fitted.safetensors", save(fitted))
-
-
-def _check_space(folder: Path, needed: int, dataset: Dataset) -> None:
-    """Raises ConfigError if the disk lacks room: a mapped file that outgrows it would end the process."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ConfigError(
-            f"dataset={dataset.name}: its preprocessed images take {needed / 1e9:.2f} GB in {folder}, where "
-            f"{free / 1e9:.2f} GB are free: give another store=..."
-        )
 
 
 def _chunks(decoded: Iterable[_Decoded], pixel_max: float) -> Iterator[Tensor]:

@@ -46,12 +46,12 @@ class Diagnosis:
         """(logits, labels, Gram matrix of a layer's features)."""
         network.eval()
         logits, labels, features = [], [], []
-        for images, targets in self.split.ordered(self.batch_size):
-            answered, named = network(images)
+        for batch in self.split.ordered(self.batch_size):
+            answered, named = network(batch.images)
             logits.append(answered)
-            labels.append(targets)
+            labels.append(batch.labels)
             if layer in named:
-                features.append(named[layer].flatten(1).clone())
+                features.append(named[layer].flatten(1).float())
         return torch.cat(logits), torch.cat(labels), gram(features) if features else None
 
 

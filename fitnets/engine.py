@@ -1,5 +1,6 @@
 """The machine: device, threads, and what it measures: latencies, and how long a run will take."""
 
+import ctypes
 import platform
 import statistics
 import subprocess
@@ -14,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fitnets.config import Engine
+from fitnets import build, costs, stored
+from fitnets.answers import Known
+from fitnets.config import Config, Engine, Precision
 from fitnets.data import Split
 from fitnets.networks import Network
 from fitnets.objectives import Objective, train_mode
@@ -30,11 +33,52 @@ def device(engine: Engine) -> torch.device:
     """The device asked for, with the CPU threads set. Raises ConfigError if there is no such device."""
     torch.set_num_threads(engine.threads or _DEFAULT_THREADS)
     torch.backends.cudnn.allow_tf32 = False  # fp32 is what results and hashes say
+    _keep_freed_memory()
     if engine.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("engine.device=cuda: PyTorch finds no CUDA device here: give engine.device=cpu or auto")
     if engine.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(engine.device)
+
+
+_WORTHWHILE = 10e6
+"""multiplications of an image by the teacher, below which bf16 gains nothing"""
+
+
+def precision(config: Config, device: torch.device) -> Precision:
+    """What `engine.precision` comes to. A function of hardware, teacher and data alone: a student changes nothing, so
+    that one teacher is enough for a sweep.
+
+    Raises ConfigError for a GPU that has no bf16."""
+    asked, dataset = config.engine.precision, config.dataset
+    if asked == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ConfigError(f"engine.precision=bf16: {describe(device)} has none: give engine.precision=fp32")
+    if asked != "auto":
+        return asked
+    if not _multiplies_bf16(device):
+        return "fp32"
+    with torch.device("meta"):
+        teacher = build.network(stored.architecture(config.teacher), dataset, "teacher")
+    cost = costs.cost(teacher, (dataset.channels, dataset.height, dataset.width))
+    return "bf16" if cost.multiplications >= _WORTHWHILE else "fp32"
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    """Whether that is faster than fp32 there: GPUs since Ampere, CPUs with AVX512-BF16, AMX or Arm's BF16."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch do not tell
+    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def _keep_freed_memory() -> None:
+    """The C library returns large freed blocks to the system, and PyTorch's are large: a third of a small student's
+    step went into getting them again. Kept, they are used again. Elsewhere than with glibc nothing happens."""
+    no_mapped_blocks, trim_above = (-4, 0), (-1, 2**31 - 1)  # M_MMAP_MAX, M_TRIM_THRESHOLD of <malloc.h>
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        for parameter, value in (no_mapped_blocks, trim_above):
+            library.mallopt(parameter, value)
 
 
 def describe(device: torch.device) -> str:
@@ -71,16 +115,22 @@ def _git(*words: str) -> str | None:
 # --- measured here ---
 
 
-def seconds_per_image(trial: Objective, train: Split, batch_size: int = 64) -> float:
-    """Forward and backward of one training step. trial: a copy, since its networks get gradients."""
-    images, labels = train.batch(train.rows[:batch_size])
+def seconds_per_image(trial: Objective, train: Split, batch_size: int = 64) -> tuple[float, float]:
+    """(forward and backward of one training step, the teacher's answers alone). trial: a copy, since its networks get
+    gradients."""
+    batch = train.batch(train.rows[:batch_size])
+    device = batch.images.device
+    answering_s, answers = 0.0, trial.answers
+    if answers is not None:
+        answering_s = statistics.median(timed(lambda: answers(batch, trial.wants), device, repeats=3))
+        trial.answers = Known(answers(batch, trial.wants))
     train_mode(trial)
 
     def step() -> None:
-        loss, _ = trial.step(images, labels, 0)
+        loss, _ = trial.step(batch, 0)
         loss.backward()  # type: ignore[no-untyped-call]
 
-    return statistics.median(timed(step, images.device, repeats=3)) / len(images)
+    return statistics.median(timed(step, device, repeats=3)) / len(batch), answering_s / len(batch)
 
 
 _LATENCY_BUDGET_S = 1.5
@@ -112,12 +162,20 @@ def latencies(
 
 def timed(work: Callable[[], Any], device: torch.device, *, repeats: int, warm_up: int = 1) -> list[float]:
     """Seconds of each repeat, the device's own queue included."""
-    durations = []
-    for turn in range(warm_up + repeats):
-        started = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if turn >= warm_up:
-            durations.append(time.perf_counter() - started)
-    return durations
+    durations = [_on_gpu(work) if device.type == "cuda" else _on_cpu(work) for _ in range(warm_up + repeats)]
+    return durations[warm_up:]
+
+
+def _on_cpu(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _on_gpu(work: Callable[[], Any]) -> float:
+    started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    started.record()
+    work()
+    ended.record()
+    ended.synchronize()
+    return float(started.elapsed_time(ended)) / 1000

@@ -1,5 +1,6 @@
 """How good a finished network is, on a split of its own data set or on other data."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from fitnets import build, data, engine, metrics, preprocessing, store, stored
 from fitnets.config import Config, Dataset
 from fitnets.data import SplitName
 from fitnets.labelled import Watcher
+from fitnets.networks import Network, placed
 from fitnets.options import ConfigError
 from fitnets.rules import has_test_split
 from fitnets.stored import Stored
@@ -22,8 +24,7 @@ def evaluate(network: Stored, dataset: Dataset, split: SplitName, settings: Conf
     _check_fits(network.config.dataset, dataset, split)
     device = engine.device(settings.engine)
     store.check_writable(settings.root)
-    rebuilt = build.network(network.net, dataset, "student").to(device)
-    store.read_weights(network.weights, rebuilt)
+    rebuilt = _rebuilt(network, settings, device)
     trained_on = network.config.dataset
     is_fitted = preprocessing.is_fitted(trained_on.preprocessing)
     if is_fitted and data.digest(trained_on, settings.root, watcher) != network.data_digest():
@@ -45,10 +46,17 @@ def latency(run: Path, settings: Config) -> dict[str, float]:
     """Of a run's student here and now, in milliseconds, as `engine.latencies` has it."""
     network = stored.find(str(run), "run")
     dataset, device = network.config.dataset, engine.device(settings.engine)
-    rebuilt = build.network(network.net, dataset, "student").to(device)
-    store.read_weights(network.weights, rebuilt)
+    rebuilt = _rebuilt(network, settings, device)
     image = torch.zeros(dataset.channels, dataset.height, dataset.width, device=device)
     return engine.latencies({"student": rebuilt}, image)["student"]
+
+
+def _rebuilt(network: Stored, settings: Config, device: torch.device) -> Network:
+    """On the device, in the precision that it would be trained in here."""
+    rebuilt = build.network(network.net, network.config.dataset, "student")
+    store.read_weights(network.weights, rebuilt)
+    as_trained = replace(network.config, engine=settings.engine)
+    return placed(rebuilt, device, engine.precision(as_trained, device))
 
 
 def _check_fits(trained_on: Dataset, dataset: Dataset, split: SplitName) -> None:

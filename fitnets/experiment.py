@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from fitnets import artifacts, data, engine, report, results, stopping, store
+from fitnets.answers import Library
 from fitnets.artifacts import Claim
 from fitnets.checkpoints import Checkpoints
 from fitnets.config import Config
@@ -85,7 +86,7 @@ def as_row(epoch: Epoch) -> dict[str, Any]:
         **epoch.train,
         **epoch.valid,
         "best": epoch.best,
-        "timing": {"seconds": epoch.seconds},
+        "timing": {"seconds": epoch.seconds, "validation_seconds": epoch.validation_seconds},
     }
 
 
@@ -218,6 +219,7 @@ def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[s
     trainer = Trainer(plan, claim, [log.append], terminal)
     teacher = _teacher(plan, log, terminal)
     freeze(plan.teacher)
+    library = _library(plan, terminal)
     diagnosis = Diagnosis(plan.teacher, hint_pair(plan.config), plan.data.valid, plan.config.engine.eval_batch_size)
     diagnoses = {"initial": diagnosis.of(plan.student)}
     *first, whole = plan.stages
@@ -227,11 +229,11 @@ def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[s
         diagnoses["hint"] = diagnosis.of(plan.student)
     stages |= trainer.train([whole], plan.config.seed)
     diagnoses["student"] = diagnosis.of(plan.student)
-    valid = results.measured(plan, plan.student, "valid", plan.data.valid)
+    valid = results.measured(plan, plan.student, "valid", plan.data.valid, library.logits(plan.data.valid))
     valid["teacher"] |= teacher["valid"]
     student = plan.student
     if plan.config.schedule.retrain_student:
-        student, student_stages = new_student(plan.config, plan.teacher, plan.device)
+        student, student_stages = new_student(plan.config, plan.teacher)
         stages |= trainer.retrain(student_stages, plan.config.seed, stages)
     store.write_weights(plan.run_directory / "student.safetensors", student)
     return results.result(plan, student, terminal, stages=stages, valid=valid, diagnoses=diagnoses)
@@ -270,6 +272,9 @@ class Trainer:
             self.claim.check,
             anew_elsewhere=self.plan.config.engine.elsewhere == "begin_anew",
         )
+        need = self.plan.need(objective, data)
+        if need is not None:
+            objective.answers = _library(self.plan, self.terminal).answers(need, data)
         with self.terminal.stage(name, known_epochs or objective.stage.epochs, steps) as progress:
             fitted = fit(
                 objective,
@@ -277,10 +282,15 @@ class Trainer:
                 seed=seed,
                 eval_batch_size=self.plan.config.engine.eval_batch_size,
                 observer=EpochObserver(progress, self.keepers),
+                views=self.plan.views(objective),
                 known_epochs=known_epochs,
                 checkpoints=checkpoints,
             )
         return asdict(fitted) | {"timing": {"seconds": time.perf_counter() - started}}
+
+
+def _library(plan: Plan, terminal: Terminal) -> Library:
+    return Library(plan.config.root, plan.teacher, plan.hashes.teacher, terminal)
 
 
 def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:

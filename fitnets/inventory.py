@@ -118,8 +118,8 @@ def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> lis
     """What no run of the store needs: teachers and first stages that none of them is made of, and what dead processes
     left. Raises ConfigError where a run does not say what it needs.
 
-    unfinished: also runs that did not finish, and what they alone need; data: also decoded images. What a living
-    process makes is left alone."""
+    unfinished: also runs that did not finish, and what they alone need; data: also decoded images and teachers'
+    answers, which are made again when needed. What a living process makes is left alone."""
     directories = [*_artifacts(root / "run"), *(root / "run").glob(".*.earlier")]
     leaving = [path for path in directories if unfinished and _run(path).status not in ("finished", "running")]
     needed = _needed([path for path in directories if path not in leaving])
@@ -127,10 +127,14 @@ def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> lis
     for kind in ("hint", "teacher"):
         reason = "no run of this store needs it"
         found += [Removable(path, True, reason) for path in _artifacts(root / kind) if _key(path) not in needed]
+    tables = {path: f"teacher/{_read(path / 'meta.json').get('teacher')}" for path in _artifacts(root / "cache")}
+    found += [Removable(path, True, "no run needs its teacher") for path in tables if tables[path] not in needed]
     if data:
         found += [Removable(path, True, "it is decoded again when needed") for path in _artifacts(root / "data")]
+        known = [one.artifact for one in found]
+        found += [Removable(path, True, "it is computed again when needed") for path in tables if path not in known]
     whole = [one.artifact for one in found]
-    for kind in (*_KINDS, "data"):
+    for kind in (*_KINDS, "data", "cache"):
         beside = sorted({path.with_name(path.name[1:].split(".")[0]) for path in (root / kind).glob(".*.*")})
         found += [
             Removable(path, False, "a process that died left files beside it")

@@ -9,16 +9,16 @@ from itertools import islice
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from fitnets.checkpoints import Checkpoints
-from fitnets.data import Data, Split
+from fitnets.data import Batch, Data, Split
 from fitnets.objectives import Objective, train_mode
 from fitnets.optimizers import LayerOptimizer
 from fitnets.options import ConfigError, DivergedError
 from fitnets.seeds import seed_of
 from fitnets.state import Epoch, Selection, TrainingState, made_on
 from fitnets.stopping import Stopped, held
+from fitnets.views import Views
 
 
 class Observer(Protocol):
@@ -47,26 +47,31 @@ def fit(
     seed: int,
     eval_batch_size: int,
     observer: Observer,
+    views: Views | None = None,
     known_epochs: int | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Fitted:
     """Train the objective's layers; keep the epoch with the smallest watched values on validation.
 
-    known_epochs: train for so many instead, select nothing and keep the last weights (for retraining, where the
-    validation images are trained on). checkpoints: where an earlier process may have left one to go on from. Order of
-    the images, their views and dropout are functions of (seed, stage, epoch). Raises DivergedError before an update
-    from a loss that is not finite."""
+    views: of the training images; None: another one in every epoch. known_epochs: train for so many instead, select
+    nothing and keep the last weights (for retraining, where the validation images are trained on). checkpoints: where
+    an earlier process may have left one to go on from. Order of the images, their views and dropout are functions of
+    (seed, stage, epoch). Raises DivergedError where a loss is not finite; no weights after it are kept.
+
+    Inside an epoch a GPU is never waited for but for checkpoints."""
     stage = objective.stage
+    views = views or data.views(stage.augmentation)
     optimizer = LayerOptimizer(objective.layers, stage, steps_per_epoch=len(data.train) // stage.batch_size)
     selection = Selection(objective) if known_epochs is None else None
     device = next(objective.network.parameters()).device
-    state = TrainingState(objective, optimizer, selection, made_on(device, eval_batch_size))
+    state = TrainingState(objective, optimizer, selection, made_on(device, eval_batch_size, objective.answers))
     if checkpoints is not None:
         _resume(state, checkpoints, observer)
     with _saved_when_stopped(state, checkpoints):
         while state.ended_by is None:
             epoch, started = state.epoch, time.perf_counter()
-            means = _epoch(state, data, seed_of(objective.name, seed, epoch), observer, checkpoints)
+            means = _epoch(state, _batches(state, data, views, seed), observer, checkpoints)
+            trained = time.perf_counter()
             valid = {} if selection is None else _validated(state, data.valid, eval_batch_size)
             with held():
                 done = Epoch(
@@ -78,6 +83,7 @@ def fit(
                     valid=valid,
                     best=selection is not None and selection.takes(epoch, valid),
                     seconds=time.perf_counter() - started,
+                    validation_seconds=time.perf_counter() - trained,
                 )
                 state.finish_epoch(done)
                 state.ended_by = _end(state, known_epochs or stage.epochs)
@@ -102,6 +108,7 @@ def _saved_when_stopped(state: TrainingState, checkpoints: Checkpoints | None) -
         yield
     except Stopped as stopped:
         if checkpoints is not None and not stopped.is_torn:
+            _check_finite(state)
             checkpoints.save(state.tensors(), state.facts())
         raise
 
@@ -140,40 +147,51 @@ def _end(state: TrainingState, epochs: int) -> str | None:
     return "epochs" if state.epoch == epochs else None
 
 
-def _epoch(
-    state: TrainingState, data: Data, seed: int, observer: Observer, checkpoints: Checkpoints | None
-) -> dict[str, float]:
-    """One pass over the shuffled images, each in the view of this epoch; means of the loss and its terms."""
-    objective, optimizer, epoch = state.objective, state.optimizer, state.epoch
-    stage = objective.stage
+def _batches(state: TrainingState, data: Data, views: Views, seed: int) -> Iterator[Batch]:
+    """What is left of the epoch's shuffled images, each in the view of this epoch."""
+    stage, seed_of_epoch = state.objective.stage, seed_of(state.objective.name, seed, state.epoch)
     if state.batches == 0:
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_of_epoch)
+    for rows in islice(data.train.shuffled(stage.batch_size, seed_of_epoch), state.batches, None):
+        yield data.train.viewed(rows, views.number(state.epoch), views)
+
+
+def _epoch(
+    state: TrainingState, batches: Iterator[Batch], observer: Observer, checkpoints: Checkpoints | None
+) -> dict[str, float]:
+    """An update from each batch; means of the loss and its terms."""
+    objective, optimizer = state.objective, state.optimizer
+    is_at_hand = state.device.type == "cpu"
+    if state.batches == 0:
         state.lr = optimizer.lr
     train_mode(objective)
-    for rows in islice(data.train.shuffled(stage.batch_size, seed), state.batches, None):
-        if optimizer.step_count == stage.max_steps:
-            break
+    while optimizer.step_count != objective.stage.max_steps:
         with held():
-            _step(state, *data.train.view(rows, epoch, stage.augmentation, data.view_seed))
+            batch = next(batches, None)
+            if batch is None:
+                break
+            _step(state, batch)
             observer.on_step()
-            if checkpoints is not None and checkpoints.is_due(epoch_end=False):
+            is_due = checkpoints is not None and checkpoints.is_due(epoch_end=False)
+            if is_at_hand or is_due:
+                _check_finite(state)
+            if checkpoints is not None and is_due:
                 checkpoints.save(state.tensors(), state.facts())
-    return {name: float(total) / state.batches for name, total in state.sums.items()}
+    _check_finite(state)
+    return state.means()
 
 
-def _step(state: TrainingState, images: Tensor, labels: Tensor) -> None:
-    """One update, from a finite loss."""
-    objective, optimizer = state.objective, state.optimizer
-    loss, terms = objective.step(images, labels, state.epoch)
-    told = {
-        name: value.detach() if isinstance(value, Tensor) else value
-        for name, value in {"train_loss": loss, **terms}.items()
-    }
-    if not torch.isfinite(loss):  # costs a GPU one wait a step, and keeps the weights clean
-        where = f"in epoch {state.epoch}, step {state.batches}, before the update"
-        raise DivergedError(_divergence(objective.name, where, told, optimizer.lr))
-    optimizer.update(loss)
-    state.finish_batch(told)
+def _step(state: TrainingState, batch: Batch) -> None:
+    loss, terms = state.objective.step(batch, state.epoch)
+    state.optimizer.update(loss)
+    state.finish_batch({"train_loss": loss, **terms})
+
+
+def _check_finite(state: TrainingState) -> None:
+    """A loss of this epoch that was not finite has left a sum that is not."""
+    if state.batches and not math.isfinite(float(state.sums["train_loss"])):
+        where = f"in epoch {state.epoch}, by step {state.batches - 1}"
+        raise DivergedError(_divergence(state.objective.name, where, state.means(), state.optimizer.lr))
 
 
 def _validated(state: TrainingState, valid: Split, eval_batch_size: int) -> dict[str, float]:
@@ -185,8 +203,8 @@ def _validated(state: TrainingState, valid: Split, eval_batch_size: int) -> dict
     return found
 
 
-def _divergence(stage: str, where: str, told: dict[str, Any], lr: float) -> str:
-    values = ", ".join(f"{name} {float(value):.4g}" for name, value in told.items())
+def _divergence(stage: str, where: str, told: dict[str, float], lr: float) -> str:
+    values = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
     return (
         f"the {stage} stage diverged {where} (epochs and steps count from 0): {values}, lr {lr:.4g}\n"
         f"give a smaller schedule.{stage}.optimizer.lr"

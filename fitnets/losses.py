@@ -2,15 +2,21 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Reduction = Literal["sum", "released", "released_relu", "mean"]
 
 
+def full(values: Tensor) -> Tensor:
+    """In fp32 where they are bf16: what losses are computed from."""
+    return values.float() if values.dtype == torch.bfloat16 else values
+
+
 def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """H(y, P): cross-entropy with the labels, in nats. logits: (N, classes); labels: (N,)."""
-    return F.cross_entropy(logits, labels)
+    return F.cross_entropy(full(logits), labels)
 
 
 def softened_loss(student: Tensor, teacher: Tensor, temperature: float, *, soften_student: bool = True) -> Tensor:
@@ -30,7 +36,7 @@ def hint_loss(regressed: Tensor, hint: Tensor, reduction: Reduction = "sum") -> 
     square, H the map's height, for others C/2 times; "mean" gives the mean square of later literature."""
     if regressed.shape != hint.shape:
         raise ValueError(f"the regressor gives {tuple(regressed.shape[1:])} and the hint is {tuple(hint.shape[1:])}")
-    square = (regressed - hint).square()
+    square = (full(regressed) - full(hint)).square()
     if reduction == "sum":
         return 0.5 * square.flatten(1).sum(dim=1).mean()
     if reduction == "mean":

@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import torch
-
 from fitnets import build
 from fitnets.config import (
     Config,
@@ -18,7 +16,7 @@ from fitnets.config import (
 )
 from fitnets.layers import Layer, Regressor, SoftmaxLayer
 from fitnets.losses import Reduction
-from fitnets.networks import Network
+from fitnets.networks import Network, beside
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
 from fitnets.rules import needed_pair
 from fitnets.seeds import seed_of
@@ -28,7 +26,7 @@ from fitnets.terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, MimicTerm,
 def stages(config: Config, teacher: Network, student: Network) -> list[Objective]:
     """The student's stages, in order, with fresh regressors and classifiers."""
     terms = _terms(config, teacher, student)
-    taught_by = teacher if any(term.needs_teacher for term in terms) else None
+    taught_by = teacher if any(term.wants for term in terms) else None
     whole = WholeObjective("student", student, student_stage(config), terms, taught_by)
     match config.method:
         case Hints():
@@ -80,6 +78,18 @@ def student_stage(config: Config) -> Stage:
     return replace(stage, epochs=stage.epochs + hint.epochs, max_steps=max_steps)
 
 
+def view_count(config: Config) -> int | None:
+    """How many different crops of an image the student's stages see before they come again; None: no bound."""
+    views = config.engine.views
+    return views if isinstance(views, int) else None
+
+
+def repeated_views(config: Config, stage: Stage) -> list[int]:
+    """Their number where that makes a difference to the stage, else nothing: what is hashed of it."""
+    count = view_count(config)
+    return [count] if stage.augmentation.pad and count is not None and count < stage.epochs else []
+
+
 def is_staged(config: Config) -> bool:
     """Whether the method has a stage 1."""
     method = config.method
@@ -113,7 +123,7 @@ def _regressor(config: Config, teacher: Network, student: Network) -> Regressor:
     hint_layer, guided = needed_pair(config)
     regressor = build.regressor(config.regressor, student.named(guided), teacher.named(hint_layer))
     build.initialise(regressor, config.schedule.regressor_init, seed_of("regressor weights", config.seed))
-    return regressor.to(_device(student))
+    return beside(student, regressor)
 
 
 # --- labels at hidden layers ---
@@ -130,9 +140,5 @@ def _classifiers(config: Config, student: Network, layers: list[str]) -> dict[st
     for layer, classifier in classifiers.items():
         seed = seed_of("classifier weights", layer, config.seed)
         build.initialise(classifier, config.schedule.student_init, seed)
-        classifier.to(_device(student))
+        beside(student, classifier)
     return classifiers
-
-
-def _device(network: Network) -> torch.device:
-    return next(network.parameters()).device

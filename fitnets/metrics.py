@@ -12,7 +12,7 @@ from fitnets.networks import Network
 def predict(network: Network, split: Split, batch_size: int) -> tuple[Tensor, Tensor]:
     """Logits (N, classes) and labels (N,) of a split, in evaluation mode."""
     network.eval()
-    batches = [(network(images)[0], labels) for images, labels in split.ordered(batch_size)]
+    batches = [(network(batch.images)[0], batch.labels) for batch in split.ordered(batch_size)]
     logits, labels = zip(*batches, strict=True)
     return torch.cat(logits), torch.cat(labels)
 

@@ -1,32 +1,47 @@
 """A network answers with its logits and with the output of each layer by name."""
 
 import math
-from typing import cast
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from fitnets.config import Dropout
+from fitnets.config import Dropout, Precision
 from fitnets.layers import Layer, hidden_dropout, input_dropout
+from fitnets.losses import full
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class Network(nn.Module):
-    """Layers in order, the last one giving the logits. `dropout` acts in training mode only, on each layer's input."""
+    """Layers in order, the last one giving the logits. `dropout` acts in training mode only, on each layer's input.
+
+    `precision`: of convolutions and products; weights, their gradients and logits are fp32 all the same."""
 
     def __init__(self, layers: dict[str, Layer]):
         super().__init__()
         self.layers = nn.ModuleDict(layers)
         self.dropout = Dropout()
+        self.precision: Precision = "fp32"
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(N, C, H, W) -> logits (N, classes) and the features of every other layer, by name."""
         features: dict[str, Tensor] = {}
         output = images
-        for name, layer in self.layers.items():
-            output = layer(self._drop(output, first=not features))
-            features[name] = output
+        with self.arithmetic():
+            for name, layer in self.layers.items():
+                output = layer(self._drop(output, first=not features))
+                features[name] = output
         logits = features.pop(name)
-        return logits, features
+        return full(logits), features
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """The context of its computations, and of those by layers that are trained beside it."""
+        kind = next(self.parameters()).device.type
+        if self.precision == "fp32" or kind == "meta":
+            return nullcontext()
+        return torch.autocast(kind, torch.bfloat16)
 
     def train_with(self, dropout: Dropout) -> None:
         """Training mode, with these rates."""
@@ -36,10 +51,11 @@ class Network(nn.Module):
     def up_to(self, images: Tensor, layer: str) -> Tensor:
         """The output of one layer; nothing above it is computed."""
         output = images
-        for index, (name, module) in enumerate(self.layers.items()):
-            output = module(self._drop(output, first=index == 0))
-            if name == layer:
-                break
+        with self.arithmetic():
+            for index, (name, module) in enumerate(self.layers.items()):
+                output = module(self._drop(output, first=index == 0))
+                if name == layer:
+                    break
         return output
 
     def named(self, layer: str) -> Layer:
@@ -77,6 +93,21 @@ class EnsembleNetwork(Network):
             return logits.mean(dim=0), features
         softened = torch.log_softmax(logits / self.temperature, dim=2)
         return self.temperature * (torch.logsumexp(softened, dim=0) - math.log(len(answers))), features
+
+
+def placed(module: M, device: torch.device, precision: Precision) -> M:
+    """The module on the device, laid out in the way that is faster there; its networks compute in this precision."""
+    for part in module.modules():
+        if isinstance(part, Network):
+            part.precision = precision
+    channels_first = device.type == "cuda" and precision == "fp32"
+    layout = torch.contiguous_format if channels_first else torch.channels_last
+    return module.to(device=device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
+
+
+def beside(network: Network, module: M) -> M:
+    """The module where and as the network is."""
+    return placed(module, next(network.parameters()).device, network.precision)
 
 
 def freeze(network: Network) -> Network:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fitnets import losses, metrics
+from fitnets.answers import Answers, Computed
 from fitnets.config import Stage
-from fitnets.data import Split
+from fitnets.data import Batch, Split
 from fitnets.layers import Regressor, SoftmaxLayer
 from fitnets.networks import Network
 from fitnets.terms import LabelTerm, Outputs, Term
@@ -34,11 +35,18 @@ class Objective(Protocol):
     def teacher(self) -> Network | None: ...
 
     @property
+    def wants(self) -> tuple[str, ...]:
+        """What it asks the teacher for."""
+
+    answers: Answers | None
+    """of the teacher; who only has the objective gets them computed"""
+
+    @property
     def layers(self) -> dict[str, nn.Module]:
         """What is trained, by layer name; nothing else may change."""
 
-    def step(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Terms]:
-        """The loss of a batch, and what else to report, by name. images: (N, C, H, W); labels: (N,)."""
+    def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Terms]:
+        """The loss of a batch, and what else to report, by name."""
 
     def validate(self, valid: Split, batch_size: int) -> dict[str, float]:
         """Values on the validation split, by name. Leaves the networks in evaluation mode."""
@@ -65,6 +73,15 @@ class WholeObjective:
     terms: Sequence[Term]
     teacher: Network | None = None
     watched: tuple[str, ...] = ("valid_error", "valid_loss")
+    answers: Answers | None = None
+
+    def __post_init__(self) -> None:
+        if self.teacher is not None:
+            self.answers = Computed(self.teacher)
+
+    @property
+    def wants(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(term.wants for term in self.terms if term.wants is not None))
 
     @property
     def layers(self) -> dict[str, nn.Module]:
@@ -73,33 +90,21 @@ class WholeObjective:
             layers |= term.heads
         return layers
 
-    def step(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Terms]:
-        logits, features = self.network(images)
-        teacher_logits, teacher_features = self._of_teacher(images)
-        outputs = Outputs(
-            labels=labels,
-            logits=logits,
-            features=features,
-            teacher_logits=teacher_logits,
-            teacher_features=teacher_features,
-        )
-        total = torch.zeros((), device=images.device)
+    def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Terms]:
+        logits, features = self.network(batch.images)
+        taught = self.answers(batch, self.wants) if self.answers is not None else {}
+        outputs = Outputs(labels=batch.labels, logits=logits, features=features, teacher=taught)
+        total = torch.zeros((), device=logits.device)
         told: dict[str, Tensor | float] = {}
         for term in self.terms:
-            value, weight = term.loss(outputs), term.weight(epoch)
+            with self.network.arithmetic():
+                value = term.loss(outputs)
+            weight = term.weight(epoch)
             told[f"train_{term.name}_loss"] = value
             if weight is not None:
                 told[f"{term.name}_weight"] = weight
             total = total + value * (1.0 if weight is None else weight)
         return total, told
-
-    def _of_teacher(self, images: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-        if not any(term.needs_teacher for term in self.terms):
-            return images.new_empty(0), {}
-        assert self.teacher is not None
-        with torch.no_grad():
-            logits, features = self.teacher(images)
-        return logits, features
 
     def validate(self, valid: Split, batch_size: int) -> dict[str, float]:
         logits, labels = metrics.predict(self.network, valid, batch_size)
@@ -126,25 +131,34 @@ class HintObjective:
     reduction: losses.Reduction
     name: str = "hint"
     watched: tuple[str, ...] = ("valid_hint_loss",)
+    answers: Answers | None = None
+
+    def __post_init__(self) -> None:
+        self.answers = Computed(self.teacher)
+
+    @property
+    def wants(self) -> tuple[str, ...]:
+        return (self.hint_layer,)
 
     @property
     def layers(self) -> dict[str, nn.Module]:
         return self.network.prefix(self.guided_layer) | {"regressor": self.regressor}
 
-    def step(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Terms]:
-        return self._loss(images), {}
+    def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Terms]:
+        return self._loss(batch), {}
 
     def validate(self, valid: Split, batch_size: int) -> dict[str, float]:
         self.network.eval()
         self.regressor.eval()
         with torch.no_grad():
-            summed = sum(float(self._loss(images)) * len(images) for images, _ in valid.ordered(batch_size))
+            summed = sum(float(self._loss(batch)) * len(batch) for batch in valid.ordered(batch_size))
         return {"valid_hint_loss": summed / len(valid)}
 
-    def _loss(self, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            hint = self.teacher.up_to(images, self.hint_layer)
-        regressed = self.regressor(self.network.up_to(images, self.guided_layer))
+    def _loss(self, batch: Batch) -> Tensor:
+        assert self.answers is not None
+        hint = self.answers(batch, self.wants)[self.hint_layer]
+        with self.network.arithmetic():
+            regressed = self.regressor(self.network.up_to(batch.images, self.guided_layer))
         return losses.hint_loss(regressed, hint, self.reduction)
 
 
@@ -160,22 +174,25 @@ class LabelHintObjective:
     name: str = "hint"
     watched: tuple[str, ...] = ("valid_error", "valid_loss")
     teacher: Network | None = None
+    answers: Answers | None = None
+    wants: tuple[str, ...] = ()
 
     @property
     def layers(self) -> dict[str, nn.Module]:
         return self.network.prefix(self.guided_layer) | {f"classifier_{self.guided_layer}": self.classifier}
 
-    def step(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Terms]:
-        return losses.label_loss(self._logits(images), labels), {}
+    def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Terms]:
+        return losses.label_loss(self._logits(batch.images), batch.labels), {}
 
     def validate(self, valid: Split, batch_size: int) -> dict[str, float]:
         self.network.eval()
         self.classifier.eval()
         with torch.no_grad():
-            batches = [(self._logits(images), labels) for images, labels in valid.ordered(batch_size)]
+            batches = [(self._logits(batch.images), batch.labels) for batch in valid.ordered(batch_size)]
         logits, labels = (torch.cat(column) for column in zip(*batches, strict=True))
         return {"valid_error": metrics.error(logits, labels), "valid_loss": metrics.cross_entropy(logits, labels)}
 
     def _logits(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.network.up_to(images, self.guided_layer))
-        return logits
+        with self.network.arithmetic():
+            logits: Tensor = self.classifier(self.network.up_to(images, self.guided_layer))
+        return losses.full(logits)

@@ -72,15 +72,16 @@ def project(bounded: list[tuple[Tensor, float]]) -> None:
 
 
 def _optimizer(settings: config.Optimizer, groups: list[dict[str, Any]]) -> Optimizer:
+    fused = groups[0]["params"][0].device.type == "cpu" or None  # a GPU's default is as quick
     match settings:
         case config.RmsProp(lr=lr, decay=decay, floor=floor):
             return FlooredRmsProp(groups, lr=lr, decay=decay, floor=floor)
         case config.Sgd(lr=lr, momentum=momentum):
-            return torch.optim.SGD(groups, lr=lr, momentum=momentum)
+            return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused)
         case config.AdamW(lr=lr, weight_decay=weight_decay):
             for group in groups:
                 group["weight_decay"] = weight_decay if group["decayed"] else 0.0
-            return torch.optim.AdamW(groups, lr=lr)
+            return torch.optim.AdamW(groups, lr=lr, fused=fused)
 
 
 def _groups(layers: dict[str, nn.Module], lr_scale: dict[str, float]) -> list[dict[str, Any]]:

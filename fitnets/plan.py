@@ -8,16 +8,20 @@ from typing import Any, NamedTuple
 import torch
 
 from fitnets import build, data, engine, methods, preprocessing, store, stored, teachers
-from fitnets.config import Config, Hints, Joint, LabelHints, Regressor, StoredTeacher
+from fitnets.answers import Need, needed
+from fitnets.config import Config, Hints, Joint, LabelHints, Precision, Regressor, StoredTeacher
+from fitnets.data import Data
 from fitnets.labelled import Watcher
-from fitnets.networks import Network, freeze
+from fitnets.networks import Network, beside, freeze, placed
 from fitnets.objectives import HintObjective, Objective, WholeObjective, label_objective
 from fitnets.options import ConfigError, content_hash
 from fitnets.rules import has_test, needed_pair
 from fitnets.seeds import seed_of
 from fitnets.terms import HintTerm
+from fitnets.views import Views
 
-PRECISION = "fp32"
+_MOST_TABLES = 16
+"""of a stage whose views never come again; longer ones run the teacher at every step"""
 
 
 class Hashes(NamedTuple):
@@ -34,7 +38,8 @@ class Plan:
 
     config: Config
     device: torch.device
-    data: data.Data
+    precision: Precision
+    data: Data
     teacher: Network
     student: Network
     teacher_stage: WholeObjective | None
@@ -91,11 +96,32 @@ class Plan:
             total += self._stage_s(self.teacher_stage, retrained=schedule.retrain_teacher)
         return total
 
+    def views(self, objective: Objective) -> Views:
+        """How a stage sees the training images. Those of a teacher that is trained never come again."""
+        count = None if objective is self.teacher_stage else methods.view_count(self.config)
+        return self.data.views(objective.stage.augmentation, count)
+
+    def need(self, objective: Objective, data: Data) -> Need | None:
+        """What a stage wants of the teacher; None: nothing."""
+        if objective.teacher is None:
+            return None
+        engine = self.config.engine
+        return needed(
+            objective.wants,
+            objective.teacher,
+            objective.stage,
+            data,
+            views=self.views(objective),
+            most=0 if engine.views == "fresh" else _MOST_TABLES,
+            budget_bytes=1e9 * engine.hint_cache_gb,
+        )
+
     def _stage_s(self, objective: Objective, *, retrained: bool) -> float:
         trial = copy.deepcopy(objective)
         if trial.teacher is not None:
             freeze(trial.teacher)
-        per_image_s = engine.seconds_per_image(trial, self.data.train)
+        step_s, answering_s = engine.seconds_per_image(trial, self.data.train)
+        need = self.need(objective, self.data)
         train, valid = len(self.data.train), len(self.data.valid)
         stage = objective.stage
         epochs = float(stage.epochs)
@@ -105,16 +131,20 @@ class Plan:
         images = epochs * train + validations * valid / 3  # validation is the forward third of a step
         if retrained:
             images += epochs * (train + valid)
-        return images * per_image_s
+        answered = images
+        if need is not None and need.looked_up == need.wanted:
+            answered = min(images, (need.tables * need.views.pictures * train + valid) * (1 + retrained))
+        return images * step_s + answered * answering_s
 
 
 def prepare(config: Config, watcher: Watcher) -> Plan:
     """Raises ConfigError for everything that can be known before training: shapes, layers, data, device."""
     device = engine.device(config.engine)
-    teacher = new_teacher(config).to(device)
+    precision = engine.precision(config, device)
+    teacher = placed(new_teacher(config), device, precision)
     is_stored = isinstance(config.teacher, StoredTeacher)
     teacher_stage = None if is_stored else label_objective("teacher", teacher, config.schedule.teacher)
-    student, student_stages = new_student(config, teacher, device)
+    student, student_stages = new_student(config, teacher)
     store.check_writable(config.root)
     data.check_files(config.dataset, config.root, test=has_test(config))
     found = data.load(config.dataset, config.root, device, watcher)
@@ -123,12 +153,13 @@ def prepare(config: Config, watcher: Watcher) -> Plan:
     return Plan(
         config=config,
         device=device,
+        precision=precision,
         data=found,
         teacher=teacher,
         student=student,
         teacher_stage=teacher_stage,
         stages=student_stages,
-        hashes=hashes(config, found.digest),
+        hashes=hashes(config, found.digest, precision),
     )
 
 
@@ -140,12 +171,11 @@ def new_teacher(config: Config) -> Network:
     return teacher
 
 
-def new_student(config: Config, teacher: Network, device: torch.device) -> tuple[Network, list[Objective]]:
-    """The student with its initial weights, and its stages."""
+def new_student(config: Config, teacher: Network) -> tuple[Network, list[Objective]]:
+    """The student with its initial weights, where and as the teacher is, and its stages."""
     student = build.network(config.student, config.dataset, "student")
     build.initialise(student, config.schedule.student_init, seed_of("student weights", config.seed))
-    student = student.to(device)
-    return student, methods.stages(config, teacher, student)
+    return beside(teacher, student), methods.stages(config, teacher, student)
 
 
 def _check_batches(objectives: list[Objective], images: int) -> None:
@@ -175,21 +205,23 @@ def _check_fitted(config: Config, digest: str) -> None:
 # --- identity ---
 
 
-def hashes(config: Config, digest: str) -> Hashes:
+def hashes(config: Config, digest: str, precision: Precision) -> Hashes:
     """digest: of the data."""
     schedule = config.schedule
     if isinstance(config.teacher, StoredTeacher):
         teacher_parts = teachers.identity(config, config.teacher)
     else:
         teacher_parts = [config.teacher, schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
-    teacher = content_hash("teacher", PRECISION, digest, config.dataset, *teacher_parts)
+    teacher = content_hash("teacher", precision, digest, config.dataset, *teacher_parts)
     hint = content_hash("hint", teacher, *_hint_parts(config)) if methods.is_staged(config) else None
     return Hashes(teacher, hint, content_hash("run", teacher, hint, *_student_parts(config)))
 
 
 def _hint_parts(config: Config) -> list[Any]:
     """What determines stage 1, given the teacher."""
-    parts = [config.student, config.schedule.student_init, config.schedule.hint, config.seed, *_link_parts(config)]
+    stage = config.schedule.hint
+    parts: list[Any] = [config.student, config.schedule.student_init, stage, config.seed, *_link_parts(config)]
+    parts += methods.repeated_views(config, stage)
     return [*parts, config.schedule.hint_loss] if isinstance(config.method, Hints) else parts
 
 
@@ -198,6 +230,7 @@ def _student_parts(config: Config) -> list[Any]:
     not among it."""
     schedule, method = config.schedule, config.method
     parts: list[Any] = [method, config.student, schedule.student_init, methods.student_stage(config), config.seed]
+    parts += methods.repeated_views(config, methods.student_stage(config))
     parts += [schedule.retrain_student, *([schedule.kd] if methods.uses_kd(method) else []), *_link_parts(config)]
     return parts
 
@@ -233,7 +266,7 @@ class Kinship(NamedTuple):
     kd: str | None
 
 
-def kinship(config: Config, digest: str) -> Kinship:
+def kinship(config: Config, digest: str, precision: Precision) -> Kinship:
     """digest: of the data."""
     schedule = config.schedule
     if isinstance(config.teacher, StoredTeacher):
@@ -241,9 +274,13 @@ def kinship(config: Config, digest: str) -> Kinship:
     else:
         training = [schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
         teacher_parts = [replace(config.teacher, seed=0), *training]
+    if precision != "fp32":
+        teacher_parts.append(precision)
     teacher_setting = content_hash("teacher setting", digest, config.dataset, *teacher_parts)
     stage = replace(schedule.student, epochs=1, max_steps=None)
-    shared = [config.student, schedule.student_init, stage, schedule.retrain_student]
+    shared: list[Any] = [config.student, schedule.student_init, stage, schedule.retrain_student]
+    whole_length = replace(stage, epochs=schedule.hint.epochs + schedule.student.epochs)
+    shared += methods.repeated_views(config, whole_length)
     kd = content_hash("kd", schedule.kd) if methods.uses_kd(config.method) else None
     length = methods.student_stage(config)
     own = [config.method, length.epochs, length.max_steps, kd, *_link_parts(config)]

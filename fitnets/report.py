@@ -10,7 +10,7 @@ from fitnets.objectives import HintObjective, LabelHintObjective, Objective, Who
 from fitnets.options import content_hash
 from fitnets.plan import Plan
 from fitnets.rules import has_test
-from fitnets.terminal import Terminal, count, seconds
+from fitnets.terminal import Terminal, count, megabytes, seconds
 from fitnets.terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, MimicTerm, Term
 
 
@@ -32,11 +32,34 @@ def announce(plan: Plan, terminal: Terminal) -> None:
     lines += [f"  note     {note}" for note in _notes(plan)]
     if config.schedule.retrain_student:
         lines.append("  student  afresh on training and validation images, with the epochs found")
-    lines.append(f"  about    {seconds(plan.estimate_s())} of training on {engine.describe(plan.device)}")
+    lines += [f"  cache    {line}" for line in _cached(plan)]
+    machine = f"{engine.describe(plan.device)}, {plan.precision}{_why(plan)}"
+    lines.append(f"  about    {seconds(plan.estimate_s())} of training on {machine}")
     if config.test and not has_test(config):
         lines.append("  test     none: this data set has no test split, so all figures are on validation")
     lines.append(f"  files    {plan.run_directory}")
     terminal.narrate("\n".join(lines))
+
+
+def _cached(plan: Plan) -> Iterator[str]:
+    """What the teacher's answers will take on the disk, and which of them are computed at every step instead."""
+    for objective in plan.stages:
+        need = plan.need(objective, plan.data)
+        if need is None:
+            continue
+        for layer in need.looked_up:
+            yield f"{objective.name}: the teacher's {layer} answers are computed once, {megabytes(need.bytes[layer])}"
+        for layer in need.wanted:
+            if layer not in need.looked_up:
+                reason = f"{need.reason}; {megabytes(need.bytes[layer])}"
+                yield f"{objective.name}: the teacher's {layer} answers are computed at every step ({reason})"
+
+
+def _why(plan: Plan) -> str:
+    """Which precision was chosen, where it was left open."""
+    if plan.config.engine.precision != "auto" or plan.precision == "fp32":
+        return ""
+    return " (engine.precision=auto: the hardware has it, and this teacher is large enough to gain)"
 
 
 def _describe(plan: Plan, name: str, network: Network) -> str:

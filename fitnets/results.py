@@ -10,7 +10,7 @@ from fitnets.config import Architecture, Dataset, StoredTeacher
 from fitnets.data import Split
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective
-from fitnets.plan import PRECISION, Plan, kinship, teacher_seed
+from fitnets.plan import Plan, kinship, teacher_seed
 from fitnets.rules import has_test
 from fitnets.terminal import Terminal
 from fitnets.terms import HintTerm
@@ -32,7 +32,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "hashes": {
             "data": plan.data.digest,
             **plan.hashes._asdict(),
-            **kinship(config, plan.data.digest)._asdict(),
+            **kinship(config, plan.data.digest, plan.precision)._asdict(),
         },
         "seeds": {"dataset": config.dataset.seed, "teacher": teacher_seed(config), "student": config.seed},
         "hint": None if plan.hint is None else _hint(plan.hint),
@@ -76,7 +76,7 @@ def result(
         "timing": {
             "stage_seconds": {name: stage["timing"]["seconds"] for name, stage in stages.items()},
             "device": engine.describe(plan.device),
-            "precision": PRECISION,
+            "precision": plan.precision,
             "latency": latency,
             "speedup_batch_1": latency["teacher"]["batch_1_p50_ms"] / latency["student"]["batch_1_p50_ms"],
             "speedup_batch_128": latency["teacher"]["batch_128_p50_ms"] / latency["student"]["batch_128_p50_ms"],
@@ -92,7 +92,8 @@ def add_test(plan: Plan, student: Network, result: dict[str, Any], terminal: Ter
     test = data.load_test(plan.config.dataset, plan.config.root, plan.device, terminal)
     result["hashes"]["test"] = data.test_identity(plan.config.dataset, plan.config.root)
     result["images"]["test"] = len(test)
-    for name, quality in measured(plan, student, "test", test).items():
+    teacher_logits, _ = predicted(plan, plan.teacher, test)
+    for name, quality in measured(plan, student, "test", test, teacher_logits).items():
         result[name] |= quality
 
 
@@ -114,9 +115,9 @@ def _hint(link: HintObjective | HintTerm) -> dict[str, Any]:
     }
 
 
-def measured(plan: Plan, student: Network, name: str, split: Split) -> Sides:
-    """Quality of teacher and student on a split, and how often they agree there."""
-    (teacher_logits, labels), (logits, _) = (predicted(plan, network, split) for network in (plan.teacher, student))
+def measured(plan: Plan, student: Network, name: str, split: Split, teacher_logits: Tensor) -> Sides:
+    """Quality of teacher and student on a split, and how often they agree there. teacher_logits: of the split."""
+    logits, labels = predicted(plan, student, split)
     agreement = {f"{name}_agreement": metrics.agreement(logits, teacher_logits)}
     return {
         "teacher": quality(name, teacher_logits, labels),

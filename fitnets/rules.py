@@ -71,7 +71,7 @@ def has_test_split(dataset: Dataset) -> bool:
 def check(config: Config) -> Config:
     """The config itself; a ConfigError with every broken rule, a line each, otherwise."""
     broken = [*_out_of_range(config), *_broken_dataset(config), *_broken_networks(config), *_broken_schedule(config)]
-    broken += _broken_sweep(config)
+    broken += [*_broken_engine(config), *_broken_sweep(config)]
     if not broken:  # the rules about layers need networks that are sound
         broken = [*_broken_hints(config), *_broken_scales(config)]
     if broken:
@@ -91,10 +91,10 @@ _RANGES: dict[str, tuple[float, float]] = {  # by a key, its last part, or the n
     **dict.fromkeys(("epochs", "max_steps", "patience", "batch_size", "momentum_epochs", "end_epoch"), (1, _INFINITY)),
     **dict.fromkeys(("units", "groups", "kernel", "pieces", "pool", "stride"), (1, _INFINITY)),
     **dict.fromkeys(("depth", "width", "stem", "channels", "height", "dataset.test", "window"), (1, _INFINITY)),
-    **dict.fromkeys(("threads", "eval_batch_size", "divisor", "seeds"), (1, _INFINITY)),
+    **dict.fromkeys(("threads", "eval_batch_size", "divisor", "seeds", "views"), (1, _INFINITY)),
     **dict.fromkeys(("pad", "warmup", "start_epoch", "minimum", "bound", "validation"), (0, _INFINITY)),
     **dict.fromkeys(("weight", "weight_end", "weight_decay", "lr_scale", "hint_weight"), (0, _INFINITY)),
-    **dict.fromkeys(("extra_validation", "threshold"), (0, _INFINITY)),
+    **dict.fromkeys(("extra_validation", "threshold", "hint_cache_gb"), (0, _INFINITY)),
     **dict.fromkeys(("budget", "budgets"), (_TINY, _INFINITY)),
     **dict.fromkeys(("lr", "temperature", "pixel_max", "floor", "max_norm", "checkpoint_seconds"), (_TINY, _INFINITY)),
     **dict.fromkeys(("contrast", "sigma", "regularizer"), (_TINY, _INFINITY)),
@@ -239,6 +239,12 @@ def _broken_schedule(config: Config) -> Iterator[str]:
     kd = config.schedule.kd
     if kd.end_epoch is not None and kd.start_epoch > kd.end_epoch:
         yield f"schedule.kd.start_epoch={kd.start_epoch} is after schedule.kd.end_epoch={kd.end_epoch}"
+
+
+def _broken_engine(config: Config) -> Iterator[str]:
+    views = config.engine.views
+    if views not in ("auto", "fresh") and not isinstance(views, int):
+        yield f"engine.views={views}: give auto, fresh, or a number of views"
 
 
 def _broken_sweep(config: Config) -> Iterator[str]:

@@ -1,19 +1,22 @@
 """How far a stage has come: all that its continuation depends on, as tensors and facts for a checkpoint."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fitnets.answers import Answers, LookedUp
 from fitnets.objectives import Objective
 from fitnets.optimizers import LayerOptimizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """An epoch's record. epoch: from 0; train: means over its updates; valid: after it; lr: of its first update."""
+    """An epoch's record. epoch: from 0; train: means over its updates; valid: after it; lr: of its first update;
+    seconds: with its validation."""
 
     stage: str
     epoch: int
@@ -23,6 +26,7 @@ class Epoch:
     valid: dict[str, float]
     best: bool
     seconds: float
+    validation_seconds: float
 
 
 class Selection:
@@ -75,11 +79,15 @@ class TrainingState:
     epochs: list[Epoch] = field(default_factory=list)
     ended_by: str | None = None
 
-    def finish_batch(self, told: dict[str, Any]) -> None:
+    def finish_batch(self, told: Mapping[str, Tensor | float]) -> None:
         """told: values of its loss and terms."""
         for name, value in told.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.sums[name] = self.sums.get(name, 0.0) + (value.detach() if isinstance(value, Tensor) else value)
         self.batches += 1
+
+    def means(self) -> dict[str, float]:
+        """Of the present epoch's loss and terms."""
+        return {name: float(total) / self.batches for name, total in self.sums.items()}
 
     def finish_epoch(self, done: Epoch) -> None:
         self.epochs.append(done)
@@ -133,9 +141,11 @@ class TrainingState:
             }
         for number, parameter in enumerate(self._parameters()):
             state = _below(f"optimizer/{number}", tensors)
-            on_device = {key: value if value.ndim == 0 else value.to(device) for key, value in state.items()}
-            if on_device:
-                self.optimizer.optimizer.state[parameter] = on_device
+            if state:
+                self.optimizer.optimizer.state[parameter] = {
+                    key: value if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
+                    for key, value in state.items()
+                }
         self.optimizer.step_count = facts["step_count"]
         self.sums = {
             name: facts["sums"][name] if name in facts["sums"] else tensors[f"sums/{name}"].to(device)
@@ -153,9 +163,11 @@ class TrainingState:
         return [parameter for group in self.optimizer.optimizer.param_groups for parameter in group["params"]]
 
 
-def made_on(device: torch.device, eval_batch_size: int) -> dict[str, Any]:
+def made_on(device: torch.device, eval_batch_size: int, answers: Answers | None) -> dict[str, Any]:
     """What changes the last digits of results, by its key: a stage that is continued needs the same."""
-    same = {"engine.eval_batch_size": eval_batch_size}
+    same: dict[str, Any] = {"engine.eval_batch_size": eval_batch_size}
+    if isinstance(answers, LookedUp):
+        same["answers looked up"] = "+".join(answers.train) or "none"
     if device.type == "cuda":
         return {"engine.device": torch.cuda.get_device_name(device)} | same
     return {"engine.device": "cpu", "engine.threads": torch.get_num_threads()} | same

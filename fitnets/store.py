@@ -114,6 +114,15 @@ def check_writable(root: Path, key: str = "store=") -> None:
         raise ConfigError(f"{key}{root}: cannot write there ({error.strerror}): give {key}DIR") from error
 
 
+def check_space(folder: Path, needed: int, what: str, way_out: str) -> None:
+    """Raises ConfigError if the disk lacks room for so many bytes: a mapped file that outgrows it ends the process."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ConfigError(
+            f"{what} take {needed / 1e9:.2f} GB in {folder}, where {free / 1e9:.2f} GB are free: {way_out}"
+        )
+
+
 @contextmanager
 def replacing(directory: Path) -> Iterator[Path]:
     """The directory, empty. An earlier finished run in it is put aside, and comes back when the block fails."""

@@ -8,25 +8,27 @@ from torch import Tensor, nn
 
 from fitnets import losses, schedules
 from fitnets.config import Distillation
-from fitnets.layers import Regressor, SoftmaxLayer
+from fitnets.layers import LOGITS, Regressor, SoftmaxLayer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """Of one batch. logits: (N, classes); features: by layer; the teacher's are empty where no term needs them."""
+    """Of one batch. logits: (N, classes); features: by layer; teacher: the answers that its terms want."""
 
     labels: Tensor
     logits: Tensor
     features: Mapping[str, Tensor]
-    teacher_logits: Tensor
-    teacher_features: Mapping[str, Tensor]
+    teacher: Mapping[str, Tensor]
 
 
 class Term(Protocol):
-    """`heads`: what is trained beside the network and dropped afterwards, by layer name."""
+    """`wants`: of the teacher's answers (LOGITS, or a layer's name); `heads`: what is trained beside the
+    network and dropped afterwards, by layer name."""
 
     name: str
-    needs_teacher: bool
+
+    @property
+    def wants(self) -> str | None: ...
 
     @property
     def heads(self) -> dict[str, nn.Module]: ...
@@ -43,7 +45,7 @@ class LabelTerm:
     """H(y, P_S)."""
 
     name: str = "label"
-    needs_teacher: bool = False
+    wants: None = None
     heads: dict[str, nn.Module] = field(default_factory=dict)
 
     def loss(self, outputs: Outputs) -> Tensor:
@@ -60,12 +62,12 @@ class KdTerm:
     kd: Distillation
     epochs: int
     name: str = "kd"
-    needs_teacher: bool = True
+    wants: str = LOGITS
     heads: dict[str, nn.Module] = field(default_factory=dict)
 
     def loss(self, outputs: Outputs) -> Tensor:
         return losses.softened_loss(
-            outputs.logits, outputs.teacher_logits, self.kd.temperature, soften_student=self.kd.soften_student
+            outputs.logits, outputs.teacher[LOGITS], self.kd.temperature, soften_student=self.kd.soften_student
         )
 
     def weight(self, epoch: int) -> float | None:
@@ -77,11 +79,11 @@ class MimicTerm:
     """The teacher's logits, by regression."""
 
     name: str = "mimic"
-    needs_teacher: bool = True
+    wants: str = LOGITS
     heads: dict[str, nn.Module] = field(default_factory=dict)
 
     def loss(self, outputs: Outputs) -> Tensor:
-        return losses.mimic_loss(outputs.logits, outputs.teacher_logits)
+        return losses.mimic_loss(outputs.logits, outputs.teacher[LOGITS])
 
     def weight(self, epoch: int) -> float | None:
         return None
@@ -97,7 +99,10 @@ class HintTerm:
     factor: float
     reduction: losses.Reduction
     name: str = "hint"
-    needs_teacher: bool = True
+
+    @property
+    def wants(self) -> str:
+        return self.hint_layer
 
     @property
     def heads(self) -> dict[str, nn.Module]:
@@ -105,7 +110,7 @@ class HintTerm:
 
     def loss(self, outputs: Outputs) -> Tensor:
         regressed = self.regressor(outputs.features[self.guided_layer])
-        return losses.hint_loss(regressed, outputs.teacher_features[self.hint_layer], self.reduction)
+        return losses.hint_loss(regressed, outputs.teacher[self.hint_layer], self.reduction)
 
     def weight(self, epoch: int) -> float | None:
         return self.factor
@@ -118,7 +123,7 @@ class LabelHintTerm:
     classifiers: dict[str, SoftmaxLayer]
     factor: float
     name: str = "label_hint"
-    needs_teacher: bool = False
+    wants: None = None
 
     @property
     def heads(self) -> dict[str, nn.Module]:

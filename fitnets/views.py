@@ -1,10 +1,60 @@
 """Augmentation: random views of preprocessed images, each a pure function of (seed, view number, image number)."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fitnets.config import Augmentation
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """How a stage sees its images: in another view in every epoch, drawn with a seed.
+
+    count: views with different crops, after which they come again; None: never. Mirrored or not, an image has but two
+    pictures, and without augmentation one."""
+
+    augmentation: Augmentation
+    seed: int
+    count: int | None = None
+
+    @property
+    def crops(self) -> bool:
+        return self.augmentation.pad > 0
+
+    def number(self, epoch: int) -> int:
+        """Of the view that an epoch sees."""
+        return epoch % self.count if self.crops and self.count is not None else epoch
+
+    def different(self, epochs: int) -> int:
+        """How many sets of pictures so many epochs choose from."""
+        if not self.crops:
+            return 1
+        return epochs if self.count is None else min(self.count, epochs)
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures of an image are in a set of them."""
+        return 2 if self.augmentation.flip and not self.crops else 1
+
+    def pictured(self, images: Tensor, rows: Tensor, number: int) -> list[Tensor]:
+        """The set of pictures that the view `number` chooses from: (N, C, H, W) each. rows: (N,)."""
+        if self.crops:
+            return [view(images, rows, number, self.augmentation, self.seed)]
+        return [images, images.flip(3)][: self.pictures]
+
+    def chosen(self, rows: Tensor, number: int) -> Tensor:
+        """(N,): which of an image's pictures the view `number` is."""
+        return mirrored(rows, number, self.seed) if self.pictures == 2 else torch.zeros_like(rows)
+
+    def identity(self, number: int) -> dict[str, Any]:
+        """What determines the set of pictures that the view `number` chooses from, in JSON types."""
+        if not self.crops:
+            return {"mirrored": self.pictures == 2}
+        return {"flip": self.augmentation.flip, "pad": self.augmentation.pad, "seed": self.seed, "view": number}
 
 
 def view(images: Tensor, rows: Tensor, number: int, augmentation: Augmentation, seed: int) -> Tensor:
@@ -15,17 +65,21 @@ def view(images: Tensor, rows: Tensor, number: int, augmentation: Augmentation, 
         return images
     height, width = images.shape[2:]
     device, pad = images.device, augmentation.pad
-    down, right, mirrored = (_draws(rows, number, seed, purpose) for purpose in range(3))
     row = torch.arange(height, device=device).expand(len(rows), height)
     column = torch.arange(width, device=device).expand(len(rows), width)
     if augmentation.flip:
-        column = torch.where((mirrored % 2 == 1)[:, None], width - 1 - column, column)
+        column = torch.where(mirrored(rows, number, seed)[:, None] == 1, width - 1 - column, column)
     if pad:
         images = F.pad(images, (pad, pad, pad, pad))
-        row = row + (down % (2 * pad + 1))[:, None]
-        column = column + (right % (2 * pad + 1))[:, None]
+        row = row + (_draws(rows, number, seed, purpose=0) % (2 * pad + 1))[:, None]
+        column = column + (_draws(rows, number, seed, purpose=1) % (2 * pad + 1))[:, None]
     image = torch.arange(len(rows), device=device)[:, None, None]
     return images.permute(0, 2, 3, 1)[image, row[:, :, None], column[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def mirrored(rows: Tensor, number: int, seed: int) -> Tensor:
+    """(N,): 1 where an augmentation with flips mirrors the image in this view, else 0."""
+    return _draws(rows, number, seed, purpose=2) % 2
 
 
 def _draws(rows: Tensor, number: int, seed: int, purpose: int) -> Tensor:

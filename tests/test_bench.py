@@ -2,15 +2,23 @@
 
 import json
 import sys
+import textwrap
+from contextlib import contextmanager
 
 import pytest
 import torch
 from conftest import TINY
 
-from fitnets import bench, cli, compose, costs
+from fitnets import cli, compose, costs
+from fitnets.bench import peers, runs, steps, tables
+from fitnets.networks import freeze
+from fitnets.options import ConfigError
+from fitnets.plan import new_student, new_teacher
 from fitnets.terminal import Terminal
 
 NETS = [word for word in TINY if word.startswith(("student.", "teacher."))]
+CPU = torch.device("cpu")
+QUIET = Terminal(quiet=True)
 
 
 @pytest.fixture
@@ -18,46 +26,177 @@ def config():
     return compose.load(["student=thin", *NETS])
 
 
+@pytest.fixture
+def repdistiller(tmp_path):
+    """A folder that looks like a checkout of it, as far as the adapter goes."""
+    files = {
+        "helper/__init__.py": "",
+        "helper/loops.py": """
+            import torch
+
+            def train_distill(epoch, loader, modules, criteria, optimizer, opt):
+                for module in modules:
+                    module.train()
+                modules[-1].eval()
+                for images, labels, index in loader:
+                    features, logits = modules[0](images, is_feat=True, preact=False)
+                    with torch.no_grad():
+                        taught, answers = modules[-1](images, is_feat=True, preact=False)
+                    loss = opt.gamma * criteria[0](logits, labels) + opt.alpha * criteria[1](logits, answers)
+                    if opt.distill == "hint":
+                        mapped = modules[1](features[opt.hint_layer])
+                        loss = loss + opt.beta * criteria[2](mapped, taught[opt.hint_layer])
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    print("not to be seen")
+        """,
+        "distiller_zoo/__init__.py": """
+            import torch
+            from torch import nn
+
+            HintLoss = nn.MSELoss
+
+            class DistillKL(nn.Module):
+                def __init__(self, temperature):
+                    super().__init__()
+
+                def forward(self, mine, theirs):
+                    return (mine - theirs).square().mean()
+        """,
+        "models/__init__.py": "",
+        "models/util.py": """
+            from torch import nn
+
+            class ConvReg(nn.Module):
+                def __init__(self, mine, theirs):
+                    super().__init__()
+                    self.mapping = nn.Sequential(nn.Conv2d(mine[1], theirs[1], 1), nn.AdaptiveAvgPool2d(theirs[2:]))
+
+                def forward(self, values):
+                    return self.mapping(values)
+        """,
+    }
+    for name, text in files.items():
+        path = tmp_path / "peer" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    return tmp_path / "peer"
+
+
+def contestant(who, step, precision, answers=None):
+    return steps.Contestant(who=who, step=step, precision=precision, answers=answers, computes="")
+
+
 def test_all_take_turns_and_the_first_round_is_not_counted(config, monkeypatch):
-    order = []
-    clock = {"plain": 1.0, "backprop": 2.0, "KD": 4.0, "hint": 3.0, "peak": 0.5}
+    plain, ours = contestant(steps.PLAIN, "backprop", "fp32"), contestant("fitnets", "KD", "fp32", "cached")
+    hint, peer = contestant("fitnets", "hint", "fp32", "cached"), contestant("rival", "KD", "fp32", "live")
+    clock, order = {plain: 1.0, ours: 2.0, hint: 3.0, peer: 8.0}, []
 
-    def timed(step, device, *, repeats, warm_up):
-        step()
-        name = next(iter(names)) if (names := [key for key, made in steps.items() if made is step]) else "peak"
-        order.append(name)
-        return [clock[name.split()[0]] * (100 if len(order) <= 5 else 1)]
+    def timed(one):
+        def step():
+            order.append(one)
+            return clock[one] * (100 if len(order) <= 4 else 1)
 
-    found_steps = bench._steps(config, 8, torch.device("cpu"))
-    steps = dict(found_steps[0])
-    monkeypatch.setattr(bench, "_steps", lambda *_: (dict(steps), found_steps[1]))
-    monkeypatch.setattr(bench.engine, "timed", timed)
-    found = {one.step: one for one in bench.measure(config, batch=8, rounds=3, watcher=Terminal(quiet=True))}
-    plain = "plain PyTorch backprop"
-    assert order == [plain, "backprop", "KD", "hint", "peak"] * 4
-    assert {name: one.ratio for name, one in found.items()} == {plain: 1, "backprop": 2, "KD": 4, "hint": 3}
-    assert found["KD"].images_per_s == 2
+        return step
+
+    @contextmanager
+    def contestants(*_):
+        yield {one: timed(one) for one in clock}
+
+    monkeypatch.setattr(steps, "_contestants", contestants)
+    monkeypatch.setattr(steps, "_timed", lambda *_: lambda: 0.5)  # the matrix product
+    monkeypatch.setattr(steps.engine, "precision", lambda *_: "fp32")
+    found = {one.contestant: one for one in steps.measure(config, batch=8, rounds=3, peers=[], watcher=QUIET)}
+    assert order == list(clock) * 4
+    assert {one.step: found[one].against_plain for one in (plain, ours, hint)} == {"backprop": 1, "KD": 2, "hint": 3}
+    assert found[ours].against_peers == {"rival": 4.0}
+    assert found[hint].against_peers == found[peer].against_peers == {}
+    assert found[ours].images_per_s == 4
     multiplications = costs.sides(config)["student"]["multiplications"]
     assert found[plain].peak_share == pytest.approx(3 * 8 * multiplications / 1.0 / (2048**3 / 0.5))
-    assert found["hint"].peak_share is None
+    assert found[hint].peak_share is None
+
+
+def test_contestants_are_plain_ours_live_and_cached_in_each_precision(config):
+    data = steps._random_images(config, 16, CPU)
+    with steps._contestants(config, data, 8, ("fp32", "bf16"), []) as found:
+        told = [(one.who, one.step, one.precision, one.answers) for one in found]
+        for step in found.values():
+            assert step() > 0
+    per_precision = [(steps.PLAIN, "backprop", None), ("fitnets", "backprop", None)]
+    per_precision += [("fitnets", step, answers) for answers in ("live", "cached") for step in ("KD", "hint")]
+    assert told == [(who, step, kind, answers) for kind in ("fp32", "bf16") for who, step, answers in per_precision]
 
 
 def test_a_step_trains(config):
-    steps, plain = bench._steps(config, 8, torch.device("cpu"))
-    before = {name: value.clone() for name, value in plain.state_dict().items()}
-    steps["plain PyTorch backprop"]()
-    assert any(not torch.equal(value, before[name]) for name, value in plain.state_dict().items())
+    data = steps._random_images(config, 16, CPU)
+    batch = data.train.batch(data.train.rows[:8])
+    student, (objective, *_) = new_student(config, freeze(new_teacher(config)))
+    for step in (steps._plain(student, [batch]), steps.ours(objective, [batch])):
+        before = {name: value.clone() for name, value in student.state_dict().items()}
+        step()
+        assert any(not torch.equal(value, before[name]) for name, value in student.state_dict().items())
 
 
-def test_command(monkeypatch, capsys, tmp_path):
+def test_a_peer_runs_in_a_process_of_its_own(config, repdistiller, capfd):
+    data = steps._random_images(config, 8, CPU)
+    peer = peers.find(f"repdistiller={repdistiller}")
+    with peers.running(peer, config, data.train.batch(data.train.rows)) as found:
+        assert set(found) == {"KD", "hint"}
+        assert all(step() > 0 for step in found.values() for _ in range(2))
+    assert "not to be seen" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("repdistillr=/tmp", "did you mean repdistiller"),
+        ("repdistiller", "give repdistiller=DIR"),
+        ("repdistiller=/nowhere", "give repdistiller=DIR"),
+    ],
+)
+def test_unknown_peers_are_told(given, told):
+    with pytest.raises(ConfigError, match=told):
+        peers.find(given)
+
+
+def test_a_folder_that_is_no_checkout_is_told(config, tmp_path):
+    data = steps._random_images(config, 8, CPU)
+    peer = peers.Peer("torchdistill", tmp_path)
+    with (
+        pytest.raises(ConfigError, match="no checkout of torchdistill that can be used"),
+        peers.running(peer, config, data.train.batch(data.train.rows)),
+    ):
+        pass
+
+
+def test_epochs_against_their_steps(tiny):
+    found = runs.epochs(tiny("schedule.hint.epochs=2", "schedule.student.epochs=3"))
+    assert [(one.stage, one.epochs) for one in found] == [("hint", 2), ("student", 3)]
+    for one in found:
+        assert one.epoch_s > 0
+        assert one.ratio == pytest.approx(one.epoch_s / one.steps_s, rel=0.8)
+
+
+def test_command(monkeypatch, capsys, tmp_path, repdistiller):
     words = ["bench", "dataset=digits", "--students", "thin", "--batch", "8", "--rounds", "2", *NETS]
-    monkeypatch.setattr(sys, "argv", ["fitnets", *words, "--json", str(tmp_path / "b.json")])
+    words += ["--peer", f"repdistiller={repdistiller}", "--json", str(tmp_path / "b.json")]
+    monkeypatch.setattr(sys, "argv", ["fitnets", *words, "--markdown", str(tmp_path / "b.md")])
     assert cli.main() == 0
     shown = capsys.readouterr().out
     assert "KD" in shown
     told = json.loads((tmp_path / "b.json").read_text())
-    assert (told["batch"], told["rounds"], len(told["measured"])) == (8, 2, 4)
-    assert all(one["low"] <= one["images_per_s"] * 1.5 and one["images_per_s"] > 0 for one in told["measured"])
+    assert (told["batch"], told["rounds"], len(told["steps"])) == (8, 2, 8)
+    assert all(one["low"] <= one["images_per_s"] * 1.5 and one["images_per_s"] > 0 for one in told["steps"])
+    assert all(one["against_peers"] for one in told["steps"] if one["contestant"]["answers"] == "cached")
+    lines = (tmp_path / "b.md").read_text().splitlines()
+    assert sum(line.startswith("| thin | ") for line in lines) == 8
+
+
+def test_markdown_has_a_line_for_each_row():
+    table = tables.Table("title", ["a", "b"], [["1", "2"]])
+    assert table.markdown() == "title\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n"
 
 
 def test_one_round_is_too_few(monkeypatch, capsys):

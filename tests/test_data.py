@@ -369,9 +369,10 @@ class TestBatches:
         assert not torch.equal(orders[0], orders[2])
 
     def test_ordered_batches_have_every_row_once_with_its_label(self):
-        images, labels = zip(*self.part.ordered(16), strict=True)
-        assert torch.equal(torch.cat(labels), torch.arange(10, 50))
-        assert torch.equal(torch.cat(images).long(), torch.cat(labels))
+        for column in zip(
+            *((batch.images.long(), batch.labels, batch.rows) for batch in self.part.ordered(16)), strict=True
+        ):
+            assert torch.equal(torch.cat(column), torch.arange(10, 50))
 
 
 @pytest.mark.skipif(not SHARED_MNIST.is_dir(), reason=f"needs the real MNIST in {SHARED_MNIST}")

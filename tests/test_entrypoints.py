@@ -77,7 +77,7 @@ def test_run_works_from_any_directory_and_writes_below_its_store_only(tmp_path):
     told = shell(str(ROOT / "run.py"), *TINY, "store=results", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
-    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["data", "hint", "run", "teacher"]
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["cache", "data", "hint", "run", "teacher"]
 
 
 def test_a_sweep_too(tmp_path):

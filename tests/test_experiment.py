@@ -361,9 +361,11 @@ class TestRetraining:
         assert all(torch.equal(value, again[key]) for key, value in first.items())
 
     def test_it_is_part_of_what_determines_the_result(self):
-        plain, again = (plan.hashes(compose.load(list(words)), "digest") for words in (self.words, self.retrained))
+        plain, again = (
+            plan.hashes(compose.load(list(words)), "digest", "fp32") for words in (self.words, self.retrained)
+        )
         assert plain.teacher != again.teacher
-        student_only = plan.hashes(compose.load([*self.words, "schedule.retrain_student=true"]), "digest")
+        student_only = plan.hashes(compose.load([*self.words, "schedule.retrain_student=true"]), "digest", "fp32")
         assert (student_only.teacher, student_only.hint) == (plain.teacher, plain.hint)
         assert student_only.run != plain.run
 

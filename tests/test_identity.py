@@ -191,12 +191,12 @@ def test_every_key_is_in_the_hashes_that_it_determines_and_in_no_other(words, ea
     monkeypatch.chdir(tmp_path)  # another store is a folder there
     monkeypatch.setattr(plan, "_regressor", lambda config: config.regressor)  # changed networks need not fit together
     config = load(words, earlier_run)
-    before = plan.hashes(config, "digest")
+    before = plan.hashes(config, "digest", "fp32")
     wrong = {}
     for leaf in leaves(config):
         if leaf.kind.__name__ in ("RunTeacher", "Ensemble"):
             continue  # their folders: test_teachers.py
-        after = plan.hashes(changed(config, leaf.key, another(leaf)), "digest")
+        after = plan.hashes(changed(config, leaf.key, another(leaf)), "digest", "fp32")
         different = {kind for kind in before._fields if getattr(before, kind) != getattr(after, kind)}
         if different != expected(config, leaf, is_staged=before.hint is not None):
             wrong[leaf.key] = different
@@ -249,7 +249,7 @@ GOLDEN = {  # stored results are found under these names: a change here loses ev
 
 @pytest.mark.parametrize(("words", "golden"), GOLDEN.items())
 def test_a_new_version_finds_the_results_of_an_older_one(words, golden):
-    assert " ".join(map(str, plan.hashes(compose.load(words.split()), "digest"))) == golden
+    assert " ".join(map(str, plan.hashes(compose.load(words.split()), "digest", "fp32"))) == golden
 
 
 def test_a_key_that_is_added_with_a_default_leaves_old_hashes_alone(monkeypatch):
@@ -267,7 +267,7 @@ def test_a_key_that_is_added_with_a_default_leaves_old_hashes_alone(monkeypatch)
     ("chosen", "same"), [("conv", "conv regressor.pad=0"), ("auto", "conv"), ("conv", "conv regressor.stride=1")]
 )
 def test_a_choice_left_open_is_what_it_comes_to(chosen, same):
-    first, second = (plan.hashes(compose.load(f"regressor={one}".split()), "digest") for one in (chosen, same))
+    first, second = (plan.hashes(compose.load(f"regressor={one}".split()), "digest", "fp32") for one in (chosen, same))
     assert first == second
 
 
@@ -348,21 +348,23 @@ class TestHashes:
     def test_artifacts_change_with_what_determines_them(self, words, changed):
         given = words.split()
         shared = [word for word in given if word.startswith(("method=", "schedule.equal_epochs="))]
-        before = plan.hashes(compose.load(shared), "digest")
-        after = plan.hashes(compose.load(given), "digest")
+        before = plan.hashes(compose.load(shared), "digest", "fp32")
+        after = plan.hashes(compose.load(given), "digest", "fp32")
         different = [kind for kind in before._fields if getattr(before, kind) != getattr(after, kind)]
         assert different == changed.split()
 
     @pytest.mark.parametrize(("method", "shared"), [("labels_then_labels", True), ("hints", False)])
     def test_methods_share_a_stage_1_that_is_the_same(self, method, shared):
-        first, second = (plan.hashes(compose.load([f"method={name}"]), "digest") for name in (method, "labels_then_kd"))
+        first, second = (
+            plan.hashes(compose.load([f"method={name}"]), "digest", "fp32") for name in (method, "labels_then_kd")
+        )
         assert (first.hint == second.hint, first.run == second.run) == (shared, False)
 
     def test_methods_of_one_stage_have_no_stage_1(self):
-        assert plan.hashes(compose.load(["method=kd"]), "digest").hint is None
+        assert plan.hashes(compose.load(["method=kd"]), "digest", "fp32").hint is None
 
     def kinship(self, *words):
-        return plan.kinship(compose.load(list(words)), "digest")
+        return plan.kinship(compose.load(list(words)), "digest", "fp32")
 
     def test_methods_share_a_setting_and_have_parts_of_their_own(self):
         for words in (

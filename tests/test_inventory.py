@@ -130,9 +130,9 @@ class TestClean:
         add_run(root, "taught", "teacher=run", f"teacher.path={root / 'teacher' / 'named'}", status="running")
         assert self.removed(fitnets, root) == set()
 
-    def test_decoded_images_go_when_asked_for(self, root, fitnets):
-        images = {f"data/{path.name}" for path in (root / "data").iterdir()}
-        assert self.removed(fitnets, root, "--data") == images
+    def test_decoded_images_and_answers_go_when_asked_for(self, root, fitnets):
+        made = {f"{kind}/{path.name}" for kind in ("data", "cache") for path in (root / kind).iterdir()}
+        assert self.removed(fitnets, root, "--data") == made
         assert experiment.run(compose.load([*TINY, f"store={root}"]))["status"] == "finished"
 
     def test_what_a_living_process_makes_stays(self, root, fitnets):

@@ -40,6 +40,26 @@ def test_maxout_gradient_goes_to_the_winning_piece():
     assert linear.grad.tolist() == [[0.0, 1.0, 1.0, 0.0]]
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("pieces", [1, 2, 3, 5])
+@pytest.mark.parametrize("units", [5, 16, 32])  # in mid-vector and at its end, channels last
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_maxout_and_its_gradient_are_those_of_the_maximum(layout, pieces, units, dtype):
+    torch.manual_seed(0)
+    linear = torch.randn(4, pieces * units, 6, 5).to(dtype).contiguous(memory_format=layout).requires_grad_()
+    found = maxout(linear, pieces)
+    expected, winner = linear.detach().view(4, pieces, units, 6, 5).max(dim=1)
+    gradient = torch.randn_like(found)
+    found.backward(gradient)
+    assert torch.equal(found, expected)
+    gradients = linear.grad.view(4, pieces, units, 6, 5)
+    assert torch.equal(gradients.sum(dim=1), gradient)  # to one piece alone, ties included
+    assert ((gradients != 0).sum(dim=1) <= 1).all()
+    largest = linear.detach().view(4, pieces, units, 6, 5).gather(1, gradients.abs().argmax(dim=1, keepdim=True))
+    assert torch.equal(largest.squeeze(1)[gradient != 0], expected[gradient != 0])
+    assert linear.grad.is_contiguous(memory_format=layout)
+
+
 @pytest.mark.parametrize(
     ("size", "pool", "stride", "pooled"), [(33, 4, 2, 16), (15, 4, 2, 7), (9, 2, 2, 5), (21, 4, 2, 10), (36, 3, 2, 18)]
 )

@@ -65,10 +65,10 @@ def test_the_teacher_is_computed_where_a_term_needs_it_only(tiny, tmp_path, meth
     plan = prepared(tiny, tmp_path, *f"method={method}".split())
     calls = []
     plan.teacher.layers["conv1"].register_forward_hook(lambda *_: calls.append(1))
-    images, labels = plan.data.train.batch(plan.data.train.rows[:20])
+    batch = plan.data.train.batch(plan.data.train.rows[:20])
     for objective in plan.stages:
         calls.clear()
-        objective.step(images, labels, 0)
+        objective.step(batch, 0)
         by_hint = objective.name == "hint" and method == "hints"
         by_terms = objective.name == "student" and bool({"kd", "mimic", "hint"} & set(METHODS[method][1]))
         assert len(calls) == (by_hint or by_terms)
@@ -95,60 +95,62 @@ class TestLosses:
     """Each loss against its definition, in float64."""
 
     def test_mimic_is_half_the_squared_distance_of_the_logits(self, tiny, tmp_path):
-        plan, images, labels = in_float64(tiny, tmp_path, "method=mimic")
-        student, _, teacher, _ = outputs(plan, images)
-        loss, told = whole_of(plan).step(images, labels, 0)
+        plan, batch = in_float64(tiny, tmp_path, "method=mimic")
+        student, _, teacher, _ = outputs(plan, batch.images)
+        loss, told = whole_of(plan).step(batch, 0)
         assert loss.item() == pytest.approx(0.5 * ((student - teacher) ** 2).sum(1).mean(), rel=1e-12)
         assert set(told) == {"train_mimic_loss"}
 
     def test_dsn_adds_the_labels_at_every_hidden_layer(self, tiny, tmp_path):
-        plan, images, labels = in_float64(tiny, tmp_path, "method=dsn", "method.weight=0.3")
+        plan, batch = in_float64(tiny, tmp_path, "method=dsn", "method.weight=0.3")
         double(plan)
         whole = whole_of(plan)
-        student, features, _, _ = outputs(plan, images)
+        student, features, _, _ = outputs(plan, batch.images)
         hidden = 0.0
         for conv in CONVS:
             linear = whole.layers[f"classifier_{conv}"].linear
             logits = features[conv].flatten(1).numpy() @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
-            hidden += cross_entropy(logits, labels.numpy())
-        loss, told = whole.step(images, labels, 0)
-        assert loss.item() == pytest.approx(cross_entropy(student, labels.numpy()) + 0.3 * hidden, rel=1e-12)
+            hidden += cross_entropy(logits, batch.labels.numpy())
+        loss, told = whole.step(batch, 0)
+        assert loss.item() == pytest.approx(cross_entropy(student, batch.labels.numpy()) + 0.3 * hidden, rel=1e-12)
         assert told["label_hint_weight"] == 0.3
 
     def test_joint_adds_the_mean_squared_error_of_the_hint(self, tiny, tmp_path):
-        plan, images, labels = in_float64(tiny, tmp_path, "method=joint", "method.hint_weight=7")
+        plan, batch = in_float64(tiny, tmp_path, "method=joint", "method.hint_weight=7")
         double(plan)
         whole = whole_of(plan)
-        student, features, _, teacher_features = outputs(plan, images)
+        student, features, _, teacher_features = outputs(plan, batch.images)
         with torch.no_grad():
             square = (whole.layers["regressor"](features["conv2"]) - teacher_features["conv1"]) ** 2
-        expected = cross_entropy(student, labels.numpy()) + 7 * square.mean().item()
-        assert whole.step(images, labels, 0)[0].item() == pytest.approx(expected, rel=1e-12)
+        expected = cross_entropy(student, batch.labels.numpy()) + 7 * square.mean().item()
+        assert whole.step(batch, 0)[0].item() == pytest.approx(expected, rel=1e-12)
 
     @pytest.mark.parametrize("method", ["labels_with_labels", "labels_with_kd"])
     def test_joint_ablations_add_the_labels_at_the_guided_layer(self, tiny, tmp_path, method):
-        plan, images, labels = in_float64(tiny, tmp_path, f"method={method}")
+        plan, batch = in_float64(tiny, tmp_path, f"method={method}")
         double(plan)
         whole = whole_of(plan)
-        loss, told = whole.step(images, labels, 0)
+        loss, told = whole.step(batch, 0)
         parts = told["train_label_loss"] + told["train_label_hint_loss"]
         if method == "labels_with_kd":
             parts = parts + told["kd_weight"] * told["train_kd_loss"]
         assert loss.item() == pytest.approx(parts.item(), rel=1e-12)
-        _, features, _, _ = outputs(plan, images)
+        _, features, _, _ = outputs(plan, batch.images)
         with torch.no_grad():
             logits = whole.layers["classifier_conv2"](features["conv2"])
-        assert told["train_label_hint_loss"].item() == pytest.approx(cross_entropy(logits.numpy(), labels.numpy()))
+        assert told["train_label_hint_loss"].item() == pytest.approx(
+            cross_entropy(logits.numpy(), batch.labels.numpy())
+        )
 
     def test_staged_ablations_learn_the_labels_at_the_guided_layer_first(self, tiny, tmp_path):
-        plan, images, labels = in_float64(tiny, tmp_path, "method=labels_then_kd")
+        plan, batch = in_float64(tiny, tmp_path, "method=labels_then_kd")
         first = plan.stages[0]
         assert isinstance(first, LabelHintObjective)
         first.classifier.double()
         with torch.no_grad():
-            logits = first.classifier(plan.student(images)[1]["conv2"]).numpy()
-        loss, _ = first.step(images, labels, 0)
-        assert loss.item() == pytest.approx(cross_entropy(logits, labels.numpy()), rel=1e-12)
+            logits = first.classifier(plan.student(batch.images)[1]["conv2"]).numpy()
+        loss, _ = first.step(batch, 0)
+        assert loss.item() == pytest.approx(cross_entropy(logits, batch.labels.numpy()), rel=1e-12)
         assert first.watched == ("valid_error", "valid_loss")
 
 

@@ -135,7 +135,7 @@ def test_a_retrained_teacher_is_said_to_have_seen_validation_images(command, tmp
 
 class TestIdentity:
     def hashes(self, *words):
-        return plan.hashes(compose.load([*words]), "digest")
+        return plan.hashes(compose.load([*words]), "digest", "fp32")
 
     def test_is_content_not_location(self, earlier_run, other_run, tmp_path):
         shutil.copytree(earlier_run, tmp_path / "moved")
@@ -150,7 +150,7 @@ class TestIdentity:
             ensemble(earlier_run),
             ensemble(earlier_run, other_run, words=["schedule.kd.temperature=5"]),
         ]
-        assert len({plan.hashes(config, "digest")[0] for config in made}) == 4
+        assert len({plan.hashes(config, "digest", "fp32")[0] for config in made}) == 4
 
 
 class TestMistakes:

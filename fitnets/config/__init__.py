@@ -82,10 +82,23 @@ from fitnets.config.schedule import (
 )
 from fitnets.options import added, neutral, option
 
+Precision: TypeAlias = Literal["fp32", "bf16"]
+
 
 @option
 class Engine:
     device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """of convolutions and products (losses, weights and the optimiser stay in fp32); auto: bf16 where the hardware
+    multiplies it faster and the teacher is large enough to gain from that. What it comes to is part of a run's hash"""
+    views: int | Literal["auto", "fresh"] = "auto"
+    """different crops of an image that a stage of the student sees before they come again, so that the teacher's
+    answers to them are computed once (flips, and images as they are, need no bound); a bound that a stage reaches is
+    part of its hash. auto: they never come again, and the answers are computed once where a stage has at most 16
+    epochs; fresh: nor then"""
+    hint_cache_gb: float = 4.0
+    """the most that the hint maps of a stage may take on the disk (and on a GPU in its memory), in GB; where they take
+    more, the teacher is run up to the hint layer at every step"""
     threads: int | None
     """CPU threads; None: as many as PyTorch takes"""
     eval_batch_size: int

@@ -1,0 +1,338 @@
+"""Training steps of other frameworks, from checkouts that the user names: their code does the step, on our networks.
+
+No code of theirs is here. An adapter gives a framework the networks in the form that it expects and calls its own
+function for one batch.
+"""
+
+import contextlib
+import importlib
+import io
+import sys
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.machinery import ModuleSpec
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, multiprocessing, nn
+
+from fitnets import engine
+from fitnets.config import Config, Hints
+from fitnets.data import Batch
+from fitnets.networks import Network, freeze
+from fitnets.objectives import HintObjective
+from fitnets.options import ConfigError, near
+from fitnets.plan import new_student, new_teacher
+
+Step = Callable[[], None]
+_LR = 1e-6
+_TEMPERATURE = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A framework and the folder with a checkout of it."""
+
+    name: str
+    folder: Path
+
+    @property
+    def computes(self) -> dict[str, str]:
+        """What its steps are, by their kind."""
+        return _ADAPTERS[self.name].computes
+
+
+def find(given: str) -> Peer:
+    """NAME=FOLDER, as it was given. Raises ConfigError where there is no such peer or folder."""
+    name, _, folder = given.partition("=")
+    if name not in _ADAPTERS:
+        raise ConfigError(f"--peer {given}: no such peer{near(name, list(_ADAPTERS))} (peers: {', '.join(_ADAPTERS)})")
+    if not folder or not Path(folder).is_dir():
+        raise ConfigError(f"--peer {given}: give {name}=DIR, the folder with a checkout of it")
+    return Peer(name, Path(folder))
+
+
+# --- in a process of its own, as it is run by its users ---
+
+
+@contextlib.contextmanager
+def running(peer: Peer, config: Config, batch: Batch) -> Iterator[dict[str, Callable[[], float]]]:
+    """By kind: what makes a step and gives its seconds. The networks are those of the configuration, in fp32 and in the
+    layout that networks have unless told otherwise. Raises ConfigError where the checkout cannot be used."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    given = Batch(batch.images.cpu(), batch.labels.cpu(), batch.rows.cpu())
+    arguments = (there, peer, config, given, batch.images.device)
+    process = context.Process(target=_serve, args=arguments, daemon=True)
+    process.start()
+    there.close()  # that of the process is then the only one, and its end is noticed
+    try:
+        if problem := here.recv():
+            raise ConfigError(problem)
+        yield {kind: partial(_ask, here, kind) for kind in peer.computes}
+    except EOFError as error:
+        raise ConfigError(f"--peer {peer.name}={peer.folder}: its process ended, with the error above") from error
+    finally:
+        process.kill()
+        process.join()
+
+
+def _ask(connection: Connection, kind: str) -> float:
+    connection.send(kind)
+    took: float = connection.recv()
+    return took
+
+
+def _serve(connection: Connection, peer: Peer, config: Config, batch: Batch, device: torch.device) -> None:
+    """Make the steps that are asked for."""
+    torch.set_num_threads(config.engine.threads or torch.get_num_threads())
+    try:
+        moved = Batch(batch.images.to(device), batch.labels.to(device), batch.rows.to(device))
+        steps = _steps(peer, config, moved)
+    except (ImportError, AttributeError, FileNotFoundError) as error:
+        connection.send(f"--peer {peer.name}={peer.folder}: no checkout of {peer.name} that can be used ({error})")
+        return
+    connection.send("")
+    while True:
+        (took,) = engine.timed(steps[connection.recv()], device, repeats=1)  # once before that: the process slept
+        connection.send(took)
+
+
+def _steps(peer: Peer, config: Config, batch: Batch) -> dict[str, Step]:
+    adapter = _ADAPTERS[peer.name](peer.folder)
+    teacher, student, _ = _networks(config, batch.images.device)
+    steps = {"KD": adapter.kd(teacher, student, batch)}
+    teacher, student, link = _networks(config, batch.images.device)
+    return steps | {"hint": adapter.hint(teacher, student, link, batch)}
+
+
+def _networks(config: Config, device: torch.device) -> tuple[Network, Network, HintObjective]:
+    teacher = freeze(new_teacher(config))
+    student, (link, *_) = new_student(replace(config, method=Hints()), teacher)
+    assert isinstance(link, HintObjective)
+    for module in (teacher, student, link.regressor):
+        module.to(device=device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return teacher, student, link
+
+
+class _Adapter(Protocol):
+    computes: ClassVar[dict[str, str]]
+
+    def __init__(self, folder: Path): ...
+
+    def kd(self, teacher: Network, student: Network, batch: Batch) -> Step: ...
+
+    def hint(self, teacher: Network, student: Network, link: HintObjective, batch: Batch) -> Step: ...
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder.resolve()))
+
+
+# --- RepDistiller (Tian et al., 2020) ---
+
+
+class _Answering(nn.Module):
+    """A network that answers (its layers' features, logits), as those of RepDistiller do."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, is_feat: bool = False, preact: bool = False) -> tuple[list[Tensor], Tensor]:
+        logits, features = self.network(images)
+        return list(features.values()), logits
+
+
+class _RepDistiller:
+    """One batch through its `train_distill`: one stage, in which the whole student and the whole teacher are run."""
+
+    computes: ClassVar[dict[str, str]] = {
+        "KD": "whole student forward and backward, whole teacher forward, cross-entropy + KL, accuracy",
+        "hint": "the same with its ConvReg and mean squared error instead of KL",
+    }
+
+    def __init__(self, folder: Path):
+        with _importable(folder):
+            self.loops = importlib.import_module("helper.loops")
+            self.losses = importlib.import_module("distiller_zoo")
+            self.models = importlib.import_module("models.util")
+
+    def kd(self, teacher: Network, student: Network, batch: Batch) -> Step:
+        options = {"distill": "kd", "hint_layer": 0, "gamma": 1.0, "alpha": 0.9, "beta": 0.0}
+        return self._step([_Answering(student), _Answering(teacher)], options, batch)
+
+    def hint(self, teacher: Network, student: Network, link: HintObjective, batch: Batch) -> Step:
+        hint_layer, guided_layer = link.hint_layer, link.guided_layer
+        index = list(student.layers).index(guided_layer)
+        shapes = (
+            (1, *network.named(layer).out_shape) for network, layer in ((student, guided_layer), (teacher, hint_layer))
+        )
+        mapping = self.models.ConvReg(*shapes).to(batch.images.device)
+        options = {"distill": "hint", "hint_layer": index, "gamma": 1.0, "alpha": 0.0, "beta": 100.0}
+        return self._step([_Answering(student), mapping, _Relabelled(teacher, hint_layer, index)], options, batch)
+
+    def _step(self, modules: list[nn.Module], options: dict[str, Any], batch: Batch) -> Step:
+        """modules: the student first, the teacher last."""
+        trained = [parameter for module in modules[:-1] for parameter in module.parameters()]
+        optimizer = torch.optim.SGD(trained, lr=_LR, momentum=0.9, weight_decay=5e-4)
+        criteria = nn.ModuleList([nn.CrossEntropyLoss(), self.losses.DistillKL(_TEMPERATURE), self.losses.HintLoss()])
+        told = types.SimpleNamespace(print_freq=10**9, **options)
+        loader, module_list = [(batch.images, batch.labels, batch.rows)], nn.ModuleList(modules)
+
+        def step() -> None:
+            with contextlib.redirect_stdout(io.StringIO()):
+                self.loops.train_distill(1, loader, module_list, criteria, optimizer, told)
+
+        return step
+
+
+class _Relabelled(_Answering):
+    """A teacher whose hint layer has the number of the student's guided layer: RepDistiller has one for both."""
+
+    def __init__(self, network: Network, layer: str, index: int):
+        super().__init__(network)
+        self.layer = layer
+        self.index = index
+
+    def forward(self, images: Tensor, is_feat: bool = False, preact: bool = False) -> tuple[list[Tensor], Tensor]:
+        logits, features = self.network(images)
+        return [features[self.layer]] * (self.index + 1), logits
+
+
+# --- torchdistill (Matsubara, 2021) ---
+
+
+class _Truncated(nn.Module):
+    """A network up to a layer, and what follows it: what torchdistill redesigns networks into for its stage 1."""
+
+    def __init__(self, network: Network, layer: str, mapping: nn.Module):
+        super().__init__()
+        self.network = network
+        self.layer = layer
+        self.mapping = mapping
+
+    def forward(self, images: Tensor) -> Tensor:
+        mapped: Tensor = self.mapping(self.network.up_to(images, self.layer))
+        return mapped
+
+
+class _Logits(nn.Module):
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)[0]
+        return logits
+
+
+class _TorchDistill:
+    """One batch through its `DistillationBox`: in stage 1 both networks end at their layers, as in its own recipe."""
+
+    computes: ClassVar[dict[str, str]] = {
+        "KD": "whole student forward and backward, whole teacher forward, cross-entropy + KL",
+        "hint": "student forward and backward up to the guided layer, teacher forward up to the hint layer, mean "
+        "squared error",
+    }
+
+    def __init__(self, folder: Path):
+        with _importable(folder), _torchvision():
+            self.box = importlib.import_module("torchdistill.core.distillation").DistillationBox
+
+    def kd(self, teacher: Network, student: Network, batch: Batch) -> Step:
+        loss = {
+            "key": "KDLoss",
+            "kwargs": {
+                "student_module_path": ".",
+                "student_module_io": "output",
+                "teacher_module_path": ".",
+                "teacher_module_io": "output",
+                "temperature": _TEMPERATURE,
+                "alpha": 0.1,
+            },
+        }
+        return self._step(_Logits(teacher), _Logits(student), {"criterion": loss}, batch)
+
+    def hint(self, teacher: Network, student: Network, link: HintObjective, batch: Batch) -> Step:
+        of_student = {"is_from_teacher": False, "module_path": ".", "io": "output"}
+        wrapper = {"input": of_student, "target": of_student | {"is_from_teacher": True}}
+        loss = {"key": "MSELoss", "kwargs": {"reduction": "mean"}}
+        networks = (
+            _Truncated(teacher, link.hint_layer, nn.Identity()),
+            _Truncated(student, link.guided_layer, link.regressor),
+        )
+        wrapped = {"criterion": loss, "criterion_wrapper": {"key": "SimpleLossWrapper", "kwargs": wrapper}}
+        return self._step(*networks, wrapped, batch)
+
+    def _step(self, teacher: nn.Module, student: nn.Module, term: dict[str, Any], batch: Batch) -> Step:
+        config = {
+            "num_epochs": 1,
+            "teacher": {"forward_proc": "forward_batch_only", "requires_grad": False},
+            "student": {"forward_proc": "forward_batch_only", "requires_grad": True},
+            "optimizer": {"key": "SGD", "kwargs": {"lr": _LR, "momentum": 0.9, "weight_decay": 5e-4}},
+            "criterion": {"key": "WeightedSumLoss", "kwargs": {"sub_terms": {"distill": {**term, "weight": 1.0}}}},
+        }
+        box = self.box(teacher, student, {}, config, batch.images.device, None, False, 1.0)
+        box.teacher_model.eval()
+        box.student_model.train()
+
+        def step() -> None:
+            box.post_forward_process(loss=box.forward_process(batch.images, batch.labels, {}))
+
+        return step
+
+
+@contextlib.contextmanager
+def _torchvision() -> Iterator[None]:
+    """torchdistill imports torchvision for data sets and models, none of which is in its step: where torchvision is
+    missing, names without content stand in for it meanwhile."""
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError):
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        stand_ins = {name: _StandIn(name) for name in _TORCHVISION}
+        sys.modules.update(stand_ins)
+        try:
+            yield
+        finally:
+            for name in stand_ins:
+                del sys.modules[name]
+    else:
+        yield
+
+
+_TORCHVISION = ["torchvision"] + [
+    f"torchvision.{name}"
+    for name in (
+        *("datasets", "models", "ops", "transforms", "transforms.functional"),
+        *("models.densenet", "models.detection", "models.resnet", "models.segmentation"),
+    )
+]
+
+
+class _StandIn(types.ModuleType):
+    """A module in which every name is an empty class."""
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.__path__: list[str] = []
+        self.__spec__ = ModuleSpec(name, None, is_package=True)
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+_ADAPTERS: dict[str, type[_Adapter]] = {"repdistiller": _RepDistiller, "torchdistill": _TorchDistill}

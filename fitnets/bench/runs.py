@@ -1,0 +1,152 @@
+"""Whole runs: what an epoch takes beyond its steps, and what a process takes beyond its epochs."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fitnets import engine, experiment, store
+from fitnets.answers import Known
+from fitnets.bench.steps import Step, ours
+from fitnets.config import Config
+from fitnets.networks import freeze
+from fitnets.plan import Plan, prepare
+from fitnets.terminal import Terminal
+
+_STEPS = 10
+"""measured beside each epoch"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epochs:
+    """Epochs of a stage. epoch_s: median, without its validation; steps_s: as many steps on a batch that is ready, in
+    turns with the epochs; ratio: of the two; images_per_s: of the epoch."""
+
+    student: str
+    stage: str
+    precision: str
+    epochs: int
+    epoch_s: float
+    steps_s: float
+    ratio: float
+    images_per_s: float
+
+
+def epochs(config: Config) -> list[Epochs]:
+    """Of the student's stages, through `experiment.run`: data, augmentation, log and tracker included; the teacher's
+    answers are looked up in tables that are there. The teacher is trained for one step."""
+    schedule = config.schedule
+    quick = replace(
+        config, schedule=replace(schedule, teacher=replace(schedule.teacher, max_steps=1), retrain_teacher=False)
+    )
+    with tempfile.TemporaryDirectory() as root:
+        # The first run makes teacher and tables; those of the second are there.
+        warm = replace(quick, store=root, test=False)
+        quiet = Terminal(quiet=True)
+        experiment.run(_with_epochs(warm, 1), terminal=quiet)
+        turns = _Turns(prepare(warm, quiet))
+        experiment.run(warm, watch=turns, terminal=quiet)
+        return turns.found()
+
+
+def _with_epochs(config: Config, count: int) -> Config:
+    schedule = config.schedule
+    stages = {name: replace(getattr(schedule, name), epochs=count) for name in ("hint", "student")}
+    return replace(config, schedule=replace(schedule, **stages))
+
+
+class _Turns:
+    """Is told of every epoch, and then makes a few steps of the same stage by itself."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.steps: dict[str, Step] = {}
+        self.count: dict[str, tuple[int, int]] = {}
+        self.epochs_s: dict[str, list[float]] = {}
+        self.steps_s: dict[str, list[float]] = {}
+        freeze(plan.teacher)
+        for objective in plan.stages:
+            batch = plan.data.train.batch(plan.data.train.rows[: objective.stage.batch_size])
+            if objective.answers is not None:
+                objective.answers = Known(objective.answers(batch, objective.wants))
+            self.steps[objective.name] = ours(objective, [batch])
+            self.count[objective.name] = len(plan.data.train) // len(batch), len(batch)
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        stage = row["stage"]
+        if stage not in self.steps:
+            return
+        took = engine.timed(self.steps[stage], self.plan.device, repeats=_STEPS)
+        self.steps_s.setdefault(stage, []).append(statistics.median(took))
+        timing = row["timing"]
+        self.epochs_s.setdefault(stage, []).append(timing["seconds"] - timing["validation_seconds"])
+
+    def found(self) -> list[Epochs]:
+        return [self._of(stage) for stage in self.epochs_s]
+
+    def _of(self, stage: str) -> Epochs:
+        steps, batch = self.count[stage]
+        own, theirs = self.epochs_s[stage], [steps * took for took in self.steps_s[stage]]
+        return Epochs(
+            student=self.plan.config.student.name,
+            stage=stage,
+            precision=self.plan.precision,
+            epochs=len(own),
+            epoch_s=statistics.median(own),
+            steps_s=statistics.median(theirs),
+            ratio=statistics.median(mine / other for mine, other in zip(own, theirs, strict=True)),
+            images_per_s=steps * batch / statistics.median(own),
+        )
+
+
+# --- start-up ---
+
+_RUN = Path(__file__).resolve().parents[2] / "run.py"
+_TRIALS = 4
+_SMALL = ("tracker=none", "test=false", *(f"schedule.{stage}.epochs=1" for stage in ("teacher", "hint", "student")))
+
+
+def startup(rounds: int) -> dict[str, float]:
+    """Seconds, medians over the rounds: of `--help` and `--cfg job`; from the start of a run on digits, its teacher
+    there, to its training; and what each run of a sweep takes beyond its epochs (measuring and files included)."""
+    found: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as root:
+        words = [*_SMALL, f"store={root}"]
+        _call(words)
+        for number in range(1, rounds + 1):
+            found.setdefault("--help", []).append(_call(["--help"]))
+            found.setdefault("--cfg job", []).append(_call(["--cfg", "job"]))
+            found.setdefault("start to training", []).append(_to_training([*words, f"seed={number}"], Path(root)))
+            seeds = range(100 * number, 100 * number + _TRIALS)
+            sweep_s = _call(["-m", *words, f"seed={','.join(map(str, seeds))}"])
+            beyond_s = sweep_s - found["start to training"][-1] - _stages_s(Path(root), seeds)
+            found.setdefault("a run of a sweep, beyond its epochs", []).append(beyond_s / _TRIALS)
+    return {name: statistics.median(took) for name, took in found.items()}
+
+
+def _call(words: Sequence[str]) -> float:
+    """Seconds that the command takes."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, _RUN, *words], capture_output=True, check=True)
+    return time.perf_counter() - started
+
+
+def _to_training(words: Sequence[str], root: Path) -> float:
+    """Until the run has a log: it begins with the epochs of the teacher that was found."""
+    before, started = set(root.glob("run/*/metrics.jsonl")), time.perf_counter()
+    with subprocess.Popen([sys.executable, _RUN, *words], stdout=subprocess.DEVNULL) as process:
+        while set(root.glob("run/*/metrics.jsonl")) == before and process.poll() is None:
+            time.sleep(0.005)
+        return time.perf_counter() - started
+
+
+def _stages_s(root: Path, seeds: Collection[int]) -> float:
+    """Of the student's stages, in the runs with these seeds."""
+    results = map(store.read_json, root.glob("run/*/result.json"))
+    timings = [result["timing"] for result in results if result["seeds"]["student"] in seeds]
+    return float(sum(timing["stage_seconds"][stage] for timing in timings for stage in ("hint", "student")))

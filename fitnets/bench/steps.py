@@ -1,0 +1,241 @@
+"""Training steps against plain PyTorch, the machine's matrix product and peers.
+
+All contestants take turns, so that a busy machine slows them alike: read the ratios. Images are random numbers of the
+data set's shape, and batches are ready: what a step costs is looked at here, what an epoch adds in `runs`."""
+
+import math
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fitnets import costs, engine
+from fitnets.answers import Library, needed
+from fitnets.bench.peers import Peer, running
+from fitnets.config import Augmentation, Backprop, Config, Distill, Hints, Method, Precision
+from fitnets.data import Batch, Data, Split
+from fitnets.labelled import Watcher
+from fitnets.networks import Network, freeze, placed
+from fitnets.objectives import Objective, train_mode
+from fitnets.optimizers import LayerOptimizer
+from fitnets.plan import new_student, new_teacher
+from fitnets.terminal import Terminal
+
+Step = Callable[[], None]
+Timed = Callable[[], float]
+"""makes one step and gives the seconds that it took"""
+PLAIN = "plain PyTorch"
+_PASSES = 3
+"""the multiplications of a training step by those of a forward pass: forward, and backward to inputs and weights"""
+_SIDE = 2048
+"""of the square matrices whose product is the machine's peak"""
+_BATCHES = 4
+"""different ones, whose teacher's answers lie in tables"""
+_METHODS: dict[str, tuple[Method, str]] = {  # its first stage is measured; what that computes of the student
+    "backprop": (Backprop(), "whole student forward and backward, cross-entropy"),
+    "KD": (Distill(), "whole student forward and backward, Eq. 2"),
+    "hint": (Hints(), "student forward and backward up to the guided layer, regressor, Eq. 3"),
+}
+_TEACHER = {  # what it costs besides
+    ("KD", "live"): "whole teacher forward",
+    ("hint", "live"): "teacher forward up to the hint layer",
+    ("KD", "cached"): "teacher's logits looked up",
+    ("hint", "cached"): "teacher's maps looked up",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """Who makes which step, in which precision. answers: of the teacher, "live" or "cached"; None: there is none."""
+
+    who: str
+    step: str
+    precision: Precision
+    answers: str | None
+    computes: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A contestant. images_per_s: median over the rounds; low, high: their quartiles; against_plain: its seconds by
+    those of plain PyTorch's backprop step in the same precision, median over the rounds; against_peers: its images a
+    second by those of each peer's same step; peak_share: multiplications of the student's own passes a second, as a
+    share of the machine's in a matrix product of the same precision (more than 1 where a convolution needs fewer than
+    are counted, as Winograd's does); None where the step does not compute all of the student."""
+
+    student: str
+    contestant: Contestant
+    images_per_s: float
+    low: float
+    high: float
+    against_plain: float
+    against_peers: dict[str, float]
+    peak_share: float | None
+
+
+def measure(
+    config: Config,
+    *,
+    batch: int,
+    rounds: int,
+    peers: Sequence[Peer],
+    watcher: Watcher,
+) -> list[Measured]:
+    """Of the configuration's student and teacher, in fp32 and in the precision that the configuration comes to. rounds:
+    at least 2. Peers are measured in fp32,
+    in processes of their own."""
+    device = engine.device(config.engine)
+    precisions = tuple(dict.fromkeys(("fp32", engine.precision(config, device))))
+    data = _random_images(config, _BATCHES * batch, device)
+    with _contestants(config, data, batch, precisions, peers) as steps:
+        products = {precision: _timed(_product(device, precision), device) for precision in precisions}
+        seconds: dict[Contestant | Precision, list[float]] = {one: [] for one in (*steps, *products)}
+        for number in watcher.track(range(rounds + 1), f"benchmark of {config.student.name}"):
+            for one, step in (*steps.items(), *products.items()):
+                took = step()
+                if number:  # the first round warms up
+                    seconds[one].append(took)
+    cost_s = {precision: _multiplications(config) * min(seconds[precision]) / _SIDE**3 for precision in products}
+    return [_measured(config.student.name, one, seconds, batch, cost_s[one.precision]) for one in steps]
+
+
+def _multiplications(config: Config) -> int:
+    """Of one image's forward pass through the student."""
+    return costs.sides(config)["student"]["multiplications"]
+
+
+def _measured(
+    student: str, one: Contestant, seconds: Mapping[Contestant | Precision, list[float]], batch: int, cost_s: float
+) -> Measured:
+    """cost_s: seconds of an image's forward multiplications at the machine's peak."""
+    own = seconds[one]
+    low, _, high = statistics.quantiles([batch / took for took in own], n=4)
+    median = statistics.median(own)
+
+    def against(other: Contestant) -> float:
+        return statistics.median(took / theirs for took, theirs in zip(own, seconds[other], strict=True))
+
+    contestants = [other for other in seconds if isinstance(other, Contestant)]
+    plain = next(other for other in contestants if (other.who, other.precision) == (PLAIN, one.precision))
+    rivals = {other.who: other for other in contestants if _is_peer(other) and other.step == one.step}
+    return Measured(
+        student=student,
+        contestant=one,
+        images_per_s=batch / median,
+        low=low,
+        high=high,
+        against_plain=against(plain),
+        against_peers={} if _is_peer(one) else {name: 1 / against(other) for name, other in rivals.items()},
+        peak_share=_PASSES * batch * cost_s / median if one.step != "hint" else None,
+    )
+
+
+def _is_peer(one: Contestant) -> bool:
+    return one.who not in ("fitnets", PLAIN)
+
+
+# --- contestants ---
+
+
+@contextmanager
+def _contestants(
+    config: Config, data: Data, batch: int, precisions: Sequence[Precision], peers: Sequence[Peer]
+) -> Iterator[dict[Contestant, Timed]]:
+    """Each with networks of its own."""
+    batches = [data.train.viewed(rows, 0, data.views(Augmentation())) for rows in torch.split(data.train.rows, batch)]
+    device = data.train.images.device
+    with tempfile.TemporaryDirectory() as root, ExitStack() as open_peers:
+        steps: dict[Contestant, Timed] = {}
+        for precision in precisions:
+            found = _of_ours(config, data, batches, precision, Path(root))
+            steps |= {one: _timed(step, device) for one, step in found.items()}
+        for peer in peers:
+            for kind, step in open_peers.enter_context(running(peer, config, batches[0])).items():
+                told = Contestant(
+                    who=peer.name, step=kind, precision="fp32", answers="live", computes=peer.computes[kind]
+                )
+                steps[told] = step
+        yield steps
+
+
+def _timed(step: Step, device: torch.device) -> Timed:
+    return lambda: engine.timed(step, device, repeats=1, warm_up=0)[0]
+
+
+def _of_ours(
+    config: Config, data: Data, batches: list[Batch], precision: Precision, root: Path
+) -> dict[Contestant, Step]:
+    """And plain PyTorch's, on the same student in the same layout."""
+    teacher = freeze(placed(new_teacher(config), data.train.images.device, precision))
+    library = Library(root, teacher, precision, Terminal(quiet=True))
+    student, _ = new_student(replace(config, method=Backprop()), teacher)
+    computes = _METHODS["backprop"][1]
+    plain = Contestant(who=PLAIN, step="backprop", precision=precision, answers=None, computes=computes)
+    steps = {plain: _plain(student, batches)}
+    for name, answers in (("backprop", None), *_TEACHER):
+        method, computes = _METHODS[name]
+        _, (objective, *_) = new_student(replace(config, method=method), teacher)
+        if answers == "cached":
+            views = data.views(Augmentation())
+            need = needed(objective.wants, teacher, objective.stage, data, views=views, most=1, budget_bytes=math.inf)
+            objective.answers = library.answers(need, data)
+        whole = computes if answers is None else f"{computes}; {_TEACHER[name, answers]}"
+        one = Contestant(who="fitnets", step=name, precision=precision, answers=answers, computes=whole)
+        steps[one] = ours(objective, batches)
+    return steps
+
+
+def _random_images(config: Config, count: int, device: torch.device) -> Data:
+    dataset = config.dataset
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(count, dataset.channels, dataset.height, dataset.width, generator=generator).to(device)
+    labels = torch.randint(dataset.classes, (count,), generator=generator).to(device)
+    split = Split(images, labels, torch.arange(count, device=device))
+    return Data(split, split, digest="random", view_seed=0)
+
+
+def _plain(student: Network, batches: list[Batch]) -> Step:
+    """As anybody would write it."""
+    optimizer = torch.optim.RMSprop(student.parameters(), lr=1e-6)
+    student.train()
+    endless = cycle(batches)
+
+    def step() -> None:
+        batch = next(endless)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(student(batch.images)[0], batch.labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+def ours(objective: Objective, batches: list[Batch]) -> Step:
+    """An update of the objective's layers."""
+    optimizer = LayerOptimizer(objective.layers, objective.stage, steps_per_epoch=1000)
+    train_mode(objective)
+    endless = cycle(batches)
+
+    def step() -> None:
+        loss, _ = objective.step(next(endless), 0)
+        optimizer.update(loss)
+
+    return step
+
+
+def _product(device: torch.device, precision: Precision) -> Step:
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    first, second, product = (torch.rand(_SIDE, _SIDE, device=device).to(kind) for _ in range(3))
+    return partial(_multiply, first, second, product)
+
+
+def _multiply(first: Tensor, second: Tensor, product: Tensor) -> None:
+    torch.mm(first, second, out=product)

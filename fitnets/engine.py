@@ -51,7 +51,7 @@ def precision(config: Config, device: torch.device) -> Precision:
 
     Raises ConfigError for a GPU that has no bf16."""
     asked, dataset = config.engine.precision, config.dataset
-    if asked == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if asked == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ConfigError(f"engine.precision=bf16: {describe(device)} has none: give engine.precision=fp32")
     if asked != "auto":
         return asked

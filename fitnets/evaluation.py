@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fitnets import build, data, engine, metrics, preprocessing, store, stored
-from fitnets.config import Config, Dataset
+from fitnets.config import Config, Dataset, Precision
 from fitnets.data import SplitName
 from fitnets.labelled import Watcher
 from fitnets.networks import Network, placed
@@ -52,11 +52,19 @@ def latency(run: Path, settings: Config) -> dict[str, float]:
 
 
 def _rebuilt(network: Stored, settings: Config, device: torch.device) -> Network:
-    """On the device, in the precision that it would be trained in here."""
+    """On the device."""
     rebuilt = build.network(network.net, network.config.dataset, "student")
     store.read_weights(network.weights, rebuilt)
-    as_trained = replace(network.config, engine=settings.engine)
-    return placed(rebuilt, device, engine.precision(as_trained, device))
+    return placed(rebuilt, device, _precision(network, settings, device))
+
+
+def _precision(network: Stored, settings: Config, device: torch.device) -> Precision:
+    """The one asked for, else the one it was trained in, as far as that is known."""
+    result = network.weights.with_name("result.json")
+    if settings.engine.precision == "auto" and result.exists():
+        told: Precision = store.read_json(result).get("timing", {}).get("precision", "fp32")
+        return told
+    return engine.precision(replace(network.config, engine=settings.engine), device)
 
 
 def _check_fits(trained_on: Dataset, dataset: Dataset, split: SplitName) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from fitnets import artifacts, data, engine, report, results, stopping, store
-from fitnets.answers import Library
+from fitnets.answers import Computed
 from fitnets.artifacts import Claim
 from fitnets.checkpoints import Checkpoints
 from fitnets.config import Config
@@ -219,7 +219,6 @@ def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[s
     trainer = Trainer(plan, claim, [log.append], terminal)
     teacher = _teacher(plan, log, terminal)
     freeze(plan.teacher)
-    library = _library(plan, terminal)
     diagnosis = Diagnosis(plan.teacher, hint_pair(plan.config), plan.data.valid, plan.config.engine.eval_batch_size)
     diagnoses = {"initial": diagnosis.of(plan.student)}
     *first, whole = plan.stages
@@ -229,7 +228,9 @@ def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[s
         diagnoses["hint"] = diagnosis.of(plan.student)
     stages |= trainer.train([whole], plan.config.seed)
     diagnoses["student"] = diagnosis.of(plan.student)
-    valid = results.measured(plan, plan.student, "valid", plan.data.valid, library.logits(plan.data.valid))
+    valid = results.measured(
+        plan, plan.student, "valid", plan.data.valid, plan.library(terminal).logits(plan.data.valid)
+    )
     valid["teacher"] |= teacher["valid"]
     student = plan.student
     if plan.config.schedule.retrain_student:
@@ -274,7 +275,7 @@ class Trainer:
         )
         need = self.plan.need(objective, data)
         if need is not None:
-            objective.answers = _library(self.plan, self.terminal).answers(need, data)
+            objective.answers = self.plan.library(self.terminal).answers(need, data)
         with self.terminal.stage(name, known_epochs or objective.stage.epochs, steps) as progress:
             fitted = fit(
                 objective,
@@ -286,11 +287,9 @@ class Trainer:
                 known_epochs=known_epochs,
                 checkpoints=checkpoints,
             )
+        if objective.teacher is not None:
+            objective.answers = Computed(objective.teacher)  # the tables are let go
         return asdict(fitted) | {"timing": {"seconds": time.perf_counter() - started}}
-
-
-def _library(plan: Plan, terminal: Terminal) -> Library:
-    return Library(plan.config.root, plan.teacher, plan.hashes.teacher, terminal)
 
 
 def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 def maxout(linear: Tensor, pieces: int) -> Tensor:
@@ -27,7 +28,7 @@ class _Maxout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, linear: Tensor, pieces: int) -> Tensor:
-        ctx.layout = torch.empty_like(linear, device="meta")
+        ctx.shape, ctx.is_channels_last = linear.shape, _is_channels_last(linear)
         maximum, *others = _pieces(linear, pieces)
         leads = []  # of each piece over the largest before it
         for other in others:
@@ -37,9 +38,11 @@ class _Maxout(torch.autograd.Function):
         return maximum
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         leads = ctx.saved_tensors
-        gradients = torch.empty_like(ctx.layout, device=gradient.device)
+        layout = torch.channels_last if ctx.is_channels_last else torch.contiguous_format
+        gradients = torch.empty(ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=layout)
         first, *others = gradients.chunk(len(leads) + 1, dim=1)
         for lead, other in zip(reversed(leads), reversed(others), strict=True):
             if _are_ragged(gradients, len(leads) + 1):
@@ -69,8 +72,11 @@ def _are_ragged(linear: Tensor, pieces: int) -> bool:
     """Whether, channels last, a pixel's values of one piece end in mid-vector: on a CPU arithmetic on these is up to
     ten times slower than copying them together first."""
     bytes_per_pixel = linear.shape[1] // pieces * linear.element_size()
-    is_split = linear.ndim == 4 and linear.stride(1) == 1 and linear.stride(3) > 1
-    return linear.device.type == "cpu" and is_split and bytes_per_pixel % _VECTOR_BYTES != 0
+    return linear.device.type == "cpu" and bytes_per_pixel % _VECTOR_BYTES != 0 and _is_channels_last(linear)
+
+
+def _is_channels_last(values: Tensor) -> bool:
+    return values.ndim == 4 and values.stride(1) == 1 and values.stride(3) > 1
 
 
 LOGITS = "logits"
@@ -127,7 +133,7 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         linear = super().forward(images)
-        return self.activation(linear if self.untied_bias is None else linear + self.untied_bias)
+        return self.activation(linear if self.untied_bias is None else linear + self.untied_bias.to(linear.dtype))
 
 
 class Dense(nn.Linear):

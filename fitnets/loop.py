@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from fitnets.answers import LookedUp
 from fitnets.checkpoints import Checkpoints
 from fitnets.data import Batch, Data, Split
 from fitnets.objectives import Objective, train_mode
@@ -69,6 +70,8 @@ def fit(
         _resume(state, checkpoints, observer)
     with _saved_when_stopped(state, checkpoints):
         while state.ended_by is None:
+            if isinstance(objective.answers, LookedUp):  # which may take long, and can be interrupted here
+                objective.answers.open(views.number(state.epoch))
             epoch, started = state.epoch, time.perf_counter()
             means = _epoch(state, _batches(state, data, views, seed), observer, checkpoints)
             trained = time.perf_counter()

@@ -5,7 +5,7 @@ loss terms; the student up to its guided layer with the teacher's hint (the pape
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -73,7 +73,7 @@ class WholeObjective:
     terms: Sequence[Term]
     teacher: Network | None = None
     watched: tuple[str, ...] = ("valid_error", "valid_loss")
-    answers: Answers | None = None
+    answers: Answers | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if self.teacher is not None:
@@ -131,7 +131,7 @@ class HintObjective:
     reduction: losses.Reduction
     name: str = "hint"
     watched: tuple[str, ...] = ("valid_hint_loss",)
-    answers: Answers | None = None
+    answers: Answers | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.answers = Computed(self.teacher)

@@ -23,7 +23,7 @@ class ConfigError(ToldError, ValueError):
 
 
 class DivergedError(ToldError, RuntimeError):
-    """A loss that is not finite; no update was made from it."""
+    """A loss that is not finite; no weights after it are kept."""
 
 
 class PrunedError(ToldError, RuntimeError):

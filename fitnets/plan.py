@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from fitnets import build, data, engine, methods, preprocessing, store, stored, teachers
-from fitnets.answers import Need, needed
+from fitnets.answers import Library, Need, needed
 from fitnets.config import Config, Hints, Joint, LabelHints, Precision, Regressor, StoredTeacher
 from fitnets.data import Data
 from fitnets.labelled import Watcher
@@ -83,6 +83,10 @@ class Plan:
         """What links the hint layer to the guided layer, in a method with hints."""
         parts = [part for stage in self.stages for part in getattr(stage, "terms", [stage])]
         return next((part for part in parts if isinstance(part, HintObjective | HintTerm)), None)
+
+    def library(self, watcher: Watcher) -> Library:
+        """Of the teacher's answers, once its weights are there."""
+        return Library(self.config.root, self.teacher, self.hashes.teacher, watcher)
 
     def estimate_s(self) -> float:
         """About how many seconds the training will take here, if no stage stops early: a few steps are measured."""
@@ -279,12 +283,12 @@ def kinship(config: Config, digest: str, precision: Precision) -> Kinship:
     teacher_setting = content_hash("teacher setting", digest, config.dataset, *teacher_parts)
     stage = replace(schedule.student, epochs=1, max_steps=None)
     shared: list[Any] = [config.student, schedule.student_init, stage, schedule.retrain_student]
-    whole_length = replace(stage, epochs=schedule.hint.epochs + schedule.student.epochs)
-    shared += methods.repeated_views(config, whole_length)
     kd = content_hash("kd", schedule.kd) if methods.uses_kd(config.method) else None
     length = methods.student_stage(config)
+    shared += methods.repeated_views(config, length)
     own = [config.method, length.epochs, length.max_steps, kd, *_link_parts(config)]
-    own += [schedule.hint, schedule.hint_loss] if methods.is_staged(config) else []
+    if methods.is_staged(config):
+        own += [schedule.hint, schedule.hint_loss, *methods.repeated_views(config, schedule.hint)]
     return Kinship(teacher_setting, content_hash("setting", teacher_setting, *shared), content_hash("method", *own), kd)
 
 

@@ -48,7 +48,9 @@ def _cached(plan: Plan) -> Iterator[str]:
         if need is None:
             continue
         for layer in need.looked_up:
-            yield f"{objective.name}: the teacher's {layer} answers are computed once, {megabytes(need.bytes[layer])}"
+            size = megabytes(need.bytes[layer])
+            again = ", and again for retraining" if plan.config.schedule.retrain_student else ""
+            yield f"{objective.name}: the teacher's {layer} answers are computed once, {size}{again}"
         for layer in need.wanted:
             if layer not in need.looked_up:
                 reason = f"{need.reason}; {megabytes(need.bytes[layer])}"
@@ -162,7 +164,9 @@ def conclude(result: dict[str, Any], terminal: Terminal) -> None:
         teacher_ms, student_ms = (timing["latency"][side][f"batch_{size}_p50_ms"] for side in ("teacher", "student"))
         speedup = _ratio(teacher_ms, student_ms, "faster", "slower")
         rows.append([f"latency, batch {size}", f"{teacher_ms:.2f} ms", f"{student_ms:.2f} ms", speedup])
-    title = f"{result['method']} on {result['dataset']}; latencies are medians on {timing['device']}"
+    title = (
+        f"{result['method']} on {result['dataset']}; latencies are medians on {timing['device']}, {timing['precision']}"
+    )
     if any(name.startswith("retrain_") for name in result["stages"]):
         title += "\nvalidation: of the networks before they were retrained on these images too; test: after"
     header = ["", f"teacher\n{teacher['name']}", f"student\n{student['name']}", "student\nagainst teacher"]

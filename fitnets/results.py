@@ -92,7 +92,7 @@ def add_test(plan: Plan, student: Network, result: dict[str, Any], terminal: Ter
     test = data.load_test(plan.config.dataset, plan.config.root, plan.device, terminal)
     result["hashes"]["test"] = data.test_identity(plan.config.dataset, plan.config.root)
     result["images"]["test"] = len(test)
-    teacher_logits, _ = predicted(plan, plan.teacher, test)
+    teacher_logits = plan.library(terminal).logits(test, images=result["hashes"]["test"])
     for name, quality in measured(plan, student, "test", test, teacher_logits).items():
         result[name] |= quality
 

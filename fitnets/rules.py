@@ -71,7 +71,7 @@ def has_test_split(dataset: Dataset) -> bool:
 def check(config: Config) -> Config:
     """The config itself; a ConfigError with every broken rule, a line each, otherwise."""
     broken = [*_out_of_range(config), *_broken_dataset(config), *_broken_networks(config), *_broken_schedule(config)]
-    broken += [*_broken_engine(config), *_broken_sweep(config)]
+    broken += _broken_sweep(config)
     if not broken:  # the rules about layers need networks that are sound
         broken = [*_broken_hints(config), *_broken_scales(config)]
     if broken:
@@ -239,12 +239,6 @@ def _broken_schedule(config: Config) -> Iterator[str]:
     kd = config.schedule.kd
     if kd.end_epoch is not None and kd.start_epoch > kd.end_epoch:
         yield f"schedule.kd.start_epoch={kd.start_epoch} is after schedule.kd.end_epoch={kd.end_epoch}"
-
-
-def _broken_engine(config: Config) -> Iterator[str]:
-    views = config.engine.views
-    if views not in ("auto", "fresh") and not isinstance(views, int):
-        yield f"engine.views={views}: give auto, fresh, or a number of views"
 
 
 def _broken_sweep(config: Config) -> Iterator[str]:

@@ -26,7 +26,7 @@ class Epoch:
     valid: dict[str, float]
     best: bool
     seconds: float
-    validation_seconds: float
+    validation_seconds: float = 0.0
 
 
 class Selection:
@@ -167,7 +167,7 @@ def made_on(device: torch.device, eval_batch_size: int, answers: Answers | None)
     """What changes the last digits of results, by its key: a stage that is continued needs the same."""
     same: dict[str, Any] = {"engine.eval_batch_size": eval_batch_size}
     if isinstance(answers, LookedUp):
-        same["answers looked up"] = "+".join(answers.train) or "none"
+        same["answers looked up (engine.views, engine.hint_cache_gb)"] = "+".join(answers.train) or "none"
     if device.type == "cuda":
         return {"engine.device": torch.cuda.get_device_name(device)} | same
     return {"engine.device": "cpu", "engine.threads": torch.get_num_threads()} | same

@@ -63,18 +63,19 @@ def view(images: Tensor, rows: Tensor, number: int, augmentation: Augmentation, 
     images: (N, C, H, W); rows: (N,) their numbers in the data set."""
     if not (augmentation.flip or augmentation.pad):
         return images
+    if not augmentation.pad:
+        return torch.where(mirrored(rows, number, seed)[:, None, None, None] == 1, images.flip(3), images)
     height, width = images.shape[2:]
     device, pad = images.device, augmentation.pad
     row = torch.arange(height, device=device).expand(len(rows), height)
     column = torch.arange(width, device=device).expand(len(rows), width)
     if augmentation.flip:
         column = torch.where(mirrored(rows, number, seed)[:, None] == 1, width - 1 - column, column)
-    if pad:
-        images = F.pad(images, (pad, pad, pad, pad))
-        row = row + (_draws(rows, number, seed, purpose=0) % (2 * pad + 1))[:, None]
-        column = column + (_draws(rows, number, seed, purpose=1) % (2 * pad + 1))[:, None]
+    row = row + (_draws(rows, number, seed, purpose=0) % (2 * pad + 1))[:, None]
+    column = column + (_draws(rows, number, seed, purpose=1) % (2 * pad + 1))[:, None]
+    images = F.pad(images, (pad, pad, pad, pad))
     image = torch.arange(len(rows), device=device)[:, None, None]
-    return images.permute(0, 2, 3, 1)[image, row[:, :, None], column[:, None, :]].permute(0, 3, 1, 2).contiguous()
+    return images.permute(0, 2, 3, 1)[image, row[:, :, None], column[:, None, :]].permute(0, 3, 1, 2)
 
 
 def mirrored(rows: Tensor, number: int, seed: int) -> Tensor:

@@ -64,8 +64,9 @@ def of(config: DictConfig, space: Space, measures: Iterable[str]) -> dict[str, s
     tree = OmegaConf.to_container(job, resolve=True, throw_on_missing=False)
     told = {key: json.dumps(value) for key, value in _leaves(tree)}
     told |= {name: distribution_to_json(distribution) for name, distribution in space.items()}
-    if engine.precision != "auto":
-        told["engine.precision"] = json.dumps(engine.precision)
+    for key in ("precision", "views"):  # but for `auto`, by which studies began before there were these keys
+        if engine[key] != "auto":
+            told[f"engine.{key}"] = json.dumps(engine[key])
     if any(name.startswith("latency") for name in measures):
         told |= {f"engine.{key}": json.dumps(engine[key]) for key in ("device", "threads")}
     return told

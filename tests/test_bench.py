@@ -176,7 +176,13 @@ def test_epochs_against_their_steps(tiny):
     assert [(one.stage, one.epochs) for one in found] == [("hint", 2), ("student", 3)]
     for one in found:
         assert one.epoch_s > 0
-        assert one.ratio == pytest.approx(one.epoch_s / one.steps_s, rel=0.8)
+        assert one.steps_s > 0
+        assert one.ratio > 0
+
+
+def test_epochs_that_compute_the_teachers_answers_are_refused(tiny):
+    with pytest.raises(ConfigError, match=r"--epochs: the student stage computes the teacher's answers"):
+        runs.epochs(tiny("schedule.student.max_steps=1"))
 
 
 def test_command(monkeypatch, capsys, tmp_path, repdistiller):
@@ -188,7 +194,7 @@ def test_command(monkeypatch, capsys, tmp_path, repdistiller):
     assert "KD" in shown
     told = json.loads((tmp_path / "b.json").read_text())
     assert (told["batch"], told["rounds"], len(told["steps"])) == (8, 2, 8)
-    assert all(one["low"] <= one["images_per_s"] * 1.5 and one["images_per_s"] > 0 for one in told["steps"])
+    assert all(0 < one["low"] <= one["images_per_s"] * 1.01 <= one["high"] * 1.02 for one in told["steps"])
     assert all(one["against_peers"] for one in told["steps"] if one["contestant"]["answers"] == "cached")
     lines = (tmp_path / "b.md").read_text().splitlines()
     assert sum(line.startswith("| thin | ") for line in lines) == 8

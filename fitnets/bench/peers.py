@@ -51,9 +51,11 @@ def find(given: str) -> Peer:
     name, _, folder = given.partition("=")
     if name not in _ADAPTERS:
         raise ConfigError(f"--peer {given}: no such peer{near(name, list(_ADAPTERS))} (peers: {', '.join(_ADAPTERS)})")
-    if not folder or not Path(folder).is_dir():
-        raise ConfigError(f"--peer {given}: give {name}=DIR, the folder with a checkout of it")
-    return Peer(name, Path(folder))
+    path = Path(folder).expanduser()
+    if not folder or not path.is_dir():
+        problem = f"{path} is no folder: " if folder else ""
+        raise ConfigError(f"--peer {given}: {problem}give {name}=DIR, the folder with a checkout of it")
+    return Peer(name, path)
 
 
 # --- in a process of its own, as it is run by its users ---
@@ -74,7 +76,7 @@ def running(peer: Peer, config: Config, batch: Batch) -> Iterator[dict[str, Call
         if problem := here.recv():
             raise ConfigError(problem)
         yield {kind: partial(_ask, here, kind) for kind in peer.computes}
-    except EOFError as error:
+    except (EOFError, BrokenPipeError) as error:
         raise ConfigError(f"--peer {peer.name}={peer.folder}: its process ended, with the error above") from error
     finally:
         process.kill()
@@ -90,6 +92,7 @@ def _ask(connection: Connection, kind: str) -> float:
 def _serve(connection: Connection, peer: Peer, config: Config, batch: Batch, device: torch.device) -> None:
     """Make the steps that are asked for."""
     torch.set_num_threads(config.engine.threads or torch.get_num_threads())
+    torch.backends.cudnn.allow_tf32 = False
     try:
         moved = Batch(batch.images.to(device), batch.labels.to(device), batch.rows.to(device))
         steps = _steps(peer, config, moved)

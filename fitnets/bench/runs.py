@@ -15,6 +15,7 @@ from fitnets.answers import Known
 from fitnets.bench.steps import Step, ours
 from fitnets.config import Config
 from fitnets.networks import freeze
+from fitnets.options import ConfigError
 from fitnets.plan import Plan, prepare
 from fitnets.terminal import Terminal
 
@@ -49,9 +50,26 @@ def epochs(config: Config) -> list[Epochs]:
         warm = replace(quick, store=root, test=False)
         quiet = Terminal(quiet=True)
         experiment.run(_with_epochs(warm, 1), terminal=quiet)
-        turns = _Turns(prepare(warm, quiet))
+        plan = prepare(warm, quiet)
+        _open_tables(plan, quiet)
+        turns = _Turns(plan)
         experiment.run(warm, watch=turns, terminal=quiet)
         return turns.found()
+
+
+def _open_tables(plan: Plan, terminal: Terminal) -> None:
+    """Have all tables that the stages will look up. Raises ConfigError if they compute the teacher's answers."""
+    store.read_weights(plan.teacher_directory / "teacher.safetensors", plan.teacher)
+    freeze(plan.teacher)
+    for objective in plan.stages:
+        need = plan.need(objective, plan.data)
+        if need is None:
+            continue
+        if need.looked_up != need.wanted:
+            raise ConfigError(f"--epochs: the {objective.name} stage computes the teacher's answers ({need.reason})")
+        answers = plan.library(terminal).answers(need, plan.data)
+        for view in range(need.tables):
+            answers.open(view)
 
 
 def _with_epochs(config: Config, count: int) -> Config:
@@ -69,7 +87,6 @@ class _Turns:
         self.count: dict[str, tuple[int, int]] = {}
         self.epochs_s: dict[str, list[float]] = {}
         self.steps_s: dict[str, list[float]] = {}
-        freeze(plan.teacher)
         for objective in plan.stages:
             batch = plan.data.train.batch(plan.data.train.rows[: objective.stage.batch_size])
             if objective.answers is not None:

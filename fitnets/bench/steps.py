@@ -117,7 +117,7 @@ def _measured(
 ) -> Measured:
     """cost_s: seconds of an image's forward multiplications at the machine's peak."""
     own = seconds[one]
-    low, _, high = statistics.quantiles([batch / took for took in own], n=4)
+    low, _, high = statistics.quantiles([batch / took for took in own], n=4, method="inclusive")
     median = statistics.median(own)
 
     def against(other: Contestant) -> float:
@@ -186,7 +186,7 @@ def _of_ours(
         if answers == "cached":
             views = data.views(Augmentation())
             need = needed(objective.wants, teacher, objective.stage, data, views=views, most=1, budget_bytes=math.inf)
-            objective.answers = library.answers(need, data)
+            objective.answers = library.answers(replace(need, looked_up=need.wanted), data)
         whole = computes if answers is None else f"{computes}; {_TEACHER[name, answers]}"
         one = Contestant(who="fitnets", step=name, precision=precision, answers=answers, computes=whole)
         steps[one] = ours(objective, batches)

@@ -117,8 +117,7 @@ def _measured(
 ) -> Measured:
     """cost_s: seconds of an image's forward multiplications at the machine's peak."""
     own = seconds[one]
-    low, _, high = statistics.quantiles([batch / took for took in own], n=4, method="inclusive")
-    median = statistics.median(own)
+    low, median, high = statistics.quantiles([batch / took for took in own], n=4, method="inclusive")
 
     def against(other: Contestant) -> float:
         return statistics.median(took / theirs for took, theirs in zip(own, seconds[other], strict=True))
@@ -129,12 +128,12 @@ def _measured(
     return Measured(
         student=student,
         contestant=one,
-        images_per_s=batch / median,
+        images_per_s=median,
         low=low,
         high=high,
         against_plain=against(plain),
         against_peers={} if _is_peer(one) else {name: 1 / against(other) for name, other in rivals.items()},
-        peak_share=_PASSES * batch * cost_s / median if one.step != "hint" else None,
+        peak_share=_PASSES * cost_s * median if one.step != "hint" else None,
     )
 
 

@@ -12,6 +12,8 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
 
   cost   parameters and multiplications of teacher and student, without training:
          fitnets cost teacher=maxout_mnist student=fitnet_mnist dataset=mnist [--json]
+  layers the layers of teacher and student, and the pairs for hints that suggest themselves:
+         fitnets layers teacher=resnet student=thin dataset=cifar10 [hint_layer=middle] [--json]
   runs   the runs of a store and their status:
          fitnets runs [STORE] [--json]
   report one page, figures and tables of a store's runs:
@@ -74,6 +76,40 @@ def cost(words: list[str]) -> None:
     title = "The paper counts weights only, and every maxout layer with 2 pieces."
     header = ["", f"teacher {sides['teacher']['name']}", f"student {sides['student']['name']}", "compression"]
     Terminal().table(title, header, rows)
+
+
+def layers(words: list[str]) -> None:
+    parser = argparse.ArgumentParser("fitnets layers", description="Which layers there are to learn from and to guide.")
+    parser.add_argument(
+        "overrides", nargs="*", help="as for run.py: teacher=... student=... dataset=... hint_layer=..."
+    )
+    parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+    arguments = parser.parse_intermixed_args(words)
+
+    from fitnets import compose, pairs
+    from fitnets.terminal import Terminal, count
+
+    is_open = not any(word.startswith("hint_layer") for word in arguments.overrides)
+    without_hints = ["method=kd"] if is_open else []  # there need not be a pair yet
+    config, terminal = compose.load([*without_hints, *arguments.overrides], arguments.config_dir), Terminal()
+    shape = (config.dataset.channels, config.dataset.height, config.dataset.width)
+    sides = dict(zip(("teacher", "student"), pairs.networks(config), strict=True))
+    found = {side: pairs.layer_rows(network, shape) for side, network in sides.items()}
+    suggested = pairs.suggested(config)
+    if arguments.json:
+        told = {side: [asdict(row) for row in rows] for side, rows in found.items()}
+        print(json.dumps(told | {"pairs": [asdict(pair) for pair in suggested]}, indent=2))
+        return
+    for side, rows in found.items():
+        cells = [
+            [row.name, "x".join(map(str, row.shape)), f"{100 * row.depth:.0f} %", count(row.multiplications)]
+            for row in rows
+        ]
+        header = ["layer", "output", "depth", "multiplications up to it"]
+        terminal.table(f"{side} {getattr(config, side).name}", header, cells)
+    cells = [[pair.source, pair.hint, pair.guided, pair.regressor] for pair in suggested]
+    terminal.table("pairs that suggest themselves", ["hint_layer", "hint layer", "guided layer", "regressor"], cells)
 
 
 def runs(words: list[str]) -> None:
@@ -298,6 +334,7 @@ def _several(text: str) -> int:
 
 _COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "cost": cost,
+    "layers": layers,
     "runs": runs,
     "eval": evaluate,
     "report": report,

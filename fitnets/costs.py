@@ -28,17 +28,7 @@ class Cost:
 
 def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
     """Counted in one forward pass without data, on PyTorch's meta device. image_shape: (C, H, W)."""
-    traced = copy.deepcopy(network).to("meta").eval()
-    positions: dict[nn.Module, int] = {}
-
-    def count(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        positions[layer] = output[0, 0].numel()  # places each filter is applied at; pooling comes later
-
-    for layer in traced.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(count)
-    traced(torch.empty(1, *image_shape, device="meta"))
-
+    positions = _positions(copy.deepcopy(network).to("meta"), image_shape)
     weights = {layer: _weights(layer) for layer in positions}
     return Cost(
         parameters=sum(p.numel() for p in network.parameters()),
@@ -46,6 +36,30 @@ def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
         paper_parameters=sum(paper for _, paper in weights.values()),
         paper_multiplications=sum(paper * positions[layer] for layer, (_, paper) in weights.items()),
     )
+
+
+def by_layer(network: Network, image_shape: tuple[int, int, int]) -> dict[str, int]:
+    """Multiplications of one image as trained, in each named layer."""
+    traced = copy.deepcopy(network).to("meta")
+    positions = _positions(traced, image_shape)
+    return {
+        name: sum(_weights(part)[0] * positions[part] for part in layer.modules() if part in positions)
+        for name, layer in traced.layers.items()
+    }
+
+
+def _positions(traced: Network, image_shape: tuple[int, int, int]) -> dict[nn.Module, int]:
+    """At how many places each convolution and dense layer is applied. traced: on the meta device."""
+    positions: dict[nn.Module, int] = {}
+
+    def count(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        positions[layer] = output[0, 0].numel()  # pooling comes later
+
+    for layer in traced.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    traced.eval()(torch.empty(1, *image_shape, device="meta"))
+    return positions
 
 
 def within_budget(config: Config, student: Thin) -> Config:

@@ -28,7 +28,7 @@ LAYERS = [  # each module imports from rows above it only
     {"build", "sources"},
     {"data", "teachers"},
     {"metrics", "costs", "answers"},
-    {"diagnostics"},
+    {"diagnostics", "pairs"},
     {"objectives"},
     {"methods", "state", "engine"},
     {"evaluation"},

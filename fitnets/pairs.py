@@ -1,0 +1,73 @@
+"""The layers of a teacher and a student, and the pairs of hint and guided layer that suggest themselves."""
+
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import torch
+
+from fitnets import build, costs, rules, stored
+from fitnets.config import Config, MiddlePair, PaperPair
+from fitnets.networks import Network
+from fitnets.options import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRow:
+    """shape: of its output for one image; depth: its number by that of the last layer, 0 to 1; multiplications: of one
+    image, in all layers up to this one."""
+
+    name: str
+    shape: tuple[int, ...]
+    depth: float
+    multiplications: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """source: the option of `hint_layer` that it comes from; regressor: in words, or why there is none."""
+
+    source: str
+    hint: str
+    guided: str
+    regressor: str
+
+
+def networks(config: Config) -> tuple[Network, Network]:
+    """(teacher, student), without weights."""
+    with torch.device("meta"):
+        teacher = build.network(stored.architecture(config.teacher), config.dataset, "teacher")
+        return teacher, build.network(config.student, config.dataset, "student")
+
+
+def layer_rows(network: Network, image_shape: tuple[int, int, int]) -> list[LayerRow]:
+    """In order, the logits last. image_shape: (C, H, W)."""
+    multiplications = costs.by_layer(network, image_shape)
+    return [
+        LayerRow(
+            name=name,
+            shape=network.named(name).out_shape,
+            depth=number / len(multiplications),
+            multiplications=total,
+        )
+        for number, (name, total) in enumerate(
+            zip(multiplications, accumulate(multiplications.values()), strict=True), start=1
+        )
+    ]
+
+
+def suggested(config: Config) -> list[Pair]:
+    """What the paper has for these networks, their middle layers, and the pair that the configuration names."""
+    teacher, student = networks(config)
+    pairs: list[Pair] = []
+    for option in (PaperPair(), MiddlePair(), config.hint_layer):
+        pair = rules.hint_pair(replace(config, hint_layer=option))
+        if pair is None or pair in [(found.hint, found.guided) for found in pairs]:
+            continue
+        hint, guided = pair
+        try:
+            with torch.device("meta"):
+                told = build.regressor(config.regressor, student.named(guided), teacher.named(hint)).describe()
+        except ConfigError as error:
+            told = str(error)
+        pairs.append(Pair(source=option.name, hint=hint, guided=guided, regressor=told))
+    return pairs

@@ -1,0 +1,76 @@
+"""`fitnets layers`: what there is to learn from and to guide."""
+
+import json
+import sys
+
+import pytest
+
+from fitnets import cli, compose, costs, pairs
+
+CIFAR = ("dataset=cifar10", "student=fitnet1")
+
+
+@pytest.fixture
+def fitnets(monkeypatch, capsys):
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["fitnets", *words])
+        code = cli.main()
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+def test_rows_add_up_to_the_networks_cost():
+    config = compose.load([*CIFAR])
+    for side, network in zip(("teacher", "student"), pairs.networks(config), strict=True):
+        rows = pairs.layer_rows(network, (3, 32, 32))
+        assert [row.name for row in rows] == list(network.layers)
+        assert rows[-1].multiplications == costs.sides(config)[side]["multiplications"]
+        assert [row.multiplications for row in rows] == sorted(row.multiplications for row in rows)
+        assert rows[-1].depth == 1
+        assert rows[-1].shape == (10,)
+
+
+def test_the_papers_pair_and_the_middle_one_with_their_regressors():
+    paper, *others = pairs.suggested(compose.load([*CIFAR]))
+    assert (paper.source, paper.hint, paper.guided) == ("paper", "conv2", "conv6")
+    assert "convolution" in paper.regressor
+    assert {pair.source for pair in others} <= {"middle"}
+
+
+def test_networks_without_a_published_pair_have_a_middle_one():
+    words = ["dataset=cifar10", "teacher=resnet", "teacher.depth=20", "student=resnet", "student.depth=8", "method=kd"]
+    (middle,) = pairs.suggested(compose.load(words))
+    assert (middle.source, middle.hint, middle.guided) == ("middle", "group2_block3", "group2_block1")
+    assert middle.regressor == "no regressor"
+
+
+def test_command(fitnets):
+    code, out, _ = fitnets("layers", *CIFAR)
+    assert code == 0
+    assert all(
+        word in out
+        for word in ("conv1", "192x", "softmax", "pairs that suggest themselves", "multiplications up to it")
+    )
+    told = json.loads(fitnets("layers", *CIFAR, "--json")[1])
+    assert set(told) == {"teacher", "student", "pairs"}
+
+
+def test_no_pair_is_needed_beforehand(fitnets):
+    code, out, _ = fitnets("layers", "dataset=cifar10", "teacher=resnet", "student=thin")
+    assert (code, "group2" in out) == (0, True)
+
+
+def test_a_pair_of_the_users_own_is_shown_and_a_wrong_name_answered(fitnets):
+    named = ("hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=conv3")
+    assert "named" in fitnets("layers", *CIFAR, *named)[1]
+    code, _, err = fitnets("layers", *CIFAR, *named[:2], "hint_layer.student=conf3")
+    assert code == 1
+    assert "did you mean conv3" in err
+
+
+def test_a_regressor_that_does_not_fit_is_told(fitnets):
+    code, out, _ = fitnets("layers", *CIFAR, "regressor=identity")
+    assert code == 0
+    assert "regressor=identity" in out

@@ -51,7 +51,7 @@ def direction_of(measure: str) -> Direction:
 
 def of(config: DictConfig, space: Space, measures: Iterable[str]) -> dict[str, str]:
     """What the trials of a study share, by key: studies that agree in it are one. Where data lie is no part of it;
-    device and threads are where a latency is measured."""
+    device and threads are where a latency is measured, precision and views decide results."""
     job = config.copy()
     dataset = OmegaConf.get_type(job.dataset)
     with open_dict(job):

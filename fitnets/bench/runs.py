@@ -12,7 +12,8 @@ from typing import Any
 
 from fitnets import engine, experiment, store
 from fitnets.answers import Known
-from fitnets.bench.steps import Step, ours
+from fitnets.bench.peers import Step
+from fitnets.bench.steps import ours
 from fitnets.config import Config
 from fitnets.networks import freeze
 from fitnets.options import ConfigError

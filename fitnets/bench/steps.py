@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fitnets import costs, engine
 from fitnets.answers import Library, needed
-from fitnets.bench.peers import Peer, running
+from fitnets.bench.peers import Peer, Step, running
 from fitnets.config import Augmentation, Backprop, Config, Distill, Hints, Method, Precision
 from fitnets.data import Batch, Data, Split
 from fitnets.labelled import Watcher
@@ -29,7 +29,6 @@ from fitnets.optimizers import LayerOptimizer
 from fitnets.plan import new_student, new_teacher
 from fitnets.terminal import Terminal
 
-Step = Callable[[], None]
 Timed = Callable[[], float]
 """makes one step and gives the seconds that it took"""
 PLAIN = "plain PyTorch"
@@ -89,9 +88,8 @@ def measure(
     peers: Sequence[Peer],
     watcher: Watcher,
 ) -> list[Measured]:
-    """Of the configuration's student and teacher, in fp32 and in the precision that the configuration comes to. rounds:
-    at least 2. Peers are measured in fp32,
-    in processes of their own."""
+    """Of the configuration's student and teacher, in fp32 and in the precision that the configuration comes to; of
+    peers in fp32, in processes of their own. rounds: at least 2."""
     device = engine.device(config.engine)
     precisions = tuple(dict.fromkeys(("fp32", engine.precision(config, device))))
     data = _random_images(config, _BATCHES * batch, device)

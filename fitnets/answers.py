@@ -57,7 +57,7 @@ class Computed:
         if LOGITS not in wanted and len(wanted) == 1:
             (layer,) = wanted
             return {layer: self.teacher.up_to(batch.images, layer)}
-        logits, features = self.teacher(batch.images)
+        logits, features = self.teacher(batch.images, wanted)
         return {name: logits if name == LOGITS else features[name] for name in wanted}
 
 
@@ -159,8 +159,8 @@ def needed(
 
 def _bytes_per_image(teacher: Network, name: str) -> int:
     if name == LOGITS:
-        return 4 * math.prod(teacher.named(list(teacher.layers)[-1]).out_shape)
-    return (2 if teacher.precision == "bf16" else 4) * math.prod(teacher.named(name).out_shape)
+        return 4 * teacher.classes
+    return teacher.bytes_per_value(name) * math.prod(teacher.named(name).out_shape)
 
 
 class Library:

@@ -18,6 +18,7 @@ from fitnets.layers import (
     Dense,
     DenseLayer,
     Layer,
+    Output,
     Regressor,
     SigmoidLayer,
     SoftmaxLayer,
@@ -155,7 +156,7 @@ def _wrn(net: config.Wrn, dataset: Dataset) -> Network:
 # --- regressor ---
 
 
-def regressor(choice: config.Regressor, guided: Layer, hint: Layer) -> Regressor:
+def regressor(choice: config.Regressor, guided: Output, hint: Output) -> Regressor:
     """The regressor from the guided layer's output to the hint layer's, with the activation of the hint layer.
 
     Raises ConfigError where the choice does not fit the two shapes."""
@@ -169,7 +170,7 @@ def regressor(choice: config.Regressor, guided: Layer, hint: Layer) -> Regressor
     return Regressor(mapping, hint.out_shape)
 
 
-def resolved_regressor(choice: config.Regressor, guided: Layer, hint: Layer) -> config.Regressor:
+def resolved_regressor(choice: config.Regressor, guided: Output, hint: Output) -> config.Regressor:
     """The same with nothing left open: which kind, and which pad. Raises ConfigError where it does not fit."""
     shapes = f"the guided layer gives {_shape(guided)}, the hint layer {_shape(hint)}"
     are_maps = len(guided.out_shape) == len(hint.out_shape) == 3
@@ -190,7 +191,7 @@ def resolved_regressor(choice: config.Regressor, guided: Layer, hint: Layer) -> 
             return choice
 
 
-def _shape(layer: Layer) -> str:
+def _shape(layer: Output) -> str:
     return "x".join(map(str, layer.out_shape))
 
 
@@ -215,7 +216,7 @@ def _conv_regressor(guided: Layer, hint: Layer, *, pad: int, stride: int) -> Con
     )
 
 
-def classifier(layer: Layer, classes: int) -> SoftmaxLayer:
+def classifier(layer: Output, classes: int) -> SoftmaxLayer:
     """A softmax layer of its own for a hidden layer that learns the labels; dropped after training."""
     return SoftmaxLayer(math.prod(layer.out_shape), classes)
 

@@ -47,7 +47,7 @@ class Diagnosis:
         network.eval()
         logits, labels, features = [], [], []
         for batch in self.split.ordered(self.batch_size):
-            answered, named = network(batch.images)
+            answered, named = network(batch.images, [layer] if layer else [])
             logits.append(answered)
             labels.append(batch.labels)
             if layer in named:

@@ -316,7 +316,7 @@ def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
 def _stage_1(plan: Plan, directory: Path, stages: list[Objective], log: RunLog, terminal: Terminal) -> dict[str, Any]:
     """Stage 1's student comes into `plan.student`. Its regressor or classifier is stored beside it."""
     (stage,) = stages
-    heads = {name: layer for name, layer in stage.layers.items() if name not in plan.student.layers}
+    heads = {name: layer for name, layer in stage.layers.items() if name not in plan.student.parts()}
 
     def make(trainer: Trainer) -> dict[str, Any]:
         return {"stages": trainer.train([stage], plan.config.seed)}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -147,9 +147,20 @@ class Dense(nn.Linear):
         return self.activation(super().forward(features.flatten(1)))
 
 
+class Output(Protocol):
+    """What is known of a layer's output. `out_shape`: for one image; `activation`: the last thing done to it, which a
+    regressor to this layer shares, as it shares whether biases are tied."""
+
+    out_shape: tuple[int, ...]
+    activation: Activation
+
+    @property
+    def tied_biases(self) -> bool: ...
+
+
 class Layer(nn.Module):
-    """A named step of a network. `kind`: what learning-rate scales and norm bounds are keyed by; `activation`: that of
-    its output, which a regressor to this layer shares."""
+    """A named step of a network, which tells of its `Output`. `kind`: what learning-rate scales and norm bounds are
+    keyed by."""
 
     kind: ClassVar[str]
     out_shape: tuple[int, ...]

@@ -14,7 +14,7 @@ from fitnets.config import (
     Mimic,
     Stage,
 )
-from fitnets.layers import Layer, Regressor, SoftmaxLayer
+from fitnets.layers import Output, Regressor, SoftmaxLayer
 from fitnets.losses import Reduction
 from fitnets.networks import Network, beside
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
@@ -49,8 +49,7 @@ def _terms(config: Config, teacher: Network, student: Network) -> list[Term]:
             regressor = _regressor(config, teacher, student)
             terms.append(HintTerm(regressor, hint_layer, guided, weight, reduction="mean"))
         case DeeplySupervised(weight=weight):
-            hidden = list(student.layers)[:-1]
-            terms.append(LabelHintTerm(_classifiers(config, student, hidden), weight))
+            terms.append(LabelHintTerm(_classifiers(config, student, student.hidden), weight))
         case LabelHints(staged=False):
             terms.append(LabelHintTerm(_classifiers(config, student, [needed_pair(config)[1]]), factor=1.0))
     return terms
@@ -112,7 +111,7 @@ def _hint_objective(config: Config, teacher: Network, student: Network) -> HintO
     )
 
 
-def _reduction(config: Config, hint: Layer) -> Reduction:
+def _reduction(config: Config, hint: Output) -> Reduction:
     """The released code sums another axis for layers that are not maxout."""
     if config.schedule.hint_loss == "released" and hint.activation.kind != "maxout":
         return "released_relu"

@@ -1,6 +1,7 @@
-"""A network answers with its logits and with the output of each layer by name."""
+"""A network answers with its logits and with the output of its layers by name."""
 
 import math
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar, cast
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fitnets.config import Dropout, Precision
-from fitnets.layers import Layer, hidden_dropout, input_dropout
+from fitnets.layers import Layer, Output, hidden_dropout, input_dropout
 from fitnets.losses import full
 
 M = TypeVar("M", bound=nn.Module)
@@ -25,16 +26,25 @@ class Network(nn.Module):
         self.dropout = Dropout()
         self.precision: Precision = "fp32"
 
-    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(N, C, H, W) -> logits (N, classes) and the features of every other layer, by name."""
+    def forward(self, images: Tensor, wanted: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """(N, C, H, W) -> logits (N, classes) and the features of the wanted layers, by name."""
         features: dict[str, Tensor] = {}
         output = images
         with self.arithmetic():
-            for name, layer in self.layers.items():
-                output = layer(self._drop(output, first=not features))
-                features[name] = output
-        logits = features.pop(name)
-        return full(logits), features
+            for index, (name, layer) in enumerate(self.layers.items()):
+                output = layer(self._drop(output, first=index == 0))
+                if name in wanted:
+                    features[name] = output
+        return full(output), features
+
+    @property
+    def hidden(self) -> list[str]:
+        """The layers that can give hints or be guided, in order: all but that of the logits."""
+        return list(self.layers)[:-1]
+
+    @property
+    def classes(self) -> int:
+        return self.named(list(self.layers)[-1]).out_shape[0]
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """The context of its computations, and of those by layers that are trained beside it."""
@@ -58,13 +68,19 @@ class Network(nn.Module):
                     break
         return output
 
-    def named(self, layer: str) -> Layer:
+    def named(self, layer: str) -> Output:
         return cast(Layer, self.layers[layer])
 
-    def prefix(self, layer: str) -> dict[str, nn.Module]:
-        """The layers up to and including one: W_Guided or W_Hint of the paper's algorithm 1."""
+    def bytes_per_value(self, layer: str) -> int:
+        """Of what a hidden layer answers."""
+        return 2 if self.precision == "bf16" else 4
+
+    def parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
+        """What is trained, by name: all of it, or as much as a layer's output depends on (W_Guided of the paper's
+        algorithm 1)."""
         names = list(self.layers)
-        return {name: self.layers[name] for name in names[: names.index(layer) + 1]}
+        count = len(names) if up_to is None else names.index(up_to) + 1
+        return {name: self.layers[name] for name in names[:count]}
 
     def _drop(self, values: Tensor, *, first: bool) -> Tensor:
         rate = self.dropout.input if first else self.dropout.hidden
@@ -86,8 +102,10 @@ class EnsembleNetwork(Network):
         self.hint_member = hint_member
         self.temperature = temperature
 
-    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        answers: list[tuple[Tensor, dict[str, Tensor]]] = [member(images) for member in self.members]
+    def forward(self, images: Tensor, wanted: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        answers: list[tuple[Tensor, dict[str, Tensor]]] = [
+            member(images, wanted if index == self.hint_member else ()) for index, member in enumerate(self.members)
+        ]
         logits, features = torch.stack([logits for logits, _ in answers]), answers[self.hint_member][1]
         if self.temperature is None:
             return logits.mean(dim=0), features

@@ -85,13 +85,13 @@ class WholeObjective:
 
     @property
     def layers(self) -> dict[str, nn.Module]:
-        layers = dict(self.network.layers.items())
+        layers = self.network.parts()
         for term in self.terms:
             layers |= term.heads
         return layers
 
     def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Terms]:
-        logits, features = self.network(batch.images)
+        logits, features = self.network(batch.images, {layer for term in self.terms for layer in term.reads})
         taught = self.answers(batch, self.wants) if self.answers is not None else {}
         outputs = Outputs(labels=batch.labels, logits=logits, features=features, teacher=taught)
         total = torch.zeros((), device=logits.device)
@@ -142,7 +142,7 @@ class HintObjective:
 
     @property
     def layers(self) -> dict[str, nn.Module]:
-        return self.network.prefix(self.guided_layer) | {"regressor": self.regressor}
+        return self.network.parts(self.guided_layer) | {"regressor": self.regressor}
 
     def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Terms]:
         return self._loss(batch), {}
@@ -179,7 +179,7 @@ class LabelHintObjective:
 
     @property
     def layers(self) -> dict[str, nn.Module]:
-        return self.network.prefix(self.guided_layer) | {f"classifier_{self.guided_layer}": self.classifier}
+        return self.network.parts(self.guided_layer) | {f"classifier_{self.guided_layer}": self.classifier}
 
     def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Terms]:
         return losses.label_loss(self._logits(batch.images), batch.labels), {}

@@ -103,7 +103,7 @@ def _described(option: Architecture | StoredTeacher, network: Network, dataset: 
     return {
         "name": option.name,
         "options": {name: value for name, value in given.items() if value is not None},
-        "layers": sum(isinstance(module, nn.Conv2d | nn.Linear) for module in network.layers.modules()),
+        "layers": sum(isinstance(module, nn.Conv2d | nn.Linear) for part in network.parts().values() for module in part.modules()),
     } | asdict(costs.cost(network, (dataset.channels, dataset.height, dataset.width)))
 
 

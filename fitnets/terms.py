@@ -22,10 +22,13 @@ class Outputs:
 
 
 class Term(Protocol):
-    """`wants`: of the teacher's answers (LOGITS, or a layer's name); `heads`: what is trained beside the
-    network and dropped afterwards, by layer name."""
+    """`wants`: of the teacher's answers (LOGITS, or a layer's name); `reads`: the student's layers whose features it
+    compares; `heads`: what is trained beside the network and dropped afterwards, by layer name."""
 
     name: str
+
+    @property
+    def reads(self) -> tuple[str, ...]: ...
 
     @property
     def wants(self) -> str | None: ...
@@ -46,6 +49,7 @@ class LabelTerm:
 
     name: str = "label"
     wants: None = None
+    reads: tuple[str, ...] = ()
     heads: dict[str, nn.Module] = field(default_factory=dict)
 
     def loss(self, outputs: Outputs) -> Tensor:
@@ -63,6 +67,7 @@ class KdTerm:
     epochs: int
     name: str = "kd"
     wants: str = LOGITS
+    reads: tuple[str, ...] = ()
     heads: dict[str, nn.Module] = field(default_factory=dict)
 
     def loss(self, outputs: Outputs) -> Tensor:
@@ -80,6 +85,7 @@ class MimicTerm:
 
     name: str = "mimic"
     wants: str = LOGITS
+    reads: tuple[str, ...] = ()
     heads: dict[str, nn.Module] = field(default_factory=dict)
 
     def loss(self, outputs: Outputs) -> Tensor:
@@ -105,6 +111,10 @@ class HintTerm:
         return self.hint_layer
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.guided_layer,)
+
+    @property
     def heads(self) -> dict[str, nn.Module]:
         return {"regressor": self.regressor}
 
@@ -124,6 +134,10 @@ class LabelHintTerm:
     factor: float
     name: str = "label_hint"
     wants: None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(self.classifiers)
 
     @property
     def heads(self) -> dict[str, nn.Module]:

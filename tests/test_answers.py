@@ -473,7 +473,7 @@ class TestPrecision:
             loss.backward()
         for parameter in plan.student.parameters():
             assert parameter.dtype == parameter.grad.dtype == torch.float32
-        features = plan.student(batch.images)[1]
+        features = plan.student(batch.images, plan.student.hidden)[1]
         assert {value.dtype for value in features.values()} == {torch.bfloat16}
 
     def test_bf16_learns_what_fp32_learns(self, tiny, tmp_path):

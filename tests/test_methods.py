@@ -82,7 +82,7 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def outputs(plan, images):
     with torch.no_grad():
-        (logits, features), (teacher_logits, teacher_features) = plan.student(images), plan.teacher(images)
+        (logits, features), (teacher_logits, teacher_features) = plan.student(images, plan.student.hidden), plan.teacher(images, plan.teacher.hidden)
     return logits.numpy(), features, teacher_logits.numpy(), teacher_features
 
 
@@ -148,7 +148,7 @@ class TestLosses:
         assert isinstance(first, LabelHintObjective)
         first.classifier.double()
         with torch.no_grad():
-            logits = first.classifier(plan.student(batch.images)[1]["conv2"]).numpy()
+            logits = first.classifier(plan.student(batch.images, ["conv2"])[1]["conv2"]).numpy()
         loss, _ = first.step(batch, 0)
         assert loss.item() == pytest.approx(cross_entropy(logits, batch.labels.numpy()), rel=1e-12)
         assert first.watched == ("valid_error", "valid_loss")

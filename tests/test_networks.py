@@ -24,9 +24,9 @@ def test_mnist_networks_have_the_papers_maps():
 
 def test_declared_shapes_are_those_of_the_features():
     for net in mnist_pair():
-        logits, features = net(torch.randn(2, 1, 28, 28))
+        logits, features = net(torch.randn(2, 1, 28, 28), net.hidden)
         assert logits.shape == (2, 10)
-        assert list(features) == list(net.layers)[:-1]
+        assert list(features) == net.hidden == list(net.layers)[:-1]
         for name, output in features.items():
             assert output.shape[1:] == net.named(name).out_shape
 
@@ -34,13 +34,13 @@ def test_declared_shapes_are_those_of_the_features():
 def test_up_to_a_layer_gives_its_features_and_leaves_the_rest_alone():
     _, student = mnist_pair()
     images = torch.randn(2, 1, 28, 28)
-    _, features = student(images)
+    _, features = student(images, student.hidden)
     called = []
     for name, layer in student.layers.items():
         layer.register_forward_hook(lambda *_, name=name: called.append(name))
     torch.testing.assert_close(student.up_to(images, "conv4"), features["conv4"], rtol=0, atol=0)
     assert called == ["conv1", "conv2", "conv3", "conv4"]
-    assert list(student.prefix("conv4")) == called
+    assert list(student.parts("conv4")) == called
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ class TestResidual:
         config = compose.load(["dataset=cifar100", "teacher=wrn", *words.split()])
         network = build.network(config.student, config.dataset, "student").eval()
         images = torch.randn(2, 3, 32, 32)
-        logits, features = network(images)
+        logits, features = network(images, network.hidden)
         assert logits.shape == (2, 100)
         assert [*features, "softmax"] == architectures.layer_names(config.student) == list(network.layers)
         for name, output in features.items():

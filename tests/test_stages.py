@@ -149,8 +149,8 @@ def test_stage_1_steps_on_eq_3(tiny, tmp_path, reduction):
     hint = plan.stages[0]
     loss, _ = hint.step(batch, 0)
     with torch.no_grad():
-        target = plan.teacher(batch.images)[1]["conv1"]
-        square = (hint.regressor(plan.student(batch.images)[1]["conv2"]) - target) ** 2
+        target = plan.teacher(batch.images, ["conv1"])[1]["conv1"]
+        square = (hint.regressor(plan.student(batch.images, ["conv2"])[1]["conv2"]) - target) ** 2
     per_image = square.sum(dim=(1, 2, 3)) if reduction == "sum" else 4 * square.mean(dim=(1, 2, 3))
     assert loss.item() == pytest.approx(0.5 * per_image.mean().item(), rel=1e-12)
 

@@ -152,7 +152,7 @@ class _Answering(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor, is_feat: bool = False, preact: bool = False) -> tuple[list[Tensor], Tensor]:
-        logits, features = self.network(images)
+        logits, features = self.network(images, self.network.hidden)
         return list(features.values()), logits
 
 
@@ -176,7 +176,7 @@ class _RepDistiller:
 
     def hint(self, teacher: Network, student: Network, link: HintObjective, batch: Batch) -> Step:
         hint_layer, guided_layer = link.hint_layer, link.guided_layer
-        index = list(student.layers).index(guided_layer)
+        index = student.hidden.index(guided_layer)
         shapes = (
             (1, *network.named(layer).out_shape) for network, layer in ((student, guided_layer), (teacher, hint_layer))
         )
@@ -208,7 +208,7 @@ class _Relabelled(_Answering):
         self.index = index
 
     def forward(self, images: Tensor, is_feat: bool = False, preact: bool = False) -> tuple[list[Tensor], Tensor]:
-        logits, features = self.network(images)
+        logits, features = self.network(images, [self.layer])
         return [features[self.layer]] * (self.index + 1), logits
 
 

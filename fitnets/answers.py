@@ -6,7 +6,6 @@ rows, made in batches of a fixed size by whoever claims it first. It is finished
 precision; a table that is opened has to agree with what the teacher answers to a few of its rows.
 """
 
-import hashlib
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -57,7 +56,7 @@ class Computed:
         if LOGITS not in wanted and len(wanted) == 1:
             (layer,) = wanted
             return {layer: self.teacher.up_to(batch.images, layer)}
-        logits, features = self.teacher(batch.images, wanted)
+        logits, features = self.teacher(batch.images, [name for name in wanted if name != LOGITS])
         return {name: logits if name == LOGITS else features[name] for name in wanted}
 
 
@@ -212,7 +211,7 @@ class Library:
             "teacher": self.teacher_hash,
             "weights": self.weights_digest,
             "images": request.images,
-            "rows": _sha256(request.split.rows),
+            "rows": digests.of_tensors(request.split.rows),
             "layer": request.layer,
             "pictures": request.views.identity(request.number),
         }
@@ -228,7 +227,7 @@ class Library:
 
     @cached_property
     def weights_digest(self) -> str:
-        return _sha256(*(self.teacher.state_dict()[name] for name in sorted(self.teacher.state_dict())))
+        return digests.of_state(self.teacher)
 
     def _make(self, request: "_Request", told: dict[str, Any], folder: Path) -> None:
         split, pictures = request.split, request.views.pictures
@@ -340,10 +339,3 @@ def _channels_last(answered: Tensor) -> Tensor:
 
 def _as_images(table: Tensor) -> Tensor:
     return table.permute(0, 3, 1, 2) if table.ndim == 4 else table
-
-
-def _sha256(*tensors: Tensor) -> str:
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()

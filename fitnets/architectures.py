@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fitnets.config import (
     Architecture,
+    CustomNet,
     FitNet,
     GroupedFitNet,
     MaxoutTeacher,
@@ -53,7 +54,8 @@ def residual_blocks(net: Resnet | Wrn) -> list[tuple[str, int, int]]:
 
 
 def layer_names(net: Architecture) -> list[str]:
-    """The names of a network's layers, in order: all but the last, which gives the logits, can be hint layers."""
+    """The names of a network's layers, in order: all but the last, which gives the logits, can be hint layers. A custom
+    network is trained as one; what it is made of shows when it is built."""
     match net:
         case MaxoutTeacher() | FitNet():
             return [*_numbered("conv", net.convs), *_numbered("dense", net.dense), "softmax"]
@@ -65,6 +67,8 @@ def layer_names(net: Architecture) -> list[str]:
             return [*_numbered("conv", net.convs), "sigmoid"]
         case Resnet() | Wrn():
             return ["conv1", *(name for name, _, _ in residual_blocks(net)), "softmax"]
+        case CustomNet():
+            return ["custom"]
 
 
 def _numbered(kind: str, items: Sequence[object]) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from fitnets import config
+from fitnets import config, custom
 from fitnets.architectures import groups, residual_blocks
 from fitnets.config import Dataset, MaxoutConv, MaxoutDense
 from fitnets.layers import (
@@ -25,6 +25,7 @@ from fitnets.layers import (
 )
 from fitnets.networks import Network
 from fitnets.options import ConfigError
+from fitnets.pointwise import Pointwise
 from fitnets.residual import PooledSoftmaxLayer, PreActivationBlock, ResidualBlock, Stem
 
 Shape = tuple[int, ...]
@@ -49,6 +50,8 @@ def network(net: config.Architecture, dataset: Dataset, side: str) -> Network:
             return _resnet(net, dataset)
         case config.Wrn():
             return _wrn(net, dataset)
+        case config.CustomNet():
+            return custom.network(net, dataset, side)
 
 
 # --- maxout and ReLU networks ---
@@ -163,6 +166,8 @@ def regressor(choice: config.Regressor, guided: Output, hint: Output) -> Regress
     match resolved_regressor(choice, guided, hint):
         case config.ConvRegressor(pad=int(pad), stride=stride):
             mapping: nn.Module = _conv_regressor(guided, hint, pad=pad, stride=stride)
+        case config.PointwiseRegressor():
+            mapping = Pointwise(guided.out_shape, hint.out_shape, hint.activation)
         case config.FcRegressor():
             mapping = Dense(math.prod(guided.out_shape), math.prod(hint.out_shape), hint.activation)
         case _:
@@ -178,10 +183,13 @@ def resolved_regressor(choice: config.Regressor, guided: Output, hint: Output) -
         case config.AutoRegressor():
             if guided.out_shape == hint.out_shape:
                 return config.IdentityRegressor()
-            automatic = config.ConvRegressor() if are_maps else config.FcRegressor()
-            return resolved_regressor(automatic, guided, hint)
+            has_tokens = any(len(output.out_shape) == 2 for output in (guided, hint))
+            other = config.PointwiseRegressor() if has_tokens else config.FcRegressor()
+            return resolved_regressor(config.ConvRegressor() if are_maps else other, guided, hint)
         case config.ConvRegressor() if not are_maps:
-            raise ConfigError(f"regressor=conv: {shapes}, and a convolution needs two maps: give regressor=fc")
+            raise ConfigError(
+                f"regressor=conv: {shapes}, and a convolution needs two maps: give regressor=pointwise or fc"
+            )
         case config.ConvRegressor(pad=None):
             larger = (h - g for g, h in zip(guided.out_shape[1:], hint.out_shape[1:], strict=True))
             return replace(choice, pad=max(0, *larger))
@@ -195,7 +203,7 @@ def _shape(layer: Output) -> str:
     return "x".join(map(str, layer.out_shape))
 
 
-def _conv_regressor(guided: Layer, hint: Layer, *, pad: int, stride: int) -> Conv2d:
+def _conv_regressor(guided: Output, hint: Output, *, pad: int, stride: int) -> Conv2d:
     """Section 2.2, for maps of any two sizes: kernel = guided + 2 pad - stride (hint - 1)."""
     channels, *guided_size = guided.out_shape
     units, *hint_size = hint.out_shape
@@ -226,7 +234,11 @@ def classifier(layer: Output, classes: int) -> SoftmaxLayer:
 
 @torch.no_grad()
 def initialise(module: nn.Module, init: config.Init, seed: int) -> None:
-    """Weights by the rule, biases 0, batch normalisation as it is, as a function of the seed alone."""
+    """Weights by the rule, biases 0, batch normalisation as it is, as a function of the seed alone; a custom network's
+    are those of its factory or file."""
+    if isinstance(module, custom.CustomNetwork):
+        module.begin(seed)
+        return
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
         if not name.endswith("weight"):

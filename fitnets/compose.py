@@ -49,7 +49,11 @@ def to_config(composed: DictConfig) -> Config:
     if isinstance(config.student, Thin) and config.student.width is None:
         from fitnets import costs  # imports torch
 
-        return costs.within_budget(config, config.student)
+        config = costs.within_budget(config, config.student)
+    if rules.has_custom(config):
+        from fitnets import pairs  # imports torch
+
+        config = pairs.resolved(config)
     return config
 
 

@@ -2,13 +2,15 @@
 
 import copy
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
 from fitnets import build, teachers
 from fitnets.config import Config, Thin
-from fitnets.layers import Conv2d, Dense
+from fitnets.custom import CustomNetwork
+from fitnets.layers import LOGITS, Conv2d, Dense
 from fitnets.networks import Network
 from fitnets.options import ConfigError
 
@@ -27,25 +29,39 @@ class Cost:
 
 
 def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
-    """Counted in one forward pass without data, on PyTorch's meta device. image_shape: (C, H, W)."""
+    """Counted in one forward pass without data, on PyTorch's meta device; of a custom network, matrix products of
+    attention included, when it was built. image_shape: (C, H, W)."""
+    if isinstance(network, CustomNetwork):
+        weights = [p.numel() for p in network.parameters() if p.ndim > 1]
+        return Cost(
+            parameters=sum(p.numel() for p in network.parameters()),
+            multiplications=network.multiplications,
+            paper_parameters=sum(weights),
+            paper_multiplications=network.multiplications,
+        )
     positions = _positions(copy.deepcopy(network).to("meta"), image_shape)
-    weights = {layer: _weights(layer) for layer in positions}
+    counted = {layer: _weights(layer) for layer in positions}
     return Cost(
         parameters=sum(p.numel() for p in network.parameters()),
-        multiplications=sum(trained * positions[layer] for layer, (trained, _) in weights.items()),
-        paper_parameters=sum(paper for _, paper in weights.values()),
-        paper_multiplications=sum(paper * positions[layer] for layer, (_, paper) in weights.items()),
+        multiplications=sum(trained * positions[layer] for layer, (trained, _) in counted.items()),
+        paper_parameters=sum(paper for _, paper in counted.values()),
+        paper_multiplications=sum(paper * positions[layer] for layer, (_, paper) in counted.items()),
     )
 
 
-def by_layer(network: Network, image_shape: tuple[int, int, int]) -> dict[str, int]:
-    """Multiplications of one image as trained, in each named layer."""
+def up_to(network: Network, image_shape: tuple[int, int, int]) -> dict[str, int]:
+    """Multiplications of one image as trained until each layer has answered, the logits last (`LOGITS` of a custom
+    network, whose layer of the logits has no name)."""
+    if isinstance(network, CustomNetwork):
+        found = {name: network.named(name).multiplications for name in network.hidden}
+        return found | {LOGITS: network.multiplications}
     traced = copy.deepcopy(network).to("meta")
     positions = _positions(traced, image_shape)
-    return {
-        name: sum(_weights(part)[0] * positions[part] for part in layer.modules() if part in positions)
-        for name, layer in traced.layers.items()
-    }
+    in_layer = [
+        sum(_weights(part)[0] * positions[part] for part in layer.modules() if part in positions)
+        for layer in traced.layers.values()
+    ]
+    return dict(zip(traced.layers, accumulate(in_layer), strict=True))
 
 
 def _positions(traced: Network, image_shape: tuple[int, int, int]) -> dict[nn.Module, int]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,12 +70,14 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What training and selection may see. digest: of the decoded images and labels; view_seed: of augmentation."""
+    """What training and selection may see. digest: of the decoded images and labels; view_seed: of augmentation;
+    fitted: what their preprocessing learnt."""
 
     train: Split
     valid: Split
     digest: str
     view_seed: int
+    fitted: preprocessing.Fitted = field(default_factory=dict)
 
     def views(self, augmentation: Augmentation, count: int | None = None) -> Views:
         """How a stage sees the training images. count: of different crops; None: no bound."""
@@ -99,6 +101,7 @@ def load(dataset: Dataset, root: Path, device: torch.device, watcher: Watcher) -
         valid=Split(images, labels, valid.to(device)),
         digest=_digest(decoded),
         view_seed=seed_of("views", dataset.seed),
+        fitted=load_file(folder / "fitted.safetensors"),
     )
 
 

@@ -1,9 +1,12 @@
-"""Digests of files, remembered in the store as long as a file does not change."""
+"""Digests of tensors, and of files: remembered in the store as long as a file does not change."""
 
 import hashlib
 import time
 from functools import cache
 from pathlib import Path
+
+import torch
+from torch import Tensor, nn
 
 from fitnets import store
 from fitnets.options import content_hash
@@ -19,6 +22,20 @@ def of_file(path: Path, root: Path | None) -> str:
     stat = path.stat()
     stamps = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     return _of_version(path.resolve(), stamps, root)
+
+
+def of_tensors(*tensors: Tensor) -> str:
+    """SHA-256 of their bytes, one after the other."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def of_state(module: nn.Module) -> str:
+    """SHA-256 of a module's parameters and buffers."""
+    state = module.state_dict()
+    return of_tensors(*(state[name] for name in sorted(state)))
 
 
 @cache

@@ -235,6 +235,7 @@ def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[s
     student = plan.student
     if plan.config.schedule.retrain_student:
         student, student_stages = new_student(plan.config, plan.teacher)
+        student.sees(plan.config.dataset.preprocessing, plan.data.fitted)
         stages |= trainer.retrain(student_stages, plan.config.seed, stages)
     store.write_weights(plan.run_directory / "student.safetensors", student)
     return results.result(plan, student, terminal, stages=stages, valid=valid, diagnoses=diagnoses)

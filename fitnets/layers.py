@@ -151,8 +151,11 @@ class Output(Protocol):
     """What is known of a layer's output. `out_shape`: for one image; `activation`: the last thing done to it, which a
     regressor to this layer shares, as it shares whether biases are tied."""
 
-    out_shape: tuple[int, ...]
-    activation: Activation
+    @property
+    def out_shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def activation(self) -> Activation: ...
 
     @property
     def tied_biases(self) -> bool: ...
@@ -254,8 +257,10 @@ class Regressor(nn.Module):
                 return f"a {_of_conv(conv)} ({weights:,} weights)"
             case Dense(activation=activation):
                 return f"a fully connected {_in_words(activation)} layer ({weights:,} weights)"
-            case _:
+            case nn.Identity():
                 return "no regressor"
+            case _:
+                return f"a linear map of each position's channels ({weights:,} weights)"
 
     def forward(self, guided: Tensor) -> Tensor:
         regressed: Tensor = self.mapping(guided)

@@ -8,9 +8,10 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from fitnets.config import Dropout, Precision
+from fitnets.config import Dropout, Precision, Preprocessing
 from fitnets.layers import Layer, Output, hidden_dropout, input_dropout
 from fitnets.losses import full
+from fitnets.preprocessing import Fitted
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -81,6 +82,9 @@ class Network(nn.Module):
         names = list(self.layers)
         count = len(names) if up_to is None else names.index(up_to) + 1
         return {name: self.layers[name] for name in names[:count]}
+
+    def sees(self, preprocessing: Preprocessing, fitted: Fitted) -> None:
+        """What was done to the images that it will get, for a network that wants them otherwise."""
 
     def _drop(self, values: Tensor, *, first: bool) -> Tensor:
         rate = self.dropout.input if first else self.dropout.hidden

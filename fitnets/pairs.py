@@ -1,12 +1,12 @@
 """The layers of a teacher and a student, and the pairs of hint and guided layer that suggest themselves."""
 
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 import torch
 
-from fitnets import build, costs, rules, stored
-from fitnets.config import Config, MiddlePair, PaperPair
+from fitnets import architectures, build, costs, rules, stored
+from fitnets.config import Architecture, Config, CustomNet, MiddlePair, NamedPair, NoPair, PaperPair
+from fitnets.custom import CustomNetwork
 from fitnets.networks import Network
 from fitnets.options import ConfigError
 
@@ -39,19 +39,37 @@ def networks(config: Config) -> tuple[Network, Network]:
         return teacher, build.network(config.student, config.dataset, "student")
 
 
+def resolved(config: Config) -> Config:
+    """With the pair by name where a network is custom, whose layers show only when it is built.
+
+    Raises ConfigError where there is no such layer."""
+    if not rules.has_custom(config) or isinstance(config.hint_layer, NoPair | PaperPair):
+        return config
+    sides: dict[str, Architecture] = {"teacher": stored.architecture(config.teacher), "student": config.student}
+    named: dict[str, str] = {}
+    for side, net in sides.items():
+        given = getattr(config.hint_layer, side) if isinstance(config.hint_layer, NamedPair) else None
+        if isinstance(net, CustomNet):
+            network = build.network(net, config.dataset, side)
+            assert isinstance(network, CustomNetwork)
+            named[side] = network.middle if given is None else given
+            network.named(named[side])
+        else:
+            named[side] = given or architectures.middle(net)
+    return replace(config, hint_layer=NamedPair(teacher=named["teacher"], student=named["student"]))
+
+
 def layer_rows(network: Network, image_shape: tuple[int, int, int]) -> list[LayerRow]:
     """In order, the logits last. image_shape: (C, H, W)."""
-    multiplications = costs.by_layer(network, image_shape)
+    multiplications = costs.up_to(network, image_shape)
     return [
         LayerRow(
             name=name,
-            shape=network.named(name).out_shape,
+            shape=network.named(name).out_shape if name in network.hidden else (network.classes,),
             depth=number / len(multiplications),
             multiplications=total,
         )
-        for number, (name, total) in enumerate(
-            zip(multiplications, accumulate(multiplications.values()), strict=True), start=1
-        )
+        for number, (name, total) in enumerate(multiplications.items(), start=1)
     ]
 
 
@@ -60,7 +78,7 @@ def suggested(config: Config) -> list[Pair]:
     teacher, student = networks(config)
     pairs: list[Pair] = []
     for option in (PaperPair(), MiddlePair(), config.hint_layer):
-        pair = rules.hint_pair(replace(config, hint_layer=option))
+        pair = rules.hint_pair(resolved(replace(config, hint_layer=option)))
         if pair is None or pair in [(found.hint, found.guided) for found in pairs]:
             continue
         hint, guided = pair

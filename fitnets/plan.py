@@ -7,9 +7,19 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fitnets import build, data, engine, methods, preprocessing, store, stored, teachers
+from fitnets import build, custom, data, digests, engine, methods, preprocessing, store, stored, teachers
 from fitnets.answers import Library, Need, needed
-from fitnets.config import Config, Hints, Joint, LabelHints, Precision, Regressor, StoredTeacher
+from fitnets.config import (
+    Config,
+    CustomStudent,
+    EarlierRuns,
+    Hints,
+    Joint,
+    LabelHints,
+    Precision,
+    ReadyTeacher,
+    Regressor,
+)
 from fitnets.data import Data
 from fitnets.labelled import Watcher
 from fitnets.networks import Network, beside, freeze, placed
@@ -34,7 +44,7 @@ class Hashes(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run will do. `teacher_stage`: None for a teacher of earlier runs; `stages`: the student's, in order."""
+    """What a run will do. `teacher_stage`: None for a teacher that needs none; `stages`: the student's, in order."""
 
     config: Config
     device: torch.device
@@ -74,8 +84,8 @@ class Plan:
     @property
     def teacher_weights_bytes(self) -> int:
         """Size of the teacher's weight file or files."""
-        if isinstance(self.config.teacher, StoredTeacher):
-            return teachers.weights_bytes(self.config.teacher)
+        if isinstance(self.config.teacher, ReadyTeacher):
+            return teachers.weights_bytes(self.config, self.config.teacher)
         return (self.teacher_directory / "teacher.safetensors").stat().st_size
 
     @property
@@ -146,12 +156,14 @@ def prepare(config: Config, watcher: Watcher) -> Plan:
     device = engine.device(config.engine)
     precision = engine.precision(config, device)
     teacher = placed(new_teacher(config), device, precision)
-    is_stored = isinstance(config.teacher, StoredTeacher)
-    teacher_stage = None if is_stored else label_objective("teacher", teacher, config.schedule.teacher)
+    is_ready = isinstance(config.teacher, ReadyTeacher)
+    teacher_stage = None if is_ready else label_objective("teacher", teacher, config.schedule.teacher)
     student, student_stages = new_student(config, teacher)
     store.check_writable(config.root)
     data.check_files(config.dataset, config.root, test=has_test(config))
     found = data.load(config.dataset, config.root, device, watcher)
+    for network in (teacher, student):
+        network.sees(config.dataset.preprocessing, found.fitted)
     _check_batches([*([teacher_stage] if teacher_stage else []), *student_stages], len(found.train))
     _check_fitted(config, found.digest)
     return Plan(
@@ -168,9 +180,9 @@ def prepare(config: Config, watcher: Watcher) -> Plan:
 
 
 def new_teacher(config: Config) -> Network:
-    """The teacher with its initial weights, or with those of an earlier run. On the CPU, as its seed's numbers are."""
+    """The teacher with its initial weights, or with those that it has. On the CPU, as its seed's numbers are."""
     teacher = teachers.network(config)
-    if not isinstance(config.teacher, StoredTeacher):
+    if not isinstance(config.teacher, ReadyTeacher):
         build.initialise(teacher, config.schedule.teacher_init, seed_of("teacher weights", config.teacher.seed))
     return teacher
 
@@ -195,7 +207,7 @@ def _check_batches(objectives: list[Objective], images: int) -> None:
 
 def _check_fitted(config: Config, digest: str) -> None:
     """Preprocessing that was fitted on other images gives other inputs: no stored teacher understands them."""
-    if not isinstance(config.teacher, StoredTeacher) or not preprocessing.is_fitted(config.dataset.preprocessing):
+    if not isinstance(config.teacher, EarlierRuns) or not preprocessing.is_fitted(config.dataset.preprocessing):
         return
     for path, member in stored.members(config.teacher).items():
         theirs = member.data_digest()
@@ -212,7 +224,7 @@ def _check_fitted(config: Config, digest: str) -> None:
 def hashes(config: Config, digest: str, precision: Precision) -> Hashes:
     """digest: of the data."""
     schedule = config.schedule
-    if isinstance(config.teacher, StoredTeacher):
+    if isinstance(config.teacher, ReadyTeacher):
         teacher_parts = teachers.identity(config, config.teacher)
     else:
         teacher_parts = [config.teacher, schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
@@ -225,7 +237,7 @@ def _hint_parts(config: Config) -> list[Any]:
     """What determines stage 1, given the teacher."""
     stage = config.schedule.hint
     parts: list[Any] = [config.student, config.schedule.student_init, stage, config.seed, *_link_parts(config)]
-    parts += methods.repeated_views(config, stage)
+    parts += [*_custom_student(config), *methods.repeated_views(config, stage)]
     return [*parts, config.schedule.hint_loss] if isinstance(config.method, Hints) else parts
 
 
@@ -234,9 +246,20 @@ def _student_parts(config: Config) -> list[Any]:
     not among it."""
     schedule, method = config.schedule, config.method
     parts: list[Any] = [method, config.student, schedule.student_init, methods.student_stage(config), config.seed]
-    parts += methods.repeated_views(config, methods.student_stage(config))
+    parts += [*_custom_student(config), *methods.repeated_views(config, methods.student_stage(config))]
     parts += [schedule.retrain_student, *([schedule.kd] if methods.uses_kd(method) else []), *_link_parts(config)]
     return parts
+
+
+def _custom_student(config: Config) -> list[Any]:
+    """What the option of a custom student leaves open: its source, and weights that it starts with."""
+    student = config.student
+    if not isinstance(student, CustomStudent):
+        return []
+    source = custom.source_digest(student, "student", config.root)
+    if student.weights is None:
+        return [source]
+    return [source, digests.of_state(build.network(student, config.dataset, "student"))]
 
 
 def _link_parts(config: Config) -> list[Any]:
@@ -273,7 +296,7 @@ class Kinship(NamedTuple):
 def kinship(config: Config, digest: str, precision: Precision) -> Kinship:
     """digest: of the data."""
     schedule = config.schedule
-    if isinstance(config.teacher, StoredTeacher):
+    if isinstance(config.teacher, ReadyTeacher):
         teacher_parts = teachers.identity(replace(config, seed=0), config.teacher)
     else:
         training = [schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
@@ -283,6 +306,7 @@ def kinship(config: Config, digest: str, precision: Precision) -> Kinship:
     teacher_setting = content_hash("teacher setting", digest, config.dataset, *teacher_parts)
     stage = replace(schedule.student, epochs=1, max_steps=None)
     shared: list[Any] = [config.student, schedule.student_init, stage, schedule.retrain_student]
+    shared += _custom_student(config)
     kd = content_hash("kd", schedule.kd) if methods.uses_kd(config.method) else None
     length = methods.student_stage(config)
     shared += methods.repeated_views(config, length)
@@ -293,5 +317,5 @@ def kinship(config: Config, digest: str, precision: Precision) -> Kinship:
 
 
 def teacher_seed(config: Config) -> int | None:
-    """None for a teacher of earlier runs."""
-    return None if isinstance(config.teacher, StoredTeacher) else config.teacher.seed
+    """None for a teacher that is not trained."""
+    return None if isinstance(config.teacher, ReadyTeacher) else config.teacher.seed

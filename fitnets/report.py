@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fitnets import costs, engine, schedules, stored
-from fitnets.config import Stage, StoredTeacher
+from fitnets.config import CustomTeacher, EarlierRuns, ReadyTeacher, Stage
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
 from fitnets.options import content_hash
@@ -72,7 +72,7 @@ def _describe(plan: Plan, name: str, network: Network) -> str:
 
 def _teacher(plan: Plan) -> str:
     if plan.teacher_stage is None:
-        return "of earlier runs"
+        return "your own, not trained here" if isinstance(plan.config.teacher, CustomTeacher) else "of earlier runs"
     if plan.teacher_is_trained:
         return f"found in {plan.teacher_directory}"
     again = ", then afresh on training and validation images" if plan.config.schedule.retrain_teacher else ""
@@ -82,8 +82,14 @@ def _teacher(plan: Plan) -> str:
 def _notes(plan: Plan) -> Iterator[str]:
     """What makes figures on validation hard to compare."""
     config = plan.config
-    if not isinstance(config.teacher, StoredTeacher):
-        if config.schedule.retrain_teacher and any(stage.teacher for stage in plan.stages):
+    if isinstance(config.teacher, CustomTeacher) and config.teacher.weights is None:
+        yield "teacher.weights is null: the teacher is taken as it is made, whether it was trained or not"
+    if not isinstance(config.teacher, EarlierRuns):
+        if (
+            not isinstance(config.teacher, ReadyTeacher)
+            and config.schedule.retrain_teacher
+            and any(stage.teacher for stage in plan.stages)
+        ):
             yield (
                 "the teacher has seen the validation images when it teaches (schedule.retrain_teacher): validation "
                 "figures are too good against backprop's"

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fitnets import costs, data, engine, metrics
-from fitnets.config import Architecture, Dataset, StoredTeacher
+from fitnets.config import Dataset, Student, Teacher
 from fitnets.data import Split
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective
@@ -97,13 +97,15 @@ def add_test(plan: Plan, student: Network, result: dict[str, Any], terminal: Ter
         result[name] |= quality
 
 
-def _described(option: Architecture | StoredTeacher, network: Network, dataset: Dataset) -> dict[str, Any]:
+def _described(option: Teacher | Student, network: Network, dataset: Dataset) -> dict[str, Any]:
     """`layers`: how many convolutions and dense layers."""
     given = {name: getattr(option, name, None) for name in _OPTIONS}
     return {
         "name": option.name,
         "options": {name: value for name, value in given.items() if value is not None},
-        "layers": sum(isinstance(module, nn.Conv2d | nn.Linear) for part in network.parts().values() for module in part.modules()),
+        "layers": sum(
+            isinstance(module, nn.Conv2d | nn.Linear) for part in network.parts().values() for module in part.modules()
+        ),
     } | asdict(costs.cost(network, (dataset.channels, dataset.height, dataset.width)))
 
 

@@ -9,7 +9,11 @@ from fitnets.architectures import layer_names
 from fitnets.config import (
     Architecture,
     Config,
+    CustomNet,
+    CustomStudent,
     Dataset,
+    DeeplySupervised,
+    EarlierRuns,
     Ensemble,
     Folder,
     Hints,
@@ -23,8 +27,9 @@ from fitnets.config import (
     PaperPair,
     Resnet,
     RunTeacher,
+    Scale,
     Stage,
-    StoredTeacher,
+    Standardize,
     Thin,
     Whiten,
     Wrn,
@@ -45,6 +50,11 @@ def hint_pair(config: Config) -> tuple[str, str] | None:
         case PaperPair():
             published = architectures.published_hint(teacher), architectures.published_guided(config.student)
             return None if None in published else published  # type: ignore[return-value]
+
+
+def has_custom(config: Config) -> bool:
+    """Whether a network is the user's own, so that its layers show only when it is built."""
+    return any(isinstance(net, CustomNet) for net in (stored.architecture(config.teacher), config.student))
 
 
 def needs_pair(config: Config) -> bool:
@@ -71,7 +81,7 @@ def has_test_split(dataset: Dataset) -> bool:
 def check(config: Config) -> Config:
     """The config itself; a ConfigError with every broken rule, a line each, otherwise."""
     broken = [*_out_of_range(config), *_broken_dataset(config), *_broken_networks(config), *_broken_schedule(config)]
-    broken += _broken_sweep(config)
+    broken += [*_broken_custom(config), *_broken_sweep(config)]
     if not broken:  # the rules about layers need networks that are sound
         broken = [*_broken_hints(config), *_broken_scales(config)]
     if broken:
@@ -92,6 +102,7 @@ _RANGES: dict[str, tuple[float, float]] = {  # by a key, its last part, or the n
     **dict.fromkeys(("units", "groups", "kernel", "pieces", "pool", "stride"), (1, _INFINITY)),
     **dict.fromkeys(("depth", "width", "stem", "channels", "height", "dataset.test", "window"), (1, _INFINITY)),
     **dict.fromkeys(("threads", "eval_batch_size", "divisor", "seeds", "views"), (1, _INFINITY)),
+    "size": (8, _INFINITY),
     **dict.fromkeys(("pad", "warmup", "start_epoch", "minimum", "bound", "validation"), (0, _INFINITY)),
     **dict.fromkeys(("weight", "weight_end", "weight_decay", "lr_scale", "hint_weight"), (0, _INFINITY)),
     **dict.fromkeys(("extra_validation", "threshold", "hint_cache_gb"), (0, _INFINITY)),
@@ -109,7 +120,7 @@ def _out_of_range(config: Config) -> Iterator[str]:
     for key, value in leaves(config):
         *_, table, last = ["", *(part for part in key.split(".") if not part.isdigit())]
         bounds = _RANGES.get(key) or _RANGES.get(last) or _RANGES.get(table)
-        if bounds is None or isinstance(value, bool) or not isinstance(value, int | float):
+        if ".args." in key or bounds is None or isinstance(value, bool) or not isinstance(value, int | float):
             continue
         low, high = bounds
         if not low <= value <= high or value == _INFINITY:
@@ -187,11 +198,48 @@ def _broken_networks(config: Config) -> Iterator[str]:
         if config.teacher.hint_member not in paths:
             yield f"teacher.hint_member={config.teacher.hint_member}: not in teacher.members={paths}"
             return
-    if isinstance(config.teacher, StoredTeacher):
+    if isinstance(config.teacher, EarlierRuns):
         yield from _broken_members(config, config.teacher)
 
 
-def _broken_members(config: Config, teacher: RunTeacher | Ensemble) -> Iterator[str]:
+def _broken_custom(config: Config) -> Iterator[str]:
+    for side in ("teacher", "student"):
+        net = getattr(config, side)
+        if isinstance(net, CustomNet):
+            yield from _broken_options(net, side, config.dataset)
+    if not isinstance(config.student, CustomStudent):
+        return
+    if isinstance(config.method, DeeplySupervised):
+        yield "method=dsn teaches every hidden layer, and a custom student has no list of them: give another method"
+    for section in ("hint", "student"):
+        dropout = getattr(config.schedule, section).dropout
+        if dropout.input or dropout.hidden:
+            yield (
+                f"schedule.{section}.dropout: a custom student trains with its own: give "
+                f"schedule.{section}.dropout={{input: 0, hidden: 0}}"
+            )
+
+
+def _broken_options(net: CustomNet, side: str, dataset: Dataset) -> Iterator[str]:
+    if not isinstance(net.args, dict | None) or not all(isinstance(name, str) for name in net.args or {}):
+        yield f"{side}.args={net.args}: give them by name, '{side}.args={{num_classes: 10}}'"
+    if net.channels not in (None, 3):
+        yield f"{side}.channels={net.channels}: grey images can be repeated to 3 channels: give 3, or null"
+    if (net.mean is None) != (net.std is None) or len(net.mean or []) != len(net.std or []):
+        yield f"{side}.mean={net.mean} and {side}.std={net.std}: give one number for each channel in both, or null"
+    if any(value <= 0 for value in net.std or []):
+        yield f"{side}.std={net.std}: give numbers above 0"
+    channels = net.channels or dataset.channels
+    if net.mean and len(net.mean) not in (1, channels):
+        yield f"{side}.mean has {len(net.mean)} numbers for images of {channels} channels: give one for each"
+    if net.mean and not isinstance(dataset.preprocessing, Scale | Standardize):
+        yield (
+            f"{side}.mean: images that dataset/preprocessing={dataset.preprocessing.name} has changed cannot be "
+            f"turned back: give dataset/preprocessing=standardize or scale, or {side}.mean=null {side}.std=null"
+        )
+
+
+def _broken_members(config: Config, teacher: EarlierRuns) -> Iterator[str]:
     """Stored networks see the same preprocessed images as the student: theirs must have been such images."""
     try:
         found = stored.members(teacher)
@@ -229,6 +277,8 @@ def _broken_hints(config: Config) -> Iterator[str]:
     if not isinstance(config.method, LabelHints):
         sides.insert(0, ("teacher.hint" if published else "hint_layer.teacher", teacher, pair[0]))
     for key, net, layer in sides:
+        if isinstance(net, CustomNet):
+            continue  # `pairs.resolved` builds and asks it
         names = layer_names(net)[:-1]
         if layer not in names:
             known = f"{near(layer, names)} (layers: {', '.join(names) or 'none'})"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -52,7 +53,11 @@ def write_config(path: Path, config: Config) -> None:
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
-    write(path, save({name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}))
+    """Each tensor by itself: safetensors refuses those that share their memory."""
+    state = network.state_dict()
+    write(
+        path, save({name: values.cpu().clone(memory_format=torch.contiguous_format) for name, values in state.items()})
+    )
 
 
 def read_weights(path: Path, network: nn.Module) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from fitnets.config import Architecture, Config, Ensemble, RunTeacher, StoredTeacher, Teacher
+from fitnets.config import Architecture, Config, EarlierRuns, Ensemble, RunTeacher, Teacher
 from fitnets.options import ConfigError, restore
 
 
@@ -77,7 +77,7 @@ def teacher_folders(config: Path) -> list[Path] | None:
         return None
 
 
-def members(teacher: StoredTeacher) -> dict[str, Stored]:
+def members(teacher: EarlierRuns) -> dict[str, Stored]:
     """The stored networks that a teacher is made of, by their folders."""
     match teacher:
         case RunTeacher(path=path):

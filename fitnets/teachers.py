@@ -1,9 +1,10 @@
-"""The teacher's network: new, to be trained, or rebuilt from earlier runs with its weights."""
+"""The teacher's network: new, to be trained; the user's own; or rebuilt from earlier runs with its weights."""
 
+from pathlib import Path
 from typing import Any
 
-from fitnets import build, digests, store, stored
-from fitnets.config import Config, Dataset, Ensemble, Mimic, RunTeacher, StoredTeacher
+from fitnets import build, custom, digests, store, stored
+from fitnets.config import Config, CustomTeacher, Dataset, Ensemble, Mimic, ReadyTeacher, RunTeacher
 from fitnets.networks import EnsembleNetwork, Network
 
 
@@ -31,8 +32,11 @@ def _temperature(config: Config) -> float | None:
     return None if isinstance(config.method, Mimic) else config.schedule.kd.temperature
 
 
-def identity(config: Config, teacher: StoredTeacher) -> list[Any]:
-    """What determines a stored teacher: networks and weights, not where they lie."""
+def identity(config: Config, teacher: ReadyTeacher) -> list[Any]:
+    """What determines a teacher that is not trained: networks and weights, not where they lie."""
+    if isinstance(teacher, CustomTeacher):
+        source = custom.source_digest(teacher, "teacher", config.root)
+        return [teacher, source, digests.of_state(build.network(teacher, config.dataset, "teacher"))]
     members = stored.members(teacher)
     parts: list[Any] = [[one.net, digests.of_file(one.weights, config.root)] for one in members.values()]
     if isinstance(teacher, Ensemble):
@@ -40,6 +44,11 @@ def identity(config: Config, teacher: StoredTeacher) -> list[Any]:
     return parts
 
 
-def weights_bytes(teacher: StoredTeacher) -> int:
+def weights_bytes(config: Config, teacher: ReadyTeacher) -> int:
     """Size of the weight files."""
+    if isinstance(teacher, CustomTeacher):
+        if teacher.weights is not None:
+            return Path(teacher.weights).expanduser().stat().st_size
+        state = build.network(teacher, config.dataset, "teacher").state_dict()
+        return sum(values.nbytes for values in state.values())
     return sum(one.weights.stat().st_size for one in stored.members(teacher).values())

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fitnets import costs, evaluation, experiment, measures
-from fitnets.config import Config, StoredTeacher, Wandb
+from fitnets.config import Config, ReadyTeacher, Wandb
 from fitnets.options import ConfigError, PrunedError, without_passwords
 from fitnets.terminal import Terminal
 
@@ -90,7 +90,7 @@ def _command(config: Config, seed: int) -> list[str]:
 
 def _other_seeds(config: Config) -> list[str]:
     """In case they are taken from `seed`: they do not move with it."""
-    teacher = [] if isinstance(config.teacher, StoredTeacher) else [f"teacher.seed={config.teacher.seed}"]
+    teacher = [] if isinstance(config.teacher, ReadyTeacher) else [f"teacher.seed={config.teacher.seed}"]
     return [*teacher, f"dataset.seed={config.dataset.seed}"]
 
 

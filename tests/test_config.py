@@ -38,6 +38,8 @@ NEEDED = {  # what an option cannot do without
     "teacher=relu_aflw": ["dataset=aflw", "dataset.path=patches"],
     "teacher=run": ["teacher.path={earlier_run}"],
     "teacher=ensemble": ["teacher.members=[{earlier_run}]", "teacher.hint_member={earlier_run}"],
+    "teacher=custom": ["teacher.target=own_models.small"],
+    "student=custom": ["student.target=own_models.small"],
     "student=fitnet_mnist": ["dataset=mnist"],
     "student=fitnet_aflw1": ["dataset=aflw", "dataset.path=patches"],
     "student=fitnet_aflw2": ["dataset=aflw", "dataset.path=patches"],
@@ -68,7 +70,7 @@ def build_everything(config: Config) -> None:
     build.initialise(student, schedule.student_init, 0)
     for objective in methods.stages(config, teacher, student):
         LayerOptimizer(objective.layers, objective.stage, steps_per_epoch=10)
-    LayerOptimizer(dict(teacher.layers.items()), schedule.teacher, steps_per_epoch=10)
+    LayerOptimizer(teacher.parts(), schedule.teacher, steps_per_epoch=10)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

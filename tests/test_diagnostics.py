@@ -67,7 +67,7 @@ def test_at_most_so_many_images_evenly_spaced(monkeypatch):
     class Answers(torch.nn.Module):
         dropout = Dropout()
 
-        def forward(self, images):
+        def forward(self, images, wanted):
             return images.flatten(1), {"conv1": images}
 
     images = torch.rand(25, 1, 2, 2)

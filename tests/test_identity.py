@@ -10,7 +10,7 @@ import yaml
 from test_config import NEEDED
 
 from fitnets import compose, options, plan
-from fitnets.config import Config, MaxoutDense
+from fitnets.config import Config, MaxoutDense, ReadyTeacher
 from fitnets.options import added, content_hash, option, plain, restore
 
 TEACHER, STAGE_1, STUDENT, NOTHING = "teacher hint run", "hint run", "run", ""
@@ -65,7 +65,8 @@ NEUTRAL = {  # why they are in no hash: what they lead to is hashed, or it is a 
         *(f"{net}.hint" for net in ("MaxoutTeacher", "ReluTeacher")),
         *(f"{net}.guided" for net in ("FitNet", "GroupedFitNet", "ReluFitNet")),
     },
-    "network and weights are hashed": {"RunTeacher.path", "Ensemble.members", "Ensemble.hint_member"},
+    "network and weights are hashed": {"RunTeacher.path", "Ensemble.members", "Ensemble.hint_member"}
+    | {"CustomTeacher.weights", "CustomStudent.weights"},
     "no part of a result": {
         f"Config.{key}" for key in ("engine", "tracker", "sweep", "store", "rerun", "test", "returns")
     },
@@ -85,6 +86,7 @@ CASES = [  # together they hold every option of the schema
     ["regressor=identity"],
     ["teacher=run"],
     ["teacher=ensemble"],
+    ["teacher=custom", "student=custom", "regressor=pointwise"],
 ]
 
 
@@ -155,7 +157,7 @@ def expected(config: Config, leaf: Leaf, *, is_staged: bool) -> set[str]:
     unused = [*UNUSED[config.method.name]]
     if config.hint_layer.name != "paper":
         unused += ["teacher.hint", "student.guided"]
-    if config.teacher.name in ("run", "ensemble"):
+    if isinstance(config.teacher, ReadyTeacher):
         unused += ["schedule.teacher", "schedule.teacher_init", "schedule.retrain_teacher"]
     special = {"method.staged": STAGE_1}
     if config.schedule.equal_epochs and not is_staged:  # the epochs of both stages
@@ -194,8 +196,8 @@ def test_every_key_is_in_the_hashes_that_it_determines_and_in_no_other(words, ea
     before = plan.hashes(config, "digest", "fp32")
     wrong = {}
     for leaf in leaves(config):
-        if leaf.kind.__name__ in ("RunTeacher", "Ensemble"):
-            continue  # their folders: test_teachers.py
+        if leaf.kind.__name__ in ("RunTeacher", "Ensemble", "CustomTeacher", "CustomStudent"):
+            continue  # another folder, another model: test_teachers.py, test_custom.py
         after = plan.hashes(changed(config, leaf.key, another(leaf)), "digest", "fp32")
         different = {kind for kind in before._fields if getattr(before, kind) != getattr(after, kind)}
         if different != expected(config, leaf, is_staged=before.hint is not None):

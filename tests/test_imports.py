@@ -11,7 +11,7 @@ LAYERS = [  # each module imports from rows above it only
     {"config"},
     {"architectures", "stored", "layers", "losses", "schedules", "preprocessing", "views"},
     {"artifacts", "resources"},
-    {"store"},
+    {"store", "pointwise", "foreign"},
     {
         "inventory",
         "rules",
@@ -25,6 +25,7 @@ LAYERS = [  # each module imports from rows above it only
         "checkpoints",
         "digests",
     },
+    {"custom"},
     {"build", "sources"},
     {"data", "teachers"},
     {"metrics", "costs", "answers"},

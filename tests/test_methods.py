@@ -82,7 +82,10 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def outputs(plan, images):
     with torch.no_grad():
-        (logits, features), (teacher_logits, teacher_features) = plan.student(images, plan.student.hidden), plan.teacher(images, plan.teacher.hidden)
+        (logits, features), (teacher_logits, teacher_features) = (
+            plan.student(images, plan.student.hidden),
+            plan.teacher(images, plan.teacher.hidden),
+        )
     return logits.numpy(), features, teacher_logits.numpy(), teacher_features
 
 

@@ -1,7 +1,7 @@
 """Networks, hint layers and regressors."""
 
-from dataclasses import field
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 from fitnets.options import added, neutral, option
 
@@ -169,6 +169,44 @@ class WrnTeacher(Wrn):
     seed: int = 0
 
 
+# --- the user's own ---
+
+
+@dataclass(kw_only=True, slots=True)
+class CustomNet:
+    """Any `torch.nn.Module` that answers images with logits: a function or class of the user's own files or of a
+    library, and weights. It is taken as it is, with its own dropout, and starts with the weights that it comes with."""
+
+    name: str = neutral(default="custom")
+    target: str
+    """import path of what makes the module: `package.module.factory`"""
+    args: Any = None
+    """what it is called with, by name; None: nothing"""
+    weights: str | None = neutral(default=None)
+    """safetensors file, or one of `torch.save(model.state_dict(), ...)`; None: those that the module is made with"""
+    logits: str | None = None
+    """key, index or attribute of the logits in what the module answers; None: the tensor, what is called `logits`, or
+    the first of a tuple"""
+    channels: int | None = None
+    """what a grey image is repeated to; None: images keep their channels"""
+    size: int | None = None
+    """side that images are resized to, in pixels; None: they are not"""
+    mean: list[float] | None = None
+    """of each channel of images in [0, 1], subtracted; None: images come as `dataset.preprocessing` makes them"""
+    std: list[float] | None = None
+    """of each channel, then divided by"""
+
+
+@option
+class CustomTeacher(CustomNet):
+    """Taken as it is, not trained."""
+
+
+@option
+class CustomStudent(CustomNet):
+    """Its weights, where they are not read from a file, are drawn with `seed`."""
+
+
 # --- earlier runs as teachers ---
 
 
@@ -193,11 +231,13 @@ class Ensemble:
 
 
 Architecture: TypeAlias = (
-    MaxoutTeacher | ReluTeacher | FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn
+    MaxoutTeacher | ReluTeacher | FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn | CustomNet
 )
-StoredTeacher: TypeAlias = RunTeacher | Ensemble
-Teacher: TypeAlias = MaxoutTeacher | ReluTeacher | ResnetTeacher | WrnTeacher | RunTeacher | Ensemble
-Student: TypeAlias = FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn
+EarlierRuns: TypeAlias = RunTeacher | Ensemble
+ReadyTeacher: TypeAlias = RunTeacher | Ensemble | CustomTeacher
+"""one that needs no training"""
+Teacher: TypeAlias = MaxoutTeacher | ReluTeacher | ResnetTeacher | WrnTeacher | RunTeacher | Ensemble | CustomTeacher
+Student: TypeAlias = FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn | CustomStudent
 
 
 # --- hint layer, regressor ---
@@ -212,7 +252,8 @@ class PaperPair:
 
 @option
 class MiddlePair:
-    """The middle convolution (of a residual network: the end of its second group) of the teacher and of the student."""
+    """The middle convolution of the teacher and of the student; of a residual network the end of its second group, of a
+    custom one the module nearest to half of its multiplications."""
 
     name: Literal["middle"] = neutral(default="middle")
 
@@ -233,8 +274,8 @@ class NoPair:
 
 @option
 class AutoRegressor:
-    """From the two shapes: equal, identity (as the released code does); two maps, a convolution; else fully
-    connected."""
+    """From the two shapes: equal, identity (as the released code does); two maps, a convolution; tokens on a side,
+    pointwise; else fully connected."""
 
     name: Literal["auto"] = neutral(default="auto")
 
@@ -259,6 +300,15 @@ class FcRegressor:
 
 
 @option
+class PointwiseRegressor:
+    """The guided map or tokens resized to the hint's grid, then a linear map of each position's channels with the hint
+    layer's non-linearity. Tokens (T, D) are a square grid, and class tokens before it that come from those of the other
+    side or, where it has none, from its mean."""
+
+    name: Literal["pointwise"] = neutral(default="pointwise")
+
+
+@option
 class IdentityRegressor:
     """No regressor: the shapes must be equal."""
 
@@ -266,4 +316,4 @@ class IdentityRegressor:
 
 
 HintLayer: TypeAlias = PaperPair | MiddlePair | NamedPair | NoPair
-Regressor: TypeAlias = AutoRegressor | ConvRegressor | FcRegressor | IdentityRegressor
+Regressor: TypeAlias = AutoRegressor | ConvRegressor | FcRegressor | PointwiseRegressor | IdentityRegressor

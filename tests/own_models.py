@@ -1,0 +1,101 @@
+"""Models as a user of the framework may have them: nothing in it is known to the project."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Small(nn.Module):
+    def __init__(self, classes: int = 10, width: int = 8, channels: int = 1):
+        super().__init__()
+        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.last = nn.Linear(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.first(images).relu()
+        features = self.norm(self.second(features)).relu()
+        return self.last(features.mean(dim=(2, 3)))
+
+
+def small(classes: int = 10, width: int = 8, channels: int = 1) -> nn.Module:
+    return Small(classes, width, channels)
+
+
+class Answering(nn.Module):
+    """Small, with its logits wrapped as `answer` does it."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.small = Small()
+        self.answer = answer
+
+    def forward(self, images):
+        return self.answer(self.small(images))
+
+
+def answering(form: str) -> nn.Module:
+    forms = {
+        "nothing": lambda logits: None,
+        "text": lambda logits: "three",
+        "map": lambda logits: logits[:, :, None, None],
+        "tuple": lambda logits: (logits, 3),
+        "list": lambda logits: ["other", logits],
+        "dict": lambda logits: {"features": logits.mean(1), "logits": logits},
+        "odd_dict": lambda logits: {"features": logits.mean(1), "answer": logits},
+        "only": lambda logits: {"answer": logits, "loss": None},
+        "nan": lambda logits: logits * torch.nan,
+    }
+    return Answering(forms[form])
+
+
+def raising() -> nn.Module:
+    raise ZeroDivisionError("by design")
+
+
+def no_module() -> int:
+    return 3
+
+
+def without_parameters() -> nn.Module:
+    return nn.Flatten()
+
+
+def with_nan() -> nn.Module:
+    model = Small()
+    model.last.bias.data[3] = torch.nan
+    return model
+
+
+def vit(classes: int = 10, size: int = 8, channels: int = 1) -> nn.Module:
+    """A small vision transformer of transformers, from its configuration."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    return ViTForImageClassification(
+        ViTConfig(
+            image_size=size,
+            patch_size=2,
+            num_channels=channels,
+            hidden_size=24,
+            num_hidden_layers=3,
+            num_attention_heads=3,
+            intermediate_size=48,
+            num_labels=classes,
+        )
+    )
+
+
+def resnet(classes: int = 10, channels: int = 1) -> nn.Module:
+    """A small residual network of transformers, from its configuration."""
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    return ResNetForImageClassification(
+        ResNetConfig(
+            num_channels=channels,
+            embedding_size=8,
+            hidden_sizes=[8, 16],
+            depths=[1, 1],
+            layer_type="basic",
+            num_labels=classes,
+        )
+    )

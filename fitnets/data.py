@@ -127,10 +127,7 @@ def load_split(
     dataset: Dataset, name: SplitName, root: Path, device: torch.device, watcher: Watcher, *, fitted_on: Dataset
 ) -> Split:
     """A split of a data set, preprocessed as another one is, fitted on the training images of that one."""
-    fitted: preprocessing.Fitted = {}
-    if preprocessing.is_fitted(fitted_on.preprocessing):
-        training = [_decoded(fitted_on, part, root, watcher) for part in _parts(fitted_on)]
-        fitted = load_file(_prepared(fitted_on, root, training, watcher) / "fitted.safetensors")
+    fitted = fitted_values(fitted_on, root, watcher)
     alike = replace(dataset, preprocessing=fitted_on.preprocessing)
     parts: list[Part] = ["test"] if name == "test" else _parts(dataset)
     decoded = [_decoded(alike, part, root, watcher) for part in parts]
@@ -141,6 +138,23 @@ def load_split(
         of_parts = {part: one.labels for part, one in zip(parts, decoded, strict=True)}
         rows = split(of_parts, dataset)[name == "valid"]
     return Split(images, labels, rows.to(device))
+
+
+def fitted_values(dataset: Dataset, root: Path, watcher: Watcher) -> preprocessing.Fitted:
+    """What its preprocessing has learnt from its training images."""
+    if not preprocessing.is_fitted(dataset.preprocessing):
+        return {}
+    training = [_decoded(dataset, part, root, watcher) for part in _parts(dataset)]
+    return load_file(_prepared(dataset, root, training, watcher) / "fitted.safetensors")
+
+
+def raw_images(dataset: Dataset, name: SplitName, rows: Tensor, root: Path, watcher: Watcher) -> Tensor:
+    """(N, C, H, W) uint8, as they were published. rows: of the split that `load_split` gives."""
+    parts: list[Part] = ["test"] if name == "test" else _parts(dataset)
+    decoded = [_decoded(dataset, part, root, watcher).images for part in parts]
+    starts = np.cumsum([0, *map(len, decoded)])
+    places = [(row, int(np.searchsorted(starts, row, side="right")) - 1) for row in rows.tolist()]
+    return torch.from_numpy(np.stack([decoded[part][row - starts[part]] for row, part in places]))
 
 
 def check_files(dataset: Dataset, root: Path, *, test: bool) -> None:

@@ -148,16 +148,28 @@ def latencies(
     for size in batches:
         images = image.expand(size, *image.shape).contiguous()
         work = {name: partial(network.eval(), images) for name, network in networks.items()}
-        once_s = sum(timed(forward, image.device, repeats=1)[0] for forward in work.values())
-        turns = int(min(30, max(5, _LATENCY_BUDGET_S / once_s)))
-        durations: dict[str, list[float]] = {name: [] for name in networks}
-        for _ in range(turns):
-            for name, forward in work.items():
-                durations[name] += timed(forward, image.device, repeats=1, warm_up=0)
-        for name, measured in durations.items():
-            found[name][f"batch_{size}_p50_ms"] = 1000 * statistics.median(measured)
-            found[name][f"batch_{size}_p95_ms"] = 1000 * statistics.quantiles(measured, n=20, method="inclusive")[-1]
+        for name, told in in_turns(work, image.device).items():
+            found[name] |= {f"batch_{size}_{quantile}": value for quantile, value in told.items()}
     return found
+
+
+def in_turns(
+    work: dict[str, Callable[[], Any]], device: torch.device, *, in_a_row: int = 1
+) -> dict[str, dict[str, float]]:
+    """`p50_ms` and `p95_ms` of each of some pieces of work, so many of each in a row, the first of several uncounted."""
+    once_s = sum(timed(one, device, repeats=1)[0] for one in work.values())
+    turns = int(min(30, max(5, _LATENCY_BUDGET_S / (once_s * in_a_row))))
+    durations: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(turns):
+        for name, one in work.items():
+            durations[name] += timed(one, device, repeats=in_a_row, warm_up=in_a_row > 1)
+    return {
+        name: {
+            "p50_ms": 1000 * statistics.median(measured),
+            "p95_ms": 1000 * statistics.quantiles(measured, n=20, method="inclusive")[-1],
+        }
+        for name, measured in durations.items()
+    }
 
 
 def timed(work: Callable[[], Any], device: torch.device, *, repeats: int, warm_up: int = 1) -> list[float]:

@@ -20,7 +20,7 @@ def files(dataset: Folder) -> dict[str, list[str]]:
     """The images of each part, as `class/file`, from the saved split; drawn and saved if there is none.
 
     Raises ConfigError where folder, classes and saved split do not agree."""
-    root, names = _root(dataset), _class_names(dataset)
+    root, names = _root(dataset), class_names(dataset)
     images = [f"{name}/{path.name}" for name in names for path in sorted((root / name).iterdir()) if _is_image(path)]
     for name in names:
         if not any(image.startswith(f"{name}/") for image in images):
@@ -37,12 +37,12 @@ def identity(dataset: Folder, chosen: list[str]) -> dict[str, Any]:
     """What tells one set of images from another without opening them: names, sizes in bytes, times of change."""
     stats = [(name, (_root(dataset) / name).stat()) for name in chosen]
     text = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
-    return {"folder": hashlib.sha256(text.encode()).hexdigest(), "classes": _class_names(dataset)}
+    return {"folder": hashlib.sha256(text.encode()).hexdigest(), "classes": class_names(dataset)}
 
 
 def decode(dataset: Folder, chosen: list[str], track: Track) -> Raw:
     """Images resized and cropped at the centre to the configured size, with their classes' numbers."""
-    numbers = {name: number for number, name in enumerate(_class_names(dataset))}
+    numbers = {name: number for number, name in enumerate(class_names(dataset))}
     images = np.empty((len(chosen), dataset.channels, dataset.height, dataset.width), dtype=np.uint8)
     for row in track(range(len(chosen)), f"decoding {len(chosen)} images"):
         images[row] = _pixels(dataset, _root(dataset) / chosen[row])
@@ -65,7 +65,7 @@ def _root(dataset: Folder) -> Path:
     return Path(dataset.path).expanduser()
 
 
-def _class_names(dataset: Folder) -> list[str]:
+def class_names(dataset: Folder) -> list[str]:
     root = _root(dataset)
     if not root.is_dir():
         raise ConfigError(f"dataset.path={dataset.path}: no such folder: give one with a sub-folder for each class")
@@ -93,7 +93,7 @@ def _split_file(dataset: Folder) -> Path:
 def _draw(dataset: Folder, images: list[str]) -> dict[str, list[str]]:
     """Of each class its share, and at least one image, in every part."""
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
-    for name in _class_names(dataset):
+    for name in class_names(dataset):
         of_class = [image for image in images if image.startswith(f"{name}/")]
         if len(of_class) < len(PARTS):
             raise ConfigError(

@@ -1,5 +1,6 @@
 """Where images come from: scikit-learn's digits, the Hugging Face hub or its Parquet files, folders of images."""
 
+import json
 import logging
 import tempfile
 from collections.abc import Callable
@@ -61,6 +62,24 @@ def _decode_digits(dataset: Digits, part: Part) -> Raw:
     is_test = proportional_draw(labels, dataset.test, seed=0)
     rows = np.flatnonzero(is_test if part == "test" else ~is_test)
     return bunch.images[rows, None].astype(np.uint8), labels[rows]
+
+
+def class_names(dataset: Dataset) -> list[str] | None:
+    """In the order of the labels; None where nobody tells them."""
+    match dataset:
+        case Digits():
+            return [str(digit) for digit in range(dataset.classes)]
+        case Folder():
+            return folder.class_names(dataset)
+        case HubImages(path=str()):
+            import pyarrow.parquet
+
+            told = pyarrow.parquet.read_schema(_parquet(dataset, dataset.train_split)[0]).metadata or {}
+            features = json.loads(told.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+            names: list[str] | None = features.get(dataset.label_column, {}).get("names")
+            return names
+        case _:
+            return None
 
 
 # --- hub ---

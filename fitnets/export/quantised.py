@@ -1,0 +1,49 @@
+"""8-bit integers instead of floats, by ONNX Runtime's static quantisation."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor
+
+_BATCH = 50
+_KINDS = ["Conv", "Gemm", "MatMul"]
+
+
+class _Images(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, images: Tensor):
+        self.batches: Iterator[Tensor] = iter(images.split(_BATCH))
+
+    def get_next(self) -> dict[str, Any] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {"images": batch.numpy()}
+
+
+def quantise(source: Path, target: Path, images: Tensor) -> None:
+    """Convolutions and products of the network in 8 bits, its preprocessing as it is. images: raw ones, to learn the
+    ranges of activations from."""
+    logging.getLogger("root").setLevel(logging.ERROR)  # it advises what is done here
+    inferred = target.with_suffix(".inferred.onnx")
+    quant_pre_process(source, inferred, skip_symbolic_shape=True)
+    before = [node.name for node in onnx.load(inferred).graph.node if node.op_type in _KINDS and not _of_network(node)]
+    quantize_static(
+        inferred,
+        target,
+        _Images(images),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=_KINDS,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=before,
+    )
+    inferred.unlink()
+
+
+def _of_network(node: onnx.NodeProto) -> bool:
+    scopes = [item.value for item in node.metadata_props if item.key == "pkg.torch.onnx.name_scopes"]
+    return any("'network'" in scope for scope in scopes)

@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -89,6 +89,16 @@ def describe(device: torch.device) -> str:
     return f"cpu, {threads} thread{'s' if threads > 1 else ''}"
 
 
+def describe_cpu() -> str:
+    """'AMD EPYC 9R45, 2 threads': the CPU's name where the system tells it."""
+    try:
+        told = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        told = []
+    names = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
+    return describe(torch.device("cpu")).replace("cpu", next(iter(names), platform.processor() or "cpu"), 1)
+
+
 def environment(device: torch.device) -> dict[str, Any]:
     """What the run was made with; no part of it changes what the run is."""
     return {
@@ -154,9 +164,9 @@ def latencies(
 
 
 def in_turns(
-    work: dict[str, Callable[[], Any]], device: torch.device, *, in_a_row: int = 1
+    work: Mapping[str, Callable[[], Any]], device: torch.device, *, in_a_row: int = 1
 ) -> dict[str, dict[str, float]]:
-    """`p50_ms` and `p95_ms` of each of some pieces of work, so many of each in a row, the first of several uncounted."""
+    """`p50_ms` and `p95_ms` of each of some pieces of work, so many in a row, the first of several uncounted."""
     once_s = sum(timed(one, device, repeats=1)[0] for one in work.values())
     turns = int(min(30, max(5, _LATENCY_BUDGET_S / (once_s * in_a_row))))
     durations: dict[str, list[float]] = {name: [] for name in work}

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
+from fitnets import tables
+
 if TYPE_CHECKING:  # tables alone need no PyTorch
     from fitnets.state import Epoch, TrainingState
 
@@ -48,6 +50,9 @@ class Terminal:
         is_shown = self.console.is_terminal
         with Progress(*columns, console=self.console, disable=not is_shown, transient=self.quiet) as progress:
             yield StageProgress(self, progress, name, epochs, steps_per_epoch)
+
+    def show(self, table: tables.Table) -> None:
+        self.table(table.title, table.header, table.rows)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table = Table(title=title, title_justify="left")

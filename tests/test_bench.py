@@ -10,10 +10,11 @@ import torch
 from conftest import TINY
 
 from fitnets import cli, compose, costs
-from fitnets.bench import peers, runs, steps, tables
+from fitnets.bench import peers, runs, steps
 from fitnets.networks import freeze
 from fitnets.options import ConfigError
 from fitnets.plan import new_student, new_teacher
+from fitnets.tables import Table
 from fitnets.terminal import Terminal
 
 NETS = [word for word in TINY if word.startswith(("student.", "teacher."))]
@@ -201,7 +202,7 @@ def test_command(monkeypatch, capsys, tmp_path, repdistiller):
 
 
 def test_markdown_has_a_line_for_each_row():
-    table = tables.Table("title", ["a", "b"], [["1", "2"]])
+    table = Table("title", ["a", "b"], [["1", "2"]])
     assert table.markdown() == "title\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n"
 
 

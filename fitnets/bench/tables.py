@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -10,17 +10,7 @@ import torch
 from fitnets import engine
 from fitnets.bench.runs import Epochs
 from fitnets.bench.steps import Measured
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-
-    def markdown(self) -> str:
-        lines = [self.header, ["---"] * len(self.header), *self.rows]
-        return f"{self.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+from fitnets.tables import Table
 
 
 def of_steps(found: Sequence[Measured], *, batch: int, rounds: int, device: torch.device) -> Table:

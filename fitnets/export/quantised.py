@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
@@ -16,7 +17,7 @@ _KINDS = ["Conv", "Gemm", "MatMul"]
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, images: Tensor):
-        self.batches: Iterator[Tensor] = iter(images.split(_BATCH))
+        self.batches: Iterator[Tensor] = iter(torch.split(images, _BATCH))
 
     def get_next(self) -> dict[str, Any] | None:
         batch = next(self.batches, None)

@@ -24,6 +24,7 @@ def onnx_runner(path: Path, threads: int | None = None) -> Runner:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # its threads would disturb the next file's
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(images: Tensor) -> Tensor:

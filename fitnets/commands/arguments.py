@@ -1,0 +1,25 @@
+"""What commands have in common on their command lines."""
+
+import argparse
+
+
+def with_overrides(name: str, description: str, overrides: str) -> argparse.ArgumentParser:
+    """A parser of a command that takes the overrides of `run.py`. Parse with `parse_intermixed_args`."""
+    parser = argparse.ArgumentParser(f"fitnets {name}", description=description)
+    parser.add_argument("overrides", nargs="*", help=overrides)
+    parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
+    return parser
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def several(text: str) -> int:
+    number = positive(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError("1 is no number of rounds to take quartiles of: give at least 2")
+    return number

@@ -1,0 +1,54 @@
+"""What no run of a store needs, removed."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fitnets import inventory
+from fitnets.terminal import Terminal, megabytes
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser("fitnets clean", description="Remove what no run of a store needs.")
+    parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
+    parser.add_argument("--unfinished", action="store_true", help="also runs that did not finish")
+    parser.add_argument(
+        "--data",
+        action="store_true",
+        help="also decoded images and teachers' answers, which are made again when needed",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    arguments = parser.parse_args(words)
+
+    inventory.check_store(arguments.store)
+    terminal = Terminal()
+    found = inventory.unneeded(arguments.store, unfinished=arguments.unfinished, data=arguments.data)
+    if not found:
+        terminal.say(f"{arguments.store}: nothing to remove")
+        return
+    for one in found:
+        terminal.say(f"{one.artifact}, {megabytes(one.size)}: {one.reason}")
+    total = megabytes(sum(one.size for one in found))
+    if not (arguments.yes or _agreed(f"remove these, {total} in all?")):
+        terminal.say("nothing was removed")
+        return
+    still = inventory.unneeded(arguments.store, unfinished=arguments.unfinished, data=arguments.data)
+    removed = 0
+    for one in found:
+        size = one.size
+        if one in still and one.remove():
+            removed += size
+        else:
+            terminal.say(f"{one.artifact} is used meanwhile, it stays")
+    terminal.say(f"removed, {megabytes(removed)} in all")
+
+
+def _agreed(question: str) -> bool:
+    """The answer of a person; no where there is none."""
+    if not sys.stdin.isatty():
+        print(f"{question} (--yes removes them)")
+        return False
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False

@@ -1,0 +1,36 @@
+"""Parameters and multiplications of teacher and student."""
+
+import json
+from typing import Any
+
+from fitnets import compose, costs
+from fitnets.commands.arguments import with_overrides
+from fitnets.terminal import Terminal
+
+
+def main(words: list[str]) -> None:
+    described = "Parameters and multiplications; nothing is trained."
+    parser = with_overrides("cost", described, "as for run.py: teacher=... student=... dataset=...")
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+    arguments = parser.parse_intermixed_args(words)
+
+    config = compose.load(arguments.overrides, arguments.config_dir)
+    sides: dict[str, Any] = {
+        side: {"name": getattr(config, side).name} | found for side, found in costs.sides(config).items()
+    }
+    if arguments.json:
+        print(json.dumps(sides, indent=2))
+        return
+    labels = {
+        "parameters": "parameters, with biases",
+        "multiplications": "multiplications an image",
+        "paper_parameters": "parameters as the paper counts",
+        "paper_multiplications": "multiplications as the paper counts",
+    }
+    rows = []
+    for key, label in labels.items():
+        teacher, student = (sides[side][key] for side in ("teacher", "student"))
+        rows.append([label, f"{teacher:,}", f"{student:,}", f"{teacher / student:.2f} x"])
+    title = "The paper counts weights only, and every maxout layer with 2 pieces."
+    header = ["", f"teacher {sides['teacher']['name']}", f"student {sides['student']['name']}", "compression"]
+    Terminal().table(title, header, rows)

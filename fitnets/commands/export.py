@@ -1,0 +1,42 @@
+"""A finished student as files that run elsewhere."""
+
+import argparse
+import json
+from pathlib import Path
+
+from fitnets import compose, stored
+from fitnets.export import card, student
+from fitnets.options import ConfigError
+from fitnets.resources import told_in_short
+from fitnets.terminal import Terminal
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser("fitnets export", description="ONNX, torch.export program, latencies, model card.")
+    parser.add_argument("run", help="folder of a run (outputs/run/HASH)")
+    parser.add_argument("overrides", nargs="*", help="engine.threads=..., store=... of the data's files")
+    parser.add_argument("--out", type=Path, help="folder for the files; default: RUN/export")
+    parser.add_argument("--int8", action="store_true", help="also student-int8.onnx, with what it costs in accuracy")
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+    arguments = parser.parse_intermixed_args(words)
+
+    network = stored.find(arguments.run, "RUN")
+    for word in arguments.overrides:
+        if not word.startswith(("engine.threads=", "store=")):
+            raise ConfigError(f"{word}: fitnets export takes engine.threads and store; all else is the run's own")
+    folder = network.weights.parent
+    settings = compose.load([f"store={folder.parent.parent}", *arguments.overrides])
+    terminal = Terminal(quiet=arguments.json)
+    out = arguments.out or folder / "export"
+    with told_in_short(settings.root):
+        told = student.export(network, settings, out, int8=arguments.int8, watcher=terminal)
+    if arguments.json:
+        print(json.dumps(told, indent=2))
+        return
+    terminal.show(card.latencies(told))
+    terminal.show(card.speedups(told))
+    if "int8" in told:
+        terminal.say(
+            f"8 bits: {100 * told['int8']['accuracy']:.2f} % instead of {100 * told['int8']['float_accuracy']:.2f} %"
+        )
+    terminal.say(f"files in {out}: {', '.join(told['files'])}, card.md")

@@ -1,0 +1,36 @@
+"""The layers of teacher and student, and pairs for hints."""
+
+import json
+from dataclasses import asdict
+
+from fitnets import compose, pairs
+from fitnets.commands.arguments import with_overrides
+from fitnets.terminal import Terminal, count
+
+
+def main(words: list[str]) -> None:
+    described = "Which layers there are to learn from and to guide."
+    parser = with_overrides("layers", described, "as for run.py: teacher=... student=... dataset=... hint_layer=...")
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+    arguments = parser.parse_intermixed_args(words)
+
+    is_open = not any(word.startswith("hint_layer") for word in arguments.overrides)
+    without_hints = ["method=kd"] if is_open else []  # there need not be a pair yet
+    config, terminal = compose.load([*without_hints, *arguments.overrides], arguments.config_dir), Terminal()
+    shape = (config.dataset.channels, config.dataset.height, config.dataset.width)
+    sides = dict(zip(("teacher", "student"), pairs.networks(config), strict=True))
+    found = {side: pairs.layer_rows(network, shape) for side, network in sides.items()}
+    suggested = pairs.suggested(config)
+    if arguments.json:
+        told = {side: [asdict(row) for row in rows] for side, rows in found.items()}
+        print(json.dumps(told | {"pairs": [asdict(pair) for pair in suggested]}, indent=2))
+        return
+    for side, rows in found.items():
+        cells = [
+            [row.name, "x".join(map(str, row.shape)), f"{100 * row.depth:.0f} %", count(row.multiplications)]
+            for row in rows
+        ]
+        header = ["layer", "output", "depth", "multiplications up to it"]
+        terminal.table(f"{side} {getattr(config, side).name}", header, cells)
+    cells = [[pair.source, pair.hint, pair.guided, pair.regressor] for pair in suggested]
+    terminal.table("pairs that suggest themselves", ["hint_layer", "hint layer", "guided layer", "regressor"], cells)

@@ -1,0 +1,123 @@
+"""The model card of an exported student: what it was made from, how good and how fast it is, what it is not."""
+
+from typing import Any
+
+from fitnets.config import Config
+from fitnets.tables import Table
+from fitnets.terminal import count, megabytes
+
+
+def text(config: Config, result: dict[str, Any], told: dict[str, Any]) -> str:
+    """In Markdown. result: of the run; told: what `export.json` says."""
+    student = result["student"]
+    parts = [
+        f"# {student['name']}, {result['method']} on {result['dataset']}",
+        _what(config, result, told),
+        *(
+            table.markdown()
+            for table in (figures(result), _parity(told), latencies(told), speedups(told))
+            if table.rows
+        ),
+        _limits(result, told),
+        _files(told),
+    ]
+    return "\n".join(part.rstrip() + "\n" for part in parts)
+
+
+def _what(config: Config, result: dict[str, Any], told: dict[str, Any]) -> str:
+    dataset, teacher, hint = config.dataset, result["teacher"], result["hint"]
+    classes = ", ".join(told["classes"]) if told["classes"] else f"{dataset.classes}, by number"
+    split = ", ".join(f"{count} {name}" for name, count in result["images"].items())
+    lines = [
+        f"- **Data**: {dataset.name} ({split} images; digest {result['hashes']['data'][:16]}). Classes: {classes}.",
+        f"- **Input**: `images`, uint8 (N, {dataset.channels}, {dataset.height}, {dataset.width}), pixels 0 to "
+        f"{dataset.pixel_max:g}; preprocessing ({dataset.preprocessing.name}) is in the file. "
+        f"**Output**: `logits` (N, {dataset.classes}).",
+        f"- **Teacher**: {teacher['name']}, {count(teacher['parameters'])} parameters, "
+        f"{count(teacher['multiplications'])} multiplications an image.",
+        f"- **Recipe**: method={result['method']}, schedule={result['schedule']}, seeds {result['seeds']}"
+        + (
+            f"; student layer {hint['student_layer']} learnt teacher layer {hint['teacher_layer']} through "
+            f"{hint['regressor']}"
+            if hint
+            else ""
+        )
+        + ". All numbers are in the run's config.yaml.",
+        f"- **Made by**: `fitnets export {told['run']}`, run hash {result['hashes']['run']}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def figures(result: dict[str, Any]) -> Table:
+    rows = []
+    for split in ("valid", "test"):
+        for metric, label in (("accuracy", "accuracy"), ("calibration_error", "calibration error")):
+            key = f"{split}_{metric}"
+            if key in result["student"]:
+                cells = [f"{100 * result[side][key]:.2f} %" for side in ("teacher", "student")]
+                rows.append([f"{'validation' if split == 'valid' else split} {label}", *cells])
+    for key in ("parameters", "multiplications"):
+        rows.append([key, *(count(result[side][key]) for side in ("teacher", "student"))])
+    return Table("What the run came to (one seed, no interval):", ["", "teacher", "student"], rows)
+
+
+def _parity(told: dict[str, Any]) -> Table:
+    images = told["images"]
+    title = f"The files against PyTorch, on {images['checked']} of {images['of']} {images['split']} images:"
+    rows = [
+        [name, f"{told['difference'][name]:.1e}" if name in told["difference"] else "", f"{100 * accuracy:.2f} %"]
+        for name, accuracy in told["accuracy"].items()
+    ]
+    if "int8" in told:
+        int8 = told["int8"]
+        cost = 100 * (int8["float_accuracy"] - int8["accuracy"])
+        rows.append(["student-int8.onnx", "", f"{100 * int8['accuracy']:.2f} % ({cost:.2f} points lost)"])
+    return Table(title, ["", "largest difference, by the largest logit", "accuracy there"], rows)
+
+
+def latencies(told: dict[str, Any]) -> Table:
+    rows = [
+        [one["file"], str(one["batch"]), str(one["threads"]), f"{one['p50_ms']:.3f} ms", f"{one['p95_ms']:.3f} ms"]
+        for one in sorted(told["latency"], key=lambda one: (one["batch"], one["threads"]))
+    ]
+    title = f"Latency of a batch by ONNX Runtime on {told['machine']}, all files in turns:"
+    return Table(title, ["file", "batch", "threads", "p50", "p95"], rows)
+
+
+def speedups(told: dict[str, Any]) -> Table:
+    """Of the student over the exported teacher; network only, and with the preprocessing of both."""
+    p50 = {(one["file"], one["batch"], one["threads"]): one["p50_ms"] for one in told["latency"]}
+    sizes = sorted({(batch, threads) for _, batch, threads in p50})
+    rows = [
+        [
+            str(batch),
+            str(threads),
+            *(
+                f"{p50[f'teacher{part}', batch, threads] / p50[f'student{part}', batch, threads]:.2f} x"
+                for part in (", network only", "")
+            ),
+        ]
+        for batch, threads in sizes
+        if ("teacher", batch, threads) in p50
+    ]
+    title = "Speed-up over the exported teacher (medians):"
+    return Table(title, ["batch", "threads", "network only", "with preprocessing"], rows)
+
+
+def _limits(result: dict[str, Any], told: dict[str, Any]) -> str:
+    lines = ["Limits:", ""]
+    lines.append("- The figures are of one training run: another seed gives others.")
+    if "test_accuracy" not in result["student"]:
+        lines.append("- There is no test split: the figures are on the images that chose the epoch.")
+    lines.append(
+        "- Images unlike the training images get an answer all the same; the softmax of the logits is as honest as the "
+        "calibration error says."
+    )
+    if told["no_teacher"]:
+        lines.append(f"- The teacher could not be exported beside it: {told['no_teacher']}")
+    return "\n".join(lines) + "\n"
+
+
+def _files(told: dict[str, Any]) -> str:
+    rows = [[name, megabytes(one["bytes"]), one["sha256"]] for name, one in told["files"].items()]
+    return Table("Files:", ["", "size", "SHA-256"], rows).markdown()

@@ -9,6 +9,8 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
          fitnets cost teacher=maxout_mnist student=fitnet_mnist dataset=mnist [--json]
   layers the layers of teacher and student, and the pairs for hints that suggest themselves:
          fitnets layers teacher=resnet student=thin dataset=cifar10 [hint_layer=middle] [--json]
+  doctor one batch through everything before a long run: shapes, classes, losses, memory, time, disk:
+         fitnets doctor [OVERRIDES] [--json]
   runs   the runs of a store and their status:
          fitnets runs [STORE] [--json]
   report one page, figures and tables of a store's runs:
@@ -47,6 +49,7 @@ def main() -> int:
 _COMMANDS = {  # by their modules
     "cost": "cost",
     "layers": "layers",
+    "doctor": "doctor",
     "runs": "runs",
     "eval": "evaluate",
     "report": "report",

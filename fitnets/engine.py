@@ -16,11 +16,8 @@ import torch
 from torch import Tensor
 
 from fitnets import build, costs, stored
-from fitnets.answers import Known
 from fitnets.config import Config, Engine, Precision
-from fitnets.data import Split
 from fitnets.networks import Network
-from fitnets.objectives import Objective, train_mode
 from fitnets.options import ConfigError, without_passwords
 
 _PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "datasets", "wandb", "safetensors")
@@ -123,24 +120,6 @@ def _git(*words: str) -> str | None:
 
 
 # --- measured here ---
-
-
-def seconds_per_image(trial: Objective, train: Split, batch_size: int = 64) -> tuple[float, float]:
-    """(forward and backward of one training step, the teacher's answers alone). trial: a copy, since its networks get
-    gradients."""
-    batch = train.batch(train.rows[:batch_size])
-    device = batch.images.device
-    answering_s, answers = 0.0, trial.answers
-    if answers is not None:
-        answering_s = statistics.median(timed(lambda: answers(batch, trial.wants), device, repeats=3))
-        trial.answers = Known(answers(batch, trial.wants))
-    train_mode(trial)
-
-    def step() -> None:
-        loss, _ = trial.step(batch, 0)
-        loss.backward()  # type: ignore[no-untyped-call]
-
-    return statistics.median(timed(step, device, repeats=3)) / len(batch), answering_s / len(batch)
 
 
 _LATENCY_BUDGET_S = 1.5

@@ -1,6 +1,5 @@
 """A configuration made ready: data loaded, networks built, stages laid out, hashes known; nothing trained yet."""
 
-import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from fitnets.config import (
 )
 from fitnets.data import Data
 from fitnets.labelled import Watcher
-from fitnets.networks import Network, beside, freeze, placed
+from fitnets.networks import Network, beside, placed
 from fitnets.objectives import HintObjective, Objective, WholeObjective, label_objective
 from fitnets.options import ConfigError, content_hash
 from fitnets.rules import has_test, needed_pair
@@ -98,18 +97,6 @@ class Plan:
         """Of the teacher's answers, once its weights are there."""
         return Library(self.config.root, self.teacher, self.hashes.teacher, watcher)
 
-    def estimate_s(self) -> float:
-        """About how many seconds the training will take here, if no stage stops early: a few steps are measured."""
-        schedule = self.config.schedule
-        total = sum(
-            self._stage_s(objective, retrained=schedule.retrain_student)
-            for objective in self.stages
-            if not (objective.name == "hint" and self.hint_is_trained)
-        )
-        if self.teacher_stage is not None and not self.teacher_is_trained:
-            total += self._stage_s(self.teacher_stage, retrained=schedule.retrain_teacher)
-        return total
-
     def views(self, objective: Objective) -> Views:
         """How a stage sees the training images. Those of a teacher that is trained never come again."""
         count = None if objective is self.teacher_stage else methods.view_count(self.config)
@@ -129,26 +116,6 @@ class Plan:
             most=0 if engine.views == "fresh" else _MOST_TABLES,
             budget_bytes=1e9 * engine.hint_cache_gb,
         )
-
-    def _stage_s(self, objective: Objective, *, retrained: bool) -> float:
-        trial = copy.deepcopy(objective)
-        if trial.teacher is not None:
-            freeze(trial.teacher)
-        step_s, answering_s = engine.seconds_per_image(trial, self.data.train)
-        need = self.need(objective, self.data)
-        train, valid = len(self.data.train), len(self.data.valid)
-        stage = objective.stage
-        epochs = float(stage.epochs)
-        if stage.max_steps is not None:
-            epochs = min(epochs, stage.max_steps * stage.batch_size / train)
-        validations = max(1, epochs)
-        images = epochs * train + validations * valid / 3  # validation is the forward third of a step
-        if retrained:
-            images += epochs * (train + valid)
-        answered = images
-        if need is not None and need.looked_up == need.wanted:
-            answered = min(images, (need.tables * need.views.pictures * train + valid) * (1 + retrained))
-        return images * step_s + answered * answering_s
 
 
 def prepare(config: Config, watcher: Watcher) -> Plan:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fitnets import costs, engine, schedules, stored
+from fitnets import costs, engine, estimates, schedules, stored
 from fitnets.config import CustomTeacher, EarlierRuns, ReadyTeacher, Stage
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
@@ -34,7 +34,8 @@ def announce(plan: Plan, terminal: Terminal) -> None:
         lines.append("  student  afresh on training and validation images, with the epochs found")
     lines += [f"  cache    {line}" for line in _cached(plan)]
     machine = f"{engine.describe(plan.device)}, {plan.precision}{_why(plan)}"
-    lines.append(f"  about    {seconds(plan.estimate_s())} of training on {machine}")
+    training_s = sum(stage.total_s for stage in estimates.stages(plan, estimates.QUICK_S))
+    lines.append(f"  about    {seconds(training_s)} of training on {machine}")
     if config.test and not has_test(config):
         lines.append("  test     none: this data set has no test split, so all figures are on validation")
     lines.append(f"  files    {plan.run_directory}")

@@ -1,0 +1,79 @@
+"""One batch through everything before the long run."""
+
+import json
+from dataclasses import asdict
+
+from fitnets import compose, doctor
+from fitnets.commands.arguments import with_overrides
+from fitnets.doctor import Diagnosis
+from fitnets.resources import told_in_short
+from fitnets.tables import Table
+from fitnets.terminal import Terminal, megabytes, seconds
+
+_MOST_CLASSES = 20
+"""that are shown one by one"""
+
+
+def main(words: list[str]) -> None:
+    described = "One batch through everything: shapes, classes, losses, memory, time, disk. Nothing is trained."
+    parser = with_overrides("doctor", described, "as for run.py")
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+    arguments = parser.parse_intermixed_args(words)
+
+    config, terminal = compose.load(arguments.overrides, arguments.config_dir), Terminal(quiet=arguments.json)
+    with told_in_short(config.root):
+        found = doctor.examine(config, terminal)
+    if arguments.json:
+        print(json.dumps(asdict(found) | {"total_s": found.total_s, "cache_bytes": found.cache_bytes}, indent=2))
+        return
+    for table in (_images(found), _shapes(found), _losses(found), _cache(found), _times(found)):
+        if table.rows:
+            terminal.show(table)
+    terminal.say(
+        f"about {seconds(found.total_s)} in all if no stage stops early, {megabytes(found.cache_bytes)} of tables on "
+        f"the disk, {megabytes(found.peak_bytes)} of memory"
+    )
+    for warning in found.warnings:
+        terminal.say(f"note: {warning}")
+
+
+def _images(found: Diagnosis) -> Table:
+    low, mean, high = found.pixels
+    title = f"images of each class; values after preprocessing {low:.3g} to {high:.3g}, mean {mean:.3g}"
+    rows = [["all", *(str(count) for count in found.images.values())]]
+    if len(found.class_names) <= _MOST_CLASSES:
+        rows += [
+            [name, *(str(counts[index]) for counts in found.classes.values())]
+            for index, name in enumerate(found.class_names)
+        ]
+    else:
+        for label, pick in (("rarest class", min), ("most frequent class", max)):
+            rows.append([label, *(str(pick(counts)) for counts in found.classes.values())])
+    return Table(title, ["", *found.images], rows)
+
+
+def _shapes(found: Diagnosis) -> Table:
+    rows = [[one.what, one.name, "x".join(map(str, one.shape))] for one in found.shapes]
+    return Table("shapes, of one image", ["", "", "shape"], rows)
+
+
+def _losses(found: Diagnosis) -> Table:
+    rows = [[one.stage, one.term, f"{one.value:.4g}", f"{one.weight:g}", f"{one.gradient:.3g}"] for one in found.losses]
+    title = "losses of one batch before training (in nats; hint and mimic: squared distances)"
+    return Table(title, ["stage", "loss", "value", "weight", "norm of the weighted gradient"], rows)
+
+
+def _cache(found: Diagnosis) -> Table:
+    rows = [[one.stage, one.layer, megabytes(one.bytes), "yes" if one.looked_up else one.reason] for one in found.cache]
+    return Table("the teacher's answers on the disk", ["stage", "layer", "size", "computed once"], rows)
+
+
+def _times(found: Diagnosis) -> Table:
+    rows = [["until training", "", "", seconds(found.preparing_s)]]
+    rows += [
+        [one.name, f"{1000 * one.step_s:.1f} ms", f"{one.epoch_s:.1f} s", seconds(one.total_s)] for one in found.times
+    ]
+    if found.tracking_s:
+        rows.append(["W&B, beginning and end", "", "", seconds(found.tracking_s)])
+    rows.append(["evaluation", "", "", seconds(found.evaluation_s)])
+    return Table("time here, measured on a few updates", ["stage", "an update", "an epoch", "in all"], rows)

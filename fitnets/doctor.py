@@ -1,0 +1,222 @@
+"""`fitnets doctor`: one batch through everything before the long run."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fitnets import data, estimates, sources
+from fitnets.config import Config, Wandb
+from fitnets.data import Batch
+from fitnets.estimates import StageTime
+from fitnets.labelled import Watcher
+from fitnets.networks import Network, freeze
+from fitnets.objectives import Objective, WholeObjective, train_mode
+from fitnets.plan import Plan, prepare
+from fitnets.rules import has_test, hint_pair
+
+_WANDB_S = 2.0
+"""about what W&B takes to begin and end, offline"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """what: of which network or layer; shape: of one image's value there."""
+
+    what: str
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A term of a stage's loss on one batch of training images, before any training. weight: its factor; gradient: the
+    L2 norm of the weighted term's gradient, over all that the stage trains."""
+
+    stage: str
+    term: str
+    value: float
+    weight: float
+    gradient: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """bytes: of all tables of a layer's answers; looked_up: whether there will be any, else why not."""
+
+    stage: str
+    layer: str
+    bytes: int
+    looked_up: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """images: by split; classes: images of each class, by split; pixels: smallest, mean, largest value of a batch after
+    preprocessing; peak_bytes: of this process, or on the GPU; preparing_s: until training would begin."""
+
+    images: dict[str, int]
+    classes: dict[str, list[int]]
+    class_names: list[str]
+    pixels: tuple[float, float, float]
+    shapes: list[Shape]
+    losses: list[Loss]
+    cache: list[Cache]
+    peak_bytes: int
+    times: list[StageTime]
+    preparing_s: float
+    evaluation_s: float
+    tracking_s: float
+    warnings: list[str]
+
+    @property
+    def total_s(self) -> float:
+        return self.preparing_s + self.evaluation_s + self.tracking_s + sum(stage.total_s for stage in self.times)
+
+    @property
+    def cache_bytes(self) -> int:
+        return sum(one.bytes for one in self.cache if one.looked_up)
+
+
+def examine(config: Config, watcher: Watcher) -> Diagnosis:
+    """Raises ConfigError as a run would; nothing is trained, images are decoded."""
+    started = time.perf_counter()
+    plan = prepare(config, watcher)
+    preparing_s = time.perf_counter() - started
+    found = plan.data
+    names = sources.class_names(config.dataset) or [str(label) for label in range(config.dataset.classes)]
+    classes = {
+        name: torch.bincount(split.labels[split.rows].cpu(), minlength=len(names)).tolist()
+        for name, split in (("train", found.train), ("valid", found.valid))
+    }
+    images = {"train": len(found.train), "valid": len(found.valid)}
+    if has_test(config):
+        test = data.load_test(config.dataset, config.root, torch.device("cpu"), watcher)
+        images["test"] = len(test)
+        classes["test"] = torch.bincount(test.labels, minlength=len(names)).tolist()
+    times = estimates.stages(plan, estimates.THOROUGH_S)
+    losses = [] if plan.teacher_stage is None or plan.teacher_is_trained else _losses(plan, plan.teacher_stage)
+    freeze(plan.teacher)
+    losses += [loss for stage in plan.stages for loss in _losses(plan, stage)]
+    pixels = found.train.batch(found.train.rows[:500]).images
+    return Diagnosis(
+        images=images,
+        classes=classes,
+        class_names=names,
+        pixels=(float(pixels.min()), float(pixels.mean()), float(pixels.max())),
+        shapes=_shapes(plan),
+        losses=losses,
+        cache=_cache(plan),
+        times=times,
+        evaluation_s=estimates.evaluation_s(plan, images.get("test", 0)),
+        peak_bytes=_peak_bytes(plan.device),
+        preparing_s=preparing_s,
+        tracking_s=_WANDB_S if isinstance(config.tracker, Wandb) else 0.0,
+        warnings=[*_of_classes(names, classes), *_of_losses(losses)],
+    )
+
+
+def _shapes(plan: Plan) -> list[Shape]:
+    dataset = plan.config.dataset
+    rows = [Shape(what="images", name=dataset.name, shape=(dataset.channels, dataset.height, dataset.width))]
+    networks: dict[str, tuple[Network, str]] = {
+        "teacher": (plan.teacher, plan.config.teacher.name),
+        "student": (plan.student, plan.config.student.name),
+    }
+    pair = hint_pair(plan.config)
+    for index, (side, (network, name)) in enumerate(networks.items()):
+        if pair is not None:
+            what = f"{side}, {'hint' if side == 'teacher' else 'guided'} layer"
+            rows.append(Shape(what=what, name=pair[index], shape=network.named(pair[index]).out_shape))
+        rows.append(Shape(what=f"{side}, logits", name=name, shape=(network.classes,)))
+    if plan.hint is not None:
+        rows.append(Shape(what="regressor", name=plan.hint.regressor.describe(), shape=plan.hint.regressor.hint_shape))
+    return rows
+
+
+def _losses(plan: Plan, stage: Objective) -> list[Loss]:
+    """Of each term by itself."""
+    train = plan.data.train
+    batch = train.viewed(train.rows[: stage.stage.batch_size], 0, plan.views(stage))
+    train_mode(stage)
+    parameters = [p for part in stage.layers.values() for p in part.parameters() if p.requires_grad]
+    return [
+        Loss(
+            stage=stage.name,
+            term=name,
+            value=float(value.detach()),
+            weight=weight,
+            gradient=weight * _norm(torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)),
+        )
+        for name, value, weight in _terms(stage, batch)
+    ]
+
+
+def _terms(stage: Objective, batch: Batch) -> list[tuple[str, Tensor, float]]:
+    """(name, value, weight) of what the loss of a stage is the sum of."""
+    loss, told = stage.step(batch, epoch=0)
+    if not isinstance(stage, WholeObjective):
+        return [(stage.name, loss, 1.0)]
+    found: list[tuple[str, Tensor, float]] = []
+    for term in stage.terms:
+        value = told[f"train_{term.name}_loss"]
+        assert isinstance(value, Tensor)
+        found.append((term.name, value, float(told.get(f"{term.name}_weight", 1.0))))
+    return found
+
+
+def _norm(gradients: tuple[Tensor | None, ...]) -> float:
+    squares = [float(gradient.float().square().sum()) for gradient in gradients if gradient is not None]
+    return math.sqrt(sum(squares))
+
+
+def _cache(plan: Plan) -> list[Cache]:
+    found = []
+    for stage in plan.stages:
+        need = plan.need(stage, plan.data)
+        for layer in need.wanted if need is not None else ():
+            assert need is not None
+            is_looked_up = layer in need.looked_up
+            reason = "" if is_looked_up else need.reason
+            size = need.bytes[layer]
+            found.append(Cache(stage=stage.name, layer=layer, bytes=size, looked_up=is_looked_up, reason=reason))
+    return found
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+_IMBALANCE = 10
+
+
+def _of_classes(names: list[str], classes: dict[str, list[int]]) -> Iterator[str]:
+    for split, counts in classes.items():
+        empty = [name for name, count in zip(names, counts, strict=True) if count == 0]
+        if empty:
+            few = ", ".join(empty[:5]) + ", ..." * (len(empty) > 5)
+            yield f"{split}: no image of {few}: nothing is learnt or known of these classes there"
+    fewest, most = min(classes["train"]), max(classes["train"])
+    if 0 < _IMBALANCE * fewest <= most:
+        rare, common = (names[classes["train"].index(count)] for count in (fewest, most))
+        yield (
+            f"{common} has {most} training images and {rare} {fewest}: accuracy hides how the rare ones fare, and who "
+            f"always answers {common} is right in {100 * most / sum(classes['train']):.0f} %"
+        )
+
+
+def _of_losses(losses: list[Loss]) -> Iterator[str]:
+    for loss in losses:
+        if not (math.isfinite(loss.value) and math.isfinite(loss.gradient)):
+            yield f"{loss.stage}: the {loss.term} loss is {loss.value}, its gradient {loss.gradient}: it will diverge"
+        elif loss.gradient == 0:
+            yield f"{loss.stage}: the {loss.term} loss has no gradient: nothing would be learnt from it"

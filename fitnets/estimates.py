@@ -1,0 +1,141 @@
+"""How long a run will take here, if no stage stops early: a few updates of each stage are measured on copies."""
+
+import copy
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from fitnets import engine, metrics
+from fitnets.answers import Known
+from fitnets.data import Split
+from fitnets.networks import freeze
+from fitnets.objectives import Objective, train_mode
+from fitnets.optimizers import LayerOptimizer
+from fitnets.plan import Plan
+
+QUICK_S, THOROUGH_S = 0.1, 1.0
+"""how long each thing is measured"""
+_TABLE_BATCH = 250
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTime:
+    """step_s: of an update; steps: how many at most; validation_s: of one; tables_s: of computing the teacher's answers
+    once; retrained_steps: on training and validation images, afterwards; epoch_s: of an epoch with its validation."""
+
+    name: str
+    step_s: float
+    steps: float
+    validation_s: float
+    validations: int
+    tables_s: float
+    retrained_steps: float
+    epoch_s: float
+
+    @property
+    def total_s(self) -> float:
+        trained = (self.steps + self.retrained_steps) * self.step_s + self.validations * self.validation_s
+        return trained + self.tables_s * (2 if self.retrained_steps else 1)
+
+
+def stages(plan: Plan, budget_s: float) -> list[StageTime]:
+    """Of the stages that are still to be trained."""
+    schedule, found = plan.config.schedule, []
+    if plan.teacher_stage is not None and not plan.teacher_is_trained:
+        found.append(_stage(plan, plan.teacher_stage, schedule.retrain_teacher, budget_s))
+    for objective in plan.stages:
+        if not (objective.name == "hint" and plan.hint_is_trained):
+            found.append(_stage(plan, objective, schedule.retrain_student, budget_s))
+    return found
+
+
+def _stage(plan: Plan, objective: Objective, retrained: bool, budget_s: float) -> StageTime:
+    stage, train, valid = objective.stage, plan.data.train, plan.data.valid
+    per_epoch = len(train) // stage.batch_size
+    steps = float(stage.epochs * per_epoch)
+    if stage.max_steps is not None:
+        steps = min(steps, stage.max_steps)
+    need = plan.need(objective, plan.data)
+    is_looked_up = need is not None and need.looked_up == need.wanted
+    tables_s = 0.0
+    if need is not None and is_looked_up:
+        images = need.tables * need.views.pictures * len(train) + len(valid)
+        tables_s = images * _answering_s(objective, train, budget_s)
+    step_s = _step_s(plan, objective, is_looked_up, budget_s)
+    validation_s = _validation_s(plan, objective, is_looked_up, budget_s)
+    return StageTime(
+        name=objective.name,
+        step_s=step_s,
+        steps=steps,
+        validation_s=validation_s,
+        epoch_s=step_s * per_epoch + validation_s,
+        validations=-(-int(steps) // per_epoch),
+        tables_s=tables_s,
+        retrained_steps=steps * (1 + len(valid) / len(train)) if retrained else 0.0,
+    )
+
+
+def _answering_s(objective: Objective, train: Split, budget_s: float) -> float:
+    """Of one image by the teacher."""
+    batch, trial = train.batch(train.rows[:_TABLE_BATCH]), _copied(objective)
+    answers = trial.answers
+    assert answers is not None
+    return steadily(lambda: answers(batch, trial.wants), batch.images.device, budget_s) / len(batch)
+
+
+def _step_s(plan: Plan, objective: Objective, is_looked_up: bool, budget_s: float) -> float:
+    """Of an update, images put together and augmented."""
+    trial, stage, train = _copied(objective), objective.stage, plan.data.train
+    views, rows = plan.views(objective), train.rows[: objective.stage.batch_size]
+    if is_looked_up and trial.answers is not None:
+        trial.answers = Known(trial.answers(train.batch(rows), trial.wants))
+    optimizer = LayerOptimizer(trial.layers, stage, len(train) // stage.batch_size)
+    train_mode(trial)
+
+    def step() -> None:
+        loss, _ = trial.step(train.viewed(rows, 0, views), 0)
+        optimizer.update(loss)
+
+    return steadily(step, rows.device, budget_s)
+
+
+def _validation_s(plan: Plan, objective: Objective, is_looked_up: bool, budget_s: float) -> float:
+    trial, valid, size = _copied(objective), plan.data.valid, plan.config.engine.eval_batch_size
+    some = replace(valid, rows=valid.rows[:size])
+    if is_looked_up and trial.answers is not None:
+        trial.answers = Known(trial.answers(some.batch(some.rows), trial.wants))
+    once_s = steadily(lambda: trial.validate(some, size), some.rows.device, budget_s)
+    return once_s * len(valid) / len(some)
+
+
+def evaluation_s(plan: Plan, test_images: int) -> float:
+    """Of what follows training: predictions on validation and test, comparisons of layers, latencies."""
+    some = replace(plan.data.valid, rows=plan.data.valid.rows[:500])
+    size, device = plan.config.engine.eval_batch_size, some.rows.device
+    networks = {"teacher": plan.teacher, "student": plan.student}
+    per_image_s = sum(
+        steadily(partial(metrics.predict, network, some, size), device, QUICK_S) / len(some)
+        for network in networks.values()
+    )
+    latencies = partial(engine.latencies, networks, plan.data.train.images[0])
+    compared = (2 + len(plan.stages)) * len(some)
+    predicted_s = per_image_s * (len(plan.data.valid) + test_images + compared)
+    return predicted_s + engine.timed(latencies, device, repeats=1, warm_up=0)[0]
+
+
+def steadily(work: Callable[[], Any], device: torch.device, budget_s: float) -> float:
+    """The median of as many repeats as fit into the time, of 3 to 100; a third as many before them only warm up."""
+    once_s = engine.timed(work, device, repeats=1)[0]
+    repeats = int(min(100, max(3, 0.75 * budget_s / once_s)))
+    return statistics.median(engine.timed(work, device, repeats=repeats, warm_up=repeats // 3))
+
+
+def _copied(objective: Objective) -> Objective:
+    trial = copy.deepcopy(objective)
+    if trial.teacher is not None:
+        freeze(trial.teacher)
+    return trial

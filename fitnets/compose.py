@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fitnets import options, rules
-from fitnets.config import Config, Thin
+from fitnets.config import Config, Folder, Thin
 from fitnets.options import ConfigError, ToldError, near
 from fitnets.stopping import Stopped
 
@@ -38,6 +38,7 @@ for _name, _class in options.OPTIONS.items():
 
 def to_config(composed: DictConfig) -> Config:
     """The composed tree as checked dataclasses. ConfigError: all unknown and missing keys, or all broken rules."""
+    _count_classes(composed)
     problems = [*_unknown_keys(composed)]
     problems += [_missing(key) for key in sorted(OmegaConf.missing_keys(composed))]
     if problems:
@@ -55,6 +56,16 @@ def to_config(composed: DictConfig) -> Config:
 
         config = pairs.resolved(config)
     return config
+
+
+def _count_classes(composed: DictConfig) -> None:
+    """A folder's classes are its sub-folders, unless their number is given."""
+    dataset = composed.dataset
+    is_open = OmegaConf.get_type(dataset) is Folder and OmegaConf.is_missing(dataset, "classes")
+    if is_open and not OmegaConf.is_missing(dataset, "path"):
+        from fitnets import folder  # imports torch
+
+        dataset.classes = max(2, len(folder.sub_folders(dataset.path)))
 
 
 def load(overrides: list[str], config_dir: str | None = None) -> Config:

@@ -49,6 +49,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def class_counts(self, classes: int) -> list[int]:
+        """Images of each class."""
+        return torch.bincount(self.labels[self.rows].cpu(), minlength=classes).tolist()
+
     def batch(self, rows: Tensor) -> Batch:
         return Batch(self.images[rows], self.labels[rows], rows)
 

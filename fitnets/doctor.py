@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fitnets import data, estimates, sources
-from fitnets.config import Config, Wandb
+from fitnets import data, estimates, folder, sources
+from fitnets.config import Config, Dataset, Folder, Wandb
 from fitnets.data import Batch
 from fitnets.estimates import StageTime
-from fitnets.labelled import Watcher
+from fitnets.labelled import Watcher, imbalance
 from fitnets.networks import Network, freeze
 from fitnets.objectives import Objective, WholeObjective, train_mode
 from fitnets.plan import Plan, prepare
@@ -91,15 +91,12 @@ def examine(config: Config, watcher: Watcher) -> Diagnosis:
     preparing_s = time.perf_counter() - started
     found = plan.data
     names = sources.class_names(config.dataset) or [str(label) for label in range(config.dataset.classes)]
-    classes = {
-        name: torch.bincount(split.labels[split.rows].cpu(), minlength=len(names)).tolist()
-        for name, split in (("train", found.train), ("valid", found.valid))
-    }
+    classes = {"train": found.train.class_counts(len(names)), "valid": found.valid.class_counts(len(names))}
     images = {"train": len(found.train), "valid": len(found.valid)}
     if has_test(config):
         test = data.load_test(config.dataset, config.root, torch.device("cpu"), watcher)
         images["test"] = len(test)
-        classes["test"] = torch.bincount(test.labels, minlength=len(names)).tolist()
+        classes["test"] = test.class_counts(len(names))
     times = estimates.stages(plan, estimates.THOROUGH_S)
     losses = [] if plan.teacher_stage is None or plan.teacher_is_trained else _losses(plan, plan.teacher_stage)
     freeze(plan.teacher)
@@ -124,7 +121,7 @@ def examine(config: Config, watcher: Watcher) -> Diagnosis:
 
 def _shapes(plan: Plan) -> list[Shape]:
     dataset = plan.config.dataset
-    rows = [Shape(what="images", name=dataset.name, shape=(dataset.channels, dataset.height, dataset.width))]
+    rows = [Shape(what="images", name=_named(dataset), shape=(dataset.channels, dataset.height, dataset.width))]
     networks: dict[str, tuple[Network, str]] = {
         "teacher": (plan.teacher, plan.config.teacher.name),
         "student": (plan.student, plan.config.student.name),
@@ -138,6 +135,14 @@ def _shapes(plan: Plan) -> list[Shape]:
     if plan.hint is not None:
         rows.append(Shape(what="regressor", name=plan.hint.regressor.describe(), shape=plan.hint.regressor.hint_shape))
     return rows
+
+
+def _named(dataset: Dataset) -> str:
+    """With the sizes that its images have on the disk."""
+    if not isinstance(dataset, Folder):
+        return dataset.name
+    smallest, largest = ("{}x{}".format(*pick(folder.sizes(dataset), key=math.prod)) for pick in (min, max))
+    return f"{dataset.path}: {smallest} to {largest} pixels, resized"
 
 
 def _losses(plan: Plan, stage: Objective) -> list[Loss]:
@@ -196,22 +201,14 @@ def _peak_bytes(device: torch.device) -> int:
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-_IMBALANCE = 10
-
-
 def _of_classes(names: list[str], classes: dict[str, list[int]]) -> Iterator[str]:
     for split, counts in classes.items():
         empty = [name for name, count in zip(names, counts, strict=True) if count == 0]
         if empty:
             few = ", ".join(empty[:5]) + ", ..." * (len(empty) > 5)
             yield f"{split}: no image of {few}: nothing is learnt or known of these classes there"
-    fewest, most = min(classes["train"]), max(classes["train"])
-    if 0 < _IMBALANCE * fewest <= most:
-        rare, common = (names[classes["train"].index(count)] for count in (fewest, most))
-        yield (
-            f"{common} has {most} training images and {rare} {fewest}: accuracy hides how the rare ones fare, and who "
-            f"always answers {common} is right in {100 * most / sum(classes['train']):.0f} %"
-        )
+    if told := imbalance(names, classes["train"]):
+        yield told
 
 
 def _of_losses(losses: list[Loss]) -> Iterator[str]:

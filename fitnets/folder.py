@@ -14,6 +14,7 @@ from fitnets.options import ConfigError
 from fitnets.seeds import seed_of
 
 PARTS = ("train", "validation", "test")
+_LISTED = 5
 
 
 def files(dataset: Folder) -> dict[str, list[str]]:
@@ -41,12 +42,28 @@ def identity(dataset: Folder, chosen: list[str]) -> dict[str, Any]:
 
 
 def decode(dataset: Folder, chosen: list[str], track: Track) -> Raw:
-    """Images resized and cropped at the centre to the configured size, with their classes' numbers."""
+    """Images resized and cropped at the centre to the configured size, with their classes' numbers.
+
+    Raises ConfigError with the files that are no images."""
     numbers = {name: number for number, name in enumerate(class_names(dataset))}
     images = np.empty((len(chosen), dataset.channels, dataset.height, dataset.width), dtype=np.uint8)
+    broken: list[str] = []
     for row in track(range(len(chosen)), f"decoding {len(chosen)} images"):
-        images[row] = _pixels(dataset, _root(dataset) / chosen[row])
+        try:
+            images[row] = _pixels(dataset, _root(dataset) / chosen[row])
+        except _Undecodable as error:
+            broken.append(f"{chosen[row]} ({error})")
+    if broken:
+        listed = "; ".join(broken[:_LISTED]) + f"; and {len(broken) - _LISTED} more" * (len(broken) > _LISTED)
+        raise ConfigError(
+            f"dataset.path={dataset.path}: {len(broken)} of {len(chosen)} files cannot be decoded: {listed}: remove "
+            f"them there and from {_split_file(dataset)}"
+        )
     return images, np.asarray([numbers[name.split("/")[0]] for name in chosen], dtype=np.int64)
+
+
+class _Undecodable(Exception):
+    """A file that is no image, with the reason."""
 
 
 def _pixels(dataset: Folder, path: Path) -> NDArray[np.uint8]:
@@ -56,20 +73,38 @@ def _pixels(dataset: Folder, path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as opened:
             picture = pictures.in_8_bits(ImageOps.exif_transpose(opened), dataset.channels)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ConfigError(f"dataset.path={dataset.path}: {path} cannot be decoded ({error}): remove it") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _Undecodable(str(error).replace(f"{path.parent}/", "")) from error
     return pictures.pixels(ImageOps.fit(picture, (dataset.width, dataset.height), Image.Resampling.BICUBIC))
+
+
+def sizes(dataset: Folder) -> set[tuple[int, int]]:
+    """(width, height) of all its images, as they are on the disk."""
+    from PIL import Image
+
+    found = set()
+    for chosen in files(dataset).values():
+        for name in chosen:
+            with Image.open(_root(dataset) / name) as opened:
+                found.add(opened.size)
+    return found
 
 
 def _root(dataset: Folder) -> Path:
     return Path(dataset.path).expanduser()
 
 
-def class_names(dataset: Folder) -> list[str]:
-    root = _root(dataset)
+def sub_folders(path: str) -> list[str]:
+    """What the classes of a folder are called. Raises ConfigError if there is no such folder."""
+    root = Path(path).expanduser()
     if not root.is_dir():
-        raise ConfigError(f"dataset.path={dataset.path}: no such folder: give one with a sub-folder for each class")
-    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        raise ConfigError(f"dataset.path={path}: no such folder: give one with a sub-folder for each class")
+    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def class_names(dataset: Folder) -> list[str]:
+    """In the order of the labels. Raises ConfigError where there are others than the configuration says."""
+    names = sub_folders(dataset.path)
     if len(names) != dataset.classes:
         listed = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
         way_out = f"give dataset.classes={len(names)}" if len(names) > 1 else "give a folder with one for each class"

@@ -21,6 +21,21 @@ class Watcher(Protocol):
     def say(self, text: str, /) -> None: ...
 
 
+_IMBALANCE = 10
+
+
+def imbalance(names: list[str], counts: list[int]) -> str | None:
+    """What is to be said of a class that has ten times as many training images as another. counts: by class."""
+    fewest, most = min(counts), max(counts)
+    if not 0 < _IMBALANCE * fewest <= most:
+        return None
+    rare, common = (names[counts.index(count)] for count in (fewest, most))
+    return (
+        f"{common} has {most} training images and {rare} {fewest}: accuracy hides how the rare ones fare, and who "
+        f"always answers {common} is right in {100 * most / sum(counts):.0f} %"
+    )
+
+
 def proportional_draw(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.bool_]:
     """A mask of `count` random rows, each class giving its share."""
     position = np.empty(len(labels))

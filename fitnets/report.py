@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fitnets import costs, engine, estimates, schedules, stored
+from fitnets import costs, engine, estimates, schedules, sources, stored
 from fitnets.config import CustomTeacher, EarlierRuns, ReadyTeacher, Stage
+from fitnets.labelled import imbalance
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
 from fitnets.options import content_hash
@@ -81,8 +82,11 @@ def _teacher(plan: Plan) -> str:
 
 
 def _notes(plan: Plan) -> Iterator[str]:
-    """What makes figures on validation hard to compare."""
+    """What makes the figures say less than they seem to."""
     config = plan.config
+    names = sources.class_names(config.dataset) or [f"class {label}" for label in range(config.dataset.classes)]
+    if told := imbalance(names, plan.data.train.class_counts(len(names))):
+        yield told
     if isinstance(config.teacher, CustomTeacher) and config.teacher.weights is None:
         yield "teacher.weights is null: the teacher is taken as it is made, whether it was trained or not"
     if not isinstance(config.teacher, EarlierRuns):

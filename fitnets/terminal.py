@@ -18,11 +18,12 @@ _PLAIN_WIDTH = 120
 
 
 class Terminal:
-    """Rich output on a terminal; plain lines elsewhere. quiet: only what a person has to know."""
+    """Rich output on a terminal; plain lines elsewhere. quiet: only what a person has to know; aside: on standard
+    error, since standard output is for a machine."""
 
-    def __init__(self, console: Console | None = None, *, quiet: bool = False):
+    def __init__(self, console: Console | None = None, *, quiet: bool = False, aside: bool = False):
         self.quiet = quiet
-        self.console = console or Console(highlight=False, markup=False)
+        self.console = console or Console(highlight=False, markup=False, stderr=aside)
         if not self.console.is_terminal:
             self.console.width = max(self.console.width, _PLAIN_WIDTH)
 

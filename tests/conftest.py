@@ -2,15 +2,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import made_store as made
 import pytest
 import torch
 
 import run
-from fitnets import compose, experiment
+from fitnets import cli, compose, experiment
 from fitnets.config import Config
 
 ROOT = Path(run.__file__).parent
@@ -50,8 +50,7 @@ def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.make(tmp_path_factory.mktemp("made") / "outputs")
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(NamedTuple):
     code: int
     out: str
     err: str
@@ -66,6 +65,24 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         capfd.readouterr()
         code = compose.command_line(run.main)
+        captured = capfd.readouterr()
+        return Finished(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def fitnets(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    """`fitnets ...` inside this process."""
+
+    def call(*words: str) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["fitnets", *words])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        capfd.readouterr()
+        try:
+            code = cli.main()
+        except SystemExit as error:  # of argparse
+            code = int(error.code or 0)
         captured = capfd.readouterr()
         return Finished(code, captured.out, captured.err)
 

@@ -1,24 +1,10 @@
 """`fitnets layers`: what there is to learn from and to guide."""
 
 import json
-import sys
 
-import pytest
-
-from fitnets import cli, compose, costs, pairs
+from fitnets import compose, costs, pairs
 
 CIFAR = ("dataset=cifar10", "student=fitnet1")
-
-
-@pytest.fixture
-def fitnets(monkeypatch, capsys):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["fitnets", *words])
-        code = cli.main()
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
 
 
 def test_rows_add_up_to_the_networks_cost():

@@ -20,7 +20,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
 
-    config, terminal = compose.load(arguments.overrides, arguments.config_dir), Terminal(quiet=arguments.json)
+    config, terminal = compose.load(arguments.overrides, arguments.config_dir), Terminal(aside=arguments.json)
     with told_in_short(config.root):
         found = doctor.examine(config, terminal)
     if arguments.json:

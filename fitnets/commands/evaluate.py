@@ -32,7 +32,7 @@ def main(words: list[str]) -> None:
     if is_own:
         dataset = compose.adapted(network.config.dataset, "dataset", changes)
         rules.check_dataset(replace(network.config, dataset=dataset))
-    terminal = Terminal()
+    terminal = Terminal(aside=arguments.json)
     with told_in_short(settings.root):
         result = evaluation.evaluate(network, dataset, arguments.split, settings, terminal)
     if arguments.json:

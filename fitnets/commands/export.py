@@ -26,7 +26,7 @@ def main(words: list[str]) -> None:
             raise ConfigError(f"{word}: fitnets export takes engine.threads and store; all else is the run's own")
     folder = network.weights.parent
     settings = compose.load([f"store={folder.parent.parent}", *arguments.overrides])
-    terminal = Terminal(quiet=arguments.json)
+    terminal = Terminal(aside=arguments.json)
     out = arguments.out or folder / "export"
     with told_in_short(settings.root):
         told = student.export(network, settings, out, int8=arguments.int8, watcher=terminal)

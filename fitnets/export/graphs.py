@@ -66,7 +66,8 @@ def program(graph: Whole | Bare) -> ExportedProgram:
 
 def write_onnx(traced: ExportedProgram, path: Path, told: dict[str, str]) -> None:
     """An ONNX file with `images` in, `logits` out. told: goes into the file's metadata."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # they tell what they do, and miss torchvision
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own deprecated calls
         exported = torch.onnx.export(

@@ -1,0 +1,378 @@
+"""`teacher=custom`, `student=custom`: any module by import path."""
+
+import json
+import sys
+from pathlib import Path
+
+import own_models
+import pytest
+import torch
+from conftest import ROOT, shell
+from safetensors.torch import load_file, save_file, save_model
+from test_data import CPU, SILENCE
+from test_experiment import runs
+from torch import nn
+
+from fitnets import build, compose, custom, data, networks, objectives, plan, teachers
+from fitnets.answers import Computed
+from fitnets.config import CustomStudent, CustomTeacher, Scale, Standardize
+from fitnets.custom import CustomNetwork
+from fitnets.data import Batch
+from fitnets.layers import LOGITS
+from fitnets.options import ConfigError
+
+IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+SHORT = ["tracker=none", "schedule.hint.epochs=1", "schedule.student.epochs=1"]
+NEVER_SEEN = '''
+import torch
+from torch import nn
+
+
+class Wobbly(nn.Module):
+    """No Sequential, a dict answer, odd names, shared modules, in-place ReLU, parameters of its own."""
+
+    def __init__(self, n_out, breadth):
+        super().__init__()
+        self.Größe = nn.Conv2d(1, breadth, 3, padding=1)
+        self.again = nn.Conv2d(breadth, breadth, 3, padding=1)
+        self.bend = nn.ReLU(inplace=True)
+        self.norm_1 = nn.BatchNorm2d(breadth)
+        self.offset = nn.Parameter(torch.zeros(1, breadth, 1, 1))
+        self.temper = nn.Parameter(torch.ones(1))
+        self.exit = nn.Linear(breadth, n_out)
+        self.same_exit = self.exit
+
+    def forward(self, x):
+        x = self.bend(self.Größe(x)) + self.offset
+        x = self.bend(self.norm_1(self.again(x)))
+        x = self.bend(self.again(x))
+        pooled = x.mean((2, 3))
+        return {"embedding": pooled, "answer": self.same_exit(pooled) * self.temper}
+
+
+def make(n_out=10, breadth=16):
+    return Wobbly(n_out, breadth)
+'''
+
+
+def network(target: str, side: str = "teacher", **options) -> CustomNetwork:
+    """For digits."""
+    config = compose.load(["method=kd", "hint_layer=none"])
+    kind = CustomTeacher if side == "teacher" else CustomStudent
+    return custom.network(kind(target=f"own_models.{target}", **options), config.dataset, side)
+
+
+@pytest.fixture
+def wobbly(tmp_path, monkeypatch) -> Path:
+    """A folder with a model file that nothing has seen, and weights for it."""
+    (tmp_path / "wobbly_net.py").write_text(NEVER_SEEN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wobbly_net", raising=False)
+    return tmp_path
+
+
+WOBBLY = ["teacher=custom", "teacher.target=wobbly_net.make", "teacher.args={breadth: 24}", "teacher.logits=answer"]
+
+
+@pytest.mark.slow
+def test_a_model_that_the_project_has_never_seen_from_the_command_line(tmp_path):
+    """As a user would: a file, weights, then layers, a run, an export, each a process of its own."""
+    (tmp_path / "wobbly_net.py").write_text(NEVER_SEEN)
+    train = "import torch, wobbly_net; torch.save(wobbly_net.make(breadth=24).state_dict(), 'weights.pt')"
+    assert shell("-c", train, cwd=tmp_path).returncode == 0
+    teacher = [*WOBBLY, "teacher.weights=weights.pt"]
+
+    def told(*words: str) -> str:
+        finished = shell(*words, cwd=tmp_path)
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
+    listed = json.loads(told("-m", "fitnets.cli", "layers", *teacher, "--json"))
+    names = [row["name"] for row in listed["teacher"]]
+    assert names == ["Größe", "bend:1", "again:1", "norm_1", "bend:2", "again:2", "bend:3", "exit", "logits"]
+    assert [row["shape"] for row in listed["teacher"]][:2] == [[24, 8, 8], [24, 8, 8]]
+    assert "bend:2" in told("-m", "fitnets.cli", "layers", *teacher)
+    pair = ["hint_layer=named", "hint_layer.teacher=bend:2", "hint_layer.student=conv5"]
+    told(str(ROOT / "run.py"), *teacher, *pair, *SHORT)
+    ((name, result),) = runs(tmp_path / "outputs").items()
+    directory = tmp_path / "outputs" / "run" / name
+    assert result["hint"]["teacher_layer"] == "bend:2"
+    exported = json.loads(told("-m", "fitnets.cli", "export", str(directory), "--json"))
+    assert max(exported["difference"].values()) < 1e-4
+    assert exported["accuracy"]["student.onnx"] == pytest.approx(result["student"]["test_accuracy"])
+    assert (directory / "export" / "student.pt2").exists()
+
+
+class TestTransformers:
+    """A vision transformer and a residual network of transformers, from their configurations."""
+
+    @pytest.fixture
+    def taught_by(self, command, fitnets, tmp_path):
+        """Lists the layers of a model, distils it, exports the student; gives the shape of the hint."""
+
+        def teach(model: str, hint: str) -> list[int]:
+            teacher = ["teacher=custom", f"teacher.target=own_models.{model}"]
+            listed = json.loads(fitnets("layers", *teacher, "--json").out)
+            pair = ["hint_layer=named", f"hint_layer.teacher={hint}", "hint_layer.student=conv5"]
+            finished = command(*teacher, *pair, *SHORT)
+            assert finished.code == 0, finished.err
+            ((name, result),) = runs(tmp_path / "store").items()
+            assert result["hint"]["teacher_layer"] == hint
+            exported = fitnets("export", str(tmp_path / "store" / "run" / name), "--json")
+            assert exported.code == 0, exported.err
+            told = json.loads(exported.out)
+            assert max(told["difference"].values()) < 1e-4
+            assert {"teacher", "student, network only"} <= {row["file"] for row in told["latency"]}
+            return {row["name"]: row["shape"] for row in listed["teacher"]}[hint]
+
+        return teach
+
+    @pytest.mark.parametrize(
+        ("model", "hint", "shape"),
+        [
+            ("vit", "vit.layers.1", [17, 24]),
+            ("vit", "vit.embeddings.patch_embeddings.projection", [24, 4, 4]),
+            ("resnet", "resnet.encoder.stages.0", [8, 2, 2]),
+        ],
+    )
+    def test_as_teachers(self, taught_by, model, hint, shape):
+        assert taught_by(model, hint) == shape
+
+    def test_as_teacher_and_student(self, command, tmp_path):
+        words = ["teacher.target=own_models.vit", "teacher.args={size: 16}", "teacher.size=16"]
+        finished = command("teacher=custom", *words, "student=custom", "student.target=own_models.vit", *SHORT)
+        assert finished.code == 0, finished.err
+        ((_, result),) = runs(tmp_path / "store").items()
+        assert result["hint"]["teacher_layer"].startswith("vit.layers.")
+        assert result["hint"]["student_layer"].startswith("vit.layers.")
+
+
+class TestNetwork:
+    def test_it_answers_as_its_model(self):
+        found = network("small").eval()
+        torch.testing.assert_close(found(IMAGES)[0], found.model(IMAGES), rtol=0, atol=0)
+        assert found.classes == 10
+
+    def test_features_are_those_of_the_modules_and_up_to_them_nothing_else_is_run(self):
+        found, called = network("small").eval(), []
+        features = found(IMAGES, ["second", "norm"])[1]
+        torch.testing.assert_close(features["norm"], found.model.norm(features["second"]), rtol=0, atol=0)
+        found.model.norm.register_forward_hook(lambda *_: called.append("norm"))
+        torch.testing.assert_close(found.up_to(IMAGES, "second"), features["second"], rtol=0, atol=0)
+        assert called == []
+
+    def test_declared_shapes_are_those_of_the_features(self):
+        for target in ("small", "vit", "resnet"):
+            found = network(target).eval()
+            for name, features in found(IMAGES, found.hidden)[1].items():
+                assert tuple(features.shape[1:]) == found.named(name).out_shape, (target, name)
+
+    def test_what_follows_in_place_does_not_reach_the_features(self, wobbly):
+        config = compose.load([*WOBBLY, "method=kd", "hint_layer=none"])
+        found = teachers.network(config).eval()
+        features = found(IMAGES, ["norm_1", "Größe"])[1]
+        assert bool((features["norm_1"] < 0).any())  # an in-place ReLU follows
+        torch.testing.assert_close(features["norm_1"], found.up_to(IMAGES, "norm_1"), rtol=0, atol=0)
+
+    def test_the_calls_of_a_shared_module_are_layers_of_their_own(self, wobbly):
+        found = teachers.network(compose.load([*WOBBLY, "method=kd", "hint_layer=none"])).eval()
+        first, second = (found.up_to(IMAGES, f"again:{call}") for call in (1, 2))
+        assert not torch.equal(first, second)
+        torch.testing.assert_close(found.model.again(found.up_to(IMAGES, "bend:2")), second)
+
+    def test_multiplications_are_counted_attention_included(self):
+        found = network("vit")
+        tokens, width, layers = 17, 24, 3
+        one = 4 * tokens * width**2 + 2 * tokens**2 * width + 2 * tokens * width * 2 * width
+        assert found.multiplications == 16 * 4 * width + layers * one + 10 * width
+        assert found.named("vit.layers.0").multiplications == 16 * 4 * width + one
+
+    @pytest.mark.parametrize("form", ["tuple", "list", "dict", "only"])
+    def test_logits_from_what_a_model_answers(self, form):
+        options = {"logits": "1"} if form == "list" else {}
+        found = network("answering", args={"form": form}, **options).eval()
+        torch.testing.assert_close(found(IMAGES)[0], found.model.small(IMAGES))
+
+    def test_the_middle_is_a_block(self):
+        assert network("vit").middle in ("vit.layers.0", "vit.layers.1")
+
+    def test_half_precision_is_told_of_each_layer(self):
+        found = networks.placed(network("vit"), CPU, "bf16").eval()
+        for layer in ("vit.layers.1", "vit.embeddings.patch_embeddings.projection", "vit.layernorm"):
+            assert found.bytes_per_value(layer) == found.up_to(IMAGES, layer).element_size()
+
+
+class TestImages:
+    """A model's own channels, resolution and normalisation."""
+
+    MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
+
+    @pytest.mark.parametrize("preprocessing", ["scale", "standardize"])
+    def test_it_gets_what_it_was_trained_on(self, tmp_path, preprocessing):
+        config = compose.load([f"dataset/preprocessing={preprocessing}", f"store={tmp_path}"])
+        found = data.load(config.dataset, config.root, CPU, SILENCE)
+        images = found.train.batch(found.train.rows[:7]).images
+        net = CustomTeacher(
+            target="own_models.small", args={"channels": 3}, channels=3, size=16, mean=self.MEAN, std=self.STD
+        )
+        network, seen = custom.network(net, config.dataset, "teacher"), []
+        network.sees(config.dataset.preprocessing, found.fitted)
+        network.model.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+        network.eval()(images)
+        raw = data.raw_images(config.dataset, "train", found.train.rows[:7], tmp_path, SILENCE) / 16
+        expected = (raw - torch.tensor(self.MEAN).view(1, 3, 1, 1)) / torch.tensor(self.STD).view(1, 3, 1, 1)
+        expected = nn.functional.interpolate(expected, (16, 16), mode="bilinear")
+        torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-5)
+
+    def test_it_is_part_of_what_is_saved(self):
+        found = network("small", mean=[0.5], std=[0.25])
+        found.sees(Scale(), {})
+        assert found.image_scale.flatten().tolist() == [4]
+        assert found.image_shift.flatten().tolist() == [-2]
+        assert {"image_scale", "image_shift"} <= set(found.state_dict())
+
+    def test_fitted_values_are_undone(self):
+        found = network("small", mean=[0.5], std=[0.25])
+        found.sees(Standardize(), {"mean": torch.tensor([0.3]), "deviation": torch.tensor([0.1])})
+        raw = torch.rand(4, 1, 8, 8)
+        taken = (raw - 0.3) / 0.1 * found.image_scale + found.image_shift
+        torch.testing.assert_close(taken, (raw - 0.5) / 0.25)
+
+
+class TestWeights:
+    def save(self, model: nn.Module, path: Path) -> None:
+        if path.suffix == ".safetensors":
+            save_file(model.state_dict(), path)
+        elif path.suffix == ".ckpt":
+            torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}}, path)
+        else:
+            torch.save(model.state_dict(), path)
+
+    @pytest.mark.parametrize("name", ["w.safetensors", "w.pt", "w.ckpt"])
+    def test_from_files_of_others(self, tmp_path, name):
+        torch.manual_seed(3)
+        model = own_models.small()
+        self.save(model, tmp_path / name)
+        found = network("small", weights=str(tmp_path / name))
+        assert all(torch.equal(value, found.model.state_dict()[key]) for key, value in model.state_dict().items())
+
+    def test_that_a_file_has_once_and_the_model_twice(self, wobbly):
+        import wobbly_net
+
+        model = wobbly_net.make(breadth=24)
+        save_model(model, str(wobbly / "w.safetensors"))
+        found = teachers.network(
+            compose.load([*WOBBLY, "teacher.weights=w.safetensors", "method=kd", "hint_layer=none"])
+        )
+        assert torch.equal(found.model.same_exit.weight, model.exit.weight)
+
+    def test_of_a_student_are_drawn_with_the_seed(self):
+        made = [network("small", "student") for _ in range(3)]
+        for found, seed in zip(made, (1, 1, 2), strict=True):
+            build.initialise(found, None, seed)
+        first, again, other = (found.model.first.weight for found in made)
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+
+    def test_are_part_of_the_hashes_and_their_place_is_not(self, tmp_path):
+        torch.manual_seed(3)
+        model = own_models.small()
+        for name in ("a.pt", "b.safetensors"):
+            self.save(model, tmp_path / name)
+        model.first.bias.data += 1
+        self.save(model, tmp_path / "c.pt")
+        hashes = [
+            plan.hashes(
+                compose.load(
+                    [
+                        "teacher=custom",
+                        "teacher.target=own_models.small",
+                        f"teacher.weights={tmp_path / name}",
+                        f"store={tmp_path}",
+                    ]
+                ),
+                "digest",
+                "fp32",
+            ).run
+            for name in ("a.pt", "b.safetensors", "c.pt")
+        ]
+        assert hashes[0] == hashes[1] != hashes[2]
+
+
+def plans(*words: str):
+    return plan.prepare(compose.load([*words, "tracker=none", "schedule.student.batch_size=16"]), SILENCE)
+
+
+@pytest.fixture
+def custom_pair(tmp_path):
+    """A plan in which both networks are custom."""
+    words = ["teacher=custom", "teacher.target=own_models.small", "teacher.args={width: 12}", f"store={tmp_path}"]
+    pair = ["hint_layer=named", "hint_layer.teacher=second", "hint_layer.student=second"]
+    return plans(*words, "student=custom", "student.target=own_models.small", *pair)
+
+
+def batch_of(found) -> Batch:
+    return found.data.train.viewed(found.data.train.rows[:32], 0, found.views(found.stages[0]))
+
+
+def test_in_stage_1_only_what_lies_below_the_guided_layer_moves(custom_pair):
+    from fitnets.optimizers import LayerOptimizer
+
+    networks.freeze(custom_pair.teacher)
+    before = {name: value.clone() for name, value in custom_pair.student.state_dict().items()}
+    teacher = {name: value.clone() for name, value in custom_pair.teacher.state_dict().items()}
+    stage = custom_pair.stages[0]
+    optimizer = LayerOptimizer(stage.layers, stage.stage, steps_per_epoch=1)
+    objectives.train_mode(stage)
+    for _ in range(3):
+        optimizer.update(stage.step(batch_of(custom_pair), 0)[0])
+    after = custom_pair.student.state_dict()
+    moved = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"first", "second"}
+    assert all(torch.equal(value, teacher[name]) for name, value in custom_pair.teacher.state_dict().items())
+
+
+def test_a_teacher_that_leaves_evaluation_mode_is_caught(custom_pair):
+    networks.freeze(custom_pair.teacher)
+    custom_pair.teacher.model.norm.train()
+    with pytest.raises(AssertionError, match="left evaluation mode"):
+        objectives.train_mode(custom_pair.stages[0])
+
+
+def test_computed_answers_are_the_models(custom_pair):
+    networks.freeze(custom_pair.teacher)
+    batch = batch_of(custom_pair)
+    answers = Computed(custom_pair.teacher)(batch, [LOGITS, "second"])
+    assert set(answers) == {LOGITS, "second"}
+    torch.testing.assert_close(answers[LOGITS], custom_pair.teacher(batch.images)[0])
+
+
+def test_a_students_run_is_a_teacher_and_can_be_evaluated(command, fitnets, tmp_path):
+    student = ["student=custom", "student.target=own_models.small", "student.mean=[0.5]", "student.std=[0.25]"]
+    teacher = ["teacher=custom", "teacher.target=own_models.small"]
+    finished = command(*teacher, *student, *SHORT, "schedule.retrain_student=true")
+    assert finished.code == 0, finished.err
+    ((name, result),) = runs(tmp_path / "store").items()
+    directory = tmp_path / "store" / "run" / name
+    told = json.loads(fitnets("eval", str(directory), f"store={tmp_path / 'store'}", "--json").out)
+    assert told["accuracy"] == pytest.approx(result["student"]["test_accuracy"])
+    weights = load_file(directory / "student.safetensors")
+    assert weights["image_scale"].item() == 4
+    again = command("teacher=run", f"teacher.path={directory}", *SHORT)
+    assert again.code == 0, again.err
+
+
+def test_the_file_that_makes_it_is_part_of_the_hash(wobbly):
+    config = compose.load([*WOBBLY, f"store={wobbly}"])
+    before = plan.hashes(config, "digest", "fp32").run
+    path = wobbly / "wobbly_net.py"
+    path.write_text(path.read_text() + "\n# another line\n")
+    assert plan.hashes(config, "digest", "fp32").run != before
+
+
+def test_where_a_layer_is_not_reached_it_is_told():
+    found = network("small").eval()
+    found.model.forward = lambda images: images.flatten(1)[:, :10]
+    with pytest.raises(ConfigError, match="its layer second was not reached"):
+        found.up_to(IMAGES, "second")

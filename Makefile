@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test soak check clean
+.PHONY: help run test soak timed check clean
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -14,6 +14,9 @@ test: .venv/installed ## set up .venv, then the whole test suite; less by make t
 
 soak: .venv/installed ## a run killed at 100 random moments; five to ten minutes
 	KILLS=100 $(BIN)/python -m pytest -s tests/test_resume.py -k random_moments
+
+timed: .venv/installed ## what fitnets doctor estimates against whole runs, digits and MNIST; four minutes
+	TIMED=1 $(BIN)/python -m pytest -s tests/test_doctor.py -k estimate
 
 check: .venv/installed ## ruff format and lint, mypy
 	$(BIN)/ruff format --check .

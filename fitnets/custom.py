@@ -159,7 +159,7 @@ class CustomNetwork(Network):
         """Raises ConfigError where there is no such layer."""
         if layer not in self.taps:
             raise ConfigError(
-                f"{self.side} layer {layer}: no such layer in {self.net.name}{near(layer, self.hidden)} "
+                f"hint_layer.{self.side}={layer}: no such layer in {self.net.name}{near(layer, self.hidden)} "
                 "(fitnets layers, with the same options, lists them)"
             )
         return self.taps[layer]

@@ -44,7 +44,7 @@ def answering(form: str) -> nn.Module:
         "dict": lambda logits: {"features": logits.mean(1), "logits": logits},
         "odd_dict": lambda logits: {"features": logits.mean(1), "answer": logits},
         "only": lambda logits: {"answer": logits, "loss": None},
-        "nan": lambda logits: logits * torch.nan,
+        "infinite": lambda logits: logits * torch.nan,
     }
     return Answering(forms[form])
 

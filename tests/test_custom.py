@@ -13,7 +13,7 @@ from test_data import CPU, SILENCE
 from test_experiment import runs
 from torch import nn
 
-from fitnets import build, compose, custom, data, networks, objectives, plan, teachers
+from fitnets import build, compose, custom, data, engine, networks, objectives, plan, teachers
 from fitnets.answers import Computed
 from fitnets.config import CustomStudent, CustomTeacher, Scale, Standardize
 from fitnets.custom import CustomNetwork
@@ -108,8 +108,9 @@ class TestTransformers:
     """A vision transformer and a residual network of transformers, from their configurations."""
 
     @pytest.fixture
-    def taught_by(self, command, fitnets, tmp_path):
+    def taught_by(self, command, fitnets, tmp_path, monkeypatch):
         """Lists the layers of a model, distils it, exports the student; gives the shape of the hint."""
+        monkeypatch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
 
         def teach(model: str, hint: str) -> list[int]:
             teacher = ["teacher=custom", f"teacher.target=own_models.{model}"]

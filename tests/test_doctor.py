@@ -1,0 +1,184 @@
+"""`fitnets doctor`: what it says of a run is what the run turns out to be."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SHARED_MNIST, TINY, shell
+from PIL import Image
+from test_data import SILENCE
+from test_experiment import runs
+from test_folder import write_images
+
+from fitnets import compose, doctor, engine, estimates
+
+SMALL = [*TINY, "schedule.hint.max_steps=2", "schedule.student.max_steps=2"]
+
+
+@pytest.fixture(autouse=True)
+def _briefly(monkeypatch):
+    monkeypatch.setattr(estimates, "THOROUGH_S", 0.05)
+    monkeypatch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
+
+
+def examine(tmp_path: Path, *words: str) -> doctor.Diagnosis:
+    return doctor.examine(compose.load([*words, f"store={tmp_path / 'store'}"]), SILENCE)
+
+
+def test_shapes_and_classes(tmp_path):
+    found = examine(tmp_path, *TINY)
+    assert found.images == {"train": 437, "valid": 1000, "test": 360}
+    assert {split: sum(counts) for split, counts in found.classes.items()} == found.images
+    assert found.class_names == list("0123456789")
+    told = {one.what: one.shape for one in found.shapes}
+    assert told == {
+        "images": (1, 8, 8),
+        "teacher, hint layer": (8, 4, 4),
+        "teacher, logits": (10,),
+        "student, guided layer": (8, 2, 2),
+        "student, logits": (10,),
+        "regressor": (8, 4, 4),
+    }
+    assert found.pixels[0] == 0
+    assert found.pixels[2] == 1
+
+
+def test_every_term_of_every_stage_has_its_value_and_gradient(tmp_path):
+    words = [*TINY, "schedule.student.epochs=3"]
+    losses = examine(tmp_path, *words).losses
+    assert [(one.stage, one.term) for one in losses] == [
+        ("teacher", "label"),
+        ("hint", "hint"),
+        ("student", "label"),
+        ("student", "kd"),
+    ]
+    assert all(one.value > 0 and one.gradient > 0 for one in losses)
+    (kd,) = (one for one in losses if one.term == "kd")
+    assert kd.weight == 4
+    doubled = next(one for one in examine(tmp_path, *words, "schedule.kd.weight=8").losses if one.term == "kd")
+    assert doubled.value == pytest.approx(kd.value)
+    assert doubled.gradient == pytest.approx(2 * kd.gradient)
+
+
+def test_a_trained_teacher_takes_no_time(tmp_path, command):
+    assert [one.name for one in examine(tmp_path, *TINY).times] == ["teacher", "hint", "student"]
+    assert command(*TINY).code == 0
+    found = examine(tmp_path, *TINY, "seed=1")
+    assert [one.name for one in found.times] == ["hint", "student"]
+    assert {one.stage for one in found.losses} == {"hint", "student"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["schedule.hint.augmentation.flip=true", "schedule.student.augmentation.pad=1", "schedule.student.epochs=3"],
+        ["engine.precision=bf16"],
+        ["teacher=custom", "teacher.target=own_models.vit", "hint_layer=middle", "engine.precision=bf16"],
+    ],
+    ids=["plain", "augmented", "bf16", "vit"],
+)
+def test_the_cache_is_as_large_as_told(tmp_path, command, words):
+    given = [word for word in TINY if not (words[:1] == ["teacher=custom"] and word.startswith("teacher."))]
+    found = examine(tmp_path, *given, *words)
+    assert not (tmp_path / "store" / "cache").exists()
+    assert command(*given, *words, "test=false").code == 0
+    written = sum(path.stat().st_size for path in (tmp_path / "store" / "cache").rglob("answers.npy"))
+    assert found.cache_bytes == pytest.approx(written, rel=0.05)
+
+
+def test_what_is_computed_at_every_step_takes_no_room(tmp_path):
+    found = examine(tmp_path, *TINY, "engine.hint_cache_gb=0")
+    hint = next(one for one in found.cache if one.stage == "hint")
+    assert (hint.looked_up, hint.reason) == (False, "engine.hint_cache_gb allows less")
+    assert found.cache_bytes == sum(one.bytes for one in found.cache if one.layer == "logits")
+
+
+def test_steps_and_validations_are_those_of_the_schedule(tmp_path):
+    words = ["schedule.student.epochs=5", "schedule.student.batch_size=40", "schedule.hint.max_steps=3"]
+    teacher, hint, student = examine(tmp_path, *TINY, *words, "schedule.retrain_student=true").times
+    assert (student.steps, student.validations) == (5 * 10, 5)
+    assert (hint.steps, hint.validations) == (3, 1)
+    assert student.retrained_steps == pytest.approx(50 * (437 + 1000) / 437)
+    assert teacher.retrained_steps == 0
+    assert student.total_s > 50 * student.step_s
+
+
+class TestFolder:
+    @pytest.fixture
+    def uneven(self, tmp_path) -> Path:
+        root = write_images(tmp_path / "images", each=40)
+        for path in sorted((root / "owl").iterdir())[3:]:
+            path.unlink()
+        Image.new("RGB", (300, 200)).save(root / "cat" / "large.png")
+        return root
+
+    def test_imbalance_and_sizes_are_told(self, fitnets, uneven, tmp_path):
+        words = ["student=thin", "student.depth=3", "student.width=4", "tracker=none", f"store={tmp_path / 'store'}"]
+        finished = fitnets("doctor", "dataset=folder", f"dataset.path={uneven}", *words)
+        assert finished.code == 0, finished.err
+        assert "to 300x200 pixels, resized" in finished.out
+        assert "note: cat has 29 training images and owl 1: accuracy hides how the rare ones fare" in finished.out
+        assert "owl" in finished.out
+
+    def test_a_run_tells_it_too(self, command, uneven):
+        words = ["student=thin", "student.depth=3", "student.width=4", "tracker=none"]
+        steps = [f"schedule.{stage}.max_steps=1" for stage in ("teacher", "hint", "student")]
+        finished = command(
+            "dataset=folder", f"dataset.path={uneven}", *words, *steps, "dataset.height=16", "dataset.width=16"
+        )
+        assert finished.code == 0, finished.err
+        assert "note     cat has 29 training images and owl 1" in finished.out
+
+
+def test_a_loss_that_teaches_nothing_is_told(tmp_path):
+    found = examine(tmp_path, *TINY, "schedule.kd.weight=0", "schedule.kd.weight_end=0")
+    assert found.warnings == ["student: the kd loss has no gradient: nothing would be learnt from it"]
+
+
+def test_command(fitnets, tmp_path):
+    finished = fitnets("doctor", *SMALL, f"store={tmp_path / 'store'}", "--json")
+    assert finished.code == 0, finished.err
+    told = json.loads(finished.out)
+    assert told["total_s"] > 0
+    assert told["peak_bytes"] > 1e8
+    shown = fitnets("doctor", *SMALL, f"store={tmp_path / 'store'}").out
+    for words in (
+        "images of each class",
+        "shapes, of one image",
+        "norm of the weighted gradient",
+        "in all if no stage",
+    ):
+        assert words in shown
+    assert runs(tmp_path / "store") == {}
+
+
+def test_a_mistake(fitnets):
+    finished = fitnets("doctor", "studnt=thin")
+    assert (finished.code, "studnt" in finished.err) == (1, True)
+
+
+@pytest.mark.skipif("TIMED" not in os.environ, reason="needs the machine for itself: make timed")
+@pytest.mark.parametrize("data", ["digits", "mnist"])
+def test_the_estimate_is_within_30_percent(tmp_path, data):
+    """A run in a process of its own, with the default settings."""
+    words = [f"store={tmp_path / 'store'}"]
+    if data == "mnist":
+        if not SHARED_MNIST.exists():
+            pytest.skip(f"{SHARED_MNIST} is missing")
+        words += ["dataset=mnist", f"dataset.path={SHARED_MNIST}"]
+    told = shell("-m", "fitnets.cli", "doctor", *words, "--json", cwd=tmp_path)
+    estimate = json.loads(told.stdout)
+    started = time.perf_counter()
+    finished = shell(str(ROOT / "run.py"), *words, cwd=tmp_path)
+    process_s = time.perf_counter() - started
+    assert finished.returncode == 0, finished.stderr
+    ((_, result),) = runs(tmp_path / "store").items()
+    took_s = result["timing"]["run_seconds"]
+    print(f"{data}: {estimate['total_s']:.1f} s estimated, {took_s:.1f} s taken, {process_s:.1f} s with start-up")
+    assert estimate["total_s"] == pytest.approx(took_s, rel=0.3)
+    written = sum(path.stat().st_size for path in (tmp_path / "store" / "cache").rglob("answers.npy"))
+    on_test = 4 * result["images"]["test"] * 10
+    assert estimate["cache_bytes"] == pytest.approx(written - on_test, rel=0.05)

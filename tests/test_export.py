@@ -1,0 +1,233 @@
+"""`fitnets export`: files that take raw images and agree with PyTorch, and what is said of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from conftest import SHARED_CIFAR10, SHARED_MNIST
+from sklearn.datasets import load_digits
+from test_data import in_silence
+
+from fitnets import build, compose, engine, preprocessing, sources
+from fitnets.config import Config, Dataset
+from fitnets.export import card, runtimes
+from fitnets.export.graphs import Bare, Whole, program, write_onnx
+from fitnets.export.student import TOLERANCE
+from fitnets.options import ConfigError
+
+TABLE_6 = [f"student=table6 student.layers={n} student.budget={b}" for n in (5, 7, 9, 11) for b in (30, 107)]
+STUDENTS = [
+    "dataset=digits",
+    "dataset=mnist",
+    *(f"dataset=cifar10 student={name}" for name in ("fitnet1", "fitnet2", "fitnet3", "fitnet3_table5", "fitnet4")),
+    *(f"dataset=cifar10 {words}" for words in TABLE_6),
+    "dataset=cifar100 student=fitnet4",
+    "dataset=svhn student=fitnet3",
+    "dataset=aflw dataset.path=none student=fitnet_aflw1",
+    "dataset=aflw dataset.path=none student=fitnet_aflw2",
+]
+PLACES = {"mnist": SHARED_MNIST, "cifar10": SHARED_CIFAR10}
+
+
+@pytest.fixture(scope="module")
+def raw_images():
+    """Of a data set: (100 or more, C, H, W) uint8, real where they are at hand."""
+    found: dict[str, torch.Tensor] = {}
+
+    def images(config: Config) -> torch.Tensor:
+        name = config.dataset.name
+        if name not in found:
+            found[name] = _real(config.dataset) if name in ("digits", *PLACES) else _random(config.dataset)
+        return found[name]
+
+    return images
+
+
+def _real(dataset: Dataset) -> torch.Tensor:
+    if dataset.name in PLACES:
+        if not PLACES[dataset.name].exists():
+            pytest.skip(f"real images are needed, and {PLACES[dataset.name]} is missing")
+        dataset.path = str(PLACES[dataset.name])
+    images, _ = sources.source(dataset, "test").decode(in_silence)
+    return torch.from_numpy(images[:1000])
+
+
+def _random(dataset: Dataset) -> torch.Tensor:
+    size = (100, dataset.channels, dataset.height, dataset.width)
+    return torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def fitted(raw_images):
+    """What the preprocessing learns from these images."""
+    found: dict[str, preprocessing.Fitted] = {}
+
+    def fit(config: Config) -> preprocessing.Fitted:
+        dataset = config.dataset
+        if dataset.name not in found:
+            scaled = raw_images(config).float() / dataset.pixel_max
+            found[dataset.name] = preprocessing.fit(dataset.preprocessing, lambda: [scaled])
+        return found[dataset.name]
+
+    return fit
+
+
+@pytest.mark.parametrize("words", STUDENTS)
+def test_every_student_of_the_paper_agrees_with_pytorch_on_raw_images(words, raw_images, fitted, tmp_path):
+    config = compose.load(words.split())
+    student = build.network(config.student, config.dataset, "student")
+    build.initialise(student, compose.load(["schedule=modern"]).schedule.student_init, 0)
+    images = raw_images(config)[:101]
+    traced = program(Whole(student, config.dataset, fitted(config)))
+    write_onnx(traced, tmp_path / "student.onnx", {})
+    with torch.no_grad():
+        scaled = images.float() / config.dataset.pixel_max
+        expected = student(preprocessing.apply(config.dataset.preprocessing, fitted(config), scaled))[0]
+        by_program = traced.module()(images)
+    answered = runtimes.in_batches(runtimes.onnx_runner(tmp_path / "student.onnx"), images)
+    assert images.dtype == torch.uint8
+    assert float(expected.std()) > 0.01  # it answers something
+    assert runtimes.difference(answered, expected) < TOLERANCE
+    assert runtimes.difference(by_program, expected) < TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def exported(earlier_run, tmp_path_factory) -> Path:
+    """The folder that `fitnets export` fills, with 8 bits."""
+    import sys
+
+    from fitnets import cli
+
+    out = tmp_path_factory.mktemp("export") / "files"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
+        patch.setattr(sys, "argv", ["fitnets", "export", str(earlier_run), "--out", str(out), "--int8"])
+        assert cli.main() == 0
+    return out
+
+
+def test_the_file_takes_digits_as_scikit_learn_has_them(exported, earlier_run):
+    """0 to 16, uint8: with the accuracy that the run has on test."""
+    session = onnxruntime.InferenceSession(exported / "student.onnx")
+    (taken,) = session.get_inputs()
+    assert (taken.name, taken.type, taken.shape) == ("images", "tensor(uint8)", ["batch", 1, 8, 8])
+    dataset = compose.load([]).dataset
+    images, labels = sources.source(dataset, "test").decode(in_silence)
+    assert {tuple(image.flatten()) for image in images} <= {tuple(image) for image in load_digits().data}
+    (logits,) = session.run(["logits"], {"images": images})
+    result = json.loads((earlier_run / "result.json").read_text())
+    assert np.mean(logits.argmax(1) == labels) == pytest.approx(result["student"]["test_accuracy"])
+
+
+def test_the_program_runs_by_itself(exported):
+    images = torch.randint(0, 17, (3, 1, 8, 8), dtype=torch.uint8)
+    program = runtimes.program_runner(exported / "student.pt2")(images)
+    torch.testing.assert_close(program, runtimes.onnx_runner(exported / "student.onnx")(images), rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_told(exported):
+    told = json.loads((exported / "export.json").read_text())
+    assert set(told["files"]) == {"student.onnx", "student.pt2", "student-int8.onnx"}
+    assert {path.name for path in exported.iterdir()} == {*told["files"], "export.json", "card.md"}
+    assert max(told["difference"].values()) < TOLERANCE
+    assert told["images"] == {"split": "test", "checked": 360, "of": 360}
+    assert told["classes"] == list("0123456789")
+    assert abs(told["int8"]["accuracy"] - told["int8"]["float_accuracy"]) < 0.05
+    files = {row["file"] for row in told["latency"]}
+    assert files == {
+        *(f"{side}{part}" for side in ("student", "teacher") for part in ("", ", network only")),
+        "student, int8",
+    }
+    assert {(row["batch"], row["threads"]) for row in told["latency"]} == {(1, 1), (1, 2), (128, 1), (128, 2)}
+    assert all(0 < row["p50_ms"] <= row["p95_ms"] for row in told["latency"])
+
+
+def test_the_card(exported):
+    text = (exported / "card.md").read_text()
+    for word in (
+        "**Data**: digits",
+        "**Teacher**: maxout_digits",
+        "Speed-up over the exported teacher",
+        "Limits:",
+        "fitnets export",
+        "student-int8.onnx",
+        "test accuracy",
+        "points lost",
+        "uint8 (N, 1, 8, 8)",
+    ):
+        assert word in text
+    told = json.loads((exported / "export.json").read_text())
+    assert len(card.speedups(told).rows) == 4
+
+
+def test_the_files_metadata_name_the_classes(exported):
+    told = {prop.key: prop.value for prop in onnx.load(exported / "student.onnx").metadata_props}
+    assert told["classes"].split("\n") == list("0123456789")
+    assert "0 to 16" in told["images"]
+
+
+def test_8_bits_leave_the_preprocessing_as_it_is(tmp_path, raw_images, fitted):
+    from fitnets.export.quantised import quantise
+
+    config = compose.load(["dataset=svhn", "student=thin", "student.depth=3", "student.width=4"])
+    student = build.network(config.student, config.dataset, "student")
+    write_onnx(program(Whole(student, config.dataset, {})), tmp_path / "a.onnx", {})
+    quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", raw_images(config))
+    graph = onnx.load(tmp_path / "b.onnx").graph
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    kinds = [makers.get(node.input[1], "constant") for node in graph.node if node.op_type == "Conv"]
+    assert kinds.count("constant") == 2  # two windows of local contrast normalisation
+    assert kinds.count("DequantizeLinear") == 3
+
+
+def test_network_only_takes_what_training_gives_it(tmp_path):
+    config = compose.load([])
+    student = build.network(config.student, config.dataset, "student").eval()
+    write_onnx(program(Bare(student, (1, 8, 8))), tmp_path / "bare.onnx", {})
+    images = torch.rand(5, 1, 8, 8)
+    answered = runtimes.onnx_runner(tmp_path / "bare.onnx")(images)
+    assert runtimes.difference(answered, student(images)[0].detach()) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no/such/run"], r"RUN=no/such/run: no trained network there"),
+        (["{run}", "dataset=mnist"], r"dataset=mnist: fitnets export takes engine.threads and store"),
+        (["{run}", "--out", "/proc/none/files"], r"--out /proc/none: cannot write there"),
+        (["{teacher}"], r"a teacher's folder: give that of a run"),
+    ],
+)
+def test_mistakes(fitnets, earlier_run, words, message):
+    import re
+
+    (teacher,) = (earlier_run.parent.parent / "teacher").iterdir()
+    finished = fitnets("export", *(word.format(run=earlier_run, teacher=teacher) for word in words))
+    assert finished.code == 1
+    assert re.search(message, finished.err), finished.err
+
+
+def test_a_file_that_disagrees_is_not_kept(fitnets, earlier_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtimes, "difference", lambda *_: 0.1)
+    finished = fitnets("export", str(earlier_run), "--out", str(tmp_path / "files"))
+    assert finished.code == 1
+    assert "student.onnx differs from PyTorch by 0.1 of the largest logit, and 0.0001 is allowed" in finished.err
+    assert not (tmp_path / "files").exists()
+
+
+def test_without_its_teacher(fitnets, earlier_run, tmp_path, monkeypatch):
+    from fitnets.export import student
+
+    def gone(*_):
+        raise ConfigError("teacher.path=/gone: no trained network there")
+
+    monkeypatch.setattr(student, "new_teacher", gone)
+    monkeypatch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
+    finished = fitnets("export", str(earlier_run), "--out", str(tmp_path / "files"), "--json")
+    assert finished.code == 0, finished.err
+    assert {row["file"] for row in json.loads(finished.out)["latency"]} == {"student", "student, network only"}
+    assert "The teacher could not be exported beside it: teacher.path=/gone" in (tmp_path / "files/card.md").read_text()

@@ -1,0 +1,89 @@
+"""The README's ten lines, as they stand there, on a residual network that the project does not know."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, shell
+from test_experiment import runs
+
+MY_RESNET = """
+import torch.nn.functional as F
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, channels_in, channels, stride):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
+        self.skip = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.skip(x))
+
+
+class ResNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stage1 = nn.Sequential(Block(1, 24, 1), Block(24, 24, 1))
+        self.stage2 = nn.Sequential(Block(24, 48, 2), Block(48, 48, 1))
+        self.fc = nn.Linear(48, 10)
+
+    def forward(self, x):
+        return self.fc(self.stage2(self.stage1(x)).mean((2, 3)))
+
+
+def make():
+    return ResNet()
+"""
+ITS_TRAINING = """
+import torch, my_resnet
+from sklearn.datasets import load_digits
+torch.manual_seed(0)
+digits = load_digits()
+images, labels = torch.tensor(digits.images[:1400, None], dtype=torch.float32) / 16, torch.tensor(digits.target[:1400])
+model = my_resnet.make()
+optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+for epoch in range(6):
+    for rows in torch.randperm(len(labels)).split(32):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(images[rows]), labels[rows]).backward()
+        optimizer.step()
+torch.save(model.state_dict(), "my_resnet.pt")
+"""
+
+
+def section(title: str) -> str:
+    (found,) = re.findall(rf"^## {title}\n(.*?)(?=^## )", (ROOT / "README.md").read_text(), flags=re.M | re.S)
+    return found
+
+
+@pytest.mark.slow
+def test_ten_lines(tmp_path: Path):
+    (lines,) = re.findall(r"```sh\n(.*?)```", section("Distil your own ResNet in ten lines"), flags=re.S)
+    assert len(lines.splitlines()) == 10
+    (tmp_path / "my_resnet.py").write_text(MY_RESNET)
+    (tmp_path / "run.py").symlink_to(ROOT / "run.py")
+    trained = shell("-c", ITS_TRAINING, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    finished = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", lines],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, env=os.environ | {"PATH": path},
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert "│ stage2.0" in finished.stdout
+    ((name, result),) = runs(tmp_path / "outputs").items()
+    assert result["teacher"]["test_accuracy"] > 0.9
+    assert result["student"]["test_accuracy"] > 0.9
+    assert (result["hint"]["teacher_layer"], result["hint"]["student_layer"]) == ("stage2.0", "conv5")
+    files = {path.name for path in (tmp_path / "outputs" / "run" / name / "export").iterdir()}
+    assert {"student.onnx", "student.pt2", "student-int8.onnx", "card.md"} <= files
+    answers = json.loads(re.sub(r" +", ",", finished.stdout.splitlines()[-1].replace("[ ", "[")))
+    assert sum(answer == digit for digit, answer in enumerate(answers)) >= 7

@@ -175,15 +175,33 @@ class Library:
 
     def answers(self, need: Need, data: Data) -> LookedUp:
         """Raises ConfigError if the disk lacks room for the tables that are not there yet."""
-        requests = [
-            _Request(name, data.train, need.views, view) for name in need.looked_up for view in range(need.tables)
-        ]
-        requests += [_Request(name, data.valid, _PLAIN, 0) for name in need.looked_up]
-        missing = [request for request in requests if not self._folder(self._identity(request)).exists()]
+        missing = [one for one in self._requests(need, data) if not self._folder(self._identity(one)).exists()]
         self._check_space(missing)
         train = {name: _Tables(self, name, data.train, need.views) for name in need.looked_up}
         valid = {name: _Tables(self, name, data.valid, _PLAIN) for name in need.looked_up}
         return LookedUp(self.teacher, train, valid)
+
+    def _requests(self, need: Need, data: Data) -> list["_Request"]:
+        """The tables that a stage looks its answers up in."""
+        train = [_Request(name, data.train, need.views, view) for name in need.looked_up for view in range(need.tables)]
+        return train + [_Request(name, data.valid, _PLAIN, 0) for name in need.looked_up]
+
+    def room(self, need: Need, data: Data) -> dict[Path, int]:
+        """The folders of these tables, whether they are there or not, with their bytes."""
+        return {self._folder(self._identity(one)): self._bytes(one) for one in self._requests(need, data)}
+
+    def room_for_logits(self, split: Split, images: str = "") -> dict[Path, int]:
+        """The same of `logits`."""
+        request = _Request(LOGITS, split, _PLAIN, 0, images)
+        return {self._folder(self._identity(request)): self._bytes(request)}
+
+    def missing_answers(self, need: Need, data: Data) -> int:
+        """To how many pictures, in all layers together, the teacher's answers are still to be computed."""
+        requests = self._requests(need, data)
+        return sum(one.rows for one in requests if not self._folder(self._identity(one)).exists())
+
+    def _bytes(self, request: "_Request") -> int:
+        return request.rows * _bytes_per_image(self.teacher, request.layer)
 
     def logits(self, split: Split, images: str = "") -> Tensor:
         """(N, classes): of the images of a split as they are. images: what they are, if not those of the teacher's
@@ -220,7 +238,7 @@ class Library:
         return self.root / "cache" / content_hash("answers", _FORMAT, told)
 
     def _check_space(self, missing: Sequence["_Request"]) -> None:
-        size = sum(request.rows * _bytes_per_image(self.teacher, request.layer) for request in missing)
+        size = sum(map(self._bytes, missing))
         self.root.mkdir(parents=True, exist_ok=True)
         way_out = "give another store=..., or engine.hint_cache_gb=0, which computes hints at every step"
         store.check_space(self.root, size, "the teacher's answers", way_out)
@@ -231,7 +249,7 @@ class Library:
 
     def _make(self, request: "_Request", told: dict[str, Any], folder: Path) -> None:
         split, pictures = request.split, request.views.pictures
-        size = request.rows * _bytes_per_image(self.teacher, request.layer)
+        size = self._bytes(request)
         self._check_space([request])
         if size >= _WORTH_A_WORD:
             what = f"{request.layer} answers to {len(split)} images{_in_words(request)}"

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from fitnets import build, teachers
 from fitnets.config import Config, Thin
 from fitnets.custom import CustomNetwork
 from fitnets.layers import LOGITS, Conv2d, Dense
-from fitnets.networks import Network
+from fitnets.networks import EnsembleNetwork, Network
 from fitnets.options import ConfigError
 
 PAPER_PIECES = 2
@@ -39,6 +40,9 @@ def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
             paper_parameters=sum(weights),
             paper_multiplications=network.multiplications,
         )
+    if isinstance(network, EnsembleNetwork):
+        members = [asdict(cost(cast(Network, member), image_shape)) for member in network.members]
+        return Cost(**{key: sum(member[key] for member in members) for key in members[0]})
     positions = _positions(copy.deepcopy(network).to("meta"), image_shape)
     counted = {layer: _weights(layer) for layer in positions}
     return Cost(
@@ -52,6 +56,8 @@ def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
 def up_to(network: Network, image_shape: tuple[int, int, int]) -> dict[str, int]:
     """Multiplications of one image as trained until each layer has answered, the logits last (`LOGITS` of a custom
     network, whose layer of the logits has no name)."""
+    if isinstance(network, EnsembleNetwork):
+        return up_to(network.hinting, image_shape)
     if isinstance(network, CustomNetwork):
         found = {name: network.named(name).multiplications for name in network.hidden}
         return found | {LOGITS: network.multiplications}

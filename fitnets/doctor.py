@@ -6,13 +6,15 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fitnets import data, estimates, folder, sources
+from fitnets import data, estimates, folder, sources, store
+from fitnets.answers import Library
 from fitnets.config import Config, Dataset, Folder, Wandb
-from fitnets.data import Batch
+from fitnets.data import Batch, Split
 from fitnets.estimates import StageTime
 from fitnets.labelled import Watcher, imbalance
 from fitnets.networks import Network, freeze
@@ -59,7 +61,8 @@ class Cache:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
     """images: by split; classes: images of each class, by split; pixels: smallest, mean, largest value of a batch after
-    preprocessing; peak_bytes: of this process, or on the GPU; preparing_s: until training would begin."""
+    preprocessing; cache_bytes: of all tables that are still to be made, those for evaluation and retraining included;
+    peak_bytes: of this process, or on the GPU; preparing_s: until training would begin."""
 
     images: dict[str, int]
     classes: dict[str, list[int]]
@@ -68,6 +71,7 @@ class Diagnosis:
     shapes: list[Shape]
     losses: list[Loss]
     cache: list[Cache]
+    cache_bytes: int
     peak_bytes: int
     times: list[StageTime]
     preparing_s: float
@@ -79,39 +83,38 @@ class Diagnosis:
     def total_s(self) -> float:
         return self.preparing_s + self.evaluation_s + self.tracking_s + sum(stage.total_s for stage in self.times)
 
-    @property
-    def cache_bytes(self) -> int:
-        return sum(one.bytes for one in self.cache if one.looked_up)
-
 
 def examine(config: Config, watcher: Watcher) -> Diagnosis:
     """Raises ConfigError as a run would; nothing is trained, images are decoded."""
     started = time.perf_counter()
     plan = prepare(config, watcher)
     preparing_s = time.perf_counter() - started
-    found = plan.data
-    names = sources.class_names(config.dataset) or [str(label) for label in range(config.dataset.classes)]
-    classes = {"train": found.train.class_counts(len(names)), "valid": found.valid.class_counts(len(names))}
-    images = {"train": len(found.train), "valid": len(found.valid)}
+    splits = {"train": plan.data.train, "valid": plan.data.valid}
     if has_test(config):
-        test = data.load_test(config.dataset, config.root, torch.device("cpu"), watcher)
-        images["test"] = len(test)
-        classes["test"] = test.class_counts(len(names))
-    times = estimates.stages(plan, estimates.THOROUGH_S)
-    losses = [] if plan.teacher_stage is None or plan.teacher_is_trained else _losses(plan, plan.teacher_stage)
+        splits["test"] = data.load_test(config.dataset, config.root, plan.device, watcher)
+    names = sources.class_names(config.dataset) or [str(label) for label in range(config.dataset.classes)]
+    classes = {name: split.class_counts(len(names)) for name, split in splits.items()}
+    pixels = plan.data.train.batch(plan.data.train.rows[:500]).images
+    library, untrained = plan.library(watcher), plan.teacher_stage
+    if untrained is not None and plan.teacher_is_trained:
+        store.read_weights(plan.teacher_directory / "teacher.safetensors", plan.teacher)
+        untrained = None
+    times = estimates.stages(plan, estimates.THOROUGH_S, library if untrained is None else None)
+    losses = [] if untrained is None else _losses(plan, untrained)
     freeze(plan.teacher)
     losses += [loss for stage in plan.stages for loss in _losses(plan, stage)]
-    pixels = found.train.batch(found.train.rows[:500]).images
+    tables = _tables(plan, library, splits)
     return Diagnosis(
-        images=images,
+        images={name: len(split) for name, split in splits.items()},
         classes=classes,
         class_names=names,
         pixels=(float(pixels.min()), float(pixels.mean()), float(pixels.max())),
         shapes=_shapes(plan),
         losses=losses,
         cache=_cache(plan),
+        cache_bytes=sum(size for folder, size in tables.items() if not folder.exists()),
         times=times,
-        evaluation_s=estimates.evaluation_s(plan, images.get("test", 0)),
+        evaluation_s=estimates.evaluation_s(plan, len(splits.get("test", ()))),
         peak_bytes=_peak_bytes(plan.device),
         preparing_s=preparing_s,
         tracking_s=_WANDB_S if isinstance(config.tracker, Wandb) else 0.0,
@@ -141,7 +144,8 @@ def _named(dataset: Dataset) -> str:
     """With the sizes that its images have on the disk."""
     if not isinstance(dataset, Folder):
         return dataset.name
-    smallest, largest = ("{}x{}".format(*pick(folder.sizes(dataset), key=math.prod)) for pick in (min, max))
+    sizes = sorted(folder.sizes(dataset), key=math.prod)
+    smallest, largest = (f"{width}x{height}" for width, height in (sizes[0], sizes[-1]))
     return f"{dataset.path}: {smallest} to {largest} pixels, resized"
 
 
@@ -191,6 +195,19 @@ def _cache(plan: Plan) -> list[Cache]:
             reason = "" if is_looked_up else need.reason
             size = need.bytes[layer]
             found.append(Cache(stage=stage.name, layer=layer, bytes=size, looked_up=is_looked_up, reason=reason))
+    return found
+
+
+def _tables(plan: Plan, library: Library, splits: dict[str, Split]) -> dict[Path, int]:
+    """The folders of all tables that the run will look up, with their bytes."""
+    config, found = plan.config, library.room_for_logits(splits["valid"])
+    if "test" in splits:
+        images = data.test_identity(config.dataset, config.root)
+        found |= library.room_for_logits(splits["test"], images)
+    for stage in plan.stages:
+        for seen in (plan.data, plan.data.whole())[: 1 + config.schedule.retrain_student]:
+            need = plan.need(stage, seen)
+            found |= library.room(need, seen) if need is not None else {}
     return found
 
 

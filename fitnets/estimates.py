@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fitnets import engine, metrics
-from fitnets.answers import Known
+from fitnets.answers import Known, Library
 from fitnets.data import Split
 from fitnets.networks import freeze
 from fitnets.objectives import Objective, train_mode
@@ -42,18 +42,18 @@ class StageTime:
         return trained + self.tables_s * (2 if self.retrained_steps else 1)
 
 
-def stages(plan: Plan, budget_s: float) -> list[StageTime]:
-    """Of the stages that are still to be trained."""
+def stages(plan: Plan, budget_s: float, library: Library | None = None) -> list[StageTime]:
+    """Of the stages that are still to be trained. library: of a trained teacher, which may have tables already."""
     schedule, found = plan.config.schedule, []
     if plan.teacher_stage is not None and not plan.teacher_is_trained:
-        found.append(_stage(plan, plan.teacher_stage, schedule.retrain_teacher, budget_s))
+        found.append(_stage(plan, plan.teacher_stage, schedule.retrain_teacher, budget_s, library))
     for objective in plan.stages:
         if not (objective.name == "hint" and plan.hint_is_trained):
-            found.append(_stage(plan, objective, schedule.retrain_student, budget_s))
+            found.append(_stage(plan, objective, schedule.retrain_student, budget_s, library))
     return found
 
 
-def _stage(plan: Plan, objective: Objective, retrained: bool, budget_s: float) -> StageTime:
+def _stage(plan: Plan, objective: Objective, retrained: bool, budget_s: float, library: Library | None) -> StageTime:
     stage, train, valid = objective.stage, plan.data.train, plan.data.valid
     per_epoch = len(train) // stage.batch_size
     steps = float(stage.epochs * per_epoch)
@@ -64,6 +64,8 @@ def _stage(plan: Plan, objective: Objective, retrained: bool, budget_s: float) -
     tables_s = 0.0
     if need is not None and is_looked_up:
         images = need.tables * need.views.pictures * len(train) + len(valid)
+        if library is not None:
+            images = library.missing_answers(need, plan.data) // len(need.looked_up)
         tables_s = images * _answering_s(objective, train, budget_s)
     step_s = _step_s(plan, objective, is_looked_up, budget_s)
     validation_s = _validation_s(plan, objective, is_looked_up, budget_s)

@@ -26,12 +26,7 @@ def evaluate(network: Stored, dataset: Dataset, split: SplitName, settings: Conf
     store.check_writable(settings.root)
     rebuilt = _rebuilt(network, settings, device)
     trained_on = network.config.dataset
-    is_fitted = preprocessing.is_fitted(trained_on.preprocessing)
-    if is_fitted and data.digest(trained_on, settings.root, watcher) != network.data_digest():
-        raise ConfigError(
-            f"the network's preprocessing was fitted on other images than those that dataset={trained_on.name} has "
-            "now: give the images of that time, at the same place"
-        )
+    check_fitted(network, settings.root, watcher)
     if dataset == trained_on and split != "test":
         own = data.load(dataset, settings.root, device, watcher)
         images = own.train if split == "train" else own.valid
@@ -40,6 +35,17 @@ def evaluate(network: Stored, dataset: Dataset, split: SplitName, settings: Conf
     logits, labels = metrics.predict(rebuilt, images, settings.engine.eval_batch_size)
     told = {"network": str(network.weights), "dataset": dataset.name, "split": split, "images": len(images)}
     return told | metrics.quality(logits, labels)
+
+
+def check_fitted(network: Stored, root: Path, watcher: Watcher) -> None:
+    """Raises ConfigError where the images are not those that the network's preprocessing was fitted on."""
+    trained_on = network.config.dataset
+    is_fitted = preprocessing.is_fitted(trained_on.preprocessing)
+    if is_fitted and data.digest(trained_on, root, watcher) != network.data_digest():
+        raise ConfigError(
+            f"the network's preprocessing was fitted on other images than those that dataset={trained_on.name} has "
+            "now: give the images of that time, at the same place"
+        )
 
 
 def latency(run: Path, settings: Config) -> dict[str, float]:

@@ -1,10 +1,14 @@
 """What comes from outside: a user's modules by import path, and weights from files of other programs."""
 
+import hashlib
 import importlib
 import inspect
 import pickle
 import sys
+import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fitnets.options import ConfigError, near
 
@@ -26,8 +31,10 @@ def first_line(error: BaseException) -> str:
 # --- modules by import path ---
 
 
-def find(target: str, key: str) -> Callable[..., Any]:
-    """What an import path names: `package.module.factory`, also in files of the present folder.
+def find(target: str, key: str) -> tuple[Callable[..., Any], types.ModuleType]:
+    """What an import path names, `package.module.factory`, also in files of the present folder; and that module.
+
+    It is imported, and will be called: a configuration with an import path is a program.
 
     Raises ConfigError, with the key of the configuration, where there is no such thing."""
     parts = target.split(".")
@@ -36,37 +43,58 @@ def find(target: str, key: str) -> Callable[..., Any]:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     for count in range(len(parts) - 1, 0, -1):
-        name = ".".join(parts[:count])
-        try:
-            found: Any = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-                raise ConfigError(f"{key}={target}: {name} imports {error.name}, which is not installed") from error
+        module = _imported(".".join(parts[:count]), target, key)
+        if module is None:
             continue
-        except Exception as error:  # of the user's code
-            raise ConfigError(
-                f"{key}={target}: importing {name} failed ({type(error).__name__}: {first_line(error)})"
-            ) from error
-        for part in parts[count:]:
-            if not hasattr(found, part):
-                raise ConfigError(f"{key}={target}: no {part} in {name}{near(part, dir(found))}")
-            found = getattr(found, part)
+        found = _within(module, parts[count:], f"{key}={target}")
         if not callable(found):
             raise ConfigError(f"{key}={target}: that is a {type(found).__name__}: give a function or a class")
-        return found  # type: ignore[no-any-return]
+        return found, module
     raise ConfigError(
         f"{key}={target}: no module {parts[0]} in the present folder or among the installed packages: give "
         "package.module.factory"
     )
 
 
-def source_file(factory: Callable[..., Any]) -> Path | None:
-    """Where it is written; None: in no Python file."""
+def _imported(name: str, target: str, key: str) -> types.ModuleType | None:
+    """None: there is no such module."""
     try:
-        found = inspect.getsourcefile(inspect.unwrap(factory))
-    except TypeError:
-        found = getattr(sys.modules.get(getattr(factory, "__module__", "")), "__file__", None)
-    return Path(found) if found else None
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            return None
+        raise ConfigError(f"{key}={target}: {name} imports {error.name}, which is not installed") from error
+    except Exception as error:  # of the user's code
+        raise ConfigError(
+            f"{key}={target}: importing {name} failed ({type(error).__name__}: {first_line(error)})"
+        ) from error
+
+
+def _within(module: types.ModuleType, names: list[str], told: str) -> Any:
+    """The attribute of an attribute of a module."""
+    found: Any = module
+    for name in names:
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            raise ConfigError(f"{told}: no {name} in {module.__name__}{near(name, dir(found))}") from error
+        except Exception as error:  # of a package that imports its parts when they are asked for
+            raise ConfigError(f"{told}: {name} cannot be had ({first_line(error)})") from error
+    return found
+
+
+@cache
+def source_digest(target: str) -> str:
+    """SHA-256 of the files that a factory is named and written in, as they were when this process first asked: what is
+    imported does not change with them."""
+    factory, module = find(target, "target")
+    found = [getattr(module, "__file__", None)]
+    with suppress(TypeError):  # a functools.partial, or built in
+        found.append(inspect.getsourcefile(inspect.unwrap(factory)))
+    digest = hashlib.sha256()
+    for path in dict.fromkeys(filter(None, found)):
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
 
 
 def call(factory: Callable[..., Any], arguments: Mapping[str, Any], key: str, target: str) -> nn.Module:
@@ -82,6 +110,11 @@ def call(factory: Callable[..., Any], arguments: Mapping[str, Any], key: str, ta
     if not isinstance(made, nn.Module):
         raise ConfigError(
             f"{key}.target={target}: it makes a {type(made).__name__}: give something that makes a torch.nn.Module"
+        )
+    lazy = next((name for name, parameter in made.named_parameters() if is_lazy(parameter)), None)
+    if lazy is not None:
+        raise ConfigError(
+            f"{key}.target={target}: {lazy} has no shape yet: run one batch through the lazy modules in the factory"
         )
     return made
 
@@ -100,8 +133,8 @@ def read_weights(path: Path, model: nn.Module, key: str) -> None:
     """Load a safetensors file, or a file of `torch.save`, without executing code that may be in it.
 
     Raises ConfigError where the file is none of these, or other weights than the model's."""
-    found = _without_prefix(_unwrapped(_read(path, key), path, key))
     expected = model.state_dict()
+    found = _without_prefix(_unwrapped(_read(path, key), path, key), set(expected))
     problems = [*_differences(found, expected)]
     if problems:
         raise ConfigError(f"{key}={path}: not the weights of this model: {problems[0]}")
@@ -152,10 +185,11 @@ def _unwrapped(content: Any, path: Path, key: str) -> dict[str, Tensor]:
     return dict(tensors)
 
 
-def _without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """As they were before `nn.DataParallel` or `torch.compile` named them."""
-    for prefix in ("module.", "_orig_mod."):
-        if all(name.startswith(prefix) for name in weights):
+def _without_prefix(weights: dict[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
+    """As they were before `nn.DataParallel`, `torch.compile` or this project (as a student) named them, where that is
+    what they lack to be the expected ones."""
+    for prefix in ("_orig_mod.", "module.", "_orig_mod.", "model."):
+        if expected.isdisjoint(weights) and all(name.startswith(prefix) for name in weights):
             weights = {name.removeprefix(prefix): values for name, values in weights.items()}
     return weights
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,10 @@ M = TypeVar("M", bound=nn.Module)
 class Network(nn.Module):
     """Layers in order, the last one giving the logits. `dropout` acts in training mode only, on each layer's input.
 
-    `precision`: of convolutions and products; weights, their gradients and logits are fp32 all the same."""
+    `precision`: of convolutions and products; weights, their gradients and logits are fp32 all the same. `any_layout`:
+    whether it may be laid out channels last."""
+
+    any_layout: ClassVar[bool] = True
 
     def __init__(self, layers: dict[str, Layer]):
         super().__init__()
@@ -101,10 +104,39 @@ class EnsembleNetwork(Network):
 
     def __init__(self, members: list[Network], hint_member: int, temperature: float | None):
         super().__init__({})
-        self.layers = members[hint_member].layers
         self.members = nn.ModuleList(members)
         self.hint_member = hint_member
         self.temperature = temperature
+        self.layers = self.hinting.layers
+
+    @property
+    def hinting(self) -> Network:
+        """The member whose layers and features are the ensemble's."""
+        return cast(Network, self.members[self.hint_member])
+
+    @property
+    def hidden(self) -> list[str]:
+        return self.hinting.hidden
+
+    @property
+    def classes(self) -> int:
+        return self.hinting.classes
+
+    def named(self, layer: str) -> Output:
+        return self.hinting.named(layer)
+
+    def up_to(self, images: Tensor, layer: str) -> Tensor:
+        return self.hinting.up_to(images, layer)
+
+    def bytes_per_value(self, layer: str) -> int:
+        return self.hinting.bytes_per_value(layer)
+
+    def parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
+        return self.hinting.parts(up_to)
+
+    def sees(self, preprocessing: Preprocessing, fitted: Fitted) -> None:
+        for member in self.members:
+            cast(Network, member).sees(preprocessing, fitted)
 
     def forward(self, images: Tensor, wanted: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
         answers: list[tuple[Tensor, dict[str, Tensor]]] = [
@@ -124,7 +156,14 @@ def placed(module: M, device: torch.device, precision: Precision) -> M:
             part.precision = precision
     channels_first = device.type == "cuda" and precision == "fp32"
     layout = torch.contiguous_format if channels_first else torch.channels_last
-    return module.to(device=device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
+    module.to(device)
+    networks = [part for part in module.modules() if isinstance(part, Network)]
+    left = {part for network in networks if not network.any_layout for part in network.modules()}
+    for part in module.modules():
+        for values in [*part.parameters(recurse=False), *part.buffers(recurse=False)]:
+            if values.ndim == 4 and part not in left:
+                values.data = values.data.contiguous(memory_format=layout)
+    return module
 
 
 def beside(network: Network, module: M) -> M:

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fitnets import build, custom, data, digests, engine, methods, preprocessing, store, stored, teachers
+from fitnets import build, custom, data, engine, methods, preprocessing, store, stored, teachers
 from fitnets.answers import Library, Need, needed
 from fitnets.config import (
     Config,
     CustomStudent,
+    CustomTeacher,
     EarlierRuns,
     Hints,
     Joint,
@@ -83,8 +84,10 @@ class Plan:
     @property
     def teacher_weights_bytes(self) -> int:
         """Size of the teacher's weight file or files."""
-        if isinstance(self.config.teacher, ReadyTeacher):
-            return teachers.weights_bytes(self.config, self.config.teacher)
+        if isinstance(self.config.teacher, EarlierRuns):
+            return teachers.weights_bytes(self.config.teacher)
+        if isinstance(self.config.teacher, CustomTeacher):
+            return sum(values.nbytes for values in self.teacher.state_dict().values())
         return (self.teacher_directory / "teacher.safetensors").stat().st_size
 
     @property
@@ -157,8 +160,12 @@ def new_teacher(config: Config) -> Network:
 def new_student(config: Config, teacher: Network) -> tuple[Network, list[Objective]]:
     """The student with its initial weights, where and as the teacher is, and its stages."""
     student = build.network(config.student, config.dataset, "student")
-    build.initialise(student, config.schedule.student_init, seed_of("student weights", config.seed))
+    build.initialise(student, config.schedule.student_init, _student_seed(config))
     return beside(teacher, student), methods.stages(config, teacher, student)
+
+
+def _student_seed(config: Config) -> int:
+    return seed_of("student weights", config.seed)
 
 
 def _check_batches(objectives: list[Objective], images: int) -> None:
@@ -219,14 +226,9 @@ def _student_parts(config: Config) -> list[Any]:
 
 
 def _custom_student(config: Config) -> list[Any]:
-    """What the option of a custom student leaves open: its source, and weights that it starts with."""
+    """What the option of a custom student leaves open."""
     student = config.student
-    if not isinstance(student, CustomStudent):
-        return []
-    source = custom.source_digest(student, "student", config.root)
-    if student.weights is None:
-        return [source]
-    return [source, digests.of_state(build.network(student, config.dataset, "student"))]
+    return custom.identity(student, "student", _student_seed(config)) if isinstance(student, CustomStudent) else []
 
 
 def _link_parts(config: Config) -> list[Any]:
@@ -273,7 +275,7 @@ def kinship(config: Config, digest: str, precision: Precision) -> Kinship:
     teacher_setting = content_hash("teacher setting", digest, config.dataset, *teacher_parts)
     stage = replace(schedule.student, epochs=1, max_steps=None)
     shared: list[Any] = [config.student, schedule.student_init, stage, schedule.retrain_student]
-    shared += _custom_student(config)
+    shared += _custom_student(replace(config, seed=0))
     kd = content_hash("kd", schedule.kd) if methods.uses_kd(config.method) else None
     length = methods.student_stage(config)
     shared += methods.repeated_views(config, length)

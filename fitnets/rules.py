@@ -1,5 +1,6 @@
 """What a composed configuration must fulfil, checked before anything heavy."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -223,6 +224,8 @@ def _broken_custom(config: Config) -> Iterator[str]:
 def _broken_options(net: CustomNet, side: str, dataset: Dataset) -> Iterator[str]:
     if not isinstance(net.args, dict | None) or not all(isinstance(name, str) for name in net.args or {}):
         yield f"{side}.args={net.args}: give them by name, '{side}.args={{num_classes: 10}}'"
+    elif not _is_plain(net.args):
+        yield f"{side}.args={net.args}: give finite numbers, text, lists and tables whose keys are text"
     if net.channels not in (None, 3):
         yield f"{side}.channels={net.channels}: grey images can be repeated to 3 channels: give 3, or null"
     if (net.mean is None) != (net.std is None) or len(net.mean or []) != len(net.std or []):
@@ -237,6 +240,14 @@ def _broken_options(net: CustomNet, side: str, dataset: Dataset) -> Iterator[str
             f"{side}.mean: images that dataset/preprocessing={dataset.preprocessing.name} has changed cannot be "
             f"turned back: give dataset/preprocessing=standardize or scale, or {side}.mean=null {side}.std=null"
         )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is the same after it was written as JSON."""
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except ValueError:
+        return False
 
 
 def _broken_members(config: Config, teacher: EarlierRuns) -> Iterator[str]:

@@ -1,13 +1,13 @@
 """Networks of earlier runs, as teachers: found by their folder, read without Hydra or PyTorch."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import yaml
 
-from fitnets.config import Architecture, Config, EarlierRuns, Ensemble, RunTeacher, Teacher
+from fitnets.config import Architecture, Config, CustomNet, EarlierRuns, Ensemble, RunTeacher, Teacher
 from fitnets.options import ConfigError, restore
 
 
@@ -38,6 +38,8 @@ class Stored:
 def find(directory: str, key: str) -> Stored:
     """What a `run/<hash>` or `teacher/<hash>` folder holds. key: of the configuration, for messages.
 
+    Where its network is custom, its configuration names what will be imported: a folder of somebody else is a program.
+
     Raises ConfigError where there is no finished network."""
     folder = Path(directory).expanduser()
     for side, told in (("student", "result.json"), ("teacher", "teacher.json")):
@@ -51,7 +53,10 @@ def find(directory: str, key: str) -> Stored:
         if status != "finished":
             raise ConfigError(f"{key}={directory}: that run did not finish: give another one")
         config = read_config(folder / "config.yaml")
-        return Stored(getattr(config, side), weights, config, side == "student")
+        net = getattr(config, side)
+        if isinstance(net, CustomNet):
+            net = replace(net, weights=None)  # those that its training began with
+        return Stored(net, weights, config, side == "student")
     raise ConfigError(
         f"{key}={directory}: no trained network there: give the run/<hash> or teacher/<hash> folder of an earlier run"
     )

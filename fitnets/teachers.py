@@ -1,10 +1,20 @@
 """The teacher's network: new, to be trained; the user's own; or rebuilt from earlier runs with its weights."""
 
-from pathlib import Path
 from typing import Any
 
-from fitnets import build, custom, digests, store, stored
-from fitnets.config import Config, CustomTeacher, Dataset, Ensemble, Mimic, ReadyTeacher, RunTeacher
+from fitnets import build, custom, digests, foreign, store, stored
+from fitnets.config import (
+    Architecture,
+    Config,
+    CustomNet,
+    CustomTeacher,
+    Dataset,
+    EarlierRuns,
+    Ensemble,
+    Mimic,
+    ReadyTeacher,
+    RunTeacher,
+)
 from fitnets.networks import EnsembleNetwork, Network
 
 
@@ -35,20 +45,20 @@ def _temperature(config: Config) -> float | None:
 def identity(config: Config, teacher: ReadyTeacher) -> list[Any]:
     """What determines a teacher that is not trained: networks and weights, not where they lie."""
     if isinstance(teacher, CustomTeacher):
-        source = custom.source_digest(teacher, "teacher", config.root)
-        return [teacher, source, digests.of_state(build.network(teacher, config.dataset, "teacher"))]
+        return [teacher, *custom.identity(teacher, "teacher", seed=0)]
     members = stored.members(teacher)
-    parts: list[Any] = [[one.net, digests.of_file(one.weights, config.root)] for one in members.values()]
+    parts: list[Any] = [
+        [one.net, digests.of_file(one.weights, config.root), *_source(one.net)] for one in members.values()
+    ]
     if isinstance(teacher, Ensemble):
         parts += [list(members).index(teacher.hint_member), _temperature(config)]
     return parts
 
 
-def weights_bytes(config: Config, teacher: ReadyTeacher) -> int:
+def _source(net: Architecture) -> list[str]:
+    return [foreign.source_digest(net.target)] if isinstance(net, CustomNet) else []
+
+
+def weights_bytes(teacher: EarlierRuns) -> int:
     """Size of the weight files."""
-    if isinstance(teacher, CustomTeacher):
-        if teacher.weights is not None:
-            return Path(teacher.weights).expanduser().stat().st_size
-        state = build.network(teacher, config.dataset, "teacher").state_dict()
-        return sum(values.nbytes for values in state.values())
     return sum(one.weights.stat().st_size for one in stored.members(teacher).values())

@@ -1,5 +1,9 @@
 """Models as a user of the framework may have them: nothing in it is known to the project."""
 
+from collections import namedtuple
+from functools import partial
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -99,3 +103,103 @@ def resnet(classes: int = 10, channels: int = 1) -> nn.Module:
             num_labels=classes,
         )
     )
+
+
+class Viewing(nn.Module):
+    """Flattens by `view`, which wants maps that are laid out channels first, and calls a module `logits`."""
+
+    def __init__(self):
+        super().__init__()
+        self.maps = nn.Conv2d(1, 6, 3, padding=1)
+        self.logits = nn.Conv2d(6, 10, 1)
+        self.last = nn.Linear(10 * 64, 10)
+
+    def forward(self, images):
+        maps = self.logits(self.maps(images).relu())
+        return self.last(maps.view(maps.size(0), -1))
+
+
+def viewing() -> nn.Module:
+    return Viewing()
+
+
+class Chancy(Small):
+    """Leaves its second layer out while it is trained."""
+
+    def forward(self, images):
+        if not self.training:
+            return super().forward(images)
+        return self.last(self.norm(self.first(images)).mean(dim=(2, 3)))
+
+
+def chancy() -> nn.Module:
+    return Chancy()
+
+
+class Choosy(Small):
+    """Cannot be trained without labels."""
+
+    def forward(self, images, labels=None):
+        if self.training and labels is None:
+            raise ValueError("labels are needed")
+        return super().forward(images)
+
+
+def choosy() -> nn.Module:
+    return Choosy()
+
+
+def frozen(up_to_second: bool = False) -> nn.Module:
+    model = Small()
+    model.requires_grad_(False)
+    if up_to_second:
+        model.last.requires_grad_(True)
+    return model
+
+
+def averaging() -> nn.Module:
+    return Answering(lambda logits: logits.mean(0, keepdim=True))
+
+
+def lazy() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+
+
+def half() -> nn.Module:
+    return Small().half()
+
+
+def drawn_by_numpy() -> nn.Module:
+    model = Small()
+    model.last.bias.data = torch.from_numpy(np.random.normal(size=10)).float()
+    return model
+
+
+class Functional(nn.Module):
+    """No modules in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(10, 64))
+
+    def forward(self, images):
+        return images.flatten(1) @ self.weight.T
+
+
+def functional() -> nn.Module:
+    return Functional()
+
+
+Named = namedtuple("Named", ["auxiliary", "scores"])
+
+
+def named() -> nn.Module:
+    return Answering(lambda logits: Named(logits.mean(1), logits))
+
+
+partial_small = partial(Small, 10, 8)
+
+
+def branching() -> nn.Module:
+    """What it computes depends on the values of the images."""
+    return Answering(lambda logits: logits if logits.sum().item() > 1e9 else 2 * logits)

@@ -7,13 +7,26 @@ from pathlib import Path
 import own_models
 import pytest
 import torch
-from conftest import ROOT, shell
+from conftest import ROOT, TINY, shell
 from safetensors.torch import load_file, save_file, save_model
 from test_data import CPU, SILENCE
 from test_experiment import runs
 from torch import nn
 
-from fitnets import build, compose, custom, data, engine, networks, objectives, plan, teachers
+from fitnets import (
+    build,
+    compose,
+    costs,
+    custom,
+    data,
+    engine,
+    foreign,
+    networks,
+    objectives,
+    pairs,
+    plan,
+    teachers,
+)
 from fitnets.answers import Computed
 from fitnets.config import CustomStudent, CustomTeacher, Scale, Standardize
 from fitnets.custom import CustomNetwork
@@ -22,6 +35,7 @@ from fitnets.layers import LOGITS
 from fitnets.options import ConfigError
 
 IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+TINY_TEACHER = [word for word in TINY if word.startswith(("teacher.", "schedule.teacher"))]
 SHORT = ["tracker=none", "schedule.hint.epochs=1", "schedule.student.epochs=1"]
 NEVER_SEEN = '''
 import torch
@@ -189,6 +203,27 @@ class TestNetwork:
         assert found.multiplications == 16 * 4 * width + layers * one + 10 * width
         assert found.named("vit.layers.0").multiplications == 16 * 4 * width + one
 
+    def test_logits_of_a_named_tuple(self):
+        found = network("named", logits="scores").eval()
+        torch.testing.assert_close(found(IMAGES)[0], found.model.small(IMAGES))
+
+    def test_half_precision_weights_become_whole(self):
+        assert {parameter.dtype for parameter in network("half").parameters()} == {torch.float32}
+
+    def test_a_module_called_logits_is_a_layer_like_others(self):
+        found = network("viewing").eval()
+        assert found.named("logits:1").out_shape == (10, 8, 8)
+        answers = Computed(found)(Batch(IMAGES, None, torch.arange(20)), [LOGITS, "logits:1"])
+        assert answers[LOGITS].shape == (20, 10)
+        assert answers["logits:1"].shape == (20, 10, 8, 8)
+
+    def test_a_model_that_wants_its_own_layout_keeps_it(self):
+        images = IMAGES.to(memory_format=torch.channels_last)
+        for precision in ("fp32", "bf16"):
+            found = networks.placed(network("viewing", "student"), CPU, precision).train()
+            found(images)[0].sum().backward()
+            assert found(images)[0].shape == (20, 10)
+
     @pytest.mark.parametrize("form", ["tuple", "list", "dict", "only"])
     def test_logits_from_what_a_model_answers(self, form):
         options = {"logits": "1"} if form == "list" else {}
@@ -200,8 +235,8 @@ class TestNetwork:
 
     def test_half_precision_is_told_of_each_layer(self):
         found = networks.placed(network("vit"), CPU, "bf16").eval()
-        for layer in ("vit.layers.1", "vit.embeddings.patch_embeddings.projection", "vit.layernorm"):
-            assert found.bytes_per_value(layer) == found.up_to(IMAGES, layer).element_size()
+        expected = {"vit.layers.0.mlp.fc1": 2, "vit.embeddings.patch_embeddings.projection": 2, "vit.layernorm": 4}
+        assert {layer: found.bytes_per_value(layer) for layer in expected} == expected
 
 
 class TestImages:
@@ -232,6 +267,13 @@ class TestImages:
         assert found.image_scale.flatten().tolist() == [4]
         assert found.image_shift.flatten().tolist() == [-2]
         assert {"image_scale", "image_shift"} <= set(found.state_dict())
+
+    def test_one_mean_for_three_channels(self, tmp_path):
+        config = compose.load(["dataset=cifar10", "dataset/preprocessing=standardize", "method=kd", "hint_layer=none"])
+        net = CustomTeacher(target="own_models.small", args={"channels": 3}, mean=[0.5], std=[0.25])
+        found = custom.network(net, config.dataset, "teacher")
+        found.sees(Standardize(), {"mean": torch.rand(3), "deviation": torch.rand(3)})
+        assert found.image_scale.shape == (1, 3, 1, 1)
 
     def test_fitted_values_are_undone(self):
         found = network("small", mean=[0.5], std=[0.25])
@@ -347,6 +389,8 @@ def test_computed_answers_are_the_models(custom_pair):
     answers = Computed(custom_pair.teacher)(batch, [LOGITS, "second"])
     assert set(answers) == {LOGITS, "second"}
     torch.testing.assert_close(answers[LOGITS], custom_pair.teacher(batch.images)[0])
+    model = custom_pair.teacher.model
+    torch.testing.assert_close(answers["second"], model.second(model.first(batch.images).relu()))
 
 
 def test_a_students_run_is_a_teacher_and_can_be_evaluated(command, fitnets, tmp_path):
@@ -365,11 +409,55 @@ def test_a_students_run_is_a_teacher_and_can_be_evaluated(command, fitnets, tmp_
 
 
 def test_the_file_that_makes_it_is_part_of_the_hash(wobbly):
+    """As it was when it was imported."""
+    path, found = wobbly / "wobbly_net.py", []
+    told = "from fitnets import compose, plan; print(plan.hashes(compose.load({words}), 'digest', 'fp32').run)"
     config = compose.load([*WOBBLY, f"store={wobbly}"])
-    before = plan.hashes(config, "digest", "fp32").run
-    path = wobbly / "wobbly_net.py"
-    path.write_text(path.read_text() + "\n# another line\n")
-    assert plan.hashes(config, "digest", "fp32").run != before
+    first = plan.hashes(config, "digest", "fp32").run
+    for text in ("", "# another line\n"):
+        path.write_text(path.read_text() + text)
+        assert plan.hashes(config, "digest", "fp32").run == first
+        finished = shell("-c", told.format(words=[*WOBBLY, f"store={wobbly}"]), cwd=wobbly, PYTHONPATH=str(ROOT))
+        assert finished.returncode == 0, finished.stderr
+        found.append(finished.stdout.strip())
+    assert found[0] == first != found[1]
+
+
+def test_a_partial_of_the_users_file_is_hashed_by_that_file():
+    assert foreign.source_digest("own_models.partial_small") == foreign.source_digest("own_models.small")
+    assert isinstance(network("partial_small").model, own_models.Small)
+
+
+def test_weights_that_numpy_draws_are_a_function_of_the_seed():
+    net = CustomStudent(target="own_models.drawn_by_numpy")
+    first, again, other = (custom.identity(net, "student", seed) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_where_it_began_is_not_needed_once_it_is_trained(command, fitnets, tmp_path):
+    torch.save(own_models.small().state_dict(), tmp_path / "init.pt")
+    student = ["student=custom", "student.target=own_models.small", f"student.weights={tmp_path / 'init.pt'}"]
+    assert command(*TINY_TEACHER, *student, *SHORT).code == 0
+    (tmp_path / "init.pt").unlink()
+    ((name, result),) = runs(tmp_path / "store").items()
+    directory = tmp_path / "store" / "run" / name
+    told = fitnets("eval", str(directory), f"store={tmp_path / 'store'}", "--json")
+    assert json.loads(told.out)["accuracy"] == pytest.approx(result["student"]["test_accuracy"])
+
+
+def test_an_ensemble_of_custom_networks(command, tmp_path):
+    words = [*TINY_TEACHER, "student=custom", "student.target=own_models.vit", *SHORT]
+    for seed in (0, 1):
+        assert command(*words, f"seed={seed}").code == 0
+    members = [str(tmp_path / "store" / "run" / name) for name in runs(tmp_path / "store")]
+    ensemble = ["teacher=ensemble", f"teacher.members=[{','.join(members)}]", f"teacher.hint_member={members[1]}"]
+    pair = ["hint_layer=named", "hint_layer.teacher=vit.layers.1", "hint_layer.student=conv5"]
+    finished = command(*ensemble, *pair, *SHORT)
+    assert finished.code == 0, finished.err
+    config = compose.load([*ensemble, *pair])
+    teacher = teachers.network(config)
+    assert costs.cost(teacher, (1, 8, 8)).multiplications == 2 * network("vit").multiplications
+    assert len(pairs.layer_rows(teacher, (1, 8, 8))) == len(network("vit").hidden) + 1
 
 
 def test_where_a_layer_is_not_reached_it_is_told():

@@ -8,9 +8,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import SHARED_CIFAR10, SHARED_MNIST
+from conftest import SHARED_CIFAR10, SHARED_MNIST, TINY
+from PIL import Image
 from sklearn.datasets import load_digits
 from test_data import in_silence
+from test_folder import write_images
 
 from fitnets import build, compose, engine, preprocessing, sources
 from fitnets.config import Config, Dataset
@@ -200,6 +202,7 @@ def test_network_only_takes_what_training_gives_it(tmp_path):
         (["{run}", "dataset=mnist"], r"dataset=mnist: fitnets export takes engine.threads and store"),
         (["{run}", "--out", "/proc/none/files"], r"--out /proc/none: cannot write there"),
         (["{teacher}"], r"a teacher's folder: give that of a run"),
+        (["{run}", "--out", "{run}"], r"it is there, and no earlier export: give a new folder"),
     ],
 )
 def test_mistakes(fitnets, earlier_run, words, message):
@@ -217,6 +220,45 @@ def test_a_file_that_disagrees_is_not_kept(fitnets, earlier_run, tmp_path, monke
     assert finished.code == 1
     assert "student.onnx differs from PyTorch by 0.1 of the largest logit, and 0.0001 is allowed" in finished.err
     assert not (tmp_path / "files").exists()
+
+
+@pytest.mark.parametrize("side", ["teacher", "student"])
+def test_a_network_that_cannot_be_traced(command, fitnets, tmp_path, monkeypatch, side):
+    monkeypatch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
+    short = [word for word in TINY if not word.startswith(f"{side}.") and word != f"{side}=thin"]
+    custom = [f"{side}=custom", f"{side}.target=own_models.branching"]
+    assert command(*custom, "method=kd", "hint_layer=none", *short).code == 0
+    (run,) = (tmp_path / "store" / "run").glob("[0-9a-f]*")
+    finished = fitnets("export", str(run), "--json")
+    if side == "student":
+        assert finished.code == 1
+        assert finished.err.splitlines()[-1].startswith("the student cannot be exported (")
+        assert not (run / "export").exists()
+    else:
+        assert json.loads(finished.out)["no_teacher"].startswith("the teacher cannot be exported (")
+        assert (run / "export" / "student.onnx").exists()
+
+
+def test_other_images_than_the_preprocessing_was_fitted_on(command, fitnets, tmp_path):
+    root = write_images(tmp_path / "images")
+    words = ["dataset=folder", f"dataset.path={root}", "student=thin", "student.depth=3", "student.width=4"]
+    steps = [f"schedule.{stage}.max_steps=1" for stage in ("teacher", "hint", "student")]
+    finished = command(*words, *steps, "dataset.height=16", "dataset.width=16", "tracker=none")
+    assert finished.code == 0, finished.err
+    (run,) = (tmp_path / "store" / "run").glob("[0-9a-f]*")
+    train = json.loads((root / "split.json").read_text())["train"]
+    Image.new("RGB", (20, 20)).save(root / train[0])
+    refused = fitnets("export", str(run))
+    assert refused.code == 1
+    assert "preprocessing was fitted on other images than those that dataset=folder has now" in refused.err
+
+
+def test_a_run_is_found_from_its_own_folder(fitnets, earlier_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(earlier_run.parent)
+    monkeypatch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
+    finished = fitnets("export", earlier_run.name, "--out", str(tmp_path / "files"))
+    assert finished.code == 0, finished.err
+    assert not (earlier_run.parent / "data").exists()
 
 
 def test_without_its_teacher(fitnets, earlier_run, tmp_path, monkeypatch):

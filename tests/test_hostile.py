@@ -59,6 +59,22 @@ MODELS = [
         "{t}.target=own_models.vit {t}.args={{size:32}}",
         r"cannot take images of 1x8x8 .*: give {t}.size=PIXELS if it wants another resolution",
     ),
+    ("batches that melt together", "{t}.target=own_models.averaging", r"it answers 2 images with logits for 1"),
+    (
+        "lazy modules",
+        "{t}.target=own_models.lazy",
+        r"1.weight has no shape yet: run one batch through the lazy modules",
+    ),
+    (
+        "a number that is none",
+        "{t}.target=own_models.small {t}.args={{width:nan}}",
+        r"{t}.args=.*: give finite numbers",
+    ),
+    (
+        "nothing to hook",
+        "{t}.target=own_models.functional",
+        r"no modules whose outputs could be hints: give hint_layer=none method=kd",
+    ),
     ("NaN in the model", "{t}.target=own_models.with_nan", r"1 of the 10 values in last.bias are not finite"),
     ("mean without deviation", "{t}.target=own_models.small {t}.mean=[0.5]", r"{t}.mean=\[0.5\] and {t}.std=None"),
     (
@@ -198,6 +214,21 @@ def test_images(command, tmp_path, change, pattern):
         ),
         ("+schedule.student.dropout.hidden=0.5", r"schedule.student.dropout: a custom student trains with its own"),
         ("hint_layer=paper", r"the paper has no pair for student own_models.small: give hint_layer=middle or named"),
+        (
+            "student.target=own_models.choosy",
+            r"cannot be trained with images .* \(ValueError: labels are needed\)",
+        ),
+        ("student.target=own_models.frozen", r"all its parameters have requires_grad=False: train some of them"),
+        (
+            "student.target=own_models.frozen student.args={up_to_second:true} hint_layer=named "
+            "hint_layer.teacher=conv2 hint_layer.student=second",
+            r"hint_layer.student=second: nothing up to that layer is trained",
+        ),
+        (
+            "student.target=own_models.chancy method=joint hint_layer=named hint_layer.teacher=conv2 "
+            "hint_layer.student=second",
+            r"its layer second was not reached: its way depends on the images or on chance: give another hint",
+        ),
         ("+schedule.student.lr_scale.conv1=0.1", r"schedule.student.lr_scale.conv1: no such layer or kind"),
     ],
 )

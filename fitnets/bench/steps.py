@@ -20,7 +20,7 @@ from torch import Tensor
 from fitnets import costs, engine
 from fitnets.answers import Library, needed
 from fitnets.bench.peers import Peer, Step, running
-from fitnets.config import Augmentation, Backprop, Config, Distill, Hints, Method, Precision
+from fitnets.config import Augmentation, Backprop, Config, Distill, Hints, Method, Precision, Scale
 from fitnets.data import Batch, Data, Split
 from fitnets.labelled import Watcher
 from fitnets.networks import Network, freeze, placed
@@ -172,8 +172,10 @@ def _of_ours(
 ) -> dict[Contestant, Step]:
     """And plain PyTorch's, on the same student in the same layout."""
     teacher = freeze(placed(new_teacher(config), data.train.images.device, precision))
+    teacher.sees(Scale(), {})
     library = Library(root, teacher, precision, Terminal(quiet=True))
     student, _ = new_student(replace(config, method=Backprop()), teacher)
+    student.sees(Scale(), {})
     computes = _METHODS["backprop"][1]
     plain = Contestant(who=PLAIN, step="backprop", precision=precision, answers=None, computes=computes)
     steps = {plain: _plain(student, batches)}

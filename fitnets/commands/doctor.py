@@ -24,14 +24,14 @@ def main(words: list[str]) -> None:
     with told_in_short(config.root):
         found = doctor.examine(config, terminal)
     if arguments.json:
-        print(json.dumps(asdict(found) | {"total_s": found.total_s, "cache_bytes": found.cache_bytes}, indent=2))
+        print(json.dumps(asdict(found) | {"total_s": found.total_s}, indent=2))
         return
     for table in (_images(found), _shapes(found), _losses(found), _cache(found), _times(found)):
         if table.rows:
             terminal.show(table)
     terminal.say(
-        f"about {seconds(found.total_s)} in all if no stage stops early, {megabytes(found.cache_bytes)} of tables on "
-        f"the disk, {megabytes(found.peak_bytes)} of memory"
+        f"about {seconds(found.total_s)} in all if no stage stops early, {megabytes(found.cache_bytes)} of new tables "
+        f"on the disk, {megabytes(found.peak_bytes)} of memory"
     )
     for warning in found.warnings:
         terminal.say(f"note: {warning}")

@@ -24,10 +24,10 @@ def main(words: list[str]) -> None:
     for word in arguments.overrides:
         if not word.startswith(("engine.threads=", "store=")):
             raise ConfigError(f"{word}: fitnets export takes engine.threads and store; all else is the run's own")
-    folder = network.weights.parent
+    folder = network.weights.parent.resolve()
     settings = compose.load([f"store={folder.parent.parent}", *arguments.overrides])
     terminal = Terminal(aside=arguments.json)
-    out = arguments.out or folder / "export"
+    out = arguments.out.expanduser().resolve() if arguments.out else folder / "export"
     with told_in_short(settings.root):
         told = student.export(network, settings, out, int8=arguments.int8, watcher=terminal)
     if arguments.json:

@@ -13,6 +13,8 @@ from fitnets import engine
 
 Runner = Callable[[Tensor], Tensor]
 """images (N, C, H, W) to logits (N, classes)"""
+Files = dict[str, tuple[Path, Callable[[int], Tensor]]]
+"""ONNX files, with what makes a batch of so many images for each, by name"""
 _BATCH = 100
 _IN_A_ROW = 5
 """runs of one file before the next has its turn: a file's threads stay awake a while after a run"""
@@ -56,10 +58,8 @@ def difference(logits: Tensor, expected: Tensor) -> float:
     return float((logits - expected).abs().max() / expected.abs().max())
 
 
-def latencies(files: dict[str, tuple[Path, Callable[[int], Tensor]]]) -> list[dict[str, str | int | float]]:
-    """Of one batch by ONNX Runtime: p50 and p95 in ms for each file, batch and number of threads; files take turns.
-
-    files: with what makes a batch for each, by name."""
+def latencies(files: Files) -> list[dict[str, str | int | float]]:
+    """Of one batch by ONNX Runtime: p50 and p95 in ms for each file, batch and number of threads; files take turns."""
     found: list[dict[str, str | int | float]] = []
     for threads in sorted({1, torch.get_num_threads()}):
         runners = {name: onnx_runner(path, threads) for name, (path, _) in files.items()}

@@ -1,18 +1,20 @@
 """`fitnets export`: a run's student as files, checked against PyTorch on real images, measured, described."""
 
-from collections.abc import Callable
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
-from fitnets import build, data, digests, engine, metrics, sources, store
+from fitnets import build, data, digests, engine, evaluation, foreign, metrics, sources, store
 from fitnets.config import Config, Dataset
 from fitnets.data import SplitName
 from fitnets.export import card, quantised, runtimes
 from fitnets.export.graphs import Bare, Whole, program, write_onnx
+from fitnets.export.runtimes import Files
 from fitnets.labelled import Watcher
 from fitnets.networks import Network
 from fitnets.options import ConfigError
@@ -46,35 +48,30 @@ def export(stored: Stored, settings: Config, out: Path, *, int8: bool, watcher: 
     Raises ConfigError where the run has no student, its data are gone, or a file disagrees with PyTorch."""
     if not stored.of_run:
         raise ConfigError(f"{stored.weights.parent}: a teacher's folder: give that of a run, outputs/run/HASH")
+    _check_replaceable(out)
     engine.device(settings.engine)  # sets the threads
     dataset, root = stored.config.dataset, settings.root
     student = _student(stored)
-    teacher, why_none = _teacher(stored)
-    images = _images(dataset, root, watcher)
-    fitted = data.fitted_values(dataset, root, watcher)
-    names = sources.class_names(dataset)
+    evaluation.check_fitted(stored, root, watcher)
+    images, names = _images(dataset, root, watcher), sources.class_names(dataset)
+    whole = Whole(student, dataset, data.fitted_values(dataset, root, watcher))
     told: dict[str, Any] = {
         "run": str(stored.weights.parent),
         "classes": names,
         "images": {"split": images.split, "checked": len(images.labels), "of": images.of},
     }
-    store.check_writable(out.parent, "--out ")
     with store.directory(out, replace=True) as folder:
-        watcher.say("tracing the student, and checking the files on " + _in_words(images))
-        whole = Whole(student, dataset, fitted)
-        traced = program(whole)
+        watcher.say(
+            f"tracing the student; checking the files on {len(images.labels)} of {images.of} {images.split} images"
+        )
+        traced = _written(whole, folder / "student.onnx", "the student", _props(dataset, names))
         torch.export.save(traced, folder / "student.pt2")
-        write_onnx(traced, folder / "student.onnx", _props(dataset, names))
         told |= _agreement(folder, student, images)
         if int8:
             watcher.say("quantising it to 8 bits")
             told |= _quantised(folder, dataset, root, images, watcher)
         watcher.say("measuring latencies by ONNX Runtime, in turns")
-        graphs: dict[str, Whole | Bare] = {"student": whole, "student, network only": _bare(student, dataset)}
-        if teacher is not None:
-            graphs |= {"teacher": Whole(teacher, dataset, fitted), "teacher, network only": _bare(teacher, dataset)}
-        told |= {"latency": _latencies(folder, graphs), "no_teacher": why_none}
-        told["machine"] = engine.describe_cpu()
+        told |= _latencies(folder, stored, whole) | {"machine": engine.describe_cpu()}
         told["files"] = {
             path.name: {"bytes": path.stat().st_size, "sha256": digests.of_file(path, None)}
             for path in sorted(folder.iterdir())
@@ -85,23 +82,40 @@ def export(stored: Stored, settings: Config, out: Path, *, int8: bool, watcher: 
     return told
 
 
+def _check_replaceable(out: Path) -> None:
+    """Raises ConfigError where something else than an earlier export would be lost, or nothing can be written."""
+    if out.exists() and not (out / "export.json").is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise ConfigError(f"--out {out}: it is there, and no earlier export: give a new folder")
+    store.check_writable(out.parent, "--out ")
+
+
+def _written(graph: Whole | Bare, path: Path, what: str, told: dict[str, str] | None = None) -> ExportedProgram:
+    """The graph's ONNX file, and the program that it was made from."""
+    try:
+        traced = program(graph)
+        write_onnx(traced, path, told or {})
+    except Exception as error:  # of a network that cannot be traced
+        raise ConfigError(
+            f"{what} cannot be exported ({type(error).__name__}: {foreign.first_line(error)}): its forward must be the "
+            "same for all images and for batches of any size"
+        ) from error
+    return traced
+
+
 def _student(stored: Stored) -> Network:
     network = build.network(stored.net, stored.config.dataset, "student")
     store.read_weights(stored.weights, network)
     return network.eval()
 
 
-def _teacher(stored: Stored) -> tuple[Network | None, str | None]:
-    """With its weights where they still are: its speed does not depend on them. Or why there is none."""
+def _teacher(stored: Stored) -> Network:
+    """With its weights where they still are: its speed does not depend on them. ConfigError: it cannot be had."""
     run = stored.weights.parent
-    try:
-        teacher = new_teacher(stored.config)
-    except ConfigError as error:
-        return None, str(error)
+    teacher = new_teacher(stored.config)
     weights = run.parent.parent / "teacher" / store.read_json(run / "result.json")["hashes"]["teacher"]
     if (weights / "teacher.safetensors").exists():
         store.read_weights(weights / "teacher.safetensors", teacher)
-    return teacher.eval(), None
+    return teacher.eval()
 
 
 def _bare(network: Network, dataset: Dataset) -> Bare:
@@ -115,10 +129,6 @@ def _images(dataset: Dataset, root: Path, watcher: Watcher) -> _Images:
     rows = split.rows[:: -(-len(split) // _CHECKED)]
     raw = data.raw_images(dataset, name, rows, root, watcher)
     return _Images(split=name, raw=raw, prepared=split.images[rows], labels=split.labels[rows], of=len(split))
-
-
-def _in_words(images: _Images) -> str:
-    return f"{len(images.labels)} of {images.of} {images.split} images"
 
 
 def _props(dataset: Dataset, names: list[str] | None) -> dict[str, str]:
@@ -166,22 +176,29 @@ def _quantised(folder: Path, dataset: Dataset, root: Path, images: _Images, watc
     }
 
 
-def _latencies(folder: Path, graphs: dict[str, Whole | Bare]) -> list[dict[str, Any]]:
-    """Files that are only measured are not kept."""
-    files: dict[str, tuple[Path, Callable[[int], Tensor]]] = {}
-    measured_only: list[Path] = []
+def _latencies(folder: Path, stored: Stored, whole: Whole) -> dict[str, Any]:
+    """Of the exported files, and of files that are only measured."""
+    dataset = stored.config.dataset
+    files: Files = {"student": (folder / "student.onnx", whole.example)}
+    why_none = None
+    with tempfile.TemporaryDirectory() as scratch:
+        graphs: dict[str, Whole | Bare] = {"student, network only": _bare(whole.network, dataset)}
+        _add(files, graphs, Path(scratch), "the student")
+        try:
+            teacher = _teacher(stored)
+            fitted = dict(whole.named_buffers(recurse=False))
+            teacher.sees(dataset.preprocessing, fitted)
+            graphs = {"teacher": Whole(teacher, dataset, fitted), "teacher, network only": _bare(teacher, dataset)}
+            _add(files, graphs, Path(scratch), "the teacher")
+        except ConfigError as error:
+            why_none = str(error).splitlines()[0]
+        if (folder / "student-int8.onnx").exists():
+            files["student, int8"] = folder / "student-int8.onnx", whole.example
+        return {"latency": runtimes.latencies(files), "no_teacher": why_none}
+
+
+def _add(files: Files, graphs: dict[str, Whole | Bare], scratch: Path, what: str) -> None:
+    made = {name: (scratch / f"{name}.onnx", graph.example) for name, graph in graphs.items()}
     for name, graph in graphs.items():
-        path = folder / "student.onnx"
-        if name != "student":
-            path = folder / f".{name}.onnx"
-            write_onnx(program(graph), path, {})
-            measured_only.append(path)
-        files[name] = path, graph.example
-    int8 = folder / "student-int8.onnx"
-    if int8.exists():
-        files["student, int8"] = int8, graphs["student"].example
-    try:
-        return runtimes.latencies(files)
-    finally:
-        for path in measured_only:
-            path.unlink()
+        _written(graph, made[name][0], what)
+    files |= made

@@ -123,6 +123,7 @@ def _git(*words: str) -> str | None:
 
 
 _LATENCY_BUDGET_S = 1.5
+_LONG_S = 0.2
 
 
 @torch.no_grad()
@@ -145,8 +146,10 @@ def latencies(
 def in_turns(
     work: Mapping[str, Callable[[], Any]], device: torch.device, *, in_a_row: int = 1
 ) -> dict[str, dict[str, float]]:
-    """`p50_ms` and `p95_ms` of each of some pieces of work, so many in a row, the first of several uncounted."""
+    """`p50_ms` and `p95_ms` of each of some pieces of work, so many in a row, the first of several uncounted; one by one
+    where they take long."""
     once_s = sum(timed(one, device, repeats=1)[0] for one in work.values())
+    in_a_row = in_a_row if once_s < _LONG_S else 1
     turns = int(min(30, max(5, _LATENCY_BUDGET_S / (once_s * in_a_row))))
     durations: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(turns):

@@ -146,8 +146,8 @@ def latencies(
 def in_turns(
     work: Mapping[str, Callable[[], Any]], device: torch.device, *, in_a_row: int = 1
 ) -> dict[str, dict[str, float]]:
-    """`p50_ms` and `p95_ms` of each of some pieces of work, so many in a row, the first of several uncounted; one by one
-    where they take long."""
+    """`p50_ms` and `p95_ms` of each of some pieces of work, so many in a row, the first of several uncounted; one by
+    one where they take long."""
     once_s = sum(timed(one, device, repeats=1)[0] for one in work.values())
     in_a_row = in_a_row if once_s < _LONG_S else 1
     turns = int(min(30, max(5, _LATENCY_BUDGET_S / (once_s * in_a_row))))

@@ -37,8 +37,8 @@ def test_help_names_the_groups_and_their_options(tmp_path):
     for group in (
         "dataset: aflw,",
         "dataset/preprocessing: local_contrast,",
-        "student: fitnet1,",
-        "teacher: ensemble,",
+        "student: custom, fitnet1,",
+        "teacher: custom, ensemble,",
     ):
         assert group in told
 

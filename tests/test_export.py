@@ -66,14 +66,15 @@ def _random(dataset: Dataset) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def fitted(raw_images):
     """What the preprocessing learns from these images."""
-    found: dict[str, preprocessing.Fitted] = {}
+    found: dict[tuple[str, int], preprocessing.Fitted] = {}
 
     def fit(config: Config) -> preprocessing.Fitted:
         dataset = config.dataset
-        if dataset.name not in found:
+        key = dataset.preprocessing.name, dataset.height  # whitening takes a while: one for all sets of CIFAR
+        if key not in found:
             scaled = raw_images(config).float() / dataset.pixel_max
-            found[dataset.name] = preprocessing.fit(dataset.preprocessing, lambda: [scaled])
-        return found[dataset.name]
+            found[key] = preprocessing.fit(dataset.preprocessing, lambda: [scaled])
+        return found[key]
 
     return fit
 

@@ -81,7 +81,7 @@ MISTAKES = [
         "convolution from no map",
         "regressor=conv hint_layer=named hint_layer.teacher=dense1 hint_layer.student=conv4 "
         "teacher.dense=[{{units:9,pieces:2}}]",
-        r"the hint layer 9, and a convolution needs two maps: give regressor=fc",
+        r"the hint layer 9, and a convolution needs two maps: give regressor=pointwise or fc",
     ),
     ("labels without a layer", "method=labels_then_kd hint_layer=none", r"method=labels_then_kd needs a hint layer"),
     ("pair of a residual net", "student=resnet hint_layer=paper", r"the paper has no pair for student resnet"),
@@ -102,7 +102,11 @@ MISTAKES = [
     ("no validation images", "dataset.validation=0", r"dataset.validation=0 is out of range: at least 1"),
     ("max_steps", "schedule.hint.max_steps=0", r"schedule.hint.max_steps=0 is out of range: at least 1"),
     ("data set of nowhere", "dataset=aflw", r"dataset=aflw is not on the Hugging Face hub: give dataset.path=DIR"),
-    ("classes of a folder", "dataset=folder dataset.path=x", r"dataset.classes has no value: give dataset.classes=..."),
+    (
+        "classes of a folder",
+        "dataset=folder dataset.path=x",
+        r"dataset.path=x: no such folder: give one with a sub-folder for each class",
+    ),
     (
         "two validation rules",
         "dataset=mnist dataset.validation_split=validation",

@@ -10,6 +10,7 @@ PAIRS = {
     "resnet": ["teacher=resnet", "teacher.depth=56", "student=resnet", "student.depth=20"],
     "wrn": ["teacher=wrn", "teacher.depth=40", "teacher.width=2", "student=wrn", "student.depth=16", "student.width=2"],
 }
+LABELS = ["dataset.image_column=null", "dataset.label_column=label"]
 SHORT = [
     word
     for stage in ("teacher", "hint", "student")
@@ -21,10 +22,10 @@ SHORT = [
 def cifar(tmp_path):
     generator = np.random.default_rng(0)
     for split, count in (("train", 60), ("test", 20)):
-        images = generator.integers(0, 256, size=(count, 32, 32, 3), dtype=np.uint8)
+        images = generator.integers(0, 256, size=(count, 16, 16, 3), dtype=np.uint8)
         write_parquet(tmp_path / "data", split, images, [number % 10 for number in range(count)])
     words = ["dataset=cifar10", f"dataset.path={tmp_path / 'data'}", "dataset.validation=20"]
-    return [*words, "dataset/preprocessing=standardize", "dataset.image_column=null", "dataset.label_column=label"]
+    return [*words, "dataset/preprocessing=standardize", "dataset.height=16", "dataset.width=16", *LABELS]
 
 
 @pytest.mark.parametrize("method", ["hints", "joint"])

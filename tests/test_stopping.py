@@ -20,6 +20,7 @@ from fitnets.objectives import HintObjective, WholeObjective
 from fitnets.options import DivergedError, LostClaimError
 from fitnets.state import TrainingState
 from fitnets.stopping import Stopped, held, listening
+from fitnets.terminal import Terminal
 
 
 def held_work(*, requests: int, error: Exception | None = None) -> list[str]:
@@ -128,7 +129,9 @@ def test_a_request_during_validation_does_not_wait_for_its_end(tmp_path, tiny, m
     with monkeypatch.context() as patched:
         patched.setattr(WholeObjective, "validate", validate)
         with pytest.raises(Stopped):
-            experiment.run(tiny(f"store={tmp_path / 'store'}"))
+            experiment.run(
+                tiny(f"store={tmp_path / 'store'}"), terminal=Terminal(quiet=True)
+            )  # which estimates nothing
     capfd.readouterr()
     experiment.run(tiny(f"store={tmp_path / 'store'}"))
     assert "the teacher stage goes on from a checkpoint" in capfd.readouterr().out

@@ -216,7 +216,7 @@ def test_images(command, tmp_path, change, pattern):
         ("hint_layer=paper", r"the paper has no pair for student own_models.small: give hint_layer=middle or named"),
         (
             "student.target=own_models.choosy",
-            r"cannot be trained with images .* \(ValueError: labels are needed\)",
+            r"cannot be trained with images .* \(ValueError: labels are needed\): its forward must",
         ),
         ("student.target=own_models.frozen", r"all its parameters have requires_grad=False: train some of them"),
         (

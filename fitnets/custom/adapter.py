@@ -223,7 +223,7 @@ class CustomNetwork(Network):
                     multiplications = counter.get_total_flops() // (2 * _PROBED)
                     taps.append(_tap(module, call, output, multiplications))
 
-            with self._told_in_short("cannot take"), hooks(model, modules, note):
+            with self._told_in_short("cannot take", self._other_images()), hooks(model, modules, note):
                 output = model(images)
         logits = self._logits(output)
         if len(logits) != _PROBED:
@@ -233,7 +233,9 @@ class CustomNetwork(Network):
         if self.side == "student":
             if not any(parameter.requires_grad for parameter in model.parameters()):
                 raise ConfigError(f"{self._place}: all its parameters have requires_grad=False: train some of them")
-            with self._told_in_short("cannot be trained with"):
+            with self._told_in_short(
+                "cannot be trained with", "its forward must take images alone in training mode too"
+            ):
                 self._logits(model.train()(images))
         calls = Counter(tap.module for tap in taps)
         by_name = {
@@ -243,32 +245,28 @@ class CustomNetwork(Network):
         return by_name, counter.get_total_flops() // (2 * _PROBED), logits.shape[1]
 
     @contextmanager
-    def _told_in_short(self, what: str) -> Iterator[None]:
-        """Around the user's code."""
+    def _told_in_short(self, what: str, way_out: str) -> Iterator[None]:
+        """Around the user's code. what: it cannot do with such images."""
         try:
             yield
         except ConfigError:
             raise
         except Exception as error:
-            raise ConfigError(self._misfit(what, error)) from error
+            told = f"{self._place} {what} images of {'x'.join(map(str, self.image_shape))}"
+            if self.net.size is not None:
+                told += f", resized to {self.net.size}x{self.net.size}"
+            raise ConfigError(f"{told} ({type(error).__name__}: {foreign.first_line(error)}): {way_out}") from error
 
-    def _misfit(self, what: str, error: Exception) -> str:
-        channels, height, width = self.image_shape
-        told = f"{self._place} {what} images of {channels}x{height}x{width}"
-        if self.net.size is not None:
-            told += f", resized to {self.net.size}x{self.net.size}"
+    def _other_images(self) -> str:
+        """The way out where the model does not take the images."""
+        channels = self.image_shape[0]
         first = next((part for part in self.model.modules() if isinstance(part, nn.Conv2d)), None)
-        taken = self.net.channels or channels
-        if first is not None and first.in_channels != taken:
-            way_out = f"its first convolution takes {first.in_channels} channels: give "
-            way_out += (
-                f"{self.side}.channels={first.in_channels}, which repeats the grey one"
-                if channels == 1
-                else f"dataset.channels={first.in_channels}, or a model for {channels} channels"
-            )
-        else:
-            way_out = f"give {self.side}.size=PIXELS if it wants another resolution"
-        return f"{told} ({type(error).__name__}: {foreign.first_line(error)}): {way_out}"
+        if first is None or first.in_channels == (self.net.channels or channels):
+            return f"give {self.side}.size=PIXELS if it wants another resolution"
+        wanted = f"its first convolution takes {first.in_channels} channels: give "
+        if channels == 1:
+            return f"{wanted}{self.side}.channels={first.in_channels}, which repeats the grey one"
+        return f"{wanted}dataset.channels={first.in_channels}, or a model for {channels} channels"
 
     def _parameters_below(self, layer: str) -> list[str]:
         """Raises ConfigError where none of them is trained."""

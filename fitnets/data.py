@@ -180,7 +180,12 @@ def _parts(dataset: Dataset) -> list[Part]:
 def split(labels: dict[Part, NDArray[np.int64]], dataset: Dataset) -> tuple[Tensor, Tensor]:
     """Row numbers (train, validation), both ascending. labels: of each part, in the order of the rows."""
     held_out = np.concatenate([_held_out(dataset, part, of_part) for part, of_part in labels.items()])
-    return torch.from_numpy(np.flatnonzero(~held_out)), torch.from_numpy(np.flatnonzero(held_out))
+    train = np.flatnonzero(~held_out)
+    if dataset.train_share < 1:
+        of_train = np.concatenate(list(labels.values()))[train]
+        count = max(1, round(dataset.train_share * len(train)))
+        train = train[proportional_draw(of_train, count, seed_of("training share", dataset.seed))]
+    return torch.from_numpy(train), torch.from_numpy(np.flatnonzero(held_out))
 
 
 def _held_out(dataset: Dataset, part: Part, labels: NDArray[np.int64]) -> NDArray[np.bool_]:

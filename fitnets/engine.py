@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fitnets import build, costs, stored
-from fitnets.config import Config, Engine, Precision
+from fitnets.config import Config, Engine, Precision, UniformInit
 from fitnets.networks import Network
 from fitnets.options import ConfigError, without_passwords
 
@@ -43,8 +43,8 @@ _WORTHWHILE = 10e6
 
 
 def precision(config: Config, device: torch.device) -> Precision:
-    """What `engine.precision` comes to. A function of hardware, teacher and data alone: a student changes nothing, so
-    that one teacher is enough for a sweep.
+    """What `engine.precision` comes to. A function of hardware, teacher, schedule and data alone: a student changes
+    nothing, so that one teacher is enough for a sweep.
 
     Raises ConfigError for a GPU that has no bf16."""
     asked, dataset = config.engine.precision, config.dataset
@@ -52,7 +52,8 @@ def precision(config: Config, device: torch.device) -> Precision:
         raise ConfigError(f"engine.precision=bf16: {describe(device)} has none: give engine.precision=fp32")
     if asked != "auto":
         return asked
-    if not _multiplies_bf16(device):
+    inits = (config.schedule.teacher_init, config.schedule.student_init)
+    if not _multiplies_bf16(device) or any(isinstance(init, UniformInit) for init in inits):
         return "fp32"
     with torch.device("meta"):
         teacher = build.network(stored.architecture(config.teacher), dataset, "teacher")

@@ -113,6 +113,7 @@ _RANGES: dict[str, tuple[float, float]] = {  # by a key, its last part, or the n
     **dict.fromkeys(("decay", "momentum", "momentum_end", "end"), (0, 1)),
     **dict.fromkeys(("input", "hidden"), (0, 0.99)),
     **dict.fromkeys(("validation_share", "test_share"), (0.001, 0.9)),
+    "train_share": (1e-6, 1),
     "classes": (2, _INFINITY),
 }
 

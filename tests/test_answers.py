@@ -15,7 +15,7 @@ from conftest import ROOT, TINY
 from test_data import SILENCE
 from test_stages import Watch, prepared
 
-from fitnets import compose, digests, engine, experiment, loop, metrics
+from fitnets import build, compose, digests, engine, experiment, loop, metrics
 from fitnets import plan as planning
 from fitnets.answers import Computed, Library, LookedUp
 from fitnets.config import Augmentation
@@ -452,8 +452,25 @@ class TestPrecision:
             for student in ("fitnet1", "fitnet4"):
                 found = self.precision("dataset=cifar10", f"student={student}")
                 assert found == ("bf16" if has_it else "fp32")
+            assert self.precision("dataset=mnist") == ("bf16" if has_it else "fp32")
+            assert self.precision("dataset=mnist", "schedule=paper") == "fp32"  # see below
             assert self.precision("engine.precision=bf16") == "bf16"
             assert self.precision("dataset=cifar10", "engine.precision=fp32") == "fp32"
+
+    def test_bf16_cannot_tell_images_apart_by_the_papers_first_weights(self):
+        """Biases move at once, features hardly differ: the student's outputs are the same for all images."""
+        config = compose.load(["dataset=mnist", "schedule=paper"])
+        images, spread = torch.rand(64, 1, 28, 28), {}
+        for precision in ("fp32", "bf16"):
+            student = build.network(config.student, config.dataset, "student")
+            build.initialise(student, config.schedule.student_init, seed=0)
+            for part in student.parts().values():
+                for name, value in part.named_parameters():
+                    if "bias" in name:
+                        torch.nn.init.constant_(value, 0.005)  # some updates of RMSProp at its rate of 0.0005
+            logits = placed(student, torch.device("cpu"), precision)(images)[0]
+            spread[precision] = logits.float().std(0).max().item()
+        assert spread["bf16"] == 0 < spread["fp32"]
 
     def test_is_part_of_every_hash(self, tiny):
         first, second = (planning.hashes(tiny(), "digest", precision) for precision in ("fp32", "bf16"))

@@ -12,7 +12,7 @@ import torch
 from conftest import SHARED_CIFAR10, SHARED_MNIST
 
 from fitnets import compose, data, preprocessing, sources
-from fitnets.config import Digits, HubImages, Scale, Whiten
+from fitnets.config import Digits, HubImages, Scale, Standardize, Whiten
 from fitnets.options import ConfigError
 
 CPU = torch.device("cpu")
@@ -320,6 +320,27 @@ class TestHubLayouts:
 
 class TestSplit:
     labels = np.arange(100) % 10
+
+    def test_a_share_of_the_training_images_has_its_share_of_each_class(self, tmp_path):
+        rule = {"validation": 20, "validation_rule": "last"}
+        train, valid = data.split({"train": self.labels}, hub_images(tmp_path, **rule))
+        for seed in (0, 1):
+            some, same = data.split({"train": self.labels}, hub_images(tmp_path, **rule, train_share=0.5, seed=seed))
+            assert torch.equal(same, valid)
+            assert set(some.tolist()) < set(train.tolist())
+            assert Counter(self.labels[some].tolist()) == dict.fromkeys(range(10), 4)
+            fewer, _ = data.split({"train": self.labels}, hub_images(tmp_path, **rule, train_share=0.25, seed=seed))
+            assert set(fewer.tolist()) < set(some.tolist())
+
+    def test_what_is_fitted_is_fitted_on_all_training_images(self, made, tmp_path):
+        folder, *_ = made
+        found = [
+            data.load(hub_images(folder, preprocessing=Standardize(), train_share=share), tmp_path, CPU, SILENCE)
+            for share in (1.0, 0.5)
+        ]
+        assert [len(one.train) for one in found] == [24, 12]
+        assert found[0].fitted == found[1].fitted
+        assert found[0].digest == found[1].digest
 
     def test_last_rows_whatever_the_seed(self, tmp_path):
         for seed in (0, 1):

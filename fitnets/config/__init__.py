@@ -95,7 +95,9 @@ class Engine:
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """of convolutions and products (losses, weights and the optimiser stay in fp32); auto: bf16 where the hardware
-    multiplies it faster and the teacher is large enough to gain from that. What it comes to is part of a run's hash"""
+    multiplies it faster, the teacher is large enough to gain from that, and no weights begin uniform: the paper's tiny
+    ones make features that differ from image to image by less than bf16 can tell. What it comes to is part of a run's
+    hash"""
     views: int | Literal["auto", "fresh"] = "auto"
     """different crops of an image that a stage of the student sees before they come again, so that the teacher's
     answers to them are computed once (flips, and images as they are, need no bound); a bound that a stage reaches is

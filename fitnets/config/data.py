@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal, TypeAlias
 
-from fitnets.options import neutral, option
+from fitnets.options import added, neutral, option
 
 # --- preprocessing: of images whose pixels were scaled to [0, 1] ---
 
@@ -73,6 +73,9 @@ class Digits:
     pixel_max: float
     """raw pixel value that becomes 1.0"""
     preprocessing: Preprocessing
+    train_share: float = added(default=1.0)
+    """fraction of the training images that is trained on, each class giving its share, drawn with `seed`; preprocessing
+    is fitted on all, validation and test images stay the same"""
     seed: int = 0
     """of the validation split and of the views that augmentation makes"""
 
@@ -121,6 +124,9 @@ class HubImages:
     """`last`: the last rows, in file order, as in the maxout recipes; `by_class`: each class its share, drawn with
     `seed`; `equal`: the same number of each class, drawn with `seed`"""
     preprocessing: Preprocessing
+    train_share: float = added(default=1.0)
+    """fraction of the training images that is trained on, each class giving its share, drawn with `seed`; preprocessing
+    is fitted on all, validation and test images stay the same"""
     seed: int = 0
     """of the validation split and of the views that augmentation makes"""
 
@@ -145,8 +151,10 @@ class Folder:
     test_share: float = neutral()
     """fraction of each class that becomes the test split when the split is drawn"""
     preprocessing: Preprocessing
+    train_share: float = added(default=1.0)
+    """as of `Digits`"""
     seed: int = 0
-    """of the split when it is drawn, and of the views that augmentation makes"""
+    """of the split when it is drawn, of `train_share`, and of the views that augmentation makes"""
 
 
 Dataset: TypeAlias = Digits | HubImages | Folder

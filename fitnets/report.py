@@ -182,6 +182,9 @@ def conclude(result: dict[str, Any], terminal: Terminal) -> None:
         title += "\nvalidation: of the networks before they were retrained on these images too; test: after"
     header = ["", f"teacher\n{teacher['name']}", f"student\n{student['name']}", "student\nagainst teacher"]
     terminal.table(title, header, rows)
+    for side, told in (("teacher", teacher), ("student", student)):
+        if told["valid_accuracy"] <= result.get("commonest_class", -1):
+            terminal.say(f"note: the {side} is no better than always naming one class: it has not begun to learn")
 
 
 def _points(teacher: float, student: float) -> str:

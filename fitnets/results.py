@@ -21,7 +21,8 @@ _OPTIONS = ("depth", "width", "layers", "budget")
 
 
 def facts(plan: Plan) -> dict[str, Any]:
-    """What `result.json` says of a run from its start."""
+    """What `result.json` says of a run from its start. `commonest_class`: fraction of the validation images, the
+    accuracy of always naming it."""
     config = plan.config
     networks = {"teacher": plan.teacher, "student": plan.student}
     return {
@@ -37,6 +38,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "seeds": {"dataset": config.dataset.seed, "teacher": teacher_seed(config), "student": config.seed},
         "hint": None if plan.hint is None else _hint(plan.hint),
         "images": {"train": len(plan.data.train), "valid": len(plan.data.valid)},
+        "commonest_class": max(plan.data.valid.class_counts(config.dataset.classes)) / len(plan.data.valid),
         **{name: _described(getattr(config, name), network, config.dataset) for name, network in networks.items()},
     }
 

@@ -26,6 +26,13 @@ def without_timing(value):
     return value
 
 
+def test_a_network_that_has_not_begun_to_learn_is_told(command):
+    finished = command(*TINY, "schedule=paper")
+    assert "note: the student is no better than always naming one class" in finished.out
+    assert "note: the teacher" not in finished.out
+    assert "note: the student" not in command(*TINY, "schedule.student.epochs=8").out
+
+
 def test_a_run_leaves_all_its_files_and_a_table(command, tmp_path):
     finished = command(*TINY)
     assert finished.code == 0, finished.err

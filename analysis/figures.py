@@ -122,7 +122,7 @@ def _titled(frame: pd.DataFrame, what: str) -> str:
 
 # --- depth, hint layer ---
 
-_SAME_BUDGET = 1.12
+_SAME_BUDGET = 1.2
 """costs up to so many times the smallest are one budget"""
 
 

@@ -22,6 +22,9 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
   bench  speed of training, against plain PyTorch, the machine's matrix product and other frameworks:
          fitnets bench [--students fitnet1,fitnet4] [--batch 128] [--rounds 5] [--peer repdistiller=DIR]
                        [--epochs] [--startup] [--json FILE] [--markdown FILE] [OVERRIDES]
+  reproduce
+         a table or figure of the paper, run and written beside the paper's, at full length or in small:
+         fitnets reproduce table4 [--scale epochs=0.1] [--seeds 3] [--plan] [OVERRIDES]
   clean  remove what no run of a store needs; shows it, and asks:
          fitnets clean [STORE] [--unfinished] [--data] [--yes]
   prepare
@@ -55,6 +58,7 @@ _COMMANDS = {  # by their modules
     "report": "report",
     "export": "export",
     "bench": "bench",
+    "reproduce": "reproduce",
     "clean": "clean",
     "prepare": "prepare",
 }

@@ -6,6 +6,7 @@ Standard library only, like the package `config`, so that `--help` and `--cfg jo
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar, dataclass_transform
@@ -102,7 +103,7 @@ def without_passwords(text: str) -> str:
     return _PASSWORDS.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
 
 
-def near(name: str, names: list[str]) -> str:
+def near(name: str, names: Sequence[str]) -> str:
     """'; did you mean conv1?', or nothing."""
     close = get_close_matches(name, names, n=1)
     return f"; did you mean {close[0]}?" if close else ""

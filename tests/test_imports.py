@@ -40,6 +40,7 @@ LAYERS = [  # each module imports from rows above it only
     {"experiment"},
     {"bench", "export"},
     {"compose"},
+    {"reproduction"},
     {"commands"},
     {"cli"},
 ]

@@ -1,0 +1,118 @@
+"""The paper's tables, run again."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from fitnets import compose, experiment
+from fitnets.commands.arguments import positive
+from fitnets.options import ConfigError, DivergedError, near
+from fitnets.reproduction import forecast, keeping, work
+from fitnets.reproduction.forecast import CellTime
+from fitnets.reproduction.recipes import RECIPES
+from fitnets.reproduction.scale import Scale
+from fitnets.reproduction.work import Cell, Order
+from fitnets.resources import told_in_short
+from fitnets.tables import Table
+from fitnets.terminal import Terminal, seconds
+
+_OURS = {"seed": "--seeds", "schedule": "--schedule", "method": "--only"}
+"""keys that a table gives each run itself, and what chooses among them"""
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        "fitnets reproduce",
+        description="A table or figure of the paper: says what is run and how long that takes here, runs what is not "
+        "done yet, writes the table beside the paper's. The same command goes on after a stop.",
+    )
+    parser.add_argument("table", help=f"{', '.join(RECIPES)}")
+    parser.add_argument("overrides", nargs="*", help="as for run.py: dataset.path=..., store=..., engine....")
+    parser.add_argument("--scale", default="1", help="small version: 0.1 of both, or epochs=0.1,images=0.2")
+    parser.add_argument("--seeds", type=positive, default=3, help="students of each cell; default: 3")
+    parser.add_argument("--schedule", help="columns: paper, modern or both; default: all that the table has")
+    parser.add_argument("--only", metavar="TEXT", help="the rows whose label contains this")
+    parser.add_argument("--out", type=Path, help="folder for the table; default: STORE/reproduced/TABLE-...")
+    parser.add_argument("--plan", action="store_true", help="say what would be run and how long it takes, no more")
+    parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
+    arguments = parser.parse_intermixed_args(words)
+
+    order, terminal = _order(arguments), Terminal()
+    root = compose.load([word for word in order.changes if word.startswith("store=")]).root
+    with told_in_short(root):
+        cells = work.cells(order, terminal)
+        place = arguments.out or keeping.folder(order, cells[0].candidates[0].runs[0].config)
+        _announce(order, cells, terminal)
+        if not arguments.plan:
+            _run(order, cells, place, terminal)
+    written = keeping.keep(order, cells, place)
+    terminal.say(f"{written}: the table as it stands; results and commands lie beside it")
+
+
+def _order(arguments: argparse.Namespace) -> Order:
+    """What the command line asks for. ConfigError for everything that there is not."""
+    if arguments.table not in RECIPES:
+        names = list(RECIPES)
+        raise ConfigError(
+            f"{arguments.table}: no such table{near(arguments.table, names)} (tables: {', '.join(names)})"
+        )
+    recipe = RECIPES[arguments.table]
+    schedules = list(recipe.schedules) if arguments.schedule is None else arguments.schedule.split(",")
+    for name in schedules:
+        if name not in recipe.schedules:
+            known = list(recipe.schedules)
+            raise ConfigError(
+                f"--schedule {name}: no such column{near(name, known)} ({recipe.name}: {', '.join(known)})"
+            )
+    for word in arguments.overrides:
+        option = _OURS.get(word.lstrip("+").split("=")[0])
+        if option is not None:
+            raise ConfigError(f"{word}: the table gives that to each run: choose with {option}")
+    order = Order(
+        recipe=recipe,
+        schedules=schedules,
+        scale=Scale.read(arguments.scale),
+        seeds=range(arguments.seeds),
+        changes=arguments.overrides,
+        only=arguments.only,
+        config_dir=arguments.config_dir,
+    )
+    if not any(row.overrides is not None for row in order.rows):
+        labels = [row.label for row in recipe.rows if row.overrides is not None]
+        raise ConfigError(f"--only {arguments.only}: no such row (rows: {'; '.join(labels)})")
+    return order
+
+
+def _announce(order: Order, cells: Sequence[Cell], terminal: Terminal) -> None:
+    terminal.say(f"{order.recipe.title}\ndata: {order.recipe.data}")
+    if not order.scale.is_full:
+        terminal.say(f"small version ({order.scale}); nothing of it is the paper's training")
+        for line in dict.fromkeys(f"schedule={cell.schedule}: {cell.epochs}" for cell in cells):
+            terminal.say(f"  {line}")
+    times = forecast.of_cells(cells, terminal)
+    rows = [[one.cell.row.label, one.cell.schedule, *_time(one)] for one in times if one.runs_left]
+    if not rows:
+        terminal.say("all of it is done")
+        return
+    terminal.show(Table("what is left; a teacher is counted where it comes first", _HEADER, rows))
+    here, gpu = (seconds(sum(getattr(one, name) for one in times)) for name in ("here_s", "gpu_s"))
+    terminal.say(f"in all at most {here} here, measured on a few updates; {gpu} on {forecast.ASSUMED}")
+
+
+_HEADER = ["", "schedule", "runs left", "here, at most", forecast.GPU]
+
+
+def _time(one: CellTime) -> list[str]:
+    return [str(one.runs_left), seconds(one.here_s), seconds(one.gpu_s)]
+
+
+def _run(order: Order, cells: Sequence[Cell], place: Path, terminal: Terminal) -> None:
+    """Everything that is not finished. The table is written after every run; a run that diverges is part of it."""
+    left = [run for run in work.distinct(cells) if not run.is_finished]
+    for number, run in enumerate(left, start=1):
+        terminal.say(f"run {number} of {len(left)}: {' '.join(run.words)} seed={run.seed}")
+        try:
+            experiment.run(run.config, terminal=terminal, notes={"command": run.command})
+        except DivergedError as error:
+            terminal.say(f"{run.hash} diverged: {error}")
+        keeping.keep(order, cells, place)

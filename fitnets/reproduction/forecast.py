@@ -1,0 +1,88 @@
+"""How long the runs of a table take: here, from a few measured updates; on a GPU that is not here, by arithmetic."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fitnets import costs, estimates
+from fitnets.objectives import HintObjective, LabelHintObjective, Objective
+from fitnets.plan import Plan, prepare
+from fitnets.reproduction.work import Cell
+from fitnets.terminal import Terminal
+
+GPU = "one H200"
+_GPU_RATES = {"fp32": 67e12, "bf16": 989e12}
+"""its data sheet's operations a second, dense"""
+_GPU_SHARE = 1 / 3
+_LAUNCHES_S = 0.005
+"""of an update: a few hundred kernels of about 10 microseconds"""
+ASSUMED = (
+    f"{GPU}: computed, not measured, from {1000 * _LAUNCHES_S:g} ms of launches an update and a third of the data "
+    "sheet's rate"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellTime:
+    """Of the runs of a cell that are not finished, in seconds; what an earlier cell trains too is counted there.
+    runs_left: how many; here_s: on this machine; gpu_s: on `GPU`."""
+
+    cell: Cell
+    runs_left: int
+    here_s: float
+    gpu_s: float
+
+
+def of_cells(cells: Sequence[Cell], terminal: Terminal) -> list[CellTime]:
+    """Measured on the first unfinished run of each candidate: its other seeds take as long. Those of teachers last,
+    whose runs are mostly those of a student."""
+    counted: set[str] = set()
+    students_first = sorted(cells, key=lambda cell: cell.row.side == "teacher")
+    return [_of_cell(cell, counted, terminal) for cell in terminal.track(students_first, "measuring")]
+
+
+def _of_cell(cell: Cell, counted: set[str], terminal: Terminal) -> CellTime:
+    """counted: hashes of what is counted already; grows."""
+    runs_left, here_s, gpu_s = 0, 0.0, 0.0
+    for candidate in cell.candidates:
+        left = [run for run in candidate.runs if not run.is_finished and run.hash not in counted]
+        counted |= {run.hash for run in left}
+        runs_left += len(left)
+        if not left:
+            continue
+        prepared = prepare(left[0].config, terminal)
+        on_gpu = {stage.name: _gpu_s(prepared, stage) for stage in _to_train(prepared)}
+        here = {stage.name: stage.total_s for stage in estimates.stages(prepared, estimates.QUICK_S)}
+        once = prepared.hashes.teacher in counted
+        counted.add(prepared.hashes.teacher)
+        for name, duration_s in here.items():
+            times = (0 if once else 1) if name == "teacher" else len(left)
+            here_s += times * duration_s
+            gpu_s += times * on_gpu[name]
+    return CellTime(cell=cell, runs_left=runs_left, here_s=here_s, gpu_s=gpu_s)
+
+
+def _to_train(plan: Plan) -> list[Objective]:
+    return [*([plan.teacher_stage] if plan.teacher_stage is not None else []), *plan.stages]
+
+
+def _gpu_s(plan: Plan, objective: Objective) -> float:
+    """At the stage's full length. Forward and backward pass are three forward passes; the teacher's answers, tables or
+    not, are left out."""
+    stage, schedule, data = objective.stage, plan.config.schedule, plan.data
+    steps = float(stage.epochs * (len(data.train) // stage.batch_size))
+    if stage.max_steps is not None:
+        steps = min(steps, stage.max_steps)
+    is_teacher = objective is plan.teacher_stage
+    if schedule.retrain_teacher if is_teacher else schedule.retrain_student:
+        steps *= 2 + len(data.valid) / len(data.train)
+    operations = 2 * 3 * stage.batch_size * _multiplications(plan, objective)
+    return steps * (_LAUNCHES_S + operations / (_GPU_SHARE * _GPU_RATES[plan.precision]))
+
+
+def _multiplications(plan: Plan, objective: Objective) -> int:
+    """Of an image, as far as the stage trains."""
+    dataset = plan.config.dataset
+    shape = (dataset.channels, dataset.height, dataset.width)
+    if isinstance(objective, HintObjective | LabelHintObjective):
+        return costs.up_to(objective.network, shape)[objective.guided_layer]
+    return costs.cost(objective.network, shape).multiplications

@@ -1,0 +1,195 @@
+"""`fitnets reproduce`: every table composes, its commands give its hashes, it runs on made data of the right shape."""
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+from test_data import SILENCE, write_parquet
+
+from fitnets import compose, engine, estimates, plan
+from fitnets.options import ConfigError
+from fitnets.reproduction import work
+from fitnets.reproduction.recipes import CANDIDATES, RECIPES
+from fitnets.reproduction.scale import Scale
+from fitnets.reproduction.work import Order
+
+
+class TestScale:
+    def test_is_read(self):
+        assert Scale.read("0.1") == Scale(epochs=0.1, images=0.1)
+        assert Scale.read("epochs=0.1") == Scale(epochs=0.1)
+        assert Scale.read("images=0.5,epochs=0.25") == Scale(epochs=0.25, images=0.5)
+        assert Scale.read("1").is_full
+        assert str(Scale.read("epochs=0.1")) == "epochs x 0.1"
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("epoch=0.1", "did you mean epochs"),
+            ("2", "2 is out of range"),
+            ("epochs=0", "0 is out of range"),
+            ("small", "small is no number"),
+            ("epochs=", "nothing is no number"),
+            ("epochs=0.1,", "no such part"),
+        ],
+    )
+    def test_a_mistake_is_told(self, text, told):
+        with pytest.raises(ConfigError, match=told):
+            Scale.read(text)
+
+    @pytest.mark.parametrize("dataset", ["mnist", "cifar10", "aflw", "digits"])
+    def test_shortens_all_that_is_counted_in_epochs(self, dataset):
+        words = [f"dataset={dataset}", "schedule=paper"]
+        full = compose.load(words)
+        small = compose.load([*words, *Scale(epochs=0.1, images=0.2).overrides(full)])
+        for name in ("teacher", "hint", "student"):
+            before, after = getattr(full.schedule, name), getattr(small.schedule, name)
+            assert (after.epochs, after.patience) == (before.epochs / 10, None)
+            for part, key in (("optimizer", "momentum_epochs"), ("lr_decay", "epochs")):
+                if hasattr(getattr(before, part), key):
+                    assert getattr(getattr(after, part), key) == getattr(getattr(before, part), key) / 10
+        assert small.schedule.kd.end_epoch == full.schedule.kd.end_epoch / 10
+        assert (small.schedule.retrain_teacher, small.schedule.retrain_student) == (False, False)
+        assert small.dataset.train_share == 0.2
+
+    def test_of_one_changes_nothing(self):
+        assert Scale().overrides(compose.load(["dataset=cifar10", "schedule=paper"])) == []
+
+
+@pytest.fixture
+def without_data(monkeypatch):
+    monkeypatch.setattr(work.data, "digest", lambda *_: "digest")
+
+
+def ordered(name, **changes) -> Order:
+    recipe = RECIPES[name]
+    given = {"schedules": recipe.schedules, "scale": Scale(), "seeds": range(2)}
+    return Order(recipe=recipe, **given | changes)
+
+
+@pytest.mark.usefixtures("without_data")
+class TestCells:
+    @pytest.mark.parametrize(
+        ("name", "scale"), [("table2", Scale()), *((name, Scale(epochs=0.01, images=0.1)) for name in RECIPES)]
+    )
+    def test_every_command_gives_the_runs_of_its_cell(self, name, scale):
+        order = ordered(name, scale=scale, only="hints" if name == "figure2" else None)
+        cells = work.cells(order, SILENCE)
+        rows = [row for row in order.rows if row.overrides is not None]
+        assert len(cells) == len(rows) * len(order.recipe.schedules)
+        for candidate in (candidate for cell in cells for candidate in cell.candidates):
+            python, script, multirun, *words, seeds = shlex.split(candidate.command())
+            assert (python, script, multirun, seeds) == ("python", "run.py", "-m", "seed=0,1")
+            for run in candidate.runs:
+                config = compose.load([*words, f"seed={run.seed}"])
+                assert plan.hashes(config, "digest", config.engine.precision).run == run.hash
+            assert len({run.hash for run in candidate.runs}) == 2
+
+    def test_modern_chooses_among_methods_where_a_row_leaves_it_open(self):
+        by_place = {(cell.row.label, cell.schedule): cell for cell in work.cells(ordered("table5"), SILENCE)}
+        assert [one.method for one in by_place["FitNet 1", "modern"].candidates] == list(CANDIDATES)
+        assert [one.method for one in by_place["FitNet 1", "paper"].candidates] == ["hints"]
+        (only,) = work.cells(ordered("table4", schedules=["modern"], only="backprop"), SILENCE)
+        assert [one.method for one in only.candidates] == ["backprop"]
+
+    def test_the_paper_columns_compare_at_equal_epochs_with_one_teacher(self):
+        runs = work.distinct(work.cells(ordered("table4", schedules=["paper"]), SILENCE))
+        assert [run.seed for run in runs] == [0, 0, 0, 1, 1, 1]
+        assert all(run.config.schedule.equal_epochs for run in runs)
+        assert len({plan.hashes(run.config, "digest", "fp32").teacher for run in runs}) == 1
+
+    def test_changes_win_over_recipe_and_scale(self):
+        changes = ["dataset=digits", "schedule.hint.epochs=3", "store=elsewhere", "dataset.seed=4"]
+        order = ordered("figure2", scale=Scale(epochs=0.1), changes=changes, only="hints, 5")
+        cell, *_ = work.cells(order, SILENCE)
+        config = cell.candidates[0].runs[0].config
+        assert (config.dataset.name, config.schedule.hint.epochs, config.store) == ("digits", 3, "elsewhere")
+        assert "store" not in cell.candidates[0].command()
+
+    def test_commands_name_no_folder_of_this_machine(self):
+        changes = ["dataset.path=/home/me/mnist", "store=/data/me", "engine.threads=1", "tracker=none"]
+        cell, *_ = work.cells(ordered("table4", changes=changes), SILENCE)
+        assert "dataset.path=DIR" in cell.candidates[0].command()
+        assert not any(word in cell.candidates[0].command() for word in ("/me", "threads", "tracker", "store"))
+
+
+# --- on made data ---
+
+SHORT = [
+    word
+    for stage in ("teacher", "hint", "student")
+    for word in (f"schedule.{stage}.max_steps=1", f"schedule.{stage}.batch_size=16")
+]
+LAYOUT = ["dataset/preprocessing=standardize", "dataset.label_column=label", "tracker=none"]
+MADE = {  # images a class of each split, pixels, classes, and what the real ones are split by
+    "table2": ({"train": 3, "test": 1}, 32, 100, ["dataset.validation=100"]),
+    "table3": ({"train": 4, "extra": 3, "test": 2}, 32, 10, ["dataset.validation=10", "dataset.extra_validation=10"]),
+    "ablations": ({"train": 6, "test": 2}, 32, 10, ["dataset.validation=20"]),
+    "aflw": ({"train": 30, "validation": 10}, 16, 2, []),
+}
+
+
+@pytest.fixture
+def made(tmp_path, request):
+    """Overrides for images of the shape that a table wants."""
+    splits, pixels, classes, words = MADE[request.param]
+    generator = np.random.default_rng(0)
+    for split, each in splits.items():
+        images = generator.integers(0, 256, size=(each * classes, pixels, pixels, 3), dtype=np.uint8)
+        write_parquet(tmp_path / "data", split, images, list(range(classes)) * each)
+    return request.param, [f"dataset.path={tmp_path / 'data'}", f"store={tmp_path / 'store'}", *words, *LAYOUT, *SHORT]
+
+
+@pytest.mark.parametrize("made", MADE, indirect=True)
+def test_a_table_runs_from_end_to_end_and_says_what_to_download(fitnets, tmp_path, made, monkeypatch):
+    name, words = made
+    measured = dict.fromkeys((f"batch_{size}_{part}_ms" for size in (1, 128) for part in ("p50", "p95")), 1.0)
+    monkeypatch.setattr(engine, "latencies", lambda networks, *_: dict.fromkeys(networks, measured))
+    monkeypatch.setattr(estimates, "steadily", lambda *_: 0.01)  # both are tested elsewhere, and take seconds
+    order = [name, *words, "--seeds", "1", "--schedule", "paper", "--out", str(tmp_path / "out")]
+    finished = fitnets("reproduce", *order)
+    assert finished.code == 0, finished.err
+    assert RECIPES[name].data in finished.out
+    told = json.loads((tmp_path / "out" / "table.json").read_text())
+    hashes = [run for row in told["rows"] for one in row["cells"].get("paper", []) for run in one["runs"].values()]
+    assert {path.parent.name for path in (tmp_path / "out" / "run").glob("*/result.json")} == set(hashes)
+    text = (tmp_path / "out" / "table.md").read_text()
+    rows = [row for row in RECIPES[name].rows if row.overrides is not None]
+    assert text.count("(n = 1, no interval)") == len(rows)
+    assert "not run" not in text
+
+    again = fitnets("reproduce", *order)
+    assert "all of it is done" in again.out
+    assert (tmp_path / "out" / "table.md").read_text() == text
+
+
+def test_a_plan_runs_nothing(fitnets, tmp_path):
+    words = ["dataset=digits", f"store={tmp_path}", "--only", "30, hints", "--scale", "epochs=0.01", "--seeds", "1"]
+    finished = fitnets("reproduce", "figure2", *words, "--plan")
+    assert finished.code == 0, finished.err
+    for told in ("schedule=paper: teacher 1 of 50, stage 1 5 of 500", "schedule=modern: teacher 1 of 60"):
+        assert told in finished.out
+    assert "computed, not measured" in finished.out
+    assert not (tmp_path / "run").exists()
+    (table,) = tmp_path.glob("reproduced/*/table.md")
+    assert table.read_text().count("not run") == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["tabel4"], "tabel4: no such table; did you mean table4?"),
+        (["table4", "--schedule", "papr"], "no such column; did you mean paper?"),
+        (["table4", "--only", "FitNet 9"], "no such row"),
+        (["table4", "--scale", "3"], "3 is out of range"),
+        (["table4", "seed=3"], "seed=3: the table gives that to each run: choose with --seeds"),
+        (["table4", "schedule=quick"], "choose with --schedule"),
+        (["aflw"], "not on the Hugging Face hub: give dataset.path=DIR"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line(fitnets, tmp_path, words, told):
+    finished = fitnets("reproduce", *words, f"store={tmp_path}")
+    assert finished.code == 1
+    assert told in finished.err
+    assert len(finished.err.splitlines()) == 1

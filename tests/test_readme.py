@@ -1,4 +1,5 @@
-"""The README's ten lines, as they stand there, on a residual network that the project does not know."""
+"""The README's ten lines, as they stand there, on a residual network that the project does not know; its tables, from
+what is kept of the runs."""
 
 import json
 import os
@@ -8,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import readme_tables
 from conftest import ROOT, shell
 from test_experiment import runs
+
+from analysis import reproduced
 
 MY_RESNET = """
 import torch.nn.functional as F
@@ -87,3 +91,37 @@ def test_ten_lines(tmp_path: Path):
     assert {"student.onnx", "student.pt2", "student-int8.onnx", "card.md"} <= files
     answers = json.loads(re.sub(r" +", ",", finished.stdout.splitlines()[-1].replace("[ ", "[")))
     assert sum(answer == digit for digit, answer in enumerate(answers)) >= 7
+
+
+class TestTables:
+    text = (ROOT / "README.md").read_text()
+
+    def test_are_what_the_kept_results_give(self):
+        assert readme_tables.rewritten(self.text) == self.text, "run python tests/readme_tables.py"
+
+    def test_show_all_that_is_kept(self):
+        kept = {path.stem if path.is_file() else path.name for path in readme_tables.KEPT.iterdir()}
+        assert kept <= set(readme_tables.names(self.text))
+
+    def test_hold_every_figure(self):
+        """None is written by hand: outside the blocks no table has a cell that is a number with decimals."""
+        written = re.sub(r"<!-- table: .*?<!-- end -->", "", self.text, flags=re.S)
+        lines = [line for line in written.splitlines() if line.startswith(("|", "│"))]
+        cells = [cell.strip() for line in lines for cell in re.split(r"[|│]", line)]
+        assert [cell for cell in cells if re.fullmatch(r"[-+~\d.,±%/kGMx ]*\d\.\d[-+~\d.,±%/kGMx ]*", cell)] == []
+
+    @pytest.mark.parametrize(
+        "folder", sorted(readme_tables.KEPT.glob("*/table.json")), ids=lambda path: path.parent.name
+    )
+    def test_of_the_paper_have_an_interval_or_say_that_there_is_none_and_a_command(self, folder):
+        text = reproduced.markdown(folder.parent)
+        table, _, commands = text.partition("<details>")
+        rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")][2:]
+        assert rows
+        for _, _, _, _, *figures in rows:
+            for figure in figures:
+                assert re.search(r"\(n = \d+|no interval|not run|^[a-z ]*$", figure), figure
+        told = json.loads(folder.read_text())
+        figures = [(row["label"], schedule) for row in told["rows"] for schedule in row["cells"]]
+        for label, schedule in figures:
+            assert f"| {label} | {schedule} | `python run.py " in commands

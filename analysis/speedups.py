@@ -1,0 +1,42 @@
+"""Costs and speed-ups of exported students beside those of the paper's Table 5, from the files that `fitnets export`
+left."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from analysis.paper import TABLE_5
+from analysis.tradeoff import engineering
+
+_SETTINGS = ((1, 1), (128, 1), (128, 2))
+"""batch, threads"""
+_HEADER = [
+    "student", "layers", "parameters, paper", "counted", "multiplications, paper", "counted", "speed-up, paper",
+    *(f"{batch} image{'s' * (batch > 1)}, {threads} thread{'s' * (threads > 1)}" for batch, threads in _SETTINGS),
+    "8 bits, 128 images, 1 thread",
+]  # fmt: skip
+
+
+def table(folder: Path) -> str:
+    """A Markdown table: a row for each `NAME/export.json` of the folder, with the run's `result.json` beside it.
+    Counts are as the paper counts, speed-ups those of medians over the exported teacher's."""
+    lines = [_HEADER, ["---"] * len(_HEADER), *(_row(path.parent) for path in sorted(folder.glob("*/export.json")))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _row(folder: Path) -> list[str]:
+    told, result = (json.loads((folder / f"{name}.json").read_text()) for name in ("export", "result"))
+    student: dict[str, Any] = result["student"]
+    p50 = {(one["file"], one["batch"], one["threads"]): one["p50_ms"] for one in told["latency"]}
+    parameters, multiplications, speedup = TABLE_5.get(student["name"], ("", "", ""))
+    return [
+        f"`{student['name']}`",
+        str(student["layers"]),
+        parameters,
+        engineering(student["paper_parameters"]),
+        multiplications,
+        engineering(student["paper_multiplications"]),
+        speedup,
+        *(f"{p50['teacher, network only', *one] / p50['student, network only', *one]:.1f}" for one in _SETTINGS),
+        f"{p50['teacher', 128, 1] / p50['student, int8', 128, 1]:.1f}",
+    ]

@@ -31,6 +31,7 @@ STYLES = {  # colour and marker
 }
 INK, MUTED, GRID = "#222222", "#666666", "#DDDDDD"
 _WIDTH, _HEIGHT = 6.4, 4.2  # inches
+_SPLITS = {"valid": "validation", "test": "test"}
 
 
 def _axes(figure: Figure, position: int = 111, **labels: str) -> Axes:
@@ -69,7 +70,7 @@ def trade_off(frame: pd.DataFrame, cost: str = "multiplications", split: str = "
     found = tradeoff.points(frame).dropna(subset=[f"{split}_accuracy", cost])
     if found["task"].nunique() > 1:
         raise ValueError(f"runs of {', '.join(found['task'].unique())}: their accuracies cannot be compared: give one")
-    name = {"valid": "validation", "test": "test"}[split]
+    name = _SPLITS[split]
     figure = _figure()
     title = _titled(frame, "accuracy and cost")
     axes = _axes(figure, xlabel=COSTS[cost].label, ylabel=f"{name} accuracy, %", title=title)
@@ -123,7 +124,7 @@ def _titled(frame: pd.DataFrame, what: str) -> str:
 # --- depth, hint layer ---
 
 _SAME_BUDGET = 1.2
-"""costs up to so many times the smallest are one budget"""
+"""costs up to so many times the smallest are one budget: 1.11 among the nets of Table 6, 1.18 among them on digits"""
 
 
 def budgets(frame: pd.DataFrame) -> list[pd.DataFrame]:
@@ -146,9 +147,9 @@ def _is_depth_study(group: pd.DataFrame) -> bool:
     return bool(is_depth_alone and group["student_layers"].nunique() > 2 and group["method"].nunique() > 1)
 
 
-def depth(frame: pd.DataFrame) -> Figure:
+def depth(frame: pd.DataFrame, split: str = "valid", note: str = "") -> Figure:
     """Accuracy by depth for each method at a fixed budget, a panel for each budget (Figure 2 of the paper). ValueError
-    where there is no such budget. frame: of `runs.load`, of one task."""
+    where there is no such budget. frame: of `runs.load`, of one task; note: into the titles."""
     panels = budgets(frame)
     if not panels:
         raise ValueError("no three depths at about the same cost: run `python run.py -m +sweeps=figure2`")
@@ -157,10 +158,10 @@ def depth(frame: pd.DataFrame) -> Figure:
         cost = tradeoff.engineering(float(group["student_paper_multiplications"].astype(float).median()))
         axes = _axes(
             figure, 100 + 10 * len(panels) + number + 1,
-            xlabel="layers of the student (count)", ylabel="validation accuracy, %",
-            title=_titled(group, f"students of about {cost} multiplications"),
+            xlabel="layers of the student (count)", ylabel=f"{_SPLITS[split]} accuracy, %",
+            title=_titled(group, f"students of about {cost} multiplications" + (f"\n({note})" if note else "")),
         )  # fmt: skip
-        _lines(axes, group, "student_layers")
+        _lines(axes, group, "student_layers", split)
         axes.set_xticks(sorted(int(layers) for layers in group["student_layers"].unique()))
         axes.legend(fontsize=7, frameon=False)
     return figure
@@ -184,7 +185,7 @@ def hint_layers(frame: pd.DataFrame) -> Figure:
         places = group.assign(place=group["guided_layer"].map(order.index))
         first = group.iloc[0]
         label = _text(f"{first['student']}, {first['schedule']}, hint layer {first['hint_layer']}")
-        _line(axes, places, "place", label=label, colour=colour, marker=marker)
+        _line(axes, places, "place", "valid", label=label, colour=colour, marker=marker)
     axes.set_xticks(range(len(order)), order, rotation=45 if len(order) > 8 else 0)
     axes.legend(fontsize=7, frameon=False)
     return figure
@@ -200,16 +201,17 @@ def _natural(name: str) -> tuple[str, int]:
     return name.rstrip("0123456789"), int(digits or 0)
 
 
-def _lines(axes: Axes, group: pd.DataFrame, x: str) -> None:
+def _lines(axes: Axes, group: pd.DataFrame, x: str, split: str = "valid") -> None:
     for method, (colour, marker) in STYLES.items():
         chosen = group[group["method"] == method]
         if len(chosen):
-            _line(axes, chosen, x, label=method, colour=colour, marker=marker)
+            _line(axes, chosen, x, split, label=method, colour=colour, marker=marker)
 
 
-def _line(axes: Axes, group: pd.DataFrame, x: str, *, label: str, colour: str, marker: str) -> None:
+def _line(axes: Axes, group: pd.DataFrame, x: str, split: str, *, label: str, colour: str, marker: str) -> None:
     """Means with their 95 % intervals."""
-    summary = [(place, *interval(100 * at["student_valid_accuracy"].astype(float))) for place, at in group.groupby(x)]
+    accuracies = group[x].to_frame("place").assign(accuracy=100 * group[f"student_{split}_accuracy"].astype(float))
+    summary = [(place, *interval(at["accuracy"])) for place, at in accuracies.groupby("place")]
     places, means, half_widths = zip(*summary, strict=True)
     spread = [0.0 if pd.isna(one) else one for one in half_widths]
     axes.errorbar(

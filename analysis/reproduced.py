@@ -2,8 +2,10 @@
 
 Every figure has its 95 % interval and the number of runs it is of, or says that there is no interval."""
 
+import io
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,27 +31,40 @@ class Cell(NamedTuple):
 def write(folder: Path) -> Path:
     """`table.md`, and the figure if the table has one. Gives the former."""
     path = folder / "table.md"
-    path.write_text(markdown(folder))
+    _replace(path, markdown(folder).encode())
     told = _told(folder)
     if told["figure"] == "depth":
+        paths = {kind: folder / f"{told['name']}.{kind}" for kind in ("png", "svg")}
         try:
-            figure = figures.depth(runs.load(folder))
-        except ValueError:  # not enough of it is done yet
+            figure = figures.depth(_frame(folder, told), told["split"], note=_version(told))
+        except ValueError:  # not enough of it is done
+            for drawn in paths.values():
+                drawn.unlink(missing_ok=True)
             return path
-        for kind in ("png", "svg"):
-            figure.savefig(folder / f"{told['name']}.{kind}")
+        for kind, drawn in paths.items():
+            image = io.BytesIO()
+            figure.savefig(image, format=kind)
+            _replace(drawn, image.getvalue())
     return path
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Whole or not at all: others may read it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_bytes(content)
+    partial.replace(path)
 
 
 def markdown(folder: Path) -> str:
     """The table, verdicts, what is different from the paper, and the command of every cell."""
-    told, frame = _told(folder), runs.load(folder).set_index("run", drop=False)
+    told = _told(folder)
+    frame = _frame(folder, told)
     cells = [cell for row in told["rows"] for cell in _cells(row, told, frame)]
     parts = [
         _heading(told, frame),
         _table(told, cells, frame),
         _verdicts(frame),
-        "\n".join(f"- {line}" for line in _differences(told)),
+        "\n".join(f"- {line}" for line in _notes(told)),
         _commands(cells),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -60,15 +75,30 @@ def _told(folder: Path) -> dict[str, Any]:
     return told
 
 
+def _frame(folder: Path, told: dict[str, Any]) -> pd.DataFrame:
+    """The table's own runs, by hash: the folder may hold those of an earlier order too."""
+    candidates = [one for row in told["rows"] for found in row["cells"].values() for one in found]
+    hashes = {name for one in candidates for name in one["runs"].values()}
+    frame = runs.load(folder)
+    return frame[frame["run"].isin(hashes)].set_index("run", drop=False)
+
+
+def _version(told: dict[str, Any]) -> str:
+    """What must not be taken for the paper's training; nothing at full length and without changes."""
+    return ", ".join(filter(None, [told["scale"] and f"small: {told['scale']}", "changed" if told["changes"] else ""]))
+
+
 def _heading(told: dict[str, Any], frame: pd.DataFrame) -> str:
     names = {"test": "test", "valid": "validation"}
-    scale = f" **Small version ({told['scale']}): not the paper's training.**" if told["scale"] else ""
     done = frame[frame["status"] == "finished"]
     where = "; ".join(sorted((done["device"] + ", " + done["precision"]).dropna().unique()))
-    return (
+    parts = [
         f"**{told['title']}**, {told['dataset']}, in %, {names[told['split']]} images; mean and 95 % interval over n "
-        f"students; the best epoch was chosen on validation.{scale}{f' Made on {where}.' if where else ''}"
-    )
+        "students; the best epoch was chosen on validation.",
+        f"**Not the paper's training ({_version(told)}).**" if _version(told) else "",
+        f"Made on {where}." if where else "",
+    ]
+    return " ".join(filter(None, parts))
 
 
 # --- the table ---
@@ -76,14 +106,21 @@ def _heading(told: dict[str, Any], frame: pd.DataFrame) -> str:
 
 def _table(told: dict[str, Any], cells: list[Cell], frame: pd.DataFrame) -> str:
     by_place = {(cell.row, cell.schedule): cell.text for cell in cells}
-    headings = [f"ours, `schedule={schedule}`{' (small)' if told['scale'] else ''}" for schedule in told["schedules"]]
+    version = f" ({_version(told)})" if _version(told) else ""
+    elsewhere = f", {told['paper_dataset']}" if told["dataset"] != told["paper_dataset"] else ""
     lines = [
-        ["", "parameters, paper", "counted", "multiplications", "paper", *headings],
-        ["---"] * (5 + len(headings)),
+        [
+            "",
+            "parameters, paper / counted",
+            "multiplications, paper / counted",
+            f"paper{elsewhere}",
+            *(f"ours, `schedule={schedule}`{version}" for schedule in told["schedules"]),
+        ]
     ]
+    lines.append(["---"] * len(lines[0]))
     for row in told["rows"]:
         ours = [by_place.get((row["label"], schedule), "") for schedule in told["schedules"]]
-        lines.append([row["label"], row["parameters"], *_counts(row, frame), _published(row["paper"]), *ours])
+        lines.append([row["label"], *_counts(row, frame), _published(row["paper"]), *ours])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -92,46 +129,53 @@ def _published(value: float | str | None) -> str:
 
 
 def _counts(row: dict[str, Any], frame: pd.DataFrame) -> list[str]:
-    """Parameters and multiplications as the paper counts."""
+    """Parameters and multiplications: as the paper prints them, and as they are counted its way."""
     hashes = [name for found in row["cells"].values() for one in found for name in one["runs"].values()]
     known = frame.loc[frame.index.intersection(hashes)]
-    if known.empty:
-        return ["", ""]
-    return [
-        engineering(float(known[f"{row['side']}_paper_{cost}"].iloc[0])) for cost in ("parameters", "multiplications")
-    ]
+    cells = []
+    for cost in ("parameters", "multiplications"):
+        counted = known[f"{row['side']}_paper_{cost}"].dropna()
+        ours = engineering(float(counted.iloc[0])) if len(counted) else ""
+        cells.append(" / ".join(filter(None, [row[cost], ours])))
+    return cells
 
 
 def _cells(row: dict[str, Any], told: dict[str, Any], frame: pd.DataFrame) -> Iterator[Cell]:
     for schedule, candidates in row["cells"].items():
-        best = max(candidates, key=lambda one: _on_validation(one, frame))
-        text = _figure(best, row["side"], told, frame)
-        if len(candidates) > 1 and not text.startswith("not run"):
-            others = ", ".join(one["method"] for one in candidates if one is not best)
-            text += f"; {best['method']}, chosen on validation before {others}"
-        yield Cell(row["label"], schedule, text, best["command"], list(best["runs"].values()))
+        chosen, why = _chosen(candidates, frame)
+        text = _figure(chosen, row["side"], told, frame)
+        yield Cell(row["label"], schedule, text + why, chosen["command"], list(chosen["runs"].values()))
 
 
-def _on_validation(candidate: dict[str, Any], frame: pd.DataFrame) -> float:
-    """Mean accuracy; of fewer runs none."""
-    done = _finished(candidate, frame)
-    mean = float(done["student_valid_accuracy"].astype(float).mean()) if len(done) else math.nan
-    return -math.inf if math.isnan(mean) else mean
+def _chosen(candidates: list[dict[str, Any]], frame: pd.DataFrame) -> tuple[dict[str, Any], str]:
+    """(the candidate with the best mean accuracy on validation, by the seeds that all have finished; what is to be said
+    of the choice). One that diverged is none."""
+    if len(candidates) == 1:
+        return candidates[0], ""
+    lost = [one for one in candidates if (_own(one, frame)["status"] == "diverged").any()]
+    sound = [one for one in candidates if one not in lost] or candidates
+    by_seed = [_finished(one, frame).set_index("seed")["student_valid_accuracy"].astype(float) for one in sound]
+    common = set.intersection(*(set(accuracies.index) for accuracies in by_seed))
+    if not common:
+        begun = next((one for one, accuracies in zip(sound, by_seed, strict=True) if len(accuracies)), sound[0])
+        return begun, f"; {begun['method']}, nothing to choose between yet"
+    means = [float(accuracies[sorted(common)].mean()) for accuracies in by_seed]
+    best = sound[means.index(max(means))]
+    others = ", ".join(f"{one['method']}{' (diverged)' * (one in lost)}" for one in candidates if one is not best)
+    of = f", by {len(common)} of {len(best['runs'])} seeds" if len(common) < len(best["runs"]) else ""
+    return best, f"; {best['method']}, chosen on validation before {others}{of}"
 
 
 def _figure(candidate: dict[str, Any], side: str, told: dict[str, Any], frame: pd.DataFrame) -> str:
     """'0.51 ± 0.04 (n = 3)', '0.51 (n = 1, no interval)', 'not run'; runs that are missing are told."""
-    wanted = len(candidate["runs"])
-    own = frame.loc[frame.index.intersection(list(candidate["runs"].values()))]
-    done = _finished(candidate, frame)
-    column = f"{side}_{told['split']}_{told['measure']}"
+    wanted, own, done = len(candidate["runs"]), _own(candidate, frame), _finished(candidate, frame)
     if side == "teacher":
         done = done.drop_duplicates("teacher_hash")
-    values = 100 * done[column].dropna().astype(float)
-    lost = own[own["status"].isin(["diverged", "failed"])]
+    values = 100 * done[f"{side}_{told['split']}_{told['measure']}"].dropna().astype(float)
+    lost = own[own["status"].isin(["diverged", "failed", "stopped", "pruned", "damaged"])]
     note = "".join(f", {count} {status}" for status, count in lost["status"].value_counts().items())
     if values.empty:
-        return f"not run{note}"
+        return f"{'not run' if done.empty else 'not evaluated'}{note}"
     mean, half_width = interval(values)
     of = f" of {wanted}" if side == "student" and len(values) < wanted else ""
     if math.isnan(half_width):
@@ -139,8 +183,12 @@ def _figure(candidate: dict[str, Any], side: str, told: dict[str, Any], frame: p
     return f"{mean:.2f} ± {half_width:.2f} (n = {len(values)}{of}{note})"
 
 
+def _own(candidate: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.loc[frame.index.intersection(list(candidate["runs"].values()))]
+
+
 def _finished(candidate: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
-    own = frame.loc[frame.index.intersection(list(candidate["runs"].values()))]
+    own = _own(candidate, frame)
     return own[own["status"] == "finished"]
 
 
@@ -160,13 +208,16 @@ def _verdict(one: Comparison) -> str:
     return f"{one}" if one.test is None else f"{one}; on test {one.test.numbers}"
 
 
-def _differences(told: dict[str, Any]) -> Iterator[str]:
+def _notes(told: dict[str, Any]) -> Iterator[str]:
     if told["scale"]:
         lengths = "; ".join(f"`schedule={schedule}`: {epochs}" for schedule, epochs in told["epochs"].items())
-        yield f"Small version, {told['scale']}: {lengths}; nothing stops early, and nothing is retrained."
+        yield (
+            f"Small version, {told['scale']}: {lengths}; nothing stops early, and nothing is retrained; a rate that "
+            "falls by update falls as slowly as at full length."
+        )
     if told["changes"]:
         yield f"Changed by hand: {', '.join(f'`{word}`' for word in told['changes'])}."
-    yield from told["choices"]
+    yield from told["notes"]
 
 
 def _commands(cells: list[Cell]) -> str:

@@ -46,7 +46,8 @@ def main() -> int:
     from fitnets import compose  # Hydra: not for --help
 
     command = import_module(f"fitnets.commands.{_COMMANDS[words[0]]}")
-    return compose.command_line(lambda: command.main(words[1:]), stopped="")
+    stopped = compose.GOES_ON if words[0] == "reproduce" else ""
+    return compose.command_line(lambda: command.main(words[1:]), stopped)
 
 
 _COMMANDS = {  # by their modules

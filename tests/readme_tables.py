@@ -101,14 +101,14 @@ def bench() -> str:
 
 def bench_all() -> str:
     told = json.loads((KEPT / "bench.json").read_text())
-    device = torch.device("cpu")
-    torch.set_num_threads(told["environment"]["threads"])
-    found = _measured()
+    device, found, threads = torch.device("cpu"), _measured(), torch.get_num_threads()
+    torch.set_num_threads(told["environment"]["threads"])  # which the title tells
     shown = [
         tables.of_steps(found, batch=told["batch"], rounds=told["rounds"], device=device),
         tables.of_contents(found),
         tables.of_startup(told["startup_seconds"]),
     ]
+    torch.set_num_threads(threads)
     return "\n".join(table.markdown() for table in shown).rstrip()
 
 

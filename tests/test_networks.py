@@ -193,7 +193,7 @@ class TestResidual:
 class TestInitialWeights:
     def test_uniform_is_within_its_bound_and_biases_are_zero(self):
         teacher, _ = mnist_pair()
-        build.initialise(teacher, compose.load(["schedule=paper"]).schedule.teacher_init, seed=1)
+        build.initialise(teacher, compose.load(["dataset=mnist", "schedule=paper"]).schedule.teacher_init, seed=1)
         for name, parameter in teacher.named_parameters():
             if name.endswith("weight"):
                 assert 0.0049 < parameter.abs().max().item() <= 0.005

@@ -104,11 +104,11 @@ class TestTables:
         assert kept <= set(readme_tables.names(self.text))
 
     def test_hold_every_figure(self):
-        """None is written by hand: outside the blocks no table has a cell that is a number with decimals."""
+        """None is written by hand: outside the blocks no table has a cell that begins with a number."""
         written = re.sub(r"<!-- table: .*?<!-- end -->", "", self.text, flags=re.S)
         lines = [line for line in written.splitlines() if line.startswith(("|", "│"))]
         cells = [cell.strip() for line in lines for cell in re.split(r"[|│]", line)]
-        assert [cell for cell in cells if re.fullmatch(r"[-+~\d.,±%/kGMx ]*\d\.\d[-+~\d.,±%/kGMx ]*", cell)] == []
+        assert [cell for cell in cells if re.match(r"[-+~]?\d", cell)] == []
 
     @pytest.mark.parametrize(
         "folder", sorted(readme_tables.KEPT.glob("*/table.json")), ids=lambda path: path.parent.name

@@ -18,7 +18,8 @@ def candidate(method, *hashes):
 
 
 def row(label, published, side="student", **cells):
-    return {"label": label, "paper": published, "parameters": "~30K", "side": side, "cells": cells}
+    sizes = {"parameters": "~30K", "multiplications": ""}
+    return {"label": label, "paper": published, **sizes, "side": side, "cells": cells}
 
 
 @pytest.fixture
@@ -46,7 +47,8 @@ def folder(tmp_path):
         "scale": "epochs x 0.1",
         "epochs": {"paper": "teacher 50 of 500", "modern": "teacher 6 of 60"},
         "changes": ["dataset.seed=3"],
-        "choices": ["Kernels are the recipe's."],
+        "notes": ["Kernels are the recipe's."],
+        "paper_dataset": "mnist",
         "rows": [
             row("teacher", 0.55, "teacher", paper=[candidate("hints", "hints0", "hints1", "hints2")]),
             row(
@@ -61,7 +63,7 @@ def folder(tmp_path):
                 paper=[candidate("hints", "hints0", "hints1", "hints2", "gone3")],
                 modern=[candidate("hints", "modern-hints-0"), candidate("kd", "modern-kd-0")],
             ),
-            {"label": "Maxout (published)", "paper": 0.45, "parameters": "", "side": "student", "cells": {}},
+            row("Maxout (published)", 0.45),
         ],
     }
     (tmp_path / "table.json").write_text(json.dumps(told))
@@ -88,19 +90,65 @@ def test_methods_are_chosen_on_validation(folder):
 
 
 def test_costs_are_the_papers_and_those_that_were_counted(folder):
-    assert "| ~30K | 29.9 k | 5.3 M |" in lines(folder)["FitNet, backprop"]
+    assert "| ~30K / 29.9 k | 5.3 M |" in lines(folder)["FitNet, backprop"]
 
 
-def test_runs_that_diverged_are_told(folder):
-    made.write_run(folder, "gone3", status="diverged", method="hints", schedule="paper")
-    assert "(n = 3 of 4, 1 diverged)" in lines(folder)["FitNet, hints"]
+@pytest.mark.parametrize("status", ["diverged", "stopped", "failed"])
+def test_runs_that_did_not_finish_are_told(folder, status):
+    made.write_run(folder, "gone3", status=status, method="hints", schedule="paper")
+    assert f"(n = 3 of 4, 1 {status})" in lines(folder)["FitNet, hints"]
+
+
+def test_a_method_that_has_not_run_is_not_chosen_against(folder):
+    (folder / "run" / "modern-kd-0" / "result.json").unlink()
+    (folder / "run" / "modern-kd-0").rmdir()
+    assert "0.80 (n = 1, no interval); hints, nothing to choose between yet" in lines(folder)["FitNet, hints"]
+
+
+def test_a_choice_is_by_the_seeds_that_all_methods_have(folder):
+    told = json.loads((folder / "table.json").read_text())
+    for candidate in told["rows"][2]["cells"]["modern"]:
+        candidate["runs"]["1"] = f"modern-{candidate['method']}-1"
+    (folder / "table.json").write_text(json.dumps(told))
+    lucky = made.side("thin", 99.9, 5_300_000, 29_944)
+    made.write_run(folder, "modern-hints-1", schedule="modern", method="hints", student=lucky)
+    assert (
+        "(n = 1 of 2, no interval); kd, chosen on validation before hints, by 1 of 2 seeds"
+        in lines(folder)["FitNet, hints"]
+    )
+
+
+def test_a_method_that_diverged_is_not_chosen(folder):
+    path = folder / "run" / "modern-kd-0" / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "diverged"}))
+    assert "hints, chosen on validation before kd (diverged)" in lines(folder)["FitNet, hints"]
+
+
+def test_runs_of_an_earlier_order_are_not_in_it(folder):
+    before = reproduced.markdown(folder)
+    made.write_run(folder, "backprop7", schedule="paper", method="backprop", hashes=made.hashes(method="backprop"))
+    assert reproduced.markdown(folder) == before
+
+
+def test_another_data_set_is_not_the_papers(folder):
+    told = json.loads((folder / "table.json").read_text()) | {"dataset": "digits"}
+    (folder / "table.json").write_text(json.dumps(told))
+    assert "| paper, mnist | ours, `schedule=paper` (small: epochs x 0.1, changed) |" in reproduced.markdown(folder)
+
+
+def test_what_test_was_not_asked_of_is_not_evaluated(folder):
+    path = folder / "run" / "backprop0" / "result.json"
+    result = json.loads(path.read_text())
+    del result["student"]["test_error"]
+    path.write_text(json.dumps(result))
+    assert "(n = 2 of 3)" in lines(folder)["FitNet, backprop"]
 
 
 def test_verdicts_differences_and_commands_stand_below(folder):
     text = reproduced.markdown(folder)
     assert "- `schedule=paper`, thin: hints against backprop: BETTER, +1.70 ± " in text
     assert "; on test +1.70 ± " in text
-    assert "Small version (epochs x 0.1): not the paper's training." in text
+    assert "**Not the paper's training (small: epochs x 0.1, changed).**" in text
     assert "- Small version, epochs x 0.1: `schedule=paper`: teacher 50 of 500" in text
     assert "- Changed by hand: `dataset.seed=3`.\n- Kernels are the recipe's." in text
     assert "`python run.py -m method=kd seed=0,1,2` | modern-kd-0 |" in text
@@ -110,7 +158,9 @@ def test_nothing_run_is_a_table_too(folder):
     for path in folder.glob("run/*/result.json"):
         path.unlink()
         path.parent.rmdir()
-    assert lines(folder)["FitNet, hints"].endswith("| ~30K |  |  | 0.51 (no interval) | not run | not run |")
+    assert lines(folder)["FitNet, hints"].endswith(
+        "| ~30K |  | 0.51 (no interval) | not run | not run; hints, nothing to choose between yet |"
+    )
 
 
 def test_as_a_command(folder, capsys, monkeypatch):

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from test_data import SILENCE, write_parquet
 
+from analysis import paper
 from fitnets import compose, engine, estimates, plan
 from fitnets.options import ConfigError
 from fitnets.reproduction import work
 from fitnets.reproduction.recipes import CANDIDATES, RECIPES
-from fitnets.reproduction.scale import Scale
+from fitnets.reproduction.scale import Scale, epochs_told
 from fitnets.reproduction.work import Order
 
 
@@ -30,6 +31,8 @@ class TestScale:
             ("2", "2 is out of range"),
             ("epochs=0", "0 is out of range"),
             ("small", "small is no number"),
+            ("epochs=0.1=9", "0.1=9 is no number"),
+            ("epochs=0.1,epochs=1", "epochs is in it twice"),
             ("epochs=", "nothing is no number"),
             ("epochs=0.1,", "no such part"),
         ],
@@ -52,6 +55,10 @@ class TestScale:
         assert small.schedule.kd.end_epoch == full.schedule.kd.end_epoch / 10
         assert (small.schedule.retrain_teacher, small.schedule.retrain_student) == (False, False)
         assert small.dataset.train_share == 0.2
+        assert small.schedule.name == "paper_epochs0.1_images0.2"
+        teacher, student = small.schedule.teacher.epochs, small.schedule.student.epochs
+        assert epochs_told(small, full).startswith(f"teacher {teacher} of {10 * teacher}, stage 1")
+        assert epochs_told(small, full).endswith(f"stage 2 {student} of {10 * student} epochs")
 
     def test_of_one_changes_nothing(self):
         assert Scale().overrides(compose.load(["dataset=cifar10", "schedule=paper"])) == []
@@ -105,7 +112,19 @@ class TestCells:
         cell, *_ = work.cells(order, SILENCE)
         config = cell.candidates[0].runs[0].config
         assert (config.dataset.name, config.schedule.hint.epochs, config.store) == ("digits", 3, "elsewhere")
+        assert "stage 1 3 of 500" in cell.epochs
+        assert order.told_changes == ["dataset=digits", "schedule.hint.epochs=3", "dataset.seed=4"]
         assert "store" not in cell.candidates[0].command()
+
+    def test_commands_can_be_typed(self, tmp_path):
+        (tmp_path / "regressor").mkdir()
+        (tmp_path / "regressor" / "mine.yaml").write_text("defaults: [auto]\n")
+        changes = ["schedule.student.augmentation={flip: true, pad: 1}", "regressor=mine"]
+        cell, *_ = work.cells(ordered("table4", changes=changes, config_dir=str(tmp_path), only="hints"), SILENCE)
+        _, _, _, flag, folder, *words, _ = shlex.split(cell.candidates[0].command())
+        assert flag == "--config-dir"
+        config = compose.load([*words, "seed=1"], folder)
+        assert plan.hashes(config, "digest", config.engine.precision).run == cell.candidates[0].runs[1].hash
 
     def test_commands_name_no_folder_of_this_machine(self):
         changes = ["dataset.path=/home/me/mnist", "store=/data/me", "engine.threads=1", "tracker=none"]
@@ -164,6 +183,19 @@ def test_a_table_runs_from_end_to_end_and_says_what_to_download(fitnets, tmp_pat
     assert (tmp_path / "out" / "table.md").read_text() == text
 
 
+def test_the_papers_figures_are_the_same_wherever_they_stand():
+    """As errors or accuracies, in tables and beside the trade-off's points."""
+    for name, recipe in RECIPES.items():
+        known = paper.PUBLISHED[paper.PUBLISHED["dataset"] == recipe.dataset]["accuracy"].round(2).tolist()
+        for row in recipe.rows:
+            if row.overrides is not None and isinstance(row.paper, float) and name != "figure2":
+                assert round(row.paper if recipe.measure == "accuracy" else 100 - row.paper, 2) in known, row.label
+    for row in RECIPES["table5"].rows[1:]:
+        (word,) = row.overrides
+        parameters, multiplications, _ = paper.TABLE_5[word.removeprefix("student=")]
+        assert (row.parameters, row.multiplications) == (f"~{parameters}", f"~{multiplications}")
+
+
 def test_a_plan_runs_nothing(fitnets, tmp_path):
     words = ["dataset=digits", f"store={tmp_path}", "--only", "30, hints", "--scale", "epochs=0.01", "--seeds", "1"]
     finished = fitnets("reproduce", "figure2", *words, "--plan")
@@ -172,8 +204,7 @@ def test_a_plan_runs_nothing(fitnets, tmp_path):
         assert told in finished.out
     assert "computed, not measured" in finished.out
     assert not (tmp_path / "run").exists()
-    (table,) = tmp_path.glob("reproduced/*/table.md")
-    assert table.read_text().count("not run") == 8
+    assert not (tmp_path / "reproduced").exists()
 
 
 @pytest.mark.parametrize(
@@ -185,11 +216,18 @@ def test_a_plan_runs_nothing(fitnets, tmp_path):
         (["table4", "--scale", "3"], "3 is out of range"),
         (["table4", "seed=3"], "seed=3: the table gives that to each run: choose with --seeds"),
         (["table4", "schedule=quick"], "choose with --schedule"),
+        (["table5", "student=fitnet1"], "student=fitnet1: the table gives that to each run: choose with --only"),
+        (["figure2", "student.layers=5"], "choose with --only"),
+        (["table4", "rerun=true"], "leave it out"),
+        (["table4", "test=false"], "leave it out"),
+        (["table4", "--schedule", "paper,paper"], "--schedule paper,paper: paper is in it twice"),
         (["aflw"], "not on the Hugging Face hub: give dataset.path=DIR"),
     ],
 )
 def test_a_mistake_is_told_in_a_line(fitnets, tmp_path, words, told):
     finished = fitnets("reproduce", *words, f"store={tmp_path}")
     assert finished.code == 1
+    if words == ["aflw"]:
+        assert RECIPES["aflw"].data in finished.out
     assert told in finished.err
     assert len(finished.err.splitlines()) == 1

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fitnets import compose, experiment
+from fitnets import compose, experiment, store
 from fitnets.commands.arguments import positive
 from fitnets.options import ConfigError, DivergedError, near
 from fitnets.reproduction import forecast, keeping, work
@@ -16,8 +16,9 @@ from fitnets.resources import told_in_short
 from fitnets.tables import Table
 from fitnets.terminal import Terminal, seconds
 
-_OURS = {"seed": "--seeds", "schedule": "--schedule", "method": "--only"}
+_OURS = {"seed": "--seeds", "schedule": "--schedule", "schedule.name": "--scale", "method": "--only"}
 """keys that a table gives each run itself, and what chooses among them"""
+_FIXED = ("test", "rerun", "returns")
 
 
 def main(words: list[str]) -> None:
@@ -33,19 +34,26 @@ def main(words: list[str]) -> None:
     parser.add_argument("--schedule", help="columns: paper, modern or both; default: all that the table has")
     parser.add_argument("--only", metavar="TEXT", help="the rows whose label contains this")
     parser.add_argument("--out", type=Path, help="folder for the table; default: STORE/reproduced/TABLE-...")
-    parser.add_argument("--plan", action="store_true", help="say what would be run and how long it takes, no more")
+    parser.add_argument(
+        "--plan", action="store_true", help="get the data, say what would be run and how long it takes, write nothing"
+    )
     parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
     arguments = parser.parse_intermixed_args(words)
 
     order, terminal = _order(arguments), Terminal()
     root = compose.load([word for word in order.changes if word.startswith("store=")]).root
+    terminal.say(f"{order.recipe.title}\ndata: {order.recipe.data}")
     with told_in_short(root):
         cells = work.cells(order, terminal)
-        place = arguments.out or keeping.folder(order, cells[0].candidates[0].runs[0].config)
+        place = keeping.folder(order, cells[0].candidates[0].runs[0].config)
+        if arguments.out is not None:
+            place = arguments.out.expanduser()
+            store.check_writable(place, "--out ")
         _announce(order, cells, terminal)
-        if not arguments.plan:
-            _run(order, cells, place, terminal)
-    written = keeping.keep(order, cells, place)
+        if arguments.plan:
+            return
+        _run(order, cells, place, terminal)
+        written = keeping.keep(order, cells, place)
     terminal.say(f"{written}: the table as it stands; results and commands lie beside it")
 
 
@@ -59,15 +67,20 @@ def _order(arguments: argparse.Namespace) -> Order:
     recipe = RECIPES[arguments.table]
     schedules = list(recipe.schedules) if arguments.schedule is None else arguments.schedule.split(",")
     for name in schedules:
+        if schedules.count(name) > 1:
+            raise ConfigError(f"--schedule {arguments.schedule}: {name} is in it twice")
         if name not in recipe.schedules:
             known = list(recipe.schedules)
             raise ConfigError(
                 f"--schedule {name}: no such column{near(name, known)} ({recipe.name}: {', '.join(known)})"
             )
+    own = dict.fromkeys((work.key(word) for row in recipe.rows for word in row.overrides or ()), "--only") | _OURS
     for word in arguments.overrides:
-        option = _OURS.get(word.lstrip("+").split("=")[0])
-        if option is not None:
-            raise ConfigError(f"{word}: the table gives that to each run: choose with {option}")
+        key = work.key(word)
+        if key in own:
+            raise ConfigError(f"{word}: the table gives that to each run: choose with {own[key]}")
+        if key in _FIXED:
+            raise ConfigError(f"{word}: a table evaluates every run, and trains none again: leave it out")
     order = Order(
         recipe=recipe,
         schedules=schedules,
@@ -84,7 +97,6 @@ def _order(arguments: argparse.Namespace) -> Order:
 
 
 def _announce(order: Order, cells: Sequence[Cell], terminal: Terminal) -> None:
-    terminal.say(f"{order.recipe.title}\ndata: {order.recipe.data}")
     if not order.scale.is_full:
         terminal.say(f"small version ({order.scale}); nothing of it is the paper's training")
         for line in dict.fromkeys(f"schedule={cell.schedule}: {cell.epochs}" for cell in cells):
@@ -96,7 +108,7 @@ def _announce(order: Order, cells: Sequence[Cell], terminal: Terminal) -> None:
         return
     terminal.show(Table("what is left; a teacher is counted where it comes first", _HEADER, rows))
     here, gpu = (seconds(sum(getattr(one, name) for one in times)) for name in ("here_s", "gpu_s"))
-    terminal.say(f"in all at most {here} here, measured on a few updates; {gpu} on {forecast.ASSUMED}")
+    terminal.say(f"in all at most {here} of training here, measured on a few updates; {gpu} on {forecast.ASSUMED}")
 
 
 _HEADER = ["", "schedule", "runs left", "here, at most", forecast.GPU]
@@ -108,11 +120,12 @@ def _time(one: CellTime) -> list[str]:
 
 def _run(order: Order, cells: Sequence[Cell], place: Path, terminal: Terminal) -> None:
     """Everything that is not finished. The table is written after every run; a run that diverges is part of it."""
-    left = [run for run in work.distinct(cells) if not run.is_finished]
+    left = [run for run in work.distinct(cells) if not run.is_settled]
     for number, run in enumerate(left, start=1):
+        notes = {"command": ["python", "run.py", *run.words, f"seed={run.seed}"], "folder": str(Path.cwd())}
         terminal.say(f"run {number} of {len(left)}: {' '.join(run.words)} seed={run.seed}")
         try:
-            experiment.run(run.config, terminal=terminal, notes={"command": run.command})
+            experiment.run(run.config, terminal=terminal, notes=notes)
         except DivergedError as error:
             terminal.say(f"{run.hash} diverged: {error}")
         keeping.keep(order, cells, place)

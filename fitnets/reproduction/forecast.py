@@ -1,7 +1,7 @@
 """How long the runs of a table take: here, from a few measured updates; on a GPU that is not here, by arithmetic."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fitnets import costs, estimates
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective
@@ -16,8 +16,8 @@ _GPU_SHARE = 1 / 3
 _LAUNCHES_S = 0.005
 """of an update: a few hundred kernels of about 10 microseconds"""
 ASSUMED = (
-    f"{GPU}: computed, not measured, from {1000 * _LAUNCHES_S:g} ms of launches an update and a third of the data "
-    "sheet's rate"
+    f"{GPU} (computed, not measured: {1000 * _LAUNCHES_S:g} ms of launches an update and a third of the data sheet's "
+    "rate in the precision that is taken here; the teacher's answers left out)"
 )
 
 
@@ -44,12 +44,14 @@ def _of_cell(cell: Cell, counted: set[str], terminal: Terminal) -> CellTime:
     """counted: hashes of what is counted already; grows."""
     runs_left, here_s, gpu_s = 0, 0.0, 0.0
     for candidate in cell.candidates:
-        left = [run for run in candidate.runs if not run.is_finished and run.hash not in counted]
+        left = [run for run in candidate.runs if not run.is_settled and run.hash not in counted]
         counted |= {run.hash for run in left}
         runs_left += len(left)
         if not left:
             continue
-        prepared = prepare(left[0].config, terminal)
+        prepared = prepare(
+            replace(left[0].config, rerun=True), terminal
+        )  # stage 1 too, whether this seed has it or not
         on_gpu = {stage.name: _gpu_s(prepared, stage) for stage in _to_train(prepared)}
         here = {stage.name: stage.total_s for stage in estimates.stages(prepared, estimates.QUICK_S)}
         once = prepared.hashes.teacher in counted

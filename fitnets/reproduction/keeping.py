@@ -2,7 +2,6 @@
 below `run/`, and the table as `analysis.reproduced` writes it. The folder needs no store."""
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,46 +9,52 @@ from typing import Any
 from analysis import reproduced
 from fitnets import store
 from fitnets.config import Config
+from fitnets.options import content_hash
+from fitnets.reproduction import recipes
 from fitnets.reproduction.recipes import Row
 from fitnets.reproduction.work import Candidate, Cell, Order, distinct
 
 
 def folder(order: Order, config: Config) -> Path:
-    """Where an order is kept if nobody says: by table and scale."""
-    scale, own = order.scale, [] if order.only is None else [re.sub(r"\W+", "_", order.only.lower())]
-    parts = [f"{name}{getattr(scale, name):g}" for name in ("epochs", "images") if getattr(scale, name) < 1]
-    return config.root / "reproduced" / "-".join([order.recipe.name, config.dataset.name, *own, *parts])
+    """Where an order is kept if nobody says: by all that makes it another table but the number of seeds."""
+    parts = [order.recipe.name, config.dataset.name]
+    if order.only is not None:
+        parts.append(re.sub(r"\W+", "_", order.only.lower()))
+    if list(order.schedules) != list(order.recipe.schedules):
+        parts += order.schedules
+    if not order.scale.is_full:
+        parts.append(order.scale.label)
+    if order.told_changes:
+        parts.append(content_hash(order.told_changes)[:6])
+    return config.root / "reproduced" / "-".join(parts)
 
 
 def keep(order: Order, cells: Sequence[Cell], place: Path) -> Path:
     """Write all that is there by now; gives the Markdown file."""
-    place.mkdir(parents=True, exist_ok=True)
     for run in distinct(cells):
         result = run.config.root / "run" / run.hash / "result.json"
         if result.exists():
-            (place / "run" / run.hash).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(result, place / "run" / run.hash / "result.json")
+            store.write(place / "run" / run.hash / "result.json", result.read_bytes())
     store.write_json(place / "table.json", _told(order, cells))
     return reproduced.write(place)
 
 
 def _told(order: Order, cells: Sequence[Cell]) -> dict[str, Any]:
-    recipe = order.recipe
+    recipe, dataset = order.recipe, cells[0].candidates[0].runs[0].config.dataset.name
     by_row = {row.label: [cell for cell in cells if cell.row is row] for row in order.rows}
     return {
         "name": recipe.name,
         "title": recipe.title,
-        "dataset": cells[0].candidates[0].runs[0].config.dataset.name,
+        "dataset": dataset,
+        "paper_dataset": recipe.dataset,
         "measure": recipe.measure,
         "split": recipe.split,
         "figure": recipe.figure,
         "schedules": list(order.schedules),
         "scale": None if order.scale.is_full else str(order.scale),
         "epochs": {cell.schedule: cell.epochs for cell in cells},
-        "changes": [
-            word for word in order.changes if not word.startswith(("store=", "tracker", "engine.", "dataset.path="))
-        ],
-        "choices": list(recipe.choices),
+        "changes": order.told_changes,
+        "notes": recipes.notes(recipe, dataset, order.schedules),
         "rows": [_row(row, by_row[row.label]) for row in order.rows],
     }
 
@@ -59,6 +64,7 @@ def _row(row: Row, cells: Sequence[Cell]) -> dict[str, Any]:
         "label": row.label,
         "paper": row.paper,
         "parameters": row.parameters,
+        "multiplications": row.multiplications,
         "side": row.side,
         "cells": {cell.schedule: [_candidate(one) for one in cell.candidates] for cell in cells},
     }

@@ -19,8 +19,10 @@ class Scale:
     def read(cls, text: str) -> "Scale":
         """'0.1' of both, or 'epochs=0.1', 'epochs=0.1,images=0.2'. ConfigError for anything else."""
         pairs = [part.split("=") for part in (text if "=" in text else f"epochs={text},images={text}").split(",")]
-        found = {}
-        for name, value in (pair if len(pair) == 2 else (*pair, "")[:2] for pair in pairs):
+        found: dict[str, float] = {}
+        for name, value in ((pair[0], "=".join(pair[1:])) for pair in pairs):
+            if name in found:
+                raise ConfigError(f"--scale {text}: {name} is in it twice")
             if name not in _SHARES:
                 raise ConfigError(f"--scale {text}: {name}: no such part{near(name, list(_SHARES))} (epochs, images)")
             try:
@@ -35,15 +37,22 @@ class Scale:
     def is_full(self) -> bool:
         return self == Scale()
 
+    @property
+    def label(self) -> str:
+        """'epochs0.1_images0.2', for names."""
+        return "_".join(f"{name}{getattr(self, name):g}" for name in _SHARES if getattr(self, name) < 1)
+
     def __str__(self) -> str:
         return ", ".join(f"{name} x {getattr(self, name):g}" for name in _SHARES if getattr(self, name) < 1) or "full"
 
     def overrides(self, config: Config) -> list[str]:
-        """What makes the small version of a configuration: all that is counted in epochs becomes shorter, nothing stops
-        early (a plateau of the full length would not fit in), nothing is trained again on validation images."""
+        """What makes the small version of a configuration: stages, and the ramps of momentum, rate and lambda, become
+        shorter; what falls by update stays as it is; nothing stops early (a plateau of the full length would not fit
+        in), nothing is trained again on validation images. The schedule's name says it wherever the run is shown."""
         if self.is_full:
             return []
-        schedule, found = config.schedule, []
+        schedule = config.schedule
+        found = [f"schedule.name={schedule.name}_{self.label}"]
         for name in ("teacher", "hint", "student"):
             stage: Stage = getattr(schedule, name)
             found.append(f"schedule.{name}.epochs={self._shorter(stage.epochs)}")
@@ -66,9 +75,11 @@ class Scale:
     def _shorter(self, epochs: int) -> int:
         return max(1, round(self.epochs * epochs))
 
-    def epochs_told(self, config: Config) -> str:
-        """'teacher 50 of 500, stage 1 50 of 500, stage 2 50 of 500 epochs'."""
-        labels = {"teacher": "teacher", "hint": "stage 1", "student": "stage 2"}
-        lengths = {name: getattr(config.schedule, name).epochs for name in labels}
-        parts = (f"{labels[name]} {self._shorter(length)} of {length}" for name, length in lengths.items())
-        return f"{', '.join(parts)} epochs"
+
+def epochs_told(config: Config, full: Config) -> str:
+    """'teacher 50 of 500, stage 1 50 of 500, stage 2 50 of 500 epochs'."""
+    parts = (
+        f"{label} {getattr(config.schedule, name).epochs} of {getattr(full.schedule, name).epochs}"
+        for name, label in (("teacher", "teacher"), ("hint", "stage 1"), ("student", "stage 2"))
+    )
+    return f"{', '.join(parts)} epochs"

@@ -1,15 +1,18 @@
 """The runs of a recipe: every cell of its table, the command of each, and the hash by which its result is found."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from fitnets import compose, data, engine, plan, store
 from fitnets.config import Config
 from fitnets.labelled import Watcher
 from fitnets.reproduction.recipes import CANDIDATES, Recipe, Row, Schedule
-from fitnets.reproduction.scale import Scale
+from fitnets.reproduction.scale import Scale, epochs_told
+from fitnets.rules import has_test
 
-_PLACES = ("store=", "tracker", "engine.device=", "engine.threads=", "engine.checkpoint_seconds=")
+_PLACES = ("store=", "tracker", *(f"engine.{key}=" for key in ("device", "threads", "checkpoint_seconds", "elsewhere")))
 """words that say where and by what: they change no result, and no command shows them"""
 
 
@@ -26,17 +29,20 @@ class Run:
         return self.config.seed
 
     @property
-    def command(self) -> list[str]:
-        return ["python", "run.py", *self.words, f"seed={self.seed}"]
-
-    @property
-    def is_finished(self) -> bool:
-        return store.is_finished(self.config.root / "run" / self.hash)
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do: it is finished, with its figures on test, or has diverged."""
+        path = self.config.root / "run" / self.hash / "result.json"
+        if not path.exists():
+            return False
+        result = store.read_json(path)
+        if result["status"] != "finished":
+            return bool(result["status"] == "diverged")
+        return not has_test(self.config) or "test_accuracy" in result["student"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A method, one run for each seed."""
+    """A method, one run for each seed. words: of all of them, options of the user's own included."""
 
     method: str
     words: tuple[str, ...]
@@ -46,8 +52,8 @@ class Candidate:
         """What does these runs, as somebody else would type it."""
         seeds = [run.seed for run in self.runs]
         told = [_elsewhere(word) for word in self.words if not word.startswith(_PLACES)]
-        several = len(seeds) > 1
-        return " ".join(["python run.py", *(["-m"] if several else []), *told, f"seed={','.join(map(str, seeds))}"])
+        multirun = ["-m"] if len(seeds) > 1 else []
+        return shlex.join(["python", "run.py", *multirun, *told, f"seed={','.join(map(str, seeds))}"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +81,17 @@ class Order:
     config_dir: str | None = None
 
     @property
+    def schedule_changes(self) -> list[str]:
+        return [word for word in self.changes if word.lstrip("+~").startswith("schedule.")]
+
+    @property
+    def told_changes(self) -> list[str]:
+        """Those that may change results."""
+        return [
+            word for word in self.changes if not word.startswith((*_PLACES, "dataset.path=", "dataset.split_file="))
+        ]
+
+    @property
     def rows(self) -> list[Row]:
         return [row for row in self.recipe.rows if self.only is None or self.only in row.label]
 
@@ -91,7 +108,7 @@ def _cell(order: Order, row: Row, schedule: Schedule, watcher: Watcher) -> Cell:
     candidates, lengths = [], set()
     for method in methods:
         full = compose.load(_words(order, row, schedule, method), order.config_dir)
-        words = tuple(_words(order, row, schedule, method, order.scale.overrides(full)))
+        words = tuple(_words(order, row, schedule, method, order.scale.overrides(full), order.schedule_changes))
         config = compose.load(list(words), order.config_dir)
         precision = engine.precision(config, engine.device(config.engine))
         if config.engine.precision == "auto":  # so that the command gives these hashes on other machines too
@@ -99,22 +116,31 @@ def _cell(order: Order, row: Row, schedule: Schedule, watcher: Watcher) -> Cell:
             config = replace(config, engine=replace(config.engine, precision=precision))
         digest = data.digest(config.dataset, config.root, watcher)
         runs = tuple(_run(replace(config, seed=seed), words, digest) for seed in order.seeds)
-        candidates.append(Candidate(method=config.method.name, words=words, runs=runs))
-        lengths.add(order.scale.epochs_told(full))
+        own = () if order.config_dir is None else ("--config-dir", str(Path(order.config_dir).resolve()))
+        candidates.append(Candidate(method=config.method.name, words=(*own, *words), runs=runs))
+        lengths.add(epochs_told(config, full))
     return Cell(row=row, schedule=schedule, candidates=tuple(candidates), epochs="; ".join(sorted(lengths)))
 
 
-def _words(order: Order, row: Row, schedule: Schedule, method: str | None, small: Sequence[str] = ()) -> list[str]:
-    """The overrides of a run. Those of the command line replace the recipe's, and win over the scale's."""
+def _words(order: Order, row: Row, schedule: Schedule, method: str | None, *later: Sequence[str]) -> list[str]:
+    """The overrides of a run: the recipe's, those of the command line that are not of the schedule, and later ones. A
+    later one replaces an earlier one of the same key."""
     assert row.overrides is not None
-    words = [*order.recipe.shared, *row.overrides, *([method] if method else []), f"schedule={schedule}"]
+    words = [
+        f"dataset={order.recipe.dataset}",
+        *order.recipe.shared,
+        *row.overrides,
+        *([method] if method else []),
+        f"schedule={schedule}",
+    ]
     if schedule == "paper":
         words.append("schedule.equal_epochs=true")
-    changed = {_key(word) for word in order.changes}
-    return [*(word for word in (*words, *small) if _key(word) not in changed), *order.changes]
+    others = [word for word in order.changes if word not in order.schedule_changes]
+    return list({key(word): word for group in (words, others, *later) for word in group}.values())
 
 
-def _key(word: str) -> str:
+def key(word: str) -> str:
+    """Of an override."""
     return word.lstrip("+~").split("=")[0]
 
 
@@ -133,5 +159,4 @@ def distinct(cells: Sequence[Cell]) -> list[Run]:
 
 def _elsewhere(word: str) -> str:
     """The word in the words of somebody whose files lie elsewhere."""
-    key = _key(word)
-    return f"{key}=DIR" if key in ("dataset.path", "dataset.split_file") else word
+    return f"{key(word)}=DIR" if key(word) in ("dataset.path", "dataset.split_file") else word

@@ -86,7 +86,7 @@ class TestCells:
         rows = [row for row in order.rows if row.overrides is not None]
         assert len(cells) == len(rows) * len(order.recipe.schedules)
         for candidate in (candidate for cell in cells for candidate in cell.candidates):
-            python, script, multirun, *words, seeds = shlex.split(candidate.command())
+            python, script, multirun, *words, seeds = shlex.split(candidate.command)
             assert (python, script, multirun, seeds) == ("python", "run.py", "-m", "seed=0,1")
             for run in candidate.runs:
                 config = compose.load([*words, f"seed={run.seed}"])
@@ -114,14 +114,14 @@ class TestCells:
         assert (config.dataset.name, config.schedule.hint.epochs, config.store) == ("digits", 3, "elsewhere")
         assert "stage 1 3 of 500" in cell.epochs
         assert order.told_changes == ["dataset=digits", "schedule.hint.epochs=3", "dataset.seed=4"]
-        assert "store" not in cell.candidates[0].command()
+        assert "store" not in cell.candidates[0].command
 
     def test_commands_can_be_typed(self, tmp_path):
         (tmp_path / "regressor").mkdir()
         (tmp_path / "regressor" / "mine.yaml").write_text("defaults: [auto]\n")
         changes = ["schedule.student.augmentation={flip: true, pad: 1}", "regressor=mine"]
         cell, *_ = work.cells(ordered("table4", changes=changes, config_dir=str(tmp_path), only="hints"), SILENCE)
-        _, _, _, flag, folder, *words, _ = shlex.split(cell.candidates[0].command())
+        _, _, _, flag, folder, *words, _ = shlex.split(cell.candidates[0].command)
         assert flag == "--config-dir"
         config = compose.load([*words, "seed=1"], folder)
         assert plan.hashes(config, "digest", config.engine.precision).run == cell.candidates[0].runs[1].hash
@@ -129,8 +129,8 @@ class TestCells:
     def test_commands_name_no_folder_of_this_machine(self):
         changes = ["dataset.path=/home/me/mnist", "store=/data/me", "engine.threads=1", "tracker=none"]
         cell, *_ = work.cells(ordered("table4", changes=changes), SILENCE)
-        assert "dataset.path=DIR" in cell.candidates[0].command()
-        assert not any(word in cell.candidates[0].command() for word in ("/me", "threads", "tracker", "store"))
+        assert "dataset.path=DIR" in cell.candidates[0].command
+        assert not any(word in cell.candidates[0].command for word in ("/me", "threads", "tracker", "store"))
 
 
 # --- on made data ---

@@ -19,6 +19,7 @@ from fitnets.terminal import Terminal, seconds
 _OURS = {"seed": "--seeds", "schedule": "--schedule", "schedule.name": "--scale", "method": "--only"}
 """keys that a table gives each run itself, and what chooses among them"""
 _FIXED = ("test", "rerun", "returns")
+_HEADER = ["", "schedule", "runs left", "here, at most", forecast.GPU]
 
 
 def main(words: list[str]) -> None:
@@ -111,9 +112,6 @@ def _announce(order: Order, cells: Sequence[Cell], terminal: Terminal) -> None:
     terminal.say(f"in all at most {here} of training here, measured on a few updates; {gpu} on {forecast.ASSUMED}")
 
 
-_HEADER = ["", "schedule", "runs left", "here, at most", forecast.GPU]
-
-
 def _time(one: CellTime) -> list[str]:
     return [str(one.runs_left), seconds(one.here_s), seconds(one.gpu_s)]
 
@@ -122,10 +120,9 @@ def _run(order: Order, cells: Sequence[Cell], place: Path, terminal: Terminal) -
     """Everything that is not finished. The table is written after every run; a run that diverges is part of it."""
     left = [run for run in work.distinct(cells) if not run.is_settled]
     for number, run in enumerate(left, start=1):
-        notes = {"command": ["python", "run.py", *run.words, f"seed={run.seed}"], "folder": str(Path.cwd())}
         terminal.say(f"run {number} of {len(left)}: {' '.join(run.words)} seed={run.seed}")
         try:
-            experiment.run(run.config, terminal=terminal, notes=notes)
+            experiment.run(run.config, terminal=terminal, notes={"command": run.command, "folder": str(Path.cwd())})
         except DivergedError as error:
             terminal.say(f"{run.hash} diverged: {error}")
         keeping.keep(order, cells, place)

@@ -49,17 +49,16 @@ def _of_cell(cell: Cell, counted: set[str], terminal: Terminal) -> CellTime:
         runs_left += len(left)
         if not left:
             continue
-        prepared = prepare(
-            replace(left[0].config, rerun=True), terminal
-        )  # stage 1 too, whether this seed has it or not
-        on_gpu = {stage.name: _gpu_s(prepared, stage) for stage in _to_train(prepared)}
-        here = {stage.name: stage.total_s for stage in estimates.stages(prepared, estimates.QUICK_S)}
-        once = prepared.hashes.teacher in counted
+        with_stage_1 = replace(left[0].config, rerun=True)  # whether this seed has it already or not
+        prepared = prepare(with_stage_1, terminal)
+        if prepared.hashes.teacher in counted:
+            prepared = replace(prepared, teacher_stage=None)
         counted.add(prepared.hashes.teacher)
-        for name, duration_s in here.items():
-            times = (0 if once else 1) if name == "teacher" else len(left)
-            here_s += times * duration_s
-            gpu_s += times * on_gpu[name]
+        on_gpu = {objective.name: _gpu_s(prepared, objective) for objective in _to_train(prepared)}
+        for stage in estimates.stages(prepared, estimates.QUICK_S):
+            times = 1 if stage.name == "teacher" else len(left)
+            here_s += times * stage.total_s
+            gpu_s += times * on_gpu[stage.name]
     return CellTime(cell=cell, runs_left=runs_left, here_s=here_s, gpu_s=gpu_s)
 
 

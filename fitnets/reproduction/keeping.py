@@ -73,6 +73,6 @@ def _row(row: Row, cells: Sequence[Cell]) -> dict[str, Any]:
 def _candidate(candidate: Candidate) -> dict[str, Any]:
     return {
         "method": candidate.method,
-        "command": candidate.command(),
+        "command": candidate.command,
         "runs": {str(run.seed): run.hash for run in candidate.runs},
     }

@@ -18,7 +18,7 @@ _PLACES = ("store=", "tracker", *(f"engine.{key}=" for key in ("device", "thread
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One student of one seed. words: the overrides that make it, without the seed."""
+    """One student of one seed. words: after `python run.py`, without the seed."""
 
     config: Config
     words: tuple[str, ...]
@@ -27,6 +27,10 @@ class Run:
     @property
     def seed(self) -> int:
         return self.config.seed
+
+    @property
+    def command(self) -> list[str]:
+        return ["python", "run.py", *self.words, f"seed={self.seed}"]
 
     @property
     def is_settled(self) -> bool:
@@ -42,16 +46,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A method, one run for each seed. words: of all of them, options of the user's own included."""
+    """A method, one run for each seed."""
 
     method: str
-    words: tuple[str, ...]
     runs: tuple[Run, ...]
 
+    @property
     def command(self) -> str:
         """What does these runs, as somebody else would type it."""
         seeds = [run.seed for run in self.runs]
-        told = [_elsewhere(word) for word in self.words if not word.startswith(_PLACES)]
+        told = [_elsewhere(word) for word in self.runs[0].words if not word.startswith(_PLACES)]
         multirun = ["-m"] if len(seeds) > 1 else []
         return shlex.join(["python", "run.py", *multirun, *told, f"seed={','.join(map(str, seeds))}"])
 
@@ -105,19 +109,19 @@ def cells(order: Order, watcher: Watcher) -> list[Cell]:
 def _cell(order: Order, row: Row, schedule: Schedule, watcher: Watcher) -> Cell:
     chosen = ("hints",) if schedule == "paper" or row.side == "teacher" else CANDIDATES
     methods = [None] if row.names_method else [f"method={name}" for name in chosen]
+    own = () if order.config_dir is None else ("--config-dir", str(Path(order.config_dir).resolve()))
     candidates, lengths = [], set()
     for method in methods:
         full = compose.load(_words(order, row, schedule, method), order.config_dir)
-        words = tuple(_words(order, row, schedule, method, order.scale.overrides(full), order.schedule_changes))
-        config = compose.load(list(words), order.config_dir)
+        words = _words(order, row, schedule, method, order.scale.overrides(full), order.schedule_changes)
+        config = compose.load(words, order.config_dir)
         precision = engine.precision(config, engine.device(config.engine))
         if config.engine.precision == "auto":  # so that the command gives these hashes on other machines too
-            words = (*words, f"engine.precision={precision}")
+            words.append(f"engine.precision={precision}")
             config = replace(config, engine=replace(config.engine, precision=precision))
         digest = data.digest(config.dataset, config.root, watcher)
-        runs = tuple(_run(replace(config, seed=seed), words, digest) for seed in order.seeds)
-        own = () if order.config_dir is None else ("--config-dir", str(Path(order.config_dir).resolve()))
-        candidates.append(Candidate(method=config.method.name, words=(*own, *words), runs=runs))
+        runs = tuple(_run(replace(config, seed=seed), (*own, *words), digest) for seed in order.seeds)
+        candidates.append(Candidate(method=config.method.name, runs=runs))
         lengths.add(epochs_told(config, full))
     return Cell(row=row, schedule=schedule, candidates=tuple(candidates), epochs="; ".join(sorted(lengths)))
 

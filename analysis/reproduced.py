@@ -2,6 +2,7 @@
 
 Every figure has its 95 % interval and the number of runs it is of, or says that there is no interval."""
 
+import contextlib
 import io
 import json
 import math
@@ -15,7 +16,7 @@ import pandas as pd
 
 from analysis import figures, runs
 from analysis.tradeoff import engineering
-from analysis.verdicts import Comparison, comparisons, interval
+from analysis.verdicts import Comparison, Verdict, comparisons, interval
 
 
 class Cell(NamedTuple):
@@ -32,20 +33,22 @@ def write(folder: Path) -> Path:
     """`table.md`, and the figure if the table has one. Gives the former."""
     path = folder / "table.md"
     _replace(path, markdown(folder).encode())
+    for kind in ("png", "svg"):
+        draw(folder, kind)
+    return path
+
+
+def draw(folder: Path, kind: str) -> None:
+    """The figure, if the table has one and enough of it is done; one that was drawn before is gone otherwise."""
     told = _told(folder)
+    path = folder / f"{told['name']}.{kind}"
+    path.unlink(missing_ok=True)
     if told["figure"] == "depth":
-        paths = {kind: folder / f"{told['name']}.{kind}" for kind in ("png", "svg")}
-        try:
+        with contextlib.suppress(ValueError):  # not enough of it is done
             figure = figures.depth(_frame(folder, told), told["split"], note=_version(told))
-        except ValueError:  # not enough of it is done
-            for drawn in paths.values():
-                drawn.unlink(missing_ok=True)
-            return path
-        for kind, drawn in paths.items():
             image = io.BytesIO()
             figure.savefig(image, format=kind)
-            _replace(drawn, image.getvalue())
-    return path
+            _replace(path, image.getvalue())
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -76,16 +79,17 @@ def _told(folder: Path) -> dict[str, Any]:
 
 
 def _frame(folder: Path, told: dict[str, Any]) -> pd.DataFrame:
-    """The table's own runs, by hash: the folder may hold those of an earlier order too."""
+    """The table's own runs in its order, by hash: the folder may hold those of an earlier order too."""
     candidates = [one for row in told["rows"] for found in row["cells"].values() for one in found]
-    hashes = {name for one in candidates for name in one["runs"].values()}
-    frame = runs.load(folder)
-    return frame[frame["run"].isin(hashes)].set_index("run", drop=False)
+    hashes = dict.fromkeys(name for one in candidates for name in one["runs"].values())
+    frame = runs.load(folder).set_index("run", drop=False)
+    return frame.loc[[name for name in hashes if name in frame.index]]
 
 
 def _version(told: dict[str, Any]) -> str:
     """What must not be taken for the paper's training; nothing at full length and without changes."""
-    return ", ".join(filter(None, [told["scale"] and f"small: {told['scale']}", "changed" if told["changes"] else ""]))
+    is_changed = any(not word.startswith("dataset=") for word in told["changes"])  # the data set is told anyway
+    return ", ".join(filter(None, [told["scale"] and f"small: {told['scale']}", "changed" if is_changed else ""]))
 
 
 def _heading(told: dict[str, Any], frame: pd.DataFrame) -> str:
@@ -108,20 +112,22 @@ def _table(told: dict[str, Any], cells: list[Cell], frame: pd.DataFrame) -> str:
     by_place = {(cell.row, cell.schedule): cell.text for cell in cells}
     version = f" ({_version(told)})" if _version(told) else ""
     elsewhere = f", {told['paper_dataset']}" if told["dataset"] != told["paper_dataset"] else ""
-    lines = [
-        [
-            "",
-            "parameters, paper / counted",
-            "multiplications, paper / counted",
-            f"paper{elsewhere}",
-            *(f"ours, `schedule={schedule}`{version}" for schedule in told["schedules"]),
-        ]
+    header = [
+        "",
+        "parameters, paper / counted",
+        "multiplications, paper / counted",
+        f"paper{elsewhere}",
+        *(f"ours, `schedule={schedule}`{version}" for schedule in told["schedules"]),
     ]
-    lines.append(["---"] * len(lines[0]))
+    rows = []
     for row in told["rows"]:
         ours = [by_place.get((row["label"], schedule), "") for schedule in told["schedules"]]
-        lines.append([row["label"], *_counts(row, frame), _published(row["paper"]), *ours])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append([row["label"], *_counts(row, frame), _published(row["paper"]), *ours])
+    return _lines(header, rows)
+
+
+def _lines(header: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
 
 
 def _published(value: float | str | None) -> str:
@@ -200,12 +206,30 @@ def _verdicts(frame: pd.DataFrame) -> str:
     found = comparisons(frame)
     if not found:
         return ""
-    lines = [f"- `schedule={one.setting['schedule']}`, {one.setting['student']}: {_verdict(one)}." for one in found]
-    return "\n".join(["Verdicts, by accuracy on validation:", "", *lines])
+    rows = [
+        [
+            f"{one.first} against {one.second}, {one.setting['student']}, `schedule={one.setting['schedule']}`",
+            _difference(one.valid),
+            _difference(one.test),
+            _verdict(one),
+        ]
+        for one in found
+    ]
+    header = ["difference of accuracies, in points", "on validation", "on test", "verdict, by validation"]
+    return _lines(header, rows)
+
+
+def _difference(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return ""
+    interval_told = "no interval" if verdict.half_width is None else f"± {verdict.half_width:.2f}"
+    return f"{verdict.difference:+.2f} {interval_told} (n = {verdict.seeds}{', paired' * verdict.is_paired})"
 
 
 def _verdict(one: Comparison) -> str:
-    return f"{one}" if one.test is None else f"{one}; on test {one.test.numbers}"
+    if one.valid is None:
+        return f"none: {one.refusal}"
+    return "; ".join(filter(None, [one.valid.word, one.valid.outlook, one.left_out]))
 
 
 def _notes(told: dict[str, Any]) -> Iterator[str]:
@@ -221,18 +245,10 @@ def _notes(told: dict[str, Any]) -> Iterator[str]:
 
 
 def _commands(cells: list[Cell]) -> str:
-    rows = [f"| {cell.row} | {cell.schedule} | `{cell.command}` | {' '.join(cell.hashes)} |" for cell in cells]
-    head = "| | schedule | command | runs |\n| --- | --- | --- | --- |"
-    return "\n".join(
-        [
-            "<details><summary>The command of every figure, and the hashes of its runs</summary>",
-            "",
-            head,
-            *rows,
-            "",
-            "</details>",
-        ]
-    )
+    header = ["", "schedule", "command", "runs"]
+    rows = [[cell.row, cell.schedule, f"`{cell.command}`", " ".join(cell.hashes)] for cell in cells]
+    summary = "<details><summary>The command of every figure, and the hashes of its runs</summary>"
+    return "\n\n".join([summary, _lines(header, rows), "</details>"])
 
 
 def main() -> int:

@@ -40,14 +40,21 @@ class Verdict:
     def numbers(self) -> str:
         """In words, the difference in points."""
         if self.half_width is None:
-            return f"{self.difference:+.2f} points with a single seed: give at least two"
+            return f"{self.difference:+.2f} points with a single seed: {self.outlook}"
         seeds = f"{self.seeds} seeds{', paired' if self.is_paired else ''}"
         told = f"{self.difference:+.2f} ± {self.half_width:.2f} points (95 % interval, {seeds})"
+        return "; ".join(filter(None, [told, self.outlook]))
+
+    @property
+    def outlook(self) -> str:
+        """What would settle it; nothing where it is settled."""
         if self.word != "INCONCLUSIVE":
-            return told
+            return ""
+        if self.half_width is None:
+            return "give at least two"
         if self.more_seeds is None:
-            return f"{told}; not even {_MOST_SEEDS:,} seeds would settle it"
-        return f"{told}; about {self.more_seeds} more seeds would settle it with a probability of 80 %"
+            return f"not even {_MOST_SEEDS:,} seeds would settle it"
+        return f"about {self.more_seeds} more seeds would settle it with a probability of 80 %"
 
 
 def compare(first: pd.Series, second: pd.Series, *, larger_is_better: bool = True, resolution: float = 0.0) -> Verdict:

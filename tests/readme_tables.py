@@ -1,4 +1,5 @@
-"""The README's tables, made from what is kept in `analysis/results`: `python tests/readme_tables.py` writes them anew.
+"""The README's tables and figures, made from what is kept in `analysis/results`: `python tests/readme_tables.py` writes
+them anew.
 
 Each stands in the README between `<!-- table: NAME -->` and `<!-- end -->`."""
 
@@ -136,3 +137,5 @@ def counts() -> str:
 if __name__ == "__main__":
     readme = ROOT / "README.md"
     readme.write_text(rewritten(readme.read_text()))
+    for told in KEPT.glob("*/table.json"):
+        reproduced.draw(told.parent, "png")

@@ -4,6 +4,7 @@ what is kept of the runs."""
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from conftest import ROOT, shell
 from test_experiment import runs
 
 from analysis import reproduced
+from fitnets import compose, plan
 
+KEPT_TABLES = sorted(readme_tables.KEPT.glob("*/table.json"))
 MY_RESNET = """
 import torch.nn.functional as F
 from torch import nn
@@ -110,13 +113,11 @@ class TestTables:
         cells = [cell.strip() for line in lines for cell in re.split(r"[|│]", line)]
         assert [cell for cell in cells if re.match(r"[-+~]?\d", cell)] == []
 
-    @pytest.mark.parametrize(
-        "folder", sorted(readme_tables.KEPT.glob("*/table.json")), ids=lambda path: path.parent.name
-    )
+    @pytest.mark.parametrize("folder", KEPT_TABLES, ids=lambda path: path.parent.name)
     def test_of_the_paper_have_an_interval_or_say_that_there_is_none_and_a_command(self, folder):
         text = reproduced.markdown(folder.parent)
-        table, _, commands = text.partition("<details>")
-        rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")][2:]
+        _, table, *_, commands = text.split("\n\n")[:-1]
+        rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
         assert rows
         for _, _, _, _, *figures in rows:
             for figure in figures:
@@ -125,3 +126,14 @@ class TestTables:
         figures = [(row["label"], schedule) for row in told["rows"] for schedule in row["cells"]]
         for label, schedule in figures:
             assert f"| {label} | {schedule} | `python run.py " in commands
+
+    @pytest.mark.parametrize("folder", KEPT_TABLES, ids=lambda path: path.parent.name)
+    def test_of_the_paper_have_commands_that_give_their_hashes(self, folder):
+        told = json.loads(folder.read_text())
+        digests = {json.loads(path.read_text())["hashes"]["data"] for path in folder.parent.glob("run/*/result.json")}
+        (digest,) = digests
+        for candidate in (one for row in told["rows"] for found in row["cells"].values() for one in found):
+            *words, _ = [word for word in shlex.split(candidate["command"])[2:] if word != "-m"]
+            for seed, name in candidate["runs"].items():
+                config = compose.load([*words, f"seed={seed}"])
+                assert plan.hashes(config, digest, config.engine.precision).run == name

@@ -146,8 +146,8 @@ def test_what_test_was_not_asked_of_is_not_evaluated(folder):
 
 def test_verdicts_differences_and_commands_stand_below(folder):
     text = reproduced.markdown(folder)
-    assert "- `schedule=paper`, thin: hints against backprop: BETTER, +1.70 ± " in text
-    assert "; on test +1.70 ± " in text
+    assert "| hints against backprop, thin, `schedule=paper` | +1.70 ± " in text
+    assert " (n = 3, paired) | BETTER |" in text
     assert "**Not the paper's training (small: epochs x 0.1, changed).**" in text
     assert "- Small version, epochs x 0.1: `schedule=paper`: teacher 50 of 500" in text
     assert "- Changed by hand: `dataset.seed=3`.\n- Kernels are the recipe's." in text

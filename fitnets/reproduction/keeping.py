@@ -10,9 +10,9 @@ from analysis import reproduced
 from fitnets import store
 from fitnets.config import Config
 from fitnets.options import content_hash
-from fitnets.reproduction import recipes
+from fitnets.reproduction import recipes, work
 from fitnets.reproduction.recipes import Row
-from fitnets.reproduction.work import Candidate, Cell, Order, distinct
+from fitnets.reproduction.work import Candidate, Cell, Order
 
 
 def folder(order: Order, config: Config) -> Path:
@@ -24,14 +24,15 @@ def folder(order: Order, config: Config) -> Path:
         parts += order.schedules
     if not order.scale.is_full:
         parts.append(order.scale.label)
-    if order.told_changes:
-        parts.append(content_hash(order.told_changes)[:6])
+    unnamed = [word for word in order.told_changes if work.key(word) != "dataset"]
+    if unnamed:
+        parts.append(content_hash(unnamed)[:6])
     return config.root / "reproduced" / "-".join(parts)
 
 
 def keep(order: Order, cells: Sequence[Cell], place: Path) -> Path:
     """Write all that is there by now; gives the Markdown file."""
-    for run in distinct(cells):
+    for run in work.distinct(cells):
         result = run.config.root / "run" / run.hash / "result.json"
         if result.exists():
             store.write(place / "run" / run.hash / "result.json", result.read_bytes())

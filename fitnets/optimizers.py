@@ -42,6 +42,7 @@ class LayerOptimizer:
         self.stage = stage
         self.steps_per_epoch = steps_per_epoch
         self.optimizer = _optimizer(stage.optimizer, _groups(layers, stage.lr_scale))
+        self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.bounded = _bounded(layers, stage.max_norm)
         self.step_count = 0
 
@@ -59,6 +60,8 @@ class LayerOptimizer:
                 group["momentum"] = schedules.momentum(self.stage.optimizer, self.step_count // self.steps_per_epoch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.stage.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.stage.max_grad_norm)
         self.optimizer.step()
         project(self.bounded)
         self.step_count += 1

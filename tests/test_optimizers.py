@@ -91,6 +91,17 @@ def test_projection_leaves_filters_within_the_bound_bit_for_bit():
     assert torch.equal(weight[1], torch.tensor([0.1, 0.2]))
 
 
+@pytest.mark.parametrize(("bound", "length"), [(None, 5.0), (10.0, 5.0), (2.0, 2.0)])
+def test_gradients_of_all_parameters_together_are_no_longer_than_the_bound(bound, length):
+    parts = {"softmax": SoftmaxLayer(1, 1)}
+    linear = parts["softmax"].linear
+    before = torch.cat([linear.weight.detach().flatten(), linear.bias.detach()])
+    plain = Sgd(lr=1.0, momentum=0, momentum_end=0, momentum_epochs=1)
+    LayerOptimizer(parts, stage(plain, max_grad_norm=bound), 1).update((3 * linear.weight + 4 * linear.bias).sum())
+    step = before - torch.cat([linear.weight.detach().flatten(), linear.bias.detach()])
+    torch.testing.assert_close(step, length * torch.tensor([0.6, 0.8]))
+
+
 def test_only_weights_decay():
     parts = {"softmax": SoftmaxLayer(2, 2)}
     linear = parts["softmax"].linear

@@ -4,7 +4,7 @@ from dataclasses import field
 from typing import Literal, TypeAlias
 
 from fitnets.config.data import Augmentation
-from fitnets.options import neutral, option
+from fitnets.options import added, neutral, option
 
 
 @option
@@ -118,6 +118,8 @@ class Stage:
     """factor on the learning rate of weights and biases"""
     max_norm: dict[str, float] = field(default_factory=dict)
     """bound on the L2 norm of each filter (of each linear piece), enforced after every update"""
+    max_grad_norm: float | None = added(default=None)
+    """longer gradients of an update (all parameters taken together) are scaled down to this L2 norm; None: no bound"""
     dropout: Dropout = field(default_factory=Dropout)
     augmentation: Augmentation = field(default_factory=Augmentation)
 

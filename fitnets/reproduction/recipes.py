@@ -53,8 +53,9 @@ _EVERYWHERE = (
     "Methods of one stage may train for the epochs of both stages of hints (schedule.equal_epochs=true).",
 )
 _MODERN = (
-    "`schedule=modern` is not the paper's: weights that keep variance, AdamW with warm-up and cosine, 60 epochs of the "
-    "teacher, 40 and 80 of the stages, flips or shifts where they leave the data's labels alone, nothing retrained.",
+    "`schedule=modern` is not the paper's: weights that keep variance, AdamW with warm-up and cosine, gradients of "
+    "bounded length, 60 epochs of the teacher, 40 and 80 of the stages, flips or shifts where they leave the data's "
+    "labels alone, nothing retrained.",
 )
 _PAPER = (
     "The paper caps each stage at 500 epochs; how long its baselines trained is not told, here they may take both "

@@ -109,7 +109,7 @@ _RANGES: dict[str, tuple[float, float]] = {  # by a key, its last part, or the n
     **dict.fromkeys(("extra_validation", "threshold", "hint_cache_gb"), (0, _INFINITY)),
     **dict.fromkeys(("budget", "budgets"), (_TINY, _INFINITY)),
     **dict.fromkeys(("lr", "temperature", "pixel_max", "floor", "max_norm", "checkpoint_seconds"), (_TINY, _INFINITY)),
-    **dict.fromkeys(("contrast", "sigma", "regularizer"), (_TINY, _INFINITY)),
+    **dict.fromkeys(("contrast", "sigma", "regularizer", "max_grad_norm"), (_TINY, _INFINITY)),
     **dict.fromkeys(("decay", "momentum", "momentum_end", "end"), (0, 1)),
     **dict.fromkeys(("input", "hidden"), (0, 0.99)),
     **dict.fromkeys(("validation_share", "test_share"), (0.001, 0.9)),

@@ -51,6 +51,11 @@ MISTAKES = [
         r"schedule.hint.optimizer.lr=inf is out of range: more than 0, finite",
     ),
     ("bound of a norm", "+schedule.hint.max_norm.conv=-1", r"schedule.hint.max_norm.conv=-1.0 is out of range"),
+    (
+        "bound of a gradient",
+        "schedule.student.max_grad_norm=-1",
+        r"schedule.student.max_grad_norm=-1.0 is out of range: more than 0, finite",
+    ),
     ("no test images", "dataset.test=0", r"dataset.test=0 is out of range: at least 1"),
     ("dropout", "schedule.teacher.dropout.hidden=1", r"schedule.teacher.dropout.hidden=1.0 .* from 0 to 0.99"),
     (

@@ -69,8 +69,11 @@ def _count_classes(composed: DictConfig) -> None:
 
 
 def load(overrides: list[str], config_dir: str | None = None) -> Config:
-    """The Config that `python run.py OVERRIDES` would use; writes nothing. config_dir: of the user's own options."""
+    """The Config that `python run.py OVERRIDES` would use; writes nothing. config_dir: of the user's own options.
+    ConfigError for every mistake."""
     if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise ConfigError(f"--config-dir {config_dir}: no such folder")
         overrides = [f"hydra.searchpath=['file://{Path(config_dir).resolve()}']", *overrides]
     try:
         with initialize_config_dir(str(CONF)):

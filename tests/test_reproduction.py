@@ -11,10 +11,11 @@ from test_data import SILENCE, write_parquet
 from analysis import paper
 from fitnets import compose, engine, estimates, plan
 from fitnets.options import ConfigError
-from fitnets.reproduction import work
+from fitnets.reproduction import forecast, keeping, recipes, work
 from fitnets.reproduction.recipes import CANDIDATES, RECIPES
 from fitnets.reproduction.scale import Scale, epochs_told
 from fitnets.reproduction.work import Order
+from fitnets.terminal import Terminal
 
 
 class TestScale:
@@ -129,8 +130,10 @@ class TestCells:
         assert plan.hashes(config, "digest", config.engine.precision).run == cell.candidates[0].runs[1].hash
 
     def test_commands_name_no_folder_of_this_machine(self):
-        changes = ["dataset.path=/home/me/mnist", "store=/data/me", "engine.threads=1", "tracker=none"]
-        cell, *_ = work.cells(ordered("table4", changes=changes), SILENCE)
+        changes = ["++dataset.path=/home/me/mnist", "store=/data/me", "++engine.threads=1", "tracker=none"]
+        order = ordered("table4", changes=changes)
+        cell, *_ = work.cells(order, SILENCE)
+        assert order.told_changes == []
         assert "dataset.path=DIR" in cell.candidates[0].command
         assert not any(word in cell.candidates[0].command for word in ("/me", "threads", "tracker", "store"))
 
@@ -185,6 +188,33 @@ def test_a_table_runs_from_end_to_end_and_says_what_to_download(fitnets, tmp_pat
     assert (tmp_path / "out" / "table.md").read_text() == text
 
 
+@pytest.mark.parametrize("made", ["ablations"], indirect=True)
+def test_what_cells_share_is_forecast_once(made):
+    """On a GPU an update of so few images takes 5 ms: three stages of one update, then one."""
+    name, words = made
+    words = [*words, "schedule.retrain_teacher=false", "schedule.retrain_student=false", "engine.precision=bf16"]
+    order = ordered(name, changes=words, schedules=["paper"], seeds=range(1), only="stage 1 with labels, ")
+    first, second = forecast.of_cells(work.cells(order, SILENCE), Terminal())
+    assert [first.gpu_s, second.gpu_s] == pytest.approx([0.015, 0.005], rel=0.1)
+
+
+def test_tables_are_kept_apart_by_what_makes_them_differ(without_data, tmp_path):
+    places = set()
+    for own in (None, tmp_path / "mine", tmp_path / "yours"):
+        if own is not None:
+            own.mkdir()
+        order = ordered("table4", config_dir=own and str(own), schedules=["paper"])
+        places.add(keeping.folder(order, work.cells(order, SILENCE)[0].candidates[0].runs[0].config))
+    assert len(places) == 3
+
+
+def test_notes_are_of_the_runs():
+    assert any("equal_epochs=true" in line for line in recipes.notes(RECIPES["table4"], "mnist", [], equal_epochs=True))
+    told = recipes.notes(RECIPES["figure2"], "digits", ["paper"], equal_epochs=False)
+    assert not any("equal_epochs=true" in line for line in told)
+    assert any("Budgets are millions of multiplications" in line for line in told)
+
+
 def test_the_papers_figures_are_the_same_wherever_they_stand():
     """As errors or accuracies, in tables and beside the trade-off's points."""
     for name, recipe in RECIPES.items():
@@ -194,7 +224,7 @@ def test_the_papers_figures_are_the_same_wherever_they_stand():
                 assert round(row.paper if recipe.measure == "accuracy" else 100 - row.paper, 2) in known, row.label
     for row in RECIPES["table5"].rows[1:]:
         (word,) = row.overrides
-        parameters, multiplications, _ = paper.TABLE_5[word.removeprefix("student=")]
+        parameters, multiplications, *_ = paper.TABLE_5[word.removeprefix("student=")]
         assert (row.parameters, row.multiplications) == (f"~{parameters}", f"~{multiplications}")
 
 
@@ -222,6 +252,7 @@ def test_a_plan_runs_nothing(fitnets, tmp_path):
         (["figure2", "student.layers=5"], "choose with --only"),
         (["table4", "rerun=true"], "leave it out"),
         (["table4", "test=false"], "leave it out"),
+        (["table4", "--config-dir", "/nowhere"], "--config-dir /nowhere: no such folder"),
         (["table4", "--schedule", "paper,paper"], "--schedule paper,paper: paper is in it twice"),
         (["aflw"], "not on the Hugging Face hub: give dataset.path=DIR"),
     ],

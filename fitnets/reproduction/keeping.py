@@ -25,6 +25,8 @@ def folder(order: Order, config: Config) -> Path:
     if not order.scale.is_full:
         parts.append(order.scale.label)
     unnamed = [word for word in order.told_changes if work.key(word) != "dataset"]
+    if order.config_dir is not None:
+        unnamed.append(str(Path(order.config_dir).resolve()))
     if unnamed:
         parts.append(content_hash(unnamed)[:6])
     return config.root / "reproduced" / "-".join(parts)
@@ -41,7 +43,9 @@ def keep(order: Order, cells: Sequence[Cell], place: Path) -> Path:
 
 
 def _told(order: Order, cells: Sequence[Cell]) -> dict[str, Any]:
-    recipe, dataset = order.recipe, cells[0].candidates[0].runs[0].config.dataset.name
+    recipe, configs = order.recipe, [run.config for run in work.distinct(cells)]
+    dataset = configs[0].dataset.name
+    equal_epochs = all(config.schedule.equal_epochs for config in configs)
     by_row = {row.label: [cell for cell in cells if cell.row is row] for row in order.rows}
     return {
         "name": recipe.name,
@@ -55,7 +59,7 @@ def _told(order: Order, cells: Sequence[Cell]) -> dict[str, Any]:
         "scale": None if order.scale.is_full else str(order.scale),
         "epochs": {cell.schedule: cell.epochs for cell in cells},
         "changes": order.told_changes,
-        "notes": recipes.notes(recipe, dataset, order.schedules),
+        "notes": recipes.notes(recipe, dataset, order.schedules, equal_epochs=equal_epochs),
         "rows": [_row(row, by_row[row.label]) for row in order.rows],
     }
 

@@ -31,8 +31,8 @@ class Row:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """measure: what the table shows; split: of which images; dataset: the paper's; shared: further overrides of all
-    runs; open: what the paper leaves open, or is different here under schedule=paper; data: what to get for it; figure:
-    drawn of its runs beside the table."""
+    runs; open: what the paper leaves open, or is different here, in training under schedule=paper; choices: likewise,
+    on any data set and under any schedule; data: what to get for it; figure: drawn of its runs beside the table."""
 
     name: str
     title: str
@@ -42,16 +42,17 @@ class Recipe:
     shared: tuple[str, ...] = ()
     rows: tuple[Row, ...]
     open: tuple[str, ...]
+    choices: tuple[str, ...] = ()
     data: str
     schedules: tuple[Schedule, ...] = ("paper", "modern")
     figure: Literal["depth"] | None = None
 
 
-_EVERYWHERE = (
+_ONE_TEACHER = (
     "One teacher for all students of a column; seeds are those of the students, so intervals leave out the teacher's "
-    "spread. The paper's figures are of single runs as far as it says.",
-    "Methods of one stage may train for the epochs of both stages of hints (schedule.equal_epochs=true).",
+    "spread. The paper's figures are of single runs as far as it says."
 )
+_EQUAL_EPOCHS = "Methods of one stage may train for the epochs of both stages of hints (schedule.equal_epochs=true)."
 _MODERN = (
     "`schedule=modern` is not the paper's: weights that keep variance, AdamW with warm-up and cosine, gradients of "
     "bounded length, 60 epochs of the teacher, 40 and 80 of the stages, flips or shifts where they leave the data's "
@@ -124,9 +125,9 @@ _AFLW = (
 )
 
 
-def notes(recipe: Recipe, dataset: str, schedules: Sequence[Schedule]) -> list[str]:
-    """What has to be said of a table's figures. dataset: which they are of."""
-    told = [*_EVERYWHERE]
+def notes(recipe: Recipe, dataset: str, schedules: Sequence[Schedule], *, equal_epochs: bool) -> list[str]:
+    """What has to be said of a table's figures. dataset: which they are of; equal_epochs: of all their runs."""
+    told = [_ONE_TEACHER, *([_EQUAL_EPOCHS] if equal_epochs else []), *recipe.choices]
     if "paper" in schedules:
         own = recipe.open
         if dataset != recipe.dataset:
@@ -168,7 +169,8 @@ TABLE_1 = Recipe(
             ("Deeply-Supervised Nets", 91.78, ""),
         ),
     ),
-    open=(*_CIFAR, _RETRAINED, _TABLE_7),
+    open=(*_CIFAR, _RETRAINED),
+    choices=(_TABLE_7,),
     data=_CIFAR10,
 )
 TABLE_2 = Recipe(
@@ -185,10 +187,10 @@ TABLE_2 = Recipe(
     open=(
         *_CIFAR,
         _RETRAINED,
-        _TABLE_7,
         "10,000 images are held out to find the number of epochs, then both networks train afresh on all: the paper "
         "takes the epochs found on CIFAR-10, which it does not tell.",
     ),
+    choices=(_TABLE_7,),
     data=_CIFAR100,
 )
 TABLE_3 = Recipe(
@@ -251,12 +253,12 @@ TABLE_5 = Recipe(
             )
         ),
     ),
-    open=(
-        *_CIFAR,
-        _RETRAINED,
+    open=(*_CIFAR, _RETRAINED),
+    choices=(
         _TABLE_7,
         "FitNet 3 has 64 units in each layer of its first group, as Table 5's counts want it (Table 7 prints 32, 48, "
         "64, 64: student=fitnet3).",
+        "Layers and compression are told by `fitnets cost`, speed-ups measured by `fitnets export RUN`.",
     ),
     data=_CIFAR10,
 )
@@ -312,8 +314,8 @@ FIGURE_2 = Recipe(
     dataset="cifar10",
     shared=("student=table6", "schedule.retrain_student=false"),
     rows=tuple(_figure_2()),
-    open=(
-        *_CIFAR,
+    open=_CIFAR,
+    choices=(
         "Guided as in Table 6, and no student is retrained. Budgets are millions of multiplications for images of "
         "32x32 pixels. The points of the paper's plot are not known: its words stand instead, at 107M two figures, of "
         "which it gives 89.45 % to KD by context alone. It tells that hints gain 3.4 points (30M) and 4.11 points "
@@ -339,9 +341,8 @@ ABLATIONS = Recipe(
             ("hints", "hints", 91.61),
         )
     ),
-    open=(
-        *_CIFAR,
-        _RETRAINED,
+    open=(*_CIFAR, _RETRAINED),
+    choices=(
         _TABLE_7,
         "Hidden layers learn labels through a softmax layer of their own: the paper does not say through what, nor "
         "with which weight (here 1 each).",

@@ -48,7 +48,8 @@ class Scale:
     def overrides(self, config: Config) -> list[str]:
         """What makes the small version of a configuration: stages, and the ramps of momentum, rate and lambda, become
         shorter; what falls by update stays as it is; nothing stops early (a plateau of the full length would not fit
-        in), nothing is trained again on validation images. The schedule's name says it wherever the run is shown."""
+        in), nothing is trained again on validation images. The schedule's name says it wherever a run is shown that was
+        first made so."""
         if self.is_full:
             return []
         schedule = config.schedule

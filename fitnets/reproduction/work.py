@@ -12,8 +12,10 @@ from fitnets.reproduction.recipes import CANDIDATES, Recipe, Row, Schedule
 from fitnets.reproduction.scale import Scale, epochs_told
 from fitnets.rules import has_test
 
-_PLACES = ("store=", "tracker", *(f"engine.{key}=" for key in ("device", "threads", "checkpoint_seconds", "elsewhere")))
-"""words that say where and by what: they change no result, and no command shows them"""
+_PLACES = ("store", *(f"engine.{key}" for key in ("device", "threads", "checkpoint_seconds", "elsewhere")))
+"""keys that say where and by what: like those of the tracker they change no result, and no command shows them"""
+_FILES = ("dataset.path", "dataset.split_file")
+"""keys whose values are of this machine"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ class Candidate:
     def command(self) -> str:
         """What does these runs, as somebody else would type it."""
         seeds = [run.seed for run in self.runs]
-        told = [_elsewhere(word) for word in self.runs[0].words if not word.startswith(_PLACES)]
+        told = [_elsewhere(word) for word in self.runs[0].words if not _is_place(word)]
         multirun = ["-m"] if len(seeds) > 1 else []
         return shlex.join(["python", "run.py", *multirun, *told, f"seed={','.join(map(str, seeds))}"])
 
@@ -91,9 +93,7 @@ class Order:
     @property
     def told_changes(self) -> list[str]:
         """Those that may change results."""
-        return [
-            word for word in self.changes if not word.startswith((*_PLACES, "dataset.path=", "dataset.split_file="))
-        ]
+        return [word for word in self.changes if not _is_place(word) and key(word) not in _FILES]
 
     @property
     def rows(self) -> list[Row]:
@@ -110,7 +110,7 @@ def _cell(order: Order, row: Row, schedule: Schedule, watcher: Watcher) -> Cell:
     chosen = ("hints",) if schedule == "paper" or row.side == "teacher" else CANDIDATES
     methods = [None] if row.names_method else [f"method={name}" for name in chosen]
     own = () if order.config_dir is None else ("--config-dir", str(Path(order.config_dir).resolve()))
-    candidates, lengths = [], set()
+    candidates, epochs = [], ""
     for method in methods:
         full = compose.load(_words(order, row, schedule, method), order.config_dir)
         words = _words(order, row, schedule, method, order.scale.overrides(full), order.schedule_changes)
@@ -122,8 +122,8 @@ def _cell(order: Order, row: Row, schedule: Schedule, watcher: Watcher) -> Cell:
         digest = data.digest(config.dataset, config.root, watcher)
         runs = tuple(_run(replace(config, seed=seed), (*own, *words), digest) for seed in order.seeds)
         candidates.append(Candidate(method=config.method.name, runs=runs))
-        lengths.add(epochs_told(config, full))
-    return Cell(row=row, schedule=schedule, candidates=tuple(candidates), epochs="; ".join(sorted(lengths)))
+        epochs = epochs_told(config, full)  # the same for all methods
+    return Cell(row=row, schedule=schedule, candidates=tuple(candidates), epochs=epochs)
 
 
 def _words(order: Order, row: Row, schedule: Schedule, method: str | None, *later: Sequence[str]) -> list[str]:
@@ -148,6 +148,10 @@ def key(word: str) -> str:
     return word.lstrip("+~").split("=")[0]
 
 
+def _is_place(word: str) -> bool:
+    return key(word) in _PLACES or key(word).startswith("tracker")
+
+
 def _run(config: Config, words: tuple[str, ...], digest: str) -> Run:
     precision = config.engine.precision
     assert precision != "auto"
@@ -163,4 +167,4 @@ def distinct(cells: Sequence[Cell]) -> list[Run]:
 
 def _elsewhere(word: str) -> str:
     """The word in the words of somebody whose files lie elsewhere."""
-    return f"{key(word)}=DIR" if key(word) in ("dataset.path", "dataset.split_file") else word
+    return f"{key(word)}=DIR" if key(word) in _FILES else word

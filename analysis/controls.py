@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis import runs
 from analysis.tradeoff import engineering
-from analysis.verdicts import METHODS, Comparison, comparisons, interval, total_epochs, variant_names
+from analysis.verdicts import METHODS, Comparison, comparisons, interval, resolution, total_epochs, variant_names
 
 
 def table(frame: pd.DataFrame, found: list[Comparison] | None = None) -> str:
@@ -49,16 +49,17 @@ def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> str:
         label,
         str(len(chosen)),
         "-".join(f"{value:.0f}" for value in sorted({epochs.min(), epochs.max()})),
-        *(_accuracy(chosen, f"{side}_{split}_accuracy", side) for split in ("valid", "test")),
+        *(_accuracy(chosen, side, split) for split in ("valid", "test")),
         *(engineering(float(chosen[f"{side}_{cost}"].iloc[0])) for cost in ("multiplications", "parameters")),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _accuracy(chosen: pd.DataFrame, column: str, side: str) -> str:
+def _accuracy(chosen: pd.DataFrame, side: str, split: str) -> str:
+    column = f"{side}_{split}_accuracy"
     if chosen[column].isna().any():
         return "not evaluated"
-    mean, half_width = interval(100 * chosen[column])
+    mean, half_width = interval(100 * chosen[column], 100 * resolution(chosen, split))
     if side == "student" and chosen["seed"].duplicated().any():  # with several teachers: no independent repetitions
         half_width = math.nan
     return f"{mean:.2f} (no interval)" if math.isnan(half_width) else f"{mean:.2f} ± {half_width:.2f}"

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from analysis import paper, runs, studies, tradeoff
 from analysis.studies import Study
 from analysis.tradeoff import COSTS
-from analysis.verdicts import interval
+from analysis.verdicts import interval, resolution
 
 STYLES = {  # colour and marker
     "hints": ("#0072B2", "o"),
@@ -211,7 +211,8 @@ def _lines(axes: Axes, group: pd.DataFrame, x: str, split: str = "valid") -> Non
 def _line(axes: Axes, group: pd.DataFrame, x: str, split: str, *, label: str, colour: str, marker: str) -> None:
     """Means with their 95 % intervals."""
     accuracies = group[x].to_frame("place").assign(accuracy=100 * group[f"student_{split}_accuracy"].astype(float))
-    summary = [(place, *interval(at["accuracy"])) for place, at in accuracies.groupby("place")]
+    least = 100 * resolution(group, split)
+    summary = [(place, *interval(at["accuracy"], least)) for place, at in accuracies.groupby("place")]
     places, means, half_widths = zip(*summary, strict=True)
     spread = [0.0 if pd.isna(one) else one for one in half_widths]
     axes.errorbar(

@@ -16,17 +16,16 @@ import pandas as pd
 
 from analysis import figures, runs
 from analysis.tradeoff import engineering
-from analysis.verdicts import Comparison, Verdict, comparisons, interval
+from analysis.verdicts import Comparison, Verdict, comparisons, interval, resolution
 
 
 class Cell(NamedTuple):
-    """A figure of ours. text: as the table has it; command: what gives it; hashes: of its runs."""
+    """A figure of ours. text: as the table has it; candidates: the methods that it was chosen from."""
 
     row: str
     schedule: str
     text: str
-    command: str
-    hashes: list[str]
+    candidates: list[dict[str, Any]]
 
 
 def write(folder: Path) -> Path:
@@ -66,7 +65,7 @@ def markdown(folder: Path) -> str:
     parts = [
         _heading(told, frame),
         _table(told, cells, frame),
-        _verdicts(frame),
+        _verdicts(told, frame),
         "\n".join(f"- {line}" for line in _notes(told)),
         _commands(cells),
     ]
@@ -79,11 +78,18 @@ def _told(folder: Path) -> dict[str, Any]:
 
 
 def _frame(folder: Path, told: dict[str, Any]) -> pd.DataFrame:
-    """The table's own runs in its order, by hash: the folder may hold those of an earlier order too."""
-    candidates = [one for row in told["rows"] for found in row["cells"].values() for one in found]
-    hashes = dict.fromkeys(name for one in candidates for name in one["runs"].values())
+    """The table's own runs in its order, by hash: the folder may hold those of an earlier order too. Their schedules
+    are the table's columns: a run keeps the name under which it was first made."""
+    columns = {
+        name: schedule
+        for row in told["rows"]
+        for schedule, candidates in row["cells"].items()
+        for one in candidates
+        for name in one["runs"].values()
+    }
     frame = runs.load(folder).set_index("run", drop=False)
-    return frame.loc[[name for name in hashes if name in frame.index]]
+    own = frame.loc[[name for name in columns if name in frame.index]]
+    return own.assign(schedule=own["run"].map(columns))
 
 
 def _version(told: dict[str, Any]) -> str:
@@ -98,7 +104,7 @@ def _heading(told: dict[str, Any], frame: pd.DataFrame) -> str:
     where = "; ".join(sorted((done["device"] + ", " + done["precision"]).dropna().unique()))
     parts = [
         f"**{told['title']}**, {told['dataset']}, in %, {names[told['split']]} images; mean and 95 % interval over n "
-        "students; the best epoch was chosen on validation.",
+        "students; epochs were chosen on validation.",
         f"**Not the paper's training ({_version(told)}).**" if _version(told) else "",
         f"Made on {where}." if where else "",
     ]
@@ -150,7 +156,7 @@ def _cells(row: dict[str, Any], told: dict[str, Any], frame: pd.DataFrame) -> It
     for schedule, candidates in row["cells"].items():
         chosen, why = _chosen(candidates, frame)
         text = _figure(chosen, row["side"], told, frame)
-        yield Cell(row["label"], schedule, text + why, chosen["command"], list(chosen["runs"].values()))
+        yield Cell(row["label"], schedule, text + why, candidates)
 
 
 def _chosen(candidates: list[dict[str, Any]], frame: pd.DataFrame) -> tuple[dict[str, Any], str]:
@@ -182,7 +188,7 @@ def _figure(candidate: dict[str, Any], side: str, told: dict[str, Any], frame: p
     note = "".join(f", {count} {status}" for status, count in lost["status"].value_counts().items())
     if values.empty:
         return f"{'not run' if done.empty else 'not evaluated'}{note}"
-    mean, half_width = interval(values)
+    mean, half_width = interval(values, 100 * resolution(done, told["split"]))
     of = f" of {wanted}" if side == "student" and len(values) < wanted else ""
     if math.isnan(half_width):
         return f"{mean:.2f} (n = {len(values)}{of}, no interval{note})"
@@ -201,7 +207,7 @@ def _finished(candidate: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
 # --- what stands below it ---
 
 
-def _verdicts(frame: pd.DataFrame) -> str:
+def _verdicts(told: dict[str, Any], frame: pd.DataFrame) -> str:
     """By accuracy on validation, and beside it on test."""
     found = comparisons(frame)
     if not found:
@@ -215,7 +221,8 @@ def _verdicts(frame: pd.DataFrame) -> str:
         ]
         for one in found
     ]
-    header = ["difference of accuracies, in points", "on validation", "on test", "verdict, by validation"]
+    version = f" ({_version(told)})" if _version(told) else ""
+    header = [f"difference of accuracies, in points{version}", "on validation", "on test", "verdict, by validation"]
     return _lines(header, rows)
 
 
@@ -236,8 +243,9 @@ def _notes(told: dict[str, Any]) -> Iterator[str]:
     if told["scale"]:
         lengths = "; ".join(f"`schedule={schedule}`: {epochs}" for schedule, epochs in told["epochs"].items())
         yield (
-            f"Small version, {told['scale']}: {lengths}; nothing stops early, and nothing is retrained; a rate that "
-            "falls by update falls as slowly as at full length."
+            f"Small version, {told['scale']}: {lengths}; what changes by epoch (momentum, lambda, some rates) changes "
+            "as much faster, a rate that falls by update as slowly as at full length; nothing stops early, and nothing "
+            "is retrained. Lengths that are named below are the full ones."
         )
     if told["changes"]:
         yield f"Changed by hand: {', '.join(f'`{word}`' for word in told['changes'])}."
@@ -246,8 +254,12 @@ def _notes(told: dict[str, Any]) -> Iterator[str]:
 
 def _commands(cells: list[Cell]) -> str:
     header = ["", "schedule", "command", "runs"]
-    rows = [[cell.row, cell.schedule, f"`{cell.command}`", " ".join(cell.hashes)] for cell in cells]
-    summary = "<details><summary>The command of every figure, and the hashes of its runs</summary>"
+    rows = [
+        [cell.row, cell.schedule, f"`{one['command']}`", " ".join(one["runs"].values())]
+        for cell in cells
+        for one in cell.candidates
+    ]
+    summary = "<details><summary>The commands of every figure, and the hashes of their runs</summary>"
     return "\n\n".join([summary, _lines(header, rows), "</details>"])
 
 

@@ -11,7 +11,8 @@ from analysis.tradeoff import engineering
 _SETTINGS = ((1, 1), (128, 1), (128, 2))
 """batch, threads"""
 _HEADER = [
-    "student", "layers", "parameters, paper", "counted", "multiplications, paper", "counted", "speed-up, paper",
+    "student", "layers", "parameters, paper", "counted", "compression, paper", "counted",
+    "multiplications, paper", "counted", "speed-up, paper",
     *(f"{batch} image{'s' * (batch > 1)}, {threads} thread{'s' * (threads > 1)}" for batch, threads in _SETTINGS),
     "8 bits, 128 images, 1 thread",
 ]  # fmt: skip
@@ -26,14 +27,17 @@ def table(folder: Path) -> str:
 
 def _row(folder: Path) -> list[str]:
     told, result = (json.loads((folder / f"{name}.json").read_text()) for name in ("export", "result"))
+    teacher: dict[str, Any] = result["teacher"]
     student: dict[str, Any] = result["student"]
     p50 = {(one["file"], one["batch"], one["threads"]): one["p50_ms"] for one in told["latency"]}
-    parameters, multiplications, speedup = TABLE_5.get(student["name"], ("", "", ""))
+    parameters, multiplications, speedup, compression = TABLE_5.get(student["name"], ("", "", "", ""))
     return [
         f"`{student['name']}`",
         str(student["layers"]),
         parameters,
         engineering(student["paper_parameters"]),
+        compression,
+        f"{teacher['paper_parameters'] / student['paper_parameters']:.2f}",
         multiplications,
         engineering(student["paper_multiplications"]),
         speedup,

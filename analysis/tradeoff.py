@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.runs import labels
-from analysis.verdicts import half_width, interval
+from analysis.verdicts import half_width, interval, resolution
 
 TASK = ["dataset", "data_hash", "dataset_seed", "valid_images"]
 """Accuracies can be compared between runs that agree in these: the same images were held out"""
@@ -66,7 +66,8 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
         summary = groups[f"student_{split}_accuracy"].agg(["mean", "std", "count"]).astype("Float64")
         is_whole = summary["count"] == found["count"]
         found[f"{split}_accuracy"] = summary["mean"].where(is_whole).astype(float)
-        spread = half_width(summary["std"].astype(float), found["count"])
+        least = (1 / groups[f"{split}_images"].min()).fillna(0).astype(float)  # as verdicts.resolution
+        spread = half_width(summary["std"].astype(float).clip(lower=least), found["count"])
         found[f"{split}_half_width"] = spread.where(is_whole & (found["seeds"] == found["count"])).astype(float)
     for name, cost in COSTS.items():
         median = groups[f"student_{cost.suffix}"].median().astype("Float64")
@@ -118,7 +119,8 @@ def teachers(frame: pd.DataFrame) -> pd.DataFrame:
         row["device"] = first["device"] if group["device"].nunique() == 1 else None
         for split in ("valid", "test"):
             values = group[f"teacher_{split}_accuracy"].dropna().astype(float)
-            row[f"{split}_accuracy"], row[f"{split}_half_width"] = interval(values) if len(values) else (np.nan, np.nan)
+            known = interval(values, resolution(group, split)) if len(values) else (np.nan, np.nan)
+            row[f"{split}_accuracy"], row[f"{split}_half_width"] = known
         rows.append(row | {key: group[f"teacher_{cost.suffix}"].median() for key, cost in COSTS.items()})
     return pd.DataFrame(rows, columns=_TEACHER_COLUMNS)
 

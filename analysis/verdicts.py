@@ -221,14 +221,21 @@ def _on(split: str, one: pd.DataFrame, other: pd.DataFrame) -> Verdict | None:
         first, second = first[common], second[common]
     if first.empty or second.empty:
         return None
-    images = pd.concat([one, other])[f"{split}_images"].min()
-    return compare(first, second, resolution=0.0 if pd.isna(images) else 100 / float(images))
+    return compare(first, second, resolution=100 * resolution(pd.concat([one, other]), split))
 
 
-def interval(values: pd.Series) -> tuple[float, float]:
-    """Mean and half-width of its 95 % interval (Student's t); the half-width of a single value is NaN."""
+def resolution(frame: pd.DataFrame, split: str) -> float:
+    """The smallest difference of accuracies that can be measured, a fraction: one image; 0 if their number is not
+    known."""
+    images = frame[f"{split}_images"].min()
+    return 0.0 if pd.isna(images) else 1 / float(images)
+
+
+def interval(values: pd.Series, resolution: float = 0.0) -> tuple[float, float]:
+    """Mean and half-width of its 95 % interval (Student's t); the half-width of a single value is NaN. resolution: the
+    standard deviation is taken to be no smaller, as in `compare`."""
     known = values.astype(float)
-    return float(known.mean()), float(half_width(known.std(), len(known)))
+    return float(known.mean()), float(half_width(max(float(known.std()), resolution), len(known)))
 
 
 def half_width(deviation: Any, count: Any) -> Any:

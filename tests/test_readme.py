@@ -117,16 +117,17 @@ class TestTables:
     @pytest.mark.parametrize("folder", KEPT_TABLES, ids=lambda path: path.parent.name)
     def test_of_the_paper_have_an_interval_or_say_that_there_is_none_and_a_command(self, folder):
         text = reproduced.markdown(folder.parent)
-        _, table, *_, commands = text.split("\n\n")[:-1]
-        rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
-        assert rows
-        for _, _, _, _, *figures in rows:
-            for figure in figures:
-                assert re.search(r"\(n = \d+|no interval|not run|^[a-z ]*$", figure), figure
+        _, table, verdicts, _, _, commands, _ = text.split("\n\n")
+        rows, verdicts = ([line[2:-2].split(" | ") for line in part.splitlines()[2:]] for part in (table, verdicts))
+        figures = [figure for row in rows for figure in row[4:]] + [one for row in verdicts for one in row[1:3]]
+        for figure in figures:
+            assert re.search(r"± \d+\.\d+ \(n = \d+|no interval|not run|^$", figure), figure
         told = json.loads(folder.read_text())
-        figures = [(row["label"], schedule) for row in told["rows"] for schedule in row["cells"]]
-        for label, schedule in figures:
-            assert f"| {label} | {schedule} | `python run.py " in commands
+        for row in told["rows"]:
+            for schedule, candidates in row["cells"].items():
+                for one in candidates:
+                    runs = " ".join(one["runs"].values())
+                    assert f"| {row['label']} | {schedule} | `{one['command']}` | {runs} |" in commands
 
     @pytest.mark.parametrize("folder", KEPT_TABLES, ids=lambda path: path.parent.name)
     def test_of_the_paper_have_commands_that_give_their_hashes(self, folder):

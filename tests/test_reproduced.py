@@ -146,12 +146,35 @@ def test_what_test_was_not_asked_of_is_not_evaluated(folder):
 
 def test_verdicts_differences_and_commands_stand_below(folder):
     text = reproduced.markdown(folder)
+    assert "| difference of accuracies, in points (small: epochs x 0.1, changed) |" in text
     assert "| hints against backprop, thin, `schedule=paper` | +1.70 ± " in text
     assert " (n = 3, paired) | BETTER |" in text
     assert "**Not the paper's training (small: epochs x 0.1, changed).**" in text
     assert "- Small version, epochs x 0.1: `schedule=paper`: teacher 50 of 500" in text
     assert "- Changed by hand: `dataset.seed=3`.\n- Kernels are the recipe's." in text
     assert "`python run.py -m method=kd seed=0,1,2` | modern-kd-0 |" in text
+
+
+def test_runs_that_were_first_made_under_another_name_are_of_the_tables_schedule(folder):
+    before = reproduced.markdown(folder)
+    for path in folder.glob("run/backprop*/result.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"schedule": "paper_epochs0.1"}))
+    assert reproduced.markdown(folder) == before
+
+
+def test_every_run_that_a_figure_or_a_verdict_is_of_has_its_command(folder):
+    commands = reproduced.markdown(folder).partition("<details>")[2]
+    for name in ("modern-hints-0", "modern-kd-0", "hints0 hints1 hints2 gone3", "gone0 gone1"):
+        assert f" seed=0,1,2` | {name} |" in commands
+
+
+def test_no_interval_is_narrower_than_one_image_allows(folder):
+    for path in folder.glob("run/backprop*/result.json"):
+        result = json.loads(path.read_text())
+        result["student"]["test_error"] = 0.04
+        path.write_text(json.dumps(result))
+    half_width = scipy.stats.t.ppf(0.975, 2) * (100 / 3000) / 3**0.5
+    assert f"4.00 ± {half_width:.2f} (n = 3)" in lines(folder)["FitNet, backprop"]
 
 
 def test_nothing_run_is_a_table_too(folder):

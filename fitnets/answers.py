@@ -37,7 +37,8 @@ _ROUNDING = {"fp32": 1e-3, "bf16": 3e-2}
 _OF_THE_SPREAD = 0.5
 """what other hardware may change, as a share of the distance between two images' answers"""
 _PLAIN = Views(Augmentation(), seed=0)
-_FORMAT = 1
+_FORMAT = 2
+"""1: test images may have been answered in training mode"""
 
 
 class Answers(Protocol):
@@ -53,6 +54,7 @@ class Computed:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, wanted: Collection[str]) -> dict[str, Tensor]:
+        assert not self.teacher.training, "a teacher answers in evaluation mode"
         if LOGITS not in wanted and len(wanted) == 1:
             (layer,) = wanted
             return {layer: self.teacher.up_to(batch.images, layer)}

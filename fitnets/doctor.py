@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fitnets import data, estimates, folder, sources, store
+from fitnets import data, estimates, folder, sources
 from fitnets.answers import Library
 from fitnets.config import Config, Dataset, Folder, Wandb
 from fitnets.data import Batch, Split
@@ -96,8 +96,8 @@ def examine(config: Config, watcher: Watcher) -> Diagnosis:
     classes = {name: split.class_counts(len(names)) for name, split in splits.items()}
     pixels = plan.data.train.batch(plan.data.train.rows[:500]).images
     library, untrained = plan.library(watcher), plan.teacher_stage
-    if untrained is not None and plan.teacher_is_trained:
-        store.read_weights(plan.teacher_directory / "teacher.safetensors", plan.teacher)
+    if plan.teacher_is_trained:
+        plan.load_teacher()
         untrained = None
     times = estimates.stages(plan, estimates.THOROUGH_S, library if untrained is None else None)
     losses = [] if untrained is None else _losses(plan, untrained)

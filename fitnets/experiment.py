@@ -152,9 +152,7 @@ def _recalled(plan: Plan, caller: Caller) -> dict[str, Any]:
             )
         with store.made_again(directory):
             store.read_weights(directory / "student.safetensors", plan.student)
-        if plan.teacher_stage is not None:
-            with store.made_again(plan.teacher_directory):
-                store.read_weights(plan.teacher_directory / "teacher.safetensors", plan.teacher)
+        plan.load_teacher()
         results.add_test(plan, plan.student, result, terminal)
         told = store.read_json(directory / "environment.json")
         environment = told | caller.notes | {key: told[key] for key in ("trial",) if key in told}

@@ -22,7 +22,7 @@ from fitnets.config import (
 )
 from fitnets.data import Data
 from fitnets.labelled import Watcher
-from fitnets.networks import Network, beside, placed
+from fitnets.networks import Network, beside, freeze, placed
 from fitnets.objectives import HintObjective, Objective, WholeObjective, label_objective
 from fitnets.options import ConfigError, content_hash
 from fitnets.rules import has_test, needed_pair
@@ -95,6 +95,13 @@ class Plan:
         """What links the hint layer to the guided layer, in a method with hints."""
         parts = [part for stage in self.stages for part in getattr(stage, "terms", [stage])]
         return next((part for part in parts if isinstance(part, HintObjective | HintTerm)), None)
+
+    def load_teacher(self) -> None:
+        """Have the teacher as it answers: with the weights of its training, frozen. Raises DamagedError."""
+        if self.teacher_stage is not None:
+            with store.made_again(self.teacher_directory):
+                store.read_weights(self.teacher_directory / "teacher.safetensors", self.teacher)
+        freeze(self.teacher)
 
     def library(self, watcher: Watcher) -> Library:
         """Of the teacher's answers, once its weights are there."""

@@ -166,6 +166,18 @@ class TestNothingOfTestEntersTrainingOrSelection:
         assert not [key for side in ("teacher", "student") for key in result[side] if key.startswith("test")]
         assert "test accuracy" not in finished.out
 
+    @pytest.mark.parametrize("method", ["hints", "kd"])
+    def test_figures_that_are_added_later_are_those_of_a_run_with_test(self, command, tmp_path, method):
+        """Of a teacher with batch statistics, which answers otherwise in training mode."""
+        teacher = ("teacher=resnet", "teacher.depth=8", "teacher.stem=4", "hint_layer=middle", f"method={method}")
+        words = [*(word for word in TINY if not word.startswith("teacher.convs")), *teacher]
+        assert command(*words, "test=false").code == 0
+        assert command(*words).code == 0
+        (later,) = runs((tmp_path / "store").rename(tmp_path / "later")).values()
+        assert command(*words).code == 0
+        (at_once,) = runs(tmp_path / "store").values()
+        assert without_timing(later) == without_timing(at_once)
+
 
 def test_a_teacher_that_broke_off_is_no_artifact(command, tmp_path):
     finished = command(*TINY, "schedule.teacher.optimizer.lr=1e30")

@@ -15,7 +15,6 @@ from fitnets.answers import Known
 from fitnets.bench.peers import Step
 from fitnets.bench.steps import ours
 from fitnets.config import Config
-from fitnets.networks import freeze
 from fitnets.options import ConfigError
 from fitnets.plan import Plan, prepare
 from fitnets.terminal import Terminal
@@ -60,8 +59,7 @@ def epochs(config: Config) -> list[Epochs]:
 
 def _open_tables(plan: Plan, terminal: Terminal) -> None:
     """Have all tables that the stages will look up. Raises ConfigError if they compute the teacher's answers."""
-    store.read_weights(plan.teacher_directory / "teacher.safetensors", plan.teacher)
-    freeze(plan.teacher)
+    plan.load_teacher()
     for objective in plan.stages:
         need = plan.need(objective, plan.data)
         if need is None:

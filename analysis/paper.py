@@ -8,7 +8,7 @@ PUBLISHED = pd.DataFrame(
         ("cifar10", "teacher", "maxout_cifar10", 90.18, 9 * _M, 725 * _M, "Table 5"),
         ("cifar10", "hints", "fitnet1", 89.01, 250 * _K, 30 * _M, "Table 5"),
         ("cifar10", "hints", "fitnet2", 91.06, 862 * _K, 108 * _M, "Table 5"),
-        ("cifar10", "hints", "fitnet3", 91.10, 1.6 * _M, 392 * _M, "Table 5"),
+        ("cifar10", "hints", "fitnet3_table5", 91.10, 1.6 * _M, 392 * _M, "Table 5"),
         ("cifar10", "hints", "fitnet4", 91.61, 2.5 * _M, 382 * _M, "Tables 1 and 5"),
         ("cifar10", "dsn", "fitnet4", 88.2, 2.5 * _M, 382 * _M, "section 3.1"),
         ("cifar100", "teacher", "maxout_cifar100", 63.54, 9 * _M, None, "Table 2"),

@@ -358,7 +358,7 @@ class TestWords:
         """Its rounded costs are within 3 % of what we count in its convention."""
         sides = costs.sides(compose.load([f"student={network}", "dataset=cifar10"]))
         published = paper.PUBLISHED.set_index(["dataset", "method", "network"]).loc["cifar10"]
-        for key, name in (("teacher", ("teacher", "maxout_cifar10")), ("student", ("hints", network.split("_")[0]))):
+        for key, name in (("teacher", ("teacher", "maxout_cifar10")), ("student", ("hints", network))):
             for cost in ("paper_parameters", "paper_multiplications"):
                 assert published.loc[name, cost] == pytest.approx(sides[key][cost], rel=0.03)
 

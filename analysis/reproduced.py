@@ -187,7 +187,7 @@ def _figure(candidate: dict[str, Any], side: str, told: dict[str, Any], frame: p
     lost = own[own["status"].isin(["diverged", "failed", "stopped", "pruned", "damaged"])]
     note = "".join(f", {count} {status}" for status, count in lost["status"].value_counts().items())
     if values.empty:
-        return f"{'not run' if done.empty else 'not evaluated'}{note}"
+        return note.removeprefix(", ") or ("not run" if done.empty else "not evaluated")
     mean, half_width = interval(values, 100 * resolution(done, told["split"]))
     of = f" of {wanted}" if side == "student" and len(values) < wanted else ""
     if math.isnan(half_width):
@@ -243,9 +243,10 @@ def _notes(told: dict[str, Any]) -> Iterator[str]:
     if told["scale"]:
         lengths = "; ".join(f"`schedule={schedule}`: {epochs}" for schedule, epochs in told["epochs"].items())
         yield (
-            f"Small version, {told['scale']}: {lengths}; what changes by epoch (momentum, lambda, some rates) changes "
-            "as much faster, a rate that falls by update as slowly as at full length; nothing stops early, and nothing "
-            "is retrained. Lengths that are named below are the full ones."
+            f"Small version, {told['scale']}: {lengths}; what changes from epoch to epoch (momentum, lambda, some "
+            "rates) changes as much faster, a warm-up takes one epoch and a rate that falls by update as many updates "
+            "as at full length; nothing stops early, and nothing is retrained. Lengths that are named below are the "
+            "full ones."
         )
     if told["changes"]:
         yield f"Changed by hand: {', '.join(f'`{word}`' for word in told['changes'])}."

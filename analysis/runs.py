@@ -72,6 +72,7 @@ RUN_COLUMNS = {
     "dataset_seed": Column("seeds.dataset", "Int64", "of split and views"),
     "valid_images": Column("images.valid", "Int64", "count"),
     "test_images": Column("images.test", "Int64", "count"),
+    "commonest_class": Column("commonest_class", "Float64", "fraction of the validation images"),
     "hint_layer": Column("hint.teacher_layer", "string", "of the teacher"),
     "guided_layer": Column("hint.student_layer", "string", "of the student"),
     "teacher_epochs": Column("stages.teacher.epochs", "Int64", "count, without retraining"),

@@ -190,6 +190,8 @@ def _refusal(one: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame) -> str 
     diverged = both[both["status"] == "diverged"]
     if len(diverged):
         return f"{len(diverged)} of {len(both)} runs diverged ({_named(diverged)}): what is left is no fair sample"
+    if all((runs["student_valid_accuracy"] <= runs["commonest_class"]).fillna(False).all() for runs in (one, other)):
+        return "neither has begun to learn: no network is better than always naming one class"
     if one["is_taught"].fillna(True).all() and other["is_taught"].fillna(True).all():
         teachers = [runs.set_index("seed")["teacher_hash"] for runs in (one, other)]
         common = teachers[0].index.intersection(teachers[1].index)

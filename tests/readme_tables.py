@@ -17,14 +17,16 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from analysis import controls, reproduced, runs, speedups  # noqa: E402
-from fitnets import build, compose, costs, report  # noqa: E402
+from fitnets import build, compose, costs, report, store  # noqa: E402
 from fitnets.bench import tables  # noqa: E402
 from fitnets.bench.steps import Contestant, Measured  # noqa: E402
+from fitnets.reproduction import recipes  # noqa: E402
 from fitnets.tables import Table  # noqa: E402
 from fitnets.terminal import Terminal  # noqa: E402
 
 KEPT = ROOT / "analysis" / "results"
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", flags=re.S)
+_OF_THE_PAPER = ("paper", "parameters", "multiplications")
 _NETWORKS = [  # data set, option of the teacher or student, what is to be said of it
     ("cifar10", "teacher", "maxout_cifar10", ""),
     ("cifar10", "student", "fitnet1", ""),
@@ -134,8 +136,23 @@ def counts() -> str:
     return Table("", ["data set", "network", "layers", "parameters", "multiplications"], rows).markdown().strip()
 
 
+def told_anew(told: dict[str, Any]) -> dict[str, Any]:
+    """A kept table with what the recipes say today of the paper's figures and of the choices made."""
+    recipe = recipes.RECIPES[told["name"]]
+    equal_epochs = recipes.EQUAL_EPOCHS in told["notes"]
+    notes = recipes.notes(recipe, told["dataset"], told["schedules"], equal_epochs=equal_epochs)
+    labels = {row["label"] for row in told["rows"]}
+    todays = [row for row in recipe.rows if row.label in labels]
+    rows = [
+        kept | {key: getattr(today, key) for key in _OF_THE_PAPER}
+        for kept, today in zip(told["rows"], todays, strict=True)
+    ]
+    return told | {"notes": notes, "rows": rows}
+
+
 if __name__ == "__main__":
+    for path in KEPT.glob("*/table.json"):
+        store.write_json(path, told_anew(store.read_json(path)))
+        reproduced.draw(path.parent, "png")
     readme = ROOT / "README.md"
     readme.write_text(rewritten(readme.read_text()))
-    for told in KEPT.glob("*/table.json"):
-        reproduced.draw(told.parent, "png")

@@ -10,11 +10,13 @@ from test_data import SILENCE, write_parquet
 
 from analysis import paper
 from fitnets import compose, engine, estimates, plan
-from fitnets.options import ConfigError
+from fitnets.commands import reproduce
+from fitnets.options import ConfigError, DivergedError
 from fitnets.reproduction import forecast, keeping, recipes, work
 from fitnets.reproduction.recipes import CANDIDATES, RECIPES
 from fitnets.reproduction.scale import Scale, epochs_told
 from fitnets.reproduction.work import Order
+from fitnets.resources import ResourceError
 from fitnets.terminal import Terminal
 
 
@@ -189,8 +191,9 @@ def test_a_table_runs_from_end_to_end_and_says_what_to_download(fitnets, tmp_pat
 
 
 @pytest.mark.parametrize("made", ["ablations"], indirect=True)
-def test_what_cells_share_is_forecast_once(made):
+def test_what_cells_share_is_forecast_once(made, monkeypatch):
     """On a GPU an update of so few images takes 5 ms: three stages of one update, then one."""
+    monkeypatch.setattr(estimates, "steadily", lambda *_: 0.01)
     name, words = made
     words = [*words, "schedule.retrain_teacher=false", "schedule.retrain_student=false", "engine.precision=bf16"]
     order = ordered(name, changes=words, schedules=["paper"], seeds=range(1), only="stage 1 with labels, ")
@@ -208,20 +211,50 @@ def test_tables_are_kept_apart_by_what_makes_them_differ(without_data, tmp_path)
     assert len(places) == 3
 
 
-def test_notes_are_of_the_runs():
-    assert any("equal_epochs=true" in line for line in recipes.notes(RECIPES["table4"], "mnist", [], equal_epochs=True))
-    told = recipes.notes(RECIPES["figure2"], "digits", ["paper"], equal_epochs=False)
-    assert not any("equal_epochs=true" in line for line in told)
-    assert any("Budgets are millions of multiplications" in line for line in told)
+class TestNotes:
+    def test_equal_epochs_are_told_where_they_are(self):
+        for equal in (True, False):
+            told = "\n".join(recipes.notes(RECIPES["table4"], "mnist", [], equal_epochs=equal))
+            assert ("equal_epochs=true" in told) == equal
+
+    def test_what_is_of_the_networks_holds_under_any_schedule(self):
+        for name, part in (("table1", "5 pieces"), ("table3", "FitNet 3"), ("aflw", "Errors are of the validation")):
+            recipe = RECIPES[name]
+            for schedules in (["modern"], ["paper"]):
+                told = recipes.notes(recipe, recipe.dataset, schedules, equal_epochs=True)
+                assert any(part in line for line in told)
+                assert any("RMSProp" in line for line in told) == (schedules == ["paper"] and name != "aflw")
+
+    def test_on_other_data_that_of_the_papers_falls_away(self):
+        told = "\n".join(recipes.notes(RECIPES["figure2"], "digits", ["paper"], equal_epochs=False))
+        for part in (
+            "Budgets are millions",
+            "Both outputs of Eq. 2",
+            "paper/digits.yaml; their teacher learns by AdamW",
+        ):
+            assert part in told
+        for part in ("5 pieces", "Max-norm", "Students see flips"):
+            assert part not in told
+        assert "The paper has this of cifar10. For mnist " in "\n".join(
+            recipes.notes(RECIPES["figure2"], "mnist", ["paper"], equal_epochs=False)
+        )
+
+    def test_there_is_no_paper_beside_the_residual_pairs(self):
+        assert "The paper's figures" not in "\n".join(
+            recipes.notes(RECIPES["residual"], "cifar100", ["modern"], equal_epochs=True)
+        )
 
 
 def test_the_papers_figures_are_the_same_wherever_they_stand():
     """As errors or accuracies, in tables and beside the trade-off's points."""
-    for name, recipe in RECIPES.items():
-        known = paper.PUBLISHED[paper.PUBLISHED["dataset"] == recipe.dataset]["accuracy"].round(2).tolist()
-        for row in recipe.rows:
-            if row.overrides is not None and isinstance(row.paper, float) and name != "figure2":
-                assert round(row.paper if recipe.measure == "accuracy" else 100 - row.paper, 2) in known, row.label
+    published = paper.PUBLISHED.set_index(["dataset", "method", "network"])["accuracy"]
+    for recipe in (recipe for name, recipe in RECIPES.items() if name not in ("figure2", "residual")):
+        for row in (row for row in recipe.rows if isinstance(row.paper, float) and row.overrides is not None):
+            config = compose.load([f"dataset={recipe.dataset}", *recipe.shared, *row.overrides])
+            network = getattr(config, row.side).name
+            method = "teacher" if row.side == "teacher" else config.method.name
+            ours = row.paper if recipe.measure == "accuracy" else 100 - row.paper
+            assert published[recipe.dataset, method, network] == pytest.approx(ours), row.label
     for row in RECIPES["table5"].rows[1:]:
         (word,) = row.overrides
         parameters, multiplications, *_ = paper.TABLE_5[word.removeprefix("student=")]
@@ -230,13 +263,12 @@ def test_the_papers_figures_are_the_same_wherever_they_stand():
 
 def test_a_plan_runs_nothing(fitnets, tmp_path):
     words = ["dataset=digits", f"store={tmp_path}", "--only", "30, hints", "--scale", "epochs=0.01", "--seeds", "1"]
-    finished = fitnets("reproduce", "figure2", *words, "--plan")
+    finished = fitnets("reproduce", "figure2", *words, "--out", str(tmp_path / "out"), "--plan")
     assert finished.code == 0, finished.err
     for told in ("schedule=paper: teacher 1 of 50, stage 1 5 of 500", "schedule=modern: teacher 1 of 60"):
         assert told in finished.out
     assert "computed, not measured" in finished.out
-    assert not (tmp_path / "run").exists()
-    assert not (tmp_path / "reproduced").exists()
+    assert {path.name for path in tmp_path.iterdir()} <= {"data", "digests"}
 
 
 @pytest.mark.parametrize(
@@ -250,6 +282,12 @@ def test_a_plan_runs_nothing(fitnets, tmp_path):
         (["table4", "schedule=quick"], "choose with --schedule"),
         (["table5", "student=fitnet1"], "student=fitnet1: the table gives that to each run: choose with --only"),
         (["figure2", "student.layers=5"], "choose with --only"),
+        (["table2", "student=fitnet1"], "student=fitnet1: all of table2 has student=fitnet4: leave it out"),
+        (
+            ["figure2", "schedule.retrain_student=true"],
+            "all of figure2 has student=table6 schedule.retrain_student=false",
+        ),
+        (["table4", "dataset.train_share=0.5"], "choose with --scale"),
         (["table4", "rerun=true"], "leave it out"),
         (["table4", "test=false"], "leave it out"),
         (["table4", "--config-dir", "/nowhere"], "--config-dir /nowhere: no such folder"),
@@ -263,4 +301,66 @@ def test_a_mistake_is_told_in_a_line(fitnets, tmp_path, words, told):
     if words == ["aflw"]:
         assert RECIPES["aflw"].data in finished.out
     assert told in finished.err
+    assert len(finished.err.splitlines()) == 1
+
+
+# --- runs that do not end well ---
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """Seeds in the order in which they were tried, by what is done instead of a run."""
+    monkeypatch.setattr(forecast, "of_cells", lambda *_: [])
+    found = []
+
+    def instead(work_of):
+        def run(config, **_named):
+            found.append(config.seed)
+            return work_of(config)
+
+        monkeypatch.setattr(reproduce.experiment, "run", run)
+        return found
+
+    return instead
+
+
+def hints_on_digits(tmp_path, *words):
+    return ["figure2", "dataset=digits", f"store={tmp_path}", "--only", "30, hints, 5", "--schedule", "modern", *words]
+
+
+def test_after_a_run_without_memory_come_the_others_and_then_an_error(fitnets, tmp_path, tried):
+    def without_memory(config):
+        if config.seed == 0:
+            raise ResourceError("out of memory")
+
+    seeds = tried(without_memory)
+    finished = fitnets("reproduce", *hints_on_digits(tmp_path))
+    assert (finished.code, seeds) == (1, [0, 1, 2])
+    assert "out of memory\nthe same command tries them again" in finished.err
+    assert list(tmp_path.glob("reproduced/*/table.md"))
+
+
+def test_a_teacher_that_diverged_is_not_trained_for_every_student(fitnets, tmp_path, tried):
+    def diverges(_config):
+        raise DivergedError("the teacher stage diverged")
+
+    seeds = tried(diverges)
+    finished = fitnets("reproduce", *hints_on_digits(tmp_path))
+    assert (finished.code, seeds) == (0, [0])
+    assert finished.out.count("not begun, its teacher diverged") == 2
+
+
+def test_what_another_process_makes_comes_last(fitnets, tmp_path, tried, monkeypatch):
+    monkeypatch.setattr(reproduce.artifacts, "is_claimed", lambda directory: directory == claimed[0])
+    seeds = tried(lambda _: None)
+    order = ordered("figure2", changes=["dataset=digits", f"store={tmp_path}"], only="30, hints, 5", seeds=range(3))
+    claimed = [run.directory for run in work.distinct(work.cells(replace(order, schedules=["modern"]), SILENCE))]
+    assert fitnets("reproduce", *hints_on_digits(tmp_path)).code == 0
+    assert seeds == [1, 2, 0]
+
+
+def test_a_store_that_cannot_be_written_is_told_in_a_line(fitnets):
+    finished = fitnets("reproduce", "figure2", "dataset=digits", "++store=/proc/nowhere", "--plan")
+    assert finished.code == 1
+    assert finished.err.startswith("store=/proc/nowhere: cannot write there")
     assert len(finished.err.splitlines()) == 1

@@ -291,6 +291,16 @@ class TestVerdicts:
         (comparison,) = verdicts.comparisons(runs.load(tmp_path))
         assert "2 of 8 runs diverged (hints seed 2, hints seed 3)" in comparison.refusal
 
+    @pytest.mark.parametrize(("accuracies", "is_verdict"), [((10, 12), False), ((10, 13), True), ((13, 10), True)])
+    def test_two_networks_that_have_not_begun_to_learn_are_not_compared(self, tmp_path, accuracies, is_verdict):
+        for method, accuracy in zip(("kd", "hints"), accuracies, strict=True):
+            for seed in range(2):
+                student = made.side("thin", accuracy, 10, 10)
+                write_run(tmp_path, f"{method}{seed}", method=method, student=student, commonest_class=0.12)
+        (comparison,) = verdicts.comparisons(runs.load(tmp_path))
+        assert (comparison.valid is not None) == is_verdict
+        assert is_verdict or "neither has begun to learn" in str(comparison)
+
     def test_runs_that_did_not_finish_are_told(self, tmp_path):
         for seed in range(3):
             write_run(tmp_path, f"kd{seed}")

@@ -4,19 +4,25 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fitnets import compose, experiment, store
+from fitnets import artifacts, compose, experiment, store
 from fitnets.commands.arguments import positive
 from fitnets.options import ConfigError, DivergedError, near
 from fitnets.reproduction import forecast, keeping, work
 from fitnets.reproduction.forecast import CellTime
-from fitnets.reproduction.recipes import RECIPES
+from fitnets.reproduction.recipes import RECIPES, Recipe
 from fitnets.reproduction.scale import Scale
 from fitnets.reproduction.work import Cell, Order
-from fitnets.resources import told_in_short
+from fitnets.resources import ResourceError, told_in_short
 from fitnets.tables import Table
 from fitnets.terminal import Terminal, seconds
 
-_OURS = {"seed": "--seeds", "schedule": "--schedule", "schedule.name": "--scale", "method": "--only"}
+_OURS = {
+    "seed": "--seeds",
+    "schedule": "--schedule",
+    "schedule.name": "--scale",
+    "dataset.train_share": "--scale",
+    "method": "--only",
+}
 """keys that a table gives each run itself, and what chooses among them"""
 _FIXED = ("test", "rerun", "returns")
 _HEADER = ["", "schedule", "runs left", "here, at most", forecast.GPU]
@@ -42,20 +48,26 @@ def main(words: list[str]) -> None:
     arguments = parser.parse_intermixed_args(words)
 
     order, terminal = _order(arguments), Terminal()
-    root = compose.load([word for word in order.changes if word.startswith("store=")]).root
-    terminal.say(f"{order.recipe.title}\ndata: {order.recipe.data}")
+    root = compose.load([word for word in order.changes if work.key(word) == "store"]).root
+    store.check_writable(root)
+    terminal.say(order.recipe.title)
+    if not any(work.key(word) == "dataset" for word in order.changes):
+        terminal.say(f"data: {order.recipe.data}")
     with told_in_short(root):
         cells = work.cells(order, terminal)
         place = keeping.folder(order, cells[0].candidates[0].runs[0].config)
         if arguments.out is not None:
             place = arguments.out.expanduser()
+        if not arguments.plan:
             store.check_writable(place, "--out ")
         _announce(order, cells, terminal)
         if arguments.plan:
             return
-        _run(order, cells, place, terminal)
+        failures = _run(order, cells, place, terminal)
         written = keeping.keep(order, cells, place)
     terminal.say(f"{written}: the table as it stands; results and commands lie beside it")
+    if failures:
+        raise ResourceError("\n".join([*failures, "the same command tries them again"]))
 
 
 def _order(arguments: argparse.Namespace) -> Order:
@@ -75,13 +87,7 @@ def _order(arguments: argparse.Namespace) -> Order:
             raise ConfigError(
                 f"--schedule {name}: no such column{near(name, known)} ({recipe.name}: {', '.join(known)})"
             )
-    own = dict.fromkeys((work.key(word) for row in recipe.rows for word in row.overrides or ()), "--only") | _OURS
-    for word in arguments.overrides:
-        key = work.key(word)
-        if key in own:
-            raise ConfigError(f"{word}: the table gives that to each run: choose with {own[key]}")
-        if key in _FIXED:
-            raise ConfigError(f"{word}: a table evaluates every run, and trains none again: leave it out")
+    _check_changes(recipe, arguments.overrides)
     order = Order(
         recipe=recipe,
         schedules=schedules,
@@ -95,6 +101,20 @@ def _order(arguments: argparse.Namespace) -> Order:
         labels = [row.label for row in recipe.rows if row.overrides is not None]
         raise ConfigError(f"--only {arguments.only}: no such row (rows: {'; '.join(labels)})")
     return order
+
+
+def _check_changes(recipe: Recipe, changes: Sequence[str]) -> None:
+    """ConfigError for overrides that would make a row another one than its label says."""
+    own = dict.fromkeys((work.key(word) for row in recipe.rows for word in row.overrides or ()), "--only") | _OURS
+    shared = [work.key(word) for word in recipe.shared]
+    for word in changes:
+        key = work.key(word)
+        if key in own:
+            raise ConfigError(f"{word}: the table gives that to each run: choose with {own[key]}")
+        if key in shared:
+            raise ConfigError(f"{word}: all of {recipe.name} has {' '.join(recipe.shared)}: leave it out")
+        if key in _FIXED:
+            raise ConfigError(f"{word}: a table evaluates every run, and trains none again: leave it out")
 
 
 def _announce(order: Order, cells: Sequence[Cell], terminal: Terminal) -> None:
@@ -116,13 +136,25 @@ def _time(one: CellTime) -> list[str]:
     return [str(one.runs_left), seconds(one.here_s), seconds(one.gpu_s)]
 
 
-def _run(order: Order, cells: Sequence[Cell], place: Path, terminal: Terminal) -> None:
-    """Everything that is not finished. The table is written after every run; a run that diverges is part of it."""
+def _run(order: Order, cells: Sequence[Cell], place: Path, terminal: Terminal) -> list[str]:
+    """Everything that is not finished; what another process makes comes last. The table is written after every run. One
+    that diverges is part of it; those for which memory or disk ran out are given back, in words."""
     left = [run for run in work.distinct(cells) if not run.is_settled]
-    for number, run in enumerate(left, start=1):
-        terminal.say(f"run {number} of {len(left)}: {' '.join(run.words)} seed={run.seed}")
+    count, failures, hopeless = len(left), [], set()
+    while left:
+        run = next((one for one in left if not artifacts.is_claimed(one.directory)), left[0])
+        left.remove(run)
+        if run.hashes.teacher in hopeless:
+            terminal.say(f"{run.hash}: not begun, its teacher diverged")
+            continue
+        terminal.say(f"run {count - len(left)} of {count}: {' '.join(run.words)} seed={run.seed}")
         try:
             experiment.run(run.config, terminal=terminal, notes={"command": run.command, "folder": str(Path.cwd())})
         except DivergedError as error:
             terminal.say(f"{run.hash} diverged: {error}")
+            if run.lacks_teacher:
+                hopeless.add(run.hashes.teacher)
+        except ResourceError as error:
+            failures.append(f"{run.hash}: {error}")
         keeping.keep(order, cells, place)
+    return failures

@@ -24,7 +24,7 @@ def folder(order: Order, config: Config) -> Path:
         parts += order.schedules
     if not order.scale.is_full:
         parts.append(order.scale.label)
-    unnamed = [word for word in order.told_changes if work.key(word) != "dataset"]
+    unnamed = sorted(word for word in order.told_changes if work.key(word) != "dataset")
     if order.config_dir is not None:
         unnamed.append(str(Path(order.config_dir).resolve()))
     if unnamed:
@@ -35,7 +35,7 @@ def folder(order: Order, config: Config) -> Path:
 def keep(order: Order, cells: Sequence[Cell], place: Path) -> Path:
     """Write all that is there by now; gives the Markdown file."""
     for run in work.distinct(cells):
-        result = run.config.root / "run" / run.hash / "result.json"
+        result = run.directory / "result.json"
         if result.exists():
             store.write(place / "run" / run.hash / "result.json", result.read_bytes())
     store.write_json(place / "table.json", _told(order, cells))

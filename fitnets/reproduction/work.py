@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fitnets import compose, data, engine, plan, store
-from fitnets.config import Config
+from fitnets.config import Config, ReadyTeacher
 from fitnets.labelled import Watcher
+from fitnets.plan import Hashes
 from fitnets.reproduction.recipes import CANDIDATES, Recipe, Row, Schedule
 from fitnets.reproduction.scale import Scale, epochs_told
 from fitnets.rules import has_test
@@ -24,11 +25,25 @@ class Run:
 
     config: Config
     words: tuple[str, ...]
-    hash: str
+    hashes: Hashes
 
     @property
     def seed(self) -> int:
         return self.config.seed
+
+    @property
+    def hash(self) -> str:
+        return self.hashes.run
+
+    @property
+    def directory(self) -> Path:
+        return self.config.root / "run" / self.hash
+
+    @property
+    def lacks_teacher(self) -> bool:
+        """Whether its teacher is still to be trained."""
+        is_ready = isinstance(self.config.teacher, ReadyTeacher)
+        return not is_ready and not (self.config.root / "teacher" / self.hashes.teacher).exists()
 
     @property
     def command(self) -> list[str]:
@@ -37,7 +52,7 @@ class Run:
     @property
     def is_settled(self) -> bool:
         """Whether nothing is left to do: it is finished, with its figures on test, or has diverged."""
-        path = self.config.root / "run" / self.hash / "result.json"
+        path = self.directory / "result.json"
         if not path.exists():
             return False
         result = store.read_json(path)
@@ -64,8 +79,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A row of the table under one schedule. candidates: of which validation chooses; epochs: the stages' lengths, in
-    words, against those of the full version."""
+    """A row of the table under one schedule. candidates: the methods that validation chooses from; epochs: the stages'
+    lengths, in words, against those of the full version."""
 
     row: Row
     schedule: Schedule
@@ -155,7 +170,7 @@ def _is_place(word: str) -> bool:
 def _run(config: Config, words: tuple[str, ...], digest: str) -> Run:
     precision = config.engine.precision
     assert precision != "auto"
-    return Run(config=config, words=words, hash=plan.hashes(config, digest, precision).run)
+    return Run(config=config, words=words, hashes=plan.hashes(config, digest, precision))
 
 
 def distinct(cells: Sequence[Cell]) -> list[Run]:

@@ -89,7 +89,11 @@ RUN_COLUMNS = {
         }.items()
         for moment, stage in {"initial": "initial", "after_hint": "hint", "after_student": "student"}.items()
     },
-    "seconds": Column("timing.run_seconds", "Float64", "s"),
+    "seconds": Column(
+        "timing.run_seconds",
+        "Float64",
+        "s, of the process that finished it and of those before it in the stages that it went on with",
+    ),
     "device": Column("timing.device", "string", "what the latencies were measured on"),
     "precision": Column("timing.precision", "string", "of the training"),
     "command": Column("environment.command", "string", "what does this run alone"),

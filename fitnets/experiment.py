@@ -34,7 +34,9 @@ Keeper = Callable[[dict[str, Any]], None]
 
 
 class RunLog:
-    """`metrics.jsonl`, its mirror and who watches: every epoch of every stage, numbered from the start of the run."""
+    """`metrics.jsonl`, its mirror and who watches: every epoch of every stage, numbered from the start of the run.
+
+    `earlier_s`: what processes before this one had worked at the stages that it went on with."""
 
     def __init__(self, claim: Claim, tracker: Tracker, watch: Keeper | None):
         self.claim = claim
@@ -42,6 +44,7 @@ class RunLog:
         self.file = store.MetricsFile(claim.directory / "metrics.jsonl")
         self.tracker = tracker
         self.step = 0
+        self.earlier_s = 0.0
 
     def append(self, row: dict[str, Any]) -> None:
         self.claim.check()
@@ -175,8 +178,9 @@ def _made(plan: Plan, claim: Claim, caller: Caller, started: float) -> dict[str,
         try:
             name = f"{config.student.name}-{plan.hashes.run}"
             with tracking(config, directory, name, caller.terminal.say) as tracker, _failure_told(tracker, plan, facts):
-                result = _finish(plan, claim, RunLog(claim, tracker, caller.watch), caller.terminal)
-                result["timing"]["run_seconds"] = time.perf_counter() - started
+                log = RunLog(claim, tracker, caller.watch)
+                result = _finish(plan, claim, log, caller.terminal)
+                result["timing"]["run_seconds"] = log.earlier_s + time.perf_counter() - started
                 claim.check()
                 store.write_json(directory / "result.json", result)
                 tracker.summarise(result)
@@ -214,7 +218,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[str, Any]:
     """Train what is not trained yet, then measure."""
-    trainer = Trainer(plan, claim, [log.append], terminal)
+    trainer = Trainer(plan, claim, log, terminal)
     teacher = _teacher(plan, log, terminal)
     freeze(plan.teacher)
     diagnosis = Diagnosis(plan.teacher, hint_pair(plan.config), plan.data.valid, plan.config.engine.eval_batch_size)
@@ -241,13 +245,14 @@ def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[s
 
 class Trainer:
     """Trains the stages of an artifact one after the other, from its checkpoints where there are any, and tells the
-    keepers of every epoch."""
+    keepers and the run's log of every epoch."""
 
-    def __init__(self, plan: Plan, claim: Claim, keepers: Sequence[Keeper], terminal: Terminal):
+    def __init__(self, plan: Plan, claim: Claim, log: RunLog, terminal: Terminal, keepers: Sequence[Keeper] = ()):
         self.plan = plan
         self.claim = claim
-        self.keepers = keepers
+        self.log = log
         self.terminal = terminal
+        self.keepers = [*keepers, log.append]
 
     def train(self, stages: Sequence[Objective], seed: int) -> Stages:
         """A summary of each stage, by its name."""
@@ -288,7 +293,10 @@ class Trainer:
             )
         if objective.teacher is not None:
             objective.answers = Computed(objective.teacher)  # the tables are let go
-        return asdict(fitted) | {"timing": {"seconds": time.perf_counter() - started}}
+        told = asdict(fitted)
+        earlier_s = told.pop("earlier_s")
+        self.log.earlier_s += earlier_s
+        return told | {"timing": {"seconds": earlier_s + time.perf_counter() - started}}
 
 
 def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
@@ -345,8 +353,7 @@ def _artifact(
                 log.append(row)
             return store.read_json(directory / told)
     with store.directory(directory, replace=claim.afresh) as partial:
-        keepers = [store.MetricsFile(partial / "metrics.jsonl").append, log.append]
-        found = make(Trainer(plan, claim, keepers, terminal))
+        found = make(Trainer(plan, claim, log, terminal, [store.MetricsFile(partial / "metrics.jsonl").append]))
         for name, module in modules.items():
             store.write_weights(partial / f"{name}.safetensors", module)
         store.write_json(partial / told, found)

@@ -1,7 +1,6 @@
 """The one training loop. It knows no teacher and no tracker: an objective steps, an observer is told."""
 
 import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,12 +32,14 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """What a stage came to: its best epoch's weights are in the network."""
+    """What a stage came to: its best epoch's weights are in the network. earlier_s: seconds that processes before this
+    one worked at it, up to the checkpoint that it went on from."""
 
     epochs: int
     best_epoch: int
     images: int
     stopped_by: str
+    earlier_s: float
 
 
 def fit(
@@ -68,15 +69,17 @@ def fit(
     state = TrainingState(objective, optimizer, selection, made_on(device, eval_batch_size, objective.answers))
     if checkpoints is not None:
         _resume(state, checkpoints, observer)
+    state.clock.start()
     with _saved_when_stopped(state, checkpoints):
         while state.ended_by is None:
             if isinstance(objective.answers, LookedUp):  # which may take long, and can be interrupted here
                 objective.answers.open(views.number(state.epoch))
-            epoch, started = state.epoch, time.perf_counter()
+            state.epoch_clock.start()
             means = _epoch(state, _batches(state, data, views, seed), observer, checkpoints)
-            trained = time.perf_counter()
+            trained_s = state.epoch_clock.elapsed_s
             valid = {} if selection is None else _validated(state, data.valid, eval_batch_size)
             with held():
+                epoch, seconds = state.epoch, state.epoch_clock.elapsed_s
                 done = Epoch(
                     stage=objective.name if selection else f"retrain_{objective.name}",
                     epoch=epoch,
@@ -85,8 +88,8 @@ def fit(
                     train=means,
                     valid=valid,
                     best=selection is not None and selection.takes(epoch, valid),
-                    seconds=time.perf_counter() - started,
-                    validation_seconds=time.perf_counter() - trained,
+                    seconds=seconds,
+                    validation_seconds=seconds - trained_s,
                 )
                 state.finish_epoch(done)
                 state.ended_by = _end(state, known_epochs or stage.epochs)
@@ -100,6 +103,7 @@ def fit(
         best_epoch=selection.epoch if selection else state.epoch - 1,
         images=optimizer.step_count * stage.batch_size,
         stopped_by=state.ended_by,
+        earlier_s=state.clock.earlier_s,
     )
 
 

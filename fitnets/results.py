@@ -54,7 +54,10 @@ def result(
 ) -> dict[str, Any]:
     """Accuracy and error are fractions, losses nats, `weights_bytes` the size of the weight file. `valid_*` are of the
     networks that were selected on validation (`valid_agreement`: with the teacher that taught), `test_*` of the final
-    ones: others where the schedule retrains. What differs from run to run of one configuration is under `timing`."""
+    ones: others where the schedule retrains. What differs from run to run of one configuration is under `timing`:
+    `stage_seconds` of all processes that trained the stage, for this run or an earlier one; `run_seconds` (added by
+    `experiment`) of the process that finished the run, and what those before it worked at the stages that it went on
+    with. What a killed process did after its last checkpoint is done again, and counts once."""
     known = facts(plan)
     weights_bytes = {
         "teacher": plan.teacher_weights_bytes,

@@ -1,6 +1,7 @@
 """How far a stage has come: all that its continuation depends on, as tensors and facts for a checkpoint."""
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from fitnets.optimizers import LayerOptimizer
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
     """An epoch's record. epoch: from 0; train: means over its updates; valid: after it; lr: of its first update;
-    seconds: with its validation."""
+    seconds: with its validation, in all processes that worked at it."""
 
     stage: str
     epoch: int
@@ -27,6 +28,21 @@ class Epoch:
     best: bool
     seconds: float
     validation_seconds: float = 0.0
+
+
+class Clock:
+    """Seconds that this process and those before it worked at something. It stands still until it is started."""
+
+    def __init__(self, earlier_s: float = 0.0):
+        self.earlier_s = earlier_s
+        self.started_at: float | None = None
+
+    def start(self) -> None:
+        self.started_at = time.perf_counter()
+
+    @property
+    def elapsed_s(self) -> float:
+        return self.earlier_s + (0.0 if self.started_at is None else time.perf_counter() - self.started_at)
 
 
 class Selection:
@@ -66,7 +82,7 @@ def weights_of(objective: Objective) -> dict[str, dict[str, Tensor]]:
 class TrainingState:
     """`made_on`: from the function; `epoch`, `batches`: how many are done, of the stage and of its present epoch;
     `sums`: of the present epoch's loss and terms; `lr`: of its first update; `epochs`: the records so far; `ended_by`:
-    why the stage ended, once it has."""
+    why the stage ended, once it has; `clock`, `epoch_clock`: of the stage and of its present epoch."""
 
     objective: Objective
     optimizer: LayerOptimizer
@@ -78,6 +94,8 @@ class TrainingState:
     lr: float = 0.0
     epochs: list[Epoch] = field(default_factory=list)
     ended_by: str | None = None
+    clock: Clock = field(default_factory=Clock)
+    epoch_clock: Clock = field(default_factory=Clock)
 
     def finish_batch(self, told: Mapping[str, Tensor | float]) -> None:
         """told: values of its loss and terms."""
@@ -92,6 +110,7 @@ class TrainingState:
     def finish_epoch(self, done: Epoch) -> None:
         self.epochs.append(done)
         self.epoch, self.batches, self.sums = self.epoch + 1, 0, {}
+        self.epoch_clock = Clock()
 
     @property
     def device(self) -> torch.device:
@@ -112,7 +131,8 @@ class TrainingState:
         return found
 
     def facts(self) -> dict[str, Any]:
-        """The rest, in JSON types; `made_on` must be the same when the stage goes on."""
+        """The rest, in JSON types; `made_on` must be the same when the stage goes on. `elapsed_s`: of stage and present
+        epoch so far; no result depends on it."""
         selection = self.selection
         return {
             "made_on": self.made_on,
@@ -125,6 +145,7 @@ class TrainingState:
             "ended_by": self.ended_by,
             "step_count": self.optimizer.step_count,
             "selection": selection and [list(selection.best), selection.epoch, selection.progress_epoch],
+            "elapsed_s": [self.clock.elapsed_s, self.epoch_clock.elapsed_s],
         }
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -155,6 +176,7 @@ class TrainingState:
             facts[key] for key in ("epoch", "batches", "lr", "ended_by")
         )
         self.epochs = [Epoch(**epoch) for epoch in facts["epochs"]]
+        self.clock.earlier_s, self.epoch_clock.earlier_s = facts.get("elapsed_s", (0.0, 0.0))  # older ones have none
         torch.set_rng_state(tensors["random/cpu"])
         if device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random/cuda"], device)

@@ -15,6 +15,7 @@ from test_experiment import runs, without_timing
 
 from fitnets import checkpoints, compose, experiment
 from fitnets.options import ConfigError
+from fitnets.state import TrainingState
 from fitnets.store import read_metrics
 
 # Three stages and retraining, dropout in the teacher, augmentation, a checkpoint every blink.
@@ -178,3 +179,36 @@ def test_a_damaged_checkpoint_is_told_and_the_run_ends_as_it_would_have(tmp_path
     other = tmp_path / "other"
     experiment.run(compose.load([*command, f"store={other}"]))
     assert outcome(tmp_path / "store") == outcome(other)
+
+
+class TestSeconds:
+    def test_of_a_stage_that_was_gone_on_with_are_those_of_all_processes(self, tmp_path, monkeypatch):
+        real, steps = experiment.EpochObserver.on_step, []
+
+        def slow(self):
+            real(self)
+            steps.append(self)
+            if len(steps) == 21:  # of the student's stage
+                time.sleep(0.5)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(experiment.EpochObserver, "on_step", slow)
+            command = interrupted(tmp_path, monkeypatch)
+        started = time.perf_counter()
+        result = experiment.run(compose.load(command))
+        wall_s = time.perf_counter() - started
+        (*_, row) = read_metrics(tmp_path / "store" / "run" / result["hashes"]["run"] / "metrics.jsonl")
+        assert row["timing"]["validation_seconds"] < 0.5 < row["timing"]["seconds"]
+        assert row["timing"]["seconds"] < result["timing"]["stage_seconds"]["student"]
+        assert result["timing"]["run_seconds"] > wall_s
+
+    def test_a_checkpoint_of_an_older_version_has_none_and_is_gone_on_with(self, tmp_path, monkeypatch):
+        real = TrainingState.facts
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                TrainingState, "facts", lambda self: {k: v for k, v in real(self).items() if k != "elapsed_s"}
+            )
+            command = interrupted(tmp_path, monkeypatch)
+        experiment.run(compose.load(command))
+        experiment.run(compose.load([*command, f"store={tmp_path / 'other'}"]))
+        assert outcome(tmp_path / "store") == outcome(tmp_path / "other")

@@ -34,8 +34,9 @@ _WIDTH, _HEIGHT = 6.4, 4.2  # inches
 _SPLITS = {"valid": "validation", "test": "test"}
 
 
-def _axes(figure: Figure, position: int = 111, **labels: str) -> Axes:
-    axes: Axes = figure.add_subplot(position)
+def _axes(figure: Figure, place: tuple[int, int, int] = (1, 1, 1), **labels: str) -> Axes:
+    """place: rows, columns, number from 1."""
+    axes: Axes = figure.add_subplot(*place)
     axes.set(**labels)
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -154,10 +155,10 @@ def depth(frame: pd.DataFrame, split: str = "valid", note: str = "") -> Figure:
     if not panels:
         raise ValueError("no three depths at about the same cost: run `python run.py -m +sweeps=figure2`")
     figure = _figure(max(_WIDTH, 3.6 * len(panels)))
-    for number, group in enumerate(panels):
+    for number, group in enumerate(panels, start=1):
         cost = tradeoff.engineering(float(group["student_paper_multiplications"].astype(float).median()))
         axes = _axes(
-            figure, 100 + 10 * len(panels) + number + 1,
+            figure, (1, len(panels), number),
             xlabel="layers of the student (count)", ylabel=f"{_SPLITS[split]} accuracy, %",
             title=_titled(group, f"students of about {cost} multiplications" + (f"\n({note})" if note else "")),
         )  # fmt: skip
@@ -235,8 +236,8 @@ def curves(epochs: pd.DataFrame) -> Figure:
         rows = epochs[epochs["stage"] == stage]
         title = _STAGE_TITLES.get(stage, stage.replace("_", " "))
         unit = "epoch of the stage"
-        _draw_losses(_axes(figure, 200 + 10 * columns + column, title=title, xlabel=unit), rows)
-        _draw_errors(_axes(figure, 200 + 10 * columns + columns + column, xlabel=unit), rows)
+        _draw_losses(_axes(figure, (2, columns, column), title=title, xlabel=unit), rows)
+        _draw_errors(_axes(figure, (2, columns, columns + column), xlabel=unit), rows)
     return figure
 
 

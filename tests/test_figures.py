@@ -5,6 +5,7 @@ import io
 import itertools
 
 import made_store as made
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -142,6 +143,19 @@ def test_curves_of_both_stages_with_lambda(made_store):
     assert labels.count("hint loss, squared activations") == labels.count("loss, nats") == 1
     (weight,) = (axes for axes in figure.axes if axes.get_ylabel().startswith("lambda"))
     assert list(weight.get_lines()[0].get_ydata()) == [4.0, 3.25, 2.5, 1.75]
+
+
+def test_curves_of_a_run_with_retraining_have_a_column_for_each_of_its_six_stages():
+    stages = ["teacher", "retrain_teacher", "hint", "student", "retrain_hint", "retrain_student"]
+    rows = [{"stage": stage, "epoch": 0, "train_loss": 1.0, "valid_loss": 2.0, "valid_error": 0.5, "best": True}
+            for stage in stages]  # fmt: skip
+    figure = figures.curves(pd.DataFrame(rows))
+    titles = [axes.get_title() for axes in figure.axes[::2]]
+    assert titles == [
+        "teacher", "retrain teacher", "stage 1: hints", "stage 2: whole student", "retrain hint", "retrain student",
+    ]  # fmt: skip
+    places = [axes.get_subplotspec().num1 for axes in figure.axes]
+    assert places == [place for column in range(6) for place in (column, 6 + column)]
 
 
 def test_every_method_has_a_colour_and_a_marker_of_its_own():

@@ -42,7 +42,8 @@ def of_state(module: nn.Module) -> str:
 def _of_version(path: Path, stamps: tuple[int, ...], root: Path | None) -> str:
     remembered = root / "digests" / f"{content_hash(str(path), stamps)}.json" if root else None
     if remembered is not None and remembered.exists():
-        return str(store.read_json(remembered)["sha256"])
+        with store.made_again(remembered):
+            return str(store.read_json(remembered)["sha256"])
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     changed_s = max(stamps[2:]) / 1e9

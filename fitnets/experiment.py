@@ -157,7 +157,8 @@ def _recalled(plan: Plan, caller: Caller) -> dict[str, Any]:
             store.read_weights(directory / "student.safetensors", plan.student)
         plan.load_teacher()
         results.add_test(plan, plan.student, result, terminal)
-        told = store.read_json(directory / "environment.json")
+        with store.made_again(directory):
+            told = store.read_json(directory / "environment.json")
         environment = told | caller.notes | {key: told[key] for key in ("trial",) if key in told}
         store.write_json(directory / "environment.json", environment)
         store.write_json(directory / "result.json", result)

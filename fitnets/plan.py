@@ -79,7 +79,8 @@ class Plan:
 
     @property
     def run_is_finished(self) -> bool:
-        return store.is_finished(self.run_directory) and not self.config.rerun
+        """Raises DamagedError where its result cannot be read; with rerun=true nobody reads it."""
+        return not self.config.rerun and store.is_finished(self.run_directory)
 
     @property
     def teacher_weights_bytes(self) -> int:

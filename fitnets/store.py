@@ -41,7 +41,9 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Raises DamagedError."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
     except (OSError, ValueError) as error:
         raise DamagedError(f"{path} cannot be read ({error})") from error
     return content
@@ -130,9 +132,10 @@ def check_space(folder: Path, needed: int, what: str, way_out: str) -> None:
 
 @contextmanager
 def replacing(directory: Path) -> Iterator[Path]:
-    """The directory, empty. An earlier finished run in it is put aside, and comes back when the block fails."""
+    """The directory, empty. An earlier finished run in it is put aside, and comes back when the block fails; one whose
+    result cannot be read is no loss."""
     earlier = artifacts.earlier(directory)
-    if is_finished(directory):
+    if _is_whole(directory):
         artifacts.remove(earlier)
         directory.rename(earlier)
     artifacts.remove(directory)
@@ -150,9 +153,22 @@ def replacing(directory: Path) -> Iterator[Path]:
 
 
 def is_finished(directory: Path) -> bool:
-    """Whether a run directory holds a whole run."""
-    result = directory / "result.json"
-    return result.exists() and bool(read_json(result)["status"] == "finished")
+    """Whether a run directory holds a whole run. Raises DamagedError, with the way out, where it does not tell."""
+    path = directory / "result.json"
+    if not path.exists():
+        return False
+    with made_again(directory):
+        result = read_json(path)
+        if "status" not in result:
+            raise DamagedError(f"{path} tells no status")
+    return bool(result["status"] == "finished")
+
+
+def _is_whole(directory: Path) -> bool:
+    try:
+        return is_finished(directory)
+    except DamagedError:
+        return False
 
 
 class MetricsFile:

@@ -208,6 +208,19 @@ def test_a_finished_run_is_there_until_its_successor_is(command, tmp_path, monke
     assert [path.name for path in directory.parent.iterdir()] == [directory.name]
 
 
+def test_a_run_with_a_damaged_result_is_told_and_made_again_with_rerun(command, tmp_path):
+    assert command(*TINY).code == 0
+    (directory,) = (tmp_path / "store" / "run").iterdir()
+    result = directory / "result.json"
+    result.write_bytes(result.read_bytes()[:100])
+    finished = command(*TINY)
+    assert finished.code == 1
+    assert f"remove {directory}, and it is made again" in finished.err
+    assert len(finished.err.splitlines()) == 1
+    assert command(*TINY, "rerun=true").code == 0
+    assert read_json(result)["status"] == "finished"
+
+
 def test_interrupted_runs_say_so(command, tmp_path, monkeypatch):
     def interrupt(*_positional, **_named):
         raise KeyboardInterrupt

@@ -5,6 +5,10 @@ import torch
 from torch import nn
 
 from fitnets import artifacts, store
+from fitnets.options import DamagedError
+
+DAMAGED = ['{"status": "fin', "[]", '{"value": 1}']
+"""contents of `result.json`"""
 
 
 class Stop(Exception):
@@ -108,6 +112,22 @@ class TestReplacing:
         assert store.read_json(directory / "result.json") == {"status": "failed"}
         self.finish(directory, 3)
         assert self.value(directory) == 3
+
+    @pytest.mark.parametrize("damaged", DAMAGED)
+    def test_neither_is_one_whose_result_cannot_be_read(self, tmp_path, damaged):
+        directory = tmp_path / "run"
+        self.finish(directory, 1)
+        (directory / "result.json").write_text(damaged)
+        self.finish(directory, 2)
+        assert self.value(directory) == 2
+        assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_a_damaged_result_is_told_with_the_way_out(tmp_path, damaged):
+    (tmp_path / "result.json").write_text(damaged)
+    with pytest.raises(DamagedError, match=f"result.json .*: remove {tmp_path}, and it is made again"):
+        store.is_finished(tmp_path)
 
 
 def test_weights_come_back_bit_for_bit(tmp_path):

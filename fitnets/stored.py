@@ -28,9 +28,15 @@ class Stored:
         return schedule.retrain_student if self.of_run else schedule.retrain_teacher
 
     def data_digest(self) -> str:
-        """Of the images that it was trained on."""
-        told = json.loads((self.weights.parent / ("result.json" if self.of_run else "teacher.json")).read_text())
-        digest: str = told["hashes"]["data"]
+        """Of the images that it was trained on. Raises ConfigError where its folder does not tell."""
+        path = self.weights.parent / ("result.json" if self.of_run else "teacher.json")
+        try:
+            digest: str = json.loads(path.read_text())["hashes"]["data"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{path} does not tell which images its network was trained on ({type(error).__name__}: {error}): give "
+                "another run"
+            ) from error
         return digest
 
 

@@ -94,6 +94,18 @@ def test_only_what_a_change_touches_is_trained_again(command, trained, words, ag
     assert trained == again
 
 
+@pytest.mark.parametrize("kind", ["teacher", "hint"])
+def test_an_artifact_with_torn_metrics_is_told_with_the_way_out(command, tmp_path, kind):
+    assert command(*TINY).code == 0
+    (directory,) = (tmp_path / "store" / kind).iterdir()
+    path = directory / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-10])
+    finished = command(*TINY, "schedule.student.epochs=2")
+    assert finished.code == 1
+    assert finished.err.startswith(f"{path} cannot be read")
+    assert finished.err.endswith(f"remove {directory}, and it is made again\n")
+
+
 def test_stage_1_is_stored_with_its_regressor(command, tmp_path):
     assert command(*TINY).code == 0
     (directory,) = (tmp_path / "store" / "hint").iterdir()

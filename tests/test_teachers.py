@@ -175,6 +175,14 @@ class TestMistakes:
         with pytest.raises(ConfigError, match="result.json cannot be read"):
             compose.load(["teacher=run", f"teacher.path={tmp_path / 'other'}"])
 
+    @pytest.mark.parametrize("content", ["{", "{}", '{"hashes": null}'])
+    def test_images_that_nobody_knows(self, earlier_run, tmp_path, content):
+        directory = shutil.copytree(earlier_run, tmp_path / "untold")
+        (found,) = stored.members(compose.load(["teacher=run", f"teacher.path={directory}"]).teacher).values()
+        (directory / "result.json").write_text(content)
+        with pytest.raises(ConfigError, match=r"result.json does not tell which images .*: give another run"):
+            found.data_digest()
+
     def test_weights_that_are_none(self, earlier_run, tmp_path):
         shutil.copytree(earlier_run, tmp_path / "cut")
         (tmp_path / "cut" / "student.safetensors").write_bytes(b"\x08")

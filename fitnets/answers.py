@@ -7,7 +7,6 @@ precision; a table that is opened has to agree with what the teacher answers to 
 """
 
 import math
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -264,7 +263,7 @@ class Library:
                 if table is None:
                     shape = (pictures, len(split), *answered.shape[2:])
                     table = np.lib.format.open_memmap(path, "w+", _as_numpy(answered).dtype, shape)
-                    _allocate(path)
+                    store.allocate(path)
                 table[:, index * _BATCH : index * _BATCH + answered.shape[1]] = _as_numpy(answered)
             assert table is not None
             table.flush()
@@ -337,13 +336,6 @@ def _read(folder: Path, root: Path) -> Tensor:
     except (OSError, ValueError, KeyError) as error:
         raise DamagedError(f"{path} cannot be read ({error})") from error
     return torch.from_numpy(array).view(getattr(torch, meta["dtype"]))
-
-
-def _allocate(path: Path) -> None:
-    """Have the disk give all of a file's room now: a mapped file for which there is none later ends the process."""
-    if hasattr(os, "posix_fallocate"):  # not on macOS
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _as_numpy(values: Tensor) -> Any:

@@ -295,9 +295,9 @@ def _prepare(
     what = f"dataset={dataset.name}: its preprocessed images"
     store.check_space(folder.parent, size, what, "give another store=...")  # a mapped file that outgrows it is fatal
     with store.directory(folder) as partial:
-        images = np.lib.format.open_memmap(
-            partial / "images.npy", "w+", np.float32, (count, *decoded[0].images.shape[1:])
-        )
+        path = partial / "images.npy"
+        images = np.lib.format.open_memmap(path, "w+", np.float32, (count, *decoded[0].images.shape[1:]))
+        store.allocate(path)
         chunks = _chunks(decoded, dataset.pixel_max)
         filled = 0
         for _ in watcher.track(range(sum(-(-len(one.labels) // _CHUNK) for one in decoded)), "preprocessing"):

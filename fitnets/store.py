@@ -130,6 +130,14 @@ def check_space(folder: Path, needed: int, what: str, way_out: str) -> None:
         )
 
 
+def allocate(path: Path) -> None:
+    """Have the disk give all of a file's room now: a mapped file for which there is none later ends the process. Raises
+    OSError where there is none now."""
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
 @contextmanager
 def replacing(directory: Path) -> Iterator[Path]:
     """The directory, empty. An earlier finished run in it is put aside, and comes back when the block fails; one whose

@@ -188,6 +188,17 @@ class TestPreprocessing:
         ):
             data.load(dataset, tmp_path / "store", CPU, SILENCE)
 
+    def test_a_disk_that_fills_up_meanwhile_is_an_error_before_anything_is_mapped(self, tmp_path, monkeypatch):
+        def full(*_positional):
+            raise OSError(28, "No space left on device")
+
+        dataset, _ = self.made(tmp_path)
+        monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+        with pytest.raises(OSError, match="No space left"):
+            data.load(dataset, tmp_path / "store", CPU, SILENCE)
+        (decoded,) = (tmp_path / "store" / "data").iterdir()
+        assert (decoded / "meta.json").exists()
+
 
 def write_png_16_bits(folder: Path) -> np.ndarray:
     """A ramp over all 16 bits, as 30 images; the 8 high bits are what training should see."""

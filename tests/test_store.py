@@ -1,5 +1,7 @@
+import os
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -37,6 +39,14 @@ def test_a_write_that_fails_leaves_nothing_half_written(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         store.write(tmp_path / "file", b"content")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot allocate beforehand")
+def test_an_allocated_file_has_its_room_on_the_disk(tmp_path):
+    path = tmp_path / "mapped.npy"
+    np.lib.format.open_memmap(path, "w+", np.float32, (1000, 1000))
+    store.allocate(path)
+    assert 512 * path.stat().st_blocks >= path.stat().st_size
 
 
 def test_a_directory_is_gone_from_one_moment_to_the_next(tmp_path, monkeypatch):

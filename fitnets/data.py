@@ -130,9 +130,13 @@ SplitName = Literal["train", "valid", "test"]
 def load_split(
     dataset: Dataset, name: SplitName, root: Path, device: torch.device, watcher: Watcher, *, fitted_on: Dataset
 ) -> Split:
-    """A split of a data set, preprocessed as another one is, fitted on the training images of that one."""
-    fitted = fitted_values(fitted_on, root, watcher)
+    """A split of a data set, preprocessed as another one is, fitted on the training images of that one. Training and
+    validation images of the latter itself are those of `load`: no second copy is made."""
     alike = replace(dataset, preprocessing=fitted_on.preprocessing)
+    if alike == fitted_on and name != "test":
+        own = load(alike, root, device, watcher)
+        return own.train if name == "train" else own.valid
+    fitted = fitted_values(fitted_on, root, watcher)
     parts: list[Part] = ["test"] if name == "test" else _parts(dataset)
     decoded = [_decoded(alike, part, root, watcher) for part in parts]
     images, labels = _tensors(_prepared(alike, root, decoded, watcher, fitted=fitted), device)

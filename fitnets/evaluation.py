@@ -27,11 +27,7 @@ def evaluate(network: Stored, dataset: Dataset, split: SplitName, settings: Conf
     rebuilt = _rebuilt(network, settings, device)
     trained_on = network.config.dataset
     check_fitted(network, settings.root, watcher)
-    if dataset == trained_on and split != "test":
-        own = data.load(dataset, settings.root, device, watcher)
-        images = own.train if split == "train" else own.valid
-    else:
-        images = data.load_split(dataset, split, settings.root, device, watcher, fitted_on=trained_on)
+    images = data.load_split(dataset, split, settings.root, device, watcher, fitted_on=trained_on)
     logits, labels = metrics.predict(rebuilt, images, settings.engine.eval_batch_size)
     told = {"network": str(network.weights), "dataset": dataset.name, "split": split, "images": len(images)}
     return told | metrics.quality(logits, labels)

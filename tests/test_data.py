@@ -180,6 +180,17 @@ class TestPreprocessing:
         found = data.load(replace(dataset, preprocessing=Scale()), tmp_path, CPU, SILENCE)
         assert found.train.images.min() >= 0
 
+    @pytest.mark.parametrize("option", [Scale(), Standardize()])
+    def test_parts_of_what_it_was_fitted_on_are_those_that_are_there(self, tmp_path, option):
+        dataset, _ = self.made(tmp_path, preprocessing=option)
+        own = data.load(dataset, tmp_path / "store", CPU, SILENCE)
+        there = sorted((tmp_path / "store" / "data").iterdir())
+        for name, expected in (("train", own.train), ("valid", own.valid)):
+            found = data.load_split(dataset, name, tmp_path / "store", CPU, SILENCE, fitted_on=dataset)
+            assert torch.equal(found.rows, expected.rows)
+            assert torch.equal(found.images, expected.images)
+        assert sorted((tmp_path / "store" / "data").iterdir()) == there
+
     def test_a_disk_that_is_too_small_is_told_before_it_is_filled(self, tmp_path, monkeypatch):
         dataset, _ = self.made(tmp_path)
         monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 100))

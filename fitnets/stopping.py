@@ -20,7 +20,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class _Requests:
-    """What was asked for, and whether it has to wait."""
+    """What was asked for, and whether it has to wait. waiting: the number of a signal that nobody was told of yet."""
 
     def __init__(self) -> None:
         self.is_held = False
@@ -33,16 +33,24 @@ class _Requests:
         self.waiting = None
         raise Stopped(number, is_torn=self.is_held)
 
+    def tell(self) -> None:
+        """Raises Stopped where a request waits."""
+        number, self.waiting = self.waiting, None
+        if number is not None:
+            raise Stopped(number, is_torn=False)
+
 
 _requests = _Requests()
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Inside, SIGINT and SIGTERM raise Stopped. (Signals reach the main thread alone: in others nothing changes.)"""
+    """Inside, SIGINT and SIGTERM raise Stopped. (Signals reach the main thread alone: in others nothing changes.) A
+    request that an error inside of `held` has outlived is told first."""
     if current_thread() is not main_thread():
         yield
         return
+    _requests.tell()
     earlier = {number: signal.signal(number, _requests.receive) for number in _SIGNALS}
     try:
         yield
@@ -53,15 +61,15 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """A first request waits until the block has ended; a second one does not."""
+    """A first request waits until the block has ended; a second one does not. Where an error ends the block, it waits
+    on: whoever goes on after the error is told by the next block, or by `listening`."""
     if current_thread() is not main_thread():
         yield
         return
+    _requests.tell()
     _requests.is_held = True
     try:
         yield
     finally:
         _requests.is_held = False
-        number, _requests.waiting = _requests.waiting, None
-    if number is not None:
-        raise Stopped(number, is_torn=False)
+    _requests.tell()

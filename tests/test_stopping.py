@@ -17,7 +17,7 @@ from test_resume import outcome
 
 from fitnets import experiment, loop, resources, store
 from fitnets.objectives import HintObjective, WholeObjective
-from fitnets.options import DivergedError, LostClaimError
+from fitnets.options import DivergedError, LostClaimError, PrunedError
 from fitnets.state import TrainingState
 from fitnets.stopping import Stopped, held, listening
 from fitnets.terminal import Terminal
@@ -57,8 +57,19 @@ class TestRequests:
     def test_a_second_request_does_not_wait(self):
         assert held_work(requests=2) == ["Stopped"]
 
-    def test_an_error_inside_wins(self):
+    @pytest.mark.parametrize("again", [held, listening])
+    def test_an_error_inside_wins_and_who_goes_on_after_it_is_told_once(self, again):
         assert held_work(requests=1, error=ValueError("wrong")) == ["ValueError"]
+        with pytest.raises(Stopped, match="SIGINT"), again():
+            pytest.fail("went on")
+        with listening(), held():
+            pass
+
+    def test_a_second_request_after_an_error_does_not_wait_for_what_comes_next(self):
+        with listening():
+            assert held_work(requests=1, error=ValueError("wrong")) == ["ValueError"]
+            with pytest.raises(Stopped):
+                signal.raise_signal(signal.SIGTERM)
         with listening(), held():
             pass
 
@@ -137,6 +148,21 @@ def test_a_request_during_validation_does_not_wait_for_its_end(tmp_path, tiny, m
     assert "the teacher stage goes on from a checkpoint" in capfd.readouterr().out
     experiment.run(tiny(f"store={tmp_path / 'whole'}"))
     assert outcome(tmp_path / "store") == outcome(tmp_path / "whole")
+
+
+def test_a_request_that_comes_with_an_error_stops_the_next_run(tmp_path, tiny):
+    """As in a study, which goes on after a trial that was pruned."""
+
+    def watch(_row):
+        signal.raise_signal(signal.SIGTERM)
+        raise PrunedError("pruned")
+
+    with listening():
+        with pytest.raises(PrunedError):
+            experiment.run(tiny(f"store={tmp_path}"), watch=watch)
+        with pytest.raises(Stopped, match="SIGTERM"):
+            experiment.run(tiny(f"store={tmp_path}"))
+    assert experiment.run(tiny(f"store={tmp_path}"))["status"] == "finished"
 
 
 class TestMemory:

@@ -13,10 +13,10 @@ from analysis.verdicts import METHODS, Comparison, comparisons, interval, resolu
 
 def table(frame: pd.DataFrame, found: list[Comparison] | None = None) -> str:
     """A Markdown table for each setting (all that methods have in common) of the finished runs, and the verdicts.
-    found: `comparisons` of the frame, where they are known already."""
+    found: `comparisons` of the frame, where they are known already. NotEnough where no run is finished."""
     finished = frame[frame["status"] == "finished"]
     if finished.empty:
-        raise ValueError(f"none of the {len(frame)} runs is finished")
+        raise runs.NotEnough(f"none of the {len(frame)} runs is finished")
     found = comparisons(frame) if found is None else found
     return "\n\n".join(
         _setting(group, [one for one in found if one.setting_hash == setting])
@@ -72,7 +72,7 @@ def main() -> int:
         return 1
     try:
         print(table(runs.load(store)))
-    except ValueError as error:
+    except runs.NotEnough as error:
         print(f"{store}: {error}", file=sys.stderr)
         return 1
     return 0

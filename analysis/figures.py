@@ -149,11 +149,11 @@ def _is_depth_study(group: pd.DataFrame) -> bool:
 
 
 def depth(frame: pd.DataFrame, split: str = "valid", note: str = "") -> Figure:
-    """Accuracy by depth for each method at a fixed budget, a panel for each budget (Figure 2 of the paper). ValueError
+    """Accuracy by depth for each method at a fixed budget, a panel for each budget (Figure 2 of the paper). NotEnough
     where there is no such budget. frame: of `runs.load`, of one task; note: into the titles."""
     panels = budgets(frame)
     if not panels:
-        raise ValueError("no three depths at about the same cost: run `python run.py -m +sweeps=figure2`")
+        raise runs.NotEnough("no three depths at about the same cost: run `python run.py -m +sweeps=figure2`")
     figure = _figure(max(_WIDTH, 3.6 * len(panels)))
     for number, group in enumerate(panels, start=1):
         cost = tradeoff.engineering(float(group["student_paper_multiplications"].astype(float).median()))
@@ -169,13 +169,13 @@ def depth(frame: pd.DataFrame, split: str = "valid", note: str = "") -> Figure:
 
 
 def hint_layers(frame: pd.DataFrame) -> Figure:
-    """Accuracy by guided layer, a line for each hint layer and setting: which layer should be guided? ValueError where
+    """Accuracy by guided layer, a line for each hint layer and setting: which layer should be guided? NotEnough where
     no setting has two that differ in the guided layer alone. frame: of `runs.load`, of one task."""
     hints = tradeoff.finished(frame).dropna(subset=["guided_layer", "hint_layer"])
     hints = hints[hints["method"] == "hints"].assign(student=runs.students)
     studies = [group for _, group in hints.groupby(["setting_hash", "hint_layer"], sort=False) if _is_hint_study(group)]
     if not studies:
-        raise ValueError("no two guided layers of one student: run `python run.py -m +sweeps=hint_depth`")
+        raise runs.NotEnough("no two guided layers of one student: run `python run.py -m +sweeps=hint_depth`")
     order = sorted(pd.concat(studies)["guided_layer"].unique(), key=_natural)
     figure = _figure()
     axes = _axes(
@@ -328,9 +328,9 @@ def study_progress(study: Study) -> Figure:
 
 
 def importance(study: Study) -> Figure:
-    """How much each parameter matters for each objective. ValueError where it is not known: too few trials."""
+    """How much each parameter matters for each objective. NotEnough where it is not known: too few trials."""
     if not study.importances:
-        raise ValueError(f"study {study.name}: too few finished trials to tell what matters")
+        raise runs.NotEnough(f"study {study.name}: too few finished trials to tell what matters")
     names = sorted({name for shares in study.importances.values() for name in shares})
     figure = _figure(height=1.4 + 0.5 * len(names) * len(study.importances))
     axes = _axes(
@@ -359,7 +359,7 @@ def of_store(frame: pd.DataFrame, found: Iterable[Study]) -> dict[str, Figure]:
         for name, draw in (("depth", depth), ("hint_layers", hint_layers)):
             try:
                 figures[f"{name}-{stem}"] = draw(own)
-            except ValueError:
+            except runs.NotEnough:
                 continue
         several = own[own.groupby("setting_hash")["method"].transform("nunique") > 1]
         several = several.dropna(subset=["similarity_after_student"])

@@ -45,11 +45,13 @@ _CURVE_POINTS = 200
 
 
 def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path:
-    """Make everything in `out`; gives the page. ValueError where the store has no runs."""
+    """Make everything in `out`; gives the page. NotEnough where the store has no runs."""
     found = studies.load(store, with_importances=True)
     frame = runs.load(store, found)
     if frame.empty:
-        raise ValueError(f"{store}: no runs in it: give the folder that they were given as store= (by default outputs)")
+        raise runs.NotEnough(
+            f"{store}: no runs in it: give the folder that they were given as store= (by default outputs)"
+        )
     epochs = runs.epochs(store)
     drawn = figures.of_store(frame, found)
     (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -371,7 +373,7 @@ def main(words: list[str] | None = None, track: Track = lambda items, _: items) 
     arguments = parser.parse_args(words)
     try:
         page = write(arguments.store, arguments.out or arguments.store / "report", track)
-    except (ValueError, OSError) as error:
+    except (runs.NotEnough, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{page}: open it in a browser; tables and figures lie beside it")

@@ -16,6 +16,10 @@ import pandas as pd
 from analysis import studies
 
 
+class NotEnough(ValueError):
+    """The runs or trials that there are do not suffice for what is asked."""
+
+
 class Column(NamedTuple):
     """Where it is in `result.json`, or under `environment` in `environment.json`; its pandas dtype; its unit."""
 

@@ -96,7 +96,7 @@ def test_importances_of_enough_trials(made_store):
     shares = {"accuracy": {"student.width": 0.9, "student.depth": 0.1}}
     figure = figures.importance(dataclasses.replace(study, importances=shares))
     assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx([10, 90])
-    with pytest.raises(ValueError, match="too few finished trials"):
+    with pytest.raises(runs.NotEnough, match="too few finished trials"):
         figures.importance(study)
 
 
@@ -109,7 +109,7 @@ def test_depth_is_figure_2(drawn):
 
 
 def test_students_of_other_costs_are_no_depth_study(frame):
-    with pytest.raises(ValueError, match=r"no three depths .*\+sweeps=figure2"):
+    with pytest.raises(runs.NotEnough, match=r"no three depths .*\+sweeps=figure2"):
         figures.depth(frame[frame["dataset"] == "digits"])
 
 
@@ -124,7 +124,7 @@ def test_guided_layers_are_in_their_order(drawn):
 
 
 def test_no_two_guided_layers_are_told(frame):
-    with pytest.raises(ValueError, match=r"no two guided layers .*\+sweeps=hint_depth"):
+    with pytest.raises(runs.NotEnough, match=r"no two guided layers .*\+sweeps=hint_depth"):
         figures.hint_layers(frame[frame["dataset"] == "digits"])
 
 
@@ -156,6 +156,16 @@ def test_curves_of_a_run_with_retraining_have_a_column_for_each_of_its_six_stage
     ]  # fmt: skip
     places = [axes.get_subplotspec().num1 for axes in figure.axes]
     assert places == [place for column in range(6) for place in (column, 6 + column)]
+
+
+@pytest.mark.parametrize("name", ["depth", "hint_layers"])
+def test_a_mistake_in_a_figure_is_no_lack_of_runs(frame, monkeypatch, name):
+    def broken(_frame):
+        raise ValueError("zip() argument 2 is longer than argument 1")
+
+    monkeypatch.setattr(figures, name, broken)
+    with pytest.raises(ValueError, match="zip"):
+        figures.of_store(frame, [])
 
 
 def test_every_method_has_a_colour_and_a_marker_of_its_own():

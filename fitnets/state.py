@@ -164,7 +164,7 @@ class TrainingState:
             state = _below(f"optimizer/{number}", tensors)
             if state:
                 self.optimizer.optimizer.state[parameter] = {
-                    key: value if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
+                    key: value if key == "step" else torch.empty_like(parameter).copy_(value)  # AdamW counts on the CPU
                     for key, value in state.items()
                 }
         self.optimizer.step_count = facts["step_count"]

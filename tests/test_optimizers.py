@@ -1,10 +1,14 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from fitnets.config import AdamW, ConstantLr, RmsProp, Sgd, Stage
 from fitnets.layers import Activation, Conv2d, ConvLayer, DenseLayer, SoftmaxLayer
 from fitnets.optimizers import LayerOptimizer, project
+from fitnets.state import TrainingState
 
 MAXOUT = Activation("maxout", 2)
 
@@ -51,6 +55,38 @@ def test_sgd_takes_its_momentum_from_the_schedule():
         optimizer.update(loss_of(parts))
         seen.append(optimizer.optimizer.param_groups[0]["momentum"])
     assert seen == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 0.9])
+
+
+class Scaled(nn.Module):
+    """A layer with a single number to learn."""
+
+    kind = "dense"
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(2.0))
+
+
+@pytest.mark.parametrize(
+    "settings", [RmsProp(lr=0.1, decay=0.9, floor=1e-2), AdamW(lr=0.1, weight_decay=0.0)], ids=["rmsprop", "adamw"]
+)
+def test_what_is_remembered_of_a_single_number_comes_back_where_and_as_the_number_is(settings):
+    """As all else of a parameter: another precision stands here for another device. AdamW's count stays as it was."""
+
+    def begun(layer):
+        optimizer = LayerOptimizer({"scaled": layer}, stage(settings), steps_per_epoch=1)
+        objective = SimpleNamespace(network=layer, layers={"scaled": layer})
+        return TrainingState(objective, optimizer, None, {})
+
+    state = begun(Scaled())
+    state.optimizer.update(state.objective.network.factor.square())
+    again = begun(Scaled().double())
+    again.restore(state.tensors(), state.facts())
+    (found,) = again.optimizer.optimizer.state.values()
+    kinds = {key: value.dtype for key, value in found.items()}
+    assert kinds.pop("step", torch.float32) == torch.float32
+    assert set(kinds.values()) == {torch.float64}
+    again.optimizer.update(again.objective.network.factor.square())
 
 
 def test_learning_rate_scale_by_name_wins_over_kind():

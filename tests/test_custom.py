@@ -344,3 +344,16 @@ def test_where_a_layer_is_not_reached_it_is_told():
     found.model.forward = lambda images: images.flatten(1)[:, :10]
     with pytest.raises(ConfigError, match="its layer second was not reached"):
         found.up_to(IMAGES, "second")
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_gpus_that_nobody_uses_yet_stay_so_and_others_go_on_where_they_were(monkeypatch, is_used):
+    """Of a machine with two."""
+    asked, put_back = [], []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: is_used)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _seed: None)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(device) or torch.tensor(device))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: put_back.append((int(state), device)))
+    custom.made(CustomStudent(target="own_models.drawn_by_numpy"), "student", seed=0)
+    assert (asked, put_back) == (([0, 1], [(0, 0), (1, 1)]) if is_used else ([], []))

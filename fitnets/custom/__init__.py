@@ -60,9 +60,11 @@ def made(net: CustomNet, side: str, seed: int) -> nn.Module:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """What draws with PyTorch, NumPy or `random` draws the same; afterwards all three go on where they were."""
+    """What draws with PyTorch, NumPy or `random` draws the same; afterwards all three go on where they were. GPUs that
+    nobody uses yet stay so."""
     states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=gpus):
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)

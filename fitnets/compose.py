@@ -22,14 +22,14 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from fitnets import options, rules
+from fitnets import options, places, rules
 from fitnets.config import Config, Folder, Thin
 from fitnets.options import ConfigError, ToldError, near
 from fitnets.stopping import Stopped
 
 T = TypeVar("T")
 MISTAKES = (HydraException, OmegaConfBaseException, YAMLError)
-CONF = Path(__file__).resolve().parent.parent / "conf"
+CONF = places.CONF
 
 for _name, _class in options.OPTIONS.items():
     # Below hydra/ the schema's types do not show up among the user's groups in --help.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fitnets import build, costs, stored
+from fitnets import build, costs, places, stored
 from fitnets.config import Config, Engine, Precision, UniformInit
 from fitnets.networks import Network
 from fitnets.options import ConfigError, without_passwords
@@ -114,6 +114,8 @@ def environment(device: torch.device) -> dict[str, Any]:
 def _git(*words: str) -> str | None:
     """Git's answer about the checkout of this package; None without git or a checkout."""
     here = Path(__file__).resolve().parent
+    if places.ROOT.is_relative_to(here):  # a wheel's, in somebody else's checkout perhaps
+        return None
     try:
         return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

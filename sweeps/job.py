@@ -11,13 +11,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fitnets import costs, evaluation, experiment, measures
+from fitnets import costs, evaluation, experiment, measures, places
 from fitnets.config import Config, ReadyTeacher, Wandb
 from fitnets.options import ConfigError, PrunedError, without_passwords
 from fitnets.terminal import Terminal
 
 STUDY = "sweeps.study.StudySweeper"
-_ENTRYPOINT = Path(__file__).resolve().parents[1] / "run.py"
 Watch = Callable[[dict[str, Any]], None]
 
 
@@ -73,8 +72,8 @@ def _notes(config: Config, seed: int) -> dict[str, Any]:
 
 def _command(config: Config, seed: int) -> list[str]:
     hydra = HydraConfig.get()
-    here = Path(hydra.runtime.cwd).resolve() == _ENTRYPOINT.parent
-    words = ["python", _ENTRYPOINT.name if here else str(_ENTRYPOINT)]
+    here = Path(hydra.runtime.cwd).resolve() == places.ROOT
+    words = ["python", places.RUN.name if here else str(places.RUN)]
     if hydra.job.config_name not in (None, "config"):
         words += ["--config-name", hydra.job.config_name]
     for source in hydra.runtime.config_sources:

@@ -1,9 +1,11 @@
 """What a shell sees: speed, exit codes, other working directories."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,29 @@ def test_run_works_from_any_directory_and_writes_below_its_store_only(tmp_path):
     assert told.returncode == 0, told.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["cache", "data", "hint", "run", "teacher"]
+
+
+def test_so_it_does_from_a_wheel_which_has_conf_and_run_py_in_the_package(tmp_path):
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    site, ignored = tmp_path / "site", shutil.ignore_patterns("__pycache__")
+    for name in built["packages"]:
+        shutil.copytree(ROOT / name, site / name, ignore=ignored)
+    for name, place in built["force-include"].items():
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, site / place)
+    (tmp_path / "elsewhere").mkdir()
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for action in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "the user's own"]):
+        subprocess.run(["git", *identity, *action], cwd=tmp_path, check=True)
+    words = [*TINY, "dataset=digits"]
+    for module in ("fitnets.cli", "fitnets.root.run"):
+        command = ["-m", module, *(["cost"] if module == "fitnets.cli" else []), *words]
+        told = shell(*command, cwd=tmp_path / "elsewhere", PYTHONPATH=str(site))
+        assert told.returncode == 0, told.stderr
+    (run,) = (tmp_path / "elsewhere" / "outputs" / "run").iterdir()
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["command"] == ["python", str(site / "fitnets" / "root" / "run.py"), *words]
+    assert environment["commit"] is None
 
 
 def test_a_sweep_too(tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fitnets import engine, experiment, store
+from fitnets import engine, experiment, places, store
 from fitnets.answers import Known
 from fitnets.bench.peers import Step
 from fitnets.bench.steps import ours
@@ -122,7 +122,6 @@ class _Turns:
 
 # --- start-up ---
 
-_RUN = Path(__file__).resolve().parents[2] / "run.py"
 _TRIALS = 4
 _SMALL = ("tracker=none", "test=false", *(f"schedule.{stage}.epochs=1" for stage in ("teacher", "hint", "student")))
 
@@ -148,14 +147,14 @@ def startup(rounds: int) -> dict[str, float]:
 def _call(words: Sequence[str]) -> float:
     """Seconds that the command takes."""
     started = time.perf_counter()
-    subprocess.run([sys.executable, _RUN, *words], capture_output=True, check=True)
+    subprocess.run([sys.executable, places.RUN, *words], capture_output=True, check=True)
     return time.perf_counter() - started
 
 
 def _to_training(words: Sequence[str], root: Path) -> float:
     """Until the run has a log: it begins with the epochs of the teacher that was found."""
     before, started = set(root.glob("run/*/metrics.jsonl")), time.perf_counter()
-    with subprocess.Popen([sys.executable, _RUN, *words], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen([sys.executable, places.RUN, *words], stdout=subprocess.DEVNULL) as process:
         while set(root.glob("run/*/metrics.jsonl")) == before and process.poll() is None:
             time.sleep(0.005)
         return time.perf_counter() - started

@@ -8,6 +8,7 @@ import base64
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -58,25 +59,36 @@ def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path
     images = {}
     for name, figure in track(list(drawn.items()), "drawing"):
         images[name] = _save(figure, out / "figures" / name)
-    frame.to_parquet(out / "runs.parquet")
-    epochs.to_parquet(out / "epochs.parquet")
-    frame.to_csv(out / "runs.csv", index=False)
+    _replace(out / "runs.parquet", frame.to_parquet())
+    _replace(out / "epochs.parquet", epochs.to_parquet())
+    _replace(out / "runs.csv", frame.to_csv(index=False).encode())
     compared = verdicts.comparisons(frame)
-    (out / "tables.md").write_text(markdown(frame, compared))
+    _replace(out / "tables.md", markdown(frame, compared).encode())
     page = out / "report.html"
     text = html(store.resolve().name, frame, epochs, compared=compared, found=found, images=images)
-    page.write_text(text, encoding="utf-8")
+    _replace(page, text.encode())
     return page
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Whole or not at all: the page may be open somewhere."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _save(figure: Figure, path: Path) -> bytes:
     """As PNG and as SVG; gives the SVG."""
-    figure.savefig(path.with_name(f"{path.name}.png"))
+    png, svg = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png")
     with matplotlib.rc_context({"svg.fonttype": "none", "font.family": "sans-serif"}):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    path.with_name(f"{path.name}.svg").write_bytes(buffer.getvalue())
-    return buffer.getvalue()
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+    for kind, image in (("png", png), ("svg", svg)):
+        _replace(path.with_name(f"{path.name}.{kind}"), image.getvalue())
+    return svg.getvalue()
 
 
 # --- words ---

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from pathlib import Path
 
 import made_store as made
 import numpy as np
@@ -394,6 +395,27 @@ def test_a_hint_loss_that_is_nothing_ends_no_report(tmp_path):
     frame, epochs = runs.load(tmp_path), runs.epochs(tmp_path)
     assert report.page_data(frame, epochs)["hints"]["a0"]["left"] is None
     assert report.write(tmp_path, tmp_path / "report").exists()
+
+
+def test_a_disk_that_fills_up_leaves_the_report_that_was_there(tmp_path, monkeypatch, capsys):
+    def full(path, content, **_named):
+        with path.open("wb") as file:
+            file.write(content[:10].encode() if isinstance(content, str) else content[:10])
+        raise OSError(28, "No space left on device")
+
+    write_run(tmp_path, "a0")
+    assert report.main([str(tmp_path)]) == 0
+    before = files(tmp_path / "report")
+    write_run(tmp_path, "b0")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_text", full)
+    assert report.main([str(tmp_path)]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert files(tmp_path / "report") == before
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_no_store_is_told_in_a_line(tmp_path, capsys):

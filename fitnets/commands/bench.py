@@ -1,10 +1,9 @@
 """Speed of training."""
 
 import argparse
-import json
 from pathlib import Path
 
-from fitnets import compose, engine
+from fitnets import compose, engine, store
 from fitnets.bench import peers, runs, steps, tables
 from fitnets.commands.arguments import positive, several
 from fitnets.terminal import Terminal
@@ -43,6 +42,6 @@ def main(words: list[str]) -> None:
         terminal.show(table)
     if arguments.json:
         told = tables.as_json(stepped, epochs, startup, device, **size)
-        arguments.json.write_text(json.dumps(told, indent=2) + "\n")
+        store.write_json(arguments.json, told)
     if arguments.markdown:
-        arguments.markdown.write_text("\n".join(table.markdown() for table in shown))
+        store.write(arguments.markdown, "\n".join(table.markdown() for table in shown).encode())

@@ -59,7 +59,7 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
+class Examination:
     """images: by split; classes: images of each class, by split; pixels: smallest, mean, largest value of a batch after
     preprocessing; cache_bytes: of all tables that are still to be made, those for evaluation and retraining included;
     peak_bytes: of this process, or on the GPU; preparing_s: until training would begin."""
@@ -84,7 +84,7 @@ class Diagnosis:
         return self.preparing_s + self.evaluation_s + self.tracking_s + sum(stage.total_s for stage in self.times)
 
 
-def examine(config: Config, watcher: Watcher) -> Diagnosis:
+def examine(config: Config, watcher: Watcher) -> Examination:
     """Raises ConfigError as a run would; nothing is trained, images are decoded."""
     started = time.perf_counter()
     plan = prepare(config, watcher)
@@ -104,7 +104,7 @@ def examine(config: Config, watcher: Watcher) -> Diagnosis:
     freeze(plan.teacher)
     losses += [loss for stage in plan.stages for loss in _losses(plan, stage)]
     tables = _tables(plan, library, splits)
-    return Diagnosis(
+    return Examination(
         images={name: len(split) for name, split in splits.items()},
         classes=classes,
         class_names=names,

@@ -143,6 +143,7 @@ def read_weights(path: Path, model: nn.Module, key: str) -> None:
 
 
 def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
+    """Raises ConfigError, which says what they are of, for the first tensor that is not finite throughout."""
     for name, values in weights.items():
         if values.is_floating_point() and not bool(values.isfinite().all()):
             count = int((~values.isfinite()).sum())

@@ -15,8 +15,8 @@ _KINDS = ("run", "hint", "teacher")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run directory. status: finished, running, killed or stopped (the same command goes on), failed, diverged or
-    damaged; accuracies: of the student, fractions; None where the run has none."""
+    """A run directory. status: finished, running, killed or stopped (the same command goes on), failed, diverged,
+    pruned or damaged; accuracies: of the student, fractions; None where the run has none."""
 
     directory: str
     status: str

@@ -25,9 +25,11 @@ class Observer(Protocol):
     def on_resume(self, state: TrainingState) -> None:
         """Called before a stage goes on from a checkpoint, with what was done before it."""
 
-    def on_step(self) -> None: ...
+    def on_step(self) -> None:
+        """Called after every update. No signal ends it half-way but a second one."""
 
-    def on_epoch(self, epoch: Epoch) -> None: ...
+    def on_epoch(self, epoch: Epoch) -> None:
+        """Called after every epoch and its validation, before the checkpoint that counts it; the same of signals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

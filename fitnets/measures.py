@@ -23,7 +23,7 @@ COSTS = ("parameters", "multiplications", "paper_parameters", "paper_multiplicat
 RELATIVE = {f"relative_{name}": name for name in COSTS}
 """the student's cost as a fraction of its teacher's"""
 KNOWN_BEFORE = (*COSTS, *RELATIVE)
-"""training: these can be bounded"""
+"""These are known before training, and can be bounded."""
 NAMES = (*MEASURES, *RELATIVE)
 MAXIMIZED = ("accuracy", "agreement")
 """of the others, less is better"""

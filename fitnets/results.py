@@ -133,8 +133,10 @@ def measured(plan: Plan, student: Network, name: str, split: Split, teacher_logi
 
 
 def predicted(plan: Plan, network: Network, split: Split) -> tuple[Tensor, Tensor]:
+    """(logits, labels), as `metrics.predict` has them."""
     return metrics.predict(network, split, plan.config.engine.eval_batch_size)
 
 
 def quality(name: str, logits: Tensor, labels: Tensor) -> dict[str, Any]:
+    """`metrics.quality` with the name of the split before each key: `valid_accuracy`, ..."""
     return {f"{name}_{metric}": value for metric, value in metrics.quality(logits, labels).items()}

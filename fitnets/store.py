@@ -1,4 +1,5 @@
-"""Results on disk: `store/{teacher,hint,run,data}/<hash>`; files appear whole or not at all."""
+"""Results on disk: artifacts in `store/{teacher,hint,run,data,cache}/<hash>`, beside them `digests` of files and the
+studies of `sweeps`; files appear whole or not at all."""
 
 import json
 import os
@@ -186,6 +187,7 @@ class MetricsFile:
         self.path = path
 
     def append(self, row: dict[str, Any]) -> None:
+        """Raises ValueError for a number that is not finite."""
         with self.path.open("a") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
             file.flush()

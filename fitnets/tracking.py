@@ -25,11 +25,11 @@ from fitnets.config import Tracker as Settings
 from fitnets.options import ConfigError, PrunedError, plain
 
 ANSWER_S = 4.0
-"""W&B has so many seconds to show that it is there, and again to take note of an artifact,"""
+"""W&B has so many seconds to show that it is there, and again to take note of an artifact."""
 INIT_S = 10.0
-"""to accept a run,"""
+"""It has so many to accept a run."""
 FINISH_S = 10.0
-"""and to take what is left at its end"""
+"""It has so many to take what is left at the end of a run."""
 _FLUSH_S = 1.0
 """what was logged longer ago is in the file of a job that is killed"""
 _STUDENT_FILES = ("student.safetensors", "config.yaml", "result.json")

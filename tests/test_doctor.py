@@ -24,7 +24,7 @@ def _briefly(monkeypatch):
     monkeypatch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
 
 
-def examine(tmp_path: Path, *words: str) -> doctor.Diagnosis:
+def examine(tmp_path: Path, *words: str) -> doctor.Examination:
     return doctor.examine(compose.load([*words, f"store={tmp_path / 'store'}"]), SILENCE)
 
 

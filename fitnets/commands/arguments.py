@@ -18,7 +18,7 @@ def positive(text: str) -> int:
     return number
 
 
-def several(text: str) -> int:
+def at_least_two(text: str) -> int:
     number = positive(text)
     if number < 2:
         raise argparse.ArgumentTypeError("1 is no number of rounds to take quartiles of: give at least 2")

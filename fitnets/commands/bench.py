@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fitnets import compose, engine, store
 from fitnets.bench import peers, runs, steps, tables
-from fitnets.commands.arguments import positive, several
+from fitnets.commands.arguments import at_least_two, positive
 from fitnets.terminal import Terminal
 
 
@@ -14,7 +14,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("overrides", nargs="*", help="as for run.py; default: dataset=cifar10 and its teacher")
     parser.add_argument("--students", default="fitnet1,fitnet4", help="options of student; default: fitnet1,fitnet4")
     parser.add_argument("--batch", type=positive, default=128, help="images of a step; default: 128")
-    parser.add_argument("--rounds", type=several, default=5, help="steps of each kind, in turns; default: 5")
+    parser.add_argument("--rounds", type=at_least_two, default=5, help="steps of each kind, in turns; default: 5")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=DIR", help="checkout to compare with")
     parser.add_argument("--epochs", action="store_true", help="epochs of whole runs too, on the data set itself")
     parser.add_argument("--startup", action="store_true", help="what processes take beyond epochs, too")

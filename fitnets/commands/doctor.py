@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from fitnets import compose, doctor
 from fitnets.commands.arguments import with_overrides
-from fitnets.doctor import Diagnosis
+from fitnets.doctor import Examination
 from fitnets.resources import told_in_short
 from fitnets.tables import Table
 from fitnets.terminal import Terminal, megabytes, seconds
@@ -37,7 +37,7 @@ def main(words: list[str]) -> None:
         terminal.say(f"note: {warning}")
 
 
-def _images(found: Diagnosis) -> Table:
+def _images(found: Examination) -> Table:
     low, mean, high = found.pixels
     title = f"images of each class; values after preprocessing {low:.3g} to {high:.3g}, mean {mean:.3g}"
     rows = [["all", *(str(count) for count in found.images.values())]]
@@ -52,23 +52,23 @@ def _images(found: Diagnosis) -> Table:
     return Table(title, ["", *found.images], rows)
 
 
-def _shapes(found: Diagnosis) -> Table:
+def _shapes(found: Examination) -> Table:
     rows = [[one.what, one.name, "x".join(map(str, one.shape))] for one in found.shapes]
     return Table("shapes, of one image", ["", "", "shape"], rows)
 
 
-def _losses(found: Diagnosis) -> Table:
+def _losses(found: Examination) -> Table:
     rows = [[one.stage, one.term, f"{one.value:.4g}", f"{one.weight:g}", f"{one.gradient:.3g}"] for one in found.losses]
     title = "losses of one batch before training (in nats; hint and mimic: squared distances)"
     return Table(title, ["stage", "loss", "value", "weight", "norm of the weighted gradient"], rows)
 
 
-def _cache(found: Diagnosis) -> Table:
+def _cache(found: Examination) -> Table:
     rows = [[one.stage, one.layer, megabytes(one.bytes), "yes" if one.looked_up else one.reason] for one in found.cache]
     return Table("the teacher's answers on the disk", ["stage", "layer", "size", "computed once"], rows)
 
 
-def _times(found: Diagnosis) -> Table:
+def _times(found: Examination) -> Table:
     rows = [["until training", "", "", seconds(found.preparing_s)]]
     rows += [
         [one.name, f"{1000 * one.step_s:.1f} ms", f"{one.epoch_s:.1f} s", seconds(one.total_s)] for one in found.times

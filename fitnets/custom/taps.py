@@ -13,7 +13,7 @@ from fitnets.layers import Activation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tap:
-    """An output of one of a model's modules (`layers.Output`). call: the how manieth of the module in a forward pass,
+    """An output of one of a model's modules (`layers.Output`). call: which one of the module's in a forward pass,
     from 0; multiplications: of one image, until it is there."""
 
     module: str
@@ -34,7 +34,7 @@ class Reached(BaseException):
 
 @contextmanager
 def hooks(model: nn.Module, names: Collection[str], take: Callable[[str, int, Tensor], None]) -> Iterator[None]:
-    """Hand over (module, the how manieth call from 0, first tensor of its output) of these modules' calls."""
+    """Hand over (module, which call of it from 0, first tensor of its output) of these modules' calls."""
     calls: Counter[str] = Counter()
 
     def hook(module: str, output: Any) -> None:

@@ -8,7 +8,6 @@ import base64
 import io
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -22,7 +21,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 
-from analysis import controls, figures, paper, runs, studies, tradeoff, verdicts
+from analysis import controls, figures, files, paper, runs, studies, tradeoff, verdicts
 from analysis.studies import Study
 from analysis.tradeoff import COSTS
 from analysis.verdicts import Comparison
@@ -59,25 +58,15 @@ def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path
     images = {}
     for name, figure in track(list(drawn.items()), "drawing"):
         images[name] = _save(figure, out / "figures" / name)
-    _replace(out / "runs.parquet", frame.to_parquet())
-    _replace(out / "epochs.parquet", epochs.to_parquet())
-    _replace(out / "runs.csv", frame.to_csv(index=False).encode())
+    files.replace(out / "runs.parquet", frame.to_parquet())
+    files.replace(out / "epochs.parquet", epochs.to_parquet())
+    files.replace(out / "runs.csv", frame.to_csv(index=False).encode())
     compared = verdicts.comparisons(frame)
-    _replace(out / "tables.md", markdown(frame, compared).encode())
+    files.replace(out / "tables.md", markdown(frame, compared).encode())
     page = out / "report.html"
     text = html(store.resolve().name, frame, epochs, compared=compared, found=found, images=images)
-    _replace(page, text.encode())
+    files.replace(page, text.encode())
     return page
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Whole or not at all: the page may be open somewhere."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _save(figure: Figure, path: Path) -> bytes:
@@ -87,7 +76,7 @@ def _save(figure: Figure, path: Path) -> bytes:
     with matplotlib.rc_context({"svg.fonttype": "none", "font.family": "sans-serif"}):
         figure.savefig(svg, format="svg", metadata={"Date": None})
     for kind, image in (("png", png), ("svg", svg)):
-        _replace(path.with_name(f"{path.name}.{kind}"), image.getvalue())
+        files.replace(path.with_name(f"{path.name}.{kind}"), image.getvalue())
     return svg.getvalue()
 
 

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis import figures, runs
+from analysis import figures, files, runs
 from analysis.tradeoff import engineering
 from analysis.verdicts import Comparison, Verdict, comparisons, interval, resolution
 
@@ -31,7 +30,7 @@ class Cell(NamedTuple):
 def write(folder: Path) -> Path:
     """`table.md`, and the figure if the table has one. Gives the former."""
     path = folder / "table.md"
-    _replace(path, markdown(folder).encode())
+    files.replace(path, markdown(folder).encode())
     for kind in ("png", "svg"):
         draw(folder, kind)
     return path
@@ -43,18 +42,11 @@ def draw(folder: Path, kind: str) -> None:
     path = folder / f"{told['name']}.{kind}"
     path.unlink(missing_ok=True)
     if told["figure"] == "depth":
-        with contextlib.suppress(ValueError):  # not enough of it is done
+        with contextlib.suppress(runs.NotEnough):  # not enough of it is done
             figure = figures.depth(_frame(folder, told), told["split"], note=_version(told))
             image = io.BytesIO()
             figure.savefig(image, format=kind)
-            _replace(path, image.getvalue())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Whole or not at all: others may read it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(content)
-    partial.replace(path)
+            files.replace(path, image.getvalue())
 
 
 def markdown(folder: Path) -> str:

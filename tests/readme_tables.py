@@ -6,6 +6,7 @@ Each stands in the README between `<!-- table: NAME -->` and `<!-- end -->`."""
 import io
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from rich.console import Console
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from analysis import controls, reproduced, runs, speedups  # noqa: E402
+from analysis import controls, figures, reproduced, runs, speedups  # noqa: E402
 from fitnets import build, compose, costs, report, store  # noqa: E402
 from fitnets.bench import tables  # noqa: E402
 from fitnets.bench.steps import Contestant, Measured  # noqa: E402
@@ -57,6 +58,7 @@ def _makers() -> dict[str, Any]:
     tables_of_paper = {path.parent.name: path.parent for path in KEPT.glob("*/table.json")}
     return {
         "first_run": first_run,
+        "first_run_mnist": first_run_mnist,
         "controls": lambda: controls.table(runs.load(KEPT / "controls")),
         "speedups": lambda: speedups.table(KEPT / "speedups"),
         "bench": bench,
@@ -76,6 +78,20 @@ def first_run() -> str:
     report.conclude(result, Terminal(Console(file=shown, width=100, highlight=False, markup=False)))
     lines = [line.rstrip() for line in shown.getvalue().splitlines()]
     return "\n".join(["```", *lines, "```"])
+
+
+def first_run_mnist() -> str:
+    """What `python run.py dataset=mnist` comes to, in a sentence."""
+    (path,) = KEPT.glob("first_run_mnist/run/*/result.json")
+    result = json.loads(path.read_text())
+    teacher, student = (f"{100 * result[side]['test_error']:.2f} %" for side in ("teacher", "student"))
+    epochs = {name: stage["epochs"] for name, stage in result["stages"].items()}
+    where = f"{result['timing']['device']}, {result['timing']['precision']}"
+    return (
+        f"On MNIST `python run.py dataset=mnist dataset.path=DIR` trains the paper's pair for {epochs['teacher']} "
+        f"epochs (teacher), {epochs['hint']} (stage 1) and {epochs['student']} (stage 2), and misclassifies {teacher} "
+        f"and {student} of the test images with teacher and student ({where}; n = 1, no interval)."
+    )
 
 
 def bench() -> str:
@@ -150,9 +166,20 @@ def told_anew(told: dict[str, Any]) -> dict[str, Any]:
     return told | {"notes": notes, "rows": rows}
 
 
+def draw(folder: Path) -> None:
+    """The README's figures, below a folder laid out as `analysis`."""
+    for path in KEPT.glob("*/table.json"):
+        target = folder / "results" / path.parent.name
+        if not target.exists():
+            shutil.copytree(path.parent, target)
+        reproduced.draw(target, "png")
+    (folder / "screenshots").mkdir(exist_ok=True)
+    figures.similarity(runs.load(KEPT / "controls")).savefig(folder / "screenshots" / "similarity.png")
+
+
 if __name__ == "__main__":
     for path in KEPT.glob("*/table.json"):
         store.write_json(path, told_anew(store.read_json(path)))
-        reproduced.draw(path.parent, "png")
+    draw(ROOT / "analysis")
     readme = ROOT / "README.md"
     readme.write_text(rewritten(readme.read_text()))

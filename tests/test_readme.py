@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -138,10 +137,10 @@ class TestTables:
         assert readme_tables.told_anew(told) == told, "run python tests/readme_tables.py"
 
     def test_and_figures_are_drawn_of_what_is_kept(self, tmp_path):
-        shutil.copytree(readme_tables.KEPT / "figure2", tmp_path / "figure2")
-        reproduced.draw(tmp_path / "figure2", "png")
-        kept, drawn = (folder / "figure2" / "figure2.png" for folder in (readme_tables.KEPT, tmp_path))
-        assert compare_images(str(kept), str(drawn), tol=1) is None, "run python tests/readme_tables.py"
+        readme_tables.draw(tmp_path)
+        for name in ("results/figure2/figure2.png", "screenshots/similarity.png"):
+            kept, drawn = (str(folder / name) for folder in (ROOT / "analysis", tmp_path))
+            assert compare_images(kept, drawn, tol=1) is None, "run python tests/readme_tables.py"
 
     @pytest.mark.parametrize("folder", KEPT_TABLES, ids=lambda path: path.parent.name)
     def test_of_the_paper_have_commands_that_give_their_hashes(self, folder):

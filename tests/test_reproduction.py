@@ -167,22 +167,25 @@ def made(tmp_path, request):
     return request.param, [f"dataset.path={tmp_path / 'data'}", f"store={tmp_path / 'store'}", *words, *LAYOUT, *SHORT]
 
 
-@pytest.mark.parametrize("made", MADE, indirect=True)
-def test_a_table_runs_from_end_to_end_and_says_what_to_download(fitnets, tmp_path, made, monkeypatch):
+@pytest.mark.parametrize(
+    ("made", "schedule"), [*((name, "paper") for name in MADE), ("table3", "modern")], indirect=["made"]
+)
+def test_a_table_runs_from_end_to_end_and_says_what_to_download(fitnets, tmp_path, made, schedule, monkeypatch):
     name, words = made
     measured = dict.fromkeys((f"batch_{size}_{part}_ms" for size in (1, 128) for part in ("p50", "p95")), 1.0)
     monkeypatch.setattr(engine, "latencies", lambda networks, *_: dict.fromkeys(networks, measured))
     monkeypatch.setattr(estimates, "steadily", lambda *_: 0.01)  # both are tested elsewhere, and take seconds
-    order = [name, *words, "--seeds", "1", "--schedule", "paper", "--out", str(tmp_path / "out")]
+    order = [name, *words, "--seeds", "1", "--schedule", schedule, "--out", str(tmp_path / "out")]
     finished = fitnets("reproduce", *order)
     assert finished.code == 0, finished.err
     assert RECIPES[name].data in finished.out
     told = json.loads((tmp_path / "out" / "table.json").read_text())
-    hashes = [run for row in told["rows"] for one in row["cells"].get("paper", []) for run in one["runs"].values()]
+    hashes = [run for row in told["rows"] for one in row["cells"].get(schedule, []) for run in one["runs"].values()]
     assert {path.parent.name for path in (tmp_path / "out" / "run").glob("*/result.json")} == set(hashes)
     text = (tmp_path / "out" / "table.md").read_text()
     rows = [row for row in RECIPES[name].rows if row.overrides is not None]
     assert text.count("(n = 1, no interval)") == len(rows)
+    assert ("chosen on validation before" in text) == (schedule == "modern")
     assert "not run" not in text
 
     again = fitnets("reproduce", *order)

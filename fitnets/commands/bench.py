@@ -1,9 +1,10 @@
 """Speed of training."""
 
 import argparse
+import json
 from pathlib import Path
 
-from fitnets import compose, engine, store
+from fitnets import compose, engine
 from fitnets.bench import peers, runs, steps, tables
 from fitnets.commands.arguments import at_least_two, positive
 from fitnets.terminal import Terminal
@@ -42,6 +43,6 @@ def main(words: list[str]) -> None:
         terminal.show(table)
     if arguments.json:
         told = tables.as_json(stepped, epochs, startup, device, **size)
-        store.write_json(arguments.json, told)
+        arguments.json.write_text(json.dumps(told, indent=2) + "\n")
     if arguments.markdown:
-        store.write(arguments.markdown, "\n".join(table.markdown() for table in shown).encode())
+        arguments.markdown.write_text("\n".join(table.markdown() for table in shown))

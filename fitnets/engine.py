@@ -1,4 +1,4 @@
-"""The machine: device, threads, and what it measures: latencies, and how long a run will take."""
+"""The machine: device, threads, precision, and what is measured on it: latencies."""
 
 import ctypes
 import platform
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fitnets import build, costs, places, stored
-from fitnets.config import Config, Engine, Precision, UniformInit
+from fitnets.config import Config, Engine, Precision, UniformInit, image_shape
 from fitnets.networks import Network
 from fitnets.options import ConfigError, without_passwords
 
@@ -27,9 +27,11 @@ _DEFAULT_THREADS = torch.get_num_threads()
 
 
 def device(engine: Engine) -> torch.device:
-    """The device asked for, with the CPU threads set. Raises ConfigError if there is no such device."""
+    """The device asked for, with the process set up for it: threads, arithmetic, memory. Raises ConfigError if there is
+    no such device."""
     torch.set_num_threads(engine.threads or _DEFAULT_THREADS)
     torch.backends.cudnn.allow_tf32 = False  # fp32 is what results and hashes say
+    torch.backends.cudnn.deterministic = True  # a stage that goes on after a stop ends with the same bits
     _keep_freed_memory()
     if engine.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("engine.device=cuda: PyTorch finds no CUDA device here: give engine.device=cpu or auto")
@@ -57,7 +59,7 @@ def precision(config: Config, device: torch.device) -> Precision:
         return "fp32"
     with torch.device("meta"):
         teacher = build.network(stored.architecture(config.teacher), dataset, "teacher")
-    cost = costs.cost(teacher, (dataset.channels, dataset.height, dataset.width))
+    cost = costs.cost(teacher, image_shape(dataset))
     return "bf16" if cost.multiplications >= _WORTHWHILE else "fp32"
 
 

@@ -212,3 +212,13 @@ class TestSeconds:
         experiment.run(compose.load(command))
         experiment.run(compose.load([*command, f"store={tmp_path / 'other'}"]))
         assert outcome(tmp_path / "store") == outcome(tmp_path / "other")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_on_a_gpu_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch, precision):
+    command = interrupted(tmp_path, monkeypatch, "engine.device=cuda", f"engine.precision={precision}")
+    experiment.run(compose.load(command))
+    experiment.run(compose.load([*command, f"store={tmp_path / 'other'}"]))
+    assert outcome(tmp_path / "store") == outcome(tmp_path / "other")

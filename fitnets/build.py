@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fitnets import config, custom
 from fitnets.architectures import groups, residual_blocks
-from fitnets.config import Dataset, MaxoutConv, MaxoutDense
+from fitnets.config import Dataset, MaxoutConv, MaxoutDense, image_shape
 from fitnets.layers import (
     LINEAR,
     RELU,
@@ -74,7 +74,7 @@ def _maxout_network(
     choice: str, dataset: Dataset, convs: list[MaxoutConv], dense: list[MaxoutDense], *, tied_biases: bool
 ) -> Network:
     layers: dict[str, Layer] = {}
-    shape: Shape = (dataset.channels, dataset.height, dataset.width)
+    shape: Shape = image_shape(dataset)
     for number, conv in enumerate(convs, start=1):
         name = f"conv{number}"
         layers[name] = _conv_layer(
@@ -92,7 +92,7 @@ def _relu_network(choice: str, dataset: Dataset, convs: list[config.ReluConv]) -
     if dataset.classes != 2:
         raise ConfigError(f"{choice} ends in one sigmoid unit, for two classes: {dataset.name} has {dataset.classes}")
     layers: dict[str, Layer] = {}
-    shape: Shape = (dataset.channels, dataset.height, dataset.width)
+    shape: Shape = image_shape(dataset)
     for number, relu in enumerate(convs, start=1):
         name = f"conv{number}"
         conv = MaxoutConv(units=relu.units, kernel=relu.kernel, pieces=1, pool=relu.pool, stride=relu.pool or 1)
@@ -134,7 +134,7 @@ def _misfit(conv: MaxoutConv, shape: Shape) -> str | None:
 
 
 def _resnet(net: config.Resnet, dataset: Dataset) -> Network:
-    stem = Stem((dataset.channels, dataset.height, dataset.width), net.stem, normalized=True)
+    stem = Stem(image_shape(dataset), net.stem, normalized=True)
     layers: dict[str, Layer] = {"conv1": stem}
     shape = stem.out_shape
     for name, group, stride in residual_blocks(net):
@@ -146,7 +146,7 @@ def _resnet(net: config.Resnet, dataset: Dataset) -> Network:
 
 
 def _wrn(net: config.Wrn, dataset: Dataset) -> Network:
-    stem = Stem((dataset.channels, dataset.height, dataset.width), 16, normalized=False)
+    stem = Stem(image_shape(dataset), 16, normalized=False)
     layers: dict[str, Layer] = {"conv1": stem}
     shape = stem.out_shape
     for name, group, stride in residual_blocks(net):

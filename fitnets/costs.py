@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fitnets import build, teachers
-from fitnets.config import Config, Thin
+from fitnets.config import Config, Thin, image_shape
 from fitnets.custom import CustomNetwork
 from fitnets.layers import LOGITS, Conv2d, Dense
 from fitnets.networks import EnsembleNetwork, Network
@@ -92,7 +92,7 @@ def within_budget(config: Config, student: Thin) -> Config:
     def fits(width: int) -> bool:
         with torch.device("meta"):
             network = build.network(replace(student, width=width, budget=None), dataset, "student")
-        found = cost(network, (dataset.channels, dataset.height, dataset.width))
+        found = cost(network, image_shape(dataset))
         return found.paper_multiplications <= bound
 
     if not fits(1):
@@ -115,7 +115,7 @@ def sides(config: Config) -> dict[str, dict[str, int]]:
     with torch.device("meta"):
         student = build.network(config.student, dataset, "student")
     networks = {"teacher": teachers.network(config), "student": student}
-    shape = (dataset.channels, dataset.height, dataset.width)
+    shape = image_shape(dataset)
     return {side: asdict(cost(network, shape)) for side, network in networks.items()}
 
 

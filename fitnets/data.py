@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fitnets import artifacts, preprocessing, store
-from fitnets.config import Augmentation, Dataset, HubImages
+from fitnets.config import Augmentation, Dataset, HubImages, image_shape
 from fitnets.labelled import Watcher, equal_draw, proportional_draw
 from fitnets.options import ConfigError, content_hash
 from fitnets.seeds import seed_of
@@ -241,7 +241,7 @@ def _digest(decoded: list[_Decoded]) -> str:
 def _decoded(dataset: Dataset, part: Part, root: Path, watcher: Watcher) -> _Decoded:
     """One part as it was published, mapped from its files; decoded into them when they are not there yet."""
     origin = source(dataset, part, root)
-    shape = (dataset.channels, dataset.height, dataset.width)
+    shape = image_shape(dataset)
     folder = root / "data" / content_hash("decoded", _DECODING, origin.identity, shape, dataset.classes)
     if not folder.exists():
         with artifacts.claim(folder, f"the decoded images of {dataset.name}", watcher.say):
@@ -345,4 +345,4 @@ def _check(dataset: Dataset, part: Part, images: NDArray[np.uint8], labels: NDAr
             f"dataset.classes={dataset.classes} allows labels 0 to {dataset.classes - 1}, and the {part} split has "
             f"{low} to {high}: give dataset.classes={high + 1}"
         )
-    assert images.shape == (len(labels), dataset.channels, dataset.height, dataset.width)
+    assert images.shape == (len(labels), *image_shape(dataset))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fitnets import data, estimates, folder, sources
 from fitnets.answers import Library
-from fitnets.config import Config, Dataset, Folder, Wandb
+from fitnets.config import Config, Dataset, Folder, Wandb, image_shape
 from fitnets.data import Batch, Split
 from fitnets.estimates import StageTime
 from fitnets.labelled import Watcher, imbalance
@@ -124,7 +124,7 @@ def examine(config: Config, watcher: Watcher) -> Examination:
 
 def _shapes(plan: Plan) -> list[Shape]:
     dataset = plan.config.dataset
-    rows = [Shape(what="images", name=_named(dataset), shape=(dataset.channels, dataset.height, dataset.width))]
+    rows = [Shape(what="images", name=_named(dataset), shape=image_shape(dataset))]
     networks: dict[str, tuple[Network, str]] = {
         "teacher": (plan.teacher, plan.config.teacher.name),
         "student": (plan.student, plan.config.student.name),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fitnets import build, data, engine, metrics, preprocessing, store, stored
-from fitnets.config import Config, Dataset, Precision
+from fitnets.config import Config, Dataset, Precision, image_shape
 from fitnets.data import SplitName
 from fitnets.labelled import Watcher
 from fitnets.networks import Network, placed
@@ -49,7 +49,7 @@ def latency(run: Path, settings: Config) -> dict[str, float]:
     network = stored.find(str(run), "run")
     dataset, device = network.config.dataset, engine.device(settings.engine)
     rebuilt = _rebuilt(network, settings, device)
-    image = torch.zeros(dataset.channels, dataset.height, dataset.width, device=device)
+    image = torch.zeros(*image_shape(dataset), device=device)
     return engine.latencies({"student": rebuilt}, image)["student"]
 
 

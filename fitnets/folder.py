@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fitnets import pictures, store
-from fitnets.config import Folder
+from fitnets.config import Folder, image_shape
 from fitnets.labelled import Raw, Track
 from fitnets.options import ConfigError
 from fitnets.seeds import seed_of
@@ -46,7 +46,7 @@ def decode(dataset: Folder, chosen: list[str], track: Track) -> Raw:
 
     Raises ConfigError with the files that are no images."""
     numbers = {name: number for number, name in enumerate(class_names(dataset))}
-    images = np.empty((len(chosen), dataset.channels, dataset.height, dataset.width), dtype=np.uint8)
+    images = np.empty((len(chosen), *image_shape(dataset)), dtype=np.uint8)
     broken: list[str] = []
     for row in track(range(len(chosen)), f"decoding {len(chosen)} images"):
         try:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fitnets import costs, engine, estimates, schedules, sources, stored
-from fitnets.config import CustomTeacher, EarlierRuns, ReadyTeacher, Stage
+from fitnets.config import CustomTeacher, EarlierRuns, ReadyTeacher, Stage, image_shape
 from fitnets.labelled import imbalance
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
@@ -68,7 +68,7 @@ def _why(plan: Plan) -> str:
 
 def _describe(plan: Plan, name: str, network: Network) -> str:
     dataset = plan.config.dataset
-    cost = costs.cost(network, (dataset.channels, dataset.height, dataset.width))
+    cost = costs.cost(network, image_shape(dataset))
     return f"{name}, {count(cost.parameters)} parameters, {count(cost.multiplications)} multiplications an image"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fitnets import costs, data, engine, metrics
-from fitnets.config import Dataset, Student, Teacher
+from fitnets.config import Dataset, Student, Teacher, image_shape
 from fitnets.data import Split
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective
@@ -111,7 +111,7 @@ def _described(option: Teacher | Student, network: Network, dataset: Dataset) ->
         "layers": sum(
             isinstance(module, nn.Conv2d | nn.Linear) for part in network.parts().values() for module in part.modules()
         ),
-    } | asdict(costs.cost(network, (dataset.channels, dataset.height, dataset.width)))
+    } | asdict(costs.cost(network, image_shape(dataset)))
 
 
 def _hint(link: HintObjective | HintTerm) -> dict[str, Any]:

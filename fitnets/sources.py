@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fitnets import digests, folder, pictures
-from fitnets.config import Dataset, Digits, Folder, HubImages
+from fitnets.config import Dataset, Digits, Folder, HubImages, image_shape
 from fitnets.labelled import Raw, Track, proportional_draw
 from fitnets.options import ConfigError, near
 
@@ -140,7 +140,7 @@ def _decode_rows(dataset: HubImages, split: str, files: list[Path], track: Track
         if len(rows) == 0:
             raise ConfigError(f"dataset={dataset.name}: the {split} split is empty in {dataset.path or dataset.hub}")
         rows = rows.cast_column(column, datasets.Image())
-        images = np.empty((len(rows), dataset.channels, dataset.height, dataset.width), dtype=np.uint8)
+        images = np.empty((len(rows), *image_shape(dataset)), dtype=np.uint8)
         for number in track(range(len(rows)), f"decoding {dataset.name} {split}"):
             images[number] = _pixels(dataset, f"image {number} of the {split} split", rows, number, column)
         labels = rows[dataset.label_column][:]

@@ -5,6 +5,7 @@ import pytest
 from conftest import ROOT
 
 from fitnets import architectures, build, cli, compose, costs
+from fitnets.config import image_shape
 
 README = ROOT / "README.md"
 
@@ -13,7 +14,7 @@ def cost_of(side: str, *overrides: str) -> costs.Cost:
     config = compose.load(list(overrides))
     dataset = config.dataset
     network = build.network(getattr(config, side), dataset, side)
-    return costs.cost(network, (dataset.channels, dataset.height, dataset.width))
+    return costs.cost(network, image_shape(dataset))
 
 
 def test_mnist_counts_are_the_papers():

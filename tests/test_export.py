@@ -15,7 +15,7 @@ from test_data import in_silence
 from test_folder import write_images
 
 from fitnets import build, compose, engine, preprocessing, sources
-from fitnets.config import Config, Dataset
+from fitnets.config import Config, Dataset, image_shape
 from fitnets.export import card, runtimes
 from fitnets.export.graphs import Bare, Whole, program, write_onnx
 from fitnets.export.student import TOLERANCE
@@ -59,7 +59,7 @@ def _real(dataset: Dataset) -> torch.Tensor:
 
 
 def _random(dataset: Dataset) -> torch.Tensor:
-    size = (100, dataset.channels, dataset.height, dataset.width)
+    size = (100, *image_shape(dataset))
     return torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 

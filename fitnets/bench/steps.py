@@ -20,7 +20,7 @@ from torch import Tensor
 from fitnets import costs, engine
 from fitnets.answers import Library, needed
 from fitnets.bench.peers import Peer, Step, running
-from fitnets.config import Augmentation, Backprop, Config, Distill, Hints, Method, Precision, Scale
+from fitnets.config import Augmentation, Backprop, Config, Distill, Hints, Method, Precision, Scale, image_shape
 from fitnets.data import Batch, Data, Split
 from fitnets.labelled import Watcher
 from fitnets.networks import Network, freeze, placed
@@ -195,7 +195,7 @@ def _of_ours(
 def _random_images(config: Config, count: int, device: torch.device) -> Data:
     dataset = config.dataset
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(count, dataset.channels, dataset.height, dataset.width, generator=generator).to(device)
+    images = torch.randn(count, *image_shape(dataset), generator=generator).to(device)
     labels = torch.randint(dataset.classes, (count,), generator=generator).to(device)
     split = Split(images, labels, torch.arange(count, device=device))
     return Data(split, split, digest="random", view_seed=0)

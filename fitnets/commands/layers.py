@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from fitnets import compose, pairs
 from fitnets.commands.arguments import with_overrides
+from fitnets.config import image_shape
 from fitnets.terminal import Terminal, count
 
 
@@ -17,7 +18,7 @@ def main(words: list[str]) -> None:
     is_open = not any(word.startswith("hint_layer") for word in arguments.overrides)
     without_hints = ["method=kd"] if is_open else []  # there need not be a pair yet
     config, terminal = compose.load([*without_hints, *arguments.overrides], arguments.config_dir), Terminal()
-    shape = (config.dataset.channels, config.dataset.height, config.dataset.width)
+    shape = image_shape(config.dataset)
     sides = dict(zip(("teacher", "student"), pairs.networks(config), strict=True))
     found = {side: pairs.layer_rows(network, shape) for side, network in sides.items()}
     suggested = pairs.suggested(config)

@@ -19,6 +19,7 @@ from fitnets.config.data import (
     Scale,
     Standardize,
     Whiten,
+    image_shape,
 )
 from fitnets.config.methods import (
     Backprop,

@@ -160,6 +160,11 @@ class Folder:
 Dataset: TypeAlias = Digits | HubImages | Folder
 
 
+def image_shape(dataset: Dataset) -> tuple[int, int, int]:
+    """(C, H, W) of its images."""
+    return dataset.channels, dataset.height, dataset.width
+
+
 # --- augmentation ---
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from fitnets import digests, foreign
-from fitnets.config import CustomNet, Dataset
+from fitnets.config import CustomNet, Dataset, image_shape
 from fitnets.custom.adapter import CustomNetwork as CustomNetwork
 from fitnets.custom.taps import Tap as Tap
 from fitnets.options import ConfigError, plain, restore
@@ -28,7 +28,7 @@ def network(net: CustomNet, dataset: Dataset, side: str) -> CustomNetwork:
     Raises ConfigError where there is no such model, or it does not take the images or tell the classes apart."""
     weights = Path(net.weights).expanduser() if net.weights else None
     stamp = weights.stat().st_mtime_ns if weights is not None and weights.exists() else None
-    shape = (dataset.channels, dataset.height, dataset.width)
+    shape = image_shape(dataset)
     prototype = _prototype(json.dumps(plain(net)), stamp, shape, side)
     if prototype.classes != dataset.classes:
         raise ConfigError(

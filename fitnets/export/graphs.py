@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from fitnets import preprocessing
-from fitnets.config import Dataset
+from fitnets.config import Dataset, image_shape
 from fitnets.networks import Network
 from fitnets.preprocessing import Fitted
 
@@ -26,7 +26,7 @@ class Whole(nn.Module):
         self.network = network
         self.pixel_max = dataset.pixel_max
         self.preprocessing = dataset.preprocessing
-        self.image_shape = (dataset.channels, dataset.height, dataset.width)
+        self.image_shape = image_shape(dataset)
         for name, values in fitted.items():
             self.register_buffer(name, values)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from fitnets import build, data, digests, engine, evaluation, foreign, metrics, sources, store
-from fitnets.config import Config, Dataset
+from fitnets.config import Config, Dataset, image_shape
 from fitnets.data import SplitName
 from fitnets.export import card, quantised, runtimes
 from fitnets.export.graphs import Bare, Whole, program, write_onnx
@@ -119,7 +119,7 @@ def _teacher(stored: Stored) -> Network:
 
 
 def _bare(network: Network, dataset: Dataset) -> Bare:
-    return Bare(network, (dataset.channels, dataset.height, dataset.width))
+    return Bare(network, image_shape(dataset))
 
 
 def _images(dataset: Dataset, root: Path, watcher: Watcher) -> _Images:

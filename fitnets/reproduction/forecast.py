@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fitnets import costs, estimates
+from fitnets.config import image_shape
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective
 from fitnets.plan import Plan, prepare
 from fitnets.reproduction.work import Cell
@@ -85,7 +86,7 @@ def _gpu_s(plan: Plan, objective: Objective) -> float:
 def _multiplications(plan: Plan, objective: Objective) -> int:
     """Of an image, as far as the stage trains."""
     dataset = plan.config.dataset
-    shape = (dataset.channels, dataset.height, dataset.width)
+    shape = image_shape(dataset)
     if isinstance(objective, HintObjective | LabelHintObjective):
         return costs.up_to(objective.network, shape)[objective.guided_layer]
     return costs.cost(objective.network, shape).multiplications

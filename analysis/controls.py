@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import runs
+from analysis import markdown, runs
 from analysis.tradeoff import engineering
 from analysis.verdicts import METHODS, Comparison, comparisons, interval, resolution, total_epochs, variant_names
+
+_HEADER = ["", "n", "epochs", "validation accuracy", "test accuracy", "multiplications", "parameters"]
 
 
 def table(frame: pd.DataFrame, found: list[Comparison] | None = None) -> str:
@@ -26,33 +28,30 @@ def table(frame: pd.DataFrame, found: list[Comparison] | None = None) -> str:
 
 def _setting(group: pd.DataFrame, found: list[Comparison]) -> str:
     first = group.iloc[0]
-    lines = [
+    title = (
         f"{first['dataset']}, schedule {first['schedule']}: teacher {first['teacher']}, student "
-        f"{runs.students(group).iloc[0]}. Mean and 95 % interval over n runs, in %.",
-        "",
-        "| | n | epochs | validation accuracy | test accuracy | multiplications | parameters |",
-        "|---|---|---|---|---|---|---|",
-        _row("teacher", group.drop_duplicates("teacher_hash"), "teacher", group["teacher_epochs"].fillna(0)),
-    ]
+        f"{runs.students(group).iloc[0]}. Mean and 95 % interval over n runs, in %."
+    )
+    rows = [_row("teacher", group.drop_duplicates("teacher_hash"), "teacher", group["teacher_epochs"].fillna(0))]
     variants = group.assign(variant=variant_names(group)).groupby(["method", "variant", "method_hash"])
     for _, chosen in sorted(variants, key=lambda item: _place(item[1]["method"].iloc[0])):
-        lines.append(_row(chosen["variant"].iloc[0], chosen, "student", total_epochs(chosen)))
-    return "\n".join([*lines, *(["", *(f"- {comparison}." for comparison in found)] if found else [])])
+        rows.append(_row(chosen["variant"].iloc[0], chosen, "student", total_epochs(chosen)))
+    parts = [title, markdown.table(_HEADER, rows), "\n".join(f"- {comparison}." for comparison in found)]
+    return "\n\n".join(filter(None, parts))
 
 
 def _place(method: str) -> int:
     return METHODS.index(method) if method in METHODS else len(METHODS)
 
 
-def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> str:
-    cells = [
+def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> list[str]:
+    return [
         label,
         str(len(chosen)),
         "-".join(f"{value:.0f}" for value in sorted({epochs.min(), epochs.max()})),
         *(_accuracy(chosen, side, split) for split in ("valid", "test")),
         *(engineering(float(chosen[f"{side}_{cost}"].iloc[0])) for cost in ("multiplications", "parameters")),
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _accuracy(chosen: pd.DataFrame, side: str, split: str) -> str:

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 
-from analysis import controls, figures, files, paper, runs, studies, tradeoff, verdicts
+from analysis import controls, figures, files, markdown, paper, runs, studies, tradeoff, verdicts
 from analysis.studies import Study
 from analysis.tradeoff import COSTS
 from analysis.verdicts import Comparison
@@ -41,6 +41,9 @@ _COLUMNS = [  # key, heading, format, of the page's table
 _CLOSE = 0.01
 """a student whose accuracy is so much below its teacher's is still close to it"""
 _CURVE_POINTS = 200
+_FRONT = [
+    "student", "method", "runs", "validation accuracy, %", "test accuracy, %", "multiplications", "parameters"
+]  # fmt: skip
 """of a stage, at most: the page stays small"""
 
 
@@ -62,7 +65,7 @@ def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path
     files.replace(out / "epochs.parquet", epochs.to_parquet())
     files.replace(out / "runs.csv", frame.to_csv(index=False).encode())
     compared = verdicts.comparisons(frame)
-    files.replace(out / "tables.md", markdown(frame, compared).encode())
+    files.replace(out / "tables.md", tables(frame, compared).encode())
     page = out / "report.html"
     text = html(store.resolve().name, frame, epochs, compared=compared, found=found, images=images)
     files.replace(page, text.encode())
@@ -150,7 +153,7 @@ def _worded(comparison: Comparison) -> dict[str, str | None]:
     return {"word": verdict.word, "text": "; ".join(filter(None, parts)) + ".", "test": test}
 
 
-def markdown(frame: pd.DataFrame, compared: list[Comparison]) -> str:
+def tables(frame: pd.DataFrame, compared: list[Comparison]) -> str:
     """The front of each task, then the methods side by side where there are several."""
     points = tradeoff.points(frame)
     several = frame.groupby("setting_hash")["method"].transform("nunique") > 1
@@ -159,23 +162,21 @@ def markdown(frame: pd.DataFrame, compared: list[Comparison]) -> str:
         members = group[tradeoff.front(group["multiplications"], group["valid_accuracy"])].sort_values(
             "multiplications"
         )
-        lines = [
+        parts += [
             f"## {task}: the front of {len(group)} students, chosen on validation",
-            "",
-            "| student | method | runs | validation accuracy, % | test accuracy, % | multiplications | parameters |",
-            "|---|---|---|---|---|---|---|",
+            markdown.table(_FRONT, map(_front_row, members.to_dict("records"))),
         ]
-        for point in members.to_dict("records"):
-            cells = [
-                point["label"], point["method"], str(point["count"]),
-                *(_with_spread(point, split) for split in ("valid", "test")),
-                *(tradeoff.engineering(float(point[cost])) for cost in ("multiplications", "parameters")),
-            ]  # fmt: skip
-            lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
-        parts.append("\n".join(lines))
     if (frame[several]["status"] == "finished").any():
         parts.append("## Methods side by side\n\n" + controls.table(frame[several], compared))
     return "\n\n".join(parts) + "\n"
+
+
+def _front_row(point: dict[Any, Any]) -> list[str]:
+    return [
+        point["label"], point["method"], str(point["count"]),
+        *(_with_spread(point, split) for split in ("valid", "test")),
+        *(tradeoff.engineering(float(point[cost])) for cost in ("multiplications", "parameters")),
+    ]  # fmt: skip
 
 
 def _with_spread(point: dict[Any, Any], split: str) -> str:

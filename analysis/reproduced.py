@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis import figures, files, runs
+from analysis import figures, files, markdown, runs
 from analysis.tradeoff import engineering
 from analysis.verdicts import Comparison, Verdict, comparisons, interval, resolution
 
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 def write(folder: Path) -> Path:
     """`table.md`, and the figure if the table has one. Gives the former."""
     path = folder / "table.md"
-    files.replace(path, markdown(folder).encode())
+    files.replace(path, document(folder).encode())
     for kind in ("png", "svg"):
         draw(folder, kind)
     return path
@@ -49,7 +49,7 @@ def draw(folder: Path, kind: str) -> None:
             files.replace(path, image.getvalue())
 
 
-def markdown(folder: Path) -> str:
+def document(folder: Path) -> str:
     """The table, verdicts, what is different from the paper, and the command of every cell."""
     told = _told(folder)
     frame = _frame(folder, told)
@@ -121,11 +121,7 @@ def _table(told: dict[str, Any], cells: list[Cell], frame: pd.DataFrame) -> str:
     for row in told["rows"]:
         ours = [by_place.get((row["label"], schedule), "") for schedule in told["schedules"]]
         rows.append([row["label"], *_counts(row, frame), _published(row["paper"]), *ours])
-    return _lines(header, rows)
-
-
-def _lines(header: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
+    return markdown.table(header, rows)
 
 
 def _published(value: float | str | None) -> str:
@@ -215,7 +211,7 @@ def _verdicts(told: dict[str, Any], frame: pd.DataFrame) -> str:
     ]
     version = f" ({_version(told)})" if _version(told) else ""
     header = [f"difference of accuracies, in points{version}", "on validation", "on test", "verdict, by validation"]
-    return _lines(header, rows)
+    return markdown.table(header, rows)
 
 
 def _difference(verdict: Verdict | None) -> str:
@@ -253,14 +249,14 @@ def _commands(cells: list[Cell]) -> str:
         for one in cell.candidates
     ]
     summary = "<details><summary>The commands of every figure, and the hashes of their runs</summary>"
-    return "\n\n".join([summary, _lines(header, rows), "</details>"])
+    return "\n\n".join([summary, markdown.table(header, rows), "</details>"])
 
 
 def main() -> int:
     if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "table.json").is_file():
         print("usage: python -m analysis.reproduced DIR, a folder that fitnets reproduce left", file=sys.stderr)
         return 1
-    print(markdown(Path(sys.argv[1])), end="")
+    print(document(Path(sys.argv[1])), end="")
     return 0
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from analysis import markdown
 from analysis.paper import TABLE_5
 from analysis.tradeoff import engineering
 
@@ -21,8 +22,7 @@ _HEADER = [
 def table(folder: Path) -> str:
     """A Markdown table: a row for each `NAME/export.json` of the folder, with the run's `result.json` beside it.
     Counts are as the paper counts, speed-ups those of medians over the exported teacher's."""
-    lines = [_HEADER, ["---"] * len(_HEADER), *(_row(path.parent) for path in sorted(folder.glob("*/export.json")))]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown.table(_HEADER, (_row(path.parent) for path in sorted(folder.glob("*/export.json"))))
 
 
 def _row(folder: Path) -> list[str]:

@@ -21,6 +21,7 @@ from analysis import controls, figures, reproduced, runs, speedups  # noqa: E402
 from fitnets import build, compose, costs, report, store  # noqa: E402
 from fitnets.bench import tables  # noqa: E402
 from fitnets.bench.steps import Contestant, Measured  # noqa: E402
+from fitnets.config import image_shape  # noqa: E402
 from fitnets.reproduction import recipes  # noqa: E402
 from fitnets.tables import Table  # noqa: E402
 from fitnets.terminal import Terminal  # noqa: E402
@@ -65,7 +66,7 @@ def _makers() -> dict[str, Any]:
         "bench_all": bench_all,
         "counts": counts,
         **{
-            name: lambda folder=folder: reproduced.markdown(folder).rstrip() for name, folder in tables_of_paper.items()
+            name: lambda folder=folder: reproduced.document(folder).rstrip() for name, folder in tables_of_paper.items()
         },
     }
 
@@ -144,7 +145,7 @@ def counts() -> str:
         option = getattr(config, side)
         with torch.device("meta"):
             network = build.network(option, config.dataset, side)
-        shape = (config.dataset.channels, config.dataset.height, config.dataset.width)
+        shape = image_shape(config.dataset)
         cost = costs.cost(network, shape)
         layers = sum(isinstance(module, torch.nn.Conv2d | torch.nn.Linear) for module in network.modules())
         counted = [f"{cost.paper_parameters:,}", f"{cost.paper_multiplications / 1e6:.1f} M"]

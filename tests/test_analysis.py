@@ -31,7 +31,7 @@ def test_table_has_a_row_a_method_with_n_and_interval(tmp_path):
         stages={"teacher": {"epochs": 9}, "hint": {"epochs": 10}, "student": {"epochs": 20}},
     )  # fmt: skip
     rows = [line for line in controls.table(runs.load(tmp_path)).splitlines() if line.startswith("| ")]
-    assert rows[1:] == [
+    assert rows[2:] == [
         "| teacher | 1 | 9 | 99.00 (no interval) | 98.00 (no interval) | 3 M | 100 k |",
         "| kd | 3 | 30 | 92.00 ± 2.48 | 92.00 ± 2.48 | 1 M | 20 k |",
         "| hints | 1 | 30 | 95.00 (no interval) | 95.00 (no interval) | 1 M | 20 k |",

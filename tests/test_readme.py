@@ -117,7 +117,7 @@ class TestTables:
 
     @pytest.mark.parametrize("folder", KEPT_TABLES, ids=lambda path: path.parent.name)
     def test_of_the_paper_have_an_interval_or_say_that_there_is_none_and_a_command(self, folder):
-        text = reproduced.markdown(folder.parent)
+        text = reproduced.document(folder.parent)
         _, table, verdicts, _, _, commands, _ = text.split("\n\n")
         rows, verdicts = ([line[2:-2].split(" | ") for line in part.splitlines()[2:]] for part in (table, verdicts))
         told = json.loads(folder.read_text())

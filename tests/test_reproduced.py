@@ -72,7 +72,7 @@ def folder(tmp_path):
 
 def lines(folder):
     """Of the table itself, by their label."""
-    table = reproduced.markdown(folder).partition("<details>")[0]
+    table = reproduced.document(folder).partition("<details>")[0]
     return {line.split(" | ")[0].removeprefix("| "): line for line in table.splitlines()}
 
 
@@ -125,15 +125,15 @@ def test_a_method_that_diverged_is_not_chosen(folder):
 
 
 def test_runs_of_an_earlier_order_are_not_in_it(folder):
-    before = reproduced.markdown(folder)
+    before = reproduced.document(folder)
     made.write_run(folder, "backprop7", schedule="paper", method="backprop", hashes=made.hashes(method="backprop"))
-    assert reproduced.markdown(folder) == before
+    assert reproduced.document(folder) == before
 
 
 def test_another_data_set_is_not_the_papers(folder):
     told = json.loads((folder / "table.json").read_text()) | {"dataset": "digits"}
     (folder / "table.json").write_text(json.dumps(told))
-    assert "| paper, mnist | ours, `schedule=paper` (small: epochs x 0.1, changed) |" in reproduced.markdown(folder)
+    assert "| paper, mnist | ours, `schedule=paper` (small: epochs x 0.1, changed) |" in reproduced.document(folder)
 
 
 def test_what_test_was_not_asked_of_is_not_evaluated(folder):
@@ -145,7 +145,7 @@ def test_what_test_was_not_asked_of_is_not_evaluated(folder):
 
 
 def test_verdicts_differences_and_commands_stand_below(folder):
-    text = reproduced.markdown(folder)
+    text = reproduced.document(folder)
     assert "| difference of accuracies, in points (small: epochs x 0.1, changed) |" in text
     assert "| hints against backprop, thin, `schedule=paper` | +1.70 ± " in text
     assert " (n = 3, paired) | BETTER |" in text
@@ -156,14 +156,14 @@ def test_verdicts_differences_and_commands_stand_below(folder):
 
 
 def test_runs_that_were_first_made_under_another_name_are_of_the_tables_schedule(folder):
-    before = reproduced.markdown(folder)
+    before = reproduced.document(folder)
     for path in folder.glob("run/backprop*/result.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"schedule": "paper_epochs0.1"}))
-    assert reproduced.markdown(folder) == before
+    assert reproduced.document(folder) == before
 
 
 def test_every_run_that_a_figure_or_a_verdict_is_of_has_its_command(folder):
-    commands = reproduced.markdown(folder).partition("<details>")[2]
+    commands = reproduced.document(folder).partition("<details>")[2]
     for name in ("modern-hints-0", "modern-kd-0", "hints0 hints1 hints2 gone3", "gone0 gone1"):
         assert f" seed=0,1,2` | {name} |" in commands
 
@@ -191,5 +191,5 @@ def test_as_a_command(folder, capsys, monkeypatch):
         monkeypatch.setattr("sys.argv", ["reproduced", *words])
         assert reproduced.main() == code
         captured = capsys.readouterr()
-        assert captured.out == (reproduced.markdown(folder) if code == 0 else "")
+        assert captured.out == (reproduced.document(folder) if code == 0 else "")
         assert len(captured.err.splitlines()) == code

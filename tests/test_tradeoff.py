@@ -355,7 +355,7 @@ class TestWords:
         assert "one run, no interval; chosen among 12" in lines["cifar10"]
 
     def test_markdown_tables(self, frame):
-        text = report.markdown(frame, verdicts.comparisons(frame))
+        text = report.tables(frame, verdicts.comparisons(frame))
         rows = [line for line in text.splitlines() if line.startswith("| thin depth")]
         assert [line.split(",")[0] for line in rows] == [
             f"| thin depth={depth} width={width}" for depth, width in made.FRONT

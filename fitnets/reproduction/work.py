@@ -128,8 +128,9 @@ def _cell(order: Order, row: Row, schedule: Schedule, watcher: Watcher) -> Cell:
     candidates, epochs = [], ""
     for method in methods:
         full = compose.load(_words(order, row, schedule, method), order.config_dir)
-        words = _words(order, row, schedule, method, order.scale.overrides(full), order.schedule_changes)
-        config = compose.load(words, order.config_dir)
+        later = order.scale.overrides(full), order.schedule_changes
+        words = _words(order, row, schedule, method, *later)
+        config = compose.load(words, order.config_dir) if any(later) else full
         precision = engine.precision(config, engine.device(config.engine))
         if config.engine.precision == "auto":  # so that the command gives these hashes on other machines too
             words.append(f"engine.precision={precision}")

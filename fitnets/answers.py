@@ -214,12 +214,12 @@ class Library:
         return self._table(_Request(layer, split, views, number))
 
     def _table(self, request: "_Request") -> Tensor:
-        told = self._identity(request)
-        folder = self._folder(told)
+        identity = self._identity(request)
+        folder = self._folder(identity)
         if not folder.exists():
             with artifacts.claim(folder, f"the teacher's {request.layer} answers", self.watcher.say):
                 if not folder.exists():
-                    self._make(request, told, folder)
+                    self._make(request, identity, folder)
         with store.made_again(folder):
             table = _read(folder, self.root)
         self._check(request, table, folder)
@@ -235,8 +235,8 @@ class Library:
             "pictures": request.views.identity(request.number),
         }
 
-    def _folder(self, told: dict[str, Any]) -> Path:
-        return self.root / "cache" / content_hash("answers", _FORMAT, told)
+    def _folder(self, identity: dict[str, Any]) -> Path:
+        return self.root / "cache" / content_hash("answers", _FORMAT, identity)
 
     def _check_space(self, missing: Sequence["_Request"]) -> None:
         size = sum(map(self._bytes, missing))
@@ -248,7 +248,7 @@ class Library:
     def weights_digest(self) -> str:
         return digests.of_state(self.teacher)
 
-    def _make(self, request: "_Request", told: dict[str, Any], folder: Path) -> None:
+    def _make(self, request: "_Request", identity: dict[str, Any], folder: Path) -> None:
         split, pictures = request.split, request.views.pictures
         size = self._bytes(request)
         self._check_space([request])
@@ -273,7 +273,7 @@ class Library:
                 "made_on": f"{split.rows.device.type}, {torch.get_num_threads()} threads",
                 "sha256": digests.of_file(path, None),
             }
-            store.write_json(partial / "meta.json", told | made)
+            store.write_json(partial / "meta.json", identity | made)
 
     @torch.no_grad()
     def _answered(self, request: "_Request", rows: Tensor) -> list[Tensor]:

@@ -29,8 +29,8 @@ def evaluate(network: Stored, dataset: Dataset, split: SplitName, settings: Conf
     check_fitted(network, settings.root, watcher)
     images = data.load_split(dataset, split, settings.root, device, watcher, fitted_on=trained_on)
     logits, labels = metrics.predict(rebuilt, images, settings.engine.eval_batch_size)
-    told = {"network": str(network.weights), "dataset": dataset.name, "split": split, "images": len(images)}
-    return told | metrics.quality(logits, labels)
+    facts = {"network": str(network.weights), "dataset": dataset.name, "split": split, "images": len(images)}
+    return facts | metrics.quality(logits, labels)
 
 
 def check_fitted(network: Stored, root: Path, watcher: Watcher) -> None:
@@ -64,8 +64,8 @@ def _precision(network: Stored, settings: Config, device: torch.device) -> Preci
     """The one asked for, else the one it was trained in, as far as that is known."""
     result = network.weights.with_name("result.json")
     if settings.engine.precision == "auto" and result.exists():
-        told: Precision = store.read_json(result).get("timing", {}).get("precision", "fp32")
-        return told
+        trained_in: Precision = store.read_json(result).get("timing", {}).get("precision", "fp32")
+        return trained_in
     return engine.precision(replace(network.config, engine=settings.engine), device)
 
 

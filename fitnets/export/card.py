@@ -7,26 +7,26 @@ from fitnets.tables import Table
 from fitnets.terminal import count, megabytes
 
 
-def text(config: Config, result: dict[str, Any], told: dict[str, Any]) -> str:
-    """In Markdown. result: of the run; told: what `export.json` says."""
+def text(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
+    """In Markdown. result: of the run; facts: what `export.json` says."""
     student = result["student"]
     parts = [
         f"# {student['name']}, {result['method']} on {result['dataset']}",
-        _what(config, result, told),
+        _what(config, result, facts),
         *(
             table.markdown()
-            for table in (figures(result), _parity(told), latencies(told), speedups(told))
+            for table in (figures(result), _parity(facts), latencies(facts), speedups(facts))
             if table.rows
         ),
-        _limits(result, told),
-        _files(told),
+        _limits(result, facts),
+        _files(facts),
     ]
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
 
-def _what(config: Config, result: dict[str, Any], told: dict[str, Any]) -> str:
+def _what(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
     dataset, teacher, hint = config.dataset, result["teacher"], result["hint"]
-    classes = ", ".join(told["classes"]) if told["classes"] else f"{dataset.classes}, by number"
+    classes = ", ".join(facts["classes"]) if facts["classes"] else f"{dataset.classes}, by number"
     split = ", ".join(f"{count} {name}" for name, count in result["images"].items())
     lines = [
         f"- **Data**: {dataset.name} ({split} images; digest {result['hashes']['data'][:16]}). Classes: {classes}.",
@@ -43,7 +43,7 @@ def _what(config: Config, result: dict[str, Any], told: dict[str, Any]) -> str:
             else ""
         )
         + ". All numbers are in the run's config.yaml.",
-        f"- **Made by**: `fitnets export {told['run']}`, run hash {result['hashes']['run']}.",
+        f"- **Made by**: `fitnets export {facts['run']}`, run hash {result['hashes']['run']}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -61,32 +61,32 @@ def figures(result: dict[str, Any]) -> Table:
     return Table("What the run came to (one seed, no interval):", ["", "teacher", "student"], rows)
 
 
-def _parity(told: dict[str, Any]) -> Table:
-    images = told["images"]
+def _parity(facts: dict[str, Any]) -> Table:
+    images = facts["images"]
     title = f"The files against PyTorch, on {images['checked']} of {images['of']} {images['split']} images:"
     rows = [
-        [name, f"{told['difference'][name]:.1e}" if name in told["difference"] else "", f"{100 * accuracy:.2f} %"]
-        for name, accuracy in told["accuracy"].items()
+        [name, f"{facts['difference'][name]:.1e}" if name in facts["difference"] else "", f"{100 * accuracy:.2f} %"]
+        for name, accuracy in facts["accuracy"].items()
     ]
-    if "int8" in told:
-        int8 = told["int8"]
+    if "int8" in facts:
+        int8 = facts["int8"]
         cost = 100 * (int8["float_accuracy"] - int8["accuracy"])
         rows.append(["student-int8.onnx", "", f"{100 * int8['accuracy']:.2f} % ({cost:.2f} points lost)"])
     return Table(title, ["", "largest difference, by the largest logit", "accuracy there"], rows)
 
 
-def latencies(told: dict[str, Any]) -> Table:
+def latencies(facts: dict[str, Any]) -> Table:
     rows = [
         [one["file"], str(one["batch"]), str(one["threads"]), f"{one['p50_ms']:.3f} ms", f"{one['p95_ms']:.3f} ms"]
-        for one in sorted(told["latency"], key=lambda one: (one["batch"], one["threads"]))
+        for one in sorted(facts["latency"], key=lambda one: (one["batch"], one["threads"]))
     ]
-    title = f"Latency of a batch by ONNX Runtime on {told['machine']}, all files in turns:"
+    title = f"Latency of a batch by ONNX Runtime on {facts['machine']}, all files in turns:"
     return Table(title, ["file", "batch", "threads", "p50", "p95"], rows)
 
 
-def speedups(told: dict[str, Any]) -> Table:
+def speedups(facts: dict[str, Any]) -> Table:
     """Of the student over the exported teacher; network only, and with the preprocessing of both."""
-    p50 = {(one["file"], one["batch"], one["threads"]): one["p50_ms"] for one in told["latency"]}
+    p50 = {(one["file"], one["batch"], one["threads"]): one["p50_ms"] for one in facts["latency"]}
     sizes = sorted({(batch, threads) for _, batch, threads in p50})
     rows = [
         [
@@ -104,7 +104,7 @@ def speedups(told: dict[str, Any]) -> Table:
     return Table(title, ["batch", "threads", "network only", "with preprocessing"], rows)
 
 
-def _limits(result: dict[str, Any], told: dict[str, Any]) -> str:
+def _limits(result: dict[str, Any], facts: dict[str, Any]) -> str:
     lines = ["Limits:", ""]
     lines.append("- The figures are of one training run: another seed gives others.")
     if "test_accuracy" not in result["student"]:
@@ -113,11 +113,11 @@ def _limits(result: dict[str, Any], told: dict[str, Any]) -> str:
         "- Images unlike the training images get an answer all the same; the softmax of the logits is as honest as the "
         "calibration error says."
     )
-    if told["no_teacher"]:
-        lines.append(f"- The teacher could not be exported beside it: {told['no_teacher']}")
+    if facts["no_teacher"]:
+        lines.append(f"- The teacher could not be exported beside it: {facts['no_teacher']}")
     return "\n".join(lines) + "\n"
 
 
-def _files(told: dict[str, Any]) -> str:
-    rows = [[name, megabytes(one["bytes"]), one["sha256"]] for name, one in told["files"].items()]
+def _files(facts: dict[str, Any]) -> str:
+    rows = [[name, megabytes(one["bytes"]), one["sha256"]] for name, one in facts["files"].items()]
     return Table("Files:", ["", "size", "SHA-256"], rows).markdown()

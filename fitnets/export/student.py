@@ -55,7 +55,7 @@ def export(stored: Stored, settings: Config, out: Path, *, int8: bool, watcher: 
     evaluation.check_fitted(stored, root, watcher)
     images, names = _images(dataset, root, watcher), sources.class_names(dataset)
     whole = Whole(student, dataset, data.fitted_values(dataset, root, watcher))
-    told: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "run": str(stored.weights.parent),
         "classes": names,
         "images": {"split": images.split, "checked": len(images.labels), "of": images.of},
@@ -66,20 +66,20 @@ def export(stored: Stored, settings: Config, out: Path, *, int8: bool, watcher: 
         )
         traced = _written(whole, folder / "student.onnx", "the student", _props(dataset, names))
         torch.export.save(traced, folder / "student.pt2")
-        told |= _agreement(folder, student, images)
+        facts |= _agreement(folder, student, images)
         if int8:
             watcher.say("quantising it to 8 bits")
-            told |= _quantised(folder, dataset, root, images, watcher)
+            facts |= _quantised(folder, dataset, root, images, watcher)
         watcher.say("measuring latencies by ONNX Runtime, in turns")
-        told |= _latencies(folder, stored, whole) | {"machine": engine.describe_cpu()}
-        told["files"] = {
+        facts |= _latencies(folder, stored, whole) | {"machine": engine.describe_cpu()}
+        facts["files"] = {
             path.name: {"bytes": path.stat().st_size, "sha256": digests.of_file(path, None)}
             for path in sorted(folder.iterdir())
         }
         result = store.read_json(stored.weights.parent / "result.json")
-        store.write_json(folder / "export.json", told)
-        store.write(folder / "card.md", card.text(stored.config, result, told).encode())
-    return told
+        store.write_json(folder / "export.json", facts)
+        store.write(folder / "card.md", card.text(stored.config, result, facts).encode())
+    return facts
 
 
 def _check_replaceable(out: Path) -> None:

@@ -41,7 +41,13 @@ def main() -> int:
         print(_USAGE)
         return 0 if words else 2
     if words[0] not in _COMMANDS:
-        print(f"fitnets {words[0]}: no such command (commands: {', '.join(_COMMANDS)})", file=sys.stderr)
+        from fitnets.options import near
+
+        known = list(_COMMANDS)
+        print(
+            f"fitnets {words[0]}: no such command{near(words[0], known)} (commands: {', '.join(known)})",
+            file=sys.stderr,
+        )
         return 2
     from fitnets import compose  # Hydra: not for --help
 

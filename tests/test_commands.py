@@ -102,3 +102,10 @@ def test_training_again_is_no_part_of_it(command, tmp_path):
     assert command(*TINY, "rerun=true").code == 0
     (words,) = commands(tmp_path / "store").values()
     assert "rerun=true" not in words
+
+
+def test_a_command_that_there_is_not_is_told_with_the_nearest(fitnets):
+    finished = fitnets("reproduse", "table4")
+    assert finished.code == 2
+    assert finished.err.startswith("fitnets reproduse: no such command; did you mean reproduce? (commands: cost, ")
+    assert len(finished.err.splitlines()) == 1

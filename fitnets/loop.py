@@ -81,19 +81,7 @@ def fit(
             trained_s = state.epoch_clock.elapsed_s
             valid = {} if selection is None else _validated(state, data.valid, eval_batch_size)
             with held():
-                epoch, seconds = state.epoch, state.epoch_clock.elapsed_s
-                done = Epoch(
-                    stage=objective.name if selection else f"retrain_{objective.name}",
-                    epoch=epoch,
-                    images=optimizer.step_count * stage.batch_size,
-                    lr=state.lr,
-                    train=means,
-                    valid=valid,
-                    best=selection is not None and selection.takes(epoch, valid),
-                    seconds=seconds,
-                    validation_seconds=seconds - trained_s,
-                )
-                state.finish_epoch(done)
+                done = _finish_epoch(state, means, valid, trained_s)
                 state.ended_by = _end(state, known_epochs or stage.epochs)
                 observer.on_epoch(done)
                 if checkpoints is not None and (state.ended_by or checkpoints.is_due(epoch_end=True)):
@@ -107,6 +95,25 @@ def fit(
         stopped_by=state.ended_by,
         earlier_s=state.clock.earlier_s,
     )
+
+
+def _finish_epoch(state: TrainingState, means: dict[str, float], valid: dict[str, float], trained_s: float) -> Epoch:
+    """The record of the epoch, which is counted, and kept if it is the best. trained_s: seconds before validation."""
+    selection, seconds = state.selection, state.epoch_clock.elapsed_s
+    name = state.objective.name
+    done = Epoch(
+        stage=name if selection else f"retrain_{name}",
+        epoch=state.epoch,
+        images=state.optimizer.step_count * state.objective.stage.batch_size,
+        lr=state.lr,
+        train=means,
+        valid=valid,
+        best=selection is not None and selection.takes(state.epoch, valid),
+        seconds=seconds,
+        validation_seconds=seconds - trained_s,
+    )
+    state.finish_epoch(done)
+    return done
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from fitnets import build, compose, costs, report, store  # noqa: E402
 from fitnets.bench import tables  # noqa: E402
 from fitnets.bench.steps import Contestant, Measured  # noqa: E402
 from fitnets.config import image_shape  # noqa: E402
-from fitnets.reproduction import recipes  # noqa: E402
+from fitnets.reproduction import choices, recipes  # noqa: E402
 from fitnets.tables import Table  # noqa: E402
 from fitnets.terminal import Terminal  # noqa: E402
 
@@ -156,7 +156,7 @@ def counts() -> str:
 def told_anew(told: dict[str, Any]) -> dict[str, Any]:
     """A kept table with what the recipes say today of the paper's figures and of the choices made."""
     recipe = recipes.RECIPES[told["name"]]
-    equal_epochs = recipes.EQUAL_EPOCHS in told["notes"]
+    equal_epochs = choices.EQUAL_EPOCHS in told["notes"]
     notes = recipes.notes(recipe, told["dataset"], told["schedules"], equal_epochs=equal_epochs)
     labels = {row["label"] for row in told["rows"]}
     todays = [row for row in recipe.rows if row.label in labels]

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from fitnets.reproduction import choices
+
 Schedule = Literal["paper", "modern"]
 CANDIDATES = ("hints", "kd", "backprop")
 """methods that schedule=modern chooses from, on validation, where a row leaves the method open"""
@@ -51,115 +53,16 @@ class Recipe:
     figure: Literal["depth"] | None = None
 
 
-_SPREAD = (
-    "Students of one teacher network share one trained teacher under a schedule; seeds are those of the students, so "
-    "intervals leave out the teacher's spread."
-)
-_SINGLE = "The paper's figures are of single runs as far as it says."
-EQUAL_EPOCHS = "Methods of one stage may train for the epochs of both stages of hints (schedule.equal_epochs=true)."
-_MODERN = (
-    "`schedule=modern` is not the paper's: weights that keep variance, AdamW with warm-up and cosine, gradients of "
-    "bounded length, 60 epochs of the teacher, 40 and 80 of the stages, flips or shifts where they leave the data's "
-    "labels alone, nothing retrained."
-)
-_PAPER = (
-    "The paper caps each stage at 500 epochs. How long its baselines trained, and with which numbers, is not told: "
-    "here with those of stage 2.",
-    "Both outputs of Eq. 2 are softened, as printed (the released code in effect softens the teacher's alone); the "
-    "hint loss is summed as in Eq. 3 (released: summed over one axis, averaged over the others).",
-    "Layers that were guided keep their learning rate in stage 2 (factor 1, the released script's default: the paper's "
-    "own is not recorded, nor is the length of its stage 1).",
-)
-_RELEASED = (
-    "Each stage stops after 100 epochs without a better validation value, so methods differ in epochs at full length, "
-    "and then there is no verdict.",
-    "Max-norm, RMSProp's decay and floor, and U(-0.05, 0.05) for the regressor are the released code's: the text has "
-    "none.",
-)
-_MAXOUT_TEACHER = (
-    "The teacher is trained by the maxout recipe of its data set, at most 500 epochs: how the paper trained its own is "
-    "not told."
-)
-_CONV_RATES = "Convolutions learn at 0.05 times the rate, as in the released code: the text does not say so."
-_CIFAR_STUDENTS = (
-    *_RELEASED,
-    _CONV_RATES,
-    "Students see flips alone (in the released code crops too), the teacher flips and crops; lambda falls to 1 in 500 "
-    "epochs (released: 400).",
-)
-_CIFAR = (*_CIFAR_STUDENTS, _MAXOUT_TEACHER)
-_RETRAINED = (
-    "At full length both networks then train afresh on all images, for the epochs that validation chose before."
-)
-_DENSE_PIECES = (
-    "Dense maxout layers have 500 units (SVHN's teacher 400) and 5 pieces, as text and recipes say; parameters and "
-    "multiplications are counted with 2, and without biases, as the paper's figures want it. "
-)
-_CIFAR_NETWORKS = (
-    _DENSE_PIECES + "Trained as they are, CIFAR-10's teacher has 16.2 M parameters, FitNets 1 to 4 have 0.35, 1.06, "
-    "1.76 (1.70 as Table 7 prints it) and 2.74 M.",
-)
-_TABLE_7 = "FitNets 1 to 4 are guided as in Table 7 (layer 6 of FitNets 1 and 2; Table 6 says 7)."
-_LABELLED = (
-    "Hidden layers learn labels through a softmax layer of their own: the paper does not say through what, nor with "
-    "which weight (here 1 each)."
-)
-_MNIST_NETWORKS = (
-    "All maxout layers have 2 pieces, as the paper says and its counts want it (the recipes have 4 in the last "
-    "convolutions); kernels and paddings are the recipes'.",
-    "Each position has biases of its own, as in the recipes. The paper does not count them: with them the teacher has "
-    "413 k parameters and the student 74 k.",
-)
-_MNIST = (
-    *_RELEASED,
-    _MAXOUT_TEACHER,
-    "RMSProp as in the released code, where the text says SGD; lambda falls to 1 in 150 epochs (released: to 0).",
-    "Nothing is trained again on validation images (not stated), and the teacher's second phase (the recipe goes on "
-    "with all images) is left out.",
-)
-_SVHN_NETWORKS = (
-    _DENSE_PIECES.strip(),
-    "The teacher's kernels and paddings are the maxout recipe's, with which the paper's 4.9M come out.",
-    "The student is FitNet 3: the text's 13 layers and 1.5M parameters (the appendix says 19 layers), with 500 dense "
-    "units (400 or 500 is open), as Table 7 prints it: 30.5 % of the teacher's parameters (with 64 units throughout "
-    "its first group, as Table 5's counts want it, 31.8 %; the text says 32 %).",
-    "The hint map (10x10) is larger than the guided one (8x8): the regressor is a full convolution with padding 2. The "
-    "released code stops there, and the paper does not name the pair.",
-    "All channels are locally normalised (the reference code stops after the first).",
-)
-_SVHN = (
-    *_RELEASED,
-    _CONV_RATES,
-    _MAXOUT_TEACHER,
-    "No augmentation (the paper says as CIFAR-10, and mentions none); lambda as for CIFAR-10.",
-    "The teacher's fine-tuning phase, of unknown length, is left out.",
-)
-_AFLW_NETWORKS = (
-    "Valid convolutions, 7 layers (16 or 32 units, then 32 or 64), RGB in [0, 1]: the paper's list of layers, its "
-    "padding and colours are open. No reading gives its 15 and 2.5 times fewer multiplications; here they are 13.1 and "
-    "3.3 times fewer.",
-    "Faces are the annotated rectangles, clipped to their image; the others random squares of photographs without "
-    "faces; no photograph is in both parts. The paper tells no rule.",
-    "Errors are of the validation images, on which the best epoch was chosen too, as in the paper.",
-)
-_AFLW = (
-    "The learning rate falls to a hundredth within 100 epochs; lambda as for CIFAR-10; the teacher is trained like its "
-    "students; no augmentation. None of it is clear in the paper.",
-)
-_OTHER_TEACHERS = {"digits": "; their teacher learns by AdamW, from weights that keep variance, for 50 epochs"}
-"""under schedule=paper, of data sets that the paper does not have"""
-
-
 def notes(recipe: Recipe, dataset: str, schedules: Sequence[Schedule], *, equal_epochs: bool) -> list[str]:
     """What has to be said of a table's figures. dataset: which they are of; equal_epochs: of all their runs."""
-    told = [_SPREAD, *([EQUAL_EPOCHS] if equal_epochs else []), *recipe.choices]
+    told = [choices.SPREAD, *([choices.EQUAL_EPOCHS] if equal_epochs else []), *recipe.choices]
     if any(row.paper is not None for row in recipe.rows):
-        told.append(_SINGLE)
+        told.append(choices.SINGLE)
     if dataset == recipe.dataset:
         told += recipe.networks
     if "paper" in schedules:
-        told += [f"`schedule=paper`: {line}" for line in (*_PAPER, *_training(recipe, dataset))]
-    return [*told, *([_MODERN] if "modern" in schedules else [])]
+        told += [f"`schedule=paper`: {line}" for line in (*choices.PAPER, *_training(recipe, dataset))]
+    return [*told, *([choices.MODERN] if "modern" in schedules else [])]
 
 
 def _training(recipe: Recipe, dataset: str) -> tuple[str, ...]:
@@ -167,7 +70,7 @@ def _training(recipe: Recipe, dataset: str) -> tuple[str, ...]:
         return recipe.training
     return (
         f"The paper has this of {recipe.dataset}. For {dataset} the numbers are those of "
-        f"conf/schedule/paper/{dataset}.yaml{_OTHER_TEACHERS.get(dataset, '')}.",
+        f"conf/schedule/paper/{dataset}.yaml{choices.OTHER_TEACHERS.get(dataset, '')}.",
     )
 
 
@@ -202,9 +105,9 @@ TABLE_1 = Recipe(
             ("Deeply-Supervised Nets", 91.78, ""),
         ),
     ),
-    choices=(_TABLE_7, _LABELLED),
-    networks=_CIFAR_NETWORKS,
-    training=(*_CIFAR, _RETRAINED),
+    choices=(choices.TABLE_7, choices.LABELLED),
+    networks=choices.CIFAR_NETWORKS,
+    training=(*choices.CIFAR, choices.RETRAINED),
     data=_CIFAR10,
 )
 TABLE_2 = Recipe(
@@ -218,10 +121,10 @@ TABLE_2 = Recipe(
         Row(label="FitNet 4", paper=64.96, parameters="~2.5M", overrides=()),
         *_others(("Maxout", 61.43, ""), ("Network in Network", 64.32, ""), ("Deeply-Supervised Nets", 65.43, "")),
     ),
-    choices=(_TABLE_7,),
-    networks=(_DENSE_PIECES.strip(),),
+    choices=(choices.TABLE_7,),
+    networks=(choices.DENSE_PIECES.strip(),),
     training=(
-        *_CIFAR_STUDENTS,
+        *choices.CIFAR_STUDENTS,
         "The teacher is trained as for CIFAR-10, by its maxout recipe, at most 500 epochs: there is no recipe for "
         "CIFAR-100.",
         "10,000 images are held out to find the number of epochs, then both networks train afresh on all: the paper "
@@ -240,8 +143,8 @@ TABLE_3 = Recipe(
         Row(label="FitNet 3", paper=2.42, parameters="~1.5M", overrides=()),
         *_others(("Maxout", 2.47, ""), ("Network in Network", 2.35, ""), ("Deeply-Supervised Nets", 1.92, "")),
     ),
-    networks=_SVHN_NETWORKS,
-    training=_SVHN,
+    networks=choices.SVHN_NETWORKS,
+    training=choices.SVHN,
     data="SVHN from the Hugging Face hub (ufldl-stanford/svhn, cropped_digits), or its Parquet files: "
     "dataset.path=DIR.",
 )
@@ -257,8 +160,8 @@ TABLE_4 = Recipe(
         Row(label="FitNet, hints", paper=0.51, parameters="~30K", overrides=("method=hints",)),
         *_others(("Maxout", 0.45, ""), ("Network in Network", 0.47, ""), ("Deeply-Supervised Nets", 0.39, "")),
     ),
-    networks=_MNIST_NETWORKS,
-    training=_MNIST,
+    networks=choices.MNIST_NETWORKS,
+    training=choices.MNIST,
     data="MNIST from the Hugging Face hub (ylecun/mnist), or its Parquet files: dataset.path=DIR.",
 )
 TABLE_5 = Recipe(
@@ -292,13 +195,13 @@ TABLE_5 = Recipe(
         ),
     ),
     choices=(
-        _TABLE_7,
+        choices.TABLE_7,
         "FitNet 3 has 64 units in each layer of its first group, as Table 5's counts want it (Table 7 prints 32, 48, "
         "64, 64: student=fitnet3).",
         "Layers and compression are told by `fitnets cost`, speed-ups measured by `fitnets export RUN`.",
     ),
-    networks=_CIFAR_NETWORKS,
-    training=(*_CIFAR, _RETRAINED),
+    networks=choices.CIFAR_NETWORKS,
+    training=(*choices.CIFAR, choices.RETRAINED),
     data=_CIFAR10,
 )
 AFLW = Recipe(
@@ -319,8 +222,8 @@ AFLW = Recipe(
             )
         ),
     ),
-    networks=_AFLW_NETWORKS,
-    training=_AFLW,
+    networks=choices.AFLW_NETWORKS,
+    training=choices.AFLW,
     data="AFLW is handed out by its makers on request; negatives are photographs without faces. fitnets prepare aflw "
     "--aflw DIR --negatives DIR --out PATCHES makes the patches, then dataset.path=PATCHES.",
 )
@@ -360,8 +263,11 @@ FIGURE_2 = Recipe(
         "which it gives 89.45 % to KD by context alone. It tells that hints gain 3.4 points (30M) and 4.11 points "
         "(107M) from 5 to 11 layers, and speaks of 13 layers, which its Table 6 does not have.",
     ),
-    networks=(_DENSE_PIECES.strip(),),
-    training=(*_CIFAR, "At full length the teacher alone then trains afresh on all images, those of validation too."),
+    networks=(choices.DENSE_PIECES.strip(),),
+    training=(
+        *choices.CIFAR,
+        "At full length the teacher alone then trains afresh on all images, those of validation too.",
+    ),
     data=_CIFAR10,
     figure="depth",
 )
@@ -382,9 +288,9 @@ ABLATIONS = Recipe(
             ("hints", "hints", 91.61),
         )
     ),
-    choices=(_TABLE_7, _LABELLED),
-    networks=_CIFAR_NETWORKS,
-    training=(*_CIFAR, _RETRAINED),
+    choices=(choices.TABLE_7, choices.LABELLED),
+    networks=choices.CIFAR_NETWORKS,
+    training=(*choices.CIFAR, choices.RETRAINED),
     data=_CIFAR10,
 )
 RESIDUAL = Recipe(

@@ -30,8 +30,8 @@ class Cost:
 
 
 def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
-    """Counted in one forward pass without data, on PyTorch's meta device; of a custom network, matrix products of
-    attention included, when it was built. image_shape: (C, H, W)."""
+    """Counted in one forward pass of a copy; of a custom network, matrix products of attention included, when it was
+    built. image_shape: (C, H, W)."""
     if isinstance(network, CustomNetwork):
         weights = [p.numel() for p in network.parameters() if p.ndim > 1]
         return Cost(
@@ -43,7 +43,7 @@ def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
     if isinstance(network, EnsembleNetwork):
         members = [asdict(cost(cast(Network, member), image_shape)) for member in network.members]
         return Cost(**{key: sum(member[key] for member in members) for key in members[0]})
-    positions = _positions(copy.deepcopy(network).to("meta"), image_shape)
+    positions = _positions(_copied(network), image_shape)
     counted = {layer: _weights(layer) for layer in positions}
     return Cost(
         parameters=sum(p.numel() for p in network.parameters()),
@@ -61,7 +61,7 @@ def up_to(network: Network, image_shape: tuple[int, int, int]) -> dict[str, int]
     if isinstance(network, CustomNetwork):
         found = {name: network.named(name).multiplications for name in network.hidden}
         return found | {LOGITS: network.multiplications}
-    traced = copy.deepcopy(network).to("meta")
+    traced = _copied(network)
     positions = _positions(traced, image_shape)
     in_layer = [
         sum(_weights(part)[0] * positions[part] for part in layer.modules() if part in positions)
@@ -70,8 +70,19 @@ def up_to(network: Network, image_shape: tuple[int, int, int]) -> dict[str, int]
     return dict(zip(traced.layers, accumulate(in_layer), strict=True))
 
 
+@torch.no_grad()
+def _copied(network: Network) -> Network:
+    """On the CPU, with zeros for weights: on the meta device a convolution first imports half of PyTorch's compiler."""
+    copied = copy.deepcopy(network).to_empty(device="cpu").eval()
+    for values in (*copied.parameters(), *copied.buffers()):
+        values.zero_()
+    copied.precision = "fp32"
+    return copied
+
+
+@torch.no_grad()
 def _positions(traced: Network, image_shape: tuple[int, int, int]) -> dict[nn.Module, int]:
-    """At how many places each convolution and dense layer is applied. traced: on the meta device."""
+    """At how many places each convolution and dense layer is applied. traced: a copy, which keeps the hooks."""
     positions: dict[nn.Module, int] = {}
 
     def count(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -80,7 +91,7 @@ def _positions(traced: Network, image_shape: tuple[int, int, int]) -> dict[nn.Mo
     for layer in traced.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(count)
-    traced.eval()(torch.empty(1, *image_shape, device="meta"))
+    traced(torch.zeros(1, *image_shape))
     return positions
 
 

@@ -42,7 +42,7 @@ def draw(folder: Path, kind: str) -> None:
     path = folder / f"{spec['name']}.{kind}"
     path.unlink(missing_ok=True)
     if spec["figure"] == "depth":
-        with contextlib.suppress(runs.NotEnough):  # not enough of it is done
+        with contextlib.suppress(runs.NotEnough):
             figure = figures.depth(_frame(folder, spec), spec["split"], note=_version(spec))
             image = io.BytesIO()
             figure.savefig(image, format=kind)
@@ -241,9 +241,9 @@ def _notes(spec: dict[str, Any]) -> Iterator[str]:
         lengths = "; ".join(f"`schedule={schedule}`: {epochs}" for schedule, epochs in spec["epochs"].items())
         yield (
             f"Small version, {spec['scale']}: {lengths}; what changes from epoch to epoch (momentum, lambda, some "
-            "rates) changes as much faster, a warm-up takes one epoch and a rate that falls by update as many updates "
-            "as at full length; nothing stops early, and nothing is retrained. Lengths that are named below are the "
-            "full ones."
+            "rates) changes as much faster; a warm-up takes as many epochs, and a rate that falls by update as many "
+            "updates, as at full length; nothing stops early, and nothing is retrained. Lengths that are named below "
+            "are the full ones."
         )
     if spec["changes"]:
         yield f"Changed by hand: {', '.join(f'`{word}`' for word in spec['changes'])}."

@@ -9,7 +9,7 @@ from conftest import ROOT
 from made_store import hashes, side, write_run
 from scipy import stats
 
-from analysis import controls, runs, verdicts
+from analysis import controls, markdown, runs, verdicts
 
 
 def student(accuracy: float) -> dict:
@@ -248,3 +248,7 @@ class TestVerdicts:
         assert verdicts.equal_epochs(runs.load(tmp_path))
         write_run(tmp_path, "c0", stages={"student": {"epochs": 20}})
         assert not verdicts.equal_epochs(runs.load(tmp_path))
+
+
+def test_a_bar_in_a_cell_ends_no_cell():
+    assert markdown.table(["a", "b"], [["x|y", ""]]).splitlines() == ["| a | b |", "| --- | --- |", r"| x\|y |  |"]

@@ -251,20 +251,24 @@ def test_two_thousand_runs_are_under_ten_megabytes_and_answer_at_once(browser, t
         made.write_environment(directory, "+sweeps=depth_width", *words, "store=/shared/outputs", "hydra.mode=RUN")
     path = report.write(tmp_path, tmp_path / "report")
     assert path.stat().st_size < 10e6
-    for page in opened(browser, path.as_uri(), SIZES["desktop"]):
-        page.evaluate("""() => new PerformanceObserver((list) => { window.took.push(...list.getEntries()); })
-            .observe({ type: "event", durationThreshold: 16, buffered: true })""")
-        slowest_ms = []
-        while len(slowest_ms) < 3 and min(slowest_ms, default=200) >= 200:  # other processes only ever add to it
-            page.evaluate("window.took = []")
-            x, y = place(page, page.evaluate(f"data.points[{700 + 100 * len(slowest_ms)}].label"))
-            page.mouse.click(x, y)
-            expect(page.locator("#table tbody tr")).to_have_count(1)
-            page.wait_for_timeout(500)
-            took_ms = page.evaluate("window.took.map((entry) => entry.duration)")
-            assert took_ms
-            slowest_ms.append(max(took_ms))
-        assert min(slowest_ms) < 200
+    slowest_ms = []
+    while len(slowest_ms) < 3 and min(slowest_ms, default=200) >= 200:  # other processes only ever add to it
+        slowest_ms += [first_click_ms(page) for page in opened(browser, path.as_uri(), SIZES["desktop"])]
+    assert min(slowest_ms) < 200
+
+
+def first_click_ms(page) -> float:
+    """The slowest event of the first click on a page that was just opened."""
+    label = page.evaluate("data.points[700].label")
+    page.evaluate("""() => new PerformanceObserver((list) => { window.took = list.getEntries(); })
+        .observe({ type: "event", durationThreshold: 16, buffered: true })""")
+    x, y = place(page, label)
+    page.mouse.click(x, y)
+    expect(page.locator("#table tbody tr")).to_have_count(1)
+    page.wait_for_timeout(500)
+    took_ms = page.evaluate("(window.took ?? []).map((entry) => entry.duration)")
+    assert took_ms
+    return max(took_ms)
 
 
 @pytest.mark.slow

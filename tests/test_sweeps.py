@@ -716,7 +716,7 @@ def test_with_a_budget_that_most_of_the_space_violates_most_proposals_keep_it(st
     budget = sorted(point["multiplications"] for point in points)[int(0.4 * len(points))]
     finished, found = study(
         *space, "~sweep.budgets.relative_multiplications", f"+sweep.budgets.multiplications={budget}",
-        "hydra.sweeper.n_trials=30",
+        "hydra.sweeper.n_trials=40",
     )  # fmt: skip
     assert finished.code == 0, finished.err
     proposals = [trial.constraints["multiplications"] <= 0 for trial in found.trials if trial.constraints]

@@ -115,7 +115,7 @@ def remove(directory: Path) -> None:
 
 def partial_of(directory: Path) -> Path:
     """A new name beside an artifact (or its `earlier`), for what is no whole one."""
-    name = directory.name.removeprefix(".").split(".")[0]
+    name = directory.name.removeprefix(".").removesuffix(".earlier")
     return directory.with_name(f".{name}.partial-{uuid4().hex}")
 
 

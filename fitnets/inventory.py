@@ -134,12 +134,15 @@ def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> lis
         known = [one.artifact for one in found]
         found += [Removable(path, True, "it is computed again when needed") for path in tables if path not in known]
     whole = [one.artifact for one in found]
-    for kind in (*_KINDS, "data", "cache"):
-        beside = sorted({path.with_name(path.name[1:].split(".")[0]) for path in (root / kind).glob(".*.*")})
+    for kind in (*_KINDS, "data", "cache", "run/*"):
+        beside = sorted({path.with_name(path.name[1:].split(".")[0]) for path in root.glob(f"{kind}/.*.*")})
         found += [
             Removable(path, False, "a process that died left files beside it")
             for path in beside
-            if path not in whole and _left_over(path) and not (_key(path) in needed and not _is_made(path))
+            if path not in whole
+            and path.parent not in whole
+            and _left_over(path)
+            and not (_key(path) in needed and not _is_made(path))
         ]
     return [one for one in found if not artifacts.is_claimed(one.artifact)]
 

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from test_data import in_silence
 from test_folder import write_images
 
-from fitnets import build, compose, engine, preprocessing, sources
+from fitnets import artifacts, build, compose, preprocessing, sources
 from fitnets.config import Config, Dataset, image_shape
 from fitnets.export import card, runtimes
 from fitnets.export.graphs import Bare, Whole, program, write_onnx
@@ -100,14 +100,14 @@ def test_every_student_of_the_paper_agrees_with_pytorch_on_raw_images(words, raw
 
 @pytest.fixture(scope="module")
 def exported(earlier_run, tmp_path_factory) -> Path:
-    """The folder that `fitnets export` fills, with 8 bits."""
+    """The folder that `fitnets export` fills, with 8 bits; an earlier export into it was killed."""
     import sys
 
     from fitnets import cli
 
-    out = tmp_path_factory.mktemp("export") / "files"
+    out = tmp_path_factory.mktemp("export") / "files.1"
+    artifacts.partial_of(out).mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
         patch.setattr(sys, "argv", ["fitnets", "export", str(earlier_run), "--out", str(out), "--int8"])
         assert cli.main() == 0
     return out
@@ -124,6 +124,10 @@ def test_the_file_takes_digits_as_scikit_learn_has_them(exported, earlier_run):
     (logits,) = session.run(["logits"], {"images": images})
     result = json.loads((earlier_run / "result.json").read_text())
     assert np.mean(logits.argmax(1) == labels) == pytest.approx(result["student"]["test_accuracy"])
+
+
+def test_nothing_of_a_killed_export_is_left(exported):
+    assert list(exported.parent.iterdir()) == [exported]
 
 
 def test_the_program_runs_by_itself(exported):
@@ -224,8 +228,7 @@ def test_a_file_that_disagrees_is_not_kept(fitnets, earlier_run, tmp_path, monke
 
 
 @pytest.mark.parametrize("side", ["teacher", "student"])
-def test_a_network_that_cannot_be_traced(command, fitnets, tmp_path, monkeypatch, side):
-    monkeypatch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
+def test_a_network_that_cannot_be_traced(command, fitnets, tmp_path, side):
     short = [word for word in TINY if not word.startswith(f"{side}.") and word != f"{side}=thin"]
     custom = [f"{side}=custom", f"{side}.target=own_models.branching"]
     assert command(*custom, "method=kd", "hint_layer=none", *short).code == 0
@@ -256,7 +259,6 @@ def test_other_images_than_the_preprocessing_was_fitted_on(command, fitnets, tmp
 
 def test_a_run_is_found_from_its_own_folder(fitnets, earlier_run, tmp_path, monkeypatch):
     monkeypatch.chdir(earlier_run.parent)
-    monkeypatch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
     finished = fitnets("export", earlier_run.name, "--out", str(tmp_path / "files"))
     assert finished.code == 0, finished.err
     assert not (earlier_run.parent / "data").exists()
@@ -269,7 +271,6 @@ def test_without_its_teacher(fitnets, earlier_run, tmp_path, monkeypatch):
         raise ConfigError("teacher.path=/gone: no trained network there")
 
     monkeypatch.setattr(student, "new_teacher", gone)
-    monkeypatch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
     finished = fitnets("export", str(earlier_run), "--out", str(tmp_path / "files"), "--json")
     assert finished.code == 0, finished.err
     assert {row["file"] for row in json.loads(finished.out)["latency"]} == {"student", "student, network only"}

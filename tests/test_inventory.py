@@ -108,6 +108,17 @@ class TestClean:
             f"hint/.{hint.name}.checkpoints",
         }  # fmt: skip
 
+    def test_what_a_killed_export_left_in_its_run_goes_and_what_a_living_one_fills_stays(self, root, fitnets):
+        (finished,) = (root / "run").iterdir()
+        with artifacts.claim(finished / "export", "an export", print):
+            half_made = artifacts.partial_of(finished / "export")
+            half_made.mkdir()
+            fitnets("clean", root, "--yes")
+            assert half_made.exists()
+        _, shown, _ = fitnets("clean", root, "--yes")
+        assert f"{finished / 'export'}, 0.0 MB: a process that died left files beside it" in shown.replace("\n", "")
+        assert (half_made.exists(), store.is_finished(finished)) == (False, True)
+
     def test_a_run_that_will_go_on_keeps_its_checkpoints(self, root, fitnets):
         directory = add_run(root, "killed", status="running")
         (root / "run" / ".killed.checkpoints").mkdir()

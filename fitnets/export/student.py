@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from fitnets import build, data, digests, engine, evaluation, foreign, metrics, sources, store
+from fitnets import artifacts, build, data, digests, engine, evaluation, foreign, metrics, sources, store
 from fitnets.config import Config, Dataset, image_shape
 from fitnets.data import SplitName
 from fitnets.export import card, quantised, runtimes
@@ -60,7 +60,7 @@ def export(stored: Stored, settings: Config, out: Path, *, int8: bool, watcher: 
         "classes": names,
         "images": {"split": images.split, "checked": len(images.labels), "of": images.of},
     }
-    with store.directory(out, replace=True) as folder:
+    with artifacts.claim(out, "an export there", watcher.say), store.directory(out, replace=True) as folder:
         watcher.say(
             f"tracing the student; checking the files on {len(images.labels)} of {images.of} {images.split} images"
         )

@@ -21,7 +21,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from fitnets.options import ConfigError, without_passwords
 
 if TYPE_CHECKING:
-    from fitnets.config import Config, Tracker
+    from fitnets.config import Tracker
 
 
 @dataclass
@@ -67,6 +67,7 @@ class StudySweeper(Sweeper):
         from fitnets import artifacts, stopping
         from fitnets.terminal import Terminal
         from sweeps import front, history, setting, storage  # Optuna and the like: not for --help
+        from sweeps.composer import Composer
         from sweeps.worker import Worker
 
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -87,7 +88,7 @@ class StudySweeper(Sweeper):
             self.launcher,
             space=space,
             fixed=fixed,
-            preview=self._preview if self.config.sweep.budgets else None,
+            composer=Composer(self._compose) if self.config.sweep.budgets else None,
             directory=directory,
             terminal=terminal,
         )
@@ -97,12 +98,10 @@ class StudySweeper(Sweeper):
             tracker = cast("Tracker", OmegaConf.to_object(self.config.tracker))
             front.conclude(study, worker, directory, tracker, terminal)
 
-    def _preview(self, overrides: list[str]) -> "Config":
-        """Of a job with these overrides, without the part that is Hydra's."""
-        from fitnets import compose
-
+    def _compose(self, overrides: list[str]) -> DictConfig:
+        """A job with these overrides, without the part that is Hydra's."""
         assert self.config is not None
         composed = self.loader.load_sweep_config(self.config, overrides)
         with open_dict(composed):
             composed.pop("hydra")
-        return compose.to_config(composed)
+        return composed

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from fitnets import artifacts
-from fitnets.config import Config
+from fitnets import artifacts, compose
 from fitnets.options import ConfigError, PrunedError
 from fitnets.terminal import Terminal, measure
 from fitnets.terminal import seconds as in_words
 from sweeps import front, job, sampling, storage, trials
+from sweeps.composer import Composer
 
 _POLL_S = 1.0
 _STILLBORN_S = 60.0
@@ -39,8 +39,8 @@ _FRUITLESS_TRIALS = 1000
 
 
 class Worker:
-    """One process. `work` does all; `launch` runs a job. preview: the configuration of a job with these overrides;
-    None: no budget asks for it."""
+    """One process. `work` does all; `launch` runs a job. composer: of jobs that are not begun; None: no budget
+    asks for it."""
 
     def __init__(
         self,
@@ -50,14 +50,14 @@ class Worker:
         *,
         space: trials.Space,
         fixed: list[str],
-        preview: Callable[[list[str]], Config] | None,
+        composer: Composer | None,
         directory: Path,
         terminal: Terminal,
     ):
         self.study, self.conf, self.launcher, self.terminal = study, conf, launcher, terminal
         self.space = space
         self.fixed = fixed
-        self.preview = preview
+        self.composer = composer
         self.directory = directory
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self.failures = self.repeated = self.fruitless = 0
@@ -183,7 +183,7 @@ class Worker:
         if self.repeated >= _REPEATED_TRIALS:
             is_finite = trials.size(self.space) is not None
             return optuna.samplers.BruteForceSampler(seed) if is_finite else optuna.samplers.RandomSampler(seed)
-        if self.conf.sampler is None and self.preview is None:
+        if self.conf.sampler is None and self.composer is None:
             return optuna.samplers.TPESampler(seed=seed, multivariate=True)
         if self.conf.sampler is None:
             return sampling.WithinBudgets(seed, self._is_within_budgets)
@@ -195,9 +195,9 @@ class Worker:
 
     def _is_within_budgets(self, params: dict[str, Any]) -> bool:
         """Whether a job would train with these parameters; True where it has to find out itself."""
-        assert self.preview is not None
+        assert self.composer is not None
         try:
-            return not job.over_budget(self.preview(self._overrides(params)))
+            return not job.over_budget(compose.to_config(self.composer(self._overrides(params))))
         except ConfigError:
             return True
 
@@ -233,7 +233,7 @@ class Worker:
         return dict(done.return_value)
 
     def _overrides(self, params: dict[str, Any]) -> list[str]:
-        return [*(f"{name}={value}" for name, value in params.items()), *self.fixed]
+        return [*self.fixed, *(f"{name}={value}" for name, value in params.items())]
 
     def _run(self, trial: Trial) -> None:
         self.repeated = 0

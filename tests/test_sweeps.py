@@ -33,6 +33,7 @@ from fitnets import compose, costs, measures, stored
 from fitnets.options import ConfigError
 from fitnets.store import is_finished, read_json
 from sweeps import setting, storage, trials
+from sweeps.composer import Composer
 from sweeps.worker import Worker
 
 BASE = [word for word in TINY if not word.startswith("student")]
@@ -705,6 +706,39 @@ def stubbed(monkeypatch):
     return slow
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["student.depth=7", "student.width=12", "schedule.student.optimizer.lr=0.003"],
+        ["dataset=cifar10", "engine.views=fresh", "student.width=9", "schedule=modern", "store=elsewhere"],
+        ["++sweep.budgets.multiplications=9", "dataset/preprocessing=standardize", "seed=2", "tracker=none"],
+        ["student.depth=9", "student={depth: 5}", "student.depth=11", "student={width: 8}"],
+        ["seed=2", "++sweep.budgets.parameters=5", "~sweep.budgets.parameters", "seed=3", "method=kd", "seed=4"],
+        ["schedule.student.augmentation={flip: true, pad: 1}", "schedule.student.dropout={hidden: 0.2}"],
+        ["sweep.seeds=2", "schedule.retrain_student=True", "schedule.student.max_steps=null", "store='a=b, c'"],
+    ],
+)  # fmt: skip
+def test_the_composer_composes_what_hydra_does(words):
+    words = ["student=thin", *words]
+    with initialize_config_dir(str(compose.CONF)):
+        composer = Composer(lambda overrides: hydra_compose("config", overrides))
+        composer([*words, "student.depth=17", "seed=8", "dataset.seed=3"])  # of which nothing may stay
+        assert composer(words) == hydra_compose("config", words)
+        assert compose.to_config(composer(words)) == compose.to_config(hydra_compose("config", words))
+
+
+def test_a_mistake_is_told_by_the_composer_as_by_hydra():
+    with initialize_config_dir(str(compose.CONF)):
+        composer = Composer(lambda overrides: hydra_compose("config", overrides))
+        for word in ("student.dpth=3", "seed=one", "student=thinn", "+seed=3", "student.depth=[1"):
+            composer(["student=thin"])
+            with pytest.raises(compose.MISTAKES) as expected:
+                hydra_compose("config", ["student=thin", word])
+            with pytest.raises(type(expected.value)) as told:
+                composer(["student=thin", word])
+            assert str(told.value) == str(expected.value)
+
+
 def test_with_a_budget_that_most_of_the_space_violates_most_proposals_keep_it(study, stubbed):
     space = ["student.depth=range(3,18)", "student.width=int(interval(4,64))"]
     config = compose.load(["student=thin"])
@@ -728,18 +762,22 @@ def test_with_a_budget_that_most_of_the_space_violates_most_proposals_keep_it(st
 
 
 def test_a_trial_costs_little_more_than_its_training(study, stubbed, tmp_path):
-    """In one of three studies: other processes only ever add to it."""
+    """In one of three studies: other processes only ever add to it. Most of it is Hydra, which composes once a trial,
+    and sets the bound on a slow machine."""
     stubbed(0.5)
-    overheads = []
-    while len(overheads) < 3 and min(overheads, default=1) >= 0.5:
+    overheads, bound = [], 0.5
+    while len(overheads) < 3 and min(overheads, default=bound) >= bound:
         started = time.monotonic()
+        with initialize_config_dir(str(compose.CONF)):
+            hydra_compose("config")
+        bound = max(bound, 3 * (time.monotonic() - started))
         finished, found = study(
             "hydra.sweeper.n_trials=8", "hydra.sweeper.objectives=[accuracy]", "student.width=range(4,9)"
         )
-        took = time.monotonic() - started
         assert finished.code == 0, finished.err
+        took = (found.trials[-1].datetime_complete - found.trials[0].datetime_start).total_seconds()
         trained = sum(trial.state == TrialState.COMPLETE and "closed" not in trial.user_attrs for trial in found.trials)
-        overheads.append((took - 0.5 * (trained + 1)) / trained)  # the best one is looked at once more, for test
+        overheads.append((took - 0.5 * trained) / trained)
         shutil.rmtree(tmp_path / "store" / "sweeps")
-    print(f"{overheads} s of overhead a trial")
-    assert min(overheads) < 0.5
+    print(f"{overheads} s of overhead a trial, of at most {bound} s")
+    assert min(overheads) < bound

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from test_custom import NEVER_SEEN, SHORT, WOBBLY, network
 from test_experiment import runs
 
-from fitnets import compose, costs, engine, pairs, teachers
+from fitnets import compose, costs, pairs, teachers
 
 TINY_TEACHER = [word for word in TINY if word.startswith(("teacher.", "schedule.teacher"))]
 
@@ -48,9 +48,8 @@ class TestTransformers:
     """A vision transformer and a residual network of transformers, from their configurations."""
 
     @pytest.fixture
-    def taught_by(self, command, fitnets, tmp_path, monkeypatch):
+    def taught_by(self, command, fitnets, tmp_path):
         """Lists the layers of a model, distils it, exports the student; gives the shape of the hint."""
-        monkeypatch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
 
         def teach(model: str, hint: str) -> list[int]:
             teacher = ["teacher=custom", f"teacher.target=own_models.{model}"]

@@ -12,7 +12,7 @@ from test_data import SILENCE
 from test_experiment import runs
 from test_folder import write_images
 
-from fitnets import compose, doctor, engine, estimates
+from fitnets import compose, doctor, estimates
 
 LITTLE = [*(word for word in TINY if "validation" not in word), "dataset.height=16", "dataset.width=16"]
 SMALL = [*TINY, "schedule.hint.max_steps=2", "schedule.student.max_steps=2"]
@@ -21,7 +21,6 @@ SMALL = [*TINY, "schedule.hint.max_steps=2", "schedule.student.max_steps=2"]
 @pytest.fixture(autouse=True)
 def _briefly(monkeypatch):
     monkeypatch.setattr(estimates, "THOROUGH_S", 0.05)
-    monkeypatch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
 
 
 def examine(tmp_path: Path, *words: str) -> doctor.Examination:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import made_store as made
+import optuna
 import pytest
 import torch
 from omegaconf import DictConfig
@@ -93,8 +94,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
 def fitnets(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
     """`fitnets ...` inside this process."""
 
-    def call(*words: str) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["fitnets", *words])
+    def call(*words: str | Path) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["fitnets", *map(str, words)])
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         capfd.readouterr()
         try:
@@ -103,6 +104,18 @@ def fitnets(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
             code = int(error.code or 0)
         captured = capfd.readouterr()
         return Finished(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def study(command, tmp_path):
+    """`python run.py -m +sweeps=depth_width` of tiny runs, and the study that it leaves."""
+    import studies  # which needs what is above
+
+    def call(*words: str, opens: bool = True) -> tuple[Finished, optuna.Study | None]:
+        finished = command(*studies.STUDY, *words)
+        return finished, opens and studies.opened(tmp_path / "store" / "sweeps" / "depth_width-digits" / "study.log")
 
     return call
 

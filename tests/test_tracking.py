@@ -21,7 +21,7 @@ import yaml
 from conftest import ROOT, TINY, Finished, shell
 from fake_wandb import FakeWandb, black_hole, closed_port, gateway, serving
 from optuna.trial import TrialState
-from test_sweeps import DIED_TWICE, STUDY, opened
+from studies import DIED_TWICE, STUDY, opened
 
 from fitnets import experiment, tracking
 from fitnets.store import read_json, read_metrics

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import Finished
 from PIL import Image
 from test_data import CPU, SILENCE, in_silence
 from test_experiment import runs
 
-from fitnets import aflw, cli, compose, data
+from fitnets import aflw, compose, data
 from fitnets.options import ConfigError
 
 FACES = 60
@@ -190,34 +191,38 @@ def test_broken_images_are_refused_by_name(places):
 
 
 class TestCommand:
-    def call(self, monkeypatch, places, *words):
-        folders = [f"--{name}={path}" for name, path in places.items()]
-        monkeypatch.setattr("sys.argv", ["fitnets", "prepare", "aflw", *folders, *words])
-        return cli.main()
+    @pytest.fixture
+    def made(self, fitnets):
+        def call(places, *words) -> Finished:
+            return fitnets("prepare", "aflw", *(f"--{name}={path}" for name, path in places.items()), *words)
 
-    def test_says_what_it_made_and_how_to_go_on(self, monkeypatch, capsys, places):
-        assert self.call(monkeypatch, places, "--count=40") == 0
-        out = capsys.readouterr().out
-        assert "patches with face" in out
-        assert f"python run.py dataset=aflw dataset.path={places['out']}" in out
+        return call
+
+    def test_says_what_it_made_and_how_to_go_on(self, made, places):
+        finished = made(places, "--count=40")
+        assert finished.code == 0
+        assert "patches with face" in finished.out
+        assert f"python run.py dataset=aflw dataset.path={places['out']}" in finished.out
         assert sum(row["label"] == 0 for part in ("train", "validation") for row in rows(places["out"], part)) == 40
 
-    def test_mistakes(self, monkeypatch, capsys, places, tmp_path):
+    def test_mistakes(self, made, places, tmp_path):
         (tmp_path / "empty").mkdir()
         for name, message in (("aflw", "no aflw.sqlite in it"), ("negatives", "no image in it")):
-            assert self.call(monkeypatch, places | {name: tmp_path / "empty"}) == 1
-            told = capsys.readouterr().err
-            assert message in told
-            assert len(told.splitlines()) <= 2
+            finished = made(places | {name: tmp_path / "empty"})
+            assert finished.code == 1
+            assert message in finished.err
+            assert len(finished.err.splitlines()) <= 2
         for words, message in ((["--count=-2"], "-2 is less than 1"), (["--count=x"], "invalid")):
-            with pytest.raises(SystemExit):
-                self.call(monkeypatch, places, *words)
-            assert message in capsys.readouterr().err
-        assert self.call(monkeypatch, places | {"out": "/proc/none"}) == 1
-        assert "--out /proc/none: cannot write there" in capsys.readouterr().err
+            finished = made(places, *words)
+            assert finished.code == 2
+            assert message in finished.err
+        finished = made(places | {"out": "/proc/none"})
+        assert finished.code == 1
+        assert "--out /proc/none: cannot write there" in finished.err
         (places["aflw"] / "data" / "aflw.sqlite").write_bytes(b"no database, but long enough to be looked at" * 9)
-        assert self.call(monkeypatch, places) == 1
-        assert "is not AFLW's database" in capsys.readouterr().err
+        finished = made(places)
+        assert finished.code == 1
+        assert "is not AFLW's database" in finished.err
 
 
 def test_a_run_on_the_patches(command, places, tmp_path):

@@ -4,7 +4,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from fitnets import architectures, build, cli, compose, costs
+from fitnets import architectures, build, compose, costs
 from fitnets.config import image_shape
 
 README = ROOT / "README.md"
@@ -136,30 +136,31 @@ def test_the_digits_student_has_at_most_a_third_of_the_teachers_multiplications(
 
 
 class TestCommand:
-    def call(self, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["fitnets", *words])
-        return cli.main()
-
-    def test_json(self, monkeypatch, capsys):
-        assert self.call(monkeypatch, "cost", "--json", "dataset=mnist") == 0
-        told = json.loads(capsys.readouterr().out)
+    def test_json(self, fitnets):
+        finished = fitnets("cost", "--json", "dataset=mnist")
+        assert finished.code == 0
+        told = json.loads(finished.out)
         assert told["teacher"]["paper_parameters"] == 360_816
         assert told["student"]["paper_parameters"] == 29_944
 
-    def test_table(self, monkeypatch, capsys):
-        assert self.call(monkeypatch, "cost", "dataset=mnist") == 0
-        out = capsys.readouterr().out
-        assert "360,816" in out
-        assert "29,944" in out
+    def test_table(self, fitnets):
+        finished = fitnets("cost", "dataset=mnist")
+        assert finished.code == 0
+        assert "360,816" in finished.out
+        assert "29,944" in finished.out
 
-    def test_flags_may_stand_anywhere(self, monkeypatch, capsys):
-        assert self.call(monkeypatch, "cost", "student=thin", "--json", "student.width=16") == 0
-        assert json.loads(capsys.readouterr().out)["student"]["name"] == "thin"
+    def test_flags_may_stand_anywhere(self, fitnets):
+        finished = fitnets("cost", "student=thin", "--json", "student.width=16")
+        assert finished.code == 0
+        assert json.loads(finished.out)["student"]["name"] == "thin"
 
-    def test_mistakes(self, monkeypatch, capsys):
-        assert self.call(monkeypatch, "cost", "student=fitnet_mnst") == 1
-        assert "did you mean fitnet_mnist?" in capsys.readouterr().err
-        assert self.call(monkeypatch, "costs") == 2
-        assert "commands: cost" in capsys.readouterr().err
-        assert self.call(monkeypatch) == 2
-        assert self.call(monkeypatch, "--help") == 0
+    def test_mistakes(self, fitnets):
+        for words, code, told in (
+            (["cost", "student=fitnet_mnst"], 1, "did you mean fitnet_mnist?"),
+            (["costs"], 2, "commands: cost"),
+            ([], 2, ""),
+        ):
+            finished = fitnets(*words)
+            assert finished.code == code
+            assert told in finished.err
+        assert fitnets("--help").code == 0

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +10,7 @@ from conftest import TINY
 from test_data import write_parquet
 from test_folder import write_images
 
-from fitnets import artifacts, cli, compose, experiment, inventory, store
-
-
-@pytest.fixture
-def fitnets(monkeypatch, capfd):
-    """`fitnets ...` inside this process: exit code, output, errors."""
-
-    def call(*words) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fitnets", *map(str, words)])
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        capfd.readouterr()
-        code = cli.main()
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+from fitnets import artifacts, compose, experiment, inventory, store
 
 
 @pytest.fixture

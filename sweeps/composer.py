@@ -22,27 +22,29 @@ class Composer:
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
         parsed = self._parser.parse_overrides(list(overrides))
-        order_matters = [number for number, one in enumerate(parsed) if not (_is_choice(one) or _is_value(one))]
-        late = parsed[order_matters[-1] + 1 :] if order_matters else parsed
-        values = [one for one in late if _is_value(one)]
-        chosen = tuple(one.input_line for one in parsed if one not in values)
+        others = [n for n, override in enumerate(parsed) if not (_is_choice(override) or _is_value(override))]
+        late = parsed[others[-1] + 1 :] if others else parsed  # before those the order may matter
+        values = [override for override in late if _is_value(override)]
+        chosen = tuple(override.input_line for override in parsed if override not in values)
         if chosen not in self._composed:
             self._composed[chosen] = self._compose([str(word) for word in chosen])
         job = self._composed[chosen].copy()
         try:
-            for one in values:
-                OmegaConf.update(job, one.key_or_group, one.value())
+            for override in values:
+                OmegaConf.update(job, override.key_or_group, override.value())
         except OmegaConfBaseException:  # a mistake, which Hydra tells in its own words
             return self._compose(list(overrides))
         return job
 
 
-def _is_choice(one: Override) -> bool:
+def _is_choice(override: Override) -> bool:
     """Of an option of a group, which Hydra makes before it sets any value."""
-    return (CONF / one.key_or_group).is_dir() and not one.is_delete() and isinstance(one.value(), str)
+    is_group = (CONF / override.key_or_group).is_dir()
+    return is_group and not override.is_delete() and isinstance(override.value(), str)
 
 
-def _is_value(one: Override) -> bool:
+def _is_value(override: Override) -> bool:
     """`key=value` of a key that is there, but for Hydra's own."""
-    is_plain = not (one.is_add() or one.is_force_add() or one.is_delete() or one.is_list_extend() or one.package)
-    return is_plain and not one.is_sweep_override() and not one.key_or_group.startswith("hydra") and not _is_choice(one)
+    adds = override.is_add() or override.is_force_add() or override.is_list_extend()
+    is_plain = not (adds or override.is_delete() or override.is_sweep_override() or override.package)
+    return is_plain and not override.key_or_group.startswith("hydra") and not _is_choice(override)

@@ -40,7 +40,7 @@ def postgres() -> Iterator[str]:
         as_user = ["runuser", "-u", "postgres", "--"]
     port = str(random.randrange(20_000, 30_000))
     run = {"cwd": folder, "check": True, "capture_output": True}
-    (password := Path(tempfile.mkstemp()[1])).write_text("secret")
+    (password := folder / "password").write_text("secret")
     password.chmod(0o644)
     initdb = [*as_user, str(binaries[-1] / "initdb"), "-D", f"{folder}/data", "-U", "fitnets", "-A", "scram-sha-256"]
     subprocess.run([*initdb, f"--pwfile={password}"], **run)

@@ -21,7 +21,7 @@ def table(frame: pd.DataFrame, found: list[Comparison] | None = None) -> str:
         raise runs.NotEnough(f"none of the {len(frame)} runs is finished")
     found = comparisons(frame) if found is None else found
     return "\n\n".join(
-        _setting(group, [one for one in found if one.setting_hash == setting])
+        _setting(group, [comparison for comparison in found if comparison.setting_hash == setting])
         for setting, group in finished.groupby("setting_hash")
     )
 

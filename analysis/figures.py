@@ -215,7 +215,7 @@ def _line(axes: Axes, group: pd.DataFrame, x: str, split: str, *, label: str, co
     least = 100 * resolution(group, split)
     summary = [(place, *interval(at["accuracy"], least)) for place, at in accuracies.groupby("place")]
     places, means, half_widths = zip(*summary, strict=True)
-    spread = [0.0 if pd.isna(one) else one for one in half_widths]
+    spread = [0.0 if pd.isna(half_width) else half_width for half_width in half_widths]
     axes.errorbar(
         places, means, yerr=spread, marker=marker, color=colour, linewidth=1.2, capsize=2, markersize=5, label=label
     )
@@ -292,7 +292,7 @@ def similarity(frame: pd.DataFrame) -> Figure:
         }
         if summary:
             means, half_widths = zip(*summary.values(), strict=True)
-            spread = [0.0 if pd.isna(one) else one for one in half_widths]
+            spread = [0.0 if pd.isna(half_width) else half_width for half_width in half_widths]
             axes.errorbar(
                 list(summary), means, yerr=spread, marker=marker, color=colour, linewidth=1.2, capsize=2, label=method
             )

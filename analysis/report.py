@@ -131,7 +131,10 @@ def settings(found: list[Comparison]) -> list[tuple[str, list[dict[str, str | No
     groups: dict[str, list[Comparison]] = {}
     for comparison in found:
         groups.setdefault(comparison.setting_hash, []).append(comparison)
-    most = {setting: max(one.valid.seeds if one.valid else 0 for one in group) for setting, group in groups.items()}
+    most = {
+        setting: max(comparison.valid.seeds if comparison.valid else 0 for comparison in group)
+        for setting, group in groups.items()
+    }
     names: list[str] = []
     shown = []
     for setting in sorted(groups, key=lambda setting: -most[setting]):
@@ -139,7 +142,7 @@ def settings(found: list[Comparison]) -> list[tuple[str, list[dict[str, str | No
         name = "{dataset}: teacher {teacher}, student {student}, schedule {schedule}".format(**words)
         names.append(name)
         again = f" (another setting, {setting[:8]})" if names.count(name) > 1 else ""
-        shown.append((name + again, [_worded(one) for one in groups[setting]]))
+        shown.append((name + again, [_worded(comparison) for comparison in groups[setting]]))
     return shown
 
 
@@ -254,12 +257,12 @@ def page_data(frame: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
         ],
         "teachers": [
             {
-                "task": one["task"],
-                **{key: one[key] for key in ("name", "schedule")},
-                **_accuracies(one),
-                "costs": {key: _number(one[key]) for key in COSTS},
+                "task": teacher["task"],
+                **{key: teacher[key] for key in ("name", "schedule")},
+                **_accuracies(teacher),
+                "costs": {key: _number(teacher[key]) for key in COSTS},
             }
-            for one in tradeoff.teachers(frame).to_dict("records")
+            for teacher in tradeoff.teachers(frame).to_dict("records")
         ],
         "paper": _paper(points),
         "columns": [
@@ -268,7 +271,8 @@ def page_data(frame: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
         "runs": [_row(run) for run in shown.to_dict("records")],
         "curves": _curves(epochs),
         "hints": {
-            one["run"]: one | {"left": _number(one["left"])} for one in runs.hint_progress(epochs).to_dict("records")
+            progress["run"]: progress | {"left": _number(progress["left"])}
+            for progress in runs.hint_progress(epochs).to_dict("records")
         },
     }
 
@@ -289,10 +293,11 @@ def _paper(points: pd.DataFrame) -> list[dict[str, Any]]:
     datasets = {task: str(task).split(" ")[0] for task in points["task"].unique()}
     found = []
     for task, dataset in datasets.items():
-        for one in paper.PUBLISHED[paper.PUBLISHED["dataset"] == dataset].to_dict("records"):
-            costs = {cost: _number(one[cost]) for cost in ("paper_multiplications", "paper_parameters")}
+        for published in paper.PUBLISHED[paper.PUBLISHED["dataset"] == dataset].to_dict("records"):
+            costs = {cost: _number(published[cost]) for cost in ("paper_multiplications", "paper_parameters")}
             found.append(
-                {"task": task, "costs": costs} | {key: one[key] for key in ("method", "network", "accuracy", "source")}
+                {"task": task, "costs": costs}
+                | {key: published[key] for key in ("method", "network", "accuracy", "source")}
             )
     return found
 
@@ -332,7 +337,7 @@ def _curves(epochs: pd.DataFrame) -> dict[str, Any]:
         for name, column in _SERIES.items():
             if column in kept and kept[column].notna().any():
                 factor = 100 if name == "error" else 1
-                series[name] = [_rounded(factor, one) for one in kept[column]]
+                series[name] = [_rounded(factor, value) for value in kept[column]]
         found.setdefault(str(run), {})[str(stage)] = series
     return found
 

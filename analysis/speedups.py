@@ -29,7 +29,7 @@ def _row(folder: Path) -> list[str]:
     told, result = (json.loads((folder / f"{name}.json").read_text()) for name in ("export", "result"))
     teacher: dict[str, Any] = result["teacher"]
     student: dict[str, Any] = result["student"]
-    p50 = {(one["file"], one["batch"], one["threads"]): one["p50_ms"] for one in told["latency"]}
+    p50 = {(latency["file"], latency["batch"], latency["threads"]): latency["p50_ms"] for latency in told["latency"]}
     parameters, multiplications, speedup, compression = TABLE_5.get(student["name"], ("", "", "", ""))
     return [
         f"`{student['name']}`",
@@ -41,6 +41,9 @@ def _row(folder: Path) -> list[str]:
         multiplications,
         engineering(student["paper_multiplications"]),
         speedup,
-        *(f"{p50['teacher, network only', *one] / p50['student, network only', *one]:.1f}" for one in _SETTINGS),
+        *(
+            f"{p50['teacher, network only', *setting] / p50['student, network only', *setting]:.1f}"
+            for setting in _SETTINGS
+        ),
         f"{p50['teacher', 128, 1] / p50['student, int8', 128, 1]:.1f}",
     ]

@@ -120,13 +120,13 @@ def comparisons(frame: pd.DataFrame) -> list[Comparison]:
             continue
         by_variant = {key: group for key, group in runs.groupby(["method", "method_hash"], sort=False)}
         variants = sorted(by_variant.values(), key=lambda group: METHODS.index(group["method"].iloc[0]))
-        for one in sorted(variants, key=lambda group: -METHODS.index(group["method"].iloc[0])):
-            found += list(_against(one, [other for other in variants if _is_asked(one, other)]))
+        for variant in sorted(variants, key=lambda group: -METHODS.index(group["method"].iloc[0])):
+            found += list(_against(variant, [other for other in variants if _is_asked(variant, other)]))
     return found
 
 
-def _is_asked(one: pd.DataFrame, other: pd.DataFrame) -> bool:
-    first, second = (group["method"].iloc[0] for group in (one, other))
+def _is_asked(variant: pd.DataFrame, other: pd.DataFrame) -> bool:
+    first, second = (group["method"].iloc[0] for group in (variant, other))
     return first != second and (first == "hints" or (first, second) == ("kd", "backprop"))
 
 
@@ -140,26 +140,26 @@ def variant_names(frame: pd.DataFrame) -> pd.Series:
     return names + (" [" + frame["method_hash"].str[:6] + "]").where(alike, "")
 
 
-def _against(one: pd.DataFrame, others: list[pd.DataFrame]) -> Iterator[Comparison]:
+def _against(variant: pd.DataFrame, others: list[pd.DataFrame]) -> Iterator[Comparison]:
     """With each other method; of its variants with those alone that are as this one in length and in Eq. 2."""
     for method in dict.fromkeys(other["method"].iloc[0] for other in others):
         variants = [other for other in others if other["method"].iloc[0] == method]
-        fair = [other for other in variants if _mismatch(one, other) is None]
+        fair = [other for other in variants if _mismatch(variant, other) is None]
         for other in fair or variants[:1]:
-            yield _comparison(one, other)
+            yield _comparison(variant, other)
 
 
-def _comparison(one: pd.DataFrame, other: pd.DataFrame) -> Comparison:
-    both = pd.concat([one, other])
-    done, other_done = (runs[runs["status"] == "finished"] for runs in (one, other))
-    refusal = _mismatch(one, other) or _refusal(done, other_done, both)
+def _comparison(variant: pd.DataFrame, other: pd.DataFrame) -> Comparison:
+    both = pd.concat([variant, other])
+    done, other_done = (runs[runs["status"] == "finished"] for runs in (variant, other))
+    refusal = _mismatch(variant, other) or _refusal(done, other_done, both)
     same_length = both["retrain_epochs"].nunique() <= 1 and both["retrain_epochs"].isna().nunique() == 1
     epochs = total_epochs(both).dropna()
     setting = {key: str(both.iloc[0][key]) for key in ("dataset", "teacher", "schedule")}
     return Comparison(
         setting=setting | {"student": str(students(both).iloc[0])},
         setting_hash=str(both["setting_hash"].iloc[0]),
-        first=str(one["variant"].iloc[0]),
+        first=str(variant["variant"].iloc[0]),
         second=str(other["variant"].iloc[0]),
         valid=None if refusal else _on("valid", done, other_done),
         test=_on("test", done, other_done) if refusal is None and same_length else None,
@@ -169,43 +169,43 @@ def _comparison(one: pd.DataFrame, other: pd.DataFrame) -> Comparison:
     )
 
 
-def _mismatch(one: pd.DataFrame, other: pd.DataFrame) -> str | None:
+def _mismatch(variant: pd.DataFrame, other: pd.DataFrame) -> str | None:
     """What makes two variants incomparable, whatever their seeds."""
-    if not equal_epochs(pd.concat([one, other])):
+    if not equal_epochs(pd.concat([variant, other])):
         return (
             "they were not trained for the same number of epochs (schedule.equal_epochs=true sees to it, unless "
             "patience ends a stage)"
         )
-    kd = {value for runs in (one, other) for value in runs["kd_hash"].dropna()}
+    kd = {value for runs in (variant, other) for value in runs["kd_hash"].dropna()}
     return "they have other temperatures or weights of the teacher's outputs" if len(kd) > 1 else None
 
 
-def _refusal(one: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame) -> str | None:
-    if one.empty or other.empty:
+def _refusal(done: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame) -> str | None:
+    if done.empty or other.empty:
         return "one of them has no finished run"
-    for runs in (one, other):
+    for runs in (done, other):
         if runs["seed"].duplicated().any():
             method = runs["method"].iloc[0]
             return f"{method} has a seed with several teachers: such runs are no independent repetitions"
     diverged = both[both["status"] == "diverged"]
     if len(diverged):
         return f"{len(diverged)} of {len(both)} runs diverged ({_named(diverged)}): what is left is no fair sample"
-    if all((runs["student_valid_accuracy"] <= runs["commonest_class"]).fillna(False).all() for runs in (one, other)):
+    if all((runs["student_valid_accuracy"] <= runs["commonest_class"]).fillna(False).all() for runs in (done, other)):
         return "neither has begun to learn: no network is better than always naming one class"
-    if one["is_taught"].fillna(True).all() and other["is_taught"].fillna(True).all():
-        teachers = [runs.set_index("seed")["teacher_hash"] for runs in (one, other)]
+    if done["is_taught"].fillna(True).all() and other["is_taught"].fillna(True).all():
+        teachers = [runs.set_index("seed")["teacher_hash"] for runs in (done, other)]
         common = teachers[0].index.intersection(teachers[1].index)
         if (teachers[0][common] != teachers[1][common]).any():
             return "they had other teachers for the same seed"
     return None
 
 
-def _left_out(one: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame) -> str | None:
+def _left_out(done: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame) -> str | None:
     """Runs that did not finish, and seeds that one method alone has."""
     unfinished = both[both["status"] != "finished"]
     told = [f"not in it: {_named(unfinished)}, {status}" for status, unfinished in unfinished.groupby("status")]
-    alone = set(one["seed"]) ^ set(other["seed"])
-    if alone and set(one["seed"]) & set(other["seed"]):
+    alone = set(done["seed"]) ^ set(other["seed"])
+    if alone and set(done["seed"]) & set(other["seed"]):
         told.append(f"not in it: seeds that one of them has ({', '.join(map(str, sorted(alone)))})")
     return "; ".join(told) or None
 
@@ -214,16 +214,16 @@ def _named(runs: pd.DataFrame) -> str:
     return ", ".join(f"{method} seed {seed}" for method, seed in zip(runs["method"], runs["seed"], strict=True))
 
 
-def _on(split: str, one: pd.DataFrame, other: pd.DataFrame) -> Verdict | None:
+def _on(split: str, done: pd.DataFrame, other: pd.DataFrame) -> Verdict | None:
     """By the seeds that both have; by all where they share none."""
     column = f"student_{split}_accuracy"
-    first, second = (100 * runs.set_index("seed")[column].dropna().astype(float) for runs in (one, other))
+    first, second = (100 * runs.set_index("seed")[column].dropna().astype(float) for runs in (done, other))
     common = first.index.intersection(second.index)
     if len(common):
         first, second = first[common], second[common]
     if first.empty or second.empty:
         return None
-    return compare(first, second, resolution=100 * resolution(pd.concat([one, other]), split))
+    return compare(first, second, resolution=100 * resolution(pd.concat([done, other]), split))
 
 
 def resolution(frame: pd.DataFrame, split: str) -> float:
@@ -264,11 +264,11 @@ def _standard_error(
         return None, 0
     if is_paired:
         return max(float((first - second).std()), resolution) / math.sqrt(len(first)), len(first) - 1
-    parts = [max(float(one.std()), resolution) ** 2 / len(one) for one in (first, second)]
+    parts = [max(float(sample.std()), resolution) ** 2 / len(sample) for sample in (first, second)]
     total = sum(parts)
     if total == 0:
         return 0.0, len(first) + len(second) - 2
-    degrees = total**2 / sum(part**2 / (len(one) - 1) for part, one in zip(parts, (first, second), strict=True))
+    degrees = total**2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (first, second), strict=True))
     return math.sqrt(total), degrees
 
 

@@ -176,7 +176,9 @@ class Library:
 
     def answers(self, need: Need, data: Data) -> LookedUp:
         """Raises ConfigError if the disk lacks room for the tables that are not there yet."""
-        missing = [one for one in self._requests(need, data) if not self._folder(self._identity(one)).exists()]
+        missing = [
+            request for request in self._requests(need, data) if not self._folder(self._identity(request)).exists()
+        ]
         self._check_space(missing)
         train = {name: _Tables(self, name, data.train, need.views) for name in need.looked_up}
         valid = {name: _Tables(self, name, data.valid, _PLAIN) for name in need.looked_up}
@@ -189,7 +191,7 @@ class Library:
 
     def room(self, need: Need, data: Data) -> dict[Path, int]:
         """The folders of these tables, whether they are there or not, with their bytes."""
-        return {self._folder(self._identity(one)): self._bytes(one) for one in self._requests(need, data)}
+        return {self._folder(self._identity(request)): self._bytes(request) for request in self._requests(need, data)}
 
     def room_for_logits(self, split: Split, images: str = "") -> dict[Path, int]:
         """The same of `logits`."""
@@ -199,7 +201,7 @@ class Library:
     def missing_answers(self, need: Need, data: Data) -> int:
         """To how many pictures, in all layers together, the teacher's answers are still to be computed."""
         requests = self._requests(need, data)
-        return sum(one.rows for one in requests if not self._folder(self._identity(one)).exists())
+        return sum(request.rows for request in requests if not self._folder(self._identity(request)).exists())
 
     def _bytes(self, request: "_Request") -> int:
         return request.rows * _bytes_per_image(self.teacher, request.layer)
@@ -284,7 +286,7 @@ class Library:
         answered = [
             computed(Batch(images, split.labels[rows], rows), [request.layer])[request.layer] for images in pictures
         ]
-        return [_channels_last(one).contiguous() for one in answered]
+        return [_channels_last(answer).contiguous() for answer in answered]
 
     def _check(self, request: "_Request", table: Tensor, folder: Path) -> None:
         """Raises ConfigError where the table is not what the teacher answers."""

@@ -98,7 +98,7 @@ def load(dataset: Dataset, root: Path, device: torch.device, watcher: Watcher) -
     parts = _parts(dataset)
     decoded = [_decoded(dataset, part, root, watcher) for part in parts]
     folder = _prepared(dataset, root, decoded, watcher)
-    train, valid = split({part: one.labels for part, one in zip(parts, decoded, strict=True)}, dataset)
+    train, valid = split({name: part.labels for name, part in zip(parts, decoded, strict=True)}, dataset)
     images, labels = _tensors(folder, device)
     return Data(
         train=Split(images, labels, train.to(device)),
@@ -143,7 +143,7 @@ def load_split(
     if name == "test":
         rows = torch.arange(len(labels))
     else:
-        of_parts = {part: one.labels for part, one in zip(parts, decoded, strict=True)}
+        of_parts = {name: part.labels for name, part in zip(parts, decoded, strict=True)}
         rows = split(of_parts, dataset)[name == "valid"]
     return Split(images, labels, rows.to(device))
 
@@ -235,7 +235,7 @@ class _Decoded:
 
 
 def _digest(decoded: list[_Decoded]) -> str:
-    return decoded[0].digest if len(decoded) == 1 else content_hash([one.digest for one in decoded])
+    return decoded[0].digest if len(decoded) == 1 else content_hash([part.digest for part in decoded])
 
 
 def _decoded(dataset: Dataset, part: Part, root: Path, watcher: Watcher) -> _Decoded:
@@ -272,7 +272,7 @@ def _prepared(
 ) -> Path:
     """The folder with the preprocessed images of some parts, one after the other, their labels, and what was fitted on
     them. fitted: from the training images; None: these are the training images (and validation images of their own)."""
-    told = [one.digest for one in decoded]
+    told = [part.digest for part in decoded]
     trained_on = (
         len(training_parts(dataset))
         if fitted is None
@@ -291,7 +291,7 @@ def _prepared(
 def _prepare(
     dataset: Dataset, decoded: list[_Decoded], folder: Path, watcher: Watcher, fitted: preprocessing.Fitted | None
 ) -> None:
-    count = sum(len(one.labels) for one in decoded)
+    count = sum(len(part.labels) for part in decoded)
     if fitted is None:
         fitted_on = decoded[: len(training_parts(dataset))]
         fitted = preprocessing.fit(dataset.preprocessing, lambda: _chunks(fitted_on, dataset.pixel_max))
@@ -304,20 +304,20 @@ def _prepare(
         store.allocate(path)
         chunks = _chunks(decoded, dataset.pixel_max)
         filled = 0
-        for _ in watcher.track(range(sum(-(-len(one.labels) // _CHUNK) for one in decoded)), "preprocessing"):
+        for _ in watcher.track(range(sum(-(-len(part.labels) // _CHUNK) for part in decoded)), "preprocessing"):
             chunk = preprocessing.apply(dataset.preprocessing, fitted, next(chunks))
             images[filled : filled + len(chunk)] = chunk.numpy()
             filled += len(chunk)
         images.flush()
-        np.save(partial / "labels.npy", np.concatenate([one.labels for one in decoded]))
+        np.save(partial / "labels.npy", np.concatenate([part.labels for part in decoded]))
         store.write(partial / "fitted.safetensors", save(fitted))
 
 
 def _chunks(decoded: Iterable[_Decoded], pixel_max: float) -> Iterator[Tensor]:
     """The images in [0, 1], some at a time."""
-    for one in decoded:
-        for start in range(0, len(one.images), _CHUNK):
-            yield torch.from_numpy(one.images[start : start + _CHUNK].astype(np.float32)) / pixel_max
+    for part in decoded:
+        for start in range(0, len(part.images), _CHUNK):
+            yield torch.from_numpy(part.images[start : start + _CHUNK].astype(np.float32)) / pixel_max
 
 
 def _sha256(*arrays: NDArray[Any]) -> str:

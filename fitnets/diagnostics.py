@@ -74,7 +74,7 @@ def cka(first: Tensor, second: Tensor) -> float:
 
 def _hsic(first: Tensor, second: Tensor) -> Tensor:
     n = len(first)
-    first, second = (one - one.diag().diag() for one in (first, second))
+    first, second = (gram - gram.diag().diag() for gram in (first, second))
     return (
         (first * second).sum()
         + first.sum() * second.sum() / ((n - 1) * (n - 2))

@@ -153,13 +153,13 @@ def in_turns(
 ) -> dict[str, dict[str, float]]:
     """`p50_ms` and `p95_ms` of each of some pieces of work, so many in a row, the first of several uncounted; one by
     one where they take long."""
-    once_s = sum(timed(one, device, repeats=1)[0] for one in work.values())
+    once_s = sum(timed(piece, device, repeats=1)[0] for piece in work.values())
     in_a_row = in_a_row if once_s < _LONG_S else 1
     turns = int(min(30, max(5, _LATENCY_BUDGET_S / (once_s * in_a_row))))
     durations: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(turns):
-        for name, one in work.items():
-            durations[name] += timed(one, device, repeats=in_a_row, warm_up=in_a_row > 1)
+        for name, piece in work.items():
+            durations[name] += timed(piece, device, repeats=in_a_row, warm_up=in_a_row > 1)
     return {
         name: {
             "p50_ms": 1000 * statistics.median(measured),

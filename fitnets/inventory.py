@@ -131,9 +131,9 @@ def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> lis
     found += [Removable(path, True, "no run needs its teacher") for path in tables if tables[path] not in needed]
     if data:
         found += [Removable(path, True, "it is decoded again when needed") for path in _artifacts(root / "data")]
-        known = [one.artifact for one in found]
+        known = [removable.artifact for removable in found]
         found += [Removable(path, True, "it is computed again when needed") for path in tables if path not in known]
-    whole = [one.artifact for one in found]
+    whole = [removable.artifact for removable in found]
     for kind in (*_KINDS, "data", "cache", "run/*"):
         beside = sorted({path.with_name(path.name[1:].split(".")[0]) for path in root.glob(f"{kind}/.*.*")})
         found += [
@@ -144,7 +144,7 @@ def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> lis
             and _left_over(path)
             and not (_key(path) in needed and not _is_made(path))
         ]
-    return [one for one in found if not artifacts.is_claimed(one.artifact)]
+    return [removable for removable in found if not artifacts.is_claimed(removable.artifact)]
 
 
 def _key(artifact: Path) -> str:

@@ -25,15 +25,15 @@ def network(config: Config) -> Network:
             return _rebuilt(stored.members(teacher)[path], config.dataset)
         case Ensemble(hint_member=hint_member) as teacher:
             found = stored.members(teacher)
-            networks = [_rebuilt(one, config.dataset) for one in found.values()]
+            networks = [_rebuilt(member, config.dataset) for member in found.values()]
             return EnsembleNetwork(networks, list(found).index(hint_member), _temperature(config))
         case architecture:
             return build.network(architecture, config.dataset, "teacher")
 
 
-def _rebuilt(one: stored.Stored, dataset: Dataset) -> Network:
-    rebuilt = build.network(one.net, dataset, "teacher")
-    store.read_weights(one.weights, rebuilt)
+def _rebuilt(member: stored.Stored, dataset: Dataset) -> Network:
+    rebuilt = build.network(member.net, dataset, "teacher")
+    store.read_weights(member.weights, rebuilt)
     return rebuilt
 
 
@@ -48,7 +48,7 @@ def identity(config: Config, teacher: ReadyTeacher) -> list[Any]:
         return [teacher, *custom.identity(teacher, "teacher", seed=0)]
     members = stored.members(teacher)
     parts: list[Any] = [
-        [one.net, digests.of_file(one.weights, config.root), *_source(one.net)] for one in members.values()
+        [member.net, digests.of_file(member.weights, config.root), *_source(member.net)] for member in members.values()
     ]
     if isinstance(teacher, Ensemble):
         parts += [list(members).index(teacher.hint_member), _temperature(config)]
@@ -61,4 +61,4 @@ def _source(net: Architecture) -> list[str]:
 
 def weights_bytes(teacher: EarlierRuns) -> int:
     """Size of the weight files."""
-    return sum(one.weights.stat().st_size for one in stored.members(teacher).values())
+    return sum(member.weights.stat().st_size for member in stored.members(teacher).values())

@@ -52,8 +52,8 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
         watch = _reporter(study) if study is not None and number == 0 else None
         terminal = Terminal(quiet=study is not None)
         seed = config.seed + number
-        one = replace(config, seed=seed)
-        result = experiment.run(one, watch=watch, terminal=terminal, notes=_notes(config, seed))
+        seeded = replace(config, seed=seed)
+        result = experiment.run(seeded, watch=watch, terminal=terminal, notes=_notes(config, seed))
         if any(name.startswith("latency") for name in asked):
             latency = evaluation.latency(config.root / "run" / result["hashes"]["run"], config)
             result = {**result, "timing": {**result["timing"], "latency": {"student": latency}}}
@@ -111,10 +111,10 @@ def _bounded(config: Config) -> tuple[dict[str, float], dict[str, float]]:
 
 def _summary(results: list[dict[str, Any]]) -> dict[str, float]:
     of_seeds = [measures.of_result(result) for result in results]
-    names = [name for name in of_seeds[0] if all(name in one for one in of_seeds)]
-    found = {name: fmean(one[name] for one in of_seeds) for name in names}
+    names = [name for name in of_seeds[0] if all(name in measured for measured in of_seeds)]
+    found = {name: fmean(measured[name] for measured in of_seeds) for name in names}
     if len(results) > 1:
-        found |= {f"spread_{name}": stdev(one[name] for one in of_seeds) for name in names}
+        found |= {f"spread_{name}": stdev(measured[name] for measured in of_seeds) for name in names}
     return found
 
 

@@ -37,11 +37,11 @@ def is_surplus(number: int, trials: list[FrozenTrial], n_trials: int) -> bool:
 
 def same_before(trial: FrozenTrial, trials: list[FrozenTrial]) -> FrozenTrial | None:
     """An earlier trial of the same parameters; a retry is no repetition of what it retries."""
-    kept = {one.number for one in counted(trials)}
-    for one in trials:
-        is_kept = one.number in kept or one.user_attrs.get("closed") == "infeasible"
-        if one.number < trial.number and is_kept and asked(one) == trial.params:
-            return one
+    kept = {other.number for other in counted(trials)}
+    for other in trials:
+        is_kept = other.number in kept or other.user_attrs.get("closed") == "infeasible"
+        if other.number < trial.number and is_kept and asked(other) == trial.params:
+            return other
     return None
 
 
@@ -107,7 +107,7 @@ def given_up(trials: list[FrozenTrial]) -> list[FrozenTrial]:
 def size(space: Space) -> int | None:
     """The number of different points; None: no bound."""
     sizes = [_size(distribution) for distribution in space.values()]
-    return None if None in sizes else prod(one for one in sizes if one is not None)
+    return None if None in sizes else prod(count for count in sizes if count is not None)
 
 
 def _size(distribution: BaseDistribution) -> int | None:

@@ -146,7 +146,7 @@ class Worker:
     def _decide(self, trial: Trial) -> None:
         """Run the trial, unless it is the repetition of an earlier one, or one too many."""
         known = self._settled(trial.number)
-        (asked,) = (one for one in known if one.number == trial.number)
+        (asked,) = (frozen for frozen in known if frozen.number == trial.number)
         same = trials.same_before(asked, known)
         if same is not None:
             self._close_duplicate(trial, same)
@@ -283,7 +283,7 @@ class Worker:
     def _say(self, trial: Trial, outcome: str) -> None:
         """A line for the trial: what came of it, and how far the study is."""
         known = self.study.get_trials(deepcopy=False)
-        finished = [one for one in trials.counted(known) if one.state.is_finished()]
+        finished = [frozen for frozen in trials.counted(known) if frozen.state.is_finished()]
         line = f"trial {trial.number} ({len(finished)} of {self.conf.n_trials}): {_named(trial.params)}: {outcome}"
         members = len(front.members(self.study))
         left = trials.seconds_left(known, self.conf.n_trials, self.name)

@@ -95,14 +95,16 @@ def measure(
     data = _random_images(config, _BATCHES * batch, device)
     with _contestants(config, data, batch, precisions, peers) as steps:
         products = {precision: _timed(_product(device, precision), device) for precision in precisions}
-        seconds: dict[Contestant | Precision, list[float]] = {one: [] for one in (*steps, *products)}
+        seconds: dict[Contestant | Precision, list[float]] = {who: [] for who in (*steps, *products)}
         for number in watcher.track(range(rounds + 1), f"benchmark of {config.student.name}"):
-            for one, step in (*steps.items(), *products.items()):
+            for who, step in (*steps.items(), *products.items()):
                 took = step()
                 if number:  # the first round warms up
-                    seconds[one].append(took)
+                    seconds[who].append(took)
     cost_s = {precision: _multiplications(config) * min(seconds[precision]) / _SIDE**3 for precision in products}
-    return [_measured(config.student.name, one, seconds, batch, cost_s[one.precision]) for one in steps]
+    return [
+        _measured(config.student.name, contestant, seconds, batch, cost_s[contestant.precision]) for contestant in steps
+    ]
 
 
 def _multiplications(config: Config) -> int:
@@ -111,32 +113,36 @@ def _multiplications(config: Config) -> int:
 
 
 def _measured(
-    student: str, one: Contestant, seconds: Mapping[Contestant | Precision, list[float]], batch: int, cost_s: float
+    student: str,
+    contestant: Contestant,
+    seconds: Mapping[Contestant | Precision, list[float]],
+    batch: int,
+    cost_s: float,
 ) -> Measured:
     """cost_s: seconds of an image's forward multiplications at the machine's peak."""
-    own = seconds[one]
+    own = seconds[contestant]
     low, median, high = statistics.quantiles([batch / took for took in own], n=4, method="inclusive")
 
     def against(other: Contestant) -> float:
         return statistics.median(took / theirs for took, theirs in zip(own, seconds[other], strict=True))
 
     contestants = [other for other in seconds if isinstance(other, Contestant)]
-    plain = next(other for other in contestants if (other.who, other.precision) == (PLAIN, one.precision))
-    rivals = {other.who: other for other in contestants if _is_peer(other) and other.step == one.step}
+    plain = next(other for other in contestants if (other.who, other.precision) == (PLAIN, contestant.precision))
+    rivals = {other.who: other for other in contestants if _is_peer(other) and other.step == contestant.step}
     return Measured(
         student=student,
-        contestant=one,
+        contestant=contestant,
         images_per_s=median,
         low=low,
         high=high,
         against_plain=against(plain),
-        against_peers={} if _is_peer(one) else {name: 1 / against(other) for name, other in rivals.items()},
-        peak_share=_PASSES * cost_s * median if one.step != "hint" else None,
+        against_peers={} if _is_peer(contestant) else {name: 1 / against(other) for name, other in rivals.items()},
+        peak_share=_PASSES * cost_s * median if contestant.step != "hint" else None,
     )
 
 
-def _is_peer(one: Contestant) -> bool:
-    return one.who not in ("fitnets", PLAIN)
+def _is_peer(contestant: Contestant) -> bool:
+    return contestant.who not in ("fitnets", PLAIN)
 
 
 # --- contestants ---
@@ -153,7 +159,7 @@ def _contestants(
         steps: dict[Contestant, Timed] = {}
         for precision in precisions:
             found = _of_ours(config, data, batches, precision, Path(root))
-            steps |= {one: _timed(step, device) for one, step in found.items()}
+            steps |= {contestant: _timed(step, device) for contestant, step in found.items()}
         for peer in peers:
             for kind, step in open_peers.enter_context(running(peer, config, batches[0])).items():
                 told = Contestant(
@@ -187,8 +193,8 @@ def _of_ours(
             need = needed(objective.wants, teacher, objective.stage, data, views=views, most=1, budget_bytes=math.inf)
             objective.answers = library.answers(replace(need, looked_up=need.wanted), data)
         whole = computes if answers is None else f"{computes}; {_TEACHER[name, answers]}"
-        one = Contestant(who="fitnets", step=name, precision=precision, answers=answers, computes=whole)
-        steps[one] = ours(objective, batches)
+        contestant = Contestant(who="fitnets", step=name, precision=precision, answers=answers, computes=whole)
+        steps[contestant] = ours(objective, batches)
     return steps
 
 

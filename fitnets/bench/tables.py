@@ -14,27 +14,27 @@ from fitnets.tables import Table
 
 
 def of_steps(found: Sequence[Measured], *, batch: int, rounds: int, device: torch.device) -> Table:
-    rivals = list(dict.fromkeys(name for one in found for name in one.against_peers))
+    rivals = list(dict.fromkeys(name for measured in found for name in measured.against_peers))
     title = f"training steps of {batch} images on {engine.describe(device)}, {rounds} rounds in turns"
     header = ["student", "step", "by", "precision", "images/s", "quartiles", "time / plain backprop"]
     header += [f"images/s / {name}" for name in rivals] + ["of the matrix product's rate"]
-    return Table(title, header, [_row(one, rivals) for one in found])
+    return Table(title, header, [_row(measured, rivals) for measured in found])
 
 
-def _row(one: Measured, rivals: Sequence[str]) -> list[str]:
-    contestant = one.contestant
+def _row(measured: Measured, rivals: Sequence[str]) -> list[str]:
+    contestant = measured.contestant
     who = contestant.who if contestant.who != "fitnets" else f"fitnets, {_teacher(contestant.answers)}"
-    shares = [one.against_peers.get(name) for name in rivals]
+    shares = [measured.against_peers.get(name) for name in rivals]
     return [
-        one.student,
+        measured.student,
         contestant.step,
         who.removesuffix(", "),
         contestant.precision,
-        f"{one.images_per_s:.0f}",
-        f"{one.low:.0f} - {one.high:.0f}",
-        f"{one.against_plain:.2f}",
+        f"{measured.images_per_s:.0f}",
+        f"{measured.low:.0f} - {measured.high:.0f}",
+        f"{measured.against_plain:.2f}",
         *("-" if share is None else f"{share:.1f}" for share in shares),
-        "-" if one.peak_share is None else f"{100 * one.peak_share:.0f} %",
+        "-" if measured.peak_share is None else f"{100 * measured.peak_share:.0f} %",
     ]
 
 
@@ -44,9 +44,11 @@ def _teacher(answers: str | None) -> str:
 
 def of_contents(found: Sequence[Measured]) -> Table:
     """What each step computes."""
-    told = {(one.contestant.who, one.contestant.step, one.contestant.answers): one.contestant.computes for one in found}
+    contestants = [measured.contestant for measured in found]
+    computed = {(by.who, by.step, by.answers): by.computes for by in contestants}
     rows = [
-        [f"{who}, {_teacher(answers)}".removesuffix(", "), step, what] for (who, step, answers), what in told.items()
+        [f"{who}, {_teacher(answers)}".removesuffix(", "), step, what]
+        for (who, step, answers), what in computed.items()
     ]
     return Table("what a step computes", ["by", "step", "computes"], rows)
 
@@ -56,16 +58,16 @@ def of_epochs(found: Sequence[Epochs], device: torch.device) -> Table:
     header = ["student", "stage", "precision", "epochs", "an epoch", "its steps", "ratio", "images/s"]
     rows = [
         [
-            one.student,
-            one.stage,
-            one.precision,
-            str(one.epochs),
-            f"{one.epoch_s:.2f} s",
-            f"{one.steps_s:.2f} s",
-            f"{one.ratio:.3f}",
-            f"{one.images_per_s:.0f}",
+            epochs.student,
+            epochs.stage,
+            epochs.precision,
+            str(epochs.epochs),
+            f"{epochs.epoch_s:.2f} s",
+            f"{epochs.steps_s:.2f} s",
+            f"{epochs.ratio:.3f}",
+            f"{epochs.images_per_s:.0f}",
         ]
-        for one in found
+        for epochs in found
     ]
     return Table(title, header, rows)
 
@@ -78,8 +80,8 @@ def as_json(
     steps: Sequence[Measured], epochs: Sequence[Epochs], startup: dict[str, float], device: torch.device, **asked: Any
 ) -> dict[str, Any]:
     return {
-        "steps": [asdict(one) for one in steps],
-        "epochs": [asdict(one) for one in epochs],
+        "steps": [asdict(measured) for measured in steps],
+        "epochs": [asdict(of_stage) for of_stage in epochs],
         "startup_seconds": startup,
         **asked,
         "environment": engine.environment(device),

@@ -31,9 +31,11 @@ def main(words: list[str]) -> None:
     ]
     device = engine.device(configs[0].engine)
     size = {"batch": arguments.batch, "rounds": arguments.rounds}
-    stepped = [one for config in configs for one in steps.measure(config, **size, peers=rivals, watcher=terminal)]
+    stepped = [
+        measured for config in configs for measured in steps.measure(config, **size, peers=rivals, watcher=terminal)
+    ]
     shown = [tables.of_steps(stepped, **size, device=device), tables.of_contents(stepped)]
-    epochs = [one for config in configs for one in runs.epochs(config)] if arguments.epochs else []
+    epochs = [stage for config in configs for stage in runs.epochs(config)] if arguments.epochs else []
     if epochs:
         shown.append(tables.of_epochs(epochs, device))
     startup = runs.startup(arguments.rounds) if arguments.startup else {}

@@ -26,20 +26,20 @@ def main(words: list[str]) -> None:
     if not found:
         terminal.say(f"{arguments.store}: nothing to remove")
         return
-    for one in found:
-        terminal.say(f"{one.artifact}, {megabytes(one.size)}: {one.reason}")
-    total = megabytes(sum(one.size for one in found))
+    for removable in found:
+        terminal.say(f"{removable.artifact}, {megabytes(removable.size)}: {removable.reason}")
+    total = megabytes(sum(removable.size for removable in found))
     if not (arguments.yes or _agreed(f"remove these, {total} in all?")):
         terminal.say("nothing was removed")
         return
     still = inventory.unneeded(arguments.store, unfinished=arguments.unfinished, data=arguments.data)
     removed = 0
-    for one in found:
-        size = one.size
-        if one in still and one.remove():
+    for removable in found:
+        size = removable.size
+        if removable in still and removable.remove():
             removed += size
         else:
-            terminal.say(f"{one.artifact} is used meanwhile, it stays")
+            terminal.say(f"{removable.artifact} is used meanwhile, it stays")
     terminal.say(f"removed, {megabytes(removed)} in all")
 
 

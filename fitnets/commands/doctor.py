@@ -53,25 +53,32 @@ def _images(found: Examination) -> Table:
 
 
 def _shapes(found: Examination) -> Table:
-    rows = [[one.what, one.name, "x".join(map(str, one.shape))] for one in found.shapes]
+    rows = [[entry.what, entry.name, "x".join(map(str, entry.shape))] for entry in found.shapes]
     return Table("shapes, of one image", ["", "", "shape"], rows)
 
 
 def _losses(found: Examination) -> Table:
-    rows = [[one.stage, one.term, f"{one.value:.4g}", f"{one.weight:g}", f"{one.gradient:.3g}"] for one in found.losses]
+    rows = [
+        [loss.stage, loss.term, f"{loss.value:.4g}", f"{loss.weight:g}", f"{loss.gradient:.3g}"]
+        for loss in found.losses
+    ]
     title = "losses of one batch before training (in nats; hint and mimic: squared distances)"
     return Table(title, ["stage", "loss", "value", "weight", "norm of the weighted gradient"], rows)
 
 
 def _cache(found: Examination) -> Table:
-    rows = [[one.stage, one.layer, megabytes(one.bytes), "yes" if one.looked_up else one.reason] for one in found.cache]
+    rows = [
+        [table.stage, table.layer, megabytes(table.bytes), "yes" if table.looked_up else table.reason]
+        for table in found.cache
+    ]
     return Table("the teacher's answers on the disk", ["stage", "layer", "size", "computed once"], rows)
 
 
 def _times(found: Examination) -> Table:
     rows = [["until training", "", "", seconds(found.preparing_s)]]
     rows += [
-        [one.name, f"{1000 * one.step_s:.1f} ms", f"{one.epoch_s:.1f} s", seconds(one.total_s)] for one in found.times
+        [stage.name, f"{1000 * stage.step_s:.1f} ms", f"{stage.epoch_s:.1f} s", seconds(stage.total_s)]
+        for stage in found.times
     ]
     if found.tracking_s:
         rows.append(["W&B, beginning and end", "", "", seconds(found.tracking_s)])

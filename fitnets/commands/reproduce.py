@@ -123,17 +123,17 @@ def _announce(order: Order, cells: Sequence[Cell], terminal: Terminal) -> None:
         for line in dict.fromkeys(f"schedule={cell.schedule}: {cell.epochs}" for cell in cells):
             terminal.say(f"  {line}")
     times = forecast.of_cells(cells, terminal)
-    rows = [[one.cell.row.label, one.cell.schedule, *_time(one)] for one in times if one.runs_left]
+    rows = [[time.cell.row.label, time.cell.schedule, *_time(time)] for time in times if time.runs_left]
     if not rows:
         terminal.say("all of it is done")
         return
     terminal.show(Table("what is left; a teacher is counted where it comes first", _HEADER, rows))
-    here, gpu = (seconds(sum(getattr(one, name) for one in times)) for name in ("here_s", "gpu_s"))
+    here, gpu = (seconds(sum(getattr(time, name) for time in times)) for name in ("here_s", "gpu_s"))
     terminal.say(f"in all at most {here} of training here, measured on a few updates; {gpu} on {forecast.ASSUMED}")
 
 
-def _time(one: CellTime) -> list[str]:
-    return [str(one.runs_left), seconds(one.here_s), seconds(one.gpu_s)]
+def _time(time: CellTime) -> list[str]:
+    return [str(time.runs_left), seconds(time.here_s), seconds(time.gpu_s)]
 
 
 def _run(order: Order, cells: Sequence[Cell], place: Path, terminal: Terminal) -> list[str]:
@@ -142,7 +142,7 @@ def _run(order: Order, cells: Sequence[Cell], place: Path, terminal: Terminal) -
     left = [run for run in work.distinct(cells) if not run.is_settled]
     count, failures, hopeless = len(left), [], set()
     while left:
-        run = next((one for one in left if not artifacts.is_claimed(one.directory)), left[0])
+        run = next((run for run in left if not artifacts.is_claimed(run.directory)), left[0])
         left.remove(run)
         if run.hashes.teacher in hopeless:
             terminal.say(f"{run.hash}: not begun, its teacher diverged")

@@ -77,8 +77,14 @@ def _parity(facts: dict[str, Any]) -> Table:
 
 def latencies(facts: dict[str, Any]) -> Table:
     rows = [
-        [one["file"], str(one["batch"]), str(one["threads"]), f"{one['p50_ms']:.3f} ms", f"{one['p95_ms']:.3f} ms"]
-        for one in sorted(facts["latency"], key=lambda one: (one["batch"], one["threads"]))
+        [
+            latency["file"],
+            str(latency["batch"]),
+            str(latency["threads"]),
+            f"{latency['p50_ms']:.3f} ms",
+            f"{latency['p95_ms']:.3f} ms",
+        ]
+        for latency in sorted(facts["latency"], key=lambda latency: (latency["batch"], latency["threads"]))
     ]
     title = f"Latency of a batch by ONNX Runtime on {facts['machine']}, all files in turns:"
     return Table(title, ["file", "batch", "threads", "p50", "p95"], rows)
@@ -86,7 +92,7 @@ def latencies(facts: dict[str, Any]) -> Table:
 
 def speedups(facts: dict[str, Any]) -> Table:
     """Of the student over the exported teacher; network only, and with the preprocessing of both."""
-    p50 = {(one["file"], one["batch"], one["threads"]): one["p50_ms"] for one in facts["latency"]}
+    p50 = {(latency["file"], latency["batch"], latency["threads"]): latency["p50_ms"] for latency in facts["latency"]}
     sizes = sorted({(batch, threads) for _, batch, threads in p50})
     rows = [
         [
@@ -119,5 +125,5 @@ def _limits(result: dict[str, Any], facts: dict[str, Any]) -> str:
 
 
 def _files(facts: dict[str, Any]) -> str:
-    rows = [[name, megabytes(one["bytes"]), one["sha256"]] for name, one in facts["files"].items()]
+    rows = [[name, megabytes(file["bytes"]), file["sha256"]] for name, file in facts["files"].items()]
     return Table("Files:", ["", "size", "SHA-256"], rows).markdown()

@@ -71,7 +71,7 @@ def _row(row: Row, cells: Sequence[Cell]) -> dict[str, Any]:
         "parameters": row.parameters,
         "multiplications": row.multiplications,
         "side": row.side,
-        "cells": {cell.schedule: [_candidate(one) for one in cell.candidates] for cell in cells},
+        "cells": {cell.schedule: [_candidate(candidate) for candidate in cell.candidates] for cell in cells},
     }
 
 

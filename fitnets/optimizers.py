@@ -1,5 +1,6 @@
 """Optimisers over named layers: each with its learning-rate scale and its bound on the filters' norms."""
 
+import inspect
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +12,25 @@ from torch.optim import Optimizer
 from fitnets import config, schedules
 
 
-class FlooredRmsProp(Optimizer):
+class _Eager(Optimizer):
+    """Its methods without PyTorch's wrappers. Those keep its compiler off the methods, for which they import it when
+    they are first called: that takes as long as importing all else, and nothing is compiled here."""
+
+    add_param_group = inspect.unwrap(Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(Optimizer.zero_grad)
+    state_dict = inspect.unwrap(Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+
+
+class _Sgd(_Eager, torch.optim.SGD):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+
+
+class _AdamW(_Eager, torch.optim.AdamW):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+
+class FlooredRmsProp(_Eager):
     """RMSProp as in pylearn2, which the paper used: w -= lr * g / max(sqrt(ms), floor), ms from 0, no momentum."""
 
     def __init__(self, params: Iterable[dict[str, Any]], lr: float, decay: float, floor: float):
@@ -80,11 +99,11 @@ def _optimizer(settings: config.Optimizer, groups: list[dict[str, Any]]) -> Opti
         case config.RmsProp(lr=lr, decay=decay, floor=floor):
             return FlooredRmsProp(groups, lr=lr, decay=decay, floor=floor)
         case config.Sgd(lr=lr, momentum=momentum):
-            return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused)
+            return _Sgd(groups, lr=lr, momentum=momentum, fused=fused)
         case config.AdamW(lr=lr, weight_decay=weight_decay):
             for group in groups:
                 group["weight_decay"] = weight_decay if group["decayed"] else 0.0
-            return torch.optim.AdamW(groups, lr=lr, fused=fused)
+            return _AdamW(groups, lr=lr, fused=fused)
 
 
 def _groups(layers: dict[str, nn.Module], lr_scale: dict[str, float]) -> list[dict[str, Any]]:

@@ -30,13 +30,17 @@ def processor_s(*words: str, cwd: Path) -> float:
     return min(took_s)
 
 
+def imports_of(traced: subprocess.CompletedProcess[str]) -> set[str]:
+    """The modules that a process with `-X importtime` imported."""
+    return {line.rpartition("|")[2].strip() for line in traced.stderr.splitlines()}
+
+
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
 def test_help_and_configuration_take_less_than_a_second_and_no_torch(flags, tmp_path):
     """Hydra alone sets the bound on a slow machine."""
     bound_s = max(1, 5 * processor_s("-c", "import hydra", cwd=tmp_path))
     assert processor_s(str(ROOT / "run.py"), *flags, cwd=tmp_path) < bound_s
-    traced = shell("-X", "importtime", str(ROOT / "run.py"), *flags, cwd=tmp_path)
-    imported = {line.rpartition("|")[2].strip() for line in traced.stderr.splitlines()}
+    imported = imports_of(shell("-X", "importtime", str(ROOT / "run.py"), *flags, cwd=tmp_path))
     assert "hydra" in imported
     assert not imported & {"torch", "wandb", "optuna", "pandas", "datasets", "sklearn", "rich", "numpy"}
     assert list(tmp_path.iterdir()) == []
@@ -78,9 +82,11 @@ def test_the_installed_command_works_from_any_directory(tmp_path):
     assert json.loads(told.stdout)["student"]["name"] == "small"
 
 
-def test_run_works_from_any_directory_and_writes_below_its_store_only(tmp_path):
-    told = shell(str(ROOT / "run.py"), *TINY, "store=results", cwd=tmp_path)
+def test_run_works_from_any_directory_writes_below_its_store_only_and_imports_no_compiler(tmp_path):
+    told = shell("-X", "importtime", str(ROOT / "run.py"), *TINY, "store=results", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
+    assert "torch" in imports_of(told)
+    assert "torch._dynamo" not in imports_of(told)
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["cache", "data", "hint", "run", "teacher"]
 

@@ -57,6 +57,31 @@ def test_sgd_takes_its_momentum_from_the_schedule():
     assert seen == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 0.9])
 
 
+@pytest.mark.parametrize(
+    ("settings", "reference"),
+    [
+        (
+            Sgd(lr=0.01, momentum=0.5, momentum_end=0.5, momentum_epochs=1),
+            lambda params: torch.optim.SGD(params, lr=0.01, momentum=0.5),
+        ),
+        (AdamW(lr=0.01, weight_decay=0.0), lambda params: torch.optim.AdamW(params, lr=0.01, weight_decay=0.0)),
+    ],
+    ids=["sgd", "adamw"],
+)
+def test_updates_are_those_of_pytorchs_own_optimiser(settings, reference):
+    ours, theirs = layers(), layers()
+    optimizer = LayerOptimizer(ours, stage(settings), 1)
+    expected = reference([parameter for layer in theirs.values() for parameter in layer.parameters()])
+    for _ in range(3):
+        optimizer.update(loss_of(ours))
+        expected.zero_grad()
+        loss_of(theirs).backward()
+        expected.step()
+    for layer, other in zip(ours.values(), theirs.values(), strict=True):
+        for parameter, its_twin in zip(layer.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(parameter, its_twin, rtol=1e-6, atol=0)
+
+
 class Scaled(nn.Module):
     """A layer with a single number to learn."""
 

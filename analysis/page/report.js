@@ -188,6 +188,8 @@ function facts(run, point) {
   };
 }
 
+const afterPaint = (action) => requestAnimationFrame(() => setTimeout(action));
+
 function drawDetails() {
   byId("details").hidden = state.run == null;
   if (state.run == null) return;
@@ -205,14 +207,14 @@ function drawDetails() {
   byId("details-folder").textContent = run.folder ? `, in ${run.folder}` : "";
   byId("command").textContent = run.command ?? "not known: no command line asked for this run";
   byId("copy").hidden = run.command == null;
-  drawCurves(run.run);
-}
-
-function drawCurves(name) {
-  const stages = data.curves[name];
+  const stages = data.curves[run.run];
   byId("curves-title").hidden = !stages;
   byId("curves").hidden = !stages;
-  if (!stages) return;
+  // A chart takes longer to draw than all the rest: a click is answered first.
+  if (stages) afterPaint(() => { if (run === data.runs[state.run]) drawCurves(stages); });
+}
+
+function drawCurves(stages) {
   const found = [];
   const shapes = [];
   let start = 0;

@@ -259,18 +259,24 @@ def test_two_thousand_runs_are_under_ten_megabytes_and_answer_at_once(browser, t
 
 
 def first_click_ms(page) -> float:
-    """The slowest event of the first click on a page that was just opened; the curves come after it."""
+    """The slowest event of the first click on a page that was just opened, or task after it: the curves are one."""
     label = page.evaluate("data.points[700].label")
-    page.evaluate("""() => new PerformanceObserver((list) => { window.took = list.getEntries(); })
-        .observe({ type: "event", durationThreshold: 16, buffered: true })""")
+    page.evaluate("""() => {
+        window.took = { event: [], longtask: [] };
+        const observer = new PerformanceObserver((list) => {
+            for (const entry of list.getEntries()) took[entry.entryType].push(entry.duration);
+        });
+        observer.observe({ type: "event", durationThreshold: 16 });
+        observer.observe({ type: "longtask" });
+    }""")
     x, y = place(page, label)
     page.mouse.click(x, y)
     expect(page.locator("#table tbody tr")).to_have_count(1)
     page.wait_for_timeout(500)
-    took_ms = page.evaluate("(window.took ?? []).map((entry) => entry.duration)")
-    assert took_ms
+    took_ms = page.evaluate("window.took")
+    assert took_ms["event"]
     assert page.locator("#curves .main-svg").count()
-    return max(took_ms)
+    return max(took_ms["event"] + took_ms["longtask"])
 
 
 @pytest.mark.slow

@@ -1,9 +1,12 @@
 """Artifacts are made once: by the process that claims one, while others that need it wait and say for whom."""
 
+import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -113,6 +116,12 @@ def remove(directory: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
 
 
+def unused_name(path: Path) -> Path:
+    """The path, with a number added to its name if something is there."""
+    numbered = (path.with_name(f"{path.name}.{number}") for number in count(1))
+    return path if not os.path.lexists(path) else next(other for other in numbered if not os.path.lexists(other))
+
+
 def partial_of(directory: Path) -> Path:
     """A new name beside an artifact (or its `earlier`), for what is no whole one."""
     name = directory.name.removeprefix(".").removesuffix(".earlier")
@@ -131,8 +140,10 @@ def lock(directory: Path) -> Path:
 
 def _remove_partial(directory: Path) -> None:
     """Half-made files of a claimed artifact: those who made them are dead."""
-    for left_over in directory.parent.glob(f".{directory.name}.partial-*"):
-        shutil.rmtree(left_over, ignore_errors=True)
+    half_made = re.compile(rf"\.{re.escape(directory.name)}\.partial-[0-9a-f]{{32}}")
+    for path in list(directory.parent.iterdir()):
+        if half_made.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_silent(directory: Path) -> bool:

@@ -1,16 +1,13 @@
 """What a store holds: its runs and their status, and what none of them needs. Read without PyTorch and Hydra."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fitnets import artifacts, stored
+from fitnets import artifacts, ownership, stored
 from fitnets.config import Config
 from fitnets.options import ConfigError
-
-_KINDS = ("run", "hint", "teacher")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +30,14 @@ class Run:
 
 def check_store(root: Path) -> None:
     """Raises ConfigError if there is no store."""
-    if not root.is_dir() or not any((root / kind).is_dir() for kind in (*_KINDS, "data")):
+    if not root.is_dir() or not ownership.is_store(root):
         raise ConfigError(f"{root}: no store: give the folder that runs were given as store= (by default outputs)")
 
 
 def runs(root: Path) -> list[Run]:
     """The oldest first."""
-    return [_run(directory) for directory in sorted(_artifacts(root / "run"), key=lambda path: path.stat().st_mtime)]
-
-
-def _artifacts(folder: Path) -> Iterator[Path]:
-    """Artifacts of a folder, without the hidden files beside them."""
-    return (path for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
+    directories = list(ownership.artifacts_of(root / "run"))
+    return [_run(directory) for directory in sorted(directories, key=lambda path: path.stat().st_mtime)]
 
 
 def _run(directory: Path) -> Run:
@@ -103,6 +96,22 @@ class Removable:
     reason: str
 
     @property
+    def kept_because(self) -> str | None:
+        """Why it has to stay although no run needs it: it holds what is not ours. None: it can go."""
+        if self.whole and (why := ownership.stranger(self.artifact, self.kind)):
+            return why
+        for path in _left_over(self.artifact):
+            if not ownership.is_left_over(path, self.kind):
+                return f"{path.name} beside it holds what is not ours"
+        return None
+
+    @property
+    def kind(self) -> str:
+        """`run`, `teacher` and the like; an export is part of its run."""
+        folder = self.artifact.parent.name
+        return folder if folder in ownership.KINDS else "run"
+
+    @property
     def size(self) -> int:
         """In bytes."""
         paths = [*_left_over(self.artifact), *([self.artifact] if self.whole else [])]
@@ -120,31 +129,38 @@ def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> lis
 
     unfinished: also runs that did not finish, and what they alone need; data: also decoded images and teachers'
     answers, which are made again when needed. What a living process makes is left alone."""
-    directories = [*_artifacts(root / "run"), *(root / "run").glob(".*.earlier")]
+    directories = [*ownership.artifacts_of(root / "run"), *_earlier(root / "run")]
     leaving = [path for path in directories if unfinished and _run(path).status not in ("finished", "running")]
     needed = _needed([path for path in directories if path not in leaving])
     found = [Removable(path, True, "it did not finish") for path in leaving]
     for kind in ("hint", "teacher"):
         reason = "no run of this store needs it"
-        found += [Removable(path, True, reason) for path in _artifacts(root / kind) if _key(path) not in needed]
-    tables = {path: f"teacher/{_read(path / 'meta.json').get('teacher')}" for path in _artifacts(root / "cache")}
+        artifacts_of_kind = ownership.artifacts_of(root / kind)
+        found += [Removable(path, True, reason) for path in artifacts_of_kind if _key(path) not in needed]
+    tables = {
+        path: f"teacher/{_read(path / 'meta.json').get('teacher')}" for path in ownership.artifacts_of(root / "cache")
+    }
     found += [Removable(path, True, "no run needs its teacher") for path in tables if tables[path] not in needed]
     if data:
-        found += [Removable(path, True, "it is decoded again when needed") for path in _artifacts(root / "data")]
+        decoded = ownership.artifacts_of(root / "data")
+        found += [Removable(path, True, "it is decoded again when needed") for path in decoded]
         known = [removable.artifact for removable in found]
         found += [Removable(path, True, "it is computed again when needed") for path in tables if path not in known]
     whole = [removable.artifact for removable in found]
-    for kind in (*_KINDS, "data", "cache", "run/*"):
-        beside = sorted({path.with_name(path.name[1:].split(".")[0]) for path in root.glob(f"{kind}/.*.*")})
+    folders = [*(root / kind for kind in ownership.KINDS), *ownership.artifacts_of(root / "run")]
+    for folder in folders:
+        beside = sorted({artifact for artifact, _ in ownership.beside(folder)})
         found += [
             Removable(path, False, "a process that died left files beside it")
             for path in beside
-            if path not in whole
-            and path.parent not in whole
-            and _left_over(path)
-            and not (_key(path) in needed and not _is_made(path))
+            if path not in whole and path.parent not in whole and not (_key(path) in needed and not _is_made(path))
         ]
     return [removable for removable in found if not artifacts.is_claimed(removable.artifact)]
+
+
+def _earlier(folder: Path) -> list[Path]:
+    """Finished runs that were put aside by processes that died."""
+    return [path for _, path in ownership.beside(folder, ("earlier",))]
 
 
 def _key(artifact: Path) -> str:
@@ -168,8 +184,7 @@ def _needed(runs: list[Path]) -> set[str]:
 
 def _left_over(artifact: Path) -> list[Path]:
     """Half-made folders and checkpoints beside an artifact."""
-    kinds = ("partial-*", "checkpoints")
-    return [path for kind in kinds for path in artifact.parent.glob(f".{artifact.name}.{kind}")]
+    return [path for of, path in ownership.beside(artifact.parent) if of == artifact]
 
 
 def _is_made(artifact: Path) -> bool:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from fitnets import artifacts
+from fitnets import artifacts, ownership
 from fitnets.config import Config
 from fitnets.options import ConfigError, DamagedError, LostClaimError, plain
 
@@ -112,12 +112,15 @@ def directory(final: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def check_writable(root: Path, key: str = "store=") -> None:
-    """Raises ConfigError if nothing can be written below the root, which the user gave as this key."""
+    """Raises ConfigError if nothing can be written below the root, which the user gave as this key. A store gets its
+    marker."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe = root / f".{uuid4().hex}"
         probe.touch()
         probe.unlink()
+        if key == "store=":
+            ownership.mark(root)
     except OSError as error:
         raise ConfigError(f"{key}{root}: cannot write there ({error.strerror}): give {key}DIR") from error
 
@@ -141,24 +144,38 @@ def allocate(path: Path) -> None:
 
 @contextmanager
 def replacing(directory: Path) -> Iterator[Path]:
-    """The directory, empty. An earlier finished run in it is put aside, and comes back when the block fails; one whose
-    result cannot be read is no loss."""
+    """The run's directory, without what an earlier run wrote there. An earlier finished run is put aside, and comes
+    back when the block fails; one whose result cannot be read is no loss. Entries that are not ours stay where they
+    are."""
     earlier = artifacts.earlier(directory)
     if _is_whole(directory):
-        artifacts.remove(earlier)
+        _remove_run(earlier, rescued_into=directory)
         directory.rename(earlier)
-    artifacts.remove(directory)
-    directory.mkdir(parents=True)
+    _remove_run(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     try:
         yield directory
     except LostClaimError:  # all of it is another process's now
         raise
     except BaseException:
         if earlier.exists():
-            artifacts.remove(directory)
+            _remove_run(directory, rescued_into=earlier)
             earlier.rename(directory)
         raise
-    artifacts.remove(earlier)
+    _remove_run(earlier, rescued_into=directory)
+
+
+def _remove_run(directory: Path, rescued_into: Path | None = None) -> None:
+    """Remove a run's directory. What a user has put there moves into the other one, or stays."""
+    strangers = ownership.strangers(directory, "run") if directory.is_dir() else []
+    if rescued_into is not None:
+        for stranger in strangers:
+            stranger.rename(artifacts.unused_name(rescued_into / stranger.name))
+        strangers = []
+    if strangers:
+        ownership.remove_ours(directory, "run")
+    else:
+        artifacts.remove(directory)
 
 
 def is_finished(directory: Path) -> bool:

@@ -58,10 +58,10 @@ def of(config: DictConfig, space: Space, measures: Iterable[str]) -> dict[str, s
         engine = job.pop("engine")
         for key in ("hydra", *_NO_PART):
             job.pop(key, None)
-        for place in fields(dataset) if is_dataclass(dataset) else ():
-            if "neutral" in place.metadata and place.name != "name":
-                job.dataset.pop(place.name, None)
-    tree = OmegaConf.to_container(job, resolve=True, throw_on_missing=False)
+    tree: Any = OmegaConf.to_container(job, resolve=True, throw_on_missing=False)
+    for place in fields(dataset) if is_dataclass(dataset) else ():  # a typed node refuses to lose a key: hence the dict
+        if "neutral" in place.metadata and place.name != "name":
+            tree["dataset"].pop(place.name, None)
     told = {key: json.dumps(value) for key, value in _leaves(tree)}
     told |= {name: distribution_to_json(distribution) for name, distribution in space.items()}
     for key in ("precision", "views"):  # but for `auto`, by which studies began before there were these keys

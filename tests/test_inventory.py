@@ -1,8 +1,10 @@
 """`fitnets runs`, `clean` and `eval`: what a store holds, what it can do without, how good a student is."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -20,14 +22,19 @@ def root(tmp_path, earlier_run) -> Path:
     return tmp_path / "outputs"
 
 
+def hashed(name: str) -> str:
+    """What an artifact could be called: 16 hexadecimal digits."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
 def add_run(root: Path, name: str, *words: str, **told) -> Path:
     """A run directory that is not finished, of a teacher of its own."""
-    directory = root / "run" / name
+    directory = root / "run" / hashed(name)
     directory.mkdir()
-    hashes = {"data": "d", "teacher": f"teacher-{name}", "hint": None, "run": name}
+    hashes = {"data": "d", "teacher": hashed(f"teacher of {name}"), "hint": None, "run": directory.name}
     store.write_json(directory / "result.json", {"hashes": hashes, **told})
     store.write_config(directory / "config.yaml", compose.load([*words, f"store={root}"]))
-    (root / "teacher" / f".teacher-{name}.checkpoints" / "teacher").mkdir(parents=True)
+    (root / "teacher" / f".{hashes['teacher']}.checkpoints" / "teacher").mkdir(parents=True)
     return directory
 
 
@@ -37,20 +44,20 @@ class TestRuns:
         add_run(root, "stopped", status="stopped", error="stopped by SIGTERM")
         add_run(root, "diverged", status="diverged", error="the student stage diverged\nand more")
         (add_run(root, "damaged") / "result.json").write_text("{")
-        shutil.copytree(root / "run" / "killed", root / "run" / ".hidden")
+        shutil.copytree(root / "run" / hashed("killed"), root / "run" / ".hidden")
         code, out, _ = fitnets("runs", root, "--json")
         found = {Path(run["directory"]).name: run for run in json.loads(out)}
         finished = next(run for run in found.values() if run["status"] == "finished")
         assert code == 0
         assert {name: run["status"] for name, run in found.items() if run is not finished} == {
-            name: name for name in ("killed", "stopped", "diverged", "damaged")
+            hashed(name): name for name in ("killed", "stopped", "diverged", "damaged")
         }
         assert (finished["dataset"], finished["method"], finished["student"]) == ("digits", "hints", "thin")
         assert 0 < finished["test_accuracy"] < 1
-        assert (found["killed"]["seed"], found["killed"]["valid_accuracy"]) == (7, None)
+        assert (found[hashed("killed")]["seed"], found[hashed("killed")]["valid_accuracy"]) == (7, None)
         _, table, _ = fitnets("runs", root)
         assert f"{100 * finished['test_accuracy']:.2f} %" in table
-        assert "diverged diverged: the student stage diverged\n" in table
+        assert f"{hashed('diverged')} diverged: the student stage diverged\n" in table
 
     def test_a_run_that_a_living_process_makes_is_running(self, root):
         directory = add_run(root, "alive", status="running")
@@ -82,13 +89,14 @@ class TestClean:
 
     def test_what_no_run_is_made_of_goes(self, root, fitnets):
         (teacher,), (hint,) = (root / "teacher").iterdir(), (root / "hint").iterdir()
-        shutil.copytree(teacher, root / "teacher" / "orphan")
-        shutil.copytree(hint, root / "hint" / "orphan")
-        (root / "run" / ".dead.partial-1").mkdir()
-        (root / "teacher" / ".dead.checkpoints").mkdir()
+        orphan, partial = hashed("orphan"), f".{hashed('dead')}.partial-{uuid4().hex}"
+        shutil.copytree(teacher, root / "teacher" / orphan)
+        shutil.copytree(hint, root / "hint" / orphan)
+        (root / "run" / partial).mkdir()
+        (root / "teacher" / f".{hashed('dead')}.checkpoints").mkdir()
         (hint.parent / f".{hint.name}.checkpoints").mkdir()  # the process died after it had finished
         assert self.removed(fitnets, root) == {
-            "teacher/orphan", "hint/orphan", "run/.dead.partial-1", "teacher/.dead.checkpoints",
+            f"teacher/{orphan}", f"hint/{orphan}", f"run/{partial}", f"teacher/.{hashed('dead')}.checkpoints",
             f"hint/.{hint.name}.checkpoints",
         }  # fmt: skip
 
@@ -105,24 +113,25 @@ class TestClean:
 
     def test_a_run_that_will_go_on_keeps_its_checkpoints(self, root, fitnets):
         directory = add_run(root, "killed", status="running")
-        (root / "run" / ".killed.checkpoints").mkdir()
+        (root / "run" / f".{hashed('killed')}.checkpoints").mkdir()
         assert self.removed(fitnets, root) == set()
         assert directory.exists()
         assert self.removed(fitnets, root, "--unfinished") == {
-            "run/killed", "run/.killed.checkpoints", "teacher/.teacher-killed.checkpoints",
+            f"run/{hashed('killed')}", f"run/.{hashed('killed')}.checkpoints",
+            f"teacher/.{hashed('teacher of killed')}.checkpoints",
         }  # fmt: skip
 
     def test_an_earlier_finished_run_comes_back_when_its_killed_successor_goes(self, root, fitnets):
         (finished,) = (root / "run").iterdir()
         finished.rename(root / "run" / f".{finished.name}.earlier")
-        add_run(root, finished.name, status="running")
+        add_run(root, "successor", status="running").rename(finished)
         fitnets("clean", root, "--unfinished", "--yes")
         assert store.is_finished(finished)
 
     def test_a_teacher_that_a_configuration_names_stays(self, root, fitnets):
         (teacher,) = (root / "teacher").iterdir()
-        shutil.copytree(teacher, root / "teacher" / "named")
-        add_run(root, "taught", "teacher=run", f"teacher.path={root / 'teacher' / 'named'}", status="running")
+        shutil.copytree(teacher, root / "teacher" / hashed("named"))
+        add_run(root, "taught", "teacher=run", f"teacher.path={root / 'teacher' / hashed('named')}", status="running")
         assert self.removed(fitnets, root) == set()
 
     def test_decoded_images_and_answers_go_when_asked_for(self, root, fitnets):
@@ -131,7 +140,7 @@ class TestClean:
         assert experiment.run(compose.load([*TINY, f"store={root}"]))["status"] == "finished"
 
     def test_what_a_living_process_makes_stays(self, root, fitnets):
-        with artifacts.claim(root / "teacher" / "made", "the teacher", print) as claim:
+        with artifacts.claim(root / "teacher" / hashed("made"), "the teacher", print) as claim:
             claim.checkpoints.mkdir()
             assert self.removed(fitnets, root) == set()
 
@@ -139,7 +148,7 @@ class TestClean:
         (add_run(root, "damaged") / "result.json").write_text("{")
         code, _, error = fitnets("clean", root)
         assert (code, len(error.splitlines())) == (1, 1)
-        assert "damaged does not say which artifacts it needs" in error
+        assert f"{hashed('damaged')} does not say which artifacts it needs" in error
 
 
 class TestEval:

@@ -97,9 +97,9 @@ class TestReplacing:
         self.finish(directory, 1)
         killed = store.replacing(directory)
         killed.__enter__()
-        store.write_json(directory / "half.json", {})
+        store.write_json(directory / "metrics.jsonl", {})
         with suppress(Stop), store.replacing(directory):
-            assert not (directory / "half.json").exists()
+            assert not (directory / "metrics.jsonl").exists()
             raise Stop
         assert self.value(directory) == 1
         self.finish(directory, 2)

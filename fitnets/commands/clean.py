@@ -22,7 +22,11 @@ def main(words: list[str]) -> None:
 
     inventory.check_store(arguments.store)
     terminal = Terminal()
-    found = inventory.unneeded(arguments.store, unfinished=arguments.unfinished, data=arguments.data)
+    unneeded = inventory.unneeded(arguments.store, unfinished=arguments.unfinished, data=arguments.data)
+    found = [removable for removable in unneeded if removable.kept_because is None]
+    for kept in unneeded:
+        if kept.kept_because is not None:
+            terminal.say(f"{kept.artifact} stays: {kept.kept_because}")
     if not found:
         terminal.say(f"{arguments.store}: nothing to remove")
         return
@@ -36,7 +40,7 @@ def main(words: list[str]) -> None:
     removed = 0
     for removable in found:
         size = removable.size
-        if removable in still and removable.remove():
+        if removable in still and removable.kept_because is None and removable.remove():
             removed += size
         else:
             terminal.say(f"{removable.artifact} is used meanwhile, it stays")

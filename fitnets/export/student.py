@@ -9,7 +9,19 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from fitnets import artifacts, build, data, digests, engine, evaluation, foreign, metrics, sources, store
+from fitnets import (
+    artifacts,
+    build,
+    data,
+    digests,
+    engine,
+    evaluation,
+    foreign,
+    metrics,
+    ownership,
+    sources,
+    store,
+)
 from fitnets.config import Config, Dataset, image_shape
 from fitnets.data import SplitName
 from fitnets.export import card, quantised, runtimes
@@ -86,6 +98,8 @@ def _check_replaceable(out: Path) -> None:
     """Raises ConfigError where something else than an earlier export would be lost, or nothing can be written."""
     if out.exists() and not (out / "export.json").is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise ConfigError(f"--out {out}: it is there, and no earlier export: give a new folder")
+    if out.is_dir() and not ownership.is_export(out):
+        raise ConfigError(f"--out {out}: it holds files beside those of an export: move them, or give a new folder")
     store.check_writable(out.parent, "--out ")
 
 

@@ -64,6 +64,7 @@ def prepare(
     if not faces and not broken:
         raise ConfigError(f"--aflw {aflw}: aflw.sqlite has no face")
     store.check_writable(out, "--out ")
+    _check_replaceable(out)
     wanted = len(faces) if count is None else count
     others, unreadable = _negative_patches(negatives, wanted, seed, track)
     broken += unreadable
@@ -82,6 +83,21 @@ def prepare(
     for name, patches in parts.items():
         store.write(out / f"{name}-00000-of-00001.parquet", _parquet(patches))
     return {name: Counter(CLASSES[patch.label] for patch in patches) for name, patches in parts.items()}, broken
+
+
+def _check_replaceable(out: Path) -> None:
+    """Raises ConfigError where the folder holds Parquet files of another data set under the names that are written."""
+    import pyarrow.parquet
+
+    from fitnets.sources import label_names
+
+    for path in sorted(path for part in ("train", "validation") for path in out.glob(f"{part}-*.parquet")):
+        try:
+            is_ours = label_names(pyarrow.parquet.read_schema(path), "label") == list(CLASSES)
+        except (OSError, pyarrow.ArrowException):
+            is_ours = False
+        if not is_ours:
+            raise ConfigError(f"--out {out}: {path.name} there is of another data set: give a new folder")
 
 
 # --- faces ---

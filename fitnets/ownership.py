@@ -127,6 +127,15 @@ def is_export(folder: Path) -> bool:
     return all(_is_file(entry, _EXPORT) for entry in folder.iterdir())
 
 
+def is_mirrored_front(folder: Path) -> bool:
+    """Whether all of a `wandb` folder is what a study wrote of its front."""
+    return (folder / "told.json").is_file() and not folder.is_symlink() and _is_wandb(folder)
+
+
+def _is_wandb(folder: Path) -> bool:
+    return all(_WANDB.fullmatch(path.name) for path in folder.iterdir())
+
+
 def _is_ours(entry: Path, kind: str) -> bool:
     if _is_file(entry, _FILES[kind][1]):
         return True
@@ -134,7 +143,7 @@ def _is_ours(entry: Path, kind: str) -> bool:
         return kind == "run" and bool(_BESIDE.fullmatch(entry.name)) and entry.is_file() and not entry.is_symlink()
     match entry.name:
         case "wandb":
-            return all(_WANDB.fullmatch(path.name) for path in entry.iterdir())
+            return _is_wandb(entry)
         case "export":
             return is_export(entry)
         case _:

@@ -74,12 +74,18 @@ def class_names(dataset: Dataset) -> list[str] | None:
         case HubImages(path=str()):
             import pyarrow.parquet
 
-            told = pyarrow.parquet.read_schema(_parquet(dataset, dataset.train_split)[0]).metadata or {}
-            features = json.loads(told.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-            names: list[str] | None = features.get(dataset.label_column, {}).get("names")
-            return names
+            schema = pyarrow.parquet.read_schema(_parquet(dataset, dataset.train_split)[0])
+            return label_names(schema, dataset.label_column)
         case _:
             return None
+
+
+def label_names(schema: Any, column: str) -> list[str] | None:
+    """The names that Hugging Face's `datasets` has noted in a Parquet file for the labels of a column; None: it has
+    not. schema: of `pyarrow`."""
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    names: list[str] | None = features.get(column, {}).get("names")
+    return names
 
 
 # --- hub ---

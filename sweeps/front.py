@@ -78,14 +78,15 @@ def _mirror(
     study: optuna.Study, rows: list[dict[str, Any]], directory: Path, tracker: Wandb, terminal: Terminal
 ) -> None:
     """One W&B run a front: not another one for every worker that sees it."""
-    from fitnets import artifacts, store
+    from fitnets import artifacts, ownership, store
 
     place = directory / "wandb"
     told = {"front": [[row["trial"], *row["runs"]] for row in rows]}
     with artifacts.claim(place, "the study's W&B run", terminal.say):
         if (place / "told.json").exists() and store.read_json(place / "told.json") == told:
             return
-        artifacts.remove(place)
+        if ownership.is_mirrored_front(place):  # the front of before; a user may have a folder of that name there
+            artifacts.remove(place)
         objectives = study.metric_names or []
         axes = (objectives[-1] if len(objectives) > 1 else "trial", objectives[0])
         table = _as_table(rows, objectives)

@@ -243,3 +243,17 @@ def test_a_run_on_the_patches(command, places, tmp_path):
     found = data.load(dataset, tmp_path / "other", CPU, SILENCE)
     assert len(found.train) + len(found.valid) == 2 * FACES
     assert isinstance(found.train.images, torch.Tensor)
+
+
+def test_another_data_set_s_parquet_files_are_not_replaced(places):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    prepare(places)
+    prepare(places)  # its own are
+    file = places["out"] / "train-00000-of-00001.parquet"
+    pq.write_table(pa.table({"label": [1, 2]}), file)
+    before = file.read_bytes()
+    with pytest.raises(ConfigError, match="train-00000-of-00001.parquet there is of another data set"):
+        prepare(places)
+    assert file.read_bytes() == before

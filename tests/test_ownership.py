@@ -297,3 +297,13 @@ def test_an_export_does_not_replace_a_folder_with_other_files(fitnets, tmp_path,
     assert code == 1
     assert "it holds files beside those of an export" in error
     assert (out / "paper.pdf").exists()
+
+
+def test_a_front_is_mirrored_without_the_loss_of_a_user_s_wandb_folder(tmp_path):
+    folder = tmp_path / "wandb"
+    write(folder / "offline-run-1-abc" / "run.wandb")
+    assert not ownership.is_mirrored_front(folder)  # whoever wrote it
+    write(folder / "told.json", "{}")
+    assert ownership.is_mirrored_front(folder)
+    write(folder / "my_table.csv")
+    assert not ownership.is_mirrored_front(folder)

@@ -3,6 +3,11 @@
 import sys
 from typing import Any
 
+from fitnets import process
+
+if __name__ == "__main__":
+    process.prepare()  # before Hydra and PyTorch are imported
+
 import hydra
 from omegaconf import DictConfig
 
@@ -19,5 +24,9 @@ def main(composed: DictConfig) -> Any:
         return job.run(config)
 
 
+_PRINTING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version")
+"""flags of Hydra with which nothing is trained"""
+
 if __name__ == "__main__":
-    sys.exit(compose.command_line(main))
+    trains = not any(word.partition("=")[0] in _PRINTING for word in sys.argv[1:])
+    sys.exit(process.run(lambda: compose.command_line(main), trains=trains))

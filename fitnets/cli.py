@@ -3,6 +3,8 @@
 import sys
 from importlib import import_module
 
+from fitnets import process
+
 _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
 
   cost   parameters and multiplications of teacher and student, without training:
@@ -36,6 +38,10 @@ OVERRIDES are those of `python run.py`; `fitnets COMMAND --help` says more."""
 
 def main() -> int:
     """Exit code: 0, 1 for what is told in short, 2 for a wrong command line, 130 for Ctrl-C."""
+    return process.run(_main, trains=sys.argv[1:2] == ["reproduce"])
+
+
+def _main() -> int:
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
         print(_USAGE)

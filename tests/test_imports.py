@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 LAYERS = [  # each module imports from rows above it only
-    {"options", "seeds", "labelled", "pictures", "stopping", "measures", "tables", "places"},
+    {"options", "seeds", "labelled", "pictures", "stopping", "measures", "tables", "places", "process"},
     {"config"},
     {"architectures", "stored", "layers", "losses", "schedules", "preprocessing", "views"},
     {"artifacts", "resources"},

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from fitnets import compose, costs
+from fitnets import compose, costs, process
 from fitnets.commands.arguments import with_overrides
 from fitnets.terminal import Terminal
 
@@ -13,13 +13,15 @@ def main(words: list[str]) -> None:
     parser = with_overrides("cost", described, "as for run.py: teacher=... student=... dataset=...")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
+    if arguments.json:
+        process.reserve_stdout()
 
     config = compose.load(arguments.overrides, arguments.config_dir)
     sides: dict[str, Any] = {
         side: {"name": getattr(config, side).name} | found for side, found in costs.sides(config).items()
     }
     if arguments.json:
-        print(json.dumps(sides, indent=2))
+        process.write_result(json.dumps(sides, indent=2))
         return
     labels = {
         "parameters": "parameters, with biases",

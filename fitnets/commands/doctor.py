@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from fitnets import compose, doctor
+from fitnets import compose, doctor, process
 from fitnets.commands.arguments import with_overrides
 from fitnets.doctor import Examination
 from fitnets.resources import told_in_short
@@ -19,12 +19,14 @@ def main(words: list[str]) -> None:
     parser = with_overrides("doctor", described, "as for run.py")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
+    if arguments.json:
+        process.reserve_stdout()
 
     config, terminal = compose.load(arguments.overrides, arguments.config_dir), Terminal(aside=arguments.json)
     with told_in_short(config.root):
         found = doctor.examine(config, terminal)
     if arguments.json:
-        print(json.dumps(asdict(found) | {"total_s": found.total_s}, indent=2))
+        process.write_result(json.dumps(asdict(found) | {"total_s": found.total_s}, indent=2))
         return
     for table in (_images(found), _shapes(found), _losses(found), _cache(found), _times(found)):
         if table.rows:

@@ -4,7 +4,7 @@ import argparse
 import json
 from dataclasses import replace
 
-from fitnets import compose, evaluation, options, rules, stored
+from fitnets import compose, evaluation, options, process, rules, stored
 from fitnets.resources import told_in_short
 from fitnets.terminal import Terminal
 
@@ -17,6 +17,8 @@ def main(words: list[str]) -> None:
     parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
+    if arguments.json:
+        process.reserve_stdout()
 
     network = stored.find(arguments.run, "RUN")
     for word in arguments.overrides:
@@ -36,7 +38,7 @@ def main(words: list[str]) -> None:
     with told_in_short(settings.root):
         result = evaluation.evaluate(network, dataset, arguments.split, settings, terminal)
     if arguments.json:
-        print(json.dumps(result, indent=2))
+        process.write_result(json.dumps(result, indent=2))
         return
     rows = [
         ["accuracy", f"{100 * result['accuracy']:.2f} %"],

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from fitnets import compose, stored
+from fitnets import compose, process, stored
 from fitnets.export import card, student
 from fitnets.options import ConfigError
 from fitnets.resources import told_in_short
@@ -19,6 +19,8 @@ def main(words: list[str]) -> None:
     parser.add_argument("--int8", action="store_true", help="also student-int8.onnx, with what it costs in accuracy")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
+    if arguments.json:
+        process.reserve_stdout()
 
     network = stored.find(arguments.run, "RUN")
     for word in arguments.overrides:
@@ -31,7 +33,7 @@ def main(words: list[str]) -> None:
     with told_in_short(settings.root):
         told = student.export(network, settings, out, int8=arguments.int8, watcher=terminal)
     if arguments.json:
-        print(json.dumps(told, indent=2))
+        process.write_result(json.dumps(told, indent=2))
         return
     terminal.show(card.latencies(told))
     terminal.show(card.speedups(told))

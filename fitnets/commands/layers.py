@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from fitnets import compose, pairs
+from fitnets import compose, pairs, process
 from fitnets.commands.arguments import with_overrides
 from fitnets.config import image_shape
 from fitnets.terminal import Terminal, count
@@ -14,6 +14,8 @@ def main(words: list[str]) -> None:
     parser = with_overrides("layers", described, "as for run.py: teacher=... student=... dataset=... hint_layer=...")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
+    if arguments.json:
+        process.reserve_stdout()
 
     is_open = not any(word.startswith("hint_layer") for word in arguments.overrides)
     without_hints = ["method=kd"] if is_open else []  # there need not be a pair yet
@@ -24,7 +26,7 @@ def main(words: list[str]) -> None:
     suggested = pairs.suggested(config)
     if arguments.json:
         told = {side: [asdict(row) for row in rows] for side, rows in found.items()}
-        print(json.dumps(told | {"pairs": [asdict(pair) for pair in suggested]}, indent=2))
+        process.write_result(json.dumps(told | {"pairs": [asdict(pair) for pair in suggested]}, indent=2))
         return
     for side, rows in found.items():
         cells = [

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from fitnets import inventory
+from fitnets import inventory, process
 from fitnets.terminal import Terminal
 
 
@@ -14,11 +14,13 @@ def main(words: list[str]) -> None:
     parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_args(words)
+    if arguments.json:
+        process.reserve_stdout()
 
     inventory.check_store(arguments.store)
     found = inventory.runs(arguments.store)
     if arguments.json:
-        print(json.dumps([asdict(run) for run in found], indent=2))
+        process.write_result(json.dumps([asdict(run) for run in found], indent=2))
         return
 
     header = ["run", "status", "data", "method", "teacher", "student", "seed", "validation", "test"]

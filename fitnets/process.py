@@ -1,0 +1,278 @@
+"""Standard streams, locale, home folder and waiting threads of a process. Entry points call `run` before anything else.
+
+Standard library only. It comes before Hydra and PyTorch are imported, because libraries read parts of it on import.
+"""
+
+import atexit
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TextIO
+
+Main = Callable[[], int]
+
+
+def run(main: Main, *, trains: bool = False) -> int:
+    """Prepare the process, call the entry point, flush its output. Returns the exit code.
+
+    trains: the results are files, so output that cannot be written is no failure. Else it gives exit code 1. A reader
+    that left early (`... | head -1`) is no failure in either case."""
+    prepare()
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        print("the current folder was removed: cd to another one, and start again", file=sys.stderr)
+        return 1
+    try:
+        try:
+            code = main()
+        finally:
+            _give_stdout_back()
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+    except SystemExit as left:
+        if left.code or trains or not _streams.is_lost:
+            raise
+        return 1
+    return code or int(_streams.is_lost and not trains)
+
+
+def prepare() -> None:
+    """What has to be done before other modules are imported. Further calls change nothing."""
+    _open_closed_descriptors()
+    if sys.stdout is None or sys.stdout is sys.__stdout__:  # not inside a test or a notebook
+        _use_utf8()
+        _replace_streams()
+    _let_waiting_threads_sleep()
+    with suppress(OSError):  # no folder for temporary files either
+        _find_home()
+
+
+# --- standard streams ---
+
+
+class _Descriptor(io.FileIO):
+    """Standard output or standard error. Bytes that cannot be written are dropped, so that a process outlives its
+    terminal, its reader and a full disk."""
+
+    def __init__(self, number: int, *, is_output: bool):
+        super().__init__(number, "w", closefd=False)
+        self.is_output = is_output
+
+    def write(self, data: Any) -> int:
+        left = whole = memoryview(data).cast("B")
+        while left:
+            try:
+                count = super().write(left)
+            except OSError as error:
+                self._lose(error)
+                break
+            if count is None:  # a full pipe that some other process made non-blocking
+                _wait_until_writable(self.fileno())
+                continue
+            left = left[count:]
+        return len(whole)
+
+    def _lose(self, error: OSError) -> None:
+        """Tell once that output is lost. A reader that left wants no more of it: then nothing is lost."""
+        if error.errno == errno.EPIPE or not self.is_output or _streams.is_lost:
+            return
+        _streams.is_lost = True
+        with suppress(OSError):
+            os.write(2, f"standard output cannot be written: {error.strerror}\n".encode())
+
+
+def _wait_until_writable(descriptor: int) -> None:
+    import select
+
+    select.select([], [descriptor], [])
+
+
+class _Streams:
+    """The state of standard output."""
+
+    is_replaced: bool = False
+    is_lost: bool = False
+    """output could not be written"""
+    result: TextIO | None = None
+    """where the result goes while standard output is reserved for it"""
+    shown: TextIO | None = None
+    """`sys.stdout` before that"""
+    aside: int | None = None
+    """duplicate of descriptor 1 before that"""
+
+
+_streams = _Streams()
+
+
+def _open_closed_descriptors() -> None:
+    """Open the null device for standard streams that are closed: a data file must not get their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  (for as long as the process lives)
+    elif isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin is sys.__stdin__:
+        sys.stdin.reconfigure(errors="replace")
+
+
+def _replace_streams() -> None:
+    if _streams.is_replaced:
+        return
+    _streams.is_replaced = True
+    sys.stdout, sys.stderr = _text(1, sys.stdout, is_output=True), _text(2, sys.stderr, is_output=False)
+    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr  # type: ignore[misc]
+
+
+def _text(number: int, earlier: Any, *, is_output: bool) -> io.TextIOWrapper:
+    """A stream like the earlier one that never raises: a character that its encoding lacks is replaced."""
+    raw = _Descriptor(number, is_output=is_output)
+    is_unbuffered = earlier is not None and earlier.write_through
+    errors = "strict" if earlier is None else earlier.errors
+    return io.TextIOWrapper(
+        raw if is_unbuffered else io.BufferedWriter(raw),
+        encoding="utf-8" if earlier is None else earlier.encoding,
+        errors="replace" if errors in ("strict", "surrogateescape") else errors,
+        newline=None if os.name == "nt" else "\n",
+        line_buffering=number == 2 or raw.isatty(),
+        write_through=is_unbuffered,
+    )
+
+
+def reserve_stdout() -> None:
+    """Keep standard output for `write_result`. Everything else that this process or its children print goes to
+    standard error: also what a user's module prints, or a C library."""
+    if _streams.result is not None:
+        return
+    sys.stdout.flush()
+    _streams.shown, _streams.aside = sys.stdout, os.dup(1)
+    is_ours = _is_on(1, sys.stdout)
+    _streams.result = _text(_streams.aside, sys.stdout, is_output=True) if is_ours else sys.stdout
+    sys.stdout = sys.stderr
+    os.dup2(2, 1)
+
+
+def write_result(text: str) -> None:
+    """Write a line to standard output, wherever `print` goes now."""
+    print(text, file=_streams.result or sys.stdout, flush=True)
+
+
+def _is_on(number: int, stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == number
+    except (OSError, ValueError, AttributeError):  # a stream in memory
+        return False
+
+
+def _give_stdout_back() -> None:
+    """End `reserve_stdout`. What the user's modules print at the exit of the process still goes to standard error."""
+    if _streams.result is None:
+        return
+    _streams.result.flush()
+    assert _streams.aside is not None
+    assert _streams.shown is not None
+    os.dup2(_streams.aside, 1)
+    os.close(_streams.aside)
+    sys.stdout = _streams.shown
+    _streams.result = _streams.aside = _streams.shown = None
+    atexit.register(os.dup2, 2, 1)  # called before the functions that were registered earlier
+
+
+# --- locale ---
+
+
+def _use_utf8() -> None:
+    """Start the same command again in Python's UTF-8 mode where the locale's encoding is another one: file names,
+    words of the command line and text files are then read alike everywhere. The standard streams keep the locale's
+    encoding."""
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1" or not sys.executable:
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    if sys.stdout is not None:
+        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+# --- threads ---
+
+_WAIT_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+def _let_waiting_threads_sleep() -> None:
+    """PyTorch's threads sleep while they wait for one another. By default they spin, and beside another busy process
+    a run then takes five times longer. OpenMP reads this when PyTorch is imported."""
+    if not any(name in os.environ for name in _WAIT_SETTINGS):
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+
+
+# --- home folder ---
+
+
+def _find_home() -> None:
+    """Give libraries a place where the user has no home folder, or none that can be written."""
+    if os.path.expanduser("~") == "~":  # neither HOME nor an entry for this user: libraries would make a folder "~"
+        os.environ["HOME"] = _temporary_folder()
+    if not any(name in os.environ for name in ("LOGNAME", "USER", "LNAME", "USERNAME")) and not _has_name():
+        os.environ["USER"] = str(os.getuid())
+    if "MPLCONFIGDIR" not in os.environ and not all(
+        is_writable(os.path.join(base, "matplotlib")) for base in (cache_home(), config_home())
+    ):
+        os.environ["MPLCONFIGDIR"] = os.path.join(_temporary_folder(), "matplotlib")
+
+
+def cache_home() -> str:
+    return os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+
+
+def config_home() -> str:
+    return os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+
+
+def data_home() -> str:
+    return os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+
+
+def is_writable(folder: str) -> bool:
+    """Whether files can be written in the folder, which may not exist yet."""
+    folder = os.path.abspath(folder)
+    while not os.path.lexists(folder) and folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+    return os.path.isdir(folder) and may(folder, os.W_OK | os.X_OK)
+
+
+def may(path: str, mode: int) -> bool:
+    """`os.access` for the user whose permissions count: the effective one."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _has_name() -> bool:
+    try:
+        import pwd
+
+        pwd.getpwuid(os.getuid())
+    except (ImportError, KeyError):  # ImportError: Windows
+        return os.name == "nt"
+    return True
+
+
+def _temporary_folder() -> str:
+    """A folder of this process, removed when it ends."""
+    import shutil
+    import tempfile
+
+    if not _temporary:
+        _temporary.append(tempfile.mkdtemp(prefix="fitnets-"))
+        atexit.register(shutil.rmtree, _temporary[0], ignore_errors=True)
+    return _temporary[0]
+
+
+_temporary: list[str] = []

@@ -27,13 +27,13 @@ def run(config: Config) -> Any:
     hashes), and `excess`, by how much each bounded cost is over its budget. Over budget nothing is trained: in a study
     costs and `excess` alone, elsewhere a ConfigError."""
     study = _study()
-    bounded, excess = _bounded(config)
+    known, excess = bounded(config)
     over = [name for name, value in excess.items() if value > 0]
     if over and study is None:
         name = over[0]
-        raise ConfigError(f"{name}={bounded[name]:g} is over sweep.budgets.{name}={config.sweep.budgets[name]:g}")
+        raise ConfigError(f"{name}={known[name]:g} is over sweep.budgets.{name}={config.sweep.budgets[name]:g}")
     if over:
-        return {**bounded, "excess": excess}
+        return {**known, "excess": excess}
     results = _results(config, study)
     found = _summary(results)
     if study is not None or config.returns is None:
@@ -98,11 +98,11 @@ def _listed(names: Any) -> list[str]:
 
 
 def over_budget(config: Config) -> bool:
-    return any(value > 0 for value in _bounded(config)[1].values())
+    return any(value > 0 for value in bounded(config)[1].values())
 
 
-def _bounded(config: Config) -> tuple[dict[str, float], dict[str, float]]:
-    """(the costs, by how much each bounded one is over its budget); nothing where there is no budget."""
+def bounded(config: Config) -> tuple[dict[str, float], dict[str, float]]:
+    """(the costs, by how much each bounded one is over its budget); both empty without budgets."""
     if not config.sweep.budgets:
         return {}, {}
     found = measures.of_costs(**costs.sides(config))
@@ -142,14 +142,14 @@ def _reporter(settings: DictConfig) -> Watch | None:
     """Tells the study of each of the student's epochs, and raises PrunedError when its pruner has seen enough."""
     if settings.pruner is None:
         return None
-    from hydra.utils import instantiate
     from optuna.trial import Trial
 
-    from sweeps import setting, storage
+    from sweeps import address, sampling, setting, storage
 
     (objective,) = settings.objectives
-    pruner = instantiate(settings.pruner, _execution_whitelist_="optuna.*")
-    study = storage.open_study(settings.storage, settings.study_name, setting.objectives(settings), pruner=pruner)
+    pruner = sampling.pruner(settings.pruner)
+    place = address.absolute(settings.storage, Path(HydraConfig.get().runtime.cwd))
+    study = storage.open_study(place, settings.study_name, setting.objectives(settings), pruner=pruner)
     number = HydraConfig.get().job.num
     trial = Trial(study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
 

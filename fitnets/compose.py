@@ -189,7 +189,7 @@ def job() -> Iterator[None]:
     except ToldError as error:
         if hydra.mode != RunMode.MULTIRUN:
             raise _Mistake from error
-        if not str(hydra.sweeper.get("_target_")).startswith("sweeps."):
+        if not str(hydra.sweeper.get("_target_")).startswith("sweeps.study."):
             print(f"job {hydra.job.num} failed: {error}", file=sys.stderr)
         raise
 

@@ -135,7 +135,7 @@ def _holds(place: str, name: str, record: Path, earlier: str, identity: str | No
     Studies of earlier versions have no identity: a journal in the study's own folder came there with the store, and a
     relative address means a file of the same name."""
     file = storage.file_of(place)
-    if file is not None and not file.isstorage.file_of():
+    if file is not None and not file.is_file():
         return False
     try:
         study = storage.look_up(place, name)

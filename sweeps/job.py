@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fitnets import costs, evaluation, experiment, measures, places
+from fitnets import costs, evaluation, experiment, measures, places, wandb_environment
 from fitnets.config import Config, ReadyTeacher, Wandb
 from fitnets.options import ConfigError, PrunedError, without_passwords
 from fitnets.terminal import Terminal
@@ -21,7 +21,8 @@ Watch = Callable[[dict[str, Any]], None]
 
 
 def run(config: Config) -> Any:
-    """What `python run.py` hands back: `returns` of the configuration, in a study (and without `returns`) all measures.
+    """What `python run.py` hands back: `returns` of the configuration; in a study or a grid, and without `returns`, all
+    measures.
 
     All: the mean of each measure over the seeds, `spread_<measure>` (standard deviation) of several, `runs` (their
     hashes), and `excess`, by how much each bounded cost is over its budget. Over budget nothing is trained: in a study
@@ -36,7 +37,7 @@ def run(config: Config) -> Any:
         return {**known, "excess": excess}
     results = _results(config, study)
     found = _summary(results)
-    if study is not None or config.returns is None:
+    if config.returns is None or _is_ours():
         return found | {"excess": excess, "runs": [result["hashes"]["run"] for result in results]}
     return found[config.returns] if isinstance(config.returns, str) else [found[name] for name in config.returns]
 
@@ -121,6 +122,12 @@ def _summary(results: list[dict[str, Any]]) -> dict[str, float]:
 # --- inside a study ---
 
 
+def _is_ours() -> bool:
+    """Whether the job is one of our sweepers, which take all measures."""
+    is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    return is_sweep and str(HydraConfig.get().sweeper.get("_target_")).startswith("sweeps.")
+
+
 def _study() -> DictConfig | None:
     """The settings of the study that this job is a trial of, if it is."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
@@ -134,8 +141,9 @@ def _of_study(config: Config, study: DictConfig) -> Config:
     config = replace(config, engine=replace(config.engine, elsewhere="begin_anew"))
     if not isinstance(config.tracker, Wandb):
         return config
-    tags = [*config.tracker.tags, f"trial-{HydraConfig.get().job.num}"]
-    return replace(config, tracker=replace(config.tracker, group=config.tracker.group or study.study_name, tags=tags))
+    tracker = wandb_environment.settled(replace(config.tracker, group=config.tracker.group or study.study_name))
+    tags = [*tracker.tags, f"trial-{HydraConfig.get().job.num}"]
+    return replace(config, tracker=replace(tracker, tags=tags))
 
 
 def _reporter(settings: DictConfig) -> Watch | None:

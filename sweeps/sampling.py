@@ -1,7 +1,7 @@
 """Samplers and pruners of a study: made from the configuration, and tried before the first trial."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import optuna
@@ -137,15 +137,16 @@ def _check_grid(given: DictConfig, space: Space) -> None:
         return
     key = "hydra.sweeper.sampler.search_space"
     if set(map(str, grid)) != set(space):
-        raise ConfigError(f"{key} has {_listed(grid)}, and the study's parameters are {_listed(space)}: give the same")
+        theirs = _listed(map(str, grid))
+        raise ConfigError(f"{key} has {theirs}, and the study's parameters are {_listed(space)}: give the same")
     for name, values in grid.items():
         outside = [value for value in values if not contains(space[str(name)], value)]
         if outside:
-            raise ConfigError(f"{key}: {name}={outside[0]} is not in the study's search space: give values that are")
+            raise ConfigError(f"{key}: {name!s}={outside[0]} is not in the study's search space: give values that are")
 
 
-def _listed(names: Any) -> str:
-    return ", ".join(sorted(map(str, names))) or "none"
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:

@@ -64,7 +64,7 @@ class StudySweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        from fitnets import artifacts, stopping
+        from fitnets import artifacts, stopping, tracking
         from fitnets.terminal import Terminal
         from sweeps import address, front, setting, storage  # Optuna and the like: not for --help
         from sweeps.composer import Composer
@@ -91,6 +91,8 @@ class StudySweeper(Sweeper):
             terminal=terminal,
         )
         record = (folder / Path(self.config.store).expanduser()).resolve() / "sweeps" / name / "study.json"
+        tracker = cast("Tracker", OmegaConf.to_object(self.config.tracker))
+        tracking.is_on(tracker)  # a WANDB_MODE that there is not would fail every trial
         note = address.check(record, name, place, folder)
         worker.check(list(objectives.values()))
         study = worker.study = storage.open_study(place, name, objectives, say=terminal.say)
@@ -102,7 +104,6 @@ class StudySweeper(Sweeper):
         with stopping.listening(), storage.told_in_short(place):
             with artifacts.claim(worker.place, "itself", terminal.say):
                 worker.work()
-            tracker = cast("Tracker", OmegaConf.to_object(self.config.tracker))
             front.conclude(study, worker, worker.directory, tracker, terminal)
 
     def _compose(self, overrides: list[str]) -> DictConfig:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from traceback import walk_tb
@@ -178,15 +178,18 @@ class _Mistake(BaseException):
 
 @contextmanager
 def job() -> Iterator[None]:
-    """Around a Hydra job. In a sweep a failed job is told at once (Hydra shows the first alone, at the end); a study
+    """Around a Hydra job. Relative paths are taken from the folder where the command was started, even with
+    hydra.job.chdir=true. In a sweep a failed job is told at once (Hydra shows the first alone, at the end); a study
     tells its own."""
+    hydra = HydraConfig.get()
+    started_in = Path(hydra.runtime.cwd)
     try:
-        yield
+        with chdir(started_in) if started_in.is_dir() else nullcontext():  # on another machine there may be none
+            yield
     except ToldError as error:
-        hydra = HydraConfig.get()
         if hydra.mode != RunMode.MULTIRUN:
             raise _Mistake from error
-        if not str(hydra.sweeper.get("_target_")).startswith("sweeps."):
+        if not str(hydra.sweeper.get("_target_")).startswith("sweeps.study."):
             print(f"job {hydra.job.num} failed: {error}", file=sys.stderr)
         raise
 

@@ -13,7 +13,7 @@ from fitnets.config import Config, Thin, image_shape
 from fitnets.custom import CustomNetwork
 from fitnets.layers import LOGITS, Conv2d, Dense
 from fitnets.networks import EnsembleNetwork, Network
-from fitnets.options import ConfigError
+from fitnets.options import BudgetError
 
 PAPER_PIECES = 2
 
@@ -96,7 +96,7 @@ def _positions(traced: Network, image_shape: tuple[int, int, int]) -> dict[nn.Mo
 
 
 def within_budget(config: Config, student: Thin) -> Config:
-    """With the widest student of its depth within its budget. ConfigError if even width 1 costs more."""
+    """With the widest student of its depth within its budget. BudgetError if even width 1 costs more."""
     assert student.budget is not None
     dataset, bound = config.dataset, 1e6 * student.budget
 
@@ -107,7 +107,7 @@ def within_budget(config: Config, student: Thin) -> Config:
         return found.paper_multiplications <= bound
 
     if not fits(1):
-        raise ConfigError(
+        raise BudgetError(
             f"student.budget={student.budget:g}: a student of depth {student.depth} costs more at any width: give more "
             "million multiplications, or another depth"
         )

@@ -25,7 +25,7 @@ from fitnets.resources import told_in_short
 from fitnets.rules import has_test, hint_pair
 from fitnets.state import Epoch, TrainingState
 from fitnets.terminal import StageProgress, Terminal, seconds
-from fitnets.tracking import Tracker, tracking
+from fitnets.tracking import Tracker, is_on, tracking, unfinished_id
 
 StageSummary = dict[str, Any]
 Stages = dict[str, StageSummary]
@@ -122,6 +122,7 @@ def run(
 
 def _run(config: Config, caller: Caller) -> dict[str, Any]:
     started, terminal = time.perf_counter(), caller.terminal
+    is_on(config.tracker)  # a WANDB_MODE that there is not ends nothing half-way
     plan = prepare(config, terminal)
     if not plan.run_is_finished:
         report.announce(plan, terminal)
@@ -172,13 +173,15 @@ def _made(plan: Plan, claim: Claim, caller: Caller, started: float) -> dict[str,
     config = plan.config
     facts = results.facts(plan)
     late: BaseException | None = None
+    continued = None if config.rerun else unfinished_id(plan.run_directory)
     with store.replacing(plan.run_directory) as directory:
         store.write_json(directory / "result.json", {"status": "running"} | facts)
         store.write_config(directory / "config.yaml", config)
         store.write_json(directory / "environment.json", engine.environment(plan.device) | caller.notes)
         try:
             name = f"{config.student.name}-{plan.hashes.run}"
-            with tracking(config, directory, name, caller.terminal.say) as tracker, _failure_told(tracker, plan, facts):
+            tracked = tracking(config, directory, name, caller.terminal.say, continued)
+            with tracked as tracker, _failure_told(tracker, plan, facts):
                 log = RunLog(claim, tracker, caller.watch)
                 result = _finish(plan, claim, log, caller.terminal)
                 result["timing"]["run_seconds"] = log.earlier_s + time.perf_counter() - started

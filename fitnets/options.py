@@ -23,6 +23,10 @@ class ConfigError(ToldError, ValueError):
     """Something the user has to change: one line a problem, with the way out."""
 
 
+class BudgetError(ConfigError):
+    """A student that costs more than its budget at any width."""
+
+
 class DivergedError(ToldError, RuntimeError):
     """A loss that is not finite; no weights after it are kept."""
 

@@ -24,7 +24,7 @@ _WANDB = re.compile(r"(offline-)?run-\w+-\w+|latest-run|debug(-\w+)*\.log|told\.
 _EXPORT = re.compile(r"student(-int8)?\.(onnx|pt2)|student\.onnx\.data|export\.json|card\.md")
 _TRAINED = r"config\.yaml|environment\.json|metrics\.jsonl"
 _FILES = {  # kind: (files of which one must be there, pattern of all its files)
-    "run": ({"result.json", "config.yaml"}, re.compile(rf"result\.json|student\.safetensors|{_TRAINED}")),
+    "run": ({"result.json", "config.yaml"}, re.compile(rf"result\.json|student\.safetensors|wandb\.json|{_TRAINED}")),
     "teacher": ({"teacher.safetensors"}, re.compile(rf"teacher\.(safetensors|json)|{_TRAINED}")),
     "hint": ({"hint.safetensors"}, re.compile(rf"\w+\.safetensors|hint\.json|{_TRAINED}")),
     "data": ({"meta.json", "fitted.safetensors"}, re.compile(r"(images|labels)\.npy|meta\.json|fitted\.safetensors")),

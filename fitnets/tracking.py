@@ -4,6 +4,7 @@ It ends no run, and holds a process up for less than half a minute in all: once 
 the process is offline.
 """
 
+import json
 import os
 import re
 import shutil
@@ -19,7 +20,9 @@ from threading import Thread
 from typing import Any, Literal, Protocol, TypeGuard
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
+from fitnets import ownership, wandb_environment
 from fitnets.config import Config, Wandb
 from fitnets.config import Tracker as Settings
 from fitnets.options import ConfigError, PrunedError, plain
@@ -32,6 +35,11 @@ FINISH_S = 10.0
 """It has so many to take what is left at the end of a run."""
 _FLUSH_S = 1.0
 """what was logged longer ago is in the file of a job that is killed"""
+_ID_FILE = "wandb.json"
+_ENDED = ("finished", "diverged", "pruned")
+"""A run with such a status does not go on: the same command trains it anew, or finds it."""
+_DIGITS = 8
+"""of a random name in an id"""
 _STUDENT_FILES = ("student.safetensors", "config.yaml", "result.json")
 
 Say = Callable[[str], None]
@@ -66,15 +74,25 @@ class Silent:
 
 
 @contextmanager
-def tracking(config: Config, directory: Path, run_name: str, say: Say) -> Iterator[Tracker]:
+def tracking(
+    config: Config, directory: Path, run_name: str, say: Say, continued: str | None = None
+) -> Iterator[Tracker]:
     """The configured tracker, closed as failed when the block raises (a pruned run did not fail).
+
+    continued: the id of the W&B run that goes on; None for a new one
 
     Raises ConfigError where W&B has no key or refuses it."""
     if not is_on(config.tracker):
         yield Silent()
         return
     tracker = _WandbTracker(
-        config.tracker, directory, say, name=run_name, job_type=config.method.name, config=plain(config)
+        wandb_environment.settled(config.tracker),
+        directory,
+        say,
+        id=_kept_id(config, directory, continued),
+        name=run_name,
+        job_type=config.method.name,
+        config=plain(config),
     )
     tracker.summarise_nothing_else()
     try:
@@ -85,18 +103,54 @@ def tracking(config: Config, directory: Path, run_name: str, say: Say) -> Iterat
     tracker.finish(exit_code=0)
 
 
+# --- ids ---
+
+
+def unfinished_id(directory: Path) -> str | None:
+    """The id of the W&B run of a run directory whose training goes on; None if another attempt begins."""
+    try:
+        status = json.loads((directory / "result.json").read_text(encoding="utf-8"))["status"]
+        identity = json.loads((directory / _ID_FILE).read_text(encoding="utf-8"))["id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if status in _ENDED else str(identity)
+
+
+def _kept_id(config: Config, directory: Path, continued: str | None) -> str:
+    """An id of the run's hash, its store and the attempt, which stays in the run's directory."""
+    stores = (ownership.marker(config.root) or "")[:_DIGITS]
+    identity = continued or "_".join(filter(None, (directory.name, stores, uuid4().hex[:_DIGITS])))
+    _keep(directory, identity)
+    return identity
+
+
+def _keep(directory: Path, identity: str) -> None:
+    content = {"id": identity, "about": "the W&B run that is continued when this run goes on"}
+    (directory / _ID_FILE).write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def _renewed(directory: Path, labels: dict[str, Any]) -> dict[str, Any]:
+    """With another id: W&B's service in this process still holds the first one, whose server does not answer."""
+    identity = f"{labels['id']}_{uuid4().hex[:_DIGITS]}"
+    if (directory / _ID_FILE).exists():
+        _keep(directory, identity)
+    return labels | {"id": identity}
+
+
 def log_front(settings: Wandb, directory: Path, study: str, *, table: Table, axes: tuple[str, str], say: Say) -> None:
     """A run of the study's own: its front as a table, and in a plot of two of the columns, along x and y.
 
     Raises ConfigError where W&B has no key or refuses it."""
-    settings = replace(settings, group=settings.group or study)
-    tracker = _WandbTracker(settings, directory, say, name=study, job_type="study", config={"study": study})
+    settings = wandb_environment.settled(replace(settings, group=settings.group or study))
+    labels = {"id": uuid4().hex, "name": study, "job_type": "study", "config": {"study": study}}
+    tracker = _WandbTracker(settings, directory, say, **labels)
     tracker.log_table("front", table, axes)
     tracker.finish(exit_code=0)
 
 
 def is_on(settings: Settings) -> TypeGuard[Wandb]:
-    return isinstance(settings, Wandb) and settings.mode != "disabled"
+    """Whether W&B is to be told. Raises ConfigError for a WANDB_MODE that there is not."""
+    return isinstance(settings, Wandb) and wandb_environment.settled(settings).mode != "disabled"
 
 
 class _WandbTracker:
@@ -185,14 +239,37 @@ class _Link:
 _link = _Link()
 
 
+class _Unused:
+    """What this process has said about variables of the environment."""
+
+    def __init__(self) -> None:
+        self.told: set[str] = set()
+
+    def say_once(self, settings: Wandb, say: Say) -> None:
+        new = {name: why for name, why in wandb_environment.unused(settings).items() if name not in self.told}
+        if new:
+            say(f"not used of W&B's environment: {', '.join(f'{name} ({why})' for name, why in new.items())}")
+            self.told.update(new)
+
+
+_unused = _Unused()
+
+
 def _begun(settings: Wandb, directory: Path, say: Say, **labels: Any) -> Any:
     """A W&B run below `directory/wandb`: offline where W&B does not answer."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # telemetry looks up hosts offline too, and waits for them
     os.environ.setdefault("WANDB_SILENT", "true")
+    _unused.say_once(settings, say)
+    with wandb_environment.without_unused():
+        return _begun_alone(settings, directory, say, **labels)
+
+
+def _begun_alone(settings: Wandb, directory: Path, say: Say, **labels: Any) -> Any:
+    """`_begun` in an environment without variables that do not count."""
     import wandb
 
     server = wandb.setup().settings
-    mode: Mode = "offline" if _link.is_lost else settings.mode
+    mode: Mode = "offline" if _link.is_lost or settings.mode is None else settings.mode
     try:
         if mode != "online" or not wandb.login(prompt=False, verify=False) or _answers(server):
             return _init(settings, directory, mode, labels)
@@ -201,6 +278,7 @@ def _begun(settings: Wandb, directory: Path, say: Say, **labels: Any) -> Any:
             way_out = ": run `wandb login`, or give tracker.mode=offline" if mode == "online" else ""
             raise ConfigError(f"tracker.mode={mode}: W&B cannot start ({_reason(error)}){way_out}") from error
         shutil.rmtree(directory / "wandb", ignore_errors=True)
+        labels = _renewed(directory, labels)
     later = f"later `wandb sync {_offline_runs(directory)}`"
     _link.lose(f"W&B does not answer at {server.base_url}: this process goes on offline; {later}", say)
     return _init(settings, directory, "offline", labels)
@@ -225,6 +303,7 @@ def _init(settings: Wandb, directory: Path, mode: Mode, labels: dict[str, Any]) 
             x_transaction_log_flush_interval=_FLUSH_S,
         ),
         reinit="finish_previous",
+        resume="allow",
         **labels,
     )
 

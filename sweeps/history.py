@@ -1,6 +1,5 @@
 """The studies of a store, for those who only look: `of_store` reads their trials, and says why where it cannot."""
 
-import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fitnets.measures import NAMES
 from fitnets.options import ConfigError, without_passwords
-from sweeps import storage, trials
+from sweeps import address, storage, trials
 from sweeps.storage import Direction
 
 _CLOSED = {"infeasible": "over budget", "duplicate": "repeated"}
@@ -48,35 +47,22 @@ class History:
     """the trials that are finished, each once"""
 
 
-def leave_address(directory: Path, name: str, place: str) -> None:
-    """Write down where a study lives, for `of_store`. place: file or URL."""
-    from fitnets import store  # PyTorch: not for those who only look
-
-    address = without_passwords(place if "://" in place else str(Path(place).expanduser().resolve()))
-    directory.mkdir(parents=True, exist_ok=True)
-    store.write_json(directory / "study.json", {"name": name, "storage": address})
-
-
 def of_store(root: Path) -> list[History]:
-    """Of all `sweeps/NAME/study.json`."""
-    return [_read(address) for address in sorted(root.glob("sweeps/*/study.json"))]
+    """The studies of all `sweeps/**/study.json`: earlier versions took a name like `a/b`."""
+    return [_read(record) for record in sorted(root.glob("sweeps/**/study.json"))]
 
 
-def _read(address: Path) -> History:
+def _read(record: Path) -> History:
     try:
         with warnings.catch_warnings(action="ignore"):  # of what Optuna calls experimental
-            return _told(address)
+            return _told(record)
     except Exception as error:  # a torn file, a data base that is away, another version's trials: the others are read
-        told = str(error) if isinstance(error, ConfigError) else f"{address}: {trials.in_one_line(error)}"
-        return History(name=address.parent.name, error=without_passwords(told))
+        told = str(error) if isinstance(error, ConfigError) else f"{record}: {trials.in_one_line(error)}"
+        return History(name=record.parent.name, error=without_passwords(told))
 
 
-def _told(address: Path) -> History:
-    told = json.loads(address.read_text())
-    name, place = told["name"], told["storage"]
-    moved = address.parent / Path(place).name  # with the store
-    if "://" not in place and not Path(place).exists() and moved.exists():
-        place = str(moved)
+def _told(record: Path) -> History:
+    name, place = address.read(record)
     found = storage.look_up(place, name)
     directions = [direction.name.lower() for direction in found.directions]
     return History(

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fitnets import costs, evaluation, experiment, measures, places
+from fitnets import costs, evaluation, experiment, measures, places, wandb_environment
 from fitnets.config import Config, ReadyTeacher, Wandb
 from fitnets.options import ConfigError, PrunedError, without_passwords
 from fitnets.terminal import Terminal
@@ -21,22 +21,23 @@ Watch = Callable[[dict[str, Any]], None]
 
 
 def run(config: Config) -> Any:
-    """What `python run.py` hands back: `returns` of the configuration, in a study (and without `returns`) all measures.
+    """What `python run.py` hands back: `returns` of the configuration; in a study or a grid, and without `returns`, all
+    measures.
 
     All: the mean of each measure over the seeds, `spread_<measure>` (standard deviation) of several, `runs` (their
     hashes), and `excess`, by how much each bounded cost is over its budget. Over budget nothing is trained: in a study
     costs and `excess` alone, elsewhere a ConfigError."""
     study = _study()
-    bounded, excess = _bounded(config)
+    known, excess = bounded(config)
     over = [name for name, value in excess.items() if value > 0]
     if over and study is None:
         name = over[0]
-        raise ConfigError(f"{name}={bounded[name]:g} is over sweep.budgets.{name}={config.sweep.budgets[name]:g}")
+        raise ConfigError(f"{name}={known[name]:g} is over sweep.budgets.{name}={config.sweep.budgets[name]:g}")
     if over:
-        return {**bounded, "excess": excess}
+        return {**known, "excess": excess}
     results = _results(config, study)
     found = _summary(results)
-    if study is not None or config.returns is None:
+    if config.returns is None or _is_ours():
         return found | {"excess": excess, "runs": [result["hashes"]["run"] for result in results]}
     return found[config.returns] if isinstance(config.returns, str) else [found[name] for name in config.returns]
 
@@ -98,11 +99,11 @@ def _listed(names: Any) -> list[str]:
 
 
 def over_budget(config: Config) -> bool:
-    return any(value > 0 for value in _bounded(config)[1].values())
+    return any(value > 0 for value in bounded(config)[1].values())
 
 
-def _bounded(config: Config) -> tuple[dict[str, float], dict[str, float]]:
-    """(the costs, by how much each bounded one is over its budget); nothing where there is no budget."""
+def bounded(config: Config) -> tuple[dict[str, float], dict[str, float]]:
+    """(the costs, by how much each bounded one is over its budget); both empty without budgets."""
     if not config.sweep.budgets:
         return {}, {}
     found = measures.of_costs(**costs.sides(config))
@@ -121,6 +122,12 @@ def _summary(results: list[dict[str, Any]]) -> dict[str, float]:
 # --- inside a study ---
 
 
+def _is_ours() -> bool:
+    """Whether the job is one of our sweepers, which take all measures."""
+    is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    return is_sweep and str(HydraConfig.get().sweeper.get("_target_")).startswith("sweeps.")
+
+
 def _study() -> DictConfig | None:
     """The settings of the study that this job is a trial of, if it is."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
@@ -134,22 +141,23 @@ def _of_study(config: Config, study: DictConfig) -> Config:
     config = replace(config, engine=replace(config.engine, elsewhere="begin_anew"))
     if not isinstance(config.tracker, Wandb):
         return config
-    tags = [*config.tracker.tags, f"trial-{HydraConfig.get().job.num}"]
-    return replace(config, tracker=replace(config.tracker, group=config.tracker.group or study.study_name, tags=tags))
+    tracker = wandb_environment.settled(replace(config.tracker, group=config.tracker.group or study.study_name))
+    tags = [*tracker.tags, f"trial-{HydraConfig.get().job.num}"]
+    return replace(config, tracker=replace(tracker, tags=tags))
 
 
 def _reporter(settings: DictConfig) -> Watch | None:
     """Tells the study of each of the student's epochs, and raises PrunedError when its pruner has seen enough."""
     if settings.pruner is None:
         return None
-    from hydra.utils import instantiate
     from optuna.trial import Trial
 
-    from sweeps import setting, storage
+    from sweeps import address, sampling, setting, storage
 
     (objective,) = settings.objectives
-    pruner = instantiate(settings.pruner, _execution_whitelist_="optuna.*")
-    study = storage.open_study(settings.storage, settings.study_name, setting.objectives(settings), pruner=pruner)
+    pruner = sampling.pruner(settings.pruner)
+    place = address.absolute(settings.storage, Path(HydraConfig.get().runtime.cwd))
+    study = storage.open_study(place, settings.study_name, setting.objectives(settings), pruner=pruner)
     number = HydraConfig.get().job.num
     trial = Trial(study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
 

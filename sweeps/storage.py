@@ -10,17 +10,18 @@ from typing import Any, Literal
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalStorage
+from optuna.storages.journal import JournalStorage
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from fitnets.options import ConfigError, without_passwords
+from sweeps import journal
+from sweeps.journal import Say
 
 Direction = Literal["maximize", "minimize"]
 HEARTBEAT_S, GRACE_S = 20, 60
 """A data base takes a worker for dead that gave no sign of life for so many seconds, wherever it ran"""
-LOCK_GRACE_S = 30
-"""The lock of a journal file that is so old was left by a process that died"""
 _ATTEMPTS = 5
 _CONNECT_S = 10
 
@@ -30,12 +31,16 @@ def open_study(
     name: str,
     objectives: dict[str, Direction],
     pruner: optuna.pruners.BasePruner | None = None,
+    say: Say = print,
 ) -> optuna.Study:
-    """The study, made if it is not there. storage: the path of a journal file, or the URL of a data base; objectives:
-    their directions by their names. Raises ConfigError where it cannot be had, or is another one."""
+    """Open the study, or create it. Raises ConfigError if the storage cannot be used, or the study is another one.
+
+    storage: path of a journal file, or URL of a data base
+    objectives: direction of each measure
+    say: is handed what the user should read about a damaged journal"""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    opened = _open(storage)
+    opened = _open(storage, say)
     try:
         study = optuna.create_study(
             storage=opened,
@@ -61,10 +66,10 @@ def open_study(
 
 
 def look_up(storage: str, name: str) -> optuna.Study:
-    """A study as it is; nothing is made. Raises ConfigError where it cannot be had."""
+    """Load a study and change nothing. Raises ConfigError if it cannot be loaded."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    file = storage.removeprefix("sqlite:///")
-    if "://" not in file and not Path(file).is_file():
+    file = file_of(storage)
+    if file is not None and not file.is_file():
         raise ConfigError(f"{file}: no such file")
     try:
         return optuna.load_study(study_name=name, storage=_open(storage))
@@ -76,10 +81,29 @@ def _in_words(objectives: Iterable[tuple[str, str]]) -> str:
     return " and ".join(f"{direction.removesuffix('imize')}. {name}" for name, direction in objectives)
 
 
-def _open(storage: str) -> BaseStorage:
+def sqlite_url(storage: str) -> URL | None:
+    """The parsed URL, if it is one of SQLite. What is wrong with other URLs shows when they are opened."""
+    try:
+        url = make_url(storage)
+    except (SQLAlchemyError, ValueError):
+        return None
+    return url if url.get_backend_name() == "sqlite" else None
+
+
+def file_of(storage: str) -> Path | None:
+    """The file of a journal or of an SQLite data base; None for a server."""
+    if "://" not in storage:
+        return Path(storage).expanduser()
+    url = sqlite_url(storage)
+    return None if url is None else Path((url.database or "").removeprefix("file:"))
+
+
+def _open(storage: str, say: Say | None = None) -> BaseStorage:
     for attempt in range(_ATTEMPTS):
         try:
-            return _journal(storage) if "://" not in storage else _database(storage)
+            return _journal(storage, say) if "://" not in storage else _database(storage)
+        except ConfigError:
+            raise
         except Exception as error:
             if attempt == _ATTEMPTS - 1 or not _may_pass(error):
                 raise ConfigError(_refusal(storage, error)) from error
@@ -87,11 +111,19 @@ def _open(storage: str) -> BaseStorage:
     raise AssertionError
 
 
-def _journal(storage: str) -> JournalStorage:
+def _journal(storage: str, say: Say | None) -> JournalStorage:
     path = Path(storage).expanduser().resolve()  # a relative lock would point nowhere, and never be found old
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = JournalFileSymlinkLock(str(path), grace_period=LOCK_GRACE_S)
-    return JournalStorage(JournalFileBackend(str(path), lock))
+    backend = journal.Journal(path, say)
+    try:
+        return JournalStorage(backend)
+    except (ValueError, TypeError, KeyError) as error:
+        damaged = journal.damaged_line(path)
+        if damaged is None:
+            raise
+        raise ConfigError(
+            f"{path}, line {damaged}: this line is damaged, and the file cannot be read beyond it: restore the file, "
+            "or give another hydra.sweeper.study_name (what the store has trained is found again)"
+        ) from error
 
 
 def _database(storage: str) -> RDBStorage:

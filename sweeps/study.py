@@ -64,9 +64,9 @@ class StudySweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        from fitnets import artifacts, stopping
+        from fitnets import artifacts, stopping, tracking
         from fitnets.terminal import Terminal
-        from sweeps import front, history, setting, storage  # Optuna and the like: not for --help
+        from sweeps import address, front, setting, storage  # Optuna and the like: not for --help
         from sweeps.composer import Composer
         from sweeps.worker import Worker
 
@@ -74,29 +74,37 @@ class StudySweeper(Sweeper):
             raise ConfigError("a study's worker is one process, not ranks of torchrun: start the command several times")
         assert self.config is not None  # setup was called
         sys.argv = [without_passwords(word) for word in sys.argv]  # W&B writes it down
+        folder, name = Path(self.config.hydra.runtime.cwd), str(self.conf.study_name)
+        address.check_name(name)
+        place = address.absolute(self.conf.storage, folder)
         space, fixed = setting.parsed(self.conf.params, arguments)
         objectives = setting.objectives(self.conf)
-        study = storage.open_study(self.conf.storage, self.conf.study_name, objectives)
-        setting.agree(study, setting.of(self.config, space, objectives))
-        directory = Path(self.conf.directory).expanduser().resolve()
-        history.leave_address(directory, study.study_name, self.conf.storage)
         terminal = Terminal()
-        terminal.say(f"study {study.study_name}: {self.conf.n_trials} trials in {without_passwords(self.conf.storage)}")
         worker = Worker(
-            study,
             self.conf,
             self.launcher,
             space=space,
             fixed=fixed,
-            composer=Composer(self._compose) if self.config.sweep.budgets else None,
-            directory=directory,
+            composer=Composer(self._compose),
+            has_budgets=bool(self.config.sweep.budgets),
+            directory=(folder / Path(self.conf.directory).expanduser()).resolve(),
             terminal=terminal,
         )
-        with stopping.listening(), storage.told_in_short(self.conf.storage):
+        record = (folder / Path(self.config.store).expanduser()).resolve() / "sweeps" / name / "study.json"
+        tracker = cast("Tracker", OmegaConf.to_object(self.config.tracker))
+        tracking.is_on(tracker)  # a WANDB_MODE that there is not would fail every trial
+        note = address.check(record, name, place, folder)
+        worker.check(list(objectives.values()))
+        study = worker.study = storage.open_study(place, name, objectives, say=terminal.say)
+        setting.agree(study, setting.of(self.config, space, objectives))
+        address.leave(record, study, place)
+        if note is not None:
+            terminal.say(note)
+        terminal.say(f"study {name}: {self.conf.n_trials} trials in {without_passwords(place)}")
+        with stopping.listening(), storage.told_in_short(place):
             with artifacts.claim(worker.place, "itself", terminal.say):
                 worker.work()
-            tracker = cast("Tracker", OmegaConf.to_object(self.config.tracker))
-            front.conclude(study, worker, directory, tracker, terminal)
+            front.conclude(study, worker, worker.directory, tracker, terminal)
 
     def _compose(self, overrides: list[str]) -> DictConfig:
         """A job with these overrides, without the part that is Hydra's."""

@@ -10,13 +10,16 @@ state and user attributes, so that every worker comes to the same conclusions.
 | `reason` | why it failed; a FAIL without it is a trial whose worker died, or was `stopped` |
 """
 
+import socket
 from math import prod
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from fitnets import artifacts
 from fitnets.options import ToldError
 
 Space = dict[str, BaseDistribution]
@@ -56,6 +59,19 @@ def asked(trial: FrozenTrial) -> dict[str, Any]:
 def is_unborn(trial: FrozenTrial) -> bool:
     """Running, and nobody has said that it is theirs yet: its parameters may not be known."""
     return trial.state == TrialState.RUNNING and "worker" not in trial.user_attrs
+
+
+def is_left(trial: FrozenTrial, worker: str | None = None) -> bool:
+    """Whether a running trial has lost its worker, as far as can be seen from here.
+
+    worker: name of the process that asks; it is alive"""
+    owner = trial.user_attrs.get("worker")
+    if trial.state != TrialState.RUNNING or owner is None or owner == worker:
+        return False
+    place = Path(trial.user_attrs["place"])
+    if artifacts.lock(place).exists():
+        return not artifacts.is_claimed(place)
+    return bool(owner.split(":")[0] == socket.gethostname())  # of other hosts the folder may not be seen here
 
 
 def to_retry(trials: list[FrozenTrial]) -> list[FrozenTrial]:

@@ -16,17 +16,19 @@ from uuid import uuid4
 import optuna
 from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
-from hydra.utils import instantiate
 from omegaconf import DictConfig
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from fitnets import artifacts, compose
-from fitnets.options import ConfigError, PrunedError
+from fitnets.config import Config
+from fitnets.options import BudgetError, ConfigError, PrunedError
 from fitnets.terminal import Terminal, measure
 from fitnets.terminal import seconds as in_words
-from sweeps import front, job, sampling, storage, trials
+from sweeps import front, job, probes, sampling, storage, trials
 from sweeps.composer import Composer
+from sweeps.storage import Direction
 
 _POLL_S = 1.0
 _STILLBORN_S = 60.0
@@ -36,32 +38,54 @@ _SEEDS = 10_000
 _REPEATED_TRIALS = 10
 """after so many proposals in a row of what was tried already, an unseen point is drawn"""
 _FRUITLESS_TRIALS = 1000
+_TOLD_OVER, _TOLD_AGAIN = 20, 100
+"""after so many proposals in a row over budget the cheapest is said, and again after so many more"""
 
 
 class Worker:
-    """One process. `work` does all; `launch` runs a job. composer: of jobs that are not begun; None: no budget
-    asks for it."""
+    """One process. `check` tries what the study is made of; `work` does all; `launch` runs a job.
+
+    composer: composes jobs that are not begun
+    has_budgets: whether jobs have bounds on their costs"""
+
+    study: optuna.Study
+    """set before `work`"""
 
     def __init__(
         self,
-        study: optuna.Study,
         conf: DictConfig,
         launcher: Launcher,
         *,
         space: trials.Space,
         fixed: list[str],
-        composer: Composer | None,
+        composer: Composer,
+        has_budgets: bool,
         directory: Path,
         terminal: Terminal,
     ):
-        self.study, self.conf, self.launcher, self.terminal = study, conf, launcher, terminal
+        self.conf, self.launcher, self.terminal = conf, launcher, terminal
         self.space = space
         self.fixed = fixed
         self.composer = composer
+        self.has_budgets = has_budgets
         self.directory = directory
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-        self.failures = self.repeated = self.fruitless = 0
+        self.failures = self.repeated = self.fruitless = self.over_budget = 0
+        self.cheapest: probes.Cheapest | None = None
         self.unborn: dict[int, float] = {}
+        self.newborn: int | None = None
+
+    def check(self, directions: list[Direction]) -> None:
+        """Try search space, budgets, sampler and pruner. Raises ConfigError for what would fail in every trial."""
+        if self.conf.sampler is not None:
+            sampling.try_sampler(self.conf.sampler, self.space, directions)
+        if self.conf.pruner is not None:
+            sampling.try_pruner(self.conf.pruner, directions[0])
+        probes.check(self.space, self._configured)
+        probes.check_budgets(self.space, self._configured)
+
+    def _configured(self, params: dict[str, Any]) -> Config:
+        return compose.to_config(self.composer(self._overrides(params)))
 
     @property
     def place(self) -> Path:
@@ -69,8 +93,8 @@ class Worker:
         return self.directory / "workers" / self.name.replace(":", "-")
 
     def work(self) -> None:
-        """Until the study is complete: trials of its own, then waiting for those of others, whose place it takes when
-        they die."""
+        """Run trials until the study is complete, then wait for those of other workers, and take over from workers that
+        die."""
         gc.freeze()  # what was imported need not be looked through after every trial
         while True:
             self._take_over()
@@ -78,13 +102,20 @@ class Worker:
             counted = trials.counted(known)
             unfinished = [trial for trial in counted if not trial.state.is_finished()]
             is_waiting = any(trial.state == TrialState.WAITING for trial in unfinished)
-            has_room = len(counted) < self.conf.n_trials and not trials.is_exhausted(self.space, known)
+            has_room = len(counted) < self.conf.n_trials and not self._is_exhausted(known)
             if is_waiting or has_room:
                 self._one(known)
             elif unfinished:
                 time.sleep(_POLL_S)
             else:
                 return
+
+    def _is_exhausted(self, known: list[FrozenTrial]) -> bool:
+        """Whether every point of the space, or of the sampler's grid, was proposed."""
+        if trials.is_exhausted(self.space, known):
+            return True
+        sampler = self._sampler(proposed=0)
+        return isinstance(sampler, optuna.samplers.GridSampler) and sampler.is_exhausted(self.study)
 
     # --- those who died ---
 
@@ -95,7 +126,7 @@ class Worker:
             if trials.is_unborn(trial):
                 if self._unborn_s(trial) > _STILLBORN_S:
                     self._tell_dead(trial, closed="stillborn")
-            elif self._is_dead(trial):
+            elif trials.is_left(trial, self.name):
                 self._tell_dead(trial)
         known = self.study.get_trials(deepcopy=False)
         for trial in trials.to_retry(known):
@@ -110,14 +141,6 @@ class Worker:
         """For how many seconds this worker has seen the trial without one: clocks of other hosts may be wrong."""
         return time.monotonic() - self.unborn.setdefault(trial.number, time.monotonic())
 
-    def _is_dead(self, trial: FrozenTrial) -> bool:
-        worker, place = trial.user_attrs["worker"], Path(trial.user_attrs["place"])
-        if worker == self.name:
-            return False
-        if artifacts.lock(place).exists():
-            return not artifacts.is_claimed(place)
-        return bool(worker.split(":")[0] == socket.gethostname())  # of other hosts the folder may not be seen here
-
     def _tell_dead(self, trial: FrozenTrial, closed: str | None = None) -> None:
         with suppress(ValueError, UpdateFinishedTrialError):  # another worker was first
             if closed:
@@ -130,7 +153,7 @@ class Worker:
         self.study.sampler = self._sampler(proposed=len(known))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Heartbeat of storage")  # sign_of_life sees to it
-            trial = self.study.ask(self.space)
+            trial = self._asked()
         try:
             trial.set_user_attr("place", str(self.place))
             trial.set_user_attr("worker", self.name)
@@ -142,6 +165,30 @@ class Worker:
                 trial.set_user_attr("stopped", True)
                 self._tell(trial, TrialState.FAIL)
             raise
+
+    def _asked(self) -> Trial:
+        """Ask the study for a trial. If its sampler fails, the trial that it was to fill is closed."""
+        sampler = self.study.sampler
+        before_trial = sampler.before_trial
+        self.newborn = None
+
+        def noted(study: optuna.Study, trial: FrozenTrial) -> None:
+            self.newborn = trial.number
+            before_trial(study, trial)
+
+        sampler.before_trial = noted  # type: ignore[method-assign]
+        try:
+            return self.study.ask(self.space)
+        except BaseException as error:
+            if self.newborn is not None:
+                (trial,) = (known for known in self.study.get_trials(deepcopy=False) if known.number == self.newborn)
+                with suppress(Exception):
+                    self._tell_dead(trial, closed="stillborn")
+            if not isinstance(error, Exception) or isinstance(error, StorageInternalError | SQLAlchemyError):
+                raise
+            raise ConfigError(
+                f"hydra.sweeper.sampler: it proposes nothing ({trials.in_one_line(error)}): give another one"
+            ) from error
 
     def _decide(self, trial: Trial) -> None:
         """Run the trial, unless it is the repetition of an earlier one, or one too many."""
@@ -183,21 +230,18 @@ class Worker:
         if self.repeated >= _REPEATED_TRIALS:
             is_finite = trials.size(self.space) is not None
             return optuna.samplers.BruteForceSampler(seed) if is_finite else optuna.samplers.RandomSampler(seed)
-        if self.conf.sampler is None and self.composer is None:
+        if self.conf.sampler is None and not self.has_budgets:
             return optuna.samplers.TPESampler(seed=seed, multivariate=True)
         if self.conf.sampler is None:
             return sampling.WithinBudgets(seed, self._is_within_budgets)
-        given = self.conf.sampler.copy()
-        if given.get("seed") is not None:
-            given.seed += shift
-        sampler: optuna.samplers.BaseSampler = instantiate(given, _execution_whitelist_="optuna.*")
-        return sampler
+        return sampling.sampler(self.conf.sampler, shift)
 
     def _is_within_budgets(self, params: dict[str, Any]) -> bool:
         """Whether a job would train with these parameters; True where it has to find out itself."""
-        assert self.composer is not None
         try:
-            return not job.over_budget(compose.to_config(self.composer(self._overrides(params))))
+            return not job.over_budget(self._configured(params))
+        except BudgetError:
+            return False
         except ConfigError:
             return True
 
@@ -221,9 +265,21 @@ class Worker:
         self.fruitless += 1
         if self.fruitless > _FRUITLESS_TRIALS:
             raise ConfigError(
-                f"study {self.study.study_name}: the last {_FRUITLESS_TRIALS} proposals were over budget or repeated: "
-                "give larger budgets, or a larger search space"
+                f"study {self.study.study_name}: the last {_FRUITLESS_TRIALS} proposals were over budget or repeated"
+                f"{self._cheapest_in_words()}: {probes.LARGER}"
             )
+
+    def _close_over_budget(self, trial: Trial) -> None:
+        self.over_budget += 1
+        if self.over_budget >= _TOLD_OVER and (self.over_budget - _TOLD_OVER) % _TOLD_AGAIN == 0:
+            self.terminal.say(
+                f"the last {self.over_budget} proposals were over budget{self._cheapest_in_words()}; if none can be "
+                f"cheaper, {probes.LARGER}"
+            )
+        self._close(trial, "infeasible", TrialState.PRUNED)
+
+    def _cheapest_in_words(self) -> str:
+        return "" if self.cheapest is None else f"; the cheapest {self.cheapest.words}"
 
     def launch(self, number: int, params: dict[str, Any], *more: str) -> dict[str, Any]:
         """What the job with these parameters gives; raises what it raises."""
@@ -243,8 +299,10 @@ class Worker:
                 result = self.launch(trial.number, trial.params)
         except PrunedError as error:
             self._tell(trial, TrialState.PRUNED)
-            self.failures = self.fruitless = 0
+            self.failures = self.fruitless = self.over_budget = 0
             self._say(trial, str(error))
+        except BudgetError:
+            self._close_over_budget(trial)
         except (Exception, SystemExit) as error:
             self._fail(trial, trials.in_one_line(error))
         else:
@@ -252,12 +310,15 @@ class Worker:
         gc.collect()  # the frames of a failed job hold its tensors
 
     def _finish(self, trial: Trial, result: dict[str, Any], seconds: float) -> None:
-        for name, excess in result.pop("excess").items():
+        excesses = result.pop("excess")
+        for name, excess in excesses.items():
             trial.set_constraint(name, excess)
         for name, value in result.items():
             trial.set_user_attr(name, value)
         if "runs" not in result:
-            self._close(trial, "infeasible", TrialState.PRUNED)
+            budgets = {name: result[name] - excess for name, excess in excesses.items()}
+            self.cheapest = probes.cheapest(trial.params, result, budgets, self.cheapest)
+            self._close_over_budget(trial)
             return
         values = [result[name] for name in self.conf.objectives]
         if not all(map(math.isfinite, values)):
@@ -265,13 +326,13 @@ class Worker:
             return
         trial.set_user_attr("seconds", seconds)
         self._tell(trial, TrialState.COMPLETE, values)
-        self.failures = self.fruitless = 0
+        self.failures = self.fruitless = self.over_budget = 0
         self._say(trial, ", ".join(f"{name} {measure(name, result[name])}" for name in self.conf.objectives))
 
     def _fail(self, trial: Trial, reason: str) -> None:
         trial.set_user_attr("reason", reason)
         self._tell(trial, TrialState.FAIL)
-        self.fruitless = 0
+        self.fruitless = self.over_budget = 0
         self._say(trial, f"failed: {reason}")
         self.failures += 1
         if self.failures >= self.conf.max_failures:
@@ -284,12 +345,9 @@ class Worker:
         """A line for the trial: what came of it, and how far the study is."""
         known = self.study.get_trials(deepcopy=False)
         finished = [frozen for frozen in trials.counted(known) if frozen.state.is_finished()]
-        line = f"trial {trial.number} ({len(finished)} of {self.conf.n_trials}): {_named(trial.params)}: {outcome}"
+        line = (
+            f"trial {trial.number} ({len(finished)} of {self.conf.n_trials}): {probes.words(trial.params)}: {outcome}"
+        )
         members = len(front.members(self.study))
         left = trials.seconds_left(known, self.conf.n_trials, self.name)
         self.terminal.say(f"{line}; front of {members}" + (f"; about {in_words(left)} left" if left else ""))
-
-
-def _named(params: dict[str, Any]) -> str:
-    """'depth=7 width=12': the last parts of the keys."""
-    return " ".join(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in params.items())

@@ -18,7 +18,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from sweeps import history
+from sweeps import address
 
 SEEDS = range(5)
 VALID = {  # accuracy of the student `fitnet` in %, by seed
@@ -191,9 +191,9 @@ def write_study(store: Path, found: dict[tuple[int, int], tuple[float, int]]) ->
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = store / "sweeps" / "sizes"
     folder.mkdir(parents=True)
-    history.leave_address(folder, "sizes", str(folder / "study.log"))
     journal = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.log")))
     study = optuna.create_study(study_name="sizes", storage=journal, directions=["maximize", "minimize"])
+    address.leave(folder / "study.json", study, str(folder / "study.log"))
     with warnings.catch_warnings(action="ignore"):
         study.set_metric_names(["accuracy", "multiplications"])
     for number, ((depth, width), (accuracy, multiplications)) in enumerate(found.items()):

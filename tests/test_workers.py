@@ -24,7 +24,7 @@ from studies import DIED_TWICE, STUDY, begin, ends, opened, params_of
 from fitnets import measures
 from fitnets.options import ConfigError
 from fitnets.store import is_finished
-from sweeps import storage, trials
+from sweeps import journal, storage, trials
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,7 @@ def test_tensors_do_not_pile_up_from_trial_to_trial(study, monkeypatch):
 @pytest.mark.filterwarnings("ignore:The value of `grace_period`")
 def test_a_lock_that_a_dead_worker_left_is_broken_though_the_path_is_relative(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(storage, "LOCK_GRACE_S", 1)
+    monkeypatch.setattr(journal, "LOCK_GRACE_S", 1)
     storage.open_study("sweeps/study.log", "one", {"accuracy": "maximize"})
     (tmp_path / "sweeps" / "study.log.lock").symlink_to(tmp_path / "sweeps" / "study.log")
     started = time.monotonic()

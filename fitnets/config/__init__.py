@@ -119,11 +119,16 @@ class Engine:
 @option
 class Wandb:
     name: Literal["wandb"] = neutral(default="wandb")
-    project: str
+    project: str | None
+    """None: WANDB_PROJECT, else fitnets"""
     entity: str | None
+    """None: WANDB_ENTITY, else the user's"""
     group: str | None
+    """None: the study's name, else WANDB_RUN_GROUP"""
     tags: list[str]
-    mode: Literal["online", "offline", "disabled"]
+    """none: WANDB_TAGS"""
+    mode: Literal["online", "offline", "disabled"] | None
+    """None: WANDB_MODE, else offline"""
     artifact: bool = added(default=False)
     """log the finished student too: weights, configuration, result"""
 
@@ -168,7 +173,7 @@ class Config:
     test: bool = neutral(default=True)
     """evaluate on the test split once, at the end"""
     returns: Any = neutral(default=None)
-    """measure, or list of measures, that a sweeper other than hydra/sweeper=study is given"""
+    """measure, or list of measures, that a sweeper of Hydra other than `study` and `basic` is given"""
 
     @property
     def root(self) -> Path:

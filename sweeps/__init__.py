@@ -6,9 +6,11 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
+from fitnets import overrides
 from sweeps.study import StudyConf, StudySweeper
 
 Plugins.instance().register(StudySweeper)
+overrides.register("hydra.sweeper", StudyConf)
 ConfigStore.instance().store(group="hydra/sweeper", name="study", node=StudyConf, provider="fitnets")
 for _path in sorted(Path(__file__).parent.glob("*.yaml")):
     # The folder is outside conf/ and would otherwise need a search path that makes groups of all of the repository.

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from fitnets import artifacts, compose
+from fitnets import artifacts, compose, overrides
 from fitnets.options import ConfigError, PrunedError
 from fitnets.terminal import Terminal, measure
 from fitnets.terminal import seconds as in_words
@@ -233,7 +233,7 @@ class Worker:
         return dict(done.return_value)
 
     def _overrides(self, params: dict[str, Any]) -> list[str]:
-        return [*self.fixed, *(f"{name}={value}" for name, value in params.items())]
+        return [*self.fixed, *(overrides.of_value(name, value) for name, value in params.items())]
 
     def _run(self, trial: Trial) -> None:
         self.repeated = 0

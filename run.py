@@ -15,6 +15,7 @@ import sweeps  # noqa: F401  (registers +sweeps=...)
 from fitnets import compose
 
 
+@compose.as_typed
 @hydra.main(config_path=str(compose.CONF), config_name="config", execution_whitelist=())
 def main(composed: DictConfig) -> Any:
     with compose.job():

@@ -1,6 +1,6 @@
 """Hydra's side of the configuration: groups and overrides in, a checked `Config` out, and mistakes told in short.
 
-The only module of the package that imports Hydra and OmegaConf.
+With `overrides` and `own_options` the only modules of the package that import Hydra and OmegaConf.
 """
 
 import os
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import fields, is_dataclass
+from functools import wraps
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, TypeVar, cast
@@ -16,13 +17,15 @@ from typing import Any, TypeVar, cast
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
-from fitnets import options, places, rules
+from fitnets import options, own_options, places, rules
+from fitnets import overrides as typed
 from fitnets.config import Config, Folder, Thin
 from fitnets.options import ConfigError, ToldError, near
 from fitnets.stopping import Stopped
@@ -34,6 +37,7 @@ CONF = places.CONF
 for _name, _class in options.OPTIONS.items():
     # Below hydra/ the schema's types do not show up among the user's groups in --help.
     ConfigStore.instance().store(group="hydra/fitnets", name=_name, node=_class)
+own_options.install()
 
 
 def to_config(composed: DictConfig) -> Config:
@@ -42,7 +46,7 @@ def to_config(composed: DictConfig) -> Config:
     problems = [*_unknown_keys(composed)]
     problems += [_missing(key) for key in sorted(OmegaConf.missing_keys(composed))]
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError(options.listed(problems))
     try:
         config = rules.check(cast(Config, OmegaConf.to_object(composed)))
     except OmegaConfBaseException as error:
@@ -72,12 +76,13 @@ def load(overrides: list[str], config_dir: str | None = None) -> Config:
     """The Config that `python run.py OVERRIDES` would use; writes nothing. config_dir: of the user's own options.
     ConfigError for every mistake."""
     if config_dir is not None:
-        if not Path(config_dir).is_dir():
+        if not config_dir or not Path(config_dir).is_dir():
             raise ConfigError(f"--config-dir {config_dir}: no such folder")
-        overrides = [f"hydra.searchpath=['file://{Path(config_dir).resolve()}']", *overrides]
+        folder = f"file://{Path(config_dir).resolve()}"
+        overrides = [f"hydra.searchpath=[{typed.quoted(folder)}]", *overrides]
     try:
         with initialize_config_dir(str(CONF)):
-            composed = compose("config", overrides)
+            composed = compose("config", [typed.as_typed(word) for word in overrides])
     except MISTAKES as error:
         raise ConfigError(brief(error)) from error
     return to_config(composed)
@@ -86,13 +91,14 @@ def load(overrides: list[str], config_dir: str | None = None) -> Config:
 def adapted(option: T, key: str, overrides: list[str]) -> T:
     """An option with other values of some keys. key: of the option; overrides: `key.name=value` each."""
     names = [f.name for f in fields(cast(Any, option))]
-    for override in overrides:
-        name = override.removeprefix(f"{key}.").split("=")[0]
-        if name.split(".")[0] not in names:
-            raise ConfigError(f"{key}.{name}: no such key{near(name, names)} (keys of {key}: {', '.join(names)})")
+    changed = OmegaConf.structured(option)
     try:
-        changes = OmegaConf.from_dotlist([override.removeprefix(f"{key}.") for override in overrides])
-        return cast(T, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(option), changes)))
+        for override in OverridesParser.create().parse_overrides([typed.as_typed(word) for word in overrides]):
+            name = override.key_or_group.removeprefix(f"{key}.")
+            if name.split(".")[0] not in names:
+                raise ConfigError(f"{key}.{name}: no such key{near(name, names)} (keys of {key}: {', '.join(names)})")
+            OmegaConf.update(changed, name, override.value())
+        return cast(T, OmegaConf.to_object(changed))
     except MISTAKES as error:
         raise ConfigError(brief(error)) from error
 
@@ -114,7 +120,8 @@ def _unknown_keys(node: Any, key: str = "") -> Iterator[str]:
     for name in map(str, node):
         dotted = f"{key}.{name}" if key else name
         if names is not None and name not in names:
-            yield f"{dotted}: no such key{near(name, names)} (keys of {key or 'the config'}: {', '.join(names)})"
+            close = near(name, names) or "".join(f"; {other}=..." for other in typed.keys_ending(dotted))
+            yield f"{dotted}: no such key{close} (keys of {key or 'the config'}: {', '.join(names)})"
         elif not OmegaConf.is_missing(node, name):
             yield from _unknown_keys(node[name], dotted)
 
@@ -126,10 +133,6 @@ _NOISE = re.compile(
     r"\s*(full_key:|reference_type=|object_type=)|Error when parsing index|\d\. To )"
 )
 _REPHRASED = (  # Hydra's words, ours
-    (
-        r"Ambiguous value for argument '([^']+)'",
-        r"\1: several values: add -m to sweep over them, or quote a list, 'key=[a,b]'",
-    ),
     (r"Error parsing override '([^']+)'\s+missing EQUAL", r"\1: no value: give \1=..."),
     (r"Config group override must be a string or a list", "a group has no value or null: give GROUP=OPTION"),
     (r"hydra.mode changed during config composition", "+sweeps=... is a sweep: add -m"),
@@ -143,10 +146,11 @@ _REPHRASED = (  # Hydra's words, ours
     ),
     (
         r"In '([^']+)': ValidationError.*Ambiguous assignment to Union\[([^\]]+)\]",
-        r"\1: the file must say which of \2 it is: defaults: [/hydra/fitnets/TYPE@_here_, _self_]",
+        r"\1: the file must say which of \2 it is: defaults: [/hydra/fitnets/TYPE@_here_, _self_]; or which option it "
+        r"changes: defaults: [OPTION, _self_]",
     ),
 )
-_OPTIONS = re.compile(r"Could not find '(.+?)/([^/']+)'\n+Available options in '.+?':\n((?:\t\S+\n?)+)")
+_OPTIONS = re.compile(r"Could not find '(.+?)/([^/']*)'\n+Available options in '.+?':\n((?:\t\S+\n?)+)")
 
 
 def brief(error: BaseException) -> str:
@@ -157,6 +161,8 @@ def brief(error: BaseException) -> str:
     if isinstance(error.__cause__, OmegaConfBaseException):
         told.append(str(error.__cause__))
     text = "\n".join(told)
+    if own := _of_grammar(error, text):
+        return own
     if missing := _OPTIONS.search(text):
         group, given, listed = cast(tuple[str, str, str], missing.groups())
         names = listed.split()
@@ -170,6 +176,46 @@ def brief(error: BaseException) -> str:
         return first
     first = first.removeprefix("Error merging override ").rstrip(":.")
     return "\n".join([f"{first}: {rest[0]}", *([" ".join(rest[1:])] if rest[1:] else [])])
+
+
+def _of_grammar(error: BaseException, text: str) -> str | None:
+    """What to type instead of an override that cannot be read, is several values, names no key, or has an interpolation
+    without value. None: the error is another one."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(error, OverrideParseException) and "missing EQUAL" not in text:
+        return _unreadable(str(error.override))
+    if found := re.search(r"Ambiguous value for argument '(.*)'\n", text):
+        word = found[1]
+        is_text = (kind := typed.text_of(word.partition("=")[0])) is not None and not kind.is_list
+        quoted = f"text, {typed.in_shell(word)}" if is_text else "a list, 'key=[a,b]'"
+        return f"{word}: several values: add -m to sweep over them, or quote {quoted}"
+    if found := re.search(r"Could not override '(\w[\w.]*)'.*Key '\w+' (?:is )?not in", text, re.DOTALL):
+        others = typed.keys_ending(found[1])
+        if others and found[1] not in others:
+            return f"{found[1]}: no such key: give {' or '.join(f'{key}=...' for key in others)}"
+    if isinstance(cause, InterpolationResolutionError | GrammarParseError) and cause.full_key:
+        return _unresolved(cause)
+    return None
+
+
+def _unreadable(word: str) -> str:
+    """An override that Hydra cannot parse, with the form of it that it can."""
+    key, equals, value = word.partition("=")
+    shown = ascii(word)[1:-1] if not word.isprintable() else word
+    if not (equals and re.fullmatch(r"[~+]{0,2}[\w./@$:\[\]-]+", key, re.ASCII)):
+        return f"{shown}: no KEY=VALUE: a key has letters, digits, _ and dots alone"
+    name = key.lstrip("~+")
+    is_other = typed.text_of(name) is None and name in typed.keys_ending(name)
+    return f"{shown}: the value cannot be read" + ("" if is_other else f": quote it, {typed.in_shell(word)}")
+
+
+def _unresolved(error: OmegaConfBaseException) -> str:
+    reason = str(error).splitlines()[0]
+    if "HydraConfig was not set" in reason:
+        reason = "${hydra:...} has a value in python run.py alone: give the value itself"
+    elif named := re.search(r"Environment variable '(.+)' not found", reason):
+        reason = f"${{oc.env:{named[1]}}}: the environment has no {named[1]}"
+    return f"{error.full_key}: {reason}; text with a dollar sign and a brace is written \\${{"
 
 
 class _Mistake(BaseException):
@@ -192,6 +238,17 @@ def job() -> Iterator[None]:
         if not str(hydra.sweeper.get("_target_")).startswith("sweeps.study."):
             print(f"job {hydra.job.num} failed: {error}", file=sys.stderr)
         raise
+
+
+def as_typed(main: Callable[[], Any]) -> Callable[[], Any]:
+    """Around Hydra's entry point: the overrides of the command line as `overrides.as_typed` has them."""
+
+    @wraps(main)
+    def call() -> Any:
+        sys.argv = [*sys.argv[:1], *typed.command_line(sys.argv[1:])]
+        return main()
+
+    return call
 
 
 GOES_ON = "the same command goes on from the last checkpoint (with rerun=true it begins anew)"

@@ -6,9 +6,11 @@ Standard library only, like the package `config`, so that `--help` and `--cfg jo
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
@@ -48,18 +50,51 @@ def neutral(*, default: Any = MISSING, default_factory: Any = MISSING) -> Any:
     return field(default=default, default_factory=default_factory, metadata={"neutral": True})
 
 
+def location(*, default: Any = MISSING) -> Any:
+    """A neutral field that holds the path of a file or folder, or a list of them."""
+    return field(default=default, metadata={"neutral": True, "location": True})
+
+
 def added(*, default: Any) -> Any:
     """A field that came after results were stored. default: what they were made with; it is part of no hash, so that
     they are found again. It may never change."""
     return field(default=default, metadata={"added": default})
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(field, neutral, added))
+@dataclass_transform(kw_only_default=True, field_specifiers=(field, neutral, location, added))
 def option(cls: type[T]) -> type[T]:
     """Make a keyword-only dataclass of the class and let Hydra know it. A field without default is required."""
     cls = dataclass(kw_only=True, slots=True)(cls)
     OPTIONS[cls.__name__] = cls
     return cls
+
+
+def locations(value: Any, key: str = "") -> Iterator[tuple[Any, str, str]]:
+    """(option, name of its field, dotted key) of every `location` in a tree of options."""
+    if not is_dataclass(value):
+        return
+    for item in fields(value):
+        dotted = f"{key}.{item.name}" if key else item.name
+        if "location" in item.metadata:
+            yield value, item.name, dotted
+        else:
+            yield from locations(getattr(value, item.name), dotted)
+
+
+def absolute(value: T, folder: Path) -> T:
+    """A copy of an option whose relative paths are taken from a folder, so that they hold in every other one. `store`
+    stays: that is where the copy lies."""
+    copied = deepcopy(value)
+    for option, name, key in locations(copied):
+        if key != "store":
+            setattr(option, name, _below(folder, getattr(option, name)))
+    return copied
+
+
+def _below(folder: Path, path: Any) -> Any:
+    if isinstance(path, list):
+        return [_below(folder, member) for member in path]
+    return str(folder / Path(path).expanduser()) if isinstance(path, str) else path
 
 
 def plain(value: Any, *, hashed: bool = False) -> Any:
@@ -105,6 +140,16 @@ _PASSWORDS = re.compile(r"(://[^:/\s]*:)\S*@|(password=)[^&\s]+")
 def without_passwords(text: str) -> str:
     """Those in URLs become ***."""
     return _PASSWORDS.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
+
+
+_LISTED = 5
+"""of several problems, so that a message stays within six lines"""
+
+
+def listed(problems: Sequence[str]) -> str:
+    """The first problems, a line each, and how many more there are."""
+    more = len(problems) - _LISTED
+    return "\n".join(problems if more <= 1 else [*problems[:_LISTED], f"and {more} more"])
 
 
 def near(name: str, names: Sequence[str]) -> str:

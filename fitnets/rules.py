@@ -35,7 +35,7 @@ from fitnets.config import (
     Whiten,
     Wrn,
 )
-from fitnets.options import ConfigError, near
+from fitnets.options import ConfigError, listed, locations, near
 
 
 def hint_pair(config: Config) -> tuple[str, str] | None:
@@ -81,12 +81,18 @@ def has_test_split(dataset: Dataset) -> bool:
 
 def check(config: Config) -> Config:
     """The config itself; a ConfigError with every broken rule, a line each, otherwise."""
-    broken = [*_out_of_range(config), *_broken_dataset(config), *_broken_networks(config), *_broken_schedule(config)]
+    broken = [
+        *_empty_paths(config),
+        *_out_of_range(config),
+        *_broken_dataset(config),
+        *_broken_networks(config),
+        *_broken_schedule(config),
+    ]
     broken += [*_broken_custom(config), *_broken_sweep(config)]
     if not broken:  # the rules about layers need networks that are sound
         broken = [*_broken_hints(config), *_broken_scales(config)]
     if broken:
-        raise ConfigError("\n".join(broken))
+        raise ConfigError(listed(broken))
     return config
 
 
@@ -94,7 +100,16 @@ def check_dataset(config: Config) -> None:
     """Raises ConfigError for the rules of data sets alone."""
     broken = [line for line in _out_of_range(config) if line.startswith("dataset.")] + [*_broken_dataset(config)]
     if broken:
-        raise ConfigError("\n".join(broken))
+        raise ConfigError(listed(broken))
+
+
+def _empty_paths(config: Config) -> Iterator[str]:
+    for option, name, key in locations(config):
+        path = getattr(option, name)
+        if isinstance(path, str) and not path.strip():
+            yield f"{key}= is empty: give a path"
+        if isinstance(path, list) and not all(member.strip() for member in path):
+            yield f"{key}={path}: a path in it is empty"
 
 
 _TINY, _INFINITY = 1e-12, float("inf")

@@ -18,7 +18,7 @@ from torch import nn
 
 from fitnets import artifacts, ownership
 from fitnets.config import Config
-from fitnets.options import ConfigError, DamagedError, LostClaimError, plain
+from fitnets.options import ConfigError, DamagedError, LostClaimError, absolute, plain
 
 
 def write(path: Path, content: bytes) -> None:
@@ -51,8 +51,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_config(path: Path, config: Config) -> None:
-    """The resolved configuration; `options.restore` of its YAML gives the Config back."""
-    write(path, yaml.safe_dump(plain(config), sort_keys=False).encode())
+    """The resolved configuration, its paths absolute; `options.restore` of its YAML gives the Config back."""
+    write(path, yaml.safe_dump(plain(absolute(config, Path.cwd())), sort_keys=False).encode())
 
 
 def write_weights(path: Path, network: nn.Module) -> None:

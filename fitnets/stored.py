@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from fitnets.config import Architecture, Config, CustomNet, EarlierRuns, Ensemble, RunTeacher, Teacher
-from fitnets.options import ConfigError, restore
+from fitnets.options import ConfigError, absolute, restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def find(directory: str, key: str) -> Stored:
             raise ConfigError(f"{key}={directory}: {told} cannot be read ({error}): give another run") from error
         if status != "finished":
             raise ConfigError(f"{key}={directory}: that run did not finish: give another one")
-        config = read_config(folder / "config.yaml")
+        config = absolute(read_config(folder / "config.yaml"), _started_in(folder))
         net = getattr(config, side)
         if isinstance(net, CustomNet):
             net = replace(net, weights=None)  # those that its training began with
@@ -68,13 +68,22 @@ def find(directory: str, key: str) -> Stored:
     )
 
 
+def _started_in(folder: Path) -> Path:
+    """The folder that the relative paths of an earlier version's run are taken from; the present one if none is
+    known."""
+    try:
+        return Path(json.loads((folder / "environment.json").read_text(encoding="utf-8"))["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Path.cwd()
+
+
 def read_config(path: Path) -> Config:
     """The configuration that a run left. Raises ConfigError where it cannot be read."""
     try:
-        config = restore(yaml.safe_load(path.read_text()))
+        config = restore(yaml.safe_load(path.read_text(encoding="utf-8")))
         if not isinstance(config, Config):
             raise TypeError("it holds no Config")
-    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError) as error:
         raise ConfigError(f"{path} is not a configuration that this version can read ({error})") from error
     return config
 

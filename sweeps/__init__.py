@@ -7,11 +7,13 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
+from fitnets import overrides
 from sweeps.grid import GridConf, GridSweeper
 from sweeps.study import StudyConf, StudySweeper
 
 Plugins.instance().register(StudySweeper)
 Plugins.instance().register(GridSweeper)
+overrides.register("hydra.sweeper", StudyConf)
 ConfigStore.instance().store(group="hydra/sweeper", name="study", node=StudyConf, provider="fitnets")
 ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=GridConf, provider="fitnets", replace=True)
 for _path in sorted(Path(__file__).parent.glob("*.yaml")):

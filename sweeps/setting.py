@@ -10,6 +10,7 @@ from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_override
 from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.distributions import distribution_to_json
 
+from fitnets import overrides
 from fitnets.measures import MAXIMIZED, NAMES, PRUNABLE
 from fitnets.options import ConfigError, near
 from sweeps.storage import Direction
@@ -20,8 +21,9 @@ _NO_PART = ("store", "tracker", "test", "rerun", "returns")  # of what a trial c
 
 def parsed(params: dict[str, Any], arguments: list[str]) -> tuple[Space, list[str]]:
     """(the search space, the overrides that all jobs share). A key on the command line wins over one in `params`."""
+    words = [*(overrides.of_value(name, value) for name, value in params.items()), *arguments]
     try:
-        space, fixed, deletions = create_params_from_overrides([*(f"{k}={v}" for k, v in params.items()), *arguments])
+        space, fixed, deletions = create_params_from_overrides([overrides.as_typed(word) for word in words])
     except (AssertionError, NotImplementedError, ValueError) as error:
         raise ConfigError(f"hydra.sweeper.params: {str(error) or 'no search space'}") from error
     space = {name: distribution for name, distribution in space.items() if name not in fixed}

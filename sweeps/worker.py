@@ -21,7 +21,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from fitnets import artifacts, compose
+from fitnets import artifacts, compose, overrides
 from fitnets.config import Config
 from fitnets.options import BudgetError, ConfigError, PrunedError
 from fitnets.terminal import Terminal, measure
@@ -289,7 +289,7 @@ class Worker:
         return dict(done.return_value)
 
     def _overrides(self, params: dict[str, Any]) -> list[str]:
-        return [*self.fixed, *(f"{name}={value}" for name, value in params.items())]
+        return [*self.fixed, *(overrides.of_value(name, value) for name, value in params.items())]
 
     def _run(self, trial: Trial) -> None:
         self.repeated = 0

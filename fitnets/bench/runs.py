@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fitnets import engine, experiment, places, store
+from fitnets import engine, experiment, overrides, places, store
 from fitnets.answers import Known
 from fitnets.bench.peers import Step
 from fitnets.bench.steps import ours
@@ -131,7 +131,7 @@ def startup(rounds: int) -> dict[str, float]:
     there, to its training; and what each run of a sweep takes beyond its epochs (measuring and files included)."""
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as root:
-        words = [*_SMALL, f"store={root}"]
+        words = [*_SMALL, overrides.literal("store", root)]
         _call(words)
         for number in range(1, rounds + 1):
             found.setdefault("--help", []).append(_call(["--help"]))

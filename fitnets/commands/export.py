@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from fitnets import compose, process, stored
+from fitnets import compose, overrides, process, stored
 from fitnets.export import card, student
 from fitnets.options import ConfigError
 from fitnets.resources import told_in_short
@@ -27,7 +27,7 @@ def main(words: list[str]) -> None:
         if not word.startswith(("engine.threads=", "store=")):
             raise ConfigError(f"{word}: fitnets export takes engine.threads and store; all else is the run's own")
     folder = network.weights.parent.resolve()
-    settings = compose.load([f"store={folder.parent.parent}", *arguments.overrides])
+    settings = compose.load([overrides.literal("store", str(folder.parent.parent)), *arguments.overrides])
     terminal = Terminal(aside=arguments.json)
     out = arguments.out.expanduser().resolve() if arguments.out else folder / "export"
     with told_in_short(settings.root):

@@ -86,7 +86,7 @@ from fitnets.config.schedule import (
     UniformInit,
     VarianceInit,
 )
-from fitnets.options import added, neutral, option
+from fitnets.options import added, location, neutral, option
 
 Precision: TypeAlias = Literal["fp32", "bf16"]
 
@@ -166,7 +166,7 @@ class Config:
     sweep: Sweep = neutral(default_factory=Sweep)
     seed: int = 0
     """of the student: initialisation, order of the images, dropout"""
-    store: str = neutral(default="outputs")
+    store: str = location(default="outputs")
     """root of everything that is written"""
     rerun: bool = neutral(default=False)
     """train the student again, stage 1 included, although the run is finished"""

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal, TypeAlias
 
-from fitnets.options import added, neutral, option
+from fitnets.options import added, location, neutral, option
 
 # --- preprocessing: of images whose pixels were scaled to [0, 1] ---
 
@@ -96,7 +96,7 @@ class HubImages:
     """configuration of that repository, and folder of its files"""
     revision: str | None = neutral()
     """commit, tag or branch of that repository"""
-    path: str | None = neutral(default=None)
+    path: str | None = location(default=None)
     """folder with `<split>-*.parquet`; None: download from the hub"""
     image_column: str | None = neutral(default=None)
     """None: the only column that holds encoded images"""
@@ -137,8 +137,8 @@ class Folder:
     by class, and saved."""
 
     name: str = neutral(default="folder")
-    path: str = neutral()
-    split_file: str | None = neutral(default=None)
+    path: str = location()
+    split_file: str | None = location(default=None)
     """JSON file with the part of every image, drawn and written if it is not there; None: `split.json` in the folder"""
     channels: Literal[1, 3]
     """1: images become grey; 3: images become RGB"""

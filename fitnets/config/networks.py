@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from fitnets.options import added, neutral, option
+from fitnets.options import added, location, neutral, option
 
 # --- maxout networks ---
 
@@ -182,7 +182,7 @@ class CustomNet:
     """import path of what makes the module: `package.module.factory`"""
     args: Any = None
     """what it is called with, by name; None: nothing"""
-    weights: str | None = neutral(default=None)
+    weights: str | None = location(default=None)
     """safetensors file, or one of `torch.save(model.state_dict(), ...)`; None: those that the module is made with"""
     logits: str | None = None
     """key, index or attribute of the logits in what the module answers; None: the tensor, what is called `logits`, or
@@ -215,7 +215,7 @@ class RunTeacher:
     """The student of an earlier run, or a trained teacher: the network in a `run/<hash>` or `teacher/<hash>` folder."""
 
     name: str = neutral(default="run")
-    path: str = neutral()
+    path: str = location()
     """that folder; what is hashed is the network and a digest of its weights"""
 
 
@@ -224,9 +224,9 @@ class Ensemble:
     """Several earlier networks: their softened outputs are averaged, hints come from one of them."""
 
     name: str = neutral(default="ensemble")
-    members: list[str] = neutral()
+    members: list[str] = location()
     """folders as for `RunTeacher`"""
-    hint_member: str = neutral()
+    hint_member: str = location()
     """the one of these folders whose network gives the hints"""
 
 

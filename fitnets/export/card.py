@@ -1,5 +1,6 @@
 """The model card of an exported student: what it was made from, how good and how fast it is, what it is not."""
 
+import shlex
 from typing import Any
 
 from fitnets.config import Config
@@ -43,7 +44,7 @@ def _what(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
             else ""
         )
         + ". All numbers are in the run's config.yaml.",
-        f"- **Made by**: `fitnets export {facts['run']}`, run hash {result['hashes']['run']}.",
+        f"- **Made by**: `fitnets export {shlex.quote(str(facts['run']))}`, run hash {result['hashes']['run']}.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -87,16 +87,10 @@ def prepare(
 
 def _check_replaceable(out: Path) -> None:
     """Raises ConfigError where the folder holds Parquet files of another data set under the names that are written."""
-    import pyarrow.parquet
-
-    from fitnets.sources import label_names
+    from fitnets.sources import class_label_names
 
     for path in sorted(path for part in ("train", "validation") for path in out.glob(f"{part}-*.parquet")):
-        try:
-            is_ours = label_names(pyarrow.parquet.read_schema(path), "label") == list(CLASSES)
-        except (OSError, pyarrow.ArrowException):
-            is_ours = False
-        if not is_ours:
+        if class_label_names(path, "label") != list(CLASSES):
             raise ConfigError(f"--out {out}: {path.name} there is of another data set: give a new folder")
 
 

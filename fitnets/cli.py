@@ -19,6 +19,9 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
          fitnets report [STORE] [--out DIR]
   eval   a finished student on a split of its data, or on other data:
          fitnets eval RUN [--split train|valid|test] [dataset=folder dataset.path=DIR ...] [--json]
+  predict
+         the classes that a finished student gives to image files, or to all images of a folder:
+         fitnets predict RUN IMAGE... [--top K] [--json]
   export a finished student as ONNX and torch.export files, checked and measured, with a model card:
          fitnets export RUN [--out DIR] [--int8] [--json]
   bench  speed of training, against plain PyTorch, the machine's matrix product and other frameworks:
@@ -68,6 +71,7 @@ _COMMANDS = {  # by their modules
     "doctor": "doctor",
     "runs": "runs",
     "eval": "evaluate",
+    "predict": "predict",
     "report": "report",
     "export": "export",
     "bench": "bench",

@@ -17,7 +17,7 @@ from fitnets.config import Augmentation, Dataset, HubImages, image_shape
 from fitnets.labelled import Watcher, equal_draw, proportional_draw
 from fitnets.options import ConfigError, content_hash
 from fitnets.seeds import seed_of
-from fitnets.sources import Part, Source, has_validation_part, source, training_parts
+from fitnets.sources import Part, Source, has_validation_part, present_parts, source, training_parts
 from fitnets.views import Views, view
 
 _CHUNK = 2000  # images preprocessed at a time
@@ -128,15 +128,27 @@ SplitName = Literal["train", "valid", "test"]
 
 
 def load_split(
-    dataset: Dataset, name: SplitName, root: Path, device: torch.device, watcher: Watcher, *, fitted_on: Dataset
+    dataset: Dataset,
+    name: SplitName,
+    root: Path,
+    device: torch.device,
+    watcher: Watcher,
+    *,
+    fitted_on: Dataset,
+    fitted: preprocessing.Fitted | None = None,
 ) -> Split:
-    """A split of a data set, preprocessed as another one is, fitted on the training images of that one. Training and
-    validation images of the latter itself are those of `load`: no second copy is made."""
+    """A split of a data set, preprocessed as another one is. Training and validation images of the latter itself are
+    those of `load`: no second copy is made.
+
+    fitted_on: the other data set. fitted: what its preprocessing learnt; None: it is learnt from its training images
+    again."""
     alike = replace(dataset, preprocessing=fitted_on.preprocessing)
     if alike == fitted_on and name != "test":
         own = load(alike, root, device, watcher)
-        return own.train if name == "train" else own.valid
-    fitted = fitted_values(fitted_on, root, watcher)
+        if fitted is None or all(torch.equal(values, own.fitted[key]) for key, values in fitted.items()):
+            return own.train if name == "train" else own.valid
+    if fitted is None:
+        fitted = fitted_values(fitted_on, root, watcher)
     parts: list[Part] = ["test"] if name == "test" else _parts(dataset)
     decoded = [_decoded(alike, part, root, watcher) for part in parts]
     images, labels = _tensors(_prepared(alike, root, decoded, watcher, fitted=fitted), device)
@@ -146,6 +158,15 @@ def load_split(
         of_parts = {name: part.labels for name, part in zip(parts, decoded, strict=True)}
         rows = split(of_parts, dataset)[name == "valid"]
     return Split(images, labels, rows.to(device))
+
+
+def load_all(
+    dataset: Dataset, root: Path, device: torch.device, watcher: Watcher, fitted: preprocessing.Fitted
+) -> Split:
+    """All images of a data set, whatever their split. fitted: values that its preprocessing applies."""
+    decoded = [_decoded(dataset, part, root, watcher) for part in present_parts(dataset)]
+    images, labels = _tensors(_prepared(dataset, root, decoded, watcher, fitted=fitted), device)
+    return Split(images, labels, torch.arange(len(labels), device=device))
 
 
 def fitted_values(dataset: Dataset, root: Path, watcher: Watcher) -> preprocessing.Fitted:

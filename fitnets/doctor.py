@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fitnets import data, estimates, folder, sources
+from fitnets import class_names, data, estimates, folder
 from fitnets.answers import Library
 from fitnets.config import Config, Dataset, Folder, Wandb, image_shape
 from fitnets.data import Batch, Split
 from fitnets.estimates import StageTime
-from fitnets.labelled import Watcher, imbalance
+from fitnets.labelled import Watcher, class_notes
 from fitnets.networks import Network, freeze
 from fitnets.objectives import Objective, WholeObjective, train_mode
 from fitnets.plan import Plan, prepare
@@ -92,7 +92,7 @@ def examine(config: Config, watcher: Watcher) -> Examination:
     splits = {"train": plan.data.train, "valid": plan.data.valid}
     if has_test(config):
         splits["test"] = data.load_test(config.dataset, config.root, plan.device, watcher)
-    names = sources.class_names(config.dataset) or [str(label) for label in range(config.dataset.classes)]
+    names = class_names.numbered(plan.class_names.names, config.dataset.classes)
     classes = {name: split.class_counts(len(names)) for name, split in splits.items()}
     pixels = plan.data.train.batch(plan.data.train.rows[:500]).images
     library, untrained = plan.library(watcher), plan.teacher_stage
@@ -118,7 +118,7 @@ def examine(config: Config, watcher: Watcher) -> Examination:
         peak_bytes=_peak_bytes(plan.device),
         preparing_s=preparing_s,
         tracking_s=_WANDB_S if isinstance(config.tracker, Wandb) else 0.0,
-        warnings=[*_of_classes(names, classes), *_of_losses(losses)],
+        warnings=[*_of_classes(plan, names, classes), *_of_losses(losses)],
     )
 
 
@@ -218,14 +218,10 @@ def _peak_bytes(device: torch.device) -> int:
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _of_classes(names: list[str], classes: dict[str, list[int]]) -> Iterator[str]:
-    for split, counts in classes.items():
-        empty = [name for name, count in zip(names, counts, strict=True) if count == 0]
-        if empty:
-            few = ", ".join(empty[:5]) + ", ..." * (len(empty) > 5)
-            yield f"{split}: no image of {few}: nothing is learnt or known of these classes there"
-    if told := imbalance(names, classes["train"]):
-        yield told
+def _of_classes(plan: Plan, names: list[str], classes: dict[str, list[int]]) -> Iterator[str]:
+    if plan.class_names.note:
+        yield plan.class_names.note
+    yield from class_notes(names, classes)
 
 
 def _of_losses(losses: list[Loss]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from fitnets.networks import freeze
 from fitnets.objectives import Objective
 from fitnets.options import ConfigError, DivergedError, PrunedError
 from fitnets.plan import Plan, new_student, new_teacher, prepare, teacher_seed
+from fitnets.preprocessing import recordable
 from fitnets.resources import told_in_short
 from fitnets.rules import has_test, hint_pair
 from fitnets.state import Epoch, TrainingState
@@ -316,7 +317,9 @@ def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
             valid = results.quality("valid", *results.predicted(plan, plan.teacher, plan.data.valid))
             plan.teacher.load_state_dict(new_teacher(plan.config).state_dict())
             stages |= trainer.retrain([stage], seed, stages)
-        return {"stages": stages, "valid": valid, "hashes": {"data": plan.data.digest}}
+        classes, fitted = plan.class_names.names, recordable(plan.data.fitted)
+        hashes = {"data": plan.data.digest}
+        return {"stages": stages, "valid": valid, "hashes": hashes, "classes": classes, "fitted": fitted}
 
     with artifacts.claim(plan.teacher_directory, "the teacher", terminal.say) as claim:
         if plan.config.rerun and not plan.teacher_is_trained:

@@ -22,7 +22,7 @@ def files(dataset: Folder) -> dict[str, list[str]]:
 
     Raises ConfigError where folder, classes and saved split do not agree."""
     root, names = _root(dataset), class_names(dataset)
-    images = [f"{name}/{path.name}" for name in names for path in sorted((root / name).iterdir()) if _is_image(path)]
+    images = [f"{name}/{path.name}" for name in names for path in sorted((root / name).iterdir()) if is_image(path)]
     for name in names:
         if not any(image.startswith(f"{name}/") for image in images):
             raise ConfigError(
@@ -32,6 +32,21 @@ def files(dataset: Folder) -> dict[str, list[str]]:
     if not path.is_file():
         _save(path, dataset, _draw(dataset, images))
     return _saved(path, dataset, images)
+
+
+def everything(dataset: Folder) -> list[str]:
+    """All images as `class/file`, whatever their split, which is neither read nor drawn. A class may have none.
+
+    Raises ConfigError where the classes are others than the configuration says, or there is no image."""
+    root, names = _root(dataset), class_names(dataset)
+    images = [f"{name}/{path.name}" for name in names for path in sorted((root / name).iterdir()) if is_image(path)]
+    if not images:
+        raise ConfigError(f"dataset.path={dataset.path}: no image in its class folders ({', '.join(names[:5])})")
+    return images
+
+
+def has_saved_split(dataset: Folder) -> bool:
+    return _split_file(dataset).is_file()
 
 
 def identity(dataset: Folder, chosen: list[str]) -> dict[str, Any]:
@@ -50,8 +65,8 @@ def decode(dataset: Folder, chosen: list[str], track: Track) -> Raw:
     broken: list[str] = []
     for row in track(range(len(chosen)), f"decoding {len(chosen)} images"):
         try:
-            images[row] = _pixels(dataset, _root(dataset) / chosen[row])
-        except _Undecodable as error:
+            images[row] = pixels(dataset, _root(dataset) / chosen[row])
+        except Undecodable as error:
             broken.append(f"{chosen[row]} ({error})")
     if broken:
         listed = "; ".join(broken[:_LISTED]) + f"; and {len(broken) - _LISTED} more" * (len(broken) > _LISTED)
@@ -62,11 +77,11 @@ def decode(dataset: Folder, chosen: list[str], track: Track) -> Raw:
     return images, np.asarray([numbers[name.split("/")[0]] for name in chosen], dtype=np.int64)
 
 
-class _Undecodable(Exception):
+class Undecodable(Exception):
     """A file that is no image, with the reason."""
 
 
-def _pixels(dataset: Folder, path: Path) -> NDArray[np.uint8]:
+def pixels(dataset: Folder, path: Path) -> NDArray[np.uint8]:
     """(C, H, W)."""
     from PIL import Image, ImageOps
 
@@ -74,7 +89,7 @@ def _pixels(dataset: Folder, path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as opened:
             picture = pictures.in_8_bits(ImageOps.exif_transpose(opened), dataset.channels)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _Undecodable(str(error).replace(f"{path.parent}/", "")) from error
+        raise Undecodable(str(error).replace(f"{path.parent}/", "")) from error
     return pictures.pixels(ImageOps.fit(picture, (dataset.width, dataset.height), Image.Resampling.BICUBIC))
 
 
@@ -115,7 +130,7 @@ def class_names(dataset: Folder) -> list[str]:
     return names
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     from PIL import Image
 
     return path.suffix.lower() in Image.registered_extensions() and not path.name.startswith(".")

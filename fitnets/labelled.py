@@ -1,6 +1,6 @@
 """Labelled images in memory, and which of them become another split: fixed by a seed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -22,13 +22,47 @@ class Watcher(Protocol):
 
 
 _IMBALANCE = 10
+_LISTED = 5
+
+
+def class_notes(names: list[str], counts: dict[str, list[int]]) -> Iterator[str]:
+    """What a user has to know about the classes before training: an order that is not the expected one, classes
+    without images, classes with few.
+
+    names: in the order of the labels. counts: images of each class, by split; `train` is one of them."""
+    if told := number_order(names):
+        yield told
+    for split, of_split in counts.items():
+        empty = [name for name, count in zip(names, of_split, strict=True) if count == 0]
+        if empty:
+            few = ", ".join(empty[:_LISTED]) + f", ... ({len(empty)} classes)" * (len(empty) > _LISTED)
+            yield f"{split}: no image of {few}: nothing is learnt or known of these classes there"
+    if told := imbalance(names, counts["train"]):
+        yield told
+
+
+def number_order(names: list[str]) -> str | None:
+    """A note for classes that are called by whole numbers and do not have their order: folders are sorted as text."""
+    if not all(name.isdecimal() for name in names):
+        return None
+    numbers = [int(name) for name in names]
+    if numbers == sorted(numbers):
+        return None
+    label = next(label for label, number in enumerate(numbers) if number != sorted(numbers)[label])
+    few = ", ".join(names[: label + 2])
+    return (
+        f"the classes are called by numbers and have another order ({few}, ...): label {label} is class "
+        f"{names[label]}; class folders are sorted as text, as by torchvision"
+    )
 
 
 def imbalance(names: list[str], counts: list[int]) -> str | None:
-    """What is to be said of a class that has ten times as many training images as another. counts: by class."""
-    fewest, most = min(counts), max(counts)
-    if not 0 < _IMBALANCE * fewest <= most:
+    """A note for a class that has ten times as many training images as another. counts: by class; those without
+    images are left out."""
+    present = [count for count in counts if count > 0]
+    if not present or _IMBALANCE * min(present) > max(present):
         return None
+    fewest, most = min(present), max(present)
     rare, common = (names[counts.index(count)] for count in (fewest, most))
     return (
         f"{common} has {most} training images and {rare} {fewest}: accuracy hides how the rare ones fare, and who "

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fitnets import build, custom, data, engine, methods, preprocessing, store, stored, teachers
+from fitnets import build, class_names, custom, data, engine, methods, preprocessing, store, stored, teachers
 from fitnets.answers import Library, Need, needed
+from fitnets.class_names import ClassNames
 from fitnets.config import (
     Config,
     CustomStudent,
@@ -19,6 +20,7 @@ from fitnets.config import (
     Precision,
     ReadyTeacher,
     Regressor,
+    RunTeacher,
 )
 from fitnets.data import Data
 from fitnets.labelled import Watcher
@@ -44,12 +46,14 @@ class Hashes(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run will do. `teacher_stage`: None for a teacher that needs none; `stages`: the student's, in order."""
+    """What a run will do. `class_names`: of the data set; `teacher_stage`: None for a teacher that needs none;
+    `stages`: the student's, in order."""
 
     config: Config
     device: torch.device
     precision: Precision
     data: Data
+    class_names: ClassNames
     teacher: Network
     student: Network
     teacher_stage: WholeObjective | None
@@ -139,6 +143,8 @@ def prepare(config: Config, watcher: Watcher) -> Plan:
     student, student_stages = new_student(config, teacher)
     store.check_writable(config.root)
     data.check_files(config.dataset, config.root, test=has_test(config))
+    names = class_names.of_data(config.dataset)
+    _check_member_classes(config, names)
     found = data.load(config.dataset, config.root, device, watcher)
     for network in (teacher, student):
         network.sees(config.dataset.preprocessing, found.fitted)
@@ -149,6 +155,7 @@ def prepare(config: Config, watcher: Watcher) -> Plan:
         device=device,
         precision=precision,
         data=found,
+        class_names=names,
         teacher=teacher,
         student=student,
         teacher_stage=teacher_stage,
@@ -185,6 +192,26 @@ def _check_batches(objectives: list[Objective], images: int) -> None:
     ]
     if too_large:
         raise ConfigError("\n".join(too_large))
+
+
+def _check_member_classes(config: Config, names: ClassNames) -> None:
+    """Raises ConfigError where a stored teacher was trained on other classes than the data have, or on the same in
+    another order; where those of the data are unknown, on others than another member."""
+    if not isinstance(config.teacher, EarlierRuns):
+        return
+    expected, owner = names.names, f"dataset={config.dataset.name}"
+    for path, member in stored.members(config.teacher).items():
+        theirs = class_names.of_network(member).names
+        if theirs is None:
+            continue
+        if expected is None:
+            expected, owner = theirs, f"the network of {path}"
+        elif not class_names.are_equal(theirs, expected):
+            key = f"teacher.path={path}" if isinstance(config.teacher, RunTeacher) else f"teacher.members: {path}"
+            raise ConfigError(
+                f"{key}: that network was trained on the classes {class_names.listed(theirs)}, and {owner} has "
+                f"{class_names.listed(expected)}: give a teacher that was trained on the same classes in the same order"
+            )
 
 
 def _check_fitted(config: Config, digest: str) -> None:

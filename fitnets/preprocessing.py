@@ -31,6 +31,22 @@ def fit(preprocessing: Preprocessing, chunks: Callable[[], Iterable[Tensor]]) ->
             return fit_zca(lambda: (global_contrast(images, contrast) for images in chunks()), regularizer)
 
 
+_RECORDED = 1000
+
+
+def recordable(fitted: Fitted) -> dict[str, list[float]] | None:
+    """The fitted values as numbers for a run's record, so that its network can be used without its training images;
+    None where they are too many (the matrix of `Whiten`). They keep every bit."""
+    if sum(values.numel() for values in fitted.values()) > _RECORDED:
+        return None
+    return {name: values.tolist() for name, values in fitted.items()}
+
+
+def recorded(values: dict[str, list[float]]) -> Fitted:
+    """The inverse of `recordable`."""
+    return {name: torch.tensor(numbers, dtype=torch.float32) for name, numbers in values.items()}
+
+
 def apply(preprocessing: Preprocessing, fitted: Fitted, images: Tensor) -> Tensor:
     """images: in [0, 1]. fitted: from `fit` of the same preprocessing."""
     match preprocessing:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fitnets import costs, engine, estimates, schedules, sources, stored
+from fitnets import class_names, costs, engine, estimates, schedules, stored
 from fitnets.config import CustomTeacher, EarlierRuns, ReadyTeacher, Stage, image_shape
-from fitnets.labelled import imbalance
+from fitnets.labelled import class_notes
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
 from fitnets.options import content_hash
@@ -84,9 +84,11 @@ def _teacher(plan: Plan) -> str:
 def _notes(plan: Plan) -> Iterator[str]:
     """What makes the figures say less than they seem to."""
     config = plan.config
-    names = sources.class_names(config.dataset) or [f"class {label}" for label in range(config.dataset.classes)]
-    if told := imbalance(names, plan.data.train.class_counts(len(names))):
-        yield told
+    names = class_names.numbered(plan.class_names.names, config.dataset.classes)
+    if plan.class_names.note:
+        yield plan.class_names.note
+    splits = {"train": plan.data.train, "valid": plan.data.valid}
+    yield from class_notes(names, {name: split.class_counts(len(names)) for name, split in splits.items()})
     if isinstance(config.teacher, CustomTeacher) and config.teacher.weights is None:
         yield "teacher.weights is null: the teacher is taken as it is made, whether it was trained or not"
     if not isinstance(config.teacher, EarlierRuns):
@@ -101,11 +103,23 @@ def _notes(plan: Plan) -> Iterator[str]:
             )
         return
     for path, member in stored.members(config.teacher).items():
+        yield from _unknown_classes(plan, path, member)
         same_split = content_hash(member.config.dataset) == content_hash(config.dataset)
         if not same_split or member.data_digest() != plan.data.digest:
             yield f"{path} was trained on another split: it may have seen images that are for validation or test here"
         elif member.was_retrained:
             yield f"{path} was retrained on the validation images: it has seen what its validation figures are of"
+
+
+def _unknown_classes(plan: Plan, path: str, member: stored.Stored) -> Iterator[str]:
+    """A note where nobody can tell whether a teacher's classes are those of the data. The same images with the same
+    labels need none."""
+    theirs = class_names.of_network(member)
+    if theirs.note:
+        yield theirs.note
+    if member.data_digest() != plan.data.digest and None in (theirs.names, plan.class_names.names):
+        whose = "this data set" if plan.class_names.names is None else path
+        yield f"{path}: its classes are taken to be those of this data set by their numbers: {whose} names none"
 
 
 def _task(objective: Objective, plan: Plan) -> str:

@@ -11,6 +11,7 @@ from fitnets.data import Split
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective
 from fitnets.plan import Plan, kinship, teacher_seed
+from fitnets.preprocessing import recordable
 from fitnets.rules import has_test
 from fitnets.terminal import Terminal
 from fitnets.terms import HintTerm
@@ -21,8 +22,9 @@ _OPTIONS = ("depth", "width", "layers", "budget")
 
 
 def facts(plan: Plan) -> dict[str, Any]:
-    """What `result.json` says of a run from its start. `commonest_class`: fraction of the validation images, the
-    accuracy of always naming it."""
+    """The part of `result.json` that is known before training. `classes`: their names in the order of the logits, None
+    where they are unknown; `fitted`: what the preprocessing learnt (see `preprocessing.recordable`);
+    `commonest_class`: fraction of the validation images, the accuracy of always naming it."""
     config = plan.config
     networks = {"teacher": plan.teacher, "student": plan.student}
     return {
@@ -37,6 +39,8 @@ def facts(plan: Plan) -> dict[str, Any]:
         },
         "seeds": {"dataset": config.dataset.seed, "teacher": teacher_seed(config), "student": config.seed},
         "hint": None if plan.hint is None else _hint(plan.hint),
+        "classes": plan.class_names.names,
+        "fitted": recordable(plan.data.fitted),
         "images": {"train": len(plan.data.train), "valid": len(plan.data.valid)},
         "commonest_class": max(plan.data.valid.class_counts(config.dataset.classes)) / len(plan.data.valid),
         **{name: _described(getattr(config, name), network, config.dataset) for name, network in networks.items()},

@@ -16,7 +16,8 @@ from fitnets.config import Dataset, Digits, Folder, HubImages, image_shape
 from fitnets.labelled import Raw, Track, proportional_draw
 from fitnets.options import ConfigError, near
 
-Part = Literal["train", "extra", "validation", "test"]
+Part = Literal["train", "extra", "validation", "test", "all"]
+"""all: every image of a folder, whatever its split"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def source(dataset: Dataset, part: Part, root: Path | None = None) -> Source:
             identity = {"scikit-learn": "digits", "part": part, "test": dataset.test}
             return Source(identity, lambda _: _decode_digits(dataset, part))
         case Folder():
-            files = folder.files(dataset)[part]
+            files = folder.everything(dataset) if part == "all" else folder.files(dataset)[part]
             return Source(folder.identity(dataset, files), lambda track: folder.decode(dataset, files, track))
         case HubImages():
             return _hub_source(dataset, part, root)
@@ -65,27 +66,68 @@ def _decode_digits(dataset: Digits, part: Part) -> Raw:
 
 
 def class_names(dataset: Dataset) -> list[str] | None:
-    """In the order of the labels; None where nobody tells them."""
+    """The class names that a data set's files give, in the order of the labels; None where they give none. A Parquet
+    file may name more or fewer classes than `dataset.classes`.
+
+    Raises ConfigError where the files are missing, or two of them name the classes differently."""
     match dataset:
         case Digits():
             return [str(digit) for digit in range(dataset.classes)]
         case Folder():
             return folder.class_names(dataset)
         case HubImages(path=str()):
-            import pyarrow.parquet
-
-            schema = pyarrow.parquet.read_schema(_parquet(dataset, dataset.train_split)[0])
-            return label_names(schema, dataset.label_column)
+            return _parquet_class_names(dataset)
         case _:
             return None
 
 
-def label_names(schema: Any, column: str) -> list[str] | None:
-    """The names that Hugging Face's `datasets` has noted in a Parquet file for the labels of a column; None: it has
-    not. schema: of `pyarrow`."""
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    names: list[str] | None = features.get(column, {}).get("names")
+def _parquet_class_names(dataset: HubImages) -> list[str] | None:
+    found: dict[Path, list[str]] = {}
+    for part in present_parts(dataset):
+        for file in _parquet(dataset, _split(dataset, part)):
+            names = class_label_names(file, dataset.label_column)
+            if names is not None:
+                found[file] = names
+    if not found:
+        return None
+    first, names = next(iter(found.items()))
+    for file, others in found.items():
+        if others != names:
+            raise ConfigError(
+                f"dataset.path={dataset.path}: {first.name} names the classes {', '.join(names[:5])}, ... and "
+                f"{file.name} {', '.join(others[:5])}, ...: equal labels would mean different classes: give files of "
+                "one data set"
+            )
     return names
+
+
+def class_label_names(file: Path, column: str) -> list[str] | None:
+    """The names in the Hugging Face metadata of a Parquet file; None where there are none that can be read."""
+    import pyarrow.parquet
+
+    try:
+        metadata = pyarrow.parquet.read_schema(file).metadata or {}
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        names = features[column]["names"]
+    except (OSError, ValueError, KeyError, TypeError):  # what is wrong with the file is told when it is decoded
+        return None
+    return [str(name) for name in names] if isinstance(names, list) and names else None
+
+
+def present_parts(dataset: Dataset) -> list[Part]:
+    """The parts that a data set has files of. A data set on the hub, and digits, have all that are configured."""
+    if isinstance(dataset, Folder):
+        return ["all"]
+    if isinstance(dataset, Digits):
+        return ["train", "test"]
+    configured: list[Part] = ["train", "extra", "validation", "test"]
+    parts = [part for part in configured if getattr(dataset, f"{part}_split") is not None]
+    if dataset.path is None:
+        return parts
+    root = Path(dataset.path).expanduser()
+    patterns = {part: f"{_split(dataset, part)}-*.parquet" for part in parts}
+    found = [part for part, pattern in patterns.items() if any(root.glob(pattern)) or any(root.glob(f"*/{pattern}"))]
+    return found or parts[:1]  # the first one's absence is then told
 
 
 # --- hub ---
@@ -145,10 +187,12 @@ def _decode_rows(dataset: HubImages, split: str, files: list[Path], track: Track
         _check_label_column(dataset, split, rows.features)
         if len(rows) == 0:
             raise ConfigError(f"dataset={dataset.name}: the {split} split is empty in {dataset.path or dataset.hub}")
-        rows = rows.cast_column(column, datasets.Image())
+        encoded = rows.select_columns([column]).cast_column(
+            column, datasets.Image()
+        )  # not the labels: they may be wrong
         images = np.empty((len(rows), *image_shape(dataset)), dtype=np.uint8)
         for number in track(range(len(rows)), f"decoding {dataset.name} {split}"):
-            images[number] = _pixels(dataset, f"image {number} of the {split} split", rows, number, column)
+            images[number] = _pixels(dataset, f"image {number} of the {split} split", encoded, number, column)
         labels = rows[dataset.label_column][:]
         if None in labels:
             raise ConfigError(f"dataset={dataset.name}: image {labels.index(None)} of the {split} split has no label")

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -27,11 +28,24 @@ class Stored:
         schedule = self.config.schedule
         return schedule.retrain_student if self.of_run else schedule.retrain_teacher
 
+    @property
+    def record(self) -> Path:
+        """The file that says what the training came to."""
+        return self.weights.parent / ("result.json" if self.of_run else "teacher.json")
+
+    def recorded(self) -> dict[str, Any]:
+        """The content of that file; empty where it cannot be read."""
+        try:
+            content = json.loads(self.record.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
     def data_digest(self) -> str:
         """Of the images that it was trained on. Raises ConfigError where its folder does not tell."""
-        path = self.weights.parent / ("result.json" if self.of_run else "teacher.json")
+        path = self.record
         try:
-            digest: str = json.loads(path.read_text())["hashes"]["data"]
+            digest: str = json.loads(path.read_text(encoding="utf-8"))["hashes"]["data"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"{path} does not tell which images its network was trained on ({type(error).__name__}: {error}): give "

@@ -227,4 +227,7 @@ def test_a_folder_of_images_can_be_other_data(root, fitnets, tmp_path):
         "eval", run, f"store={root}", "dataset=folder", f"dataset.path={folder}", "dataset.classes=3"
     )
     assert code == 1
-    assert "the network was trained with" in error
+    assert (
+        f"dataset.path={folder}: the network does not know the classes cat, dog, owl: it was trained on 0, 1, 2"
+        in error
+    )

@@ -3,17 +3,27 @@
 import argparse
 import json
 from dataclasses import replace
+from typing import Any
 
-from fitnets import compose, evaluation, options, process, rules, stored
+from fitnets import compose, evaluation, folder, options, process, rules, stored
+from fitnets.config import Dataset, Folder
 from fitnets.resources import told_in_short
+from fitnets.tables import Table
 from fitnets.terminal import Terminal
+
+_MOST_CONFUSED = 20
+"""classes up to which the confusion matrix is shown as a table"""
 
 
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets eval", description="A finished student (or teacher) on images.")
     parser.add_argument("run", help="folder of a run (outputs/run/HASH) or of a teacher")
     parser.add_argument("overrides", nargs="*", help="as for run.py: other data, engine.device=..., store=...")
-    parser.add_argument("--split", choices=["train", "valid", "test"], default="test", help="default: test")
+    parser.add_argument(
+        "--split",
+        choices=["train", "valid", "test"],
+        help="default: test for the data that it was trained on; all images of other data",
+    )
     parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
@@ -21,30 +31,89 @@ def main(words: list[str]) -> None:
         process.reserve_stdout()
 
     network = stored.find(arguments.run, "RUN")
-    for word in arguments.overrides:
-        if not word.startswith(("dataset=", "dataset.", "engine.", "store=")) or "preprocessing" in word:
-            raise options.ConfigError(
-                f"{word}: fitnets eval takes dataset, dataset.*, engine.* and store; images are preprocessed as those "
-                "that the network was trained on"
-            )
-    is_own = not any(word.startswith("dataset=") for word in arguments.overrides)
-    changes = [word for word in arguments.overrides if is_own and word.startswith("dataset.")]
-    settings = compose.load([word for word in arguments.overrides if word not in changes], arguments.config_dir)
-    dataset = settings.dataset
-    if is_own:
-        dataset = compose.adapted(network.config.dataset, "dataset", changes)
-        rules.check_dataset(replace(network.config, dataset=dataset))
-    terminal = Terminal(aside=arguments.json)
-    with told_in_short(settings.root):
+    _check_words(arguments.overrides)
+    dataset = _dataset(network.config.dataset, arguments.overrides, arguments.config_dir)
+    rules.check_dataset(replace(network.config, dataset=_with_two_classes(dataset)))
+    others = [word for word in arguments.overrides if not word.startswith("dataset")]
+    settings, terminal = compose.load(others), Terminal(aside=arguments.json)
+    given = settings.store if any(word.startswith("store=") for word in others) else None
+    with evaluation.working_store(network, given) as root, told_in_short(root):
+        settings = replace(settings, store=str(root))
         result = evaluation.evaluate(network, dataset, arguments.split, settings, terminal)
     if arguments.json:
         process.write_result(json.dumps(result, indent=2))
         return
-    rows = [
+    images = "all" if result["split"] == "all" else f"{result['split']}:"
+    title = f"{network.net.name} of {arguments.run}"
+    terminal.table(title, ["", f"{result['dataset']}, {images} {result['images']} images"], _figures(result))
+    for table in (_classes(result), _confusion(result)):
+        if table.rows:
+            terminal.show(table)
+    for note in result["notes"]:
+        terminal.say(f"note: {note}")
+
+
+def _check_words(words: list[str]) -> None:
+    for word in words:
+        key = word.split("=")[0]
+        if key not in ("dataset", "store") and not key.startswith(("dataset.", "engine.")) or "preprocessing" in key:
+            raise options.ConfigError(
+                f"{word}: fitnets eval takes dataset, dataset.*, engine.* and store; images are preprocessed as those "
+                "that the network was trained on"
+            )
+
+
+def _dataset(trained_on: Dataset, words: list[str], config_dir: str | None) -> Dataset:
+    """The data set that the words describe. Keys that they do not give are those of the data set that the network was
+    trained on; of a data set of another kind, those that say what images become: channels, height and width."""
+    changes = [word for word in words if word.startswith("dataset.")]
+    names = [word.removeprefix("dataset=") for word in words if word.startswith("dataset=")]
+    if names in ([], [trained_on.name]):
+        dataset = compose.adapted(_elsewhere(trained_on, changes), "dataset", changes)
+    else:
+        composed = compose.load([word for word in words if word.startswith("dataset")], config_dir).dataset
+        shared = ("channels", "height", "width") if isinstance(composed, Folder) else ()
+        inherited = {key: getattr(trained_on, key) for key in shared if not _gives(changes, key)}
+        dataset = replace(composed, **inherited)
+    if isinstance(dataset, Folder) and not _gives(changes, "classes"):
+        dataset = replace(dataset, classes=len(folder.sub_folders(dataset.path)))
+    return dataset
+
+
+def _elsewhere(dataset: Dataset, changes: list[str]) -> Dataset:
+    """A folder at another path has a split file of its own."""
+    return replace(dataset, split_file=None) if isinstance(dataset, Folder) and _gives(changes, "path") else dataset
+
+
+def _gives(changes: list[str], key: str) -> bool:
+    return any(word.split("=")[0] == f"dataset.{key}" for word in changes)
+
+
+def _with_two_classes(dataset: Dataset) -> Dataset:
+    """Images of a single class can be evaluated, though nothing can be trained on them."""
+    return replace(dataset, classes=2) if isinstance(dataset, Folder) and dataset.classes == 1 else dataset
+
+
+def _figures(result: dict[str, Any]) -> list[list[str]]:
+    return [
         ["accuracy", f"{100 * result['accuracy']:.2f} %"],
         ["error", f"{100 * result['error']:.2f} %"],
         ["loss", f"{result['loss']:.4f} nats"],
         ["calibration error", f"{100 * result['calibration_error']:.2f} %"],
     ]
-    title = f"{network.net.name} of {arguments.run}"
-    terminal.table(title, ["", f"{result['dataset']} {result['split']}, {result['images']} images"], rows)
+
+
+def _classes(result: dict[str, Any]) -> Table:
+    accuracies = ["-" if value is None else f"{100 * value:.2f} %" for value in result["class_accuracy"]]
+    counts = [str(count) for count in result["class_images"]]
+    rows = [list(row) for row in zip(result["classes"], counts, accuracies, strict=True)]
+    return Table("each class", ["class", "images", "accuracy"], rows)
+
+
+def _confusion(result: dict[str, Any]) -> Table:
+    """Columns have the numbers of the classes, which are narrower than names."""
+    names = result["classes"]
+    if len(names) > _MOST_CONFUSED:
+        return Table("", [], [])
+    rows = [[f"{label} {name}", *map(str, result["confusion"][label])] for label, name in enumerate(names)]
+    return Table("confusion matrix", ["true / predicted", *map(str, range(len(names)))], rows)

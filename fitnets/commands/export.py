@@ -2,9 +2,10 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from fitnets import compose, overrides, process, stored
+from fitnets import compose, evaluation, process, stored
 from fitnets.export import card, student
 from fitnets.options import ConfigError
 from fitnets.resources import told_in_short
@@ -26,11 +27,12 @@ def main(words: list[str]) -> None:
     for word in arguments.overrides:
         if not word.startswith(("engine.threads=", "store=")):
             raise ConfigError(f"{word}: fitnets export takes engine.threads and store; all else is the run's own")
+    settings, terminal = compose.load(arguments.overrides), Terminal(aside=arguments.json)
+    given = settings.store if any(word.startswith("store=") for word in arguments.overrides) else None
     folder = network.weights.parent.resolve()
-    settings = compose.load([overrides.literal("store", str(folder.parent.parent)), *arguments.overrides])
-    terminal = Terminal(aside=arguments.json)
     out = arguments.out.expanduser().resolve() if arguments.out else folder / "export"
-    with told_in_short(settings.root):
+    with evaluation.working_store(network, given) as root, told_in_short(root):
+        settings = replace(settings, store=str(root))
         told = student.export(network, settings, out, int8=arguments.int8, watcher=terminal)
     if arguments.json:
         process.write_result(json.dumps(told, indent=2))

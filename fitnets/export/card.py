@@ -1,6 +1,7 @@
 """The model card of an exported student: what it was made from, how good and how fast it is, what it is not."""
 
 import shlex
+import json
 from typing import Any
 
 from fitnets.config import Config
@@ -27,13 +28,14 @@ def text(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
 
 def _what(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
     dataset, teacher, hint = config.dataset, result["teacher"], result["hint"]
-    classes = ", ".join(facts["classes"]) if facts["classes"] else f"{dataset.classes}, by number"
+    classes = ", ".join(map(_quoted, facts["classes"])) if facts["classes"] else f"{dataset.classes}, by number"
     split = ", ".join(f"{count} {name}" for name, count in result["images"].items())
     lines = [
         f"- **Data**: {dataset.name} ({split} images; digest {result['hashes']['data'][:16]}). Classes: {classes}.",
         f"- **Input**: `images`, uint8 (N, {dataset.channels}, {dataset.height}, {dataset.width}), pixels 0 to "
         f"{dataset.pixel_max:g}; preprocessing ({dataset.preprocessing.name}) is in the file. "
-        f"**Output**: `logits` (N, {dataset.classes}).",
+        f"**Output**: `logits` (N, {dataset.classes}), in the order of the classes.",
+        f"- **Images**: {facts['input']}. Who runs the file has to do the same.",
         f"- **Teacher**: {teacher['name']}, {count(teacher['parameters'])} parameters, "
         f"{count(teacher['multiplications'])} multiplications an image.",
         f"- **Recipe**: method={result['method']}, schedule={result['schedule']}, seeds {result['seeds']}"
@@ -47,6 +49,12 @@ def _what(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
         f"- **Made by**: `fitnets export {shlex.quote(str(facts['run']))}`, run hash {result['hashes']['run']}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(name: str) -> str:
+    """A class name in a list with commas."""
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return json.dumps(text, ensure_ascii=False) if "," in text or not text.isprintable() else text
 
 
 def figures(result: dict[str, Any]) -> Table:
@@ -64,9 +72,10 @@ def figures(result: dict[str, Any]) -> Table:
 
 def _parity(facts: dict[str, Any]) -> Table:
     images = facts["images"]
-    title = f"The files against PyTorch, on {images['checked']} of {images['of']} {images['split']} images:"
+    whose = "random images" if images["split"] is None else f"of {images['of']} {images['split']} images"
+    title = f"The files against PyTorch, on {images['checked']} {whose}:"
     rows = [
-        [name, f"{facts['difference'][name]:.1e}" if name in facts["difference"] else "", f"{100 * accuracy:.2f} %"]
+        [name, f"{facts['difference'][name]:.1e}" if name in facts["difference"] else "", _percent(accuracy)]
         for name, accuracy in facts["accuracy"].items()
     ]
     if "int8" in facts:
@@ -74,6 +83,10 @@ def _parity(facts: dict[str, Any]) -> Table:
         cost = 100 * (int8["float_accuracy"] - int8["accuracy"])
         rows.append(["student-int8.onnx", "", f"{100 * int8['accuracy']:.2f} % ({cost:.2f} points lost)"])
     return Table(title, ["", "largest difference, by the largest logit", "accuracy there"], rows)
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.2f} %"
 
 
 def latencies(facts: dict[str, Any]) -> Table:
@@ -120,6 +133,8 @@ def _limits(result: dict[str, Any], facts: dict[str, Any]) -> str:
         "- Images unlike the training images get an answer all the same; the softmax of the logits is as honest as the "
         "calibration error says."
     )
+    if "missing" in facts["images"]:
+        lines.append(f"- The files were checked on random images alone: {facts['images']['missing']}.")
     if facts["no_teacher"]:
         lines.append(f"- The teacher could not be exported beside it: {facts['no_teacher']}")
     return "\n".join(lines) + "\n"

@@ -12,14 +12,16 @@ from torch.export import ExportedProgram
 from fitnets import (
     artifacts,
     build,
+    class_names,
     data,
     digests,
     engine,
     evaluation,
     foreign,
+    image_files,
     metrics,
     ownership,
-    sources,
+    preprocessing,
     store,
 )
 from fitnets.config import Config, Dataset, image_shape
@@ -31,57 +33,74 @@ from fitnets.labelled import Watcher
 from fitnets.networks import Network
 from fitnets.options import ConfigError
 from fitnets.plan import new_teacher
+from fitnets.preprocessing import Fitted
 from fitnets.rules import has_test_split
 from fitnets.stored import Stored
 
 TOLERANCE = 1e-4
 """of the largest logit, by which a file may differ from PyTorch"""
 _CHECKED = 1000
+_RANDOM = 100
 _CALIBRATED = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Images:
-    """Some images of a split. raw: (N, C, H, W) uint8; prepared: the same as networks are given them."""
+    """Some images of a split, or random ones. raw: (N, C, H, W) uint8; prepared: the same as networks are given them.
+    labels: (N,), None for random images; of: images of the split; missing: why there are no real ones."""
 
-    split: SplitName
+    split: SplitName | None
     raw: Tensor
     prepared: Tensor
-    labels: Tensor
+    labels: Tensor | None
     of: int
+    missing: str | None = None
 
-    def accuracy(self, logits: Tensor) -> float:
-        return 1 - metrics.error(logits, self.labels)
+    def accuracy(self, logits: Tensor) -> float | None:
+        return None if self.labels is None else 1 - metrics.error(logits, self.labels)
+
+    def described(self) -> str:
+        if self.split is None:
+            return f"{len(self.raw)} random images"
+        return f"{len(self.raw)} of {self.of} {self.split} images"
 
 
 def export(stored: Stored, settings: Config, out: Path, *, int8: bool, watcher: Watcher) -> dict[str, Any]:
-    """Fill the folder `out`; gives what its `export.json` says. settings: whose store and threads are used.
+    """Fill the folder `out`; gives what its `export.json` says. settings: whose store and threads are used. The files
+    are checked on random images where the run's data are gone or have other classes now.
 
-    Raises ConfigError where the run has no student, its data are gone, or a file disagrees with PyTorch."""
+    Raises ConfigError where the run has no student, what its preprocessing learnt is gone with the data, or a file
+    disagrees with PyTorch."""
     if not stored.of_run:
         raise ConfigError(f"{stored.weights.parent}: a teacher's folder: give that of a run, outputs/run/HASH")
     _check_replaceable(out)
     engine.device(settings.engine)  # sets the threads
     dataset, root = stored.config.dataset, settings.root
     student = _student(stored)
-    evaluation.check_fitted(stored, root, watcher)
-    images, names = _images(dataset, root, watcher), sources.class_names(dataset)
-    whole = Whole(student, dataset, data.fitted_values(dataset, root, watcher))
+    fitted = evaluation.fitted_values(stored, root, watcher)
+    names = class_names.of_network(stored)
+    images = _images(dataset, names.names, root, watcher, fitted)
+    if int8 and images.missing:
+        raise ConfigError(f"--int8 is calibrated on training images, which cannot be had: {images.missing}")
+    for note in filter(None, (names.note, images.missing and f"checked on random images: {images.missing}")):
+        watcher.say(f"note: {note}")
+    whole = Whole(student, dataset, fitted)
     facts: dict[str, Any] = {
         "run": str(stored.weights.parent),
-        "classes": names,
-        "images": {"split": images.split, "checked": len(images.labels), "of": images.of},
+        "classes": names.names,
+        "input": image_files.described(dataset),
+        "images": {"split": images.split, "checked": len(images.raw), "of": images.of}
+        | ({"missing": images.missing} if images.missing else {}),
     }
     with artifacts.claim(out, "an export there", watcher.say), store.directory(out, replace=True) as folder:
-        watcher.say(
-            f"tracing the student; checking the files on {len(images.labels)} of {images.of} {images.split} images"
-        )
-        traced = _written(whole, folder / "student.onnx", "the student", _props(dataset, names))
+        watcher.say(f"tracing the student; checking the files on {images.described()}")
+        traced = _written(whole, folder / "student.onnx", "the student", _props(dataset, names.names))
         torch.export.save(traced, folder / "student.pt2")
         facts |= _agreement(folder, student, images)
         if int8:
             watcher.say("quantising it to 8 bits")
-            facts |= _quantised(folder, dataset, root, images, watcher)
+            calibration = _calibration(dataset, root, watcher)
+            facts |= _quantised(folder, calibration, images)
         watcher.say("measuring latencies by ONNX Runtime, in turns")
         facts |= _latencies(folder, stored, whole) | {"machine": engine.describe_cpu()}
         facts["files"] = {
@@ -136,19 +155,41 @@ def _bare(network: Network, dataset: Dataset) -> Bare:
     return Bare(network, image_shape(dataset))
 
 
-def _images(dataset: Dataset, root: Path, watcher: Watcher) -> _Images:
-    """Test images, evenly spaced; validation images of a data set that has none."""
+def _images(dataset: Dataset, names: list[str] | None, root: Path, watcher: Watcher, fitted: Fitted) -> _Images:
+    """Test images, evenly spaced; validation images of a data set that has none; random ones where the data are gone,
+    or their classes are not the network's any more. names: of the network's classes."""
     name: SplitName = "test" if has_test_split(dataset) else "valid"
-    split = data.load_split(dataset, name, root, torch.device("cpu"), watcher, fitted_on=dataset)
-    rows = split.rows[:: -(-len(split) // _CHECKED)]
-    raw = data.raw_images(dataset, name, rows, root, watcher)
+    try:
+        found = class_names.of_data(dataset).names
+        if names is not None and found is not None and not class_names.are_equal(names, found):
+            raise ConfigError(f"dataset={dataset.name} has the classes {class_names.listed(found)} now")
+        split = data.load_split(dataset, name, root, torch.device("cpu"), watcher, fitted_on=dataset, fitted=fitted)
+        rows = split.rows[:: -(-len(split) // _CHECKED)]
+        raw = data.raw_images(dataset, name, rows, root, watcher)
+    except ConfigError as error:
+        return _random_images(dataset, fitted, str(error).splitlines()[0])
     return _Images(split=name, raw=raw, prepared=split.images[rows], labels=split.labels[rows], of=len(split))
+
+
+def _random_images(dataset: Dataset, fitted: Fitted, missing: str) -> _Images:
+    generator = torch.Generator().manual_seed(0)
+    size = (_RANDOM, *image_shape(dataset))
+    raw = torch.randint(0, int(dataset.pixel_max) + 1, size, dtype=torch.uint8, generator=generator)
+    prepared = preprocessing.apply(dataset.preprocessing, fitted, raw.float() / dataset.pixel_max)
+    return _Images(split=None, raw=raw, prepared=prepared, labels=None, of=0, missing=missing)
 
 
 def _props(dataset: Dataset, names: list[str] | None) -> dict[str, str]:
     pixels = f"uint8, 0 to {dataset.pixel_max:g}, {dataset.channels}x{dataset.height}x{dataset.width}, channels first"
     told = {"images": pixels, "preprocessing": f"{dataset.preprocessing.name}, in the graph"}
-    return told | ({"classes": "\n".join(names)} if names else {})
+    told["resizing"] = image_files.described(dataset)
+    return told | ({"classes": "\n".join(map(_one_line, names))} if names else {})
+
+
+def _one_line(name: str) -> str:
+    """A class name that can be a line of text in UTF-8: control characters and bytes without a meaning are replaced."""
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return " ".join(text.splitlines()) or text
 
 
 @torch.no_grad()
@@ -172,12 +213,17 @@ def _agreement(folder: Path, student: Network, images: _Images) -> dict[str, Any
     return {"difference": differences, "accuracy": accuracies}
 
 
-def _quantised(folder: Path, dataset: Dataset, root: Path, images: _Images, watcher: Watcher) -> dict[str, Any]:
-    """Its accuracy, and how often it agrees with what it was made from."""
+def _calibration(dataset: Dataset, root: Path, watcher: Watcher) -> Tensor:
+    """(N, C, H, W) uint8: training images, evenly spaced."""
     training = data.load_split(dataset, "train", root, torch.device("cpu"), watcher, fitted_on=dataset)
     rows = training.rows[:: -(-len(training) // _CALIBRATED)]
+    return data.raw_images(dataset, "train", rows, root, watcher)
+
+
+def _quantised(folder: Path, calibration: Tensor, images: _Images) -> dict[str, Any]:
+    """Its accuracy, and how often it agrees with what it was made from."""
     target = folder / "student-int8.onnx"
-    quantised.quantise(folder / "student.onnx", target, data.raw_images(dataset, "train", rows, root, watcher))
+    quantised.quantise(folder / "student.onnx", target, calibration)
     runners = [runtimes.onnx_runner(path) for path in (target, folder / "student.onnx")]
     logits, expected = (runtimes.in_batches(run, images.raw) for run in runners)
     return {
@@ -185,7 +231,7 @@ def _quantised(folder: Path, dataset: Dataset, root: Path, images: _Images, watc
             "accuracy": images.accuracy(logits),
             "float_accuracy": images.accuracy(expected),
             "agreement": metrics.agreement(logits, expected),
-            "calibrated_on": len(rows),
+            "calibrated_on": len(calibration),
         }
     }
 

@@ -1,7 +1,7 @@
 """The model card of an exported student: what it was made from, how good and how fast it is, what it is not."""
 
-import shlex
 import json
+import shlex
 from typing import Any
 
 from fitnets.config import Config

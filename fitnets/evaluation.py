@@ -94,8 +94,8 @@ def _matched(network: Stored, dataset: Dataset, *, is_same: bool) -> tuple[list[
     if known.names is None or found.names is None:
         if dataset.classes > count:
             raise ConfigError(
-                f"{class_names.described(dataset)}: {dataset.classes} classes without names, and the network has {count}: "
-                f"give data with the classes of {network.config.dataset.name}"
+                f"{class_names.described(dataset)}: {dataset.classes} classes without names, and the network has "
+                f"{count}: give data with the classes of {network.config.dataset.name}"
             )
         if not is_same:
             whose = "the network's" if known.names is None else "the data's"

@@ -1,0 +1,193 @@
+"""`fitnets predict`: files prepared as the network's data set prepares its own, a name for every class; and what an
+exported student says of both."""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from named_runs import CLASSES, forget, listing, picture, trained, write_folder
+from PIL import Image
+
+from fitnets import compose, data, image_files, preprocessing, stored
+from fitnets.export import student
+from fitnets.labelled import Watcher
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("predicting")
+
+
+@pytest.fixture(scope="module")
+def run(home):
+    write_folder(home / "own")
+    return trained(home / "own", home / "store")
+
+
+class TestPredict:
+    def test_each_file_gets_its_class(self, fitnets, run, home, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        finished = fitnets("predict", run, home / "own" / "bee", home / "own" / "cow" / "03.png")
+        assert finished.code == 0, finished.err
+        *bees, cow = finished.out.splitlines()
+        assert len(bees) == 10
+        assert all(line.startswith(f"{home}/own/bee/0{number}.png: bee ") for number, line in enumerate(bees))
+        assert cow.startswith(f"{home}/own/cow/03.png: cow ")
+        assert listing(tmp_path) == set()
+
+    def test_folders_are_taken_with_what_is_below_them(self, fitnets, run, home):
+        told = json.loads(fitnets("predict", run, home / "own", "--json").out)
+        right = [one["class"] in one["file"] for one in told["predictions"]]
+        assert (len(right), all(right)) == (30, True)
+
+    def test_the_most_probable_come_first(self, fitnets, run, home):
+        told = json.loads(fitnets("predict", run, home / "own" / "ant" / "00.png", "--top", "9", "--json").out)
+        (one,) = told["predictions"]
+        assert sorted(guess["name"] for guess in one["top"]) == list(CLASSES)
+        chances = [guess["probability"] for guess in one["top"]]
+        assert chances == sorted(chances, reverse=True)
+        assert sum(chances) == pytest.approx(1)
+        assert (one["class"], one["probability"]) == (one["top"][0]["name"], chances[0])
+
+    def test_broken_files_are_told_after_the_others(self, fitnets, run, home, tmp_path):
+        for name in ("cut.png", "Größe 图.jpg"):
+            (tmp_path / name).write_bytes(b"\x89PNG and nothing")
+        finished = fitnets("predict", run, tmp_path, tmp_path / "none.png", home / "own" / "cow" / "00.png")
+        assert finished.code == 1
+        assert ": cow " in finished.out
+        assert finished.err.startswith("3 of 4 files cannot be decoded:")
+        for name in ("cut.png", "Größe 图.jpg", "none.png"):
+            assert f"{tmp_path}/{name} (" in finished.err
+        told = fitnets("predict", run, tmp_path, "--json")
+        assert (told.code, len(json.loads(told.out)["broken"])) == (1, 2)
+
+    def test_many_broken_files_take_few_lines(self, fitnets, run, tmp_path):
+        for number in range(12):
+            (tmp_path / f"{number:02}.png").write_bytes(b"")
+        error = fitnets("predict", run, tmp_path).err
+        assert (len(error.splitlines()), "and 8 more" in error) == (6, True)
+
+    @pytest.mark.parametrize("words", [["empty"], ["empty", "engine.device=cpu"]])
+    def test_a_folder_without_images_is_refused(self, fitnets, run, tmp_path, monkeypatch, words):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "empty").mkdir()
+        finished = fitnets("predict", run, *words)
+        assert (finished.code, finished.err) == (1, "no image in empty: give image files, or folders of them\n")
+
+    def test_pixels_are_those_of_training(self, run, home, tmp_path):
+        """A photo that lies on its side by its EXIF tag, as a file and as a training image."""
+        place = write_folder(tmp_path / "other", each=3) / "ant" / "00.jpg"
+        turned = Image.Exif()
+        turned[0x0112] = 6
+        picture(1, 0).resize((30, 20)).convert("RGB").save(place, exif=turned)
+        dataset = compose.adapted(
+            stored.find(str(run), "").config.dataset, "dataset", [f"dataset.path={place.parents[1]}"]
+        )
+        loaded = data.load_all(dataset, tmp_path / "store", torch.device("cpu"), _Silent(), _fitted(run))
+        alone = preprocessing.apply(
+            dataset.preprocessing,
+            _fitted(run),
+            torch.from_numpy(image_files.pixels(dataset, place)[None]).float() / 255,
+        )
+        assert torch.equal(loaded.images[0], alone[0])
+
+    def test_a_network_of_digits_takes_photos_and_says_how(self, fitnets, earlier_run, tmp_path):
+        Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(tmp_path / "photo.png")
+        finished = fitnets("predict", earlier_run, tmp_path / "photo.png", "--top", "2")
+        assert finished.code == 0, finished.err
+        assert "pixels are scaled from 0..255 to 0..16" in finished.out
+        assert "just covers 8x8 pixels" in finished.out
+
+    def test_unknown_names_become_numbers(self, fitnets, run, home, tmp_path):
+        old = shutil.copytree(run, tmp_path / "old")
+        result = json.loads((old / "result.json").read_text())
+        (old / "result.json").write_text(json.dumps(result | {"classes": None}))
+        finished = fitnets("predict", old, home / "own" / "cow" / "00.png")
+        assert ": class 2 " in finished.out
+        assert "note: the network's class names are unknown: classes have their numbers" in finished.out
+
+
+class _Silent(Watcher):
+    def track(self, items, what):
+        return items
+
+    def say(self, text):
+        pass
+
+
+def _fitted(run):
+    return preprocessing.recorded(json.loads((run / "result.json").read_text())["fitted"])
+
+
+class TestExport:
+    @pytest.fixture(scope="class")
+    def exported(self, home, run):
+        """The export of a run whose images have another place by now; started from an empty folder."""
+        import sys
+
+        from fitnets import cli
+
+        here = home / "here"
+        here.mkdir()
+        (home / "own").rename(home / "gone")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(here)
+            patch.setattr(sys, "argv", ["fitnets", "export", str(run)])
+            assert cli.main() == 0
+        (home / "gone").rename(home / "own")
+        assert listing(here) == set()
+        return run / "export"
+
+    def test_a_run_without_its_images_keeps_its_class_names(self, exported):
+        told = json.loads((exported / "export.json").read_text())
+        assert told["classes"] == list(CLASSES)
+        assert "no such folder" in told["images"]["missing"]
+        assert max(told["difference"].values()) < 1e-4
+        card = (exported / "card.md").read_text()
+        assert "Classes: ant, bee, cow." in card
+        assert "The files were checked on random images alone: " in card
+
+    def test_card_and_file_say_how_images_were_resized(self, exported):
+        props = {prop.key: prop.value for prop in onnx.load(exported / "student.onnx").metadata_props}
+        assert props["classes"].split("\n") == list(CLASSES)
+        for text in (props["resizing"], (exported / "card.md").read_text()):
+            for word in ("EXIF", "grey", "shorter side", "8x8 pixels", "bicubic", "cropped at the centre"):
+                assert word in text
+
+    def test_8_bits_need_images(self, fitnets, home, tmp_path):
+        copied = shutil.copytree(home / "store" / "run", tmp_path / "run")
+        (run,) = copied.iterdir()
+        (home / "own").rename(home / "gone")
+        finished = fitnets("export", run, "--int8", "--out", tmp_path / "files")
+        (home / "gone").rename(home / "own")
+        assert (finished.code, "--int8 is calibrated on training images" in finished.err) == (1, True)
+        assert listing(tmp_path) == {"run", *(f"run/{name}" for name in listing(copied))}
+
+    def test_renamed_classes_of_the_data_are_not_the_networks(self, home, run, tmp_path):
+        config = stored.find(str(run), "").config
+        shutil.copytree(home / "own", tmp_path / "own")
+        (tmp_path / "own" / "cow").rename(tmp_path / "own" / "0")
+        dataset = compose.adapted(config.dataset, "dataset", [f"dataset.path={tmp_path / 'own'}"])
+        images = student._images(dataset, list(CLASSES), tmp_path / "store", _Silent(), _fitted(run))
+        assert "has the classes 0, ant, bee now" in images.missing
+
+    @pytest.mark.parametrize("name", ["a\nb", "a, b", "naïve", "\udcff"])
+    def test_every_name_takes_one_line_of_the_metadata(self, name):
+        config = compose.load(["dataset=digits"])
+        names = [name, *map(str, range(1, 10))]
+        told = student._props(config.dataset, names)["classes"]
+        assert len(told.split("\n")) == 10
+        told.encode()
+
+
+def test_an_earlier_run_without_its_images_is_told(fitnets, home, run, tmp_path):
+    old = shutil.copytree(run, tmp_path / "old")
+    forget(old, "classes", "fitted")
+    (home / "own").rename(home / "gone")
+    finished = fitnets("predict", old, home / "gone" / "ant" / "00.png")
+    (home / "gone").rename(home / "own")
+    assert finished.code == 1
+    assert "no such folder" in finished.err

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import markdown, runs
-from analysis.tradeoff import engineering
 from analysis.verdicts import METHODS, Comparison, comparisons, interval, resolution, total_epochs, variant_names
+from fitnets.quantities import number
 
 _HEADER = ["", "n", "epochs", "validation accuracy", "test accuracy", "multiplications", "parameters"]
 
@@ -50,7 +50,7 @@ def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> list
         str(len(chosen)),
         "-".join(f"{value:.0f}" for value in sorted({epochs.min(), epochs.max()})),
         *(_accuracy(chosen, side, split) for split in ("valid", "test")),
-        *(engineering(float(chosen[f"{side}_{cost}"].iloc[0])) for cost in ("multiplications", "parameters")),
+        *(number(float(chosen[f"{side}_{cost}"].iloc[0])) for cost in ("multiplications", "parameters")),
     ]
 
 

@@ -16,6 +16,7 @@ from analysis import paper, runs, studies, tradeoff
 from analysis.studies import Study
 from analysis.tradeoff import COSTS
 from analysis.verdicts import interval, resolution
+from fitnets import quantities
 
 STYLES = {  # colour and marker
     "hints": ("#0072B2", "o"),
@@ -57,7 +58,7 @@ def _logarithmic(axes: Axes) -> None:
     """1, 2 and 5 of every power of ten, as 200 k, 500 k, 1 M."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tradeoff.engineering(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: quantities.number(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
@@ -156,7 +157,7 @@ def depth(frame: pd.DataFrame, split: str = "valid", note: str = "") -> Figure:
         raise runs.NotEnough("no three depths at about the same cost: run `python run.py -m +sweeps=figure2`")
     figure = _figure(max(_WIDTH, 3.6 * len(panels)))
     for number, group in enumerate(panels, start=1):
-        cost = tradeoff.engineering(float(group["student_paper_multiplications"].astype(float).median()))
+        cost = quantities.number(float(group["student_paper_multiplications"].astype(float).median()))
         axes = _axes(
             figure, (1, len(panels), number),
             xlabel="layers of the student (count)", ylabel=f"{_SPLITS[split]} accuracy, %",

@@ -25,6 +25,8 @@ from analysis import controls, figures, files, markdown, paper, runs, studies, t
 from analysis.studies import Study
 from analysis.tradeoff import COSTS
 from analysis.verdicts import Comparison
+from fitnets import quantities
+from fitnets.quantities import plural
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """of (items, what is done with them): the same items, with progress shown"""
@@ -122,8 +124,8 @@ def _headline(teacher: dict[Any, Any], point: pd.Series, among: int) -> str:
 
 def counted(point: Any) -> str:
     """'5 seeds', or '6 runs of 3 seeds'."""
-    seeds = f"{point['seeds']} seed{'s' if point['seeds'] > 1 else ''}"
-    return seeds if point["seeds"] == point["count"] else f"{point['count']} runs of {seeds}"
+    seeds = plural(point["seeds"], "seed")
+    return seeds if point["seeds"] == point["count"] else f"{plural(point['count'], 'run')} of {seeds}"
 
 
 def settings(found: list[Comparison]) -> list[tuple[str, list[dict[str, str | None]]]]:
@@ -151,7 +153,11 @@ def _worded(comparison: Comparison) -> dict[str, str | None]:
     verdict = comparison.valid
     if verdict is None:
         return {"word": "NO VERDICT", "text": f"{name}: {comparison.refusal}.", "test": None}
-    parts = [f"{name}: {verdict.numbers}", f"{comparison.epochs} epochs each", comparison.left_out]
+    parts = [
+        f"{name}: {verdict.numbers}",
+        f"{plural(comparison.epochs, 'epoch')} each" if comparison.epochs else None,
+        comparison.left_out,
+    ]
     test = None if comparison.test is None else str(comparison.test)
     return {"word": verdict.word, "text": "; ".join(filter(None, parts)) + ".", "test": test}
 
@@ -178,7 +184,7 @@ def _front_row(point: dict[Any, Any]) -> list[str]:
     return [
         point["label"], point["method"], str(point["count"]),
         *(_with_spread(point, split) for split in ("valid", "test")),
-        *(tradeoff.engineering(float(point[cost])) for cost in ("multiplications", "parameters")),
+        *(quantities.number(float(point[cost])) for cost in ("multiplications", "parameters")),
     ]  # fmt: skip
 
 
@@ -210,7 +216,7 @@ def html(
     data = page_data(frame, epochs)
     return pages.get_template("report.html").render(
         title=f"fitnets: runs of {name}",
-        counts=f"{len(frame)} runs: {counts}",
+        counts=f"{plural(len(frame), 'run')}: {counts}",
         made=datetime.now().strftime("%Y-%m-%d %H:%M"),
         headlines=headlines(frame),
         settings=settings(compared),
@@ -353,7 +359,7 @@ def _study(study: Study) -> str:
     counts = ", ".join(f"{count} {status}" for status, count in study.trials["status"].value_counts().items())
     wanted = " and ".join(f"{direction} {name}" for name, direction in study.objectives.items())
     few = "" if study.importances else f"; too few to tell which parameter matters (from {studies.ENOUGH_TRIALS} on)"
-    return f"{study.name}: {wanted}; {len(study.trials)} trials: {counts}{few}"
+    return f"{study.name}: {wanted}; {plural(len(study.trials), 'trial')}: {counts}{few}"
 
 
 def _environment(frame: pd.DataFrame) -> list[str]:
@@ -368,7 +374,9 @@ def _environment(frame: pd.DataFrame) -> list[str]:
     ):
         counts = frame[column].value_counts()
         if len(counts):
-            lines.append(f"{label}: " + ", ".join(f"{value} ({count} runs)" for value, count in counts.items()))
+            lines.append(
+                f"{label}: " + ", ".join(f"{value} ({plural(count, 'run')})" for value, count in counts.items())
+            )
     return lines
 
 

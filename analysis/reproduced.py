@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis import figures, files, markdown, runs
-from analysis.tradeoff import engineering
 from analysis.verdicts import Comparison, Verdict, comparisons, interval, resolution
+from fitnets.quantities import number
 
 
 class Cell(NamedTuple):
@@ -136,7 +136,7 @@ def _counts(row: dict[str, Any], frame: pd.DataFrame) -> list[str]:
     cells = []
     for cost in ("parameters", "multiplications"):
         counted = known[f"{row['side']}_paper_{cost}"].dropna()
-        ours = engineering(float(counted.iloc[0])) if len(counted) else ""
+        ours = number(float(counted.iloc[0])) if len(counted) else ""
         cells.append(" / ".join(filter(None, [row[cost], ours])))
     return cells
 

@@ -142,11 +142,3 @@ def front(costs: pd.Series, qualities: pd.Series) -> pd.Series:
     of_cheaper = best.cummax().shift(fill_value=-np.inf)
     is_best = (qualities == costs.map(best)) & (qualities > costs.map(of_cheaper))
     return is_best.fillna(False).astype(bool)
-
-
-def engineering(value: float) -> str:
-    """'1.5 M'."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.3g}"

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.runs import students
+from fitnets.quantities import plural
 
 CONFIDENCE = 0.95
 _MOST_SEEDS = 1000
@@ -54,9 +55,7 @@ class Verdict:
             return "give at least two"
         if self.more_seeds is None:
             return f"not even {_MOST_SEEDS:,} seeds would settle it"
-        return (
-            f"about {self.more_seeds} more seed{'s' * (self.more_seeds > 1)} would settle it with a probability of 80 %"
-        )
+        return f"about {plural(self.more_seeds, 'more seed')} would settle it with a probability of 80 %"
 
 
 def compare(first: pd.Series, second: pd.Series, *, larger_is_better: bool = True, resolution: float = 0.0) -> Verdict:

@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from fitnets.options import ConfigError, without_passwords
+from fitnets.quantities import plural
 
 if TYPE_CHECKING:
     from fitnets.config import Tracker
@@ -81,7 +82,9 @@ class StudySweeper(Sweeper):
         directory = Path(self.conf.directory).expanduser().resolve()
         history.leave_address(directory, study.study_name, self.conf.storage)
         terminal = Terminal()
-        terminal.say(f"study {study.study_name}: {self.conf.n_trials} trials in {without_passwords(self.conf.storage)}")
+        terminal.say(
+            f"study {study.study_name}: {plural(self.conf.n_trials, 'trial')} in {without_passwords(self.conf.storage)}"
+        )
         worker = Worker(
             study,
             self.conf,

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fitnets import artifacts, compose
 from fitnets.options import ConfigError, PrunedError
+from fitnets.quantities import plural
 from fitnets.terminal import Terminal, measure
 from fitnets.terminal import seconds as in_words
 from sweeps import front, job, sampling, storage, trials
@@ -276,7 +277,8 @@ class Worker:
         self.failures += 1
         if self.failures >= self.conf.max_failures:
             raise ConfigError(
-                f"study {self.study.study_name}: {self.failures} trials failed in a row, the last one: {reason}\n"
+                f"study {self.study.study_name}: {plural(self.failures, 'trial')} failed in a row, the last one: "
+                f"{reason}\n"
                 "the same command goes on; hydra.sweeper.max_failures=... allows more"
             )
 

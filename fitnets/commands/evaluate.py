@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 from fitnets import compose, evaluation, options, rules, stored
+from fitnets.quantities import plural
 from fitnets.resources import told_in_short
 from fitnets.terminal import Terminal
 
@@ -45,4 +46,4 @@ def main(words: list[str]) -> None:
         ["calibration error", f"{100 * result['calibration_error']:.2f} %"],
     ]
     title = f"{network.net.name} of {arguments.run}"
-    terminal.table(title, ["", f"{result['dataset']} {result['split']}, {result['images']} images"], rows)
+    terminal.table(title, ["", f"{result['dataset']} {result['split']}, {plural(result['images'], 'image')}"], rows)

@@ -87,7 +87,10 @@ class Terminal:
             table.add_column(column, justify="left" if index == 0 else "right", width=width)
         for row in rows:
             table.add_row(*row)
-        self.console.print(table, width=max(self.console.width, sum(widths) + 3 * len(widths) + 1), crop=False)
+        before = self.console.width
+        self.console.width = max(before, sum(widths) + 3 * len(widths) + 1)
+        self.console.print(table)
+        self.console.width = before
 
     def _paragraphs(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         labels = [" ".join(name.split()) for name in header]

@@ -79,7 +79,7 @@ class TestTables:
 
     def test_elsewhere_than_on_a_terminal_every_row_is_one_line(self):
         shower, file = terminal(60, is_terminal=False)
-        shower.table(self.title, self.header, self.rows)
+        shower.table(self.title, [*self.header, "note"], [[*self.rows[0], "word " * 40]])
         lines = file.getvalue().splitlines()
         assert lines[0] == self.title
         assert any(" ".join(HASHES) in line and "98.33 % ± 0.23 %" in line for line in lines)

@@ -4,7 +4,8 @@ import argparse
 import json
 from dataclasses import replace
 
-from fitnets import compose, evaluation, options, rules, stored
+from fitnets import compose, evaluation, options, rules
+from fitnets.commands.arguments import RUN_HELP, find_run
 from fitnets.quantities import plural
 from fitnets.resources import told_in_short
 from fitnets.terminal import Terminal
@@ -12,14 +13,14 @@ from fitnets.terminal import Terminal
 
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets eval", description="A finished student (or teacher) on images.")
-    parser.add_argument("run", help="folder of a run (outputs/run/HASH) or of a teacher")
+    parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("overrides", nargs="*", help="as for run.py: other data, engine.device=..., store=...")
     parser.add_argument("--split", choices=["train", "valid", "test"], default="test", help="default: test")
     parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
 
-    network = stored.find(arguments.run, "RUN")
+    network = find_run(arguments.run, arguments.overrides)
     for word in arguments.overrides:
         if not word.startswith(("dataset=", "dataset.", "engine.", "store=")) or "preprocessing" in word:
             raise options.ConfigError(

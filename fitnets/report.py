@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fitnets import costs, engine, estimates, quantities, schedules, sources, stored
+from fitnets import chance, costs, engine, estimates, quantities, schedules, sources, stored
 from fitnets.config import CustomTeacher, EarlierRuns, ReadyTeacher, Stage, image_shape
 from fitnets.labelled import imbalance
 from fitnets.networks import Network
@@ -182,8 +182,9 @@ def conclude(result: dict[str, Any], terminal: Terminal) -> None:
         title += "\nvalidation: of the networks before they were retrained on these images too; test: after"
     header = ["", f"teacher\n{teacher['name']}", f"student\n{student['name']}", "student\nagainst teacher"]
     terminal.table(title, header, rows)
-    for side, told in (("teacher", teacher), ("student", student)):
-        if told["valid_accuracy"] <= result.get("commonest_class", -1):
+    images = result.get("images", {}).get("valid")
+    for side, figures in (("teacher", teacher), ("student", student)):
+        if chance.is_no_better((figures["valid_accuracy"], result.get("commonest_class"), images)):
             terminal.say(f"note: the {side} is no better than always naming one class: it has not begun to learn")
 
 

@@ -7,8 +7,18 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import markdown, runs
-from analysis.tradeoff import engineering
-from analysis.verdicts import METHODS, Comparison, comparisons, interval, resolution, total_epochs, variant_names
+from analysis.verdicts import (
+    CUT_OFF,
+    METHODS,
+    Comparison,
+    comparisons,
+    interval,
+    resolution,
+    total_epochs,
+    variant_names,
+    with_interval,
+)
+from fitnets.quantities import number
 
 _HEADER = ["", "n", "epochs", "validation accuracy", "test accuracy", "multiplications", "parameters"]
 
@@ -29,13 +39,15 @@ def table(frame: pd.DataFrame, found: list[Comparison] | None = None) -> str:
 def _setting(group: pd.DataFrame, found: list[Comparison]) -> str:
     first = group.iloc[0]
     title = (
-        f"{first['dataset']}, schedule {first['schedule']}: teacher {first['teacher']}, student "
+        f"{first['data']}, schedule {first['schedule']}: teacher {first['teacher_name']}, student "
         f"{runs.students(group).iloc[0]}. Mean and 95 % interval over n runs, in %."
     )
     rows = [_row("teacher", group.drop_duplicates("teacher_hash"), "teacher", group["teacher_epochs"].fillna(0))]
     variants = group.assign(variant=variant_names(group)).groupby(["method", "variant", "method_hash"])
     for _, chosen in sorted(variants, key=lambda item: _place(item[1]["method"].iloc[0])):
         rows.append(_row(chosen["variant"].iloc[0], chosen, "student", total_epochs(chosen)))
+    if any(" to " in cell for row in rows for cell in row[3:5]):
+        title += f" {CUT_OFF}"
     parts = [title, markdown.table(_HEADER, rows), "\n".join(f"- {comparison}." for comparison in found)]
     return "\n\n".join(filter(None, parts))
 
@@ -50,7 +62,7 @@ def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> list
         str(len(chosen)),
         "-".join(f"{value:.0f}" for value in sorted({epochs.min(), epochs.max()})),
         *(_accuracy(chosen, side, split) for split in ("valid", "test")),
-        *(engineering(float(chosen[f"{side}_{cost}"].iloc[0])) for cost in ("multiplications", "parameters")),
+        *(number(float(chosen[f"{side}_{cost}"].iloc[0])) for cost in ("multiplications", "parameters")),
     ]
 
 
@@ -61,7 +73,7 @@ def _accuracy(chosen: pd.DataFrame, side: str, split: str) -> str:
     mean, half_width = interval(100 * chosen[column], 100 * resolution(chosen, split))
     if side == "student" and chosen["seed"].duplicated().any():  # with several teachers: no independent repetitions
         half_width = math.nan
-    return f"{mean:.2f} (no interval)" if math.isnan(half_width) else f"{mean:.2f} ± {half_width:.2f}"
+    return f"{mean:.2f} (no interval)" if math.isnan(half_width) else with_interval(mean, half_width)
 
 
 def main() -> int:

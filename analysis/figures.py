@@ -6,6 +6,7 @@ readers can tell apart, and every method has a marker of its own as well, for pr
 import itertools
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,7 +16,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from analysis import paper, runs, studies, tradeoff
 from analysis.studies import Study
 from analysis.tradeoff import COSTS
-from analysis.verdicts import interval, resolution
+from analysis.verdicts import bounds, interval, resolution
+from fitnets import quantities
 
 STYLES = {  # colour and marker
     "hints": ("#0072B2", "o"),
@@ -57,7 +59,7 @@ def _logarithmic(axes: Axes) -> None:
     """1, 2 and 5 of every power of ten, as 200 k, 500 k, 1 M."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tradeoff.engineering(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: quantities.number(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
@@ -87,6 +89,7 @@ def trade_off(frame: pd.DataFrame, cost: str = "multiplications", split: str = "
     for _, teacher in tradeoff.teachers(frame).dropna(subset=[f"{split}_accuracy", cost]).iterrows():
         axes.axhline(100 * teacher[f"{split}_accuracy"], color=MUTED, linewidth=0.9, linestyle="--", zorder=1)
         label = f"teacher {_text(teacher['name'])}, {_text(teacher['schedule'])}"
+        label += ", no better than one class" if teacher["at_chance"] else ""
         _draw_points(axes, teacher.to_frame().T, cost, split, label=label, colour=INK, marker="*")
     _draw_paper(axes, frame, cost)
     _logarithmic(axes)
@@ -99,11 +102,20 @@ def _draw_points(
 ) -> None:
     if points.empty:
         return
-    spread = 100 * points[f"{split}_half_width"].astype(float).fillna(0)
+    means = 100 * points[f"{split}_accuracy"].astype(float)
     axes.errorbar(
-        points[cost].astype(float), 100 * points[f"{split}_accuracy"].astype(float), yerr=spread, fmt=marker,
+        points[cost].astype(float), means, yerr=_bars(means, 100 * points[f"{split}_half_width"]), fmt=marker,
         color=colour, markersize=11 if marker == "*" else 5, elinewidth=0.8, capsize=2, label=label,
     )  # fmt: skip
+
+
+def _bars(means: Iterable[Any], half_widths: Iterable[Any]) -> list[list[float]]:
+    """How far the error bars of accuracies in % reach below and above their means: within 0 and 100 %."""
+    ends = [
+        (0.0, 0.0) if pd.isna(half_width) else tuple(abs(end - mean) for end in bounds(float(mean), float(half_width)))
+        for mean, half_width in zip(means, half_widths, strict=True)
+    ]
+    return [[below for below, _ in ends], [above for _, above in ends]]
 
 
 def _draw_paper(axes: Axes, frame: pd.DataFrame, cost: str) -> None:
@@ -156,7 +168,7 @@ def depth(frame: pd.DataFrame, split: str = "valid", note: str = "") -> Figure:
         raise runs.NotEnough("no three depths at about the same cost: run `python run.py -m +sweeps=figure2`")
     figure = _figure(max(_WIDTH, 3.6 * len(panels)))
     for number, group in enumerate(panels, start=1):
-        cost = tradeoff.engineering(float(group["student_paper_multiplications"].astype(float).median()))
+        cost = quantities.number(float(group["student_paper_multiplications"].astype(float).median()))
         axes = _axes(
             figure, (1, len(panels), number),
             xlabel="layers of the student (count)", ylabel=f"{_SPLITS[split]} accuracy, %",
@@ -215,9 +227,16 @@ def _line(axes: Axes, group: pd.DataFrame, x: str, split: str, *, label: str, co
     least = 100 * resolution(group, split)
     summary = [(place, *interval(at["accuracy"], least)) for place, at in accuracies.groupby("place")]
     places, means, half_widths = zip(*summary, strict=True)
-    spread = [0.0 if pd.isna(half_width) else half_width for half_width in half_widths]
     axes.errorbar(
-        places, means, yerr=spread, marker=marker, color=colour, linewidth=1.2, capsize=2, markersize=5, label=label
+        places,
+        means,
+        yerr=_bars(means, half_widths),
+        marker=marker,
+        color=colour,
+        linewidth=1.2,
+        capsize=2,
+        markersize=5,
+        label=label,
     )
 
 

@@ -25,6 +25,8 @@ from analysis import controls, figures, files, markdown, paper, runs, studies, t
 from analysis.studies import Study
 from analysis.tradeoff import COSTS
 from analysis.verdicts import Comparison
+from fitnets import quantities
+from fitnets.quantities import plural
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """of (items, what is done with them): the same items, with progress shown"""
@@ -32,7 +34,7 @@ _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v
             "<": "triangle-left", ">": "triangle-right", "X": "x", "h": "hexagon"}  # fmt: skip
 """matplotlib's markers, as Plotly names them"""
 _COLUMNS = [  # key, heading, format, of the page's table
-    ("run", "run", "text"), ("status", "status", "text"), ("dataset", "data", "text"), ("method", "method", "text"),
+    ("run", "run", "text"), ("status", "status", "text"), ("data", "data", "text"), ("method", "method", "text"),
     ("label", "student", "text"), ("seed", "seed", "text"), ("valid", "validation", "percent"),
     ("test", "test", "percent"), ("multiplications", "mult. of an image", "engineering"),
     ("parameters", "parameters", "engineering"), ("latency_ms", "latency, ms", "engineering"),
@@ -40,11 +42,13 @@ _COLUMNS = [  # key, heading, format, of the page's table
 ]  # fmt: skip
 _CLOSE = 0.01
 """a student whose accuracy is so much below its teacher's is still close to it"""
+_ROUNDING = 1e-9
+"""less than the share of any image: fractions that are the same may differ by as much"""
 _CURVE_POINTS = 200
+"""of a stage, at most: the page stays small"""
 _FRONT = [
     "student", "method", "runs", "validation accuracy, %", "test accuracy, %", "multiplications", "parameters"
 ]  # fmt: skip
-"""of a stage, at most: the page stays small"""
 
 
 def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path:
@@ -87,14 +91,22 @@ def _save(figure: Figure, path: Path) -> bytes:
 
 
 def headlines(frame: pd.DataFrame) -> list[str]:
-    """Of each teacher: its cheapest student that is close to it, and how sure that is."""
+    """For each teacher its cheapest student that is close to it, and how sure that is. Networks that are no better than
+    always naming one class are called that."""
     points = tradeoff.points(frame).dropna(subset=["valid_accuracy", "multiplications"])
     lines = []
     for teacher in tradeoff.teachers(frame).dropna(subset=["valid_accuracy"]).to_dict("records"):
         own = points[points["task"] == teacher["task"]]
         own = own[own["teacher_setting_hash"] == teacher["teacher_setting_hash"]]
+        name = f"{teacher['task']}: teacher {teacher['name']} ({100 * teacher['valid_accuracy']:.2f} % on validation)"
+        if teacher["at_chance"]:
+            lines.append(f"{name} is no better than always naming one class: no student is compared with it.")
+            continue
         own = own[own["multiplications"] < teacher["multiplications"]]
-        close = own[own["valid_accuracy"] >= teacher["valid_accuracy"] - _CLOSE]
+        if len(own) and own["at_chance"].all():
+            lines.append(f"{name}: none of its cheaper students is better than always naming one class.")
+        own = own[~own["at_chance"].astype(bool)]
+        close = own[own["valid_accuracy"] >= teacher["valid_accuracy"] - _CLOSE - _ROUNDING]
         if len(close):
             lines.append(_headline(teacher, close.sort_values("multiplications").iloc[0], len(own)))
         elif len(own):
@@ -122,8 +134,8 @@ def _headline(teacher: dict[Any, Any], point: pd.Series, among: int) -> str:
 
 def counted(point: Any) -> str:
     """'5 seeds', or '6 runs of 3 seeds'."""
-    seeds = f"{point['seeds']} seed{'s' if point['seeds'] > 1 else ''}"
-    return seeds if point["seeds"] == point["count"] else f"{point['count']} runs of {seeds}"
+    seeds = plural(point["seeds"], "seed")
+    return seeds if point["seeds"] == point["count"] else f"{plural(point['count'], 'run')} of {seeds}"
 
 
 def settings(found: list[Comparison]) -> list[tuple[str, list[dict[str, str | None]]]]:
@@ -151,7 +163,12 @@ def _worded(comparison: Comparison) -> dict[str, str | None]:
     verdict = comparison.valid
     if verdict is None:
         return {"word": "NO VERDICT", "text": f"{name}: {comparison.refusal}.", "test": None}
-    parts = [f"{name}: {verdict.numbers}", f"{comparison.epochs} epochs each", comparison.left_out]
+    parts = [
+        f"{name}: {verdict.numbers}",
+        f"{plural(comparison.epochs, 'epoch')} each" if comparison.epochs else None,
+        comparison.at_chance,
+        comparison.left_out,
+    ]
     test = None if comparison.test is None else str(comparison.test)
     return {"word": verdict.word, "text": "; ".join(filter(None, parts)) + ".", "test": test}
 
@@ -162,13 +179,12 @@ def tables(frame: pd.DataFrame, compared: list[Comparison]) -> str:
     several = frame.groupby("setting_hash")["method"].transform("nunique") > 1
     parts = []
     for task, group in points.groupby("task", sort=False):
-        members = group[tradeoff.front(group["multiplications"], group["valid_accuracy"])].sort_values(
-            "multiplications"
-        )
-        parts += [
-            f"## {task}: the front of {len(group)} students, chosen on validation",
-            markdown.table(_FRONT, map(_front_row, members.to_dict("records"))),
-        ]
+        members = group[tradeoff.fronts(group, "multiplications")].sort_values("multiplications")
+        rows = [_front_row(point) for point in members.to_dict("records")]
+        parts.append(f"## {task}: the front of {plural(len(group), 'student')}, chosen on validation")
+        parts.append(markdown.table(_FRONT, rows) if rows else "No student is better than always naming one class.")
+        if any(" to " in cell for row in rows for cell in row[3:5]):
+            parts.append(verdicts.CUT_OFF)
     if (frame[several]["status"] == "finished").any():
         parts.append("## Methods side by side\n\n" + controls.table(frame[several], compared))
     return "\n\n".join(parts) + "\n"
@@ -178,7 +194,7 @@ def _front_row(point: dict[Any, Any]) -> list[str]:
     return [
         point["label"], point["method"], str(point["count"]),
         *(_with_spread(point, split) for split in ("valid", "test")),
-        *(tradeoff.engineering(float(point[cost])) for cost in ("multiplications", "parameters")),
+        *(quantities.number(float(point[cost])) for cost in ("multiplications", "parameters")),
     ]  # fmt: skip
 
 
@@ -186,7 +202,7 @@ def _with_spread(point: dict[Any, Any], split: str) -> str:
     mean, half_width = point[f"{split}_accuracy"], point[f"{split}_half_width"]
     if pd.isna(mean):
         return "-"
-    return f"{100 * mean:.2f}" + ("" if pd.isna(half_width) else f" ± {100 * half_width:.2f}")
+    return f"{100 * mean:.2f}" if pd.isna(half_width) else verdicts.with_interval(100 * mean, 100 * half_width)
 
 
 # --- the page ---
@@ -210,7 +226,7 @@ def html(
     data = page_data(frame, epochs)
     return pages.get_template("report.html").render(
         title=f"fitnets: runs of {name}",
-        counts=f"{len(frame)} runs: {counts}",
+        counts=f"{plural(len(frame), 'run')}: {counts}",
         made=datetime.now().strftime("%Y-%m-%d %H:%M"),
         headlines=headlines(frame),
         settings=settings(compared),
@@ -248,6 +264,7 @@ def page_data(frame: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
                 **{key: point[key] for key in ("task", "method", "schedule", "label")},
                 "count": counted(point),
                 "device": None if pd.isna(point["device"]) else point["device"],
+                "chance": bool(point["at_chance"]),
                 **_accuracies(point),
                 "costs": {cost: _number(point[cost]) for cost in COSTS},
                 "front": [cost for cost in COSTS if fronts[cost][number]],
@@ -259,6 +276,7 @@ def page_data(frame: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
             {
                 "task": teacher["task"],
                 **{key: teacher[key] for key in ("name", "schedule")},
+                "chance": bool(teacher["at_chance"]),
                 **_accuracies(teacher),
                 "costs": {key: _number(teacher[key]) for key in COSTS},
             }
@@ -290,7 +308,7 @@ def _number(value: Any) -> float | None:
 
 def _paper(points: pd.DataFrame) -> list[dict[str, Any]]:
     """The published points, in the tasks of their data sets."""
-    datasets = {task: str(task).split(" ")[0] for task in points["task"].unique()}
+    datasets = dict(zip(points["task"], points["dataset"], strict=True))
     found = []
     for task, dataset in datasets.items():
         for published in paper.PUBLISHED[paper.PUBLISHED["dataset"] == dataset].to_dict("records"):
@@ -309,7 +327,7 @@ def _row(run: dict[Any, Any]) -> dict[str, Any]:
         return None if pd.isna(run[key]) else str(run[key])
 
     return {
-        **{key: text(key) for key in ("run", "status", "dataset", "method", "command", "folder")},
+        **{key: text(key) for key in ("run", "status", "data", "method", "command", "folder")},
         "seed": None if pd.isna(run["seed"]) else int(run["seed"]),
         "label": text("label"),
         "valid": _number(run["student_valid_accuracy"]),
@@ -353,7 +371,7 @@ def _study(study: Study) -> str:
     counts = ", ".join(f"{count} {status}" for status, count in study.trials["status"].value_counts().items())
     wanted = " and ".join(f"{direction} {name}" for name, direction in study.objectives.items())
     few = "" if study.importances else f"; too few to tell which parameter matters (from {studies.ENOUGH_TRIALS} on)"
-    return f"{study.name}: {wanted}; {len(study.trials)} trials: {counts}{few}"
+    return f"{study.name}: {wanted}; {plural(len(study.trials), 'trial')}: {counts}{few}"
 
 
 def _environment(frame: pd.DataFrame) -> list[str]:
@@ -368,7 +386,9 @@ def _environment(frame: pd.DataFrame) -> list[str]:
     ):
         counts = frame[column].value_counts()
         if len(counts):
-            lines.append(f"{label}: " + ", ".join(f"{value} ({count} runs)" for value, count in counts.items()))
+            lines.append(
+                f"{label}: " + ", ".join(f"{value} ({plural(count, 'run')})" for value, count in counts.items())
+            )
     return lines
 
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis import figures, files, markdown, runs
-from analysis.tradeoff import engineering
-from analysis.verdicts import Comparison, Verdict, comparisons, interval, resolution
+from analysis.verdicts import CUT_OFF, Comparison, Verdict, comparisons, interval, resolution, with_interval
+from fitnets.quantities import number
+
+_CUT_OFF_CELL = re.compile(r"\(\d+\.\d+ to \d+\.\d+\)")
+"""an interval that is given by its ends"""
 
 
 class Cell(NamedTuple):
@@ -55,7 +59,7 @@ def document(folder: Path) -> str:
     frame = _frame(folder, spec)
     cells = [cell for row in spec["rows"] for cell in _cells(row, spec, frame)]
     parts = [
-        _heading(spec, frame),
+        _heading(spec, frame) + (f" {CUT_OFF}" if any(_CUT_OFF_CELL.search(cell.text) for cell in cells) else ""),
         _table(spec, cells, frame),
         _verdicts(spec, frame),
         "\n".join(f"- {line}" for line in _notes(spec)),
@@ -136,7 +140,7 @@ def _counts(row: dict[str, Any], frame: pd.DataFrame) -> list[str]:
     cells = []
     for cost in ("parameters", "multiplications"):
         counted = known[f"{row['side']}_paper_{cost}"].dropna()
-        ours = engineering(float(counted.iloc[0])) if len(counted) else ""
+        ours = number(float(counted.iloc[0])) if len(counted) else ""
         cells.append(" / ".join(filter(None, [row[cost], ours])))
     return cells
 
@@ -189,7 +193,7 @@ def _figure(candidate: dict[str, Any], side: str, spec: dict[str, Any], frame: p
     of = f" of {wanted}" if side == "student" and len(values) < wanted else ""
     if math.isnan(half_width):
         return f"{mean:.2f} (n = {len(values)}{of}, no interval{note})"
-    return f"{mean:.2f} ± {half_width:.2f} (n = {len(values)}{of}{note})"
+    return f"{with_interval(mean, half_width)} (n = {len(values)}{of}{note})"
 
 
 def _own(candidate: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
@@ -233,7 +237,8 @@ def _difference(verdict: Verdict | None) -> str:
 def _verdict(comparison: Comparison) -> str:
     if comparison.valid is None:
         return f"none: {comparison.refusal}"
-    return "; ".join(filter(None, [comparison.valid.word, comparison.valid.outlook, comparison.left_out]))
+    remarks = [comparison.valid.word, comparison.valid.outlook, comparison.at_chance, comparison.left_out]
+    return "; ".join(filter(None, remarks))
 
 
 def _notes(spec: dict[str, Any]) -> Iterator[str]:

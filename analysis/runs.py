@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis import studies
+from analysis import names, studies
 
 
 class NotEnough(ValueError):
@@ -114,6 +114,8 @@ RUN_COLUMNS = {
     "kd_hash": Column("hashes.kd", "string", "temperature and weight of Eq. 2, where the method has it"),
     "teacher_hash": Column("hashes.teacher", "string", "of the teacher's artifact"),
     "teacher_setting_hash": Column("hashes.teacher_setting", "string", "the same for all seeds of a teacher"),
+    "data": Column("names.data", "string", "name of the data set: its option, or its folder's name"),
+    "teacher_name": Column("names.teacher", "string", "the option, with what tells it from others of that option"),
 }
 """but for `run`, the name of its directory, and `trials`, all that wanted it: study and number, and the parameters"""
 EPOCH_COLUMNS = {
@@ -136,6 +138,7 @@ def load(store: Path, found: list[studies.Study] | None = None) -> pd.DataFrame:
     RUN_COLUMNS. found: the studies of the store, where they were loaded already."""
     directories = _directories(store)
     results = [_result(directory) for directory in directories]
+    names.add(results, directories)
     columns = {"run": pd.array([directory.name for directory in directories], dtype="string")}
     for name, column in RUN_COLUMNS.items():
         columns[name] = _typed([_at(result, column.path) for result in results], column.dtype)

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis import markdown
 from analysis.paper import TABLE_5
-from analysis.tradeoff import engineering
+from fitnets.quantities import number
 
 _SETTINGS = ((1, 1), (128, 1), (128, 2))
 """batch, threads"""
@@ -35,11 +35,11 @@ def _row(folder: Path) -> list[str]:
         f"`{student['name']}`",
         str(student["layers"]),
         parameters,
-        engineering(student["paper_parameters"]),
+        number(student["paper_parameters"]),
         compression,
         f"{teacher['paper_parameters'] / student['paper_parameters']:.2f}",
         multiplications,
-        engineering(student["paper_multiplications"]),
+        number(student["paper_multiplications"]),
         speedup,
         *(
             f"{p50['teacher, network only', *setting] / p50['student, network only', *setting]:.1f}"

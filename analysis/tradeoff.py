@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.runs import labels
-from analysis.verdicts import half_width, interval, resolution
+from analysis.verdicts import accuracies, half_width, interval, resolution
+from fitnets import chance
 
 TASK = ["dataset", "data_hash", "dataset_seed", "valid_images"]
 """Accuracies can be compared between runs that agree in these: the same images were held out"""
@@ -33,6 +34,7 @@ COSTS = {
 }
 POINT_COLUMNS = {
     "task": "data set, numbered where there are several splits or images of it",
+    "dataset": "option",
     "method": "option",
     "schedule": "option",
     "label": "the student and its hint pair",
@@ -42,6 +44,7 @@ POINT_COLUMNS = {
     "device": "what the latencies were measured on; missing where on several, and the latencies with it",
     "valid_accuracy": "fraction, mean over the runs",
     "valid_half_width": "of its 95 % interval; missing for one run, or where a seed was run with several teachers",
+    "at_chance": "whether it is on validation no better than always naming one class, and so on no front",
     "test_accuracy": "likewise, on test; missing where a run was not evaluated there",
     "test_half_width": "of its 95 % interval, likewise",
     **{name: f"{cost.label}; latencies are medians over the runs" for name, cost in COSTS.items()},
@@ -59,7 +62,7 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
     alone are one point. frame: of `runs.load`; what is not finished is left out."""
     done = _known(frame).assign(label=labels, run=lambda runs: runs["run"].astype(object))
     groups = done.groupby(["setting_hash", "method_hash"], sort=False)
-    found = groups[["task", "method", "schedule", "label", "teacher_setting_hash"]].first()
+    found = groups[["task", "dataset", "method", "schedule", "label", "teacher_setting_hash"]].first()
     found["seeds"], found["count"] = groups["seed"].nunique(), groups.size()
     found["device"] = groups["device"].first().where(groups["device"].nunique() == 1)
     for split in ("valid", "test"):
@@ -73,6 +76,8 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
         median = groups[f"student_{cost.suffix}"].median().astype("Float64")
         found[name] = median.where(found["device"].notna()) if is_latency(name) else median
     found["runs"] = groups["run"].agg(list)
+    own = pd.Series(accuracies(done, "student"), index=done.index).groupby([done["setting_hash"], done["method_hash"]])
+    found["at_chance"] = own.agg(lambda accuracies: chance.is_no_better(*accuracies))
     return found.reset_index(drop=True)[list(POINT_COLUMNS)]
 
 
@@ -85,17 +90,18 @@ def _known(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def task_names(frame: pd.DataFrame) -> pd.Series:
-    """The data set of each run, numbered where runs of one data set have other splits or images: its `task`, where the
-    frame has them already."""
+    """The name of each run's data set, numbered where runs of one data set have other splits or images: its `task`,
+    where the frame has them already."""
     if "task" in frame:
         return frame["task"]
     numbers: dict[tuple[str, ...], str] = {}
     names = []
-    for key in frame[TASK].astype("string").fillna("?").itertuples(index=False, name=None):
-        if key not in numbers:
-            same = sum(other[0] == key[0] for other in numbers)
-            numbers[key] = f"{key[0]} (split {same + 1})" if same else key[0]
-        names.append(numbers[key])
+    for name, *key in frame[["data", *TASK]].astype("string").fillna("?").itertuples(index=False, name=None):
+        task = (name, *key)
+        if task not in numbers:
+            same = sum(other[0] == name for other in numbers)
+            numbers[task] = f"{name} (split {same + 1})" if same else name
+        names.append(numbers[task])
     return pd.Series(names, index=frame.index, dtype="string")
 
 
@@ -105,33 +111,43 @@ def is_latency(cost: str) -> bool:
 
 
 _QUALITIES = [f"{split}_{part}" for split in ("valid", "test") for part in ("accuracy", "half_width")]
-_TEACHER_COLUMNS = ["task", "teacher_setting_hash", "name", "schedule", "seeds", "device", *_QUALITIES, *COSTS]
+_TEACHER_COLUMNS = [
+    "task", "teacher_setting_hash", "name", "schedule", "seeds", "device", "at_chance", *_QUALITIES, *COSTS
+]  # fmt: skip
 
 
 def teachers(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a teacher and task, over its seeds: `name`, `schedule`, `seeds`, and the rest as in POINT_COLUMNS."""
+    """A row a teacher and task, over its seeds: `name`, `schedule`, `seeds`, and the rest as in POINT_COLUMNS. Teachers
+    of one task that would be called alike have the beginning of their hash in their names."""
     done = _known(frame).drop_duplicates(["task", "teacher_hash"])
     rows = []
     for (task, setting), group in done.groupby(["task", "teacher_setting_hash"], sort=False):
         first = group.iloc[0]
         row: dict[str, Any] = {"task": task, "teacher_setting_hash": setting, "seeds": len(group)}
-        row |= {"name": first["teacher"], "schedule": first["schedule"]}
+        row |= {"name": first["teacher_name"], "schedule": first["schedule"]}
+        row["at_chance"] = chance.is_no_better(*accuracies(group, "teacher"))
         row["device"] = first["device"] if group["device"].nunique() == 1 else None
         for split in ("valid", "test"):
             values = group[f"teacher_{split}_accuracy"].dropna().astype(float)
             known = interval(values, resolution(group, split)) if len(values) else (np.nan, np.nan)
             row[f"{split}_accuracy"], row[f"{split}_half_width"] = known
         rows.append(row | {key: group[f"teacher_{cost.suffix}"].median() for key, cost in COSTS.items()})
-    return pd.DataFrame(rows, columns=_TEACHER_COLUMNS)
+    found = pd.DataFrame(rows, columns=_TEACHER_COLUMNS)
+    alike = found.duplicated(["task", "name", "schedule"], keep=False)
+    found["name"] += (" [" + found["teacher_setting_hash"].astype("string").str[:6] + "]").where(alike, "")
+    return found
 
 
 def fronts(points: pd.DataFrame, cost: str) -> pd.Series:
     """Whether each of `points` is, on validation, on the front of its task, or of its task and device where the cost is
-    a latency."""
+    a latency. A point that is no better than always naming one class is on none."""
     members = pd.Series(False, index=points.index)
     together = ["task", "device"] if is_latency(cost) else ["task"]
     for _, group in points.groupby(together):
-        members[group.index] = front(group[cost], group["valid_accuracy"])
+        qualities = group["valid_accuracy"]
+        if "at_chance" in group:
+            qualities = qualities.mask(group["at_chance"].astype(bool))
+        members[group.index] = front(group[cost], qualities)
     return members
 
 
@@ -142,11 +158,3 @@ def front(costs: pd.Series, qualities: pd.Series) -> pd.Series:
     of_cheaper = best.cummax().shift(fill_value=-np.inf)
     is_best = (qualities == costs.map(best)) & (qualities > costs.map(of_cheaper))
     return is_best.fillna(False).astype(bool)
-
-
-def engineering(value: float) -> str:
-    """'1.5 M'."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.3g}"

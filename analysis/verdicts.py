@@ -10,6 +10,8 @@ import pandas as pd
 from scipy import stats
 
 from analysis.runs import students
+from fitnets import chance
+from fitnets.quantities import plural
 
 CONFIDENCE = 0.95
 _MOST_SEEDS = 1000
@@ -54,9 +56,7 @@ class Verdict:
             return "give at least two"
         if self.more_seeds is None:
             return f"not even {_MOST_SEEDS:,} seeds would settle it"
-        return (
-            f"about {self.more_seeds} more seed{'s' * (self.more_seeds > 1)} would settle it with a probability of 80 %"
-        )
+        return f"about {plural(self.more_seeds, 'more seed')} would settle it with a probability of 80 %"
 
 
 def compare(first: pd.Series, second: pd.Series, *, larger_is_better: bool = True, resolution: float = 0.0) -> Verdict:
@@ -91,7 +91,7 @@ class Comparison:
 
     valid: what decides; test: beside it, None where it was not evaluated, or the final networks are of other lengths;
     refusal: why there is no verdict; left_out: runs that are not in it; epochs: of the student, both stages counted;
-    setting_hash: of two settings that read alike, which one."""
+    setting_hash: of two settings that read alike, which one; at_chance: which method has not begun to learn."""
 
     setting: dict[str, str]
     setting_hash: str
@@ -102,12 +102,14 @@ class Comparison:
     refusal: str | None
     left_out: str | None
     epochs: int | None
+    at_chance: str | None = None
 
     def __str__(self) -> str:
         name = f"{self.first} against {self.second}"
         if self.valid is None:
             return f"{name}: no verdict: {self.refusal}"
-        return f"{name}: {self.valid}" + (f" ({self.left_out})" if self.left_out else "")
+        remarks = "; ".join(filter(None, [self.at_chance, self.left_out]))
+        return f"{name}: {self.valid}" + (f" ({remarks})" if remarks else "")
 
 
 def comparisons(frame: pd.DataFrame) -> list[Comparison]:
@@ -155,7 +157,8 @@ def _comparison(variant: pd.DataFrame, other: pd.DataFrame) -> Comparison:
     refusal = _mismatch(variant, other) or _refusal(done, other_done, both)
     same_length = both["retrain_epochs"].nunique() <= 1 and both["retrain_epochs"].isna().nunique() == 1
     epochs = total_epochs(both).dropna()
-    setting = {key: str(both.iloc[0][key]) for key in ("dataset", "teacher", "schedule")}
+    first = both.iloc[0]
+    setting = {"dataset": str(first["data"]), "teacher": str(first["teacher_name"]), "schedule": str(first["schedule"])}
     return Comparison(
         setting=setting | {"student": str(students(both).iloc[0])},
         setting_hash=str(both["setting_hash"].iloc[0]),
@@ -166,6 +169,7 @@ def _comparison(variant: pd.DataFrame, other: pd.DataFrame) -> Comparison:
         refusal=refusal,
         left_out=_left_out(done, other_done, both),
         epochs=int(epochs.iloc[0]) if len(epochs) else None,
+        at_chance=_at_chance(done, other),
     )
 
 
@@ -190,7 +194,7 @@ def _refusal(done: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame) -> str
     diverged = both[both["status"] == "diverged"]
     if len(diverged):
         return f"{len(diverged)} of {len(both)} runs diverged ({_named(diverged)}): what is left is no fair sample"
-    if all((runs["student_valid_accuracy"] <= runs["commonest_class"]).fillna(False).all() for runs in (done, other)):
+    if all(is_at_chance(runs, "student") for runs in (done, other)):
         return "neither has begun to learn: no network is better than always naming one class"
     if done["is_taught"].fillna(True).all() and other["is_taught"].fillna(True).all():
         teachers = [runs.set_index("seed")["teacher_hash"] for runs in (done, other)]
@@ -198,6 +202,25 @@ def _refusal(done: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame) -> str
         if (teachers[0][common] != teachers[1][common]).any():
             return "they had other teachers for the same seed"
     return None
+
+
+def is_at_chance(runs: pd.DataFrame, side: str) -> bool:
+    """Whether none of these runs has a network of that side, teacher or student, that is better on validation than
+    always naming one class, as far as that is known."""
+    return chance.are_all_no_better(accuracies(runs, side))
+
+
+def accuracies(runs: pd.DataFrame, side: str) -> list[chance.Accuracy]:
+    """Of each run, as `chance` wants them. side: teacher or student."""
+    columns = runs[[f"{side}_valid_accuracy", "commonest_class", "valid_images"]].astype(object)
+    known = columns.where(columns.notna(), None)
+    return list(known.itertuples(index=False, name=None))
+
+
+def _at_chance(done: pd.DataFrame, other: pd.DataFrame) -> str | None:
+    """The method whose networks have not begun to learn, in words; where both have not, there is no verdict."""
+    names = [runs["variant"].iloc[0] for runs in (done, other) if len(runs) and is_at_chance(runs, "student")]
+    return f"{names[0]} is no better than always naming one class" if len(names) == 1 else None
 
 
 def _left_out(done: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame) -> str | None:
@@ -238,6 +261,27 @@ def interval(values: pd.Series, resolution: float = 0.0) -> tuple[float, float]:
     standard deviation is taken to be no smaller, as in `compare`."""
     known = values.astype(float)
     return float(known.mean()), float(half_width(max(float(known.std()), resolution), len(known)))
+
+
+def bounds(mean: float, half_width: float) -> tuple[float, float]:
+    """The ends of the interval of an accuracy or error in %, cut off at 0 and 100 %."""
+    return max(0.0, mean - half_width), min(100.0, mean + half_width)
+
+
+def with_interval(mean: float, half_width: float, digits: int = 2) -> str:
+    """'94.90 ± 0.98', or the ends of an interval that is cut off at 0 or 100 %: '93.00 (76.10 to 100.00)'. In %."""
+    low, high = bounds(mean, half_width)
+    if is_cut_off(mean, half_width):
+        return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+
+
+def is_cut_off(mean: float, half_width: float) -> bool:
+    """Whether the interval would go beyond 0 or 100 %."""
+    return mean - half_width < 0 or mean + half_width > 100
+
+
+CUT_OFF = "Intervals of accuracies are cut off at 0 and 100 %; such a one is given by its ends."
 
 
 def half_width(deviation: Any, count: Any) -> Any:

@@ -14,7 +14,7 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
   doctor one batch through everything before a long run: shapes, classes, losses, memory, time, disk:
          fitnets doctor [OVERRIDES] [--json]
   runs   the runs of a store and their status:
-         fitnets runs [STORE] [--json]
+         fitnets runs [STORE] [--sort valid --reverse] [--filter method=kd] [--limit 10] [--json]
   report one page, figures and tables of a store's runs:
          fitnets report [STORE] [--out DIR]
   eval   a finished student on a split of its data, or on other data:

@@ -24,9 +24,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
-from fitnets import options, own_options, places, rules
+from fitnets import options, own_options, places, rules, stored
 from fitnets import overrides as typed
-from fitnets.config import Config, Folder, Thin
+from fitnets.config import Config, Ensemble, Folder, RunTeacher, Thin
 from fitnets.options import ConfigError, ToldError, near
 from fitnets.stopping import Stopped
 
@@ -43,6 +43,7 @@ own_options.install()
 def to_config(composed: DictConfig) -> Config:
     """The composed tree as checked dataclasses. ConfigError: all unknown and missing keys, or all broken rules."""
     _count_classes(composed)
+    _locate_teachers(composed)
     problems = [*_unknown_keys(composed)]
     problems += [_missing(key) for key in sorted(OmegaConf.missing_keys(composed))]
     if problems:
@@ -70,6 +71,21 @@ def _count_classes(composed: DictConfig) -> None:
         from fitnets import folder  # imports torch
 
         dataset.classes = max(2, len(folder.sub_folders(dataset.path)))
+
+
+def _locate_teachers(composed: DictConfig) -> None:
+    """Replace hashes of earlier runs, and beginnings of hashes, by their folders in the store."""
+    teacher, root = composed.get("teacher"), Path(str(composed.get("store"))).expanduser()
+
+    def located(key: str, given: str) -> str:
+        return stored.locate(given, root, f"teacher.{key}")
+
+    kind = OmegaConf.get_type(teacher) if isinstance(teacher, DictConfig) else None
+    for key in {RunTeacher: ["path"], Ensemble: ["hint_member", "members"]}.get(cast(Any, kind), []):
+        if OmegaConf.is_missing(teacher, key):
+            continue
+        given = teacher[key]
+        teacher[key] = located(key, given) if isinstance(given, str) else [located(key, str(one)) for one in given]
 
 
 def load(overrides: list[str], config_dir: str | None = None) -> Config:

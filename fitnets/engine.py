@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -102,6 +103,7 @@ def describe_cpu() -> str:
 def environment(device: torch.device) -> dict[str, Any]:
     """What the run was made with; no part of it changes what the run is."""
     return {
+        "started_at": datetime.now().astimezone().isoformat(timespec="seconds"),
         "started_by": [without_passwords(word) for word in sys.argv],
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") not in (None, ""),

@@ -1,31 +1,47 @@
 """What a store holds: its runs and their status, and what none of them needs. Read without PyTorch and Hydra."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fitnets import artifacts, ownership, stored
+from fitnets import artifacts, naming, ownership, stored
 from fitnets.config import Config
-from fitnets.options import ConfigError
+from fitnets.options import ConfigError, plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run directory. status: finished, running, killed or stopped (the same command goes on), failed, diverged,
-    pruned or damaged; accuracies: of the student, fractions; None where the run has none."""
+    """A run directory. A value that the run does not have is None.
+
+    status: finished, running, killed or stopped (the same command goes on), failed, diverged, pruned or damaged
+    started: date and time, ISO 8601
+    seconds: that the run took
+    dataset, teacher, student: the names of the options
+    data, teacher_name, student_name: short names that tell alike options apart, see `naming`
+    valid_accuracy, test_accuracy: of the student, fractions
+    error: what ended it
+    """
 
     directory: str
     status: str
+    started: str
+    seconds: float | None
     dataset: str | None
+    dataset_path: str | None
+    data: str | None
     method: str | None
+    schedule: str | None
     teacher: str | None
+    teacher_name: str | None
     student: str | None
+    student_name: str | None
     seed: int | None
     valid_accuracy: float | None
     test_accuracy: float | None
     error: str | None
-    """what ended it"""
 
 
 def check_store(root: Path) -> None:
@@ -35,29 +51,61 @@ def check_store(root: Path) -> None:
 
 
 def runs(root: Path) -> list[Run]:
-    """The oldest first."""
+    """The runs of a store, the oldest first."""
     directories = list(ownership.artifacts_of(root / "run"))
-    return [_run(directory) for directory in sorted(directories, key=lambda path: path.stat().st_mtime)]
+    configs = [_config(directory) for directory in directories]
+    names = zip(
+        naming.datasets([(None, None) if config is None else _place(config) for config in configs]),
+        naming.networks([None if config is None else plain(config.teacher) for config in configs]),
+        naming.networks([None if config is None else plain(config.student) for config in configs]),
+        strict=True,
+    )
+    found = map(_run, directories, configs, names)
+    return sorted(found, key=lambda run: datetime.fromisoformat(run.started))
 
 
-def _run(directory: Path) -> Run:
+def _run(directory: Path, config: Config | None, names: tuple[str | None, str | None, str | None]) -> Run:
+    """names: of data set, teacher and student."""
     result = _read(directory / "result.json")
-    student = result.get("student", {})
+    student, timing = result.get("student", {}), result.get("timing", {})
+    dataset, path = (None, None) if config is None else _place(config)
     return Run(
         directory=str(directory),
         status=_status(directory, result.get("status")),
-        **_described(_config(directory)),
+        started=_started(directory),
+        seconds=timing.get("run_seconds"),
+        dataset=dataset,
+        dataset_path=path,
+        method=None if config is None else config.method.name,
+        schedule=None if config is None else config.schedule.name,
+        teacher=None if config is None else config.teacher.name,
+        student=None if config is None else config.student.name,
+        seed=None if config is None else config.seed,
         valid_accuracy=student.get("valid_accuracy"),
         test_accuracy=student.get("test_accuracy"),
         error=result.get("error"),
+        **dict(zip(("data", "teacher_name", "student_name"), names, strict=True)),
     )
 
 
-def _described(config: Config | None) -> dict[str, Any]:
-    parts = ("dataset", "teacher", "student", "method")
-    if config is None:
-        return dict.fromkeys((*parts, "seed"))
-    return {part: getattr(config, part).name for part in parts} | {"seed": config.seed}
+def _place(config: Config) -> tuple[str, str | None]:
+    """The option of the data set, and the path of its files where it has one."""
+    path = getattr(config.dataset, "path", None)
+    return config.dataset.name, None if path is None else str(path)
+
+
+def _started(directory: Path) -> str:
+    """When the run began. Of a run that an earlier version made, the time of its configuration file."""
+    told = _read(directory / "environment.json").get("started_at")
+    with suppress(ValueError):
+        return datetime.fromisoformat(str(told)).astimezone().isoformat(timespec="seconds")
+    path = directory / "config.yaml"
+    modified = (path if path.exists() else directory).stat().st_mtime
+    return datetime.fromtimestamp(modified).astimezone().isoformat(timespec="seconds")
+
+
+def _status_of(directory: Path) -> str:
+    return _status(directory, _read(directory / "result.json").get("status"))
 
 
 def _status(directory: Path, told: str | None) -> str:
@@ -130,7 +178,7 @@ def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> lis
     unfinished: also runs that did not finish, and what they alone need; data: also decoded images and teachers'
     answers, which are made again when needed. What a living process makes is left alone."""
     directories = [*ownership.artifacts_of(root / "run"), *_earlier(root / "run")]
-    leaving = [path for path in directories if unfinished and _run(path).status not in ("finished", "running")]
+    leaving = [path for path in directories if unfinished and _status_of(path) not in ("finished", "running")]
     needed = _needed([path for path in directories if path not in leaving])
     found = [Removable(path, True, "it did not finish") for path in leaving]
     for kind in ("hint", "teacher"):

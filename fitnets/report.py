@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fitnets import class_names, costs, engine, estimates, schedules, stored
+from fitnets import chance, class_names, costs, engine, estimates, quantities, schedules, stored
 from fitnets.config import CustomTeacher, EarlierRuns, ReadyTeacher, Stage, image_shape
 from fitnets.labelled import class_notes
 from fitnets.networks import Network
@@ -40,7 +40,7 @@ def announce(plan: Plan, terminal: Terminal) -> None:
     if config.test and not has_test(config):
         lines.append("  test     none: this data set has no test split, so all figures are on validation")
     lines.append(f"  files    {plan.run_directory}")
-    terminal.narrate("\n".join(lines))
+    terminal.explain("\n".join(lines))
 
 
 def _cached(plan: Plan) -> Iterator[str]:
@@ -163,7 +163,7 @@ def _hint(link: HintObjective | HintTerm, plan: Plan) -> str:
 
 def _length(stage: Stage) -> str:
     epochs = "1 epoch" if stage.epochs == 1 else f"at most {stage.epochs} epochs"
-    return epochs if stage.max_steps is None else f"{epochs}, at most {stage.max_steps} updates"
+    return epochs if stage.max_steps is None else f"{epochs}, at most {quantities.plural(stage.max_steps, 'update')}"
 
 
 def conclude(result: dict[str, Any], terminal: Terminal) -> None:
@@ -184,7 +184,7 @@ def conclude(result: dict[str, Any], terminal: Terminal) -> None:
         rows.append(
             [key, count(teacher[key]), count(student[key]), _ratio(teacher[key], student[key], "fewer", "more")]
         )
-    rows.append(["weight file", *(f"{side['weights_bytes'] / 1000:.1f} kB" for side in (teacher, student)), ""])
+    rows.append(["weight file", *(quantities.size(side["weights_bytes"]) for side in (teacher, student)), ""])
     for size in (1, 128):
         teacher_ms, student_ms = (timing["latency"][side][f"batch_{size}_p50_ms"] for side in ("teacher", "student"))
         speedup = _ratio(teacher_ms, student_ms, "faster", "slower")
@@ -196,8 +196,9 @@ def conclude(result: dict[str, Any], terminal: Terminal) -> None:
         title += "\nvalidation: of the networks before they were retrained on these images too; test: after"
     header = ["", f"teacher\n{teacher['name']}", f"student\n{student['name']}", "student\nagainst teacher"]
     terminal.table(title, header, rows)
-    for side, told in (("teacher", teacher), ("student", student)):
-        if told["valid_accuracy"] <= result.get("commonest_class", -1):
+    images = result.get("images", {}).get("valid")
+    for side, figures in (("teacher", teacher), ("student", student)):
+        if chance.is_no_better((figures["valid_accuracy"], result.get("commonest_class"), images)):
             terminal.say(f"note: the {side} is no better than always naming one class: it has not begun to learn")
 
 

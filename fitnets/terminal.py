@@ -1,5 +1,8 @@
 """What a person sees: progress bars on a terminal, one line an epoch elsewhere, tables."""
 
+import re
+import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -8,18 +11,25 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
-from fitnets import tables
+from fitnets import quantities, tables
+from fitnets.quantities import number
 
 if TYPE_CHECKING:  # tables alone need no PyTorch
     from fitnets.state import Epoch, TrainingState
 
 T = TypeVar("T")
 _PLAIN_WIDTH = 120
+_LABEL = re.compile(r" *\S+ {2,}| *")
+"""what stands before the text of a line: a label and at least two spaces, or an indentation"""
+
+count, seconds, megabytes = quantities.number, quantities.duration, quantities.size
 
 
 class Terminal:
-    """Rich output on a terminal; plain lines elsewhere. quiet: only what a person has to know; aside: on standard
-    error, since standard output is for a machine."""
+    """Rich output on a terminal; plain lines, at least 120 columns wide, elsewhere.
+
+    quiet: only what a person has to know
+    aside: on standard error, since standard output is for a machine"""
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False, aside: bool = False):
         self.quiet = quiet
@@ -34,6 +44,13 @@ class Terminal:
         """What need not be known."""
         if not self.quiet:
             self.say(text)
+
+    def explain(self, text: str) -> None:
+        """Print lines of labels and text unless quiet. On a terminal a long line goes on under the column of its text,
+        and is broken between words alone; elsewhere every line stays whole."""
+        if self.console.is_terminal:
+            text = "\n".join(hanging(line, self.console.width) for line in text.splitlines())
+        self.narrate(text)
 
     def track(self, items: Sequence[T], what: str) -> Iterable[T]:
         """The items, with a bar while they are worked through."""
@@ -56,16 +73,35 @@ class Terminal:
         self.table(table.title, table.header, table.rows)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        table = Table(title=title, title_justify="left")
-        for index, column in enumerate(header):
-            table.add_column(column, justify="left" if index == 0 else "right")
+        """Print the title, then the table below it. Where a terminal is too narrow for it, every row becomes a
+        paragraph: no word is broken, and no hash is cut."""
+        is_terminal = self.console.is_terminal
+        self.console.print(title, soft_wrap=not is_terminal)
+        room = self.console.width if is_terminal else sys.maxsize
+        widths = tables.column_widths(header, rows, room)
+        if widths is None:
+            self._paragraphs(header, rows)
+            return
+        table = Table()
+        for index, (column, width) in enumerate(zip(header, widths, strict=True)):
+            table.add_column(column, justify="left" if index == 0 else "right", width=width)
         for row in rows:
             table.add_row(*row)
+        before = self.console.width
+        self.console.width = max(before, sum(widths) + 3 * len(widths) + 1)
         self.console.print(table)
+        self.console.width = before
+
+    def _paragraphs(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        labels = [" ".join(name.split()) for name in header]
+        longest = max(map(len, labels))
+        for row in rows:
+            lines = (f"{label:<{longest}}  {' '.join(cell.split())}" for label, cell in zip(labels, row, strict=True))
+            self.say("\n".join(["", *(hanging(line, self.console.width) for line in lines)]))
 
 
 class StageProgress:
-    """An observer of the loop: moves the bar with every update, tells every epoch."""
+    """An observer of the loop: moves the bar with every update, prints every epoch."""
 
     def __init__(self, terminal: Terminal, progress: Progress, name: str, epochs: int, steps_per_epoch: int):
         self.terminal = terminal
@@ -88,17 +124,37 @@ class StageProgress:
             watched = dict([next(iter(epoch.valid.items()))])
             self.progress.update(self.task, best=f"best: epoch {epoch.epoch + 1}, {values(watched)}")
         if not self.terminal.console.is_terminal:
-            place = f"{epoch.stage:>8} epoch {epoch.epoch + 1:>3}/{self.epochs}"
-            told = values({"train_loss": epoch.train["train_loss"], **epoch.valid})
-            self.terminal.narrate(f"{place}  {told}  {'best ' if epoch.best else '     '} {epoch.seconds:.1f} s")
+            width = max(3, len(str(self.epochs)))
+            place = f"{epoch.stage:>{_STAGE_WIDTH}} epoch {epoch.epoch + 1:>{width}}/{self.epochs}"
+            shown = values({"train_loss": epoch.train["train_loss"], **epoch.valid}, aligned=True)
+            best = "best" if epoch.best else "    "
+            self.terminal.narrate(f"{place}  {shown}  {best} {epoch.seconds:>6.1f} s")
 
 
-def values(named: dict[str, float]) -> str:
-    """Values with their units: errors in per cent, losses in nats (the hint loss has none)."""
+_STAGE_WIDTH = len("retrain_student")
+
+
+def values(named: dict[str, float], *, aligned: bool = False) -> str:
+    """Values with their units: errors in per cent, losses in nats (the hint loss has none).
+
+    aligned: padded to the widths that the same values take in other epochs"""
+    per_cent, loss = (6, 9) if aligned else (0, 0)
     return "  ".join(
-        f"{name} {100 * value:.2f} %" if name.endswith("error") else f"{name} {value:.4g}"
+        f"{name} {100 * value:>{per_cent}.2f} %" if name.endswith("error") else f"{name} {value:>{loss}.4g}"
         for name, value in named.items()
     )
+
+
+def hanging(line: str, width: int) -> str:
+    """The line broken between words, its further lines under the column where its text begins. A word that is longer
+    than a line, as a path may be, stays whole."""
+    found = _LABEL.match(line)
+    label = found[0] if found and len(found[0]) < width // 2 else ""
+    parts = textwrap.wrap(
+        line[len(label) :], width, initial_indent=label, subsequent_indent=" " * len(label), break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+    return "\n".join(parts) or line
 
 
 def measure(name: str, value: float) -> str:
@@ -108,30 +164,7 @@ def measure(name: str, value: float) -> str:
     if name.startswith("latency"):
         return f"{value:.2f} ms"
     if name.endswith(("parameters", "multiplications")):
-        return count(value)
+        return number(value)
     if name == "weights_bytes":
-        return f"{value / 1000:.1f} kB"
+        return quantities.size(value)
     return f"{value:.4g} nats" if name == "loss" else f"{100 * value:.2f} %"
-
-
-def seconds(duration_s: float) -> str:
-    """'12 s', '3 min 05 s', '2 h 40 min'."""
-    whole = round(duration_s)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def megabytes(size: int) -> str:
-    """'0.4 MB', '1,234.5 MB'. size: in bytes."""
-    return f"{size / 1e6:,.1f} MB"
-
-
-def count(number: float) -> str:
-    """'940', '29.9 k', '4.97 M', '1.20 G'."""
-    for size, prefix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= size:
-            return f"{number / size:.3g}{prefix}"
-    return f"{number:.0f}"

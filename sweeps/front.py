@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fitnets import tracking
 from fitnets.config import Tracker, Wandb
+from fitnets.quantities import plural
 from fitnets.terminal import Terminal, measure
 from sweeps import trials
 
@@ -61,8 +62,8 @@ def conclude(study: optuna.Study, worker: "Worker", directory: Path, tracker: Tr
     closed = sum("closed" in trial.user_attrs for trial in known)
     title = (
         f"study {study.study_name}: {'best' if len(study.directions) == 1 else f'front of {len(found)}'} among "
-        f"{len(trials.counted(known))} trials, chosen on validation, then evaluated on test\n"
-        f"{len(failed)} trials failed; {closed} more were over budget or repeated"
+        f"{plural(len(trials.counted(known)), 'trial')}, chosen on validation, then evaluated on test\n"
+        f"{plural(len(failed), 'trial')} failed; {closed} more were over budget or repeated"
     )
     terminal.table(title, header, [_shown(row, names) for row in rows])
     terminal.say(f"front in {directory / 'front.json'}")

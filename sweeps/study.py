@@ -100,7 +100,7 @@ class StudySweeper(Sweeper):
         address.leave(record, study, place)
         if note is not None:
             terminal.say(note)
-        terminal.say(f"study {name}: {self.conf.n_trials} trials in {without_passwords(place)}")
+        terminal.say(f"study {name}: {plural(self.conf.n_trials, 'trial')} in {without_passwords(place)}")
         with stopping.listening(), storage.told_in_short(place):
             with artifacts.claim(worker.place, "itself", terminal.say):
                 worker.work()

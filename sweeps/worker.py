@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fitnets import artifacts, compose, overrides
 from fitnets.config import Config
 from fitnets.options import BudgetError, ConfigError, PrunedError
+from fitnets.quantities import plural
 from fitnets.terminal import Terminal, measure
 from fitnets.terminal import seconds as in_words
 from sweeps import front, job, probes, sampling, storage, trials
@@ -337,7 +338,8 @@ class Worker:
         self.failures += 1
         if self.failures >= self.conf.max_failures:
             raise ConfigError(
-                f"study {self.study.study_name}: {self.failures} trials failed in a row, the last one: {reason}\n"
+                f"study {self.study.study_name}: {plural(self.failures, 'trial')} failed in a row, the last one: "
+                f"{reason}\n"
                 "the same command goes on; hydra.sweeper.max_failures=... allows more"
             )
 

@@ -81,7 +81,7 @@ class TestClean:
         fitnets("clean", root, *words, "--yes")
         gone = before - {path.relative_to(root).as_posix() for path in root.glob("*/*")}
         names = {name.split("/")[1].lstrip(".").split(".")[0] for name in gone}
-        assert names == {line.split(",")[0].rsplit("/", 1)[1] for line in shown.splitlines() if " MB: " in line}
+        assert names == {line.split(",")[0].rsplit("/", 1)[1] for line in shown.splitlines() if "B: " in line}
         return gone
 
     def test_a_store_whose_runs_need_everything_keeps_everything(self, root, fitnets):
@@ -108,7 +108,7 @@ class TestClean:
             fitnets("clean", root, "--yes")
             assert half_made.exists()
         _, shown, _ = fitnets("clean", root, "--yes")
-        assert f"{finished / 'export'}, 0.0 MB: a process that died left files beside it" in shown.replace("\n", "")
+        assert f"{finished / 'export'}, 0 B: a process that died left files beside it" in shown.replace("\n", "")
         assert (half_made.exists(), store.is_finished(finished)) == (False, True)
 
     def test_a_run_that_will_go_on_keeps_its_checkpoints(self, root, fitnets):

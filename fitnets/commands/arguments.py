@@ -1,6 +1,12 @@
 """What commands have in common on their command lines."""
 
 import argparse
+from pathlib import Path
+
+from fitnets import stored
+from fitnets.stored import Stored
+
+RUN_HELP = "folder of a run, or a hash of the store or its first 4 or more digits"
 
 
 def with_overrides(name: str, description: str, overrides: str) -> argparse.ArgumentParser:
@@ -9,6 +15,16 @@ def with_overrides(name: str, description: str, overrides: str) -> argparse.Argu
     parser.add_argument("overrides", nargs="*", help=overrides)
     parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
     return parser
+
+
+def find_run(given: str, overrides: list[str]) -> Stored:
+    """The trained network of a RUN on the command line. A hash is looked up in the store that the overrides name."""
+    if not Path(given).expanduser().is_dir():
+        from fitnets import compose  # Hydra: not for a folder
+
+        root = compose.load([word for word in overrides if word.startswith("store=")]).root
+        given = stored.locate(given, root, "RUN")
+    return stored.find(given, "RUN")
 
 
 def positive(text: str) -> int:

@@ -79,10 +79,15 @@ def _cache(found: Examination) -> Table:
 def _times(found: Examination) -> Table:
     rows = [["until training", "", "", seconds(found.preparing_s)]]
     rows += [
-        [stage.name, f"{1000 * stage.step_s:.1f} ms", f"{stage.epoch_s:.1f} s", seconds(stage.total_s)]
+        [stage.name, f"{1000 * stage.step_s:.1f} ms", _epoch(stage.epoch_s), seconds(stage.total_s)]
         for stage in found.times
     ]
     if found.tracking_s:
         rows.append(["W&B, beginning and end", "", "", seconds(found.tracking_s)])
     rows.append(["evaluation", "", "", seconds(found.evaluation_s)])
     return Table("time here, measured on a few updates", ["stage", "an update", "an epoch", "in all"], rows)
+
+
+def _epoch(duration_s: float) -> str:
+    """An epoch may take a tenth of a second or a day."""
+    return f"{duration_s:.1f} s" if duration_s < 60 else seconds(duration_s)

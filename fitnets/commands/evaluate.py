@@ -5,8 +5,10 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from fitnets import compose, evaluation, folder, options, process, rules, stored
+from fitnets import compose, evaluation, folder, options, process, rules
+from fitnets.commands.arguments import RUN_HELP, find_run
 from fitnets.config import Dataset, Folder
+from fitnets.quantities import plural
 from fitnets.resources import told_in_short
 from fitnets.tables import Table
 from fitnets.terminal import Terminal
@@ -17,7 +19,7 @@ _MOST_CONFUSED = 20
 
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets eval", description="A finished student (or teacher) on images.")
-    parser.add_argument("run", help="folder of a run (outputs/run/HASH) or of a teacher")
+    parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("overrides", nargs="*", help="as for run.py: other data, engine.device=..., store=...")
     parser.add_argument(
         "--split",
@@ -30,7 +32,7 @@ def main(words: list[str]) -> None:
     if arguments.json:
         process.reserve_stdout()
 
-    network = stored.find(arguments.run, "RUN")
+    network = find_run(arguments.run, arguments.overrides)
     _check_words(arguments.overrides)
     dataset = _dataset(network.config.dataset, arguments.overrides, arguments.config_dir)
     rules.check_dataset(replace(network.config, dataset=_with_two_classes(dataset)))
@@ -45,7 +47,7 @@ def main(words: list[str]) -> None:
         return
     images = "all" if result["split"] == "all" else f"{result['split']}:"
     title = f"{network.net.name} of {arguments.run}"
-    terminal.table(title, ["", f"{result['dataset']}, {images} {result['images']} images"], _figures(result))
+    terminal.table(title, ["", f"{result['dataset']}, {images} {plural(result['images'], 'image')}"], _figures(result))
     for table in (_classes(result), _confusion(result)):
         if table.rows:
             terminal.show(table)

@@ -5,7 +5,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from fitnets import compose, evaluation, process, stored
+from fitnets import compose, evaluation, process
+from fitnets.commands.arguments import RUN_HELP, find_run
 from fitnets.export import card, student
 from fitnets.options import ConfigError
 from fitnets.resources import told_in_short
@@ -14,7 +15,7 @@ from fitnets.terminal import Terminal
 
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets export", description="ONNX, torch.export program, latencies, model card.")
-    parser.add_argument("run", help="folder of a run (outputs/run/HASH)")
+    parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("overrides", nargs="*", help="engine.threads=..., store=... of the data's files")
     parser.add_argument("--out", type=Path, help="folder for the files; default: RUN/export")
     parser.add_argument("--int8", action="store_true", help="also student-int8.onnx, with what it costs in accuracy")
@@ -23,7 +24,7 @@ def main(words: list[str]) -> None:
     if arguments.json:
         process.reserve_stdout()
 
-    network = stored.find(arguments.run, "RUN")
+    network = find_run(arguments.run, arguments.overrides)
     for word in arguments.overrides:
         if not word.startswith(("engine.threads=", "store=")):
             raise ConfigError(f"{word}: fitnets export takes engine.threads and store; all else is the run's own")

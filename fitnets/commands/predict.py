@@ -6,8 +6,8 @@ import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from fitnets import class_names, compose, evaluation, image_files, prediction, stored
-from fitnets.commands.arguments import positive
+from fitnets import class_names, compose, evaluation, image_files, prediction, process, stored
+from fitnets.commands.arguments import RUN_HELP, find_run, positive
 from fitnets.options import ConfigError
 from fitnets.prediction import Prediction
 from fitnets.resources import told_in_short
@@ -20,15 +20,17 @@ _OVERRIDE = re.compile(r"(engine\.\w+|store)=")
 def main(words: list[str]) -> None:
     described = "The classes that a finished student (or teacher) gives to images, prepared as those it was trained on."
     parser = argparse.ArgumentParser("fitnets predict", description=described)
-    parser.add_argument("run", help="folder of a run (outputs/run/HASH) or of a teacher")
+    parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("images", nargs="+", help="image files, and folders of them; also engine.device=..., store=...")
     parser.add_argument("--top", type=positive, default=1, metavar="K", help="classes for each image; default: 1")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
+    if arguments.json:
+        process.reserve_stdout()
 
-    network = stored.find(arguments.run, "RUN")
     overrides = [word for word in arguments.images if _OVERRIDE.match(word) and not Path(word).exists()]
     places = [Path(word).expanduser() for word in arguments.images if word not in overrides]
+    network = find_run(arguments.run, overrides)
     settings, terminal = compose.load(overrides), Terminal(aside=arguments.json)
     files, others = image_files.listed(places)
     if not files:
@@ -45,7 +47,7 @@ def main(words: list[str]) -> None:
     notes = _notes(network, others)
     broken = [one for one in found if one.reason is not None]
     if arguments.json:
-        print(json.dumps(_content(found, notes), indent=2))
+        process.write_result(json.dumps(_content(found, notes), indent=2))
     else:
         for note in notes:
             terminal.say(f"note: {note}")

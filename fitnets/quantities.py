@@ -1,0 +1,41 @@
+"""Numbers, sizes, durations and counts of things as text, the same in every table, message and figure."""
+
+import math
+
+_PREFIXES = ("", "k", "M", "G", "T", "P")
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400  # seconds
+
+
+def number(value: float, unit: str = "") -> str:
+    """'940', '29.9 k', '4.97 M': three significant digits with the SI prefix that leaves less than 1000 before it.
+
+    unit: written after the prefix, '457 kB'."""
+    if not math.isfinite(value):
+        return f"{value} {unit}".rstrip()
+    rounded = float(f"{value:.3g}")  # 999,999 is 1 M and not 1000 k
+    power = 0
+    while abs(rounded) >= 1000 and power < len(_PREFIXES) - 1:
+        rounded, power = rounded / 1000, power + 1
+    return f"{rounded:.3g} {_PREFIXES[power]}{unit}".rstrip() if abs(rounded) < 1000 else f"{value:.3g} {unit}".rstrip()
+
+
+def size(count: float) -> str:
+    """'940 B', '457 kB', '1.23 GB'. count: of bytes."""
+    return number(count, "B")
+
+
+def duration(seconds: float) -> str:
+    """'12 s', '3 min 05 s', '2 h 40 min', '242 days 1 h': the two largest units."""
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02d} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} min"
+    return f"{plural(whole // _DAY, 'day')} {whole % _DAY // _HOUR} h"
+
+
+def plural(count: int, noun: str, several: str | None = None) -> str:
+    """'1 trial', '1,200 trials'. several: the plural, where it is not the noun with an s."""
+    return f"{count:,} {noun if count == 1 else several or f'{noun}s'}"

@@ -12,9 +12,9 @@ from fitnets.terminal import Terminal
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets eval", description="A finished student (or teacher) on images.")
     parser.add_argument("run", help="folder of a run (outputs/run/HASH) or of a teacher")
-    parser.add_argument("overrides", nargs="*", help="as for run.py: other data, engine.device=..., store=...")
+    parser.add_argument("overrides", nargs="*", help="as for fitnets run: other data, engine.device=..., store=...")
     parser.add_argument("--split", choices=["train", "valid", "test"], default="test", help="default: test")
-    parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
+    parser.add_argument("--config-dir", help="folder with options of your own, as for fitnets run")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
 

@@ -25,7 +25,6 @@ from analysis import controls, figures, files, markdown, paper, runs, studies, t
 from analysis.studies import Study
 from analysis.tradeoff import COSTS
 from analysis.verdicts import Comparison
-from fitnets import places
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """of (items, what is done with them): the same items, with progress shown"""
@@ -204,7 +203,6 @@ def html(
 ) -> str:
     """name: of the store; compared: its methods; found: its studies; images: SVG by name."""
     pages = Environment(loader=PackageLoader("analysis", "page"), autoescape=True, undefined=StrictUndefined)
-    pages.globals["run_command"] = places.COMMAND
     files = {key: Markup((Path(__file__).parent / "page" / file).read_text())
              for key, file in (("css", "report.css"), ("script", "report.js"))}  # fmt: skip
     shown = {key: svg for key, svg in images.items() if not key.startswith("trade_off")}

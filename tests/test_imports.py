@@ -43,6 +43,7 @@ LAYERS = [  # each module imports from rows above it only
     {"reproduction"},
     {"commands"},
     {"cli"},
+    {"__main__"},
 ]
 ONLY_IN = {
     "hydra": {"fitnets/compose.py", "run.py", "sweeps/"},

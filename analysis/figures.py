@@ -165,7 +165,7 @@ def depth(frame: pd.DataFrame, split: str = "valid", note: str = "") -> Figure:
     where there is no such budget. frame: of `runs.load`, of one task; note: into the titles."""
     panels = budgets(frame)
     if not panels:
-        raise runs.NotEnough("no three depths at about the same cost: run `python run.py -m +sweeps=figure2`")
+        raise runs.NotEnough("no three depths at about the same cost: run `fitnets run -m +sweeps=figure2`")
     figure = _figure(max(_WIDTH, 3.6 * len(panels)))
     for number, group in enumerate(panels, start=1):
         cost = quantities.number(float(group["student_paper_multiplications"].astype(float).median()))
@@ -187,7 +187,7 @@ def hint_layers(frame: pd.DataFrame) -> Figure:
     hints = hints[hints["method"] == "hints"].assign(student=runs.students)
     studies = [group for _, group in hints.groupby(["setting_hash", "hint_layer"], sort=False) if _is_hint_study(group)]
     if not studies:
-        raise runs.NotEnough("no two guided layers of one student: run `python run.py -m +sweeps=hint_depth`")
+        raise runs.NotEnough("no two guided layers of one student: run `fitnets run -m +sweeps=hint_depth`")
     order = sorted(pd.concat(studies)["guided_layer"].unique(), key=_natural)
     figure = _figure()
     axes = _axes(

@@ -7,6 +7,8 @@ from fitnets import process
 
 _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
 
+  run    train a teacher and its student, or a sweep of them (-m); the same as `python run.py`:
+         fitnets run dataset=mnist dataset.path=DIR [-m] [--help] [--cfg job]
   cost   parameters and multiplications of teacher and student, without training:
          fitnets cost teacher=maxout_mnist student=fitnet_mnist dataset=mnist [--json]
   layers the layers of teacher and student, and the pairs for hints that suggest themselves:
@@ -36,7 +38,8 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
          16x16 patches for dataset=aflw from the licensed AFLW and a folder of images without faces:
          fitnets prepare aflw --aflw DIR --negatives DIR [--out DIR]
 
-OVERRIDES are those of `python run.py`; `fitnets COMMAND --help` says more."""
+OVERRIDES are `key=value` and `group=option`: `fitnets run --help` lists them. `fitnets COMMAND --help` says more,
+`fitnets --version` which version this is; `python -m fitnets` is the same as `fitnets`."""
 
 
 def main() -> int:
@@ -49,6 +52,9 @@ def _main() -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_USAGE)
         return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        print(f"fitnets {_version()}")
+        return 0
     if words[0] not in _COMMANDS:
         from fitnets.options import near
 
@@ -61,11 +67,22 @@ def _main() -> int:
     from fitnets import compose  # Hydra: not for --help
 
     command = import_module(f"fitnets.commands.{_COMMANDS[words[0]]}")
-    stopped = compose.GOES_ON if words[0] == "reproduce" else ""
+    stopped = compose.GOES_ON if words[0] in ("run", "reproduce") else ""
     return compose.command_line(lambda: command.main(words[1:]), stopped)
 
 
+def _version() -> str:
+    """The version of the installed package; a checkout that is not installed has none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("fitnets")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
 _COMMANDS = {  # by their modules
+    "run": "run",
     "cost": "cost",
     "layers": "layers",
     "doctor": "doctor",

@@ -34,6 +34,7 @@ T = TypeVar("T")
 MISTAKES = (HydraException, OmegaConfBaseException, YAMLError)
 CONF = places.CONF
 
+OmegaConf.register_resolver("run_command", lambda: places.COMMAND, replace=True)  # for --help
 for _name, _class in options.OPTIONS.items():
     # Below hydra/ the schema's types do not show up among the user's groups in --help.
     ConfigStore.instance().store(group="hydra/fitnets", name=_name, node=_class)

@@ -1,8 +1,23 @@
 """Where `conf/` and `run.py` are: at the root of a checkout, in `fitnets/root` of an installed wheel."""
 
+import shlex
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-ROOT = _PACKAGE / "root" if (_PACKAGE / "root").is_dir() else _PACKAGE.parent
+_IS_WHEEL = (_PACKAGE / "root").is_dir()
+ROOT = _PACKAGE / "root" if _IS_WHEEL else _PACKAGE.parent
 CONF = ROOT / "conf"
 RUN = ROOT / "run.py"
+
+
+def command(folder: Path | None = None) -> list[str]:
+    """The first words of a command that trains: `python run.py`, or `fitnets run` from an installed wheel.
+
+    folder: where the command is typed; None: at the root of the checkout."""
+    if _IS_WHEEL:
+        return ["fitnets", "run"]
+    return ["python", RUN.name if folder is None or folder.resolve() == ROOT else str(RUN)]
+
+
+COMMAND = shlex.join(command())
+"""for messages"""

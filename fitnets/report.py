@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from fitnets import chance, class_names, costs, engine, estimates, quantities, schedules, stored
-from fitnets.config import CustomTeacher, EarlierRuns, ReadyTeacher, Stage, image_shape
+from fitnets.config import Config, CustomTeacher, EarlierRuns, ReadyTeacher, Stage, image_shape
 from fitnets.labelled import class_notes
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
 from fitnets.options import content_hash
-from fitnets.plan import Plan
+from fitnets.plan import Plan, teacher_seed
 from fitnets.rules import has_test
 from fitnets.terminal import Terminal, count, megabytes, seconds
 from fitnets.terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, MimicTerm, Term
@@ -22,13 +22,16 @@ def announce(plan: Plan, terminal: Terminal) -> None:
     config = plan.config
     lines = [
         f"{config.dataset.name}: {len(plan.data.train)} training and {len(plan.data.valid)} validation images",
+        f"  method   {config.method.name}",
+        f"  schedule {_schedule(config)}",
+        f"  seeds    {_seeds(config)}",
         f"  teacher  {_describe(plan, config.teacher.name, plan.teacher)}: {_teacher(plan)}",
         f"  student  {_describe(plan, config.student.name, plan.student)}",
     ]
     for objective in plan.stages:
         label = "hint" if isinstance(objective, HintObjective | LabelHintObjective) else "student"
         found = label == "hint" and plan.hint_is_trained
-        length = f"found in {plan.hint_directory}" if found else _length(objective.stage)
+        length = f"found in {plan.hint_directory}" if found else _student_length(objective, config)
         lines.append(f"  {label:<7}  {_task(objective, plan)}: {length}")
     lines += [f"  note     {note}" for note in _notes(plan)]
     if config.schedule.retrain_student:
@@ -41,6 +44,30 @@ def announce(plan: Plan, terminal: Terminal) -> None:
         lines.append("  test     none: this data set has no test split, so all figures are on validation")
     lines.append(f"  files    {plan.run_directory}")
     terminal.explain("\n".join(lines))
+
+
+_SCHEDULES = {
+    "quick": "a short training, not the paper's (its numbers: schedule=paper; longer: schedule=modern)",
+    "modern": "not the paper's training (its numbers: schedule=paper)",
+    "paper": "the paper's numbers, but for those that you change",
+    "released": "the released code's numbers, but for those that you change",
+}
+_OTHERS = {"digits", "folder"}
+"""data sets that the paper does not have"""
+
+
+def _schedule(config: Config) -> str:
+    name, told = config.schedule.name, _SCHEDULES.get(config.schedule.name)
+    if told is not None and config.dataset.name in _OTHERS and name in ("paper", "released"):
+        told += "; the paper has no training for such images: these follow another data set's"
+    return name if told is None else f"{name}: {told}"
+
+
+def _seeds(config: Config) -> str:
+    """The seeds with the keys that set them."""
+    seed = teacher_seed(config)
+    teacher = "" if seed is None else f", teacher.seed={seed}"
+    return f"seed={config.seed} (student){teacher}, dataset.seed={config.dataset.seed}"
 
 
 def _cached(plan: Plan) -> Iterator[str]:
@@ -164,6 +191,18 @@ def _hint(link: HintObjective | HintTerm, plan: Plan) -> str:
 def _length(stage: Stage) -> str:
     epochs = "1 epoch" if stage.epochs == 1 else f"at most {stage.epochs} epochs"
     return epochs if stage.max_steps is None else f"{epochs}, at most {quantities.plural(stage.max_steps, 'update')}"
+
+
+def _student_length(objective: Objective, config: Config) -> str:
+    """The length of a stage of the student and, where it is longer than its key says, why."""
+    own, added = config.schedule.student, config.schedule.hint.epochs
+    if objective.name != "student" or objective.stage.epochs == own.epochs:
+        return _length(objective.stage)
+    return (
+        f"{_length(objective.stage)}: schedule.student.epochs={own.epochs} plus schedule.hint.epochs={added}, because "
+        f"schedule.equal_epochs=true gives every method the epochs of both stages (schedule.equal_epochs=false: "
+        f"{own.epochs} alone)"
+    )
 
 
 def conclude(result: dict[str, Any], terminal: Terminal) -> None:

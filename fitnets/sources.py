@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fitnets import digests, folder, pictures
+from fitnets import digests, downloads, folder, pictures
 from fitnets.config import Dataset, Digits, Folder, HubImages, image_shape
 from fitnets.labelled import Raw, Track, proportional_draw
 from fitnets.options import ConfigError, near
@@ -254,7 +254,8 @@ def _open(dataset: HubImages, split: str, files: list[Path], scratch: str) -> An
     try:
         if files:
             return datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=scratch)
-        return datasets.load_dataset(dataset.hub, dataset.subset, revision=dataset.revision, split=split)
+        assert dataset.hub is not None, "_hub_source refuses it"
+        return downloads.load(dataset.hub, dataset.subset, revision=dataset.revision, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         if files:

@@ -73,8 +73,7 @@ def _notes(config: Config, seed: int) -> dict[str, Any]:
 
 def _command(config: Config, seed: int) -> list[str]:
     hydra = HydraConfig.get()
-    here = Path(hydra.runtime.cwd).resolve() == places.ROOT
-    words = ["python", places.RUN.name if here else str(places.RUN)]
+    words = places.command(Path(hydra.runtime.cwd))
     if hydra.job.config_name not in (None, "config"):
         words += ["--config-name", hydra.job.config_name]
     for source in hydra.runtime.config_sources:

@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from fitnets.options import ConfigError, without_passwords
+from fitnets.quantities import plural
 
 if TYPE_CHECKING:
     from fitnets.config import Tracker

@@ -107,5 +107,5 @@ def test_training_again_is_no_part_of_it(command, tmp_path):
 def test_a_command_that_there_is_not_is_told_with_the_nearest(fitnets):
     finished = fitnets("reproduse", "table4")
     assert finished.code == 2
-    assert finished.err.startswith("fitnets reproduse: no such command; did you mean reproduce? (commands: cost, ")
+    assert finished.err.startswith("fitnets reproduse: no such command; did you mean reproduce? (commands: run, cost, ")
     assert len(finished.err.splitlines()) == 1

@@ -110,7 +110,7 @@ def test_so_it_does_from_a_wheel_which_has_conf_and_run_py_in_the_package(tmp_pa
         assert told.returncode == 0, told.stderr
     (run,) = (tmp_path / "elsewhere" / "outputs" / "run").iterdir()
     environment = json.loads((run / "environment.json").read_text())
-    assert environment["command"] == ["python", str(site / "fitnets" / "root" / "run.py"), *words]
+    assert environment["command"] == ["fitnets", "run", *words]
     assert environment["commit"] is None
 
 

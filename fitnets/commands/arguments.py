@@ -10,10 +10,10 @@ RUN_HELP = "folder of a run, or a hash of the store or its first 4 or more digit
 
 
 def with_overrides(name: str, description: str, overrides: str) -> argparse.ArgumentParser:
-    """A parser of a command that takes the overrides of `run.py`. Parse with `parse_intermixed_args`."""
+    """A parser of a command that takes the overrides of `fitnets run`. Parse with `parse_intermixed_args`."""
     parser = argparse.ArgumentParser(f"fitnets {name}", description=description)
     parser.add_argument("overrides", nargs="*", help=overrides)
-    parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
+    parser.add_argument("--config-dir", help="folder with options of your own, as for fitnets run")
     return parser
 
 

@@ -12,7 +12,7 @@ from fitnets.terminal import Terminal
 
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets bench", description="Speed of training; nothing is kept.")
-    parser.add_argument("overrides", nargs="*", help="as for run.py; default: dataset=cifar10 and its teacher")
+    parser.add_argument("overrides", nargs="*", help="as for fitnets run; default: dataset=cifar10 and its teacher")
     parser.add_argument("--students", default="fitnet1,fitnet4", help="options of student; default: fitnet1,fitnet4")
     parser.add_argument("--batch", type=positive, default=128, help="images of a step; default: 128")
     parser.add_argument("--rounds", type=at_least_two, default=5, help="steps of each kind, in turns; default: 5")

@@ -10,7 +10,7 @@ from fitnets.terminal import Terminal
 
 def main(words: list[str]) -> None:
     described = "Parameters and multiplications; nothing is trained."
-    parser = with_overrides("cost", described, "as for run.py: teacher=... student=... dataset=...")
+    parser = with_overrides("cost", described, "as for fitnets run: teacher=... student=... dataset=...")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
     if arguments.json:

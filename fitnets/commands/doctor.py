@@ -16,7 +16,7 @@ _MOST_CLASSES = 20
 
 def main(words: list[str]) -> None:
     described = "One batch through everything: shapes, classes, losses, memory, time, disk. Nothing is trained."
-    parser = with_overrides("doctor", described, "as for run.py")
+    parser = with_overrides("doctor", described, "as for fitnets run")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
     if arguments.json:

@@ -20,13 +20,13 @@ _MOST_CONFUSED = 20
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets eval", description="A finished student (or teacher) on images.")
     parser.add_argument("run", help=RUN_HELP)
-    parser.add_argument("overrides", nargs="*", help="as for run.py: other data, engine.device=..., store=...")
+    parser.add_argument("overrides", nargs="*", help="as for fitnets run: other data, engine.device=..., store=...")
     parser.add_argument(
         "--split",
         choices=["train", "valid", "test"],
         help="default: test for the data that it was trained on; all images of other data",
     )
-    parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
+    parser.add_argument("--config-dir", help="folder with options of your own, as for fitnets run")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
     if arguments.json:

@@ -11,7 +11,9 @@ from fitnets.terminal import Terminal, count
 
 def main(words: list[str]) -> None:
     described = "Which layers there are to learn from and to guide."
-    parser = with_overrides("layers", described, "as for run.py: teacher=... student=... dataset=... hint_layer=...")
+    parser = with_overrides(
+        "layers", described, "as for fitnets run: teacher=... student=... dataset=... hint_layer=..."
+    )
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
     if arguments.json:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fitnets import aflw, overrides
+from fitnets import aflw, overrides, places
 from fitnets.commands.arguments import positive
 from fitnets.terminal import Terminal
 
@@ -33,4 +33,4 @@ def main(words: list[str]) -> None:
         terminal.say(f"left out: {reason}")
     for part, classes in parts.items():
         terminal.say(f"{part}: " + ", ".join(f"{count} patches with {name}" for name, count in classes.items()))
-    terminal.say(f"python run.py dataset=aflw {overrides.shown('dataset.path', str(arguments.out))}")
+    terminal.say(f"{places.COMMAND} dataset=aflw {overrides.shown('dataset.path', str(arguments.out))}")

@@ -35,7 +35,7 @@ def main(words: list[str]) -> None:
         "done yet, writes the table beside the paper's. The same command goes on after a stop.",
     )
     parser.add_argument("table", help=f"{', '.join(RECIPES)}")
-    parser.add_argument("overrides", nargs="*", help="as for run.py: dataset.path=..., store=..., engine....")
+    parser.add_argument("overrides", nargs="*", help="as for fitnets run: dataset.path=..., store=..., engine....")
     parser.add_argument("--scale", default="1", help="small version: 0.1 of both, or epochs=0.1,images=0.2")
     parser.add_argument("--seeds", type=positive, default=3, help="students of each cell; default: 3")
     parser.add_argument("--schedule", help="columns: paper, modern or both; default: all that the table has")
@@ -44,7 +44,7 @@ def main(words: list[str]) -> None:
     parser.add_argument(
         "--plan", action="store_true", help="get the data, say what would be run and how long it takes, write nothing"
     )
-    parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
+    parser.add_argument("--config-dir", help="folder with options of your own, as for fitnets run")
     arguments = parser.parse_intermixed_args(words)
 
     order, terminal = _order(arguments), Terminal()

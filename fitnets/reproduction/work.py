@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fitnets import compose, data, engine, plan, store
+from fitnets import compose, data, engine, places, plan, store
 from fitnets.config import Config, ReadyTeacher
 from fitnets.labelled import Watcher
 from fitnets.plan import Hashes
@@ -21,7 +21,7 @@ _FILES = ("dataset.path", "dataset.split_file")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One student of one seed. words: after `python run.py`, without the seed."""
+    """One student of one seed. words: its overrides, without the seed."""
 
     config: Config
     words: tuple[str, ...]
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def command(self) -> list[str]:
-        return ["python", "run.py", *self.words, f"seed={self.seed}"]
+        return [*places.command(Path.cwd()), *self.words, f"seed={self.seed}"]
 
     @property
     def is_settled(self) -> bool:
@@ -74,7 +74,7 @@ class Candidate:
         seeds = [run.seed for run in self.runs]
         told = [_elsewhere(word) for word in self.runs[0].words if not _is_place(word)]
         multirun = ["-m"] if len(seeds) > 1 else []
-        return shlex.join(["python", "run.py", *multirun, *told, f"seed={','.join(map(str, seeds))}"])
+        return shlex.join([*places.command(), *multirun, *told, f"seed={','.join(map(str, seeds))}"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

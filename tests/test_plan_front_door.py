@@ -1,0 +1,138 @@
+"""One command for everything, and what the plan says before training."""
+
+import importlib.metadata
+import json
+import shutil
+import sys
+import tomllib
+
+import pytest
+import yaml
+from conftest import ROOT, TINY, shell
+
+from fitnets import places
+
+
+def plan_of(finished) -> list[str]:
+    """The lines of the plan, without those of the epochs."""
+    lines = finished.out.splitlines()
+    return lines[: next(number for number, line in enumerate(lines) if line.startswith("  files"))]
+
+
+# --- what the first lines name ---
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["method=kd"], ["method   kd", "schedule quick: ", "not the paper's", "schedule=paper", "seed=0 (student)"]),
+        (["seed=4", "teacher.seed=7", "dataset.seed=2"], ["seed=4 (student), teacher.seed=7, dataset.seed=2"]),
+        (["schedule=modern", *TINY], ["schedule modern: not the paper's training"]),
+        (["schedule=paper", *TINY], ["schedule paper: the paper's numbers", "the paper has no training for such"]),
+        (["schedule.name=mine"], ["schedule mine"]),
+    ],
+)
+def test_the_first_lines_name_method_schedule_and_seeds(command, words, told):
+    finished = command(*TINY, *words, "schedule.student.max_steps=1", "schedule.teacher.max_steps=1")
+    assert finished.code == 0, finished.err
+    first = "\n".join(plan_of(finished)[:4])
+    for part in told:
+        assert part in first
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["method=backprop", "schedule.student.epochs=3", "schedule.hint.epochs=2"],
+            ["at most 5 epochs", "schedule.student.epochs=3", "schedule.hint.epochs=2", "schedule.equal_epochs=false"],
+        ),
+        (["method=kd", "schedule.student.epochs=2"], ["at most 3 epochs", "schedule.equal_epochs=false: 2 alone"]),
+        (["method=joint", "schedule.hint.epochs=3"], ["at most 4 epochs", "schedule.equal_epochs=false: 1 alone"]),
+    ],
+)
+def test_the_plan_says_why_a_stage_is_longer_than_its_key_says(command, words, told):
+    finished = command(*TINY, *words)
+    assert finished.code == 0, finished.err
+    (line,) = [line for line in plan_of(finished) if "epochs: schedule.student.epochs=" in line]
+    for part in told:
+        assert part in line
+
+
+@pytest.mark.parametrize("words", [["method=hints"], ["method=backprop", "schedule.equal_epochs=false"]])
+def test_it_says_nothing_where_the_length_is_the_keys_own(command, words):
+    finished = command(*TINY, *words)
+    assert finished.code == 0, finished.err
+    assert "schedule.student.epochs=" not in "\n".join(plan_of(finished))
+
+
+# --- fitnets run, fitnets --version, python -m fitnets ---
+
+
+def test_fitnets_run_is_run_py(fitnets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = [*TINY, "method=backprop", "store=here"]
+    finished = fitnets("run", *argv)
+    assert finished.code == 0, finished.err
+    (run,) = (tmp_path / "here" / "run").iterdir()
+    command = json.loads((run / "environment.json").read_text())["command"]
+    assert command == ["python", str(ROOT / "run.py"), *argv]
+    assert sys.argv == ["fitnets", "run", *argv]
+    again = fitnets("run", *argv)
+    assert "found, nothing was trained" in again.out
+
+
+def test_fitnets_run_sweeps(fitnets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    finished = fitnets("run", "-m", *TINY, "method=backprop", "seed=0,1")
+    assert finished.code == 0, finished.err
+    assert len(list((tmp_path / "outputs" / "run").iterdir())) == 2
+
+
+def test_fitnets_run_shows_help_and_configuration(fitnets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "== Groups (group=option) ==" in fitnets("run", "--help").out
+    shown = fitnets("run", "student=fitnet3", "dataset=svhn", "--cfg", "job")
+    assert yaml.safe_load(shown.out)["teacher"]["name"] == "maxout_svhn"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["student=fitnet9"], ["studnet=thin"], ["student.depth=x", "student=thin"]])
+def test_fitnets_run_answers_mistakes_like_run_py(fitnets, command, words):
+    first, second = fitnets("run", *words), command(*words)
+    assert (first.code, first.err) == (second.code, second.err) == (1, first.err)
+    assert first.err.count("\n") == 1
+
+
+def test_version_and_the_list_of_commands(fitnets):
+    assert fitnets("--version").out == f"fitnets {importlib.metadata.version('fitnets')}\n"
+    listed = fitnets("--help").out
+    for told in ("  run ", "fitnets --version", "fitnets COMMAND --help", "python -m fitnets"):
+        assert told in listed
+    assert "did you mean run?" in fitnets("runn").err
+
+
+def test_python_m_fitnets_is_the_command(tmp_path):
+    told = shell("-m", "fitnets", "run", "student=fitnet9", cwd=tmp_path)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.startswith("student=fitnet9: no such option; did you mean fitnet4?")
+
+
+def test_a_wheel_names_commands_that_work_there(tmp_path):
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    site, ignored = tmp_path / "site", shutil.ignore_patterns("__pycache__")
+    for name in built["packages"]:
+        shutil.copytree(ROOT / name, site / name, ignore=ignored)
+    for name, place in built["force-include"].items():
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, site / place)
+    (tmp_path / "elsewhere").mkdir()
+    told = shell("-m", "fitnets", "run", "--help", cwd=tmp_path / "elsewhere", PYTHONPATH=str(site))
+    assert told.returncode == 0, told.stderr
+    assert "  fitnets run dataset=mnist dataset.path=DIR" in told.stdout
+    assert "run.py" not in told.stdout
+
+
+def test_the_command_of_a_folder(tmp_path):
+    assert places.command() == places.command(ROOT) == ["python", "run.py"]
+    assert places.command(tmp_path) == ["python", str(ROOT / "run.py")]

@@ -53,7 +53,7 @@ ONLY_IN = {
     "wandb": {"fitnets/tracking.py"},
     "onnx": {"fitnets/export/"},
     "onnxruntime": {"fitnets/export/"},
-    "datasets": {"fitnets/sources.py", "fitnets/hub.py", "fitnets/aflw.py"},
+    "datasets": {"fitnets/sources.py", "fitnets/downloads.py", "fitnets/aflw.py"},
     "sklearn": {"fitnets/sources.py"},
     "rich": {"fitnets/terminal.py"},
     "pandas": {"analysis/"},

@@ -7,7 +7,7 @@ import datasets
 import pytest
 from huggingface_hub import constants
 
-from fitnets import hub
+from fitnets import downloads
 
 REPOSITORY = "nobody/nothing"
 
@@ -52,7 +52,7 @@ def test_an_earlier_download_is_used_without_a_network(offline, tmp_path, monkey
     made.parent.rename(version / "abc")
     (version / "abc" / "parquet-train.arrow").rename(version / "abc" / "nothing-train.arrow")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    assert hub.load(REPOSITORY, None, revision=None, split="train")["label"][:] == [4, 2]
+    assert downloads.load(REPOSITORY, None, revision=None, split="train")["label"][:] == [4, 2]
 
 
 def test_who_asks_for_no_network_is_not_asked_again(offline, tmp_path, monkeypatch):
@@ -60,7 +60,7 @@ def test_who_asks_for_no_network_is_not_asked_again(offline, tmp_path, monkeypat
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     with pytest.raises(ConnectionError, match="OfflineModeIsEnabled"):
-        hub.load(REPOSITORY, None, revision=None, split="train")
+        downloads.load(REPOSITORY, None, revision=None, split="train")
     assert offline == []
 
 
@@ -80,7 +80,7 @@ def refuse() -> None:
 @pytest.mark.parametrize(("answer", "expected"), [(lambda: 404, True), (refuse, False)])
 def test_any_answer_is_an_answer(monkeypatch, answer, expected):
     monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: Session(answer))
-    assert hub.reachable() is expected
+    assert downloads.reachable() is expected
 
 
 def test_a_name_that_is_looked_up_for_ever_is_waited_for_no_longer_than_that(monkeypatch):
@@ -88,6 +88,6 @@ def test_a_name_that_is_looked_up_for_ever_is_waited_for_no_longer_than_that(mon
     monkeypatch.setattr(hub, "_WAIT_S", 0.05)
     monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: Session(released.wait))
     started = time.perf_counter()
-    assert not hub.reachable()
+    assert not downloads.reachable()
     assert time.perf_counter() - started < 5
     released.set()

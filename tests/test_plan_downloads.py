@@ -21,7 +21,7 @@ def offline(monkeypatch):
         return False
 
     asked: list[str] = []
-    monkeypatch.setattr(hub, "reachable", unreachable)
+    monkeypatch.setattr(downloads, "reachable", unreachable)
     for place in (constants, datasets.config):
         monkeypatch.setattr(place, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("a request was tried again"))
@@ -85,7 +85,7 @@ def test_any_answer_is_an_answer(monkeypatch, answer, expected):
 
 def test_a_name_that_is_looked_up_for_ever_is_waited_for_no_longer_than_that(monkeypatch):
     released = threading.Event()
-    monkeypatch.setattr(hub, "_WAIT_S", 0.05)
+    monkeypatch.setattr(downloads, "_WAIT_S", 0.05)
     monkeypatch.setattr("huggingface_hub.get_session", lambda: Session(released.wait))
     started = time.perf_counter()
     assert not downloads.reachable()

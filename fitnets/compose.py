@@ -22,7 +22,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from fitnets import options, places, rules
+from fitnets import options, permissions, places, rules
 from fitnets.config import Config, Folder, Thin
 from fitnets.options import ConfigError, ToldError, near
 from fitnets.stopping import Stopped
@@ -181,7 +181,8 @@ def job() -> Iterator[None]:
     """Around a Hydra job. In a sweep a failed job is told at once (Hydra shows the first alone, at the end); a study
     tells its own."""
     try:
-        yield
+        with permissions.in_words():
+            yield
     except ToldError as error:
         hydra = HydraConfig.get()
         if hydra.mode != RunMode.MULTIRUN:
@@ -210,13 +211,11 @@ def command_line(main: Callable[[], Any], stopped: str = GOES_ON) -> int:
     except KeyboardInterrupt as error:
         print(": ".join(filter(None, (str(error) or "stopped", stopped))), file=sys.stderr)
         return error.exit_code if isinstance(error, Stopped) else 130
-    except (ToldError, *MISTAKES) as error:
-        print(brief(error), file=sys.stderr)
-        return 1
-    except ValueError as error:
-        if not _raised_by_hydra(error):
+    except (ToldError, *MISTAKES, OSError, ValueError) as error:
+        told = _in_short(error)
+        if told is None:
             raise
-        print(brief(error), file=sys.stderr)
+        print(told, file=sys.stderr)
         return 1
     except _Mistake as mistake:
         print(mistake.__cause__, file=sys.stderr)
@@ -224,6 +223,17 @@ def command_line(main: Callable[[], Any], stopped: str = GOES_ON) -> int:
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
     return 0
+
+
+def _in_short(error: BaseException) -> str | None:
+    """What the user has to change: a mistake, a missing permission, a full disk, a file that is in the way. None: it is
+    a fault of the program."""
+    if isinstance(error, ToldError | HydraException | OmegaConfBaseException | YAMLError):
+        return brief(error)
+    if isinstance(error, OSError):
+        is_full = error.errno in permissions.FULL
+        return permissions.full_disk(error, Path(".")) if is_full else permissions.explained(error)
+    return brief(error) if _raised_by_hydra(error) else None
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fitnets import artifacts, ownership, stored
+from fitnets import artifacts, ownership, permissions, stored
 from fitnets.config import Config
 from fitnets.options import ConfigError
 
@@ -13,7 +13,8 @@ from fitnets.options import ConfigError
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A run directory. status: finished, running, killed or stopped (the same command goes on), failed, diverged,
-    pruned or damaged; accuracies: of the student, fractions; None where the run has none."""
+    pruned, damaged, or unreadable where this user lacks a permission; accuracies: of the student, fractions; None where
+    the run has none."""
 
     directory: str
     status: str
@@ -26,6 +27,9 @@ class Run:
     test_accuracy: float | None
     error: str | None
     """what ended it"""
+
+
+UNREADABLE = "unreadable"
 
 
 def check_store(root: Path) -> None:
@@ -41,6 +45,15 @@ def runs(root: Path) -> list[Run]:
 
 
 def _run(directory: Path) -> Run:
+    try:
+        return _readable(directory)
+    except PermissionError as error:
+        told = {"directory": str(directory), "status": UNREADABLE, "error": permissions.explained(error)}
+        return Run(**told, **_described(None), valid_accuracy=None, test_accuracy=None)  # type: ignore[arg-type]
+
+
+def _readable(directory: Path) -> Run:
+    """Raises PermissionError."""
     result = _read(directory / "result.json")
     student = result.get("student", {})
     return Run(
@@ -70,8 +83,8 @@ def _status(directory: Path, told: str | None) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """Nothing where it cannot be read."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except permissions.DAMAGE:
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -125,12 +138,13 @@ class Removable:
 
 def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> list[Removable]:
     """What no run of the store needs: teachers and first stages that none of them is made of, and what dead processes
-    left. Raises ConfigError where a run does not say what it needs.
+    left. Raises ConfigError where a run does not say what it needs, PermissionError where it cannot be read.
 
     unfinished: also runs that did not finish, and what they alone need; data: also decoded images and teachers'
     answers, which are made again when needed. What a living process makes is left alone."""
     directories = [*ownership.artifacts_of(root / "run"), *_earlier(root / "run")]
-    leaving = [path for path in directories if unfinished and _run(path).status not in ("finished", "running")]
+    staying = ("finished", "running", UNREADABLE)
+    leaving = [path for path in directories if unfinished and _run(path).status not in staying]
     needed = _needed([path for path in directories if path not in leaving])
     found = [Removable(path, True, "it did not finish") for path in leaving]
     for kind in ("hint", "teacher"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from fitnets import permissions
 from fitnets.config import Architecture, Config, CustomNet, EarlierRuns, Ensemble, RunTeacher, Teacher
 from fitnets.options import ConfigError, restore
 
@@ -31,8 +32,8 @@ class Stored:
         """Of the images that it was trained on. Raises ConfigError where its folder does not tell."""
         path = self.weights.parent / ("result.json" if self.of_run else "teacher.json")
         try:
-            digest: str = json.loads(path.read_text())["hashes"]["data"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            digest: str = json.loads(path.read_text(encoding="utf-8"))["hashes"]["data"]
+        except (*permissions.DAMAGE, KeyError, TypeError) as error:
             raise ConfigError(
                 f"{path} does not tell which images its network was trained on ({type(error).__name__}: {error}): give "
                 "another run"
@@ -53,7 +54,7 @@ def find(directory: str, key: str) -> Stored:
         if not (weights.is_file() and (folder / told).is_file() and (folder / "config.yaml").is_file()):
             continue
         try:
-            status = json.loads((folder / told).read_text()).get("status", "finished")
+            status = json.loads((folder / told).read_text(encoding="utf-8")).get("status", "finished")
         except (ValueError, AttributeError) as error:
             raise ConfigError(f"{key}={directory}: {told} cannot be read ({error}): give another run") from error
         if status != "finished":
@@ -71,10 +72,10 @@ def find(directory: str, key: str) -> Stored:
 def read_config(path: Path) -> Config:
     """The configuration that a run left. Raises ConfigError where it cannot be read."""
     try:
-        config = restore(yaml.safe_load(path.read_text()))
+        config = restore(yaml.safe_load(path.read_text(encoding="utf-8")))
         if not isinstance(config, Config):
             raise TypeError("it holds no Config")
-    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+    except (*permissions.DAMAGE, yaml.YAMLError, TypeError, KeyError) as error:
         raise ConfigError(f"{path} is not a configuration that this version can read ({error})") from error
     return config
 
@@ -82,9 +83,9 @@ def read_config(path: Path) -> Config:
 def teacher_folders(config: Path) -> list[Path] | None:
     """Of the earlier runs that a `config.yaml`, of any version, has its teacher consist of. None: it cannot be read."""
     try:
-        teacher = yaml.safe_load(config.read_text())["teacher"]
+        teacher = yaml.safe_load(config.read_text(encoding="utf-8"))["teacher"]
         return [Path(folder) for folder in (teacher.get("members") or [teacher.get("path")]) if folder]
-    except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError):
+    except (*permissions.DAMAGE, yaml.YAMLError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol, TypeGuard
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from fitnets import process
 from fitnets.config import Config, Wandb
 from fitnets.config import Tracker as Settings
 from fitnets.options import ConfigError, PrunedError, plain
@@ -189,6 +190,7 @@ def _begun(settings: Wandb, directory: Path, say: Say, **labels: Any) -> Any:
     """A W&B run below `directory/wandb`: offline where W&B does not answer."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # telemetry looks up hosts offline too, and waits for them
     os.environ.setdefault("WANDB_SILENT", "true")
+    _give_home(directory / "wandb")
     import wandb
 
     server = wandb.setup().settings
@@ -204,6 +206,26 @@ def _begun(settings: Wandb, directory: Path, say: Say, **labels: Any) -> Any:
     later = f"later `wandb sync {_offline_runs(directory)}`"
     _link.lose(f"W&B does not answer at {server.base_url}: this process goes on offline; {later}", say)
     return _init(settings, directory, "offline", labels)
+
+
+_redirected: set[str] = set()
+"""variables that `_give_home` has set for a run"""
+
+
+def _give_home(folder: Path) -> None:
+    """Let W&B keep its files in the run's folder where this user's home cannot be written or read."""
+    homes = {"WANDB_CACHE_DIR": (process.cache_home(), "cache"), "WANDB_DATA_DIR": (process.data_home(), "data")}
+    for variable, (home, name) in homes.items():
+        if variable not in os.environ and not process.keeps_files(os.path.join(home, "wandb")):
+            _redirected.add(variable)
+        if variable in _redirected:
+            os.environ[variable] = str((folder / name).resolve())
+    try:
+        os.stat(os.path.join(os.path.expanduser("~"), ".config", "wandb", "settings"))
+    except (PermissionError, NotADirectoryError):
+        os.environ.setdefault("WANDB_CONFIG_DIR", str((folder / "config").resolve()))
+    except OSError:  # none is there
+        pass
 
 
 def _init(settings: Wandb, directory: Path, mode: Mode, labels: dict[str, Any]) -> Any:

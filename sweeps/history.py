@@ -72,7 +72,7 @@ def _read(address: Path) -> History:
 
 
 def _told(address: Path) -> History:
-    told = json.loads(address.read_text())
+    told = json.loads(address.read_text(encoding="utf-8"))
     name, place = told["name"], told["storage"]
     moved = address.parent / Path(place).name  # with the store
     if "://" not in place and not Path(place).exists() and moved.exists():

@@ -8,7 +8,8 @@ from conftest import ROOT
 
 LAYERS = [  # each module imports from rows above it only
     {"options", "seeds", "labelled", "pictures", "stopping", "measures", "tables", "places", "process"},
-    {"config"},
+    {"config", "owners", "permissions"},
+    {"ownership"},
     {"architectures", "stored", "layers", "losses", "schedules", "preprocessing", "views"},
     {"artifacts", "resources"},
     {"store", "pointwise", "foreign"},

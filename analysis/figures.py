@@ -5,9 +5,11 @@ readers can tell apart, and every method has a marker of its own as well, for pr
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,6 +36,14 @@ STYLES = {  # colour and marker
 INK, MUTED, GRID = "#222222", "#666666", "#DDDDDD"
 _WIDTH, _HEIGHT = 6.4, 4.2  # inches
 _SPLITS = {"valid": "validation", "test": "test"}
+
+
+@contextmanager
+def default_style() -> Iterator[None]:
+    """Draw with matplotlib's defaults inside: a user's matplotlibrc or style makes no other figure."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
 
 
 def _axes(figure: Figure, place: tuple[int, int, int] = (1, 1, 1), **labels: str) -> Axes:
@@ -66,6 +76,7 @@ def _logarithmic(axes: Axes) -> None:
 # --- accuracy against cost ---
 
 
+@default_style()
 def trade_off(frame: pd.DataFrame, cost: str = "multiplications", split: str = "valid") -> Figure:
     """Accuracy against a cost of COSTS, for the runs of one task: a point for each configuration with its 95 % interval
     over seeds, the front (of latencies one for each device), the teachers, and, where costs are counted as in the
@@ -160,6 +171,7 @@ def _is_depth_study(group: pd.DataFrame) -> bool:
     return bool(is_depth_alone and group["student_layers"].nunique() > 2 and group["method"].nunique() > 1)
 
 
+@default_style()
 def depth(frame: pd.DataFrame, split: str = "valid", note: str = "") -> Figure:
     """Accuracy by depth for each method at a fixed budget, a panel for each budget (Figure 2 of the paper). NotEnough
     where there is no such budget. frame: of `runs.load`, of one task; note: into the titles."""
@@ -180,6 +192,7 @@ def depth(frame: pd.DataFrame, split: str = "valid", note: str = "") -> Figure:
     return figure
 
 
+@default_style()
 def hint_layers(frame: pd.DataFrame) -> Figure:
     """Accuracy by guided layer, a line for each hint layer and setting: which layer should be guided? NotEnough where
     no setting has two that differ in the guided layer alone. frame: of `runs.load`, of one task."""
@@ -245,6 +258,7 @@ def _line(axes: Axes, group: pd.DataFrame, x: str, split: str, *, label: str, co
 _STAGE_TITLES = {"teacher": "teacher", "hint": "stage 1: hints", "student": "stage 2: whole student"}
 
 
+@default_style()
 def curves(epochs: pd.DataFrame) -> Figure:
     """Learning curves of one run, a column for each stage: losses above, error on validation below, with lambda where
     there is one. epochs: rows of one run, of `runs.epochs`."""
@@ -292,6 +306,7 @@ def _has(rows: pd.DataFrame, column: str) -> bool:
     return column in rows and bool(rows[column].notna().any())
 
 
+@default_style()
 def similarity(frame: pd.DataFrame) -> Figure:
     """Did the hint help? Similarity of guided and hint layer before and after each stage, a line for each method, with
     95 % intervals over the runs. frame: of `runs.load`, runs of one setting."""
@@ -324,6 +339,7 @@ def similarity(frame: pd.DataFrame) -> Figure:
 # --- studies ---
 
 
+@default_style()
 def study_progress(study: Study) -> Figure:
     """What a study has reached after each finished trial: the best value, or the hypervolume of its front."""
     reached = studies.progress(study)
@@ -346,6 +362,7 @@ def study_progress(study: Study) -> Figure:
     return figure
 
 
+@default_style()
 def importance(study: Study) -> Figure:
     """How much each parameter matters for each objective. NotEnough where it is not known: too few trials."""
     if not study.importances:

@@ -67,20 +67,20 @@ def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path
         images[name] = _save(figure, out / "figures" / name)
     files.replace(out / "runs.parquet", frame.to_parquet())
     files.replace(out / "epochs.parquet", epochs.to_parquet())
-    files.replace(out / "runs.csv", frame.to_csv(index=False).encode())
+    files.replace(out / "runs.csv", frame.to_csv(index=False).encode(errors="replace"))
     compared = verdicts.comparisons(frame)
-    files.replace(out / "tables.md", tables(frame, compared).encode())
+    files.replace(out / "tables.md", tables(frame, compared).encode(errors="replace"))
     page = out / "report.html"
     text = html(store.resolve().name, frame, epochs, compared=compared, found=found, images=images)
-    files.replace(page, text.encode())
+    files.replace(page, text.encode(errors="replace"))
     return page
 
 
 def _save(figure: Figure, path: Path) -> bytes:
     """As PNG and as SVG; gives the SVG."""
     png, svg = io.BytesIO(), io.BytesIO()
-    figure.savefig(png, format="png")
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.family": "sans-serif"}):
+    with figures.default_style(), matplotlib.rc_context({"svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure.savefig(png, format="png")
         figure.savefig(svg, format="svg", metadata={"Date": None})
     for kind, image in (("png", png), ("svg", svg)):
         files.replace(path.with_name(f"{path.name}.{kind}"), image.getvalue())
@@ -219,7 +219,7 @@ def html(
 ) -> str:
     """name: of the store; compared: its methods; found: its studies; images: SVG by name."""
     pages = Environment(loader=PackageLoader("analysis", "page"), autoescape=True, undefined=StrictUndefined)
-    files = {key: Markup((Path(__file__).parent / "page" / file).read_text())
+    files = {key: Markup((Path(__file__).parent / "page" / file).read_text(encoding="utf-8"))
              for key, file in (("css", "report.css"), ("script", "report.js"))}  # fmt: skip
     shown = {key: svg for key, svg in images.items() if not key.startswith("trade_off")}
     counts = ", ".join(f"{count} {status}" for status, count in frame["status"].value_counts().items())
@@ -393,14 +393,14 @@ def _environment(frame: pd.DataFrame) -> list[str]:
 
 
 def main(words: list[str] | None = None, track: Track = lambda items, _: items) -> int:
-    """The command; gives its exit code."""
+    """The command; gives its exit code. Raises OSError where a file cannot be read or written."""
     parser = argparse.ArgumentParser("fitnets report", description="Tables, figures and one page of a store's runs.")
     parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
     parser.add_argument("--out", type=Path, help="folder for the report; default: STORE/report")
     arguments = parser.parse_args(words)
     try:
         page = write(arguments.store, arguments.out or arguments.store / "report", track)
-    except (runs.NotEnough, OSError) as error:
+    except runs.NotEnough as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{page}: open it in a browser; tables and figures lie beside it")

@@ -34,7 +34,7 @@ class Cell(NamedTuple):
 def write(folder: Path) -> Path:
     """`table.md`, and the figure if the table has one. Gives the former."""
     path = folder / "table.md"
-    files.replace(path, document(folder).encode())
+    files.replace(path, document(folder).encode(errors="replace"))
     for kind in ("png", "svg"):
         draw(folder, kind)
     return path
@@ -49,7 +49,8 @@ def draw(folder: Path, kind: str) -> None:
         with contextlib.suppress(runs.NotEnough):
             figure = figures.depth(_frame(folder, spec), spec["split"], note=_version(spec))
             image = io.BytesIO()
-            figure.savefig(image, format=kind)
+            with figures.default_style():
+                figure.savefig(image, format=kind)
             files.replace(path, image.getvalue())
 
 
@@ -70,7 +71,7 @@ def document(folder: Path) -> str:
 
 def _spec(folder: Path) -> dict[str, Any]:
     """What `table.json` says: rows, candidates, commands, notes."""
-    spec: dict[str, Any] = json.loads((folder / "table.json").read_text())
+    spec: dict[str, Any] = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     return spec
 
 
@@ -185,7 +186,7 @@ def _figure(candidate: dict[str, Any], side: str, spec: dict[str, Any], frame: p
     if side == "teacher":
         done = done.drop_duplicates("teacher_hash")
     values = 100 * done[f"{side}_{spec['split']}_{spec['measure']}"].dropna().astype(float)
-    lost = own[own["status"].isin(["diverged", "failed", "stopped", "pruned", "damaged"])]
+    lost = own[own["status"].isin(["diverged", "failed", "stopped", "pruned", "damaged", "unreadable"])]
     note = "".join(f", {count} {status}" for status, count in lost["status"].value_counts().items())
     if values.empty:
         return note.removeprefix(", ") or ("not run" if done.empty else "not evaluated")

@@ -66,7 +66,7 @@ def _of_side(side: str) -> dict[str, Column]:
 
 
 RUN_COLUMNS = {
-    "status": Column("status", "string", "finished, running, stopped, failed, diverged, pruned or damaged"),
+    "status": Column("status", "string", "finished, running, stopped, failed, diverged, pruned, damaged or unreadable"),
     "error": Column("error", "string", "what ended it"),
     "dataset": Column("dataset", "string", "option"),
     "method": Column("method", "string", "option"),
@@ -221,7 +221,9 @@ def _directories(store: Path) -> list[Path]:
 def _result(directory: Path) -> dict[str, Any]:
     """With what `environment.json` holds, if it can be read, as `environment`."""
     try:
-        result = json.loads((directory / "result.json").read_text())
+        result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+    except PermissionError:
+        return {"status": "unreadable", "error": "no permission to read result.json"}
     except (OSError, ValueError) as error:
         return {"status": "damaged", "error": f"result.json cannot be read ({error})"}
     if not isinstance(result, dict):
@@ -231,7 +233,7 @@ def _result(directory: Path) -> dict[str, Any]:
 
 def _environment(directory: Path) -> dict[str, Any]:
     try:
-        environment = json.loads((directory / "environment.json").read_text())
+        environment = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
         words = environment.get("command")
         return dict(environment) | {"command": None if words is None else shlex.join(words)}
     except (OSError, ValueError, TypeError, AttributeError):
@@ -242,7 +244,11 @@ def _rows(directory: Path) -> list[dict[str, Any]]:
     """Of `metrics.jsonl`; a line that was cut off ends it."""
     rows = []
     path = directory / "metrics.jsonl"
-    for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # there is none, or no permission to read it
+        lines = []
+    for line in lines:
         try:
             row = json.loads(line)
             rows.append(row | row.pop("timing", {}))
@@ -256,5 +262,7 @@ def _at(tree: Any, path: str) -> Any:
     for key in path.split("."):
         tree = tree.get(key) if isinstance(tree, dict) else None
     if isinstance(tree, dict):
-        return " ".join(f"{key}={value}" for key, value in tree.items()) or None
+        tree = " ".join(f"{key}={value}" for key, value in tree.items()) or None
+    if isinstance(tree, str):  # bytes of a file name that are no text: Parquet and HTML have none
+        return tree.encode(errors="replace").decode()
     return tree

@@ -26,7 +26,7 @@ def table(folder: Path) -> str:
 
 
 def _row(folder: Path) -> list[str]:
-    told, result = (json.loads((folder / f"{name}.json").read_text()) for name in ("export", "result"))
+    told, result = (json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("export", "result"))
     teacher: dict[str, Any] = result["teacher"]
     student: dict[str, Any] = result["student"]
     p50 = {(latency["file"], latency["batch"], latency["threads"]): latency["p50_ms"] for latency in told["latency"]}

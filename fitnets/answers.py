@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fitnets import artifacts, digests, store
+from fitnets import artifacts, digests, permissions, store
 from fitnets.config import Augmentation, Stage
 from fitnets.data import Batch, Data, Split
 from fitnets.labelled import Watcher
@@ -335,7 +335,7 @@ def _read(folder: Path, root: Path) -> Tensor:
         if digests.of_file(path, root) != meta["sha256"]:
             raise ValueError("its content is not what was written")
         array = np.load(path, mmap_mode="c")  # copy on write: PyTorch wants it writable, the file stays as it is
-    except (OSError, ValueError, KeyError) as error:
+    except (*permissions.DAMAGE, KeyError) as error:
         raise DamagedError(f"{path} cannot be read ({error})") from error
     return torch.from_numpy(array).view(getattr(torch, meta["dtype"]))
 

@@ -12,10 +12,15 @@ from uuid import uuid4
 
 from filelock import SoftFileLease, Timeout
 
+from fitnets import owners
 from fitnets.options import DivergedError, LostClaimError, PrunedError
 
 LEASE_S = 60.0
 """A claim without a sign of life for so many seconds may be taken over; that of a dead process on this host at once"""
+_UNSIGNED_S = 2.0
+"""A lock that names nobody after so many seconds was left by a process that died before it had written its name"""
+_LOOK_S = 5.0
+"""How often a waiting process looks whether the other one is dead"""
 
 Say = Callable[[str], None]
 
@@ -56,11 +61,12 @@ def claim(directory: Path, what: str, say: Say, *, afresh: bool = False) -> Iter
     cannot or shall not go on (DivergedError, PrunedError). afresh: without them."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     lease = _lease(directory)
+    _remove_dead(lease)
     try:
         lease.acquire(timeout=0)
     except Timeout:
         say(f"waiting for {_holder(lease)}, which makes {what}")
-        lease.acquire(poll_interval=0.5)
+        _wait(lease)
     claimed = Claim(lease, directory, afresh=afresh)
     try:
         _remove_partial(directory)
@@ -80,9 +86,11 @@ def is_claimed(directory: Path) -> bool:
     if not lock(directory).exists() or _is_silent(directory):
         return False
     lease = _lease(directory)
+    if _is_dead(lease):
+        return False
     try:
         lease.acquire(timeout=0)
-    except (Timeout, OSError):
+    except (Timeout, OSError):  # OSError: the store cannot be written
         return True
     lease.release()
     return False
@@ -92,6 +100,7 @@ def discard(directory: Path, *, left_over_alone: bool) -> bool:
     """Remove an artifact and what lies beside it, or the latter alone; an earlier finished one that it was to replace
     comes back. False where a living process makes it."""
     lease = _lease(directory)
+    _remove_dead(lease)
     try:
         lease.acquire(timeout=2 * LEASE_S if _is_silent(directory) else 0)
     except Timeout:
@@ -152,6 +161,46 @@ def _is_silent(directory: Path) -> bool:
         return time.time() - lock(directory).stat().st_mtime > 3 * LEASE_S
     except FileNotFoundError:
         return False
+
+
+def _wait(lease: SoftFileLease) -> None:
+    """Acquire the lock, at the latest when its process is dead."""
+    while True:
+        try:
+            lease.acquire(timeout=_LOOK_S, poll_interval=0.5)
+            return
+        except Timeout:
+            _remove_dead(lease)
+
+
+def _is_dead(lease: SoftFileLease) -> bool:
+    """Whether the process that made the lock is dead for certain. (filelock waits for a dead process that was not
+    waited for, and for one that was killed before it had written its name.)"""
+    owner = lease.owner
+    if owner is not None:
+        return owners.is_dead(owner.pid, owner.hostname, owner.start)
+    try:
+        told = Path(lease.lock_file).stat()
+    except OSError:
+        return False
+    return told.st_size == 0 and time.time() - told.st_mtime > _UNSIGNED_S
+
+
+def _remove_dead(lease: SoftFileLease) -> None:
+    """Remove the lock of a dead process. Another process may do so at the same time, and make a lock of its own: that
+    one is put back."""
+    path = Path(lease.lock_file)
+    aside = path.with_name(f"{path.name}.{uuid4().hex}")
+    with suppress(FileNotFoundError):
+        judged = path.stat()
+        if not _is_dead(lease):
+            return
+        path.rename(aside)
+        moved = aside.stat()
+        if not (os.path.samestat(judged, moved) and judged.st_mtime_ns == moved.st_mtime_ns):
+            with suppress(FileExistsError):
+                os.link(aside, path)
+        aside.unlink()
 
 
 def _holder(lease: SoftFileLease) -> str:

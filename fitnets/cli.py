@@ -66,6 +66,8 @@ def _main() -> int:
         return 2
     from fitnets import compose  # Hydra: not for --help
 
+    if words[0] in ("report", "reproduce"):
+        process.ignore_plot_settings()
     command = import_module(f"fitnets.commands.{_COMMANDS[words[0]]}")
     stopped = compose.GOES_ON if words[0] in ("run", "reproduce") else ""
     return compose.command_line(lambda: command.main(words[1:]), stopped)

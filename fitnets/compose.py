@@ -24,7 +24,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
-from fitnets import options, own_options, places, rules, stored
+from fitnets import options, own_options, permissions, places, rules, stored
 from fitnets import overrides as typed
 from fitnets.config import Config, Ensemble, Folder, RunTeacher, Thin
 from fitnets.options import ConfigError, ToldError, near
@@ -247,7 +247,8 @@ def job() -> Iterator[None]:
     hydra = HydraConfig.get()
     started_in = Path(hydra.runtime.cwd)
     try:
-        with chdir(started_in) if started_in.is_dir() else nullcontext():  # on another machine there may be none
+        here = chdir(started_in) if started_in.is_dir() else nullcontext()  # on another machine there may be none
+        with here, permissions.in_words():
             yield
     except ToldError as error:
         if hydra.mode != RunMode.MULTIRUN:
@@ -287,13 +288,11 @@ def command_line(main: Callable[[], Any], stopped: str = GOES_ON) -> int:
     except KeyboardInterrupt as error:
         print(": ".join(filter(None, (str(error) or "stopped", stopped))), file=sys.stderr)
         return error.exit_code if isinstance(error, Stopped) else 130
-    except (ToldError, *MISTAKES) as error:
-        print(brief(error), file=sys.stderr)
-        return 1
-    except ValueError as error:
-        if not _raised_by_hydra(error):
+    except (ToldError, *MISTAKES, OSError, ValueError) as error:
+        told = _in_short(error)
+        if told is None:
             raise
-        print(brief(error), file=sys.stderr)
+        print(told, file=sys.stderr)
         return 1
     except _Mistake as mistake:
         print(mistake.__cause__, file=sys.stderr)
@@ -301,6 +300,17 @@ def command_line(main: Callable[[], Any], stopped: str = GOES_ON) -> int:
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
     return 0
+
+
+def _in_short(error: BaseException) -> str | None:
+    """What the user has to change: a mistake, a missing permission, a full disk, a file that is in the way. None: it is
+    a fault of the program."""
+    if isinstance(error, ToldError | HydraException | OmegaConfBaseException | YAMLError):
+        return brief(error)
+    if isinstance(error, OSError):
+        is_full = error.errno in permissions.FULL
+        return permissions.full_disk(error, Path(".")) if is_full else permissions.explained(error)
+    return brief(error) if _raised_by_hydra(error) else None
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

@@ -93,7 +93,7 @@ def describe(device: torch.device) -> str:
 def describe_cpu() -> str:
     """'AMD EPYC 9R45, 2 threads': the CPU's name where the system tells it."""
     try:
-        told = Path("/proc/cpuinfo").read_text().splitlines()
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         told = []
     names = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
@@ -121,7 +121,9 @@ def _git(*words: str) -> str | None:
     if places.ROOT.is_relative_to(here):  # a wheel's, in somebody else's checkout perhaps
         return None
     try:
-        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *words], cwd=here, capture_output=True, text=True, encoding="utf-8", errors="replace", check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

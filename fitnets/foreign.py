@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from fitnets import permissions
 from fitnets.options import ConfigError, near
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -153,6 +154,7 @@ def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
 def _read(path: Path, key: str) -> Any:
     if not path.is_file():
         raise ConfigError(f"{key}={path}: no such file: give one of safetensors, or of torch.save")
+    permissions.check_readable(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -2,12 +2,12 @@
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fitnets import artifacts, naming, ownership, stored
+from fitnets import artifacts, naming, ownership, permissions, stored
 from fitnets.config import Config
 from fitnets.options import ConfigError, plain
 
@@ -16,7 +16,8 @@ from fitnets.options import ConfigError, plain
 class Run:
     """A run directory. A value that the run does not have is None.
 
-    status: finished, running, killed or stopped (the same command goes on), failed, diverged, pruned or damaged
+    status: finished, running, killed or stopped (the same command goes on), failed, diverged, pruned, damaged, or
+        unreadable where this user lacks a permission
     started: date and time, ISO 8601
     seconds: that the run took
     dataset, teacher, student: the names of the options
@@ -44,6 +45,9 @@ class Run:
     error: str | None
 
 
+UNREADABLE = "unreadable"
+
+
 def check_store(root: Path) -> None:
     """Raises ConfigError if there is no store."""
     if not root.is_dir() or not ownership.is_store(root):
@@ -65,7 +69,22 @@ def runs(root: Path) -> list[Run]:
 
 
 def _run(directory: Path, config: Config | None, names: tuple[str | None, str | None, str | None]) -> Run:
-    """names: of data set, teacher and student."""
+    """A run, also one that this user may not read. names: of data set, teacher and student."""
+    try:
+        return _readable(directory, config, names)
+    except PermissionError as error:
+        unknown = [field.name for field in fields(Run) if field.name not in ("directory", "status", "started", "error")]
+        return Run(
+            directory=str(directory),
+            status=UNREADABLE,
+            started=_modified(directory),
+            error=permissions.explained(error),
+            **dict.fromkeys(unknown),  # type: ignore[arg-type]
+        )
+
+
+def _readable(directory: Path, config: Config | None, names: tuple[str | None, str | None, str | None]) -> Run:
+    """Raises PermissionError."""
     result = _read(directory / "result.json")
     student, timing = result.get("student", {}), result.get("timing", {})
     dataset, path = (None, None) if config is None else _place(config)
@@ -100,12 +119,18 @@ def _started(directory: Path) -> str:
     with suppress(ValueError):
         return datetime.fromisoformat(str(told)).astimezone().isoformat(timespec="seconds")
     path = directory / "config.yaml"
-    modified = (path if path.exists() else directory).stat().st_mtime
-    return datetime.fromtimestamp(modified).astimezone().isoformat(timespec="seconds")
+    return _modified(path if path.exists() else directory)
+
+
+def _modified(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat(timespec="seconds")
 
 
 def _status_of(directory: Path) -> str:
-    return _status(directory, _read(directory / "result.json").get("status"))
+    try:
+        return _status(directory, _read(directory / "result.json").get("status"))
+    except PermissionError:
+        return UNREADABLE
 
 
 def _status(directory: Path, told: str | None) -> str:
@@ -118,8 +143,8 @@ def _status(directory: Path, told: str | None) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """Nothing where it cannot be read."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except permissions.DAMAGE:
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -128,7 +153,7 @@ def _config(directory: Path) -> Config | None:
     """None where it cannot be read."""
     try:
         return stored.read_config(directory / "config.yaml")
-    except ConfigError:
+    except (ConfigError, PermissionError):
         return None
 
 
@@ -173,12 +198,13 @@ class Removable:
 
 def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> list[Removable]:
     """What no run of the store needs: teachers and first stages that none of them is made of, and what dead processes
-    left. Raises ConfigError where a run does not say what it needs.
+    left. Raises ConfigError where a run does not say what it needs, PermissionError where it cannot be read.
 
     unfinished: also runs that did not finish, and what they alone need; data: also decoded images and teachers'
     answers, which are made again when needed. What a living process makes is left alone."""
     directories = [*ownership.artifacts_of(root / "run"), *_earlier(root / "run")]
-    leaving = [path for path in directories if unfinished and _status_of(path) not in ("finished", "running")]
+    staying = ("finished", "running", UNREADABLE)
+    leaving = [path for path in directories if unfinished and _status_of(path) not in staying]
     needed = _needed([path for path in directories if path not in leaving])
     found = [Removable(path, True, "it did not finish") for path in leaving]
     for kind in ("hint", "teacher"):

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+from fitnets import permissions
+
 KINDS = ("run", "hint", "teacher", "data", "cache")
 MARKER = ".fitnets-store.json"
 _HASH = re.compile(r"[0-9a-f]{16}")
@@ -20,7 +22,7 @@ _UNFINISHED_FILE = re.compile(r"\.[\w.-]+\.[0-9a-f]{32}")
 """what `store.write` leaves when it is killed"""
 _CHECKPOINT = re.compile(r"\d{8}\.checkpoint")
 _STAGE = re.compile(r"[a-z_]+")
-_WANDB = re.compile(r"(offline-)?run-\w+-\w+|latest-run|debug(-\w+)*\.log|told\.json|settings")
+_WANDB = re.compile(r"(offline-)?run-\w+-\w+|latest-run|debug(-\w+)*\.log|told\.json|settings|cache|data|config")
 _EXPORT = re.compile(r"student(-int8)?\.(onnx|pt2)|student\.onnx\.data|export\.json|card\.md")
 _TRAINED = r"config\.yaml|environment\.json|metrics\.jsonl"
 _FILES = {  # kind: (files of which one must be there, pattern of all its files)
@@ -58,7 +60,7 @@ def marker(root: Path) -> str | None:
     """The random name of a store; None where it has no readable marker."""
     try:
         return str(json.loads((root / MARKER).read_text(encoding="utf-8"))["store"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (*permissions.DAMAGE, KeyError, TypeError):
         return None
 
 

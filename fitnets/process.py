@@ -208,10 +208,12 @@ _WAIT_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def _let_waiting_threads_sleep() -> None:
-    """PyTorch's threads sleep while they wait for one another. By default they spin, and beside another busy process
-    a run then takes five times longer. OpenMP reads this when PyTorch is imported."""
+    """PyTorch's threads sleep while they wait for one another, after a few microseconds. By default they spin for
+    milliseconds, and beside another busy process a run then takes five times longer. OpenMP reads this when PyTorch is
+    imported."""
     if not any(name in os.environ for name in _WAIT_SETTINGS):
         os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ["GOMP_SPINCOUNT"] = "1000"  # GNU: sleeping at once would make small steps 30 % slower
 
 
 # --- home folder ---
@@ -227,6 +229,11 @@ def _find_home() -> None:
         is_writable(os.path.join(base, "matplotlib")) for base in (cache_home(), config_home())
     ):
         os.environ["MPLCONFIGDIR"] = os.path.join(_temporary_folder(), "matplotlib")
+
+
+def ignore_plot_settings() -> None:
+    """Have matplotlib, when it is imported, read neither the user's matplotlibrc nor the choice of a window system."""
+    os.environ["MPLBACKEND"], os.environ["MATPLOTLIBRC"] = "agg", os.devnull
 
 
 def cache_home() -> str:
@@ -252,6 +259,11 @@ def is_writable(folder: str) -> bool:
 def may(path: str, mode: int) -> bool:
     """`os.access` for the user whose permissions count: the effective one."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def keeps_files(folder: str) -> bool:
+    """Whether files can be written in the folder and are still there when the process has ended."""
+    return is_writable(folder) and not any(os.path.abspath(folder).startswith(place) for place in _temporary)
 
 
 def _has_name() -> bool:

@@ -1,12 +1,12 @@
-"""Memory and disk that run out, told in short."""
+"""Memory and disks that run out, and missing permissions, in a few lines."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from fitnets import permissions
 from fitnets.options import ToldError
 
 
@@ -18,14 +18,13 @@ class ResourceError(ToldError, RuntimeError):
 def told_in_short(root: Path) -> Iterator[None]:
     """Around the work of a run. root: of its store."""
     try:
-        yield
+        with permissions.in_words():
+            yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "requested and" not in str(error):  # NumPy's words
+        if error.errno not in permissions.FULL and "requested and" not in str(error):  # NumPy's words
             raise
-        raise ResourceError(
-            f"no room left on the disk of store={root}: free some (fitnets clean shows what is not needed), then the "
-            "same command goes on from its last checkpoint"
-        ) from error
+        told = permissions.full_disk(error, root)
+        raise ResourceError(f"{told}; then the same command goes on from its last checkpoint") from error
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise

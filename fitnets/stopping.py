@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: a checkpoint first, then the process leaves."""
+"""SIGINT, SIGTERM and SIGHUP (the terminal was closed): a checkpoint first, then the process leaves."""
 
 import signal
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 class Stopped(KeyboardInterrupt):
@@ -45,13 +45,14 @@ _requests = _Requests()
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Inside, SIGINT and SIGTERM raise Stopped. (Signals reach the main thread alone: in others nothing changes.) A
-    request that an error inside of `held` has outlived is told first."""
+    """Inside, SIGINT, SIGTERM and SIGHUP raise Stopped, unless the process ignores them (nohup). Signals reach the main
+    thread alone: in others nothing changes. A request that an error inside of `held` has outlived is told first."""
     if current_thread() is not main_thread():
         yield
         return
     _requests.tell()
-    earlier = {number: signal.signal(number, _requests.receive) for number in _SIGNALS}
+    heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    earlier = {number: signal.signal(number, _requests.receive) for number in heard}
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from fitnets import artifacts, ownership
+from fitnets import artifacts, ownership, permissions
 from fitnets.config import Config
 from fitnets.options import ConfigError, DamagedError, LostClaimError, absolute, plain
 
@@ -31,8 +31,17 @@ def write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)
+    except OSError as error:
+        raise _named(error, path) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """The error, with the file that it is about: those of `write` name none."""
+    if error.filename is None:
+        error.filename = str(path)
+    return error
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -42,10 +51,10 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Raises DamagedError."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it holds no object")
-    except (OSError, ValueError) as error:
+    except permissions.DAMAGE as error:
         raise DamagedError(f"{path} cannot be read ({error})") from error
     return content
 
@@ -65,6 +74,7 @@ def write_weights(path: Path, network: nn.Module) -> None:
 
 def read_weights(path: Path, network: nn.Module) -> None:
     """Raises DamagedError where the file cannot be read, or is another network's."""
+    permissions.check_readable(path)
     try:
         network.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -122,7 +132,11 @@ def check_writable(root: Path, key: str = "store=") -> None:
         if key == "store=":
             ownership.mark(root)
     except OSError as error:
-        raise ConfigError(f"{key}{root}: cannot write there ({error.strerror}): give {key}DIR") from error
+        reason, way_out = error.strerror, ""
+        if isinstance(error, PermissionError):
+            reason, way_out = permissions.denied(error)
+            way_out += ", or "
+        raise ConfigError(f"{key}{root}: cannot write there ({reason}): {way_out}give {key}DIR") from error
 
 
 def check_space(folder: Path, needed: int, what: str, way_out: str) -> None:
@@ -139,7 +153,10 @@ def allocate(path: Path) -> None:
     OSError where there is none now."""
     if hasattr(os, "posix_fallocate"):  # not on macOS
         with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                raise _named(error, path) from None
 
 
 @contextmanager
@@ -205,15 +222,19 @@ class MetricsFile:
 
     def append(self, row: dict[str, Any]) -> None:
         """Raises ValueError for a number that is not finite."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        line = json.dumps(row, allow_nan=False) + "\n"
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _named(error, self.path) from None
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Raises DamagedError."""
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError) as error:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except permissions.DAMAGE as error:
         raise DamagedError(f"{path} cannot be read ({error})") from error

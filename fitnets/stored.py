@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from fitnets import ownership
+from fitnets import ownership, permissions
 from fitnets.config import Architecture, Config, CustomNet, EarlierRuns, Ensemble, RunTeacher, Teacher
 from fitnets.options import ConfigError, absolute, restore
 
@@ -49,7 +49,7 @@ class Stored:
         path = self.record
         try:
             digest: str = json.loads(path.read_text(encoding="utf-8"))["hashes"]["data"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (*permissions.DAMAGE, KeyError, TypeError) as error:
             raise ConfigError(
                 f"{path} does not tell which images its network was trained on ({type(error).__name__}: {error}): give "
                 "another run"
@@ -119,7 +119,7 @@ def find(directory: str, key: str) -> Stored:
         if not (weights.is_file() and (folder / told).is_file() and (folder / "config.yaml").is_file()):
             continue
         try:
-            status = json.loads((folder / told).read_text()).get("status", "finished")
+            status = json.loads((folder / told).read_text(encoding="utf-8")).get("status", "finished")
         except (ValueError, AttributeError) as error:
             raise ConfigError(f"{key}={directory}: {told} cannot be read ({error}): give another run") from error
         if status != "finished":
@@ -149,7 +149,7 @@ def read_config(path: Path) -> Config:
         config = restore(yaml.load(path.read_text(encoding="utf-8"), _Loader))
         if not isinstance(config, Config):
             raise TypeError("it holds no Config")
-    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError) as error:
+    except (*permissions.DAMAGE, yaml.YAMLError, TypeError, KeyError) as error:
         raise ConfigError(f"{path} is not a configuration that this version can read ({error})") from error
     return config
 
@@ -157,9 +157,9 @@ def read_config(path: Path) -> Config:
 def teacher_folders(config: Path) -> list[Path] | None:
     """Of the earlier runs that a `config.yaml`, of any version, has its teacher consist of. None: it cannot be read."""
     try:
-        teacher = yaml.safe_load(config.read_text())["teacher"]
+        teacher = yaml.safe_load(config.read_text(encoding="utf-8"))["teacher"]
         return [Path(folder) for folder in (teacher.get("members") or [teacher.get("path")]) if folder]
-    except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError):
+    except (*permissions.DAMAGE, yaml.YAMLError, TypeError, KeyError, AttributeError):
         return None
 
 

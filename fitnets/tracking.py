@@ -22,7 +22,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
-from fitnets import ownership, wandb_environment
+from fitnets import ownership, process, wandb_environment
 from fitnets.config import Config, Wandb
 from fitnets.config import Tracker as Settings
 from fitnets.options import ConfigError, PrunedError, plain
@@ -266,6 +266,7 @@ def _begun(settings: Wandb, directory: Path, say: Say, **labels: Any) -> Any:
 
 def _begun_alone(settings: Wandb, directory: Path, say: Say, **labels: Any) -> Any:
     """`_begun` in an environment without variables that do not count."""
+    _give_home(directory / "wandb")
     import wandb
 
     server = wandb.setup().settings
@@ -282,6 +283,26 @@ def _begun_alone(settings: Wandb, directory: Path, say: Say, **labels: Any) -> A
     later = f"later `wandb sync {_offline_runs(directory)}`"
     _link.lose(f"W&B does not answer at {server.base_url}: this process goes on offline; {later}", say)
     return _init(settings, directory, "offline", labels)
+
+
+_redirected: set[str] = set()
+"""variables that `_give_home` has set for a run"""
+
+
+def _give_home(folder: Path) -> None:
+    """Let W&B keep its files in the run's folder where this user's home cannot be written or read."""
+    homes = {"WANDB_CACHE_DIR": (process.cache_home(), "cache"), "WANDB_DATA_DIR": (process.data_home(), "data")}
+    for variable, (home, name) in homes.items():
+        if variable not in os.environ and not process.keeps_files(os.path.join(home, "wandb")):
+            _redirected.add(variable)
+        if variable in _redirected:
+            os.environ[variable] = str((folder / name).resolve())
+    try:
+        os.stat(os.path.join(os.path.expanduser("~"), ".config", "wandb", "settings"))
+    except (PermissionError, NotADirectoryError):
+        os.environ.setdefault("WANDB_CONFIG_DIR", str((folder / "config").resolve()))
+    except OSError:  # none is there
+        pass
 
 
 def _init(settings: Wandb, directory: Path, mode: Mode, labels: dict[str, Any]) -> Any:

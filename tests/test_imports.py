@@ -8,7 +8,7 @@ from conftest import ROOT
 
 LAYERS = [  # each module imports from rows above it only
     {"options", "seeds", "labelled", "pictures", "stopping", "measures", "tables", "places", "process", "downloads"},
-    {"config"},
+    {"config", "owners", "permissions"},
     {"architectures", "stored", "layers", "losses", "schedules", "preprocessing", "views"},
     {"artifacts", "resources"},
     {"ownership"},

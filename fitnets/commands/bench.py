@@ -45,6 +45,6 @@ def main(words: list[str]) -> None:
         terminal.show(table)
     if arguments.json:
         told = tables.as_json(stepped, epochs, startup, device, **size)
-        arguments.json.write_text(json.dumps(told, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     if arguments.markdown:
-        arguments.markdown.write_text("\n".join(table.markdown() for table in shown))
+        arguments.markdown.write_text("\n".join(table.markdown() for table in shown), encoding="utf-8")

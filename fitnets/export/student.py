@@ -109,7 +109,7 @@ def export(stored: Stored, settings: Config, out: Path, *, int8: bool, watcher: 
         }
         result = store.read_json(stored.weights.parent / "result.json")
         store.write_json(folder / "export.json", facts)
-        store.write(folder / "card.md", card.text(stored.config, result, facts).encode())
+        store.write(folder / "card.md", card.text(stored.config, result, facts).encode(errors="replace"))
     return facts
 
 

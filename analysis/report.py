@@ -25,6 +25,7 @@ from analysis import controls, figures, files, markdown, paper, runs, studies, t
 from analysis.studies import Study
 from analysis.tradeoff import COSTS
 from analysis.verdicts import Comparison
+from fitnets.commands.arguments import path
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """of (items, what is done with them): the same items, with progress shown"""
@@ -375,8 +376,8 @@ def _environment(frame: pd.DataFrame) -> list[str]:
 def main(words: list[str] | None = None, track: Track = lambda items, _: items) -> int:
     """The command; gives its exit code."""
     parser = argparse.ArgumentParser("fitnets report", description="Tables, figures and one page of a store's runs.")
-    parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
-    parser.add_argument("--out", type=Path, help="folder for the report; default: STORE/report")
+    parser.add_argument("store", nargs="?", type=path, default=Path("outputs"), help="default: outputs")
+    parser.add_argument("--out", type=path, help="folder for the report; default: STORE/report")
     arguments = parser.parse_args(words)
     try:
         page = write(arguments.store, arguments.out or arguments.store / "report", track)

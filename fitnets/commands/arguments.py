@@ -1,6 +1,9 @@
 """What commands have in common on their command lines."""
 
 import argparse
+from pathlib import Path
+
+from fitnets.places import expanded
 
 
 def with_overrides(name: str, description: str, overrides: str) -> argparse.ArgumentParser:
@@ -9,6 +12,13 @@ def with_overrides(name: str, description: str, overrides: str) -> argparse.Argu
     parser.add_argument("overrides", nargs="*", help=overrides)
     parser.add_argument("--config-dir", help="folder with options of your own, as for run.py")
     return parser
+
+
+def path(text: str) -> Path:
+    """A file or folder; `~` is a home. An empty one would be the present folder, which nobody named."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: give a path")
+    return expanded(text)
 
 
 def positive(text: str) -> int:

@@ -2,9 +2,9 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from fitnets import compose, overrides, stored
+from fitnets.commands.arguments import path
 from fitnets.export import card, student
 from fitnets.options import ConfigError
 from fitnets.resources import told_in_short
@@ -15,7 +15,7 @@ def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets export", description="ONNX, torch.export program, latencies, model card.")
     parser.add_argument("run", help="folder of a run (outputs/run/HASH)")
     parser.add_argument("overrides", nargs="*", help="engine.threads=..., store=... of the data's files")
-    parser.add_argument("--out", type=Path, help="folder for the files; default: RUN/export")
+    parser.add_argument("--out", type=path, help="folder for the files; default: RUN/export")
     parser.add_argument("--int8", action="store_true", help="also student-int8.onnx, with what it costs in accuracy")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
@@ -27,7 +27,7 @@ def main(words: list[str]) -> None:
     folder = network.weights.parent.resolve()
     settings = compose.load([overrides.literal("store", str(folder.parent.parent)), *arguments.overrides])
     terminal = Terminal(aside=arguments.json)
-    out = arguments.out.expanduser().resolve() if arguments.out else folder / "export"
+    out = arguments.out.resolve() if arguments.out else folder / "export"
     with told_in_short(settings.root):
         told = student.export(network, settings, out, int8=arguments.int8, watcher=terminal)
     if arguments.json:

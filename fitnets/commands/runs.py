@@ -6,12 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fitnets import inventory
+from fitnets.commands.arguments import path
 from fitnets.terminal import Terminal
 
 
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets runs", description="The runs of a store and their status, oldest first.")
-    parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
+    parser.add_argument("store", nargs="?", type=path, default=Path("outputs"), help="default: outputs")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_args(words)
 

@@ -26,6 +26,7 @@ from analysis.studies import Study
 from analysis.tradeoff import COSTS
 from analysis.verdicts import Comparison
 from fitnets import quantities
+from fitnets.commands.arguments import path
 from fitnets.quantities import plural
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
@@ -395,8 +396,8 @@ def _environment(frame: pd.DataFrame) -> list[str]:
 def main(words: list[str] | None = None, track: Track = lambda items, _: items) -> int:
     """The command; gives its exit code. Raises OSError where a file cannot be read or written."""
     parser = argparse.ArgumentParser("fitnets report", description="Tables, figures and one page of a store's runs.")
-    parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
-    parser.add_argument("--out", type=Path, help="folder for the report; default: STORE/report")
+    parser.add_argument("store", nargs="?", type=path, default=Path("outputs"), help="default: outputs")
+    parser.add_argument("--out", type=path, help="folder for the report; default: STORE/report")
     arguments = parser.parse_args(words)
     try:
         page = write(arguments.store, arguments.out or arguments.store / "report", track)

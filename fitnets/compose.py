@@ -43,14 +43,8 @@ own_options.install()
 
 def to_config(composed: DictConfig) -> Config:
     """The composed tree as checked dataclasses. ConfigError: all unknown and missing keys, or all broken rules."""
-    _count_classes(composed)
-    _locate_teachers(composed)
-    problems = [*_unknown_keys(composed)]
-    problems += [_missing(key) for key in sorted(OmegaConf.missing_keys(composed))]
-    if problems:
-        raise ConfigError(options.listed(problems))
     try:
-        config = rules.check(cast(Config, OmegaConf.to_object(composed)))
+        config = _checked(composed)
     except OmegaConfBaseException as error:
         raise ConfigError(brief(error)) from error
     if isinstance(config.student, Thin) and config.student.width is None:
@@ -62,6 +56,16 @@ def to_config(composed: DictConfig) -> Config:
 
         config = pairs.resolved(config)
     return config
+
+
+def _checked(composed: DictConfig) -> Config:
+    _count_classes(composed)
+    _locate_teachers(composed)
+    problems = [*_unknown_keys(composed)]
+    problems += [_missing(key) for key in sorted(OmegaConf.missing_keys(composed))]
+    if problems:
+        raise ConfigError(options.listed(problems))
+    return rules.check(cast(Config, OmegaConf.to_object(composed)))
 
 
 def _count_classes(composed: DictConfig) -> None:

@@ -11,6 +11,7 @@ from fitnets import pictures, store
 from fitnets.config import Folder, image_shape
 from fitnets.labelled import Raw, Track
 from fitnets.options import ConfigError
+from fitnets.places import expanded
 from fitnets.seeds import seed_of
 
 PARTS = ("train", "validation", "test")
@@ -106,12 +107,12 @@ def sizes(dataset: Folder) -> set[tuple[int, int]]:
 
 
 def _root(dataset: Folder) -> Path:
-    return Path(dataset.path).expanduser()
+    return expanded(dataset.path)
 
 
 def sub_folders(path: str) -> list[str]:
     """What the classes of a folder are called. Raises ConfigError if there is no such folder."""
-    root = Path(path).expanduser()
+    root = expanded(path)
     if not root.is_dir():
         raise ConfigError(f"dataset.path={path}: no such folder: give one with a sub-folder for each class")
     return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -137,7 +138,7 @@ def is_image(path: Path) -> bool:
 
 
 def _split_file(dataset: Folder) -> Path:
-    return Path(dataset.split_file).expanduser() if dataset.split_file else _root(dataset) / "split.json"
+    return expanded(dataset.split_file) if dataset.split_file else _root(dataset) / "split.json"
 
 
 def _draw(dataset: Folder, images: list[str]) -> dict[str, list[str]]:

@@ -13,6 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
 
+from fitnets.places import expanded
+
 T = TypeVar("T")
 OPTIONS: dict[str, type[Any]] = {}
 
@@ -94,7 +96,7 @@ def absolute(value: T, folder: Path) -> T:
 def _below(folder: Path, path: Any) -> Any:
     if isinstance(path, list):
         return [_below(folder, member) for member in path]
-    return str(folder / Path(path).expanduser()) if isinstance(path, str) else path
+    return str(folder / expanded(path)) if isinstance(path, str) else path
 
 
 def plain(value: Any, *, hashed: bool = False) -> Any:

@@ -15,12 +15,12 @@ list of texts, or the choice of an option in a group) and for no others:
 - What may be a slip of the pen (a quote that is not closed) is left to Hydra, and refused with the quoted form.
 """
 
+import random
 import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import cache
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -33,6 +33,7 @@ from omegaconf.grammar_parser import parse as parse_interpolation
 
 from fitnets.config import Config
 from fitnets.options import ConfigError
+from fitnets.places import expanded
 
 SCHEMAS: dict[str, type[Any]] = {"": Config, "hydra": HydraConf}
 """dataclass of the keys below a prefix"""
@@ -42,6 +43,8 @@ PARAMS = "hydra.sweeper.params"
 _WORD = re.compile(r"(\+{0,2})([^=]*)=(.*)", re.DOTALL)
 _FUNCTION = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
 _SWEEPS_OF_TEXT = ("choice", "shuffle", "sort", "str", "extend_list")
+_NAMED = re.compile(r"(list|sweep|reverse)\s*=")
+"""arguments of these by name"""
 _FUNCTIONS = (*_SWEEPS_OF_TEXT, "range", "interval", "tag", "glob", "int", "float", "bool", "json_str")
 _ESCAPED = re.compile(r"\\[()\[\]{}:=,\\ \t]")
 """what Hydra unescapes in a value without quotes"""
@@ -86,11 +89,17 @@ def text_of(key: str) -> Text | None:
     if not kinds or not all(kind is str or _is_literal_text(kind) for kind in kinds):
         return None
     is_path = all(is_path for _, is_path in found) or key in HYDRA_PATHS
-    return Text(is_optional=NoneType in members, is_list=are_lists, is_path=is_path)
+    is_hydras = prefix != ""  # which says itself where there must be a value
+    return Text(is_optional=is_hydras or NoneType in members, is_list=are_lists, is_path=is_path)
 
 
 def _top() -> list[str]:
     return [field.name for field in fields(Config)]
+
+
+def is_value(key: str) -> bool:
+    """Whether a key of the configuration is a value by itself, and no group of options."""
+    return key in _top() and not _is_group(key)
 
 
 def _is_group(key: str) -> bool:
@@ -235,8 +244,10 @@ def _unreadable(value: str, key: str, text: Text) -> str:
             control[0], "a control code"
         )
         raise ConfigError(f"{key}={ascii(value)[1:-1]}: the value has {name} in it: remove it")
-    parts = split(value)
-    if value.startswith(("'", '"')) or _function(value) or _ESCAPED.search(value) or (parts is None and "," in value):
+    parts, function = split(value), _function(value)
+    if function == "tag" or function in _SWEEPS_OF_TEXT:
+        return _sweep(value, key, text)
+    if value.startswith(("'", '"')) or function or _ESCAPED.search(value) or (parts is None and "," in value):
         return value
     if parts is not None and len(parts) > 1:
         return ",".join(_typed(part.strip(), key, text) for part in parts)
@@ -244,18 +255,25 @@ def _unreadable(value: str, key: str, text: Text) -> str:
 
 
 def _sweep(value: str, key: str, text: Text) -> str:
-    """Choices, each as it is typed."""
+    """Choices, each as it is typed. Hydra's functions drop quotes, so that `choice('0.10')` is a number in a job:
+    where a choice has to be quoted, the plain list of choices takes the function's place."""
     name, parts = _function(value), split(value) or []
     if name is None:
         return ",".join(_typed(part.strip(), key, text) for part in parts)
-    inner = value.strip()[:-1].partition("(")[2]
-    parts = split(inner) or []
-    if name == "tag":
-        return f"tag({','.join([*parts[:-1], _typed(parts[-1].strip(), key, text)])})"
-    is_plain = not any("=" in part or part.strip().startswith("[") for part in parts)
-    if name not in _SWEEPS_OF_TEXT or not is_plain:
+    parts = [part.strip() for part in split(value.strip()[:-1].partition("(")[2]) or []]
+    is_plain = not any(_NAMED.match(part) or part.startswith("[") for part in parts)
+    if name == "tag" and parts:
+        parts = parts[-1:]
+    elif name not in _SWEEPS_OF_TEXT or not is_plain:
         return value
-    return f"{name}({','.join(_typed(part.strip(), key, text) for part in parts)})"
+    ours = [_typed(part, key, text) for part in parts]
+    if ours == parts:
+        return value
+    if name == "extend_list":
+        return f"extend_list({','.join(ours)})"
+    if name == "shuffle":
+        random.shuffle(ours)
+    return ",".join(sorted(ours) if name == "sort" else ours)
 
 
 def _list(value: str, key: str, text: Text) -> str:
@@ -291,13 +309,8 @@ def _function(value: str) -> str | None:
 
 
 def at_home(path: str) -> str:
-    """With `~` for a home as the shell has it; a folder that is called so stays."""
-    if not path.startswith("~"):
-        return path
-    try:
-        return str(Path(path).expanduser())
-    except RuntimeError:  # nobody's home
-        return path
+    """The path with `~` for a home, every other one as it is spelled."""
+    return str(expanded(path)) if path.startswith("~") else path
 
 
 def _interpolated(value: str) -> str:

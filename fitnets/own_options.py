@@ -52,6 +52,10 @@ class _OwnFiles(FileConfigSource):
     def __init__(self, source: ConfigSource):
         super().__init__(source.provider, source.path)
 
+    def is_group(self, config_path: str) -> bool:
+        """A folder that is called `store` or `test` makes no group of that key."""
+        return super().is_group(config_path) and not overrides.is_value(config_path)
+
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(self.path) / self._normalize_file_name(config_path)
         try:

@@ -1,5 +1,6 @@
 """Where `conf/` and `run.py` are: at the root of a checkout, in `fitnets/root` of an installed wheel."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -21,3 +22,8 @@ def command(folder: Path | None = None) -> list[str]:
 
 COMMAND = shlex.join(command())
 """for messages"""
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with `~` for a home as the shell has it. A folder of such a name stays where there is no such home."""
+    return Path(os.path.expanduser(path))

@@ -15,6 +15,7 @@ from fitnets import digests, downloads, folder, pictures
 from fitnets.config import Dataset, Digits, Folder, HubImages, image_shape
 from fitnets.labelled import Raw, Track, proportional_draw
 from fitnets.options import ConfigError, near
+from fitnets.places import expanded
 
 Part = Literal["train", "extra", "validation", "test", "all"]
 """all: every image of a folder, whatever its split"""
@@ -164,7 +165,7 @@ def _split(dataset: HubImages, part: Part) -> str:
 def _parquet(dataset: HubImages, split: str) -> list[Path]:
     """The split's files in the folder, in its sub-folder named like the subset, or in the one sub-folder that has them
     (as in a download of the repository)."""
-    given, pattern = Path(str(dataset.path)).expanduser(), f"{split}-*.parquet"
+    given, pattern = expanded(str(dataset.path)), f"{split}-*.parquet"
     if not given.is_dir():
         raise ConfigError(f"dataset.path={dataset.path}: no such folder: give the one that holds {pattern}")
     place = given / dataset.subset if dataset.subset and (given / dataset.subset).is_dir() else given

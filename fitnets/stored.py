@@ -13,6 +13,7 @@ import yaml
 from fitnets import ownership, permissions
 from fitnets.config import Architecture, Config, CustomNet, EarlierRuns, Ensemble, RunTeacher, Teacher
 from fitnets.options import ConfigError, absolute, restore
+from fitnets.places import expanded
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def find(directory: str, key: str) -> Stored:
     Where its network is custom, its configuration names what will be imported: a folder of somebody else is a program.
 
     Raises ConfigError where there is no finished network."""
-    folder = Path(directory).expanduser()
+    folder = expanded(directory)
     for side, told in (("student", "result.json"), ("teacher", "teacher.json")):
         weights = folder / f"{side}.safetensors"
         if not (weights.is_file() and (folder / told).is_file() and (folder / "config.yaml").is_file()):

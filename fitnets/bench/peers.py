@@ -26,6 +26,7 @@ from fitnets.data import Batch
 from fitnets.networks import Network, freeze
 from fitnets.objectives import HintObjective
 from fitnets.options import ConfigError, near
+from fitnets.places import expanded
 from fitnets.plan import new_student, new_teacher
 
 Step = Callable[[], None]
@@ -51,7 +52,7 @@ def find(given: str) -> Peer:
     name, _, folder = given.partition("=")
     if name not in _ADAPTERS:
         raise ConfigError(f"--peer {given}: no such peer{near(name, list(_ADAPTERS))} (peers: {', '.join(_ADAPTERS)})")
-    path = Path(folder).expanduser()
+    path = expanded(folder)
     if not folder or not path.is_dir():
         problem = f"{path} is no folder: " if folder else ""
         raise ConfigError(f"--peer {given}: {problem}give {name}=DIR, the folder with a checkout of it")

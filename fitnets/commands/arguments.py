@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from fitnets import stored
+from fitnets.places import expanded
 from fitnets.stored import Stored
 
 RUN_HELP = "folder of a run, or a hash of the store or its first 4 or more digits"
@@ -19,12 +20,19 @@ def with_overrides(name: str, description: str, overrides: str) -> argparse.Argu
 
 def find_run(given: str, overrides: list[str]) -> Stored:
     """The trained network of a RUN on the command line. A hash is looked up in the store that the overrides name."""
-    if not Path(given).expanduser().is_dir():
+    if not expanded(given).is_dir():
         from fitnets import compose  # Hydra: not for a folder
 
         root = compose.load([word for word in overrides if word.startswith("store=")]).root
         given = stored.locate(given, root, "RUN")
     return stored.find(given, "RUN")
+
+
+def path(text: str) -> Path:
+    """A file or folder; `~` is a home. An empty one would be the present folder, which nobody named."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: give a path")
+    return expanded(text)
 
 
 def positive(text: str) -> int:

@@ -2,11 +2,10 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from fitnets import compose, engine
 from fitnets.bench import peers, runs, steps, tables
-from fitnets.commands.arguments import at_least_two, positive
+from fitnets.commands.arguments import at_least_two, path, positive
 from fitnets.terminal import Terminal
 
 
@@ -19,8 +18,8 @@ def main(words: list[str]) -> None:
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=DIR", help="checkout to compare with")
     parser.add_argument("--epochs", action="store_true", help="epochs of whole runs too, on the data set itself")
     parser.add_argument("--startup", action="store_true", help="what processes take beyond epochs, too")
-    parser.add_argument("--json", type=Path, help="file for the figures")
-    parser.add_argument("--markdown", type=Path, help="file for the tables")
+    parser.add_argument("--json", type=path, help="file for the figures")
+    parser.add_argument("--markdown", type=path, help="file for the tables")
     arguments = parser.parse_intermixed_args(words)
 
     terminal, rivals = Terminal(), list(map(peers.find, arguments.peer))

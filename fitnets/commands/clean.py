@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 from fitnets import inventory
+from fitnets.commands.arguments import path
 from fitnets.terminal import Terminal, megabytes
 
 
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets clean", description="Remove what no run of a store needs.")
-    parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
+    parser.add_argument("store", nargs="?", type=path, default=Path("outputs"), help="default: outputs")
     parser.add_argument("--unfinished", action="store_true", help="also runs that did not finish")
     parser.add_argument(
         "--data",

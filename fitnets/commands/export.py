@@ -3,10 +3,9 @@
 import argparse
 import json
 from dataclasses import replace
-from pathlib import Path
 
 from fitnets import compose, evaluation, process
-from fitnets.commands.arguments import RUN_HELP, find_run
+from fitnets.commands.arguments import RUN_HELP, find_run, path
 from fitnets.export import card, student
 from fitnets.options import ConfigError
 from fitnets.resources import told_in_short
@@ -17,7 +16,7 @@ def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets export", description="ONNX, torch.export program, latencies, model card.")
     parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("overrides", nargs="*", help="engine.threads=..., store=... of the data's files")
-    parser.add_argument("--out", type=Path, help="folder for the files; default: RUN/export")
+    parser.add_argument("--out", type=path, help="folder for the files; default: RUN/export")
     parser.add_argument("--int8", action="store_true", help="also student-int8.onnx, with what it costs in accuracy")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
@@ -31,7 +30,7 @@ def main(words: list[str]) -> None:
     settings, terminal = compose.load(arguments.overrides), Terminal(aside=arguments.json)
     given = settings.store if any(word.startswith("store=") for word in arguments.overrides) else None
     folder = network.weights.parent.resolve()
-    out = arguments.out.expanduser().resolve() if arguments.out else folder / "export"
+    out = arguments.out.resolve() if arguments.out else folder / "export"
     with evaluation.working_store(network, given) as root, told_in_short(root):
         settings = replace(settings, store=str(root))
         told = student.export(network, settings, out, int8=arguments.int8, watcher=terminal)

@@ -4,16 +4,16 @@ import argparse
 from pathlib import Path
 
 from fitnets import aflw, overrides, places
-from fitnets.commands.arguments import positive
+from fitnets.commands.arguments import path, positive
 from fitnets.terminal import Terminal
 
 
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets prepare", description="Patches for dataset=aflw, as Parquet files.")
     parser.add_argument("dataset", choices=["aflw"])
-    parser.add_argument("--aflw", type=Path, required=True, help="folder with aflw.sqlite and the images")
-    parser.add_argument("--negatives", type=Path, required=True, help="folder of images without faces")
-    parser.add_argument("--out", type=Path, default=Path("aflw-patches"), help="default: aflw-patches")
+    parser.add_argument("--aflw", type=path, required=True, help="folder with aflw.sqlite and the images")
+    parser.add_argument("--negatives", type=path, required=True, help="folder of images without faces")
+    parser.add_argument("--out", type=path, default=Path("aflw-patches"), help="default: aflw-patches")
     parser.add_argument("--count", type=positive, help="patches without faces; default: as many as faces")
     parser.add_argument("--seed", type=int, default=0, help="of the patches without faces and of the split; default: 0")
     parser.add_argument("--skip-broken", action="store_true", help="leave out rows and images that give no patch")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fitnets import artifacts, compose, experiment, store
-from fitnets.commands.arguments import positive
+from fitnets.commands.arguments import path, positive
 from fitnets.options import ConfigError, DivergedError, near
 from fitnets.reproduction import forecast, keeping, work
 from fitnets.reproduction.forecast import CellTime
@@ -40,7 +40,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--seeds", type=positive, default=3, help="students of each cell; default: 3")
     parser.add_argument("--schedule", help="columns: paper, modern or both; default: all that the table has")
     parser.add_argument("--only", metavar="TEXT", help="the rows whose label contains this")
-    parser.add_argument("--out", type=Path, help="folder for the table; default: STORE/reproduced/TABLE-...")
+    parser.add_argument("--out", type=path, help="folder for the table; default: STORE/reproduced/TABLE-...")
     parser.add_argument(
         "--plan", action="store_true", help="get the data, say what would be run and how long it takes, write nothing"
     )
@@ -57,7 +57,7 @@ def main(words: list[str]) -> None:
         cells = work.cells(order, terminal)
         place = keeping.folder(order, cells[0].candidates[0].runs[0].config)
         if arguments.out is not None:
-            place = arguments.out.expanduser()
+            place = arguments.out
         if not arguments.plan:
             store.check_writable(place, "--out ")
         _announce(order, cells, terminal)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fitnets import inventory, process, tables
-from fitnets.commands.arguments import positive
+from fitnets.commands.arguments import path, positive
 from fitnets.inventory import Run
 from fitnets.options import ConfigError, near
 from fitnets.quantities import duration, plural
@@ -77,7 +77,7 @@ def main(words: list[str]) -> None:
 
 def _parsed(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("fitnets runs", description="The runs of a store and their status, oldest first.")
-    parser.add_argument("store", nargs="?", type=Path, default=Path("outputs"), help="default: outputs")
+    parser.add_argument("store", nargs="?", type=path, default=Path("outputs"), help="default: outputs")
     keys = ", ".join(COLUMNS)
     parser.add_argument("--sort", metavar="KEY", default="date", help=f"{keys}; default: date")
     parser.add_argument("--reverse", action="store_true", help="the latest, largest or last first")

@@ -87,6 +87,7 @@ from fitnets.config.schedule import (
     VarianceInit,
 )
 from fitnets.options import added, location, neutral, option
+from fitnets.places import expanded
 
 Precision: TypeAlias = Literal["fp32", "bf16"]
 
@@ -178,4 +179,4 @@ class Config:
     @property
     def root(self) -> Path:
         """of the store"""
-        return Path(self.store).expanduser()
+        return expanded(self.store)

@@ -19,6 +19,7 @@ from fitnets.config import CustomNet, Dataset, image_shape
 from fitnets.custom.adapter import CustomNetwork as CustomNetwork
 from fitnets.custom.taps import Tap as Tap
 from fitnets.options import ConfigError, plain, restore
+from fitnets.places import expanded
 from fitnets.seeds import seed_of
 
 
@@ -26,7 +27,7 @@ def network(net: CustomNet, dataset: Dataset, side: str) -> CustomNetwork:
     """The model for images of this data set. side: "teacher" or "student", for messages.
 
     Raises ConfigError where there is no such model, or it does not take the images or tell the classes apart."""
-    weights = Path(net.weights).expanduser() if net.weights else None
+    weights = expanded(net.weights) if net.weights else None
     stamp = weights.stat().st_mtime_ns if weights is not None and weights.exists() else None
     shape = image_shape(dataset)
     prototype = _prototype(json.dumps(plain(net)), stamp, shape, side)
@@ -52,7 +53,7 @@ def made(net: CustomNet, side: str, seed: int) -> nn.Module:
     with torch.device("cpu"), _seeded(seed_of("custom weights", seed)):
         model = foreign.call(factory, net.args or {}, side, net.target).float()
     if net.weights is not None:
-        foreign.read_weights(Path(net.weights).expanduser(), model, f"{side}.weights")
+        foreign.read_weights(expanded(net.weights), model, f"{side}.weights")
     else:
         foreign.check_finite(model.state_dict(), f"{side}.target={net.target}")
     return model

@@ -23,7 +23,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(home):
-    write_folder(home / "own")
+    write_folder(home / "own", each=20)
     return trained(home / "own", home / "store")
 
 
@@ -33,15 +33,15 @@ class TestPredict:
         finished = fitnets("predict", run, home / "own" / "bee", home / "own" / "cow" / "03.png")
         assert finished.code == 0, finished.err
         *bees, cow = finished.out.splitlines()
-        assert len(bees) == 10
-        assert all(line.startswith(f"{home}/own/bee/0{number}.png: bee ") for number, line in enumerate(bees))
+        assert len(bees) == 20
+        assert all(line.startswith(f"{home}/own/bee/{number:02}.png: bee ") for number, line in enumerate(bees))
         assert cow.startswith(f"{home}/own/cow/03.png: cow ")
         assert listing(tmp_path) == set()
 
     def test_folders_are_taken_with_what_is_below_them(self, fitnets, run, home):
         told = json.loads(fitnets("predict", run, home / "own", "--json").out)
         right = [one["class"] in one["file"] for one in told["predictions"]]
-        assert (len(right), all(right)) == (30, True)
+        assert (len(right), all(right)) == (60, True)
 
     def test_the_most_probable_come_first(self, fitnets, run, home):
         told = json.loads(fitnets("predict", run, home / "own" / "ant" / "00.png", "--top", "9", "--json").out)
@@ -90,7 +90,7 @@ class TestPredict:
         alone = preprocessing.apply(
             dataset.preprocessing,
             _fitted(run),
-            torch.from_numpy(image_files.pixels(dataset, place)[None]).float() / 255,
+            torch.from_numpy(np.stack([image_files.pixels(dataset, place)])).float() / 255,
         )
         assert torch.equal(loaded.images[0], alone[0])
 
@@ -122,25 +122,26 @@ def _fitted(run):
     return preprocessing.recorded(json.loads((run / "result.json").read_text())["fitted"])
 
 
+@pytest.fixture(scope="module")
+def exported(home, run):
+    """The export of a run whose images have another place by now; started from an empty folder."""
+    import sys
+
+    from fitnets import cli
+
+    here = home / "here"
+    here.mkdir()
+    (home / "own").rename(home / "gone")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        patch.setattr(sys, "argv", ["fitnets", "export", str(run)])
+        assert cli.main() == 0
+    (home / "gone").rename(home / "own")
+    assert listing(here) == set()
+    return run / "export"
+
+
 class TestExport:
-    @pytest.fixture(scope="class")
-    def exported(self, home, run):
-        """The export of a run whose images have another place by now; started from an empty folder."""
-        import sys
-
-        from fitnets import cli
-
-        here = home / "here"
-        here.mkdir()
-        (home / "own").rename(home / "gone")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(here)
-            patch.setattr(sys, "argv", ["fitnets", "export", str(run)])
-            assert cli.main() == 0
-        (home / "gone").rename(home / "own")
-        assert listing(here) == set()
-        return run / "export"
-
     def test_a_run_without_its_images_keeps_its_class_names(self, exported):
         told = json.loads((exported / "export.json").read_text())
         assert told["classes"] == list(CLASSES)
@@ -158,13 +159,14 @@ class TestExport:
                 assert word in text
 
     def test_8_bits_need_images(self, fitnets, home, tmp_path):
-        copied = shutil.copytree(home / "store" / "run", tmp_path / "run")
-        (run,) = copied.iterdir()
+        (own,) = (home / "store" / "run").iterdir()
+        run = shutil.copytree(own, tmp_path / "copied")
+        before = listing(tmp_path)
         (home / "own").rename(home / "gone")
         finished = fitnets("export", run, "--int8", "--out", tmp_path / "files")
         (home / "gone").rename(home / "own")
         assert (finished.code, "--int8 is calibrated on training images" in finished.err) == (1, True)
-        assert listing(tmp_path) == {"run", *(f"run/{name}" for name in listing(copied))}
+        assert listing(tmp_path) == before
 
     def test_renamed_classes_of_the_data_are_not_the_networks(self, home, run, tmp_path):
         config = stored.find(str(run), "").config

@@ -3,6 +3,7 @@ studies of `sweeps`; files appear whole or not at all."""
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from fitnets import artifacts, ownership
 from fitnets.config import Config
 from fitnets.options import ConfigError, DamagedError, LostClaimError, plain
 
+_WHOLE_NUMBERS = re.compile(r"\[\s+-?\d+(,\s+-?\d+)*\s+\]")
+"""a list of them in JSON, which is written on one line"""
+
 
 def write(path: Path, content: bytes) -> None:
     """Write a whole file: a temporary name, synced, then renamed."""
@@ -36,7 +40,8 @@ def write(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    write(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    text = json.dumps(value, indent=2, allow_nan=False)
+    write(path, (_WHOLE_NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -37,9 +37,9 @@ _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v
 _COLUMNS = [  # key, heading, format, of the page's table
     ("run", "run", "text"), ("status", "status", "text"), ("data", "data", "text"), ("method", "method", "text"),
     ("label", "student", "text"), ("seed", "seed", "text"), ("valid", "validation", "percent"),
-    ("test", "test", "percent"), ("multiplications", "mult. of an image", "engineering"),
-    ("parameters", "parameters", "engineering"), ("latency_ms", "latency, ms", "engineering"),
-    ("epochs", "epochs", "text"), ("seconds", "made in, s", "engineering"), ("note", "note", "text"),
+    ("test", "test", "percent"), ("multiplications", "mult. of an image", "number"),
+    ("parameters", "parameters", "number"), ("latency_ms", "latency, ms", "number"),
+    ("epochs", "epochs", "text"), ("seconds", "took", "duration"), ("note", "note", "text"),
 ]  # fmt: skip
 _CLOSE = 0.01
 """a student whose accuracy is so much below its teacher's is still close to it"""
@@ -47,6 +47,8 @@ _ROUNDING = 1e-9
 """less than the share of any image: fractions that are the same may differ by as much"""
 _CURVE_POINTS = 200
 """of a stage, at most: the page stays small"""
+_CONFUSION_BYTES = 2_000_000
+"""that all confusion matrices together may add to the page; those of the runs on a front come first"""
 _FRONT = [
     "student", "method", "runs", "validation accuracy, %", "test accuracy, %", "multiplications", "parameters"
 ]  # fmt: skip
@@ -72,7 +74,8 @@ def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path
     compared = verdicts.comparisons(frame)
     files.replace(out / "tables.md", tables(frame, compared).encode(errors="replace"))
     page = out / "report.html"
-    text = html(store.resolve().name, frame, epochs, compared=compared, found=found, images=images)
+    data = page_data(frame, epochs, runs.confusions(store))
+    text = html(store.resolve().name, frame, data, compared=compared, found=found, images=images)
     files.replace(page, text.encode(errors="replace"))
     return page
 
@@ -212,19 +215,18 @@ def _with_spread(point: dict[Any, Any], split: str) -> str:
 def html(
     name: str,
     frame: pd.DataFrame,
-    epochs: pd.DataFrame,
+    data: dict[str, Any],
     *,
     compared: list[Comparison],
     found: list[Study],
     images: dict[str, bytes],
 ) -> str:
-    """name: of the store; compared: its methods; found: its studies; images: SVG by name."""
+    """name: of the store; data: of `page_data`; compared: its methods; found: its studies; images: SVG by name."""
     pages = Environment(loader=PackageLoader("analysis", "page"), autoescape=True, undefined=StrictUndefined)
     files = {key: Markup((Path(__file__).parent / "page" / file).read_text(encoding="utf-8"))
              for key, file in (("css", "report.css"), ("script", "report.js"))}  # fmt: skip
     shown = {key: svg for key, svg in images.items() if not key.startswith("trade_off")}
     counts = ", ".join(f"{count} {status}" for status, count in frame["status"].value_counts().items())
-    data = page_data(frame, epochs)
     return pages.get_template("report.html").render(
         title=f"fitnets: runs of {name}",
         counts=f"{plural(len(frame), 'run')}: {counts}",
@@ -249,8 +251,10 @@ def _embedded(data: dict[str, Any]) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
 
 
-def page_data(frame: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
-    """What the page's script draws. Missing numbers are null."""
+def page_data(
+    frame: pd.DataFrame, epochs: pd.DataFrame, confusions: dict[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """What the page's script draws. Missing numbers are null. confusions: of `runs.confusions`."""
     points = tradeoff.points(frame)
     shown = frame.assign(label=runs.labels(frame), epochs=verdicts.total_epochs(frame))
     index = {run: number for number, run in enumerate(frame["run"]) if pd.notna(run)}
@@ -289,11 +293,31 @@ def page_data(frame: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
         ],
         "runs": [_row(run) for run in shown.to_dict("records")],
         "curves": _curves(epochs),
+        "confusions": _confusions(confusions or {}, first=_on_fronts(points, fronts)),
         "hints": {
             progress["run"]: progress | {"left": _number(progress["left"])}
             for progress in runs.hint_progress(epochs).to_dict("records")
         },
     }
+
+
+def _on_fronts(points: pd.DataFrame, fronts: dict[str, pd.Series]) -> list[str]:
+    """The runs of the points that are on any front."""
+    members = points[pd.DataFrame(fronts).any(axis=1)] if len(points) else points
+    return [str(run) for names in members["runs"] for run in names]
+
+
+def _confusions(found: dict[str, dict[str, Any]], first: list[str]) -> dict[str, Any]:
+    """The confusion matrices by run, as many as the page can hold. first: the runs whose matrices matter most."""
+    kept, room = {}, _CONFUSION_BYTES
+    for run in dict.fromkeys([*first, *found]):
+        if run not in found:
+            continue
+        room -= len(json.dumps(found[run], separators=(",", ":")))
+        if room < 0:
+            break
+        kept[run] = found[run]
+    return kept
 
 
 def _accuracies(point: dict[Any, Any]) -> dict[str, Any]:

@@ -184,6 +184,29 @@ def labels(frame: pd.DataFrame) -> pd.Series:
     return students(frame) + (", " + frame["guided_layer"] + " learns " + frame["hint_layer"]).fillna("")
 
 
+def confusions(store: Path) -> dict[str, dict[str, Any]]:
+    """By run, its confusion matrices under `valid` and `test` (counts of images, a row for each true class), and its
+    class names under `classes`, None where they are not known. What is no square of counts is left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for directory in _directories(store):
+        result = _result(directory)
+        kept = {split: _at(result, f"student.{split}_confusion") for split in ("valid", "test")}
+        matrices: dict[str, Any] = {split: matrix for split, matrix in kept.items() if _is_square(matrix)}
+        if matrices:
+            names = result.get("classes")
+            sizes = {len(matrix) for matrix in matrices.values()}
+            known = isinstance(names, list) and sizes == {len(names)}
+            found[directory.name] = matrices | {"classes": list(map(str, names or [])) if known else None}
+    return found
+
+
+def _is_square(matrix: Any) -> bool:
+    """Whether it is a list of as many lists of whole numbers."""
+    if not isinstance(matrix, list) or not all(isinstance(row, list) and len(row) == len(matrix) for row in matrix):
+        return False
+    return bool(matrix) and all(type(count) is int and count >= 0 for row in matrix for count in row)
+
+
 def epochs(store: Path) -> pd.DataFrame:
     """A row for each epoch of each run, in their order, with the columns of EPOCH_COLUMNS and all others there are."""
     rows = [{"run": directory.name, **row} for directory in _directories(store) for row in _rows(directory)]

@@ -278,9 +278,10 @@ def with_interval(mean: float, half_width: float, digits: int = 2) -> str:
 
 def is_cut_off(mean: float, half_width: float) -> bool:
     """Whether the interval would go beyond 0 or 100 %."""
-    return mean - half_width < 0 or mean + half_width > 100
+    return mean - half_width < -_ROUNDING or mean + half_width > 100 + _ROUNDING
 
 
+_ROUNDING = 1e-9
 CUT_OFF = "Intervals of accuracies are cut off at 0 and 100 %; such a one is given by its ends."
 
 

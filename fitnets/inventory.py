@@ -79,7 +79,7 @@ def _run(directory: Path, config: Config | None, names: tuple[str | None, str | 
             status=UNREADABLE,
             started=_modified(directory),
             error=permissions.explained(error),
-            **dict.fromkeys(unknown),  # type: ignore[arg-type]
+            **dict.fromkeys(unknown),
         )
 
 

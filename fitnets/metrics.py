@@ -33,6 +33,21 @@ def error(logits: Tensor, labels: Tensor) -> float:
     return int((logits.argmax(1) != labels).sum()) / len(labels)
 
 
+MOST_CLASSES = 100
+"""of a confusion matrix that is kept: with more it would outgrow all else that a run stores"""
+
+
+def confusion(logits: Tensor, labels: Tensor) -> list[list[int]] | None:
+    """Counts of images, a row for each true class and a column for each predicted one; None for more than MOST_CLASSES
+    classes. logits (N, classes), labels (N,)."""
+    classes = logits.shape[1]
+    if classes > MOST_CLASSES:
+        return None
+    places = labels.long() * classes + logits.argmax(1)
+    counts: list[list[int]] = torch.bincount(places.cpu(), minlength=classes**2).view(classes, classes).tolist()
+    return counts
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> float:
     """Mean negative log-likelihood, in nats."""
     return float(F.cross_entropy(logits, labels))

@@ -127,12 +127,15 @@ def _hint(link: HintObjective | HintTerm) -> dict[str, Any]:
 
 
 def measured(plan: Plan, student: Network, name: str, split: Split, teacher_logits: Tensor) -> Sides:
-    """Quality of teacher and student on a split, and how often they agree there. teacher_logits: of the split."""
+    """Quality of teacher and student on a split, how often they agree there and, of the student, the confusion matrix
+    (see `metrics.confusion`). teacher_logits: of the split."""
     logits, labels = predicted(plan, student, split)
-    agreement = {f"{name}_agreement": metrics.agreement(logits, teacher_logits)}
+    more: dict[str, Any] = {f"{name}_agreement": metrics.agreement(logits, teacher_logits)}
+    if (confusion := metrics.confusion(logits, labels)) is not None:
+        more[f"{name}_confusion"] = confusion
     return {
         "teacher": quality(name, teacher_logits, labels),
-        "student": quality(name, logits, labels) | agreement,
+        "student": quality(name, logits, labels) | more,
     }
 
 

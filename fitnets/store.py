@@ -3,6 +3,7 @@ studies of `sweeps`; files appear whole or not at all."""
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from torch import nn
 from fitnets import artifacts, ownership, permissions
 from fitnets.config import Config
 from fitnets.options import ConfigError, DamagedError, LostClaimError, absolute, plain
+
+_WHOLE_NUMBERS = re.compile(r"\[\s+-?\d+(,\s+-?\d+)*\s+\]")
+"""a list of them in JSON, which is written on one line"""
 
 
 def write(path: Path, content: bytes) -> None:
@@ -45,7 +49,8 @@ def _named(error: OSError, path: Path) -> OSError:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    write(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    text = json.dumps(value, indent=2, allow_nan=False)
+    write(path, (_WHOLE_NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:

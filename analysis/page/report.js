@@ -7,16 +7,40 @@ const ROWS = 200; // of the table, before "more" is asked for
 // --- words and numbers ---
 
 const percent = (share) => (share == null ? "-" : (100 * share).toFixed(2) + " %");
-function engineering(value) {
+// As fitnets/quantities.py writes numbers and durations.
+function number(value) {
   if (value == null) return "-";
-  for (const [size, unit] of [[1e9, " G"], [1e6, " M"], [1e3, " k"]]) {
-    if (Math.abs(value) >= size) return Number((value / size).toPrecision(3)) + unit;
-  }
-  return String(Number(value.toPrecision(3)));
+  let rounded = Number(value.toPrecision(3));
+  let power = 0;
+  for (; Math.abs(rounded) >= 1000 && power < 5; power += 1) rounded /= 1000;
+  return `${Number(rounded.toPrecision(3))} ${["", "k", "M", "G", "T", "P"][power]}`.trim();
 }
-const withSpread = ([mean, halfWidth]) =>
-  mean == null ? "-" : halfWidth == null ? percent(mean) : `${(100 * mean).toFixed(2)} ± ${(100 * halfWidth).toFixed(2)} %`;
-const FORMATS = { percent, engineering, text: (value) => (value == null ? "-" : String(value)) };
+function duration(seconds) {
+  if (seconds == null) return "-";
+  const whole = Math.round(seconds);
+  const two = (value) => String(Math.floor(value)).padStart(2, "0");
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${two((whole % 3600) / 60)} min`;
+  const days = Math.floor(whole / 86400);
+  return `${days} day${days === 1 ? "" : "s"} ${Math.floor((whole % 86400) / 3600)} h`;
+}
+// An interval ends at 0 and 100 %: where it would go beyond, its ends are given.
+const ends = ([mean, halfWidth]) => [Math.max(0, mean - (halfWidth ?? 0)), Math.min(1, mean + (halfWidth ?? 0))];
+function withSpread([mean, halfWidth]) {
+  if (mean == null || halfWidth == null) return percent(mean);
+  const [low, high] = ends([mean, halfWidth]);
+  if (mean - halfWidth < -1e-11 || mean + halfWidth > 1 + 1e-11) return `${percent(mean)} (${(100 * low).toFixed(2)} to ${percent(high)})`;
+  return `${(100 * mean).toFixed(2)} ± ${percent(halfWidth)}`;
+}
+const errorBars = (accuracies) => ({
+  type: "data", symmetric: false, thickness: 1, width: 3,
+  array: accuracies.map((one) => 100 * (ends(one)[1] - one[0])),
+  arrayminus: accuracies.map((one) => 100 * (one[0] - ends(one)[0])),
+  visible: accuracies.some((one) => one[1] != null),
+});
+const AT_CHANCE = "no better than always naming one class";
+const FORMATS = { percent, number, duration, text: (value) => (value == null ? "-" : String(value)) };
 // Plotly reads a few tags in its texts: what comes from a configuration is shown as it is.
 const escaped = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 function wrapped(text, width) {
@@ -43,7 +67,8 @@ function hover(point) {
     `<b>${escaped(point.label)}</b>`,
     `${escaped(point.method)}, schedule ${escaped(point.schedule)}, ${point.count}`,
     `validation ${withSpread(point.valid)}, test ${withSpread(point.test)}`,
-    `${engineering(point.costs[cost])} ${escaped(data.costs[cost].unit)}`,
+    `${number(point.costs[cost])} ${escaped(data.costs[cost].unit)}`,
+    ...(point.chance ? [AT_CHANCE] : []),
     ...(command ? [wrapped(command, 60)] : []),
   ].join("<br>");
 }
@@ -51,12 +76,11 @@ function hover(point) {
 function methodTrace(method, points, split) {
   const cost = chosen("cost");
   const [color, symbol] = data.styles[method] ?? ["#222222", "circle"];
-  const spread = points.map((point) => 100 * (point[split][1] ?? 0));
   return {
     name: method,
     x: points.map((point) => point.costs[cost]),
     y: points.map((point) => 100 * point[split][0]),
-    error_y: { type: "data", array: spread, visible: spread.some((one) => one > 0), thickness: 1, width: 3 },
+    error_y: errorBars(points.map((point) => point[split])),
     customdata: points.map((point) => data.points.indexOf(point)),
     text: points.map((point) => hover(point)),
     hovertemplate: "%{text}<extra></extra>",
@@ -91,11 +115,11 @@ function traces() {
   }
   for (const teacher of data.teachers.filter((one) => one.task === chosen("task") && one[split][0] != null)) {
     found.push({
-      name: `teacher ${escaped(teacher.name)}, ${escaped(teacher.schedule)}`,
+      name: `teacher ${escaped(teacher.name)}, ${escaped(teacher.schedule)}${teacher.chance ? `, ${AT_CHANCE}` : ""}`,
       x: [teacher.costs[cost]],
       y: [100 * teacher[split][0]],
-      error_y: { type: "data", array: [100 * (teacher[split][1] ?? 0)], visible: teacher[split][1] != null, thickness: 1, width: 3 },
-      hovertemplate: `<b>teacher ${escaped(teacher.name)}</b><br>${withSpread(teacher[split])}<br>${engineering(teacher.costs[cost])} ${escaped(data.costs[cost].unit)}<extra></extra>`,
+      error_y: errorBars([teacher[split]]),
+      hovertemplate: `<b>teacher ${escaped(teacher.name)}</b><br>${withSpread(teacher[split])}<br>${number(teacher.costs[cost])} ${escaped(data.costs[cost].unit)}<extra></extra>`,
       mode: "markers",
       marker: { color: "#222222", symbol: "star", size: 14 },
     });
@@ -147,6 +171,7 @@ function select(point) {
   drawDetails();
   drawTable();
   drawRing();
+  if (point != null) reveal("nearest");
 }
 
 function selectRun(run) {
@@ -154,6 +179,23 @@ function selectRun(run) {
   Object.assign(state, { run, point: point < 0 ? null : point });
   drawDetails();
   drawRing();
+  reveal("start");
+}
+
+// The details stand between chart and table, out of sight of a row far down: the page goes to them, and a button leads
+// back. From the chart as little is scrolled as shows their beginning.
+function reveal(block) {
+  const title = byId("details-title");
+  title.focus({ preventScroll: true });
+  const { top } = title.getBoundingClientRect();
+  if (block === "start" && top >= 0 && top < window.innerHeight / 2) return;
+  title.scrollIntoView({ block });
+}
+
+function backToRow() {
+  const row = document.querySelector(`#table tr[data-run="${state.run}"]`);
+  (row ?? byId("table")).scrollIntoView({ block: "center" });
+  row?.querySelector("button").focus({ preventScroll: true });
 }
 
 // Around the chosen point: over the chart, so that nothing of it is drawn again.
@@ -178,9 +220,10 @@ function facts(run, point) {
     status: run.status,
     "validation accuracy": point ? withSpread(point.valid) : percent(run.valid),
     "test accuracy": point && point.test[0] != null ? withSpread(point.test) : "not evaluated",
-    "multiplications of one image": engineering(run.multiplications),
-    parameters: engineering(run.parameters),
-    "latency of 1 and of 128 images": run.latency_ms == null ? "-" : `${engineering(run.latency_ms)} ms, ${engineering(run.latency_128_ms)} ms`,
+    "multiplications of one image": number(run.multiplications),
+    parameters: number(run.parameters),
+    "latency of 1 and of 128 images": run.latency_ms == null ? "-" : `${number(run.latency_ms)} ms, ${number(run.latency_128_ms)} ms`,
+    ...(point?.chance && { validation: AT_CHANCE }),
     seeds: point ? point.count : "-",
     "method, seed": `${run.method ?? "?"}, ${run.seed ?? "?"}`,
     ...(hint && { "hint loss": `${percent(hint.left)} of its first value; within 5 % of its best from epoch ${hint.plateau_epoch} of ${hint.epochs}` }),
@@ -207,11 +250,70 @@ function drawDetails() {
   byId("details-folder").textContent = run.folder ? `, in ${run.folder}` : "";
   byId("command").textContent = run.command ?? "not known: no command line asked for this run";
   byId("copy").hidden = run.command == null;
+  drawClasses(data.confusions[run.run]);
   const stages = data.curves[run.run];
   byId("curves-title").hidden = !stages;
   byId("curves").hidden = !stages;
   // A chart takes longer to draw than all the rest: a click is answered first.
   if (stages) afterPaint(() => { if (run === data.runs[state.run]) drawCurves(stages); });
+}
+
+// Of each class its images, how many of them were right, and what the others were mostly taken for.
+function perClass(counts, names) {
+  return counts.map((row, index) => {
+    const images = row.reduce((sum, count) => sum + count, 0);
+    const wrong = row.map((count, other) => (other === index ? 0 : count));
+    const most = wrong.indexOf(Math.max(...wrong));
+    return {
+      name: names[index], images, accuracy: images ? row[index] / images : null,
+      confused: wrong[most] ? `${names[most]} (${wrong[most]})` : "-",
+    };
+  });
+}
+
+function drawClasses(found) {
+  byId("classes").hidden = !found;
+  if (!found) return;
+  const wanted = byId("split") ? chosen("split") : "test";
+  const split = found[wanted] ? wanted : found.test ? "test" : "valid";
+  const counts = found[split];
+  const names = found.classes ?? counts.map((_, index) => `class ${index}`);
+  byId("classes-title").textContent = `Accuracy of each class, on ${split === "valid" ? "validation" : "test"}`;
+  byId("classes-table").tBodies[0].replaceChildren(...perClass(counts, names).map((one) => {
+    const line = document.createElement("tr");
+    for (const [text, kind] of [[one.name, ""], [one.images, "number"], [percent(one.accuracy), "number"], [one.confused, ""]]) {
+      const cell = line.insertCell();
+      cell.textContent = text;
+      cell.className = kind;
+    }
+    return line;
+  }));
+  const run = state.run;
+  afterPaint(() => { if (run === state.run) drawConfusion(counts, names); });
+}
+
+function drawConfusion(counts, names) {
+  const shares = counts.map((row) => {
+    const images = row.reduce((sum, count) => sum + count, 0);
+    return row.map((count) => (images ? count / images : 0));
+  });
+  const texts = counts.map((row, index) => row.map((count, other) =>
+    `${escaped(names[index])} taken for ${escaped(names[other])}: ${count}, ${percent(shares[index][other])}`));
+  const places = names.map((_, index) => index);
+  const few = names.length <= 20;
+  const short = (name) => escaped(name.length > 16 ? `${name.slice(0, 15)}…` : name);
+  const ticks = { ...AXIS, showgrid: false, tickfont: { size: 10 }, ...(few && { tickmode: "array", tickvals: places, ticktext: names.map(short) }) };
+  Plotly.react("confusion", [{
+    type: "heatmap", x: places, y: places, z: shares, text: texts, hovertemplate: "%{text}<extra></extra>", zmin: 0, zmax: 1,
+    colorscale: [[0, "#ffffff"], [0.02, "#e1eef6"], [1, "#0072b2"]], showscale: false, xgap: few ? 1 : 0, ygap: few ? 1 : 0,
+  }], layout({
+    margin: { l: 110, r: 12, t: 10, b: 90 },
+    xaxis: { ...ticks, title: { text: "predicted class" }, constrain: "domain" },
+    yaxis: { ...ticks, title: { text: "true class" }, autorange: "reversed", scaleanchor: "x", constrain: "domain" },
+    annotations: few ? counts.flatMap((row, y) => row.map((count, x) => ({
+      x, y, text: count ? String(count) : "", showarrow: false, font: { size: 10, color: shares[y][x] > 0.5 ? "white" : "#222222" },
+    }))).filter((one) => one.text) : [],
+  }), CONFIG);
 }
 
 function drawCurves(stages) {
@@ -287,6 +389,17 @@ function drawTable() {
   byId("clear").hidden = state.filter == null && !chosen("find");
   byId("more").hidden = rows.length <= state.shown;
   byId("more").textContent = `show all ${rows.length}`;
+  showSides();
+}
+
+// A shadow on each side of the table's box beyond which there are more columns.
+function showSides() {
+  const box = byId("scroll");
+  const left = box.scrollWidth - box.clientWidth - box.scrollLeft;
+  byId("scroll-frame").classList.toggle("more-left", box.scrollLeft > 1);
+  byId("scroll-frame").classList.toggle("more-right", left > 1);
+  byId("scroll-frame").style.setProperty("--first", `${byId("table").rows[0].cells[0].offsetWidth}px`);
+  byId("sideways").hidden = box.scrollWidth <= box.clientWidth + 1;
 }
 
 function button(text) {
@@ -332,6 +445,9 @@ byId("table").tBodies[0].addEventListener("click", (event) => {
   selectRun(Number(line.dataset.run));
   for (const other of line.parentNode.rows) other.classList.toggle("chosen", other === line);
 });
+byId("scroll").addEventListener("scroll", showSides, { passive: true });
+window.addEventListener("resize", showSides);
+byId("back").addEventListener("click", backToRow);
 byId("copy").addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText(byId("command").textContent);

@@ -237,7 +237,7 @@ def initialise(module: nn.Module, init: config.Init, seed: int) -> None:
     """Weights by the rule, biases 0, batch normalisation as it is, as a function of the seed alone; a custom network's
     are those of its factory or file."""
     if isinstance(module, custom.CustomNetwork):
-        module.model.load_state_dict(custom.made(module.net, module.side, seed).state_dict())
+        module.redraw(seed)
         return
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():

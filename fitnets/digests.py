@@ -1,9 +1,11 @@
 """Digests of tensors, and of files: remembered in the store as long as a file does not change."""
 
 import hashlib
+import pickle
 import time
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +30,32 @@ def of_tensors(*tensors: Tensor) -> str:
     """SHA-256 of their bytes, one after the other."""
     digest = hashlib.sha256()
     for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(_bytes(tensor))
     return digest.hexdigest()
 
 
 def of_state(module: nn.Module) -> str:
-    """SHA-256 of a module's parameters and buffers."""
+    """SHA-256 of a module's state dict: parameters, buffers, extra state."""
     state = module.state_dict()
-    return of_tensors(*(state[name] for name in sorted(state)))
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(_bytes(state[name]))
+    return digest.hexdigest()
+
+
+def bytes_of_state(module: nn.Module) -> int:
+    """Size of a module's state dict."""
+    return sum(len(_bytes(values)) for values in module.state_dict().values())
+
+
+def _bytes(value: Any) -> Any:
+    """A tensor's memory; of anything else in a state dict (extra state, quantised weights) its pickled form."""
+    if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized:
+        return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+    try:
+        return pickle.dumps(value)
+    except Exception:  # of the user's classes
+        return repr(value).encode()
 
 
 @cache

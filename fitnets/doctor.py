@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fitnets import class_names, data, estimates, folder
+from fitnets import class_names, data, estimates, folder, readiness
 from fitnets.answers import Library
 from fitnets.config import Config, Dataset, Folder, Wandb, image_shape
 from fitnets.data import Batch, Split
@@ -20,6 +20,7 @@ from fitnets.labelled import Watcher, class_notes
 from fitnets.networks import Network, freeze
 from fitnets.objectives import Objective, WholeObjective, train_mode
 from fitnets.plan import Plan, prepare
+from fitnets.readiness import Readiness
 from fitnets.rules import has_test, hint_pair
 
 _WANDB_S = 2.0
@@ -62,7 +63,8 @@ class Cache:
 class Examination:
     """images: by split; classes: images of each class, by split; pixels: smallest, mean, largest value of a batch after
     preprocessing; cache_bytes: of all tables that are still to be made, those for evaluation and retraining included;
-    peak_bytes: of this process, or on the GPU; preparing_s: until training would begin."""
+    peak_bytes: of this process, or on the GPU; preparing_s: until training would begin; teacher: its accuracy
+    on the validation split, None for one that is still to be trained."""
 
     images: dict[str, int]
     classes: dict[str, list[int]]
@@ -78,6 +80,7 @@ class Examination:
     evaluation_s: float
     tracking_s: float
     warnings: list[str]
+    teacher: Readiness | None = None
 
     @property
     def total_s(self) -> float:
@@ -102,6 +105,7 @@ def examine(config: Config, watcher: Watcher) -> Examination:
     times = estimates.stages(plan, estimates.THOROUGH_S, library if untrained is None else None)
     losses = [] if untrained is None else _losses(plan, untrained)
     freeze(plan.teacher)
+    ready = None if untrained is not None else readiness.evaluated(plan)
     losses += [loss for stage in plan.stages for loss in _losses(plan, stage)]
     tables = _tables(plan, library, splits)
     return Examination(
@@ -118,7 +122,8 @@ def examine(config: Config, watcher: Watcher) -> Examination:
         peak_bytes=_peak_bytes(plan.device),
         preparing_s=preparing_s,
         tracking_s=_WANDB_S if isinstance(config.tracker, Wandb) else 0.0,
-        warnings=[*_of_classes(plan, names, classes), *_of_losses(losses)],
+        warnings=[*_of_classes(plan, names, classes), *readiness.warnings(plan, ready), *_of_losses(losses)],
+        teacher=ready,
     )
 
 

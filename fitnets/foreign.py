@@ -1,9 +1,8 @@
-"""What comes from outside: a user's modules by import path, and weights from files of other programs."""
+"""A user's modules by import path."""
 
 import hashlib
 import importlib
 import inspect
-import pickle
 import sys
 import types
 from collections.abc import Callable, Mapping
@@ -12,21 +11,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch import nn
 
-from fitnets import permissions
 from fitnets.options import ConfigError, near
-
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""under which checkpoints of other programs hold the weights"""
 
 
 def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or "no message"
+
+
+def last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"
 
 
 # --- modules by import path ---
@@ -104,18 +100,16 @@ def call(factory: Callable[..., Any], arguments: Mapping[str, Any], key: str, ta
         made = factory(**arguments)
     except Exception as error:  # of the user's code
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        way_out = f"give other {key}.args{_signature(factory)}"
+        if "CUDA" in str(error):
+            way_out = "make it on the CPU: it is moved to the device of engine.device"
         raise ConfigError(
             f"{key}.target={target}: {target.rpartition('.')[2]}({given}) failed ({type(error).__name__}: "
-            f"{first_line(error)}): give other {key}.args{_signature(factory)}"
+            f"{first_line(error)}): {way_out}"
         ) from error
     if not isinstance(made, nn.Module):
         raise ConfigError(
             f"{key}.target={target}: it makes a {type(made).__name__}: give something that makes a torch.nn.Module"
-        )
-    lazy = next((name for name, parameter in made.named_parameters() if is_lazy(parameter)), None)
-    if lazy is not None:
-        raise ConfigError(
-            f"{key}.target={target}: {lazy} has no shape yet: run one batch through the lazy modules in the factory"
         )
     return made
 
@@ -125,95 +119,3 @@ def _signature(factory: Callable[..., Any]) -> str:
         return f" (it takes {inspect.signature(factory)})"
     except (TypeError, ValueError):
         return ""
-
-
-# --- weights ---
-
-
-def read_weights(path: Path, model: nn.Module, key: str) -> None:
-    """Load a safetensors file, or a file of `torch.save`, without executing code that may be in it.
-
-    Raises ConfigError where the file is none of these, or other weights than the model's."""
-    expected = model.state_dict()
-    found = _without_prefix(_unwrapped(_read(path, key), path, key), set(expected))
-    problems = [*_differences(found, expected)]
-    if problems:
-        raise ConfigError(f"{key}={path}: not the weights of this model: {problems[0]}")
-    check_finite(found, f"{key}={path}")
-    model.load_state_dict(found, strict=False)  # what is missing is the same tensor as one that is there
-
-
-def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
-    """Raises ConfigError, which says what they are of, for the first tensor that is not finite throughout."""
-    for name, values in weights.items():
-        if values.is_floating_point() and not bool(values.isfinite().all()):
-            count = int((~values.isfinite()).sum())
-            raise ConfigError(f"{what}: {count} of the {values.numel()} values in {name} are not finite: give others")
-
-
-def _read(path: Path, key: str) -> Any:
-    if not path.is_file():
-        raise ConfigError(f"{key}={path}: no such file: give one of safetensors, or of torch.save")
-    permissions.check_readable(path)
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ConfigError(
-            f"{key}={path}: it holds more than tensors, and loading that could run code of its maker, or it is no file "
-            "of torch.save: give torch.save(model.state_dict(), FILE), or a safetensors file"
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
-        raise ConfigError(
-            f"{key}={path}: cannot be read ({first_line(error)}): give a safetensors file, or one of "
-            "torch.save(model.state_dict(), FILE)"
-        ) from error
-
-
-def _unwrapped(content: Any, path: Path, key: str) -> dict[str, Tensor]:
-    """The weights, of a checkpoint that may hold more."""
-    while isinstance(content, Mapping):
-        inner = next((content[name] for name in _WRAPPERS if isinstance(content.get(name), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    tensors = content if isinstance(content, Mapping) else {}
-    if not tensors or not all(isinstance(values, Tensor) for values in tensors.values()):
-        told = ", ".join(map(str, list(tensors)[:5])) or type(content).__name__
-        raise ConfigError(
-            f"{key}={path}: no weights by name in it ({told}): give torch.save(model.state_dict(), FILE), or a "
-            "safetensors file"
-        )
-    return dict(tensors)
-
-
-def _without_prefix(weights: dict[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
-    """As they were before `nn.DataParallel`, `torch.compile` or this project (as a student) named them, where that is
-    what they lack to be the expected ones."""
-    for prefix in ("_orig_mod.", "module.", "_orig_mod.", "model."):
-        if expected.isdisjoint(weights) and all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): values for name, values in weights.items()}
-    return weights
-
-
-def _differences(found: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
-    """Between the weights of a file and of a model; the first is the most telling."""
-    there = {values.data_ptr() for name, values in expected.items() if name in found}
-    missing = [name for name, values in expected.items() if name not in found and values.data_ptr() not in there]
-    unknown = [name for name in found if name not in expected]
-    told = [
-        f"{name} is {_shape(found[name])} in the file and {_shape(expected[name])} in the model"
-        for name in found
-        if name in expected and found[name].shape != expected[name].shape
-    ]
-    if unknown:
-        told.append(f"{len(unknown)} of its tensors are not in the model, {unknown[0]} the first")
-    if missing:
-        close = near(missing[0], list(found)).replace("did you mean", "the file has").replace("?", "")
-        told.append(f"{len(missing)} of the model's tensors are not in the file, {missing[0]} the first{close}")
-    return told
-
-
-def _shape(values: Tensor) -> str:
-    return "x".join(map(str, values.shape)) or "a number"

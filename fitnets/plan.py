@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fitnets import build, class_names, custom, data, engine, methods, preprocessing, store, stored, teachers
+from fitnets import build, class_names, custom, data, digests, engine, methods, preprocessing, store, stored, teachers
 from fitnets.answers import Library, Need, needed
 from fitnets.class_names import ClassNames
 from fitnets.config import (
@@ -92,7 +92,7 @@ class Plan:
         if isinstance(self.config.teacher, EarlierRuns):
             return teachers.weights_bytes(self.config.teacher)
         if isinstance(self.config.teacher, CustomTeacher):
-            return sum(values.nbytes for values in self.teacher.state_dict().values())
+            return digests.bytes_of_state(self.teacher)
         return (self.teacher_directory / "teacher.safetensors").stat().st_size
 
     @property
@@ -263,7 +263,9 @@ def _student_parts(config: Config) -> list[Any]:
 def _custom_student(config: Config) -> list[Any]:
     """What the option of a custom student leaves open."""
     student = config.student
-    return custom.identity(student, "student", _student_seed(config)) if isinstance(student, CustomStudent) else []
+    if not isinstance(student, CustomStudent):
+        return []
+    return custom.identity(student, config.dataset, "student", _student_seed(config))
 
 
 def _link_parts(config: Config) -> list[Any]:

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fitnets import chance, class_names, costs, engine, estimates, quantities, schedules, stored
+from fitnets import chance, class_names, costs, engine, estimates, quantities, readiness, schedules, stored
 from fitnets.config import Config, CustomTeacher, EarlierRuns, ReadyTeacher, Stage, image_shape
 from fitnets.labelled import class_notes
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
 from fitnets.options import content_hash
 from fitnets.plan import Plan, teacher_seed
+from fitnets.readiness import Readiness
 from fitnets.rules import has_test
 from fitnets.terminal import Terminal, count, megabytes, seconds
 from fitnets.terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, MimicTerm, Term
@@ -19,13 +20,13 @@ def announce(plan: Plan, terminal: Terminal) -> None:
     """What will be done, and about how long that takes here."""
     if terminal.quiet:  # the estimate takes a moment
         return
-    config = plan.config
+    config, ready = plan.config, readiness.evaluated_if_quick(plan)
     lines = [
         f"{config.dataset.name}: {len(plan.data.train)} training and {len(plan.data.valid)} validation images",
         f"  method   {config.method.name}",
         f"  schedule {_schedule(config)}",
         f"  seeds    {_seeds(config)}",
-        f"  teacher  {_describe(plan, config.teacher.name, plan.teacher)}: {_teacher(plan)}",
+        f"  teacher  {_describe(plan, config.teacher.name, plan.teacher)}: {_teacher(plan, ready)}",
         f"  student  {_describe(plan, config.student.name, plan.student)}",
     ]
     for objective in plan.stages:
@@ -33,7 +34,7 @@ def announce(plan: Plan, terminal: Terminal) -> None:
         found = label == "hint" and plan.hint_is_trained
         length = f"found in {plan.hint_directory}" if found else _student_length(objective, config)
         lines.append(f"  {label:<7}  {_task(objective, plan)}: {length}")
-    lines += [f"  note     {note}" for note in _notes(plan)]
+    lines += [f"  note     {note}" for note in [*readiness.warnings(plan, ready), *_notes(plan)]]
     if config.schedule.retrain_student:
         lines.append("  student  afresh on training and validation images, with the epochs found")
     lines += [f"  cache    {line}" for line in _cached(plan)]
@@ -99,9 +100,10 @@ def _describe(plan: Plan, name: str, network: Network) -> str:
     return f"{name}, {count(cost.parameters)} parameters, {count(cost.multiplications)} multiplications an image"
 
 
-def _teacher(plan: Plan) -> str:
+def _teacher(plan: Plan, ready: Readiness | None) -> str:
     if plan.teacher_stage is None:
-        return "your own, not trained here" if isinstance(plan.config.teacher, CustomTeacher) else "of earlier runs"
+        origin = "your own, not trained here" if isinstance(plan.config.teacher, CustomTeacher) else "of earlier runs"
+        return f"{origin}, {ready.in_words()}" if ready else origin
     if plan.teacher_is_trained:
         return f"found in {plan.teacher_directory}"
     again = ", then afresh on training and validation images" if plan.config.schedule.retrain_teacher else ""

@@ -45,7 +45,7 @@ def _temperature(config: Config) -> float | None:
 def identity(config: Config, teacher: ReadyTeacher) -> list[Any]:
     """What determines a teacher that is not trained: networks and weights, not where they lie."""
     if isinstance(teacher, CustomTeacher):
-        return [teacher, *custom.identity(teacher, "teacher", seed=0)]
+        return [teacher, *custom.identity(teacher, config.dataset, "teacher", seed=0)]
     members = stored.members(teacher)
     parts: list[Any] = [
         [member.net, digests.of_file(member.weights, config.root), *_source(member.net)] for member in members.values()

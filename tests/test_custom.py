@@ -334,8 +334,8 @@ def test_a_partial_of_the_users_file_is_hashed_by_that_file():
 
 
 def test_weights_that_numpy_draws_are_a_function_of_the_seed():
-    net = CustomStudent(target="own_models.drawn_by_numpy")
-    first, again, other = (custom.identity(net, "student", seed) for seed in (1, 1, 2))
+    net, digits = CustomStudent(target="own_models.drawn_by_numpy"), compose.load([]).dataset
+    first, again, other = (custom.identity(net, digits, "student", seed) for seed in (1, 1, 2))
     assert first == again != other
 
 
@@ -355,5 +355,5 @@ def test_gpus_that_nobody_uses_yet_stay_so_and_others_go_on_where_they_were(monk
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _seed: None)
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(device) or torch.tensor(device))
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: put_back.append((int(state), device)))
-    custom.made(CustomStudent(target="own_models.drawn_by_numpy"), "student", seed=0)
+    custom.made(CustomStudent(target="own_models.drawn_by_numpy"), (1, 8, 8), "student", seed=0)
     assert (asked, put_back) == (([0, 1], [(0, 0), (1, 1)]) if is_used else ([], []))

@@ -28,7 +28,7 @@ def main(words: list[str]) -> None:
     if arguments.json:
         process.write_result(json.dumps(asdict(found) | {"total_s": found.total_s}, indent=2))
         return
-    for table in (_images(found), _shapes(found), _losses(found), _cache(found), _times(found)):
+    for table in (_images(found), _shapes(found), _teacher(found), _losses(found), _cache(found), _times(found)):
         if table.rows:
             terminal.show(table)
     terminal.say(
@@ -57,6 +57,17 @@ def _images(found: Examination) -> Table:
 def _shapes(found: Examination) -> Table:
     rows = [[entry.what, entry.name, "x".join(map(str, entry.shape))] for entry in found.shapes]
     return Table("shapes, of one image", ["", "", "shape"], rows)
+
+
+def _teacher(found: Examination) -> Table:
+    ready, title = found.teacher, "the teacher on the validation split, before anything is trained"
+    if ready is None:
+        return Table(title, [], [])
+    rows = [
+        [label, f"{count} of {ready.images}", f"{100 * count / ready.images:.2f} %"]
+        for label, count in (("correct", ready.correct), ("of the most frequent class", ready.commonest))
+    ]
+    return Table(title, ["", "images", "share"], rows)
 
 
 def _losses(found: Examination) -> Table:

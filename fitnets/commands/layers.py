@@ -6,6 +6,7 @@ from dataclasses import asdict
 from fitnets import compose, pairs, process
 from fitnets.commands.arguments import with_overrides
 from fitnets.config import image_shape
+from fitnets.custom import CustomNetwork
 from fitnets.terminal import Terminal, count
 
 
@@ -37,5 +38,11 @@ def main(words: list[str]) -> None:
         ]
         header = ["layer", "output", "depth", "multiplications up to it"]
         terminal.table(f"{side} {getattr(config, side).name}", header, cells)
+    for network in sides.values():
+        if isinstance(network, CustomNetwork) and network.why_no_layers is not None:
+            terminal.say(f"note: {network.why_no_layers}")
     cells = [[pair.source, pair.hint, pair.guided, pair.regressor] for pair in suggested]
     terminal.table("pairs that suggest themselves", ["hint_layer", "hint layer", "guided layer", "regressor"], cells)
+    for pair in suggested:
+        if pair.warning is not None:
+            terminal.say(f"note: hint_layer={pair.source}: {pair.warning}")

@@ -7,23 +7,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fitnets import foreign
 from fitnets.config import CustomNet, Preprocessing, Standardize
+from fitnets.custom import advice, copies, factory, middle
+from fitnets.custom.advice import in_short
 from fitnets.custom.part import Part
-from fitnets.custom.taps import Reached, Tap, hooks
+from fitnets.custom.taps import Reached, Tap, hookable, hooks
+from fitnets.foreign import last_line
 from fitnets.layers import LINEAR, LOGITS, RELU
 from fitnets.losses import full
 from fitnets.networks import Network
 from fitnets.options import ConfigError, near
 from fitnets.preprocessing import Fitted
-
-_PROBED = 2
-"""images that a model is tried with: one could not be told from a dimension of size 1"""
 
 
 class CustomNetwork(Network):
@@ -48,6 +46,13 @@ class CustomNetwork(Network):
             self.register_buffer("image_shift", unknown.clone())
         self._below: dict[str, list[str]] = {}
         self._value_bytes: dict[str, int] = {}
+        advice.check_can_be_guided(model, self._place, side)
+        if next(self.parameters(), None) is None:
+            raise ConfigError(advice.without_parameters(model, self._place))
+        self.grows = False
+        """whether the first call makes buffers that belong to the state dict"""
+        self.no_copy = copies.why_not(model, net, image_shape)
+        """why `copy.deepcopy` of the model cannot be used; None: it can"""
         self.taps, self.multiplications, self._classes = self._probed()
 
     # --- as a network ---
@@ -63,7 +68,8 @@ class CustomNetwork(Network):
             output = self.model(self._as_taken(images))
         if len(features) < len(wanted):
             raise self._not_reached(next(name for name in wanted if name not in features))
-        return full(self._logits(output)), features
+        features = {name: _computed_with(values) for name, values in features.items()}
+        return full(_computed_with(self._logits(output))), features
 
     def up_to(self, images: Tensor, layer: str) -> Tensor:
         def leave(_name: str, output: Tensor) -> None:
@@ -73,7 +79,7 @@ class CustomNetwork(Network):
             with self._listening([layer], leave), self.arithmetic():
                 self.model(self._as_taken(images))
         except Reached as reached:
-            return reached.output
+            return _computed_with(reached.output)
         raise self._not_reached(layer)
 
     def _not_reached(self, layer: str) -> ConfigError:
@@ -87,21 +93,22 @@ class CustomNetwork(Network):
         return list(self.taps)
 
     @property
-    def middle(self) -> str:
-        """The block (a module with modules in it, in a row of such), or else any layer, that is nearest to half of the
-        multiplications."""
-        if not self.taps or self.multiplications == 0:
-            raise ConfigError(
-                f"{self._place}: it has no modules whose outputs could be hints: give hint_layer=none method=kd"
-            )
-        below = [name for name in self.hidden if 0 < self.taps[name].multiplications < self.multiplications]
-        blocks = [name for name in below if self._is_block(self.taps[name].module)]
-        candidates = blocks or below or self.hidden
-        return min(candidates, key=lambda name: abs(self.taps[name].multiplications / self.multiplications - 0.5))
+    def has_middle(self) -> bool:
+        return bool(self.taps) and self.multiplications > 0
 
-    def _is_block(self, module: str) -> bool:
-        row = self.model.get_submodule(module.rpartition(".")[0])
-        return isinstance(row, nn.ModuleList | nn.Sequential) and any(self.model.get_submodule(module).children())
+    @property
+    def why_no_layers(self) -> str | None:
+        """Why no layer can be in a pair, and the way out; None where some can."""
+        return None if self.has_middle else advice.no_layers(self.model, self._place, self.side)
+
+    @property
+    def middles(self) -> dict[str, float]:
+        """Layers that can be the middle of the model (`middle.candidates`), with their distance from half of the
+        multiplications. Raises ConfigError where it has no layers."""
+        if not self.has_middle:
+            raise ConfigError(self.why_no_layers)
+        names = middle.candidates(self.model, self.taps, self.multiplications)
+        return {name: middle.distance(self.taps[name], self.multiplications) for name in names}
 
     @property
     def classes(self) -> int:
@@ -151,15 +158,10 @@ class CustomNetwork(Network):
 
     def _as_taken(self, images: Tensor) -> Tensor:
         """Preprocessed images as the model wants them."""
-        if self.net.channels is not None and images.shape[1] == 1:
-            images = images.expand(-1, self.net.channels, -1, -1)
+        images = factory.repeated(self.net, images)
         if self.net.mean is not None:
             images = images * self.image_scale + self.image_shift
-        size = self.net.size
-        if size is not None and images.shape[2:] != (size, size):
-            shrinks = size < min(images.shape[2:])
-            images = F.interpolate(images, (size, size), mode="bilinear", antialias=shrinks)
-        return images.flatten(1).view(images.shape)  # channels first, as models are written for
+        return factory.sized(self.net, images)
 
     def _logits(self, output: Any) -> Tensor:
         """(N, classes). Raises ConfigError where there are none."""
@@ -202,71 +204,103 @@ class CustomNetwork(Network):
     # --- tried once, with random images ---
 
     def _random_images(self) -> Tensor:
-        generator = torch.Generator().manual_seed(0)
-        images = torch.rand(_PROBED, *self.image_shape, generator=generator)
-        return images.to(next(self.parameters()).device)
+        return factory.random_images(self.image_shape).to(next(self.parameters()).device)
 
     @torch.no_grad()
     def _probed(self) -> tuple[dict[str, Tap], int, int]:
         """Its layers, multiplications of an image, classes."""
-        if next(self.parameters(), None) is None:
-            raise ConfigError(f"{self._place}: a module without parameters: give one that answers images with logits")
         trial, taps = _evaluating(self), []
         if self.net.mean is not None:
             trial.sees(Standardize(), {"mean": torch.zeros(1), "deviation": torch.ones(1)})
         images, model = trial._as_taken(self._random_images()), trial.model
-        modules = [name for name, _ in model.named_modules() if name]
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
 
             def note(module: str, call: int, output: Tensor) -> None:
-                if output.is_floating_point() and output.ndim > 1 and len(output) == _PROBED:
-                    multiplications = counter.get_total_flops() // (2 * _PROBED)
+                if output.is_floating_point() and output.ndim > 1 and len(output) == factory.PROBED:
+                    multiplications = counter.get_total_flops() // (2 * factory.PROBED)
                     taps.append(_tap(module, call, output, multiplications))
 
-            with self._told_in_short("cannot take", self._other_images()), hooks(model, modules, note):
+            with in_short(self.net, self.side, self.image_shape, model), hooks(model, hookable(model), note):
                 output = model(images)
+        self.grows = model.state_dict().keys() != self.model.state_dict().keys()
         logits = self._logits(output)
-        if len(logits) != _PROBED:
-            raise ConfigError(f"{self._place}: it answers {_PROBED} images with logits for {len(logits)}")
+        if len(logits) != factory.PROBED:
+            raise ConfigError(f"{self._place}: it answers {factory.PROBED} images with logits for {len(logits)}")
         if not bool(logits.isfinite().all()):
             raise ConfigError(f"{self._place}: its logits on random images are not finite: give other weights")
+        self._check_batches(model, images)
         if self.side == "student":
-            if not any(parameter.requires_grad for parameter in model.parameters()):
-                raise ConfigError(f"{self._place}: all its parameters have requires_grad=False: train some of them")
-            with self._told_in_short(
-                "cannot be trained with", "its forward must take images alone in training mode too"
-            ):
-                self._logits(model.train()(images))
+            self._check_trainable(model, trial._as_taken(self._random_images()))
         calls = Counter(tap.module for tap in taps)
         by_name = {
             tap.module if calls[tap.module] == 1 and tap.module != LOGITS else f"{tap.module}:{tap.call + 1}": tap
             for tap in taps
         }
-        return by_name, counter.get_total_flops() // (2 * _PROBED), logits.shape[1]
+        return by_name, counter.get_total_flops() // (2 * factory.PROBED), logits.shape[1]
 
-    @contextmanager
-    def _told_in_short(self, what: str, way_out: str) -> Iterator[None]:
-        """Around the user's code. what: it cannot do with such images."""
+    def _check_batches(self, trial: nn.Module, images: Tensor) -> None:
+        """Raises ConfigError for a model of one batch size, as tracing and exporting make them."""
+        way_out = "its forward must take batches of any size (torch.export: dynamic_shapes)"
+        for count, batch in ((1, images[:1]), (3, torch.cat([images, images[:1]]))):
+            what = f"takes batches of {factory.PROBED} and none of {count}"
+            with in_short(self.net, self.side, self.image_shape, trial, what=what, way_out=way_out):
+                logits = self._logits(trial(batch.clone()))
+            if len(logits) != count:
+                raise ConfigError(f"{self._place}: it gives {len(logits)} logits for {count} images: {way_out}")
+
+    def _check_trainable(self, trial: nn.Module, images: Tensor) -> None:
+        """Raises ConfigError where a student cannot be trained, or its weights cannot be stored. trial: a copy."""
+        trained = {name: values for name, values in trial.named_parameters() if values.requires_grad}
+        if not trained:
+            raise ConfigError(f"{self._place}: all its parameters have requires_grad=False: train some of them")
+        for name, values in trained.items():
+            if values.is_complex():
+                raise ConfigError(
+                    f"{self._place}: its parameter {name} is complex, and only real ones can be trained here: keep "
+                    "torch.view_as_real of it as the parameter"
+                )
+        for name, values in trial.state_dict().items():
+            if not isinstance(values, Tensor) or values.layout != torch.strided or values.is_quantized:
+                raise ConfigError(
+                    f"{self._place}: {name} in its state_dict() is {_kind(values)}, and a student's weights are stored "
+                    "as plain tensors: keep it out of the state_dict, or have it as a dense tensor"
+                )
         try:
-            yield
-        except ConfigError:
-            raise
-        except Exception as error:
-            told = f"{self._place} {what} images of {'x'.join(map(str, self.image_shape))}"
-            if self.net.size is not None:
-                told += f", resized to {self.net.size}x{self.net.size}"
-            raise ConfigError(f"{told} ({type(error).__name__}: {foreign.first_line(error)}): {way_out}") from error
+            trial.load_state_dict(trial.state_dict())
+        except Exception as error:  # of PyTorch, or of the user's module
+            raise ConfigError(
+                f"{self._place}: load_state_dict does not take its own state_dict() ({last_line(error)}): without that "
+                "a student cannot be stored: give a module for which it does"
+            ) from error
+        what, way_out = "cannot be trained with", "its forward must take images alone in training mode too"
+        with in_short(self.net, self.side, self.image_shape, trial, what=what, way_out=way_out), torch.enable_grad():
+            logits = self._logits(trial.train()(images))
+        if not logits.requires_grad:
+            raise ConfigError(
+                f"{self._place}: its logits have no gradient: leave torch.no_grad, inference_mode and detach out of "
+                "its forward"
+            )
 
-    def _other_images(self) -> str:
-        """The way out where the model does not take the images."""
-        channels = self.image_shape[0]
-        first = next((part for part in self.model.modules() if isinstance(part, nn.Conv2d)), None)
-        if first is None or first.in_channels == (self.net.channels or channels):
-            return f"give {self.side}.size=PIXELS if it wants another resolution"
-        wanted = f"its first convolution takes {first.in_channels} channels: give "
-        if channels == 1:
-            return f"{wanted}{self.side}.channels={first.in_channels}, which repeats the grey one"
-        return f"{wanted}dataset.channels={first.in_channels}, or a model for {channels} channels"
+    # --- copies ---
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CustomNetwork":
+        """A network with a model of its own. Where PyTorch cannot copy the model, the factory makes it again."""
+        if self.no_copy is not None:
+            memo[id(self.model)] = copies.made_again(self.model, self.net, self.image_shape, self.side, self.no_copy)
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
+    def settle(self) -> None:
+        """Have the model make the buffers of its first call, so that its state dict has all names that it will have."""
+        if self.grows:
+            factory.run(self.model, self.net, self.image_shape)
+
+    def redraw(self, seed: int) -> None:
+        """Take the initial weights of this seed."""
+        drawn = factory.made(self.net, self.image_shape, self.side, seed).state_dict()
+        self.model.load_state_dict(drawn, strict=not self.grows)
 
     def _parameters_below(self, layer: str) -> list[str]:
         """Raises ConfigError where none of them is trained."""
@@ -276,8 +310,8 @@ class CustomNetwork(Network):
             output = trial.up_to(self._random_images(), layer)
             if not output.requires_grad:
                 raise ConfigError(
-                    f"hint_layer.{self.side}={layer}: nothing up to that layer is trained: all its parameters have "
-                    "requires_grad=False: give a later layer, or train them"
+                    f"hint_layer.{self.side}={layer}: nothing up to that layer is trained: its parameters have "
+                    "requires_grad=False, or its forward detaches them: give a later layer, or train them"
                 )
             gradients = torch.autograd.grad(output.float().sum(), list(parameters.values()), allow_unused=True)
         return [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
@@ -312,6 +346,17 @@ def _in_words(output: Any) -> str:
             return f"a {type(output).__name__} of {', '.join(map(_in_words, output))}"
         case _:
             return f"a {type(output).__name__}"
+
+
+def _kind(values: Any) -> str:
+    if not isinstance(values, Tensor):
+        return f"a {type(values).__name__}"
+    return "a quantised tensor" if values.is_quantized else "a sparse tensor"
+
+
+def _computed_with(values: Tensor) -> Tensor:
+    """A tensor that can be changed and trained with: those made under `torch.inference_mode` cannot."""
+    return values.clone() if values.is_inference() else values
 
 
 def _evaluating(network: CustomNetwork) -> CustomNetwork:

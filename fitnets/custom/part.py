@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from fitnets.custom.taps import submodule
+
 
 class Part(nn.Module):
     """Parameters of a model by name, and all of its buffers. The model is not a child of it: its weights are saved with
@@ -24,7 +26,7 @@ class Part(nn.Module):
     def modules(self, remove_duplicate: bool = True) -> Iterator[nn.Module]:
         """Those with one of the parameters."""
         owners = {name.rpartition(".")[0]: None for name in self.names}
-        return (self._model[0].get_submodule(owner) for owner in owners)
+        return (submodule(self._model[0], owner) for owner in owners)
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]
         state, buffers = self._model[0].state_dict(), dict(self._model[0].named_buffers())

@@ -1,4 +1,4 @@
-"""Hooks on a model's modules: what they answer, in one forward pass."""
+"""Hooks on a model's modules: their outputs in one forward pass."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from fitnets.layers import Activation
 
@@ -32,6 +34,27 @@ class Reached(BaseException):
         self.output = output
 
 
+def hookable(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules whose outputs can be listened to, by name: those of TorchScript take no hooks, and those of a
+    parametrization (weight_norm, spectral_norm) compute weights."""
+    modules = dict(model.named_modules())
+    opaque = tuple(
+        f"{name}." if name else ""
+        for name, module in modules.items()
+        if isinstance(module, torch.jit.ScriptModule | ParametrizationList)
+    )
+    return {name: module for name, module in modules.items() if name and not f"{name}.".startswith(opaque)}
+
+
+def submodule(model: nn.Module, name: str) -> nn.Module:
+    """The module of this name. Unlike `get_submodule` it works with TorchScript, and where a name has a dot in it."""
+    try:
+        found: nn.Module = model.get_submodule(name)
+    except Exception:  # AttributeError, or what the `__getattr__` of a user's module raises
+        found = dict(model.named_modules())[name]
+    return found
+
+
 @contextmanager
 def hooks(model: nn.Module, names: Collection[str], take: Callable[[str, int, Tensor], None]) -> Iterator[None]:
     """Hand over (module, which call of it from 0, first tensor of its output) of these modules' calls."""
@@ -45,7 +68,7 @@ def hooks(model: nn.Module, names: Collection[str], take: Callable[[str, int, Te
             take(module, call, values)
 
     handles = [
-        model.get_submodule(name).register_forward_hook(lambda _module, _given, output, name=name: hook(name, output))
+        submodule(model, name).register_forward_hook(lambda _module, _given, output, name=name: hook(name, output))
         for name in names
     ]
     try:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.nn.utils import parametrize
 
 from fitnets import (
     artifacts,
@@ -138,7 +139,17 @@ def _written(graph: Whole | Bare, path: Path, what: str, told: dict[str, str] | 
 def _student(stored: Stored) -> Network:
     network = build.network(stored.net, stored.config.dataset, "student")
     store.read_weights(stored.weights, network)
-    return network.eval()
+    return _without_parametrizations(network.eval())
+
+
+def _without_parametrizations(network: Network) -> Network:
+    """Replace weights that are computed at every call (weight_norm, orthogonal and the like) by their values."""
+    for module in network.modules():
+        if parametrize.is_parametrized(module):
+            assert isinstance(module.parametrizations, nn.ModuleDict)
+            for name in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, name)
+    return network
 
 
 def _teacher(stored: Stored) -> Network:

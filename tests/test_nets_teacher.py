@@ -1,0 +1,141 @@
+"""What is said of a teacher and of a pair before anything is trained; the pairs that suggest themselves."""
+
+import json
+
+import odd_models
+import pytest
+import torch
+from torch import nn
+
+from fitnets import compose, custom, engine, estimates, pairs, readiness
+from fitnets.config import CustomTeacher, NamedPair
+from fitnets.custom import middle
+from fitnets.options import plain, restore
+
+ONE = ["tracker=none", "schedule.teacher.max_steps=2", "schedule.hint.max_steps=2", "schedule.student.max_steps=2"]
+THIN = ["student=thin", "student.depth=3", "student.width=4"]
+TEACHER = ["teacher=custom", "teacher.target=odd_models.small"]
+
+
+@pytest.fixture(autouse=True)
+def _briefly(monkeypatch):
+    monkeypatch.setattr(estimates, "THOROUGH_S", 0.05)
+    monkeypatch.setattr(engine, "_LATENCY_BUDGET_S", 0.02)
+
+
+@pytest.fixture
+def good_weights(tmp_path):
+    """A file of weights with which `odd_models.small` knows the digits: the mean image of each class."""
+    from sklearn.datasets import load_digits
+
+    images = torch.tensor(load_digits().images / 16, dtype=torch.float32)
+    labels = torch.tensor(load_digits().target)
+    model = odd_models.small().eval()
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    with torch.no_grad():
+        model[0].weight[0, 0, 1, 1] = 1  # the first channel is the image itself
+        model[1].weight.fill_(1)
+        means = torch.stack([images[labels == digit].mean(0).flatten() for digit in range(10)])
+        model[4].weight[:, :64] = means
+        model[4].bias.copy_(-(means**2).sum(1) / 2)
+    torch.save(model.state_dict(), tmp_path / "good.pt")
+    return f"teacher.weights={tmp_path / 'good.pt'}"
+
+
+class TestAccuracy:
+    def test_doctor_shows_that_of_a_given_teacher(self, fitnets, tmp_path, good_weights):
+        words = [*TEACHER, good_weights, *THIN, *ONE, f"store={tmp_path / 'store'}"]
+        told = json.loads(fitnets("doctor", *words, "--json").out)
+        ready = told["teacher"]
+        assert ready["images"] == told["images"]["valid"]
+        assert ready["accuracy"] == ready["correct"] / ready["images"] > 0.8
+        assert ready["commonest"] == max(told["classes"]["valid"])
+        assert not any("the teacher is right" in warning for warning in told["warnings"])
+        assert "the teacher on the validation split" in fitnets("doctor", *words).out
+
+    def test_of_other_normalisation_it_warns(self, fitnets, tmp_path, good_weights):
+        words = [*TEACHER, good_weights, "teacher.mean=[9.0]", "teacher.std=[0.1]", *THIN, *ONE]
+        told = json.loads(fitnets("doctor", *words, f"store={tmp_path / 'store'}", "--json").out)
+        (warning,) = (warning for warning in told["warnings"] if "naming one class always" in warning)
+        assert "teacher.mean" in warning
+
+    def test_none_is_shown_of_a_teacher_that_will_be_trained(self, fitnets, tmp_path):
+        words = ["teacher=resnet", "teacher.depth=8", *THIN, *ONE, f"store={tmp_path / 'store'}"]
+        assert json.loads(fitnets("doctor", *words, "--json").out)["teacher"] is None
+
+    def test_a_runs_plan_has_it(self, command, earlier_run, good_weights):
+        finished = command(*TEACHER, good_weights, *THIN, *ONE)
+        assert finished.code == 0, finished.err
+        assert "your own, not trained here, right on" in finished.out
+        again = command("teacher=run", f"teacher.path={earlier_run}", *THIN, *ONE)
+        assert again.code == 0, again.err
+        assert "of earlier runs, right on" in again.out
+
+    @pytest.mark.parametrize(("correct", "warns"), [(10, True), (11, False)])
+    def test_images_are_counted(self, correct, warns):
+        """A third in floating point is not always a third."""
+        ready = readiness.Readiness(images=30, correct=correct, commonest=10, accuracy=correct / 30)
+        assert (ready.warning() is not None) == warns
+
+
+def network(target: str, **args):
+    net = CustomTeacher(target=f"odd_models.{target}", args=args or None)
+    return custom.network(net, compose.load([]).dataset, "teacher")
+
+
+class TestPairs:
+    def test_outputs_of_blocks_that_are_attributes(self):
+        assert set(network("blocks").middles) == {"block1", "block2", "block3"}
+
+    def test_the_middle_of_a_long_sequence_is_an_activation(self):
+        found = network("plain")
+        layer = min(found.middles, key=found.middles.get)
+        assert layer in ("0.11", "0.13")
+        assert found.middles[layer] < 0.1
+
+    def test_of_a_vision_transformer_a_layer(self):
+        net = CustomTeacher(target="own_models.vit")
+        found = custom.network(net, compose.load([]).dataset, "teacher")
+        assert all(name.startswith("vit.layers.") and name.count(".") == 2 for name in found.middles)
+
+    def test_maps_of_like_size(self):
+        """The student has maps of 4 and 2 beside those of 8; the teacher's hint is a map of 4."""
+        own = ["student=custom", "student.target=odd_models.blocks"]
+        found = compose.load(["teacher=resnet", "teacher.depth=8", *own, "hint_layer=middle"])
+        hint = pairs.networks(found)[0].named(found.hint_layer.teacher).out_shape
+        guided = network("blocks").named(found.hint_layer.student).out_shape
+        assert hint[1:] == guided[1:] == (4, 4)
+
+    def test_size_counts_for_more_than_depth(self):
+        near = pairs._Candidate("near", 0.0, (8, 16, 16))
+        alike = pairs._Candidate("alike", 0.25, (8, 8, 8))
+        hint = pairs._Candidate("hint", 0.0, (8, 7, 7))
+        assert min((near, alike), key=lambda guided: pairs._unlikeness((hint, guided))) is alike
+
+    def test_a_stored_configuration_keeps_its_pair(self):
+        own = ["student=custom", "student.target=odd_models.blocks", "teacher=resnet", "teacher.depth=8"]
+        stored = compose.load([*own, "hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=block1.norm"])
+        again = restore(plain(stored))
+        assert pairs.resolved(again).hint_layer == NamedPair(teacher="conv1", student="block1.norm")
+
+    def test_distance(self):
+        tap = network("blocks").named("block2")
+        assert middle.distance(tap, 2 * tap.multiplications) == 0
+
+
+class TestRegressor:
+    HEAVY = ["hint_layer=named", "hint_layer.teacher=2", "hint_layer.student=conv1", "regressor=fc"]
+
+    def test_layers_doctor_and_the_plan_say_when_it_outweighs_the_student(self, command, fitnets, tmp_path):
+        words = [*TEACHER, *THIN, *ONE, *self.HEAVY]
+        told = json.loads(fitnets("layers", *words, "--json").out)
+        (warning,) = (pair["warning"] for pair in told["pairs"] if pair["source"] == "named")
+        assert warning.startswith("the regressor has 16,640 parameters and the student 2,554")
+        assert warning in json.loads(fitnets("doctor", *words, f"store={tmp_path}", "--json").out)["warnings"]
+        assert "the regressor has 16,640 parameters" in " ".join(command(*words).out.split())
+
+    def test_a_small_one_is_no_warning(self, fitnets):
+        pointwise = [*self.HEAVY[:-1], "regressor=pointwise"]
+        told = json.loads(fitnets("layers", *TEACHER, *THIN, *pointwise, "--json").out)
+        assert [pair["warning"] for pair in told["pairs"] if pair["source"] == "named"] == [None]

@@ -110,7 +110,7 @@ _TEACHER_COLUMNS = ["task", "teacher_setting_hash", "name", "schedule", "seeds",
 
 def teachers(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a teacher and task, over its seeds: `name`, `schedule`, `seeds`, and the rest as in POINT_COLUMNS."""
-    done = _known(frame).drop_duplicates(["task", "teacher_hash"])
+    done = _known(frame).dropna(subset=["teacher"]).drop_duplicates(["task", "teacher_hash"])
     rows = []
     for (task, setting), group in done.groupby(["task", "teacher_setting_hash"], sort=False):
         first = group.iloc[0]

@@ -46,8 +46,7 @@ def reachable() -> bool:
     answered, finished = threading.Event(), threading.Event()
 
     def ask() -> None:
-        from huggingface_hub import constants
-        from huggingface_hub.utils import get_session
+        from huggingface_hub import constants, get_session
 
         with suppress(Exception):  # whatever the HTTP library raises: there is no answer
             get_session().head(constants.ENDPOINT, timeout=_WAIT_S)

@@ -32,10 +32,11 @@ class Pair:
     regressor: str
 
 
-def networks(config: Config) -> tuple[Network, Network]:
-    """(teacher, student), without weights."""
+def networks(config: Config) -> tuple[Network | None, Network]:
+    """(teacher, student), without weights; the teacher is None for teacher=none."""
+    architecture = stored.architecture(config.teacher)
     with torch.device("meta"):
-        teacher = build.network(stored.architecture(config.teacher), config.dataset, "teacher")
+        teacher = None if architecture is None else build.network(architecture, config.dataset, "teacher")
         return teacher, build.network(config.student, config.dataset, "student")
 
 
@@ -45,11 +46,14 @@ def resolved(config: Config) -> Config:
     Raises ConfigError where there is no such layer."""
     if not rules.has_custom(config) or isinstance(config.hint_layer, NoPair | PaperPair):
         return config
-    sides: dict[str, Architecture] = {"teacher": stored.architecture(config.teacher), "student": config.student}
+    sides: dict[str, Architecture | None]
+    sides = {"teacher": stored.architecture(config.teacher), "student": config.student}
     named: dict[str, str] = {}
     for side, net in sides.items():
         given = getattr(config.hint_layer, side) if isinstance(config.hint_layer, NamedPair) else None
-        if isinstance(net, CustomNet):
+        if net is None:
+            named[side] = given or ""  # nobody reads the hint layer of no teacher
+        elif isinstance(net, CustomNet):
             network = build.network(net, config.dataset, side)
             assert isinstance(network, CustomNetwork)
             named[side] = network.middle if given is None else given
@@ -74,9 +78,12 @@ def layer_rows(network: Network, image_shape: tuple[int, int, int]) -> list[Laye
 
 
 def suggested(config: Config) -> list[Pair]:
-    """What the paper has for these networks, their middle layers, and the pair that the configuration names."""
+    """What the paper has for these networks, their middle layers, and the pair that the configuration names. Nothing
+    without a teacher."""
     teacher, student = networks(config)
     pairs: list[Pair] = []
+    if teacher is None:
+        return pairs
     for option in (PaperPair(), MiddlePair(), config.hint_layer):
         pair = rules.hint_pair(resolved(replace(config, hint_layer=option)))
         if pair is None or pair in [(found.hint, found.guided) for found in pairs]:

@@ -79,14 +79,14 @@ def refuse() -> None:
 
 @pytest.mark.parametrize(("answer", "expected"), [(lambda: 404, True), (refuse, False)])
 def test_any_answer_is_an_answer(monkeypatch, answer, expected):
-    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: Session(answer))
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: Session(answer))
     assert hub.reachable() is expected
 
 
 def test_a_name_that_is_looked_up_for_ever_is_waited_for_no_longer_than_that(monkeypatch):
     released = threading.Event()
     monkeypatch.setattr(hub, "_WAIT_S", 0.05)
-    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: Session(released.wait))
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: Session(released.wait))
     started = time.perf_counter()
     assert not hub.reachable()
     assert time.perf_counter() - started < 5

@@ -22,7 +22,7 @@ def main(words: list[str]) -> None:
     config, terminal = compose.load([*without_hints, *arguments.overrides], arguments.config_dir), Terminal()
     shape = image_shape(config.dataset)
     sides = dict(zip(("teacher", "student"), pairs.networks(config), strict=True))
-    found = {side: pairs.layer_rows(network, shape) for side, network in sides.items()}
+    found = {side: pairs.layer_rows(network, shape) for side, network in sides.items() if network is not None}
     suggested = pairs.suggested(config)
     if arguments.json:
         told = {side: [asdict(row) for row in rows] for side, rows in found.items()}
@@ -35,5 +35,7 @@ def main(words: list[str]) -> None:
         ]
         header = ["layer", "output", "depth", "multiplications up to it"]
         terminal.table(f"{side} {getattr(config, side).name}", header, cells)
+    if not suggested:
+        return
     cells = [[pair.source, pair.hint, pair.guided, pair.regressor] for pair in suggested]
     terminal.table("pairs that suggest themselves", ["hint_layer", "hint layer", "guided layer", "regressor"], cells)

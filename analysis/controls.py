@@ -38,11 +38,17 @@ def table(frame: pd.DataFrame, found: list[Comparison] | None = None) -> str:
 
 def _setting(group: pd.DataFrame, found: list[Comparison]) -> str:
     first = group.iloc[0]
+    has_teacher = pd.notna(first["teacher"])
+    teacher = f"teacher {first['teacher_name']}" if has_teacher else "no teacher"
     title = (
-        f"{first['data']}, schedule {first['schedule']}: teacher {first['teacher_name']}, student "
+        f"{first['data']}, schedule {first['schedule']}: {teacher}, student "
         f"{runs.students(group).iloc[0]}. Mean and 95 % interval over n runs, in %."
     )
-    rows = [_row("teacher", group.drop_duplicates("teacher_hash"), "teacher", group["teacher_epochs"].fillna(0))]
+    rows = []
+    if has_teacher:
+        rows.append(
+            _row("teacher", group.drop_duplicates("teacher_hash"), "teacher", group["teacher_epochs"].fillna(0))
+        )
     variants = group.assign(variant=variant_names(group)).groupby(["method", "variant", "method_hash"])
     for _, chosen in sorted(variants, key=lambda item: _place(item[1]["method"].iloc[0])):
         rows.append(_row(chosen["variant"].iloc[0], chosen, "student", total_epochs(chosen)))

@@ -112,6 +112,9 @@ RUN_COLUMNS = {
     "setting_hash": Column("hashes.setting", "string", "what all methods have in common"),
     "method_hash": Column("hashes.method", "string", "the method's own part, with its lengths, pair and regressor"),
     "kd_hash": Column("hashes.kd", "string", "temperature and weight of Eq. 2, where the method has it"),
+    "student_setting_hash": Column(
+        "hashes.student_setting", "string", "what all methods have in common but the teacher"
+    ),
     "teacher_hash": Column("hashes.teacher", "string", "of the teacher's artifact"),
     "teacher_setting_hash": Column("hashes.teacher_setting", "string", "the same for all seeds of a teacher"),
     "data": Column("names.data", "string", "name of the data set: its option, or its folder's name"),

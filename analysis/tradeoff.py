@@ -119,7 +119,7 @@ _TEACHER_COLUMNS = [
 def teachers(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a teacher and task, over its seeds: `name`, `schedule`, `seeds`, and the rest as in POINT_COLUMNS. Teachers
     of one task that would be called alike have the beginning of their hash in their names."""
-    done = _known(frame).drop_duplicates(["task", "teacher_hash"])
+    done = _known(frame).dropna(subset=["teacher"]).drop_duplicates(["task", "teacher_hash"])
     rows = []
     for (task, setting), group in done.groupby(["task", "teacher_setting_hash"], sort=False):
         first = group.iloc[0]

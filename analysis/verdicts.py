@@ -115,7 +115,7 @@ class Comparison:
 def comparisons(frame: pd.DataFrame) -> list[Comparison]:
     """Of hints with every other method, and of KD with backprop, in each setting that has both, at equal epochs and the
     same temperature and weight of Eq. 2. frame: of `runs.load`; what did not finish is told, not compared."""
-    known = frame[frame["method"].isin(METHODS)].assign(variant=variant_names)
+    known = _with_teacherless(frame[frame["method"].isin(METHODS)]).assign(variant=variant_names)
     found = []
     for _, runs in known.groupby("setting_hash", sort=False):
         if (runs["status"] == "finished").sum() < 2 or runs["method"].nunique() < 2:
@@ -125,6 +125,21 @@ def comparisons(frame: pd.DataFrame) -> list[Comparison]:
         for variant in sorted(variants, key=lambda group: -METHODS.index(group["method"].iloc[0])):
             found += list(_against(variant, [other for other in variants if _is_asked(variant, other)]))
     return found
+
+
+def _with_teacherless(frame: pd.DataFrame) -> pd.DataFrame:
+    """Each run without a teacher (teacher=none) stands in every setting that differs from its own by a teacher alone,
+    unless the same method ran there with the same seed."""
+    alone = frame[frame["teacher"].isna() & frame["student_setting_hash"].notna()]
+    taught = frame[frame["teacher"].notna()]
+    settings = taught[["setting_hash", "student_setting_hash"]].dropna().drop_duplicates()
+    copies = alone.drop(columns="setting_hash").merge(settings, on="student_setting_hash")
+    same_run = ["setting_hash", "method", "method_hash", "seed"]
+    there = taught.set_index(same_run).index
+    copies = copies[~copies.set_index(same_run).index.isin(there)]
+    if copies.empty:
+        return frame
+    return pd.concat([frame, copies[frame.columns]], ignore_index=True)
 
 
 def _is_asked(variant: pd.DataFrame, other: pd.DataFrame) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fitnets import build, teachers
-from fitnets.config import Config, Thin, image_shape
+from fitnets.config import Config, NoTeacher, Thin, image_shape
 from fitnets.custom import CustomNetwork
 from fitnets.layers import LOGITS, Conv2d, Dense
 from fitnets.networks import EnsembleNetwork, Network
@@ -121,11 +121,13 @@ def within_budget(config: Config, student: Thin) -> Config:
 
 
 def sides(config: Config) -> dict[str, dict[str, int]]:
-    """The costs of teacher and student, before anything is trained."""
+    """The costs of teacher (where there is one) and student, before anything is trained."""
     dataset = config.dataset
     with torch.device("meta"):
         student = build.network(config.student, dataset, "student")
-    networks = {"teacher": teachers.network(config), "student": student}
+    networks = {"student": student}
+    if not isinstance(config.teacher, NoTeacher):
+        networks = {"teacher": teachers.network(config), **networks}
     shape = image_shape(dataset)
     return {side: asdict(cost(network, shape)) for side, network in networks.items()}
 

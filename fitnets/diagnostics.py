@@ -16,27 +16,31 @@ _IMAGES = 500
 class Diagnosis:
     """Compares a student with its teacher, again and again, on the same images.
 
+    teacher: None for teacher=none, which leaves the student's own quality
     pair: (hint layer, guided layer), or None; split: at most 500 of its images are taken, evenly spaced."""
 
-    def __init__(self, teacher: Network, pair: tuple[str, str] | None, split: Split, batch_size: int):
+    def __init__(self, teacher: Network | None, pair: tuple[str, str] | None, split: Split, batch_size: int):
         step = -(-len(split) // _IMAGES)
         self.split = replace(split, rows=split.rows[::step])
         self.batch_size = batch_size
         self.pair = pair
-        self.teacher_logits, self.labels, self.hint_gram = self._answers(teacher, pair and pair[0])
+        self.teacher_logits: Tensor | None = None
+        self.hint_gram: Tensor | None = None
+        if teacher is not None:
+            self.teacher_logits, _, self.hint_gram = self._answers(teacher, pair and pair[0])
 
     def of(self, student: Network) -> dict[str, float | None]:
-        """`similarity` of guided and hint layer (`cka`; None where there is none), `agreement` with the teacher,
-        `accuracy` and `calibration_error`, all but the first as fractions."""
-        logits, _, guided_gram = self._answers(student, self.pair and self.pair[1])
-        quality = metrics.quality(logits, self.labels)
+        """`similarity` of guided and hint layer (`cka`; None where there is none), `agreement` with the teacher
+        (None where there is none), `accuracy` and `calibration_error`, all but the first as fractions."""
+        logits, labels, guided_gram = self._answers(student, self.pair and self.pair[1])
+        quality = metrics.quality(logits, labels)
         similarity = None
         if guided_gram is not None and self.hint_gram is not None:
             found = cka(guided_gram, self.hint_gram)
             similarity = None if math.isnan(found) else found
         return {
             "similarity": similarity,
-            "agreement": metrics.agreement(logits, self.teacher_logits),
+            "agreement": None if self.teacher_logits is None else metrics.agreement(logits, self.teacher_logits),
             "accuracy": quality["accuracy"],
             "calibration_error": quality["calibration_error"],
         }

@@ -98,16 +98,19 @@ def examine(config: Config, watcher: Watcher) -> Examination:
     names = class_names.numbered(plan.class_names.names, config.dataset.classes)
     classes = {name: split.class_counts(len(names)) for name, split in splits.items()}
     pixels = plan.data.train.batch(plan.data.train.rows[:500]).images
-    library, untrained = plan.library(watcher), plan.teacher_stage
+    library = None if plan.teacher is None else plan.library(watcher)
+    untrained = plan.teacher_stage
     if plan.teacher_is_trained:
         plan.load_teacher()
         untrained = None
     times = estimates.stages(plan, estimates.THOROUGH_S, library if untrained is None else None)
     losses = [] if untrained is None else _losses(plan, untrained)
-    freeze(plan.teacher)
-    ready = None if untrained is not None else readiness.evaluated(plan)
+    ready = None
+    if plan.teacher is not None:
+        freeze(plan.teacher)
+        ready = None if untrained is not None else readiness.evaluated(plan)
     losses += [loss for stage in plan.stages for loss in _losses(plan, stage)]
-    tables = _tables(plan, library, splits)
+    tables = {} if library is None else _tables(plan, library, splits)
     return Examination(
         images={name: len(split) for name, split in splits.items()},
         classes=classes,
@@ -130,12 +133,14 @@ def examine(config: Config, watcher: Watcher) -> Examination:
 def _shapes(plan: Plan) -> list[Shape]:
     dataset = plan.config.dataset
     rows = [Shape(what="images", name=_named(dataset), shape=image_shape(dataset))]
-    networks: dict[str, tuple[Network, str]] = {
+    networks: dict[str, tuple[Network | None, str]] = {
         "teacher": (plan.teacher, plan.config.teacher.name),
         "student": (plan.student, plan.config.student.name),
     }
     pair = hint_pair(plan.config)
     for index, (side, (network, name)) in enumerate(networks.items()):
+        if network is None:
+            continue
         if pair is not None:
             what = f"{side}, {'hint' if side == 'teacher' else 'guided'} layer"
             rows.append(Shape(what=what, name=pair[index], shape=network.named(pair[index]).out_shape))

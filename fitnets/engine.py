@@ -47,7 +47,7 @@ _WORTHWHILE = 10e6
 
 def precision(config: Config, device: torch.device) -> Precision:
     """What `engine.precision` comes to. A function of hardware, teacher, schedule and data alone: a student changes
-    nothing, so that one teacher is enough for a sweep.
+    nothing, so that one teacher is enough for a sweep. With teacher=none the student decides.
 
     Raises ConfigError for a GPU that has no bf16."""
     asked, dataset = config.engine.precision, config.dataset
@@ -55,12 +55,17 @@ def precision(config: Config, device: torch.device) -> Precision:
         raise ConfigError(f"engine.precision=bf16: {describe(device)} has none: give engine.precision=fp32")
     if asked != "auto":
         return asked
-    inits = (config.schedule.teacher_init, config.schedule.student_init)
+    architecture, inits = stored.architecture(config.teacher), [config.schedule.student_init]
+    if architecture is not None:
+        inits.append(config.schedule.teacher_init)
     if not _multiplies_bf16(device) or any(isinstance(init, UniformInit) for init in inits):
         return "fp32"
     with torch.device("meta"):
-        teacher = build.network(stored.architecture(config.teacher), dataset, "teacher")
-    cost = costs.cost(teacher, image_shape(dataset))
+        if architecture is None:
+            deciding = build.network(config.student, dataset, "student")
+        else:
+            deciding = build.network(architecture, dataset, "teacher")
+    cost = costs.cost(deciding, image_shape(dataset))
     return "bf16" if cost.multiplications >= _WORTHWHILE else "fp32"
 
 

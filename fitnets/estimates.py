@@ -121,7 +121,9 @@ def evaluation_s(plan: Plan, test_images: int) -> float:
     """Of what follows training: predictions on validation and test, comparisons of layers, latencies."""
     some = replace(plan.data.valid, rows=plan.data.valid.rows[:500])
     size, device = plan.config.engine.eval_batch_size, some.rows.device
-    networks = {"teacher": plan.teacher, "student": plan.student}
+    networks = {"student": plan.student}
+    if plan.teacher is not None:
+        networks = {"teacher": plan.teacher, **networks}
     per_image_s = sum(
         steadily(partial(metrics.predict, network, some, size), device, QUICK_S) / len(some)
         for network in networks.values()

@@ -225,7 +225,8 @@ def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[s
     """Train what is not trained yet, then measure."""
     trainer = Trainer(plan, claim, log, terminal)
     teacher = _teacher(plan, log, terminal)
-    freeze(plan.teacher)
+    if plan.teacher is not None:
+        freeze(plan.teacher)
     diagnosis = Diagnosis(plan.teacher, hint_pair(plan.config), plan.data.valid, plan.config.engine.eval_batch_size)
     diagnoses = {"initial": diagnosis.of(plan.student)}
     *first, whole = plan.stages
@@ -235,13 +236,13 @@ def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[s
         diagnoses["hint"] = diagnosis.of(plan.student)
     stages |= trainer.train([whole], plan.config.seed)
     diagnoses["student"] = diagnosis.of(plan.student)
-    valid = results.measured(
-        plan, plan.student, "valid", plan.data.valid, plan.library(terminal).logits(plan.data.valid)
-    )
-    valid["teacher"] |= teacher["valid"]
+    logits = None if plan.teacher is None else plan.library(terminal).logits(plan.data.valid)
+    valid = results.measured(plan, plan.student, "valid", plan.data.valid, logits)
+    if "teacher" in valid:
+        valid["teacher"] |= teacher["valid"]
     student = plan.student
     if plan.config.schedule.retrain_student:
-        student, student_stages = new_student(plan.config, plan.teacher)
+        student, student_stages = new_student(plan.config, plan.teacher, plan.device, plan.precision)
         student.sees(plan.config.dataset.preprocessing, plan.data.fitted)
         stages |= trainer.retrain(student_stages, plan.config.seed, stages)
     store.write_weights(plan.run_directory / "student.safetensors", student)
@@ -307,15 +308,15 @@ class Trainer:
 def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
     """The teacher's weights come into `plan.teacher`. Gives its `stages` and, where it was retrained on the validation
     images too, under `valid` the quality of the network that was selected on them."""
-    stage, seed = plan.teacher_stage, teacher_seed(plan.config)
-    if stage is None or seed is None:  # of earlier runs: its weights are there
+    stage, seed, network = plan.teacher_stage, teacher_seed(plan.config), plan.teacher
+    if stage is None or seed is None or network is None:  # of earlier runs: its weights are there
         return {"stages": {}, "valid": {}}
 
     def make(trainer: Trainer) -> dict[str, Any]:
         stages, valid = trainer.train([stage], seed), {}
         if plan.config.schedule.retrain_teacher:
-            valid = results.quality("valid", *results.predicted(plan, plan.teacher, plan.data.valid))
-            plan.teacher.load_state_dict(new_teacher(plan.config).state_dict())
+            valid = results.quality("valid", *results.predicted(plan, network, plan.data.valid))
+            network.load_state_dict(new_teacher(plan.config).state_dict())
             stages |= trainer.retrain([stage], seed, stages)
         classes, fitted = plan.class_names.names, recordable(plan.data.fitted)
         hashes = {"data": plan.data.digest}
@@ -324,7 +325,7 @@ def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
     with artifacts.claim(plan.teacher_directory, "the teacher", terminal.say) as claim:
         if plan.config.rerun and not plan.teacher_is_trained:
             claim.forget()
-        return _artifact(plan, claim, {"teacher": plan.teacher}, make, log=log, terminal=terminal)
+        return _artifact(plan, claim, {"teacher": network}, make, log=log, terminal=terminal)
 
 
 def _stage_1(plan: Plan, directory: Path, stages: list[Objective], log: RunLog, terminal: Terminal) -> dict[str, Any]:

@@ -24,6 +24,8 @@ RELATIVE = {f"relative_{name}": name for name in COSTS}
 """the student's cost as a fraction of its teacher's"""
 KNOWN_BEFORE = (*COSTS, *RELATIVE)
 """These are known before training, and can be bounded."""
+OF_TEACHER = ("agreement", *RELATIVE)
+"""measures that there are not without a teacher"""
 NAMES = (*MEASURES, *RELATIVE)
 MAXIMIZED = ("accuracy", "agreement")
 """of the others, less is better"""
@@ -37,16 +39,18 @@ PRUNABLE: dict[str, Callable[[dict[str, Any]], float]] = {
 """known after every epoch, from its row of `metrics.jsonl`"""
 
 
-def of_costs(teacher: dict[str, int], student: dict[str, int]) -> dict[str, float]:
-    """The measures that are known before training, from the costs of both networks."""
+def of_costs(student: dict[str, int], teacher: dict[str, int] | None = None) -> dict[str, float]:
+    """The measures that are known before training, from the costs of the networks; without a teacher no relative
+    ones."""
     own = {name: float(student[name]) for name in COSTS}
-    return own | {name: own[cost] / teacher[cost] for name, cost in RELATIVE.items()}
+    return own | ({} if teacher is None else {name: own[cost] / teacher[cost] for name, cost in RELATIVE.items()})
 
 
 def of_result(result: dict[str, Any]) -> dict[str, float]:
     """All measures of a finished run, and its accuracy on test, where it has one. result: content of `result.json`."""
-    found = {name: float(_at(result, path)) for name, path in MEASURES.items()}
-    found |= of_costs(result["teacher"], result["student"])
+    there = {name: path for name, path in MEASURES.items() if result["teacher"] or name not in OF_TEACHER}
+    found = {name: float(_at(result, path)) for name, path in there.items()}
+    found |= of_costs(result["student"], result["teacher"])
     if "test_accuracy" in result["student"]:
         found["test_accuracy"] = result["student"]["test_accuracy"]
     return found

@@ -18,18 +18,19 @@ from fitnets.layers import Output, Regressor, SoftmaxLayer
 from fitnets.losses import Reduction
 from fitnets.networks import Network, beside
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
-from fitnets.rules import needed_pair
+from fitnets.rules import needed_guided, needed_pair
 from fitnets.seeds import seed_of
 from fitnets.terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, MimicTerm, Term
 
 
-def stages(config: Config, teacher: Network, student: Network) -> list[Objective]:
-    """The student's stages, in order, with fresh regressors and classifiers."""
+def stages(config: Config, teacher: Network | None, student: Network) -> list[Objective]:
+    """The student's stages, in order, with fresh regressors and classifiers. teacher: None for teacher=none."""
     terms = _terms(config, teacher, student)
     taught_by = teacher if any(term.wants for term in terms) else None
     whole = WholeObjective("student", student, student_stage(config), terms, taught_by)
     match config.method:
         case Hints():
+            assert teacher is not None
             return [_hint_objective(config, teacher, student), whole]
         case LabelHints(staged=True):
             return [_label_hint_objective(config, student), whole]
@@ -37,7 +38,7 @@ def stages(config: Config, teacher: Network, student: Network) -> list[Objective
             return [whole]
 
 
-def _terms(config: Config, teacher: Network, student: Network) -> list[Term]:
+def _terms(config: Config, teacher: Network | None, student: Network) -> list[Term]:
     """Of the loss of the whole student."""
     method, schedule = config.method, config.schedule
     terms: list[Term] = [MimicTerm() if isinstance(method, Mimic) else LabelTerm()]
@@ -45,13 +46,14 @@ def _terms(config: Config, teacher: Network, student: Network) -> list[Term]:
         terms.append(KdTerm(schedule.kd, student_stage(config).epochs))
     match method:
         case Joint(hint_weight=weight):
+            assert teacher is not None
             hint_layer, guided = needed_pair(config)
             regressor = _regressor(config, teacher, student)
             terms.append(HintTerm(regressor, hint_layer, guided, weight, reduction="mean"))
         case DeeplySupervised(weight=weight):
             terms.append(LabelHintTerm(_classifiers(config, student, student.hidden), weight))
         case LabelHints(staged=False):
-            terms.append(LabelHintTerm(_classifiers(config, student, [needed_pair(config)[1]]), factor=1.0))
+            terms.append(LabelHintTerm(_classifiers(config, student, [needed_guided(config)]), factor=1.0))
     return terms
 
 
@@ -129,7 +131,7 @@ def _regressor(config: Config, teacher: Network, student: Network) -> Regressor:
 
 
 def _label_hint_objective(config: Config, student: Network) -> LabelHintObjective:
-    layer = needed_pair(config)[1]
+    layer = needed_guided(config)
     classifier = _classifiers(config, student, [layer])[layer]
     return LabelHintObjective(student, classifier, layer, config.schedule.hint)
 

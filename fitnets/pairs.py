@@ -37,10 +37,11 @@ class Pair:
     warning: str | None = None
 
 
-def networks(config: Config) -> tuple[Network, Network]:
-    """(teacher, student), without weights."""
+def networks(config: Config) -> tuple[Network | None, Network]:
+    """(teacher, student), without weights; the teacher is None for teacher=none."""
+    architecture = stored.architecture(config.teacher)
     with torch.device("meta"):
-        teacher = build.network(stored.architecture(config.teacher), config.dataset, "teacher")
+        teacher = None if architecture is None else build.network(architecture, config.dataset, "teacher")
         return teacher, build.network(config.student, config.dataset, "student")
 
 
@@ -58,11 +59,15 @@ def resolved(config: Config) -> Config:
     Raises ConfigError where there is no such layer."""
     if not rules.has_custom(config) or isinstance(config.hint_layer, NoPair | PaperPair):
         return config
-    sides: dict[str, Architecture] = {"teacher": stored.architecture(config.teacher), "student": config.student}
+    sides: dict[str, Architecture | None]
+    sides = {"teacher": stored.architecture(config.teacher), "student": config.student}
     found: dict[str, list[_Candidate]] = {}
     for side, net in sides.items():
         given = getattr(config.hint_layer, side) if isinstance(config.hint_layer, NamedPair) else None
-        found[side] = _candidates(net, config.dataset, side, given, needed=rules.needs_pair(config))
+        if net is None:
+            found[side] = [_Candidate(given or "", 0.0, None)]  # nobody reads the hint layer of no teacher
+        else:
+            found[side] = _candidates(net, config.dataset, side, given, needed=rules.needs_pair(config))
     if not all(found.values()):
         return replace(config, hint_layer=NoPair())
     hint, guided = min(itertools.product(*found.values()), key=_unlikeness)
@@ -118,9 +123,12 @@ def layer_rows(network: Network, image_shape: tuple[int, int, int]) -> list[Laye
 
 
 def suggested(config: Config) -> list[Pair]:
-    """What the paper has for these networks, their middle layers, and the pair that the configuration names."""
+    """What the paper has for these networks, their middle layers, and the pair that the configuration names. Nothing
+    without a teacher."""
     teacher, student = networks(config)
     pairs: list[Pair] = []
+    if teacher is None:
+        return pairs
     for option in (PaperPair(), MiddlePair(), config.hint_layer):
         pair = rules.hint_pair(resolved(replace(config, hint_layer=option)))
         if pair is None or pair in [(found.hint, found.guided) for found in pairs]:

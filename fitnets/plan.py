@@ -17,6 +17,7 @@ from fitnets.config import (
     Hints,
     Joint,
     LabelHints,
+    NoTeacher,
     Precision,
     ReadyTeacher,
     Regressor,
@@ -27,34 +28,36 @@ from fitnets.labelled import Watcher
 from fitnets.networks import Network, beside, freeze, placed
 from fitnets.objectives import HintObjective, Objective, WholeObjective, label_objective
 from fitnets.options import ConfigError, content_hash
-from fitnets.rules import has_test, needed_pair
+from fitnets.rules import has_test, needed_guided, needed_pair
 from fitnets.seeds import seed_of
 from fitnets.terms import HintTerm
 from fitnets.views import Views
 
+_CPU = torch.device("cpu")
 _MOST_TABLES = 16
 """of a stage whose views never come again; longer ones run the teacher at every step"""
 
 
 class Hashes(NamedTuple):
-    """Content hashes of exactly what determines each artifact. hint: None for methods without stage 1."""
+    """Content hashes of exactly what determines each artifact. teacher: None for teacher=none; hint: None for methods
+    without stage 1."""
 
-    teacher: str
+    teacher: str | None
     hint: str | None
     run: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run will do. `class_names`: of the data set; `teacher_stage`: None for a teacher that needs none;
-    `stages`: the student's, in order."""
+    """What a run will do. class_names: of the data set; teacher: None for teacher=none; teacher_stage: None where no
+    teacher is trained; stages: the student's, in order."""
 
     config: Config
     device: torch.device
     precision: Precision
     data: Data
     class_names: ClassNames
-    teacher: Network
+    teacher: Network | None
     student: Network
     teacher_stage: WholeObjective | None
     stages: list[Objective]
@@ -62,6 +65,7 @@ class Plan:
 
     @property
     def teacher_directory(self) -> Path:
+        assert self.hashes.teacher is not None
         return self.config.root / "teacher" / self.hashes.teacher
 
     @property
@@ -89,6 +93,7 @@ class Plan:
     @property
     def teacher_weights_bytes(self) -> int:
         """Size of the teacher's weight file or files."""
+        assert self.teacher is not None
         if isinstance(self.config.teacher, EarlierRuns):
             return teachers.weights_bytes(self.config.teacher)
         if isinstance(self.config.teacher, CustomTeacher):
@@ -103,6 +108,8 @@ class Plan:
 
     def load_teacher(self) -> None:
         """Have the teacher as it answers: with the weights of its training, frozen. Raises DamagedError."""
+        if self.teacher is None:
+            return
         if self.teacher_stage is not None:
             with store.made_again(self.teacher_directory):
                 store.read_weights(self.teacher_directory / "teacher.safetensors", self.teacher)
@@ -110,6 +117,8 @@ class Plan:
 
     def library(self, watcher: Watcher) -> Library:
         """Of the teacher's answers, once its weights are there."""
+        assert self.teacher is not None
+        assert self.hashes.teacher is not None
         return Library(self.config.root, self.teacher, self.hashes.teacher, watcher)
 
     def views(self, objective: Objective) -> Views:
@@ -137,16 +146,16 @@ def prepare(config: Config, watcher: Watcher) -> Plan:
     """Raises ConfigError for everything that can be known before training: shapes, layers, data, device."""
     device = engine.device(config.engine)
     precision = engine.precision(config, device)
-    teacher = placed(new_teacher(config), device, precision)
-    is_ready = isinstance(config.teacher, ReadyTeacher)
-    teacher_stage = None if is_ready else label_objective("teacher", teacher, config.schedule.teacher)
-    student, student_stages = new_student(config, teacher)
+    teacher = None if isinstance(config.teacher, NoTeacher) else placed(new_teacher(config), device, precision)
+    is_trained = teacher is not None and not isinstance(config.teacher, ReadyTeacher)
+    teacher_stage = label_objective("teacher", teacher, config.schedule.teacher) if is_trained and teacher else None
+    student, student_stages = new_student(config, teacher, device, precision)
     store.check_writable(config.root)
     data.check_files(config.dataset, config.root, test=has_test(config))
     names = class_names.of_data(config.dataset)
     _check_member_classes(config, names)
     found = data.load(config.dataset, config.root, device, watcher)
-    for network in (teacher, student):
+    for network in filter(None, (teacher, student)):
         network.sees(config.dataset.preprocessing, found.fitted)
     _check_batches([*([teacher_stage] if teacher_stage else []), *student_stages], len(found.train))
     _check_fitted(config, found.digest)
@@ -167,16 +176,21 @@ def prepare(config: Config, watcher: Watcher) -> Plan:
 def new_teacher(config: Config) -> Network:
     """The teacher with its initial weights, or with those that it has. On the CPU, as its seed's numbers are."""
     teacher = teachers.network(config)
-    if not isinstance(config.teacher, ReadyTeacher):
+    if not isinstance(config.teacher, ReadyTeacher | NoTeacher):
         build.initialise(teacher, config.schedule.teacher_init, seed_of("teacher weights", config.teacher.seed))
     return teacher
 
 
-def new_student(config: Config, teacher: Network) -> tuple[Network, list[Objective]]:
-    """The student with its initial weights, where and as the teacher is, and its stages."""
+def new_student(
+    config: Config, teacher: Network | None, device: torch.device = _CPU, precision: Precision = "fp32"
+) -> tuple[Network, list[Objective]]:
+    """The student with its initial weights, where and as the teacher is, and its stages.
+
+    teacher: None for teacher=none; the student is then on the device, in the precision."""
     student = build.network(config.student, config.dataset, "student")
     build.initialise(student, config.schedule.student_init, _student_seed(config))
-    return beside(teacher, student), methods.stages(config, teacher, student)
+    student = placed(student, device, precision) if teacher is None else beside(teacher, student)
+    return student, methods.stages(config, teacher, student)
 
 
 def _student_seed(config: Config) -> int:
@@ -233,13 +247,17 @@ def _check_fitted(config: Config, digest: str) -> None:
 def hashes(config: Config, digest: str, precision: Precision) -> Hashes:
     """digest: of the data."""
     schedule = config.schedule
-    if isinstance(config.teacher, ReadyTeacher):
+    if isinstance(config.teacher, NoTeacher):
+        teacher_parts = []
+    elif isinstance(config.teacher, ReadyTeacher):
         teacher_parts = teachers.identity(config, config.teacher)
     else:
         teacher_parts = [config.teacher, schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
-    teacher = content_hash("teacher", precision, digest, config.dataset, *teacher_parts)
+    kind = "teacher" if teacher_parts else "no teacher"
+    teacher = content_hash(kind, precision, digest, config.dataset, *teacher_parts)
     hint = content_hash("hint", teacher, *_hint_parts(config)) if methods.is_staged(config) else None
-    return Hashes(teacher, hint, content_hash("run", teacher, hint, *_student_parts(config)))
+    run = content_hash("run", teacher, hint, *_student_parts(config))
+    return Hashes(teacher if teacher_parts else None, hint, run)
 
 
 def _hint_parts(config: Config) -> list[Any]:
@@ -274,7 +292,7 @@ def _link_parts(config: Config) -> list[Any]:
         case Hints() | Joint():
             return [needed_pair(config), _regressor(config), config.schedule.regressor_init]
         case LabelHints():
-            return [needed_pair(config)[1]]
+            return [needed_guided(config)]
         case _:
             return []
 
@@ -282,19 +300,26 @@ def _link_parts(config: Config) -> list[Any]:
 def _regressor(config: Config) -> Regressor:
     """What the choice comes to between these two layers: `auto` is the same as what it takes."""
     hint_layer, guided = needed_pair(config)
+    architecture = stored.architecture(config.teacher)
+    assert architecture is not None
     with torch.device("meta"):  # shapes alone
-        teacher = build.network(stored.architecture(config.teacher), config.dataset, "teacher")
+        teacher = build.network(architecture, config.dataset, "teacher")
         student = build.network(config.student, config.dataset, "student")
     return build.resolved_regressor(config.regressor, student.named(guided), teacher.named(hint_layer))
 
 
 class Kinship(NamedTuple):
-    """Hashes by which runs are compared. teacher_setting: the teacher but for its seed; setting: what all methods have
-    in common (that, the student, its initialisation, stage 2 but for its length); method: the method's own part, with
-    its lengths, pair and regressor; kd: temperature and weight of Eq. 2, None without it."""
+    """Hashes by which runs are compared.
 
-    teacher_setting: str
+    teacher_setting: the teacher but for its seed; None for teacher=none
+    setting: what all methods have in common: that, the student, its initialisation, stage 2 but for its length
+    student_setting: the same without the teacher
+    method: the method's own part, with its lengths, pair and regressor
+    kd: temperature and weight of Eq. 2; None without it"""
+
+    teacher_setting: str | None
     setting: str
+    student_setting: str
     method: str
     kd: str | None
 
@@ -302,14 +327,15 @@ class Kinship(NamedTuple):
 def kinship(config: Config, digest: str, precision: Precision) -> Kinship:
     """digest: of the data."""
     schedule = config.schedule
+    teacher_parts: list[Any] = []
     if isinstance(config.teacher, ReadyTeacher):
         teacher_parts = teachers.identity(replace(config, seed=0), config.teacher)
-    else:
+    elif not isinstance(config.teacher, NoTeacher):
         training = [schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
         teacher_parts = [replace(config.teacher, seed=0), *training]
-    if precision != "fp32":
-        teacher_parts.append(precision)
-    teacher_setting = content_hash("teacher setting", digest, config.dataset, *teacher_parts)
+    data_parts = [digest, config.dataset]
+    in_precision = [] if precision == "fp32" else [precision]
+    teacher_setting = content_hash("teacher setting", *data_parts, *teacher_parts, *in_precision)
     stage = replace(schedule.student, epochs=1, max_steps=None)
     shared: list[Any] = [config.student, schedule.student_init, stage, schedule.retrain_student]
     shared += _custom_student(replace(config, seed=0))
@@ -319,9 +345,15 @@ def kinship(config: Config, digest: str, precision: Precision) -> Kinship:
     own = [config.method, length.epochs, length.max_steps, kd, *_link_parts(config)]
     if methods.is_staged(config):
         own += [schedule.hint, schedule.hint_loss, *methods.repeated_views(config, schedule.hint)]
-    return Kinship(teacher_setting, content_hash("setting", teacher_setting, *shared), content_hash("method", *own), kd)
+    return Kinship(
+        teacher_setting=teacher_setting if teacher_parts else None,
+        setting=content_hash("setting", teacher_setting, *shared),
+        student_setting=content_hash("student setting", *data_parts, *in_precision, *shared),
+        method=content_hash("method", *own),
+        kd=kd,
+    )
 
 
 def teacher_seed(config: Config) -> int | None:
-    """None for a teacher that is not trained."""
-    return None if isinstance(config.teacher, ReadyTeacher) else config.teacher.seed
+    """None where no teacher is trained."""
+    return None if isinstance(config.teacher, ReadyTeacher | NoTeacher) else config.teacher.seed

@@ -44,6 +44,7 @@ class Readiness:
 def evaluated(plan: Plan, most: int | None = None) -> Readiness:
     """Evaluate the teacher, whose weights must be there. most: bound on the images, evenly spaced; None: all."""
     valid = plan.data.valid
+    assert plan.teacher is not None
     if most is not None:
         valid = replace(valid, rows=valid.rows[:: -(-len(valid) // most)])
     logits, labels = metrics.predict(plan.teacher, valid, plan.config.engine.eval_batch_size)
@@ -55,7 +56,7 @@ def evaluated(plan: Plan, most: int | None = None) -> Readiness:
 def evaluated_if_quick(plan: Plan) -> Readiness | None:
     """Evaluate a teacher that needs no training on up to 1,000 images, or on as many as take some seconds. None where
     the teacher will be trained, or fewer than 50 images would be left."""
-    if plan.teacher_stage is not None:
+    if plan.teacher is None or plan.teacher_stage is not None:
         return None
     one = max(1, costs.cost(plan.teacher, image_shape(plan.config.dataset)).multiplications)
     most = min(_MOST_IMAGES, int(_MULTIPLICATIONS.get(plan.device.type, 2e10) / one))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fitnets import chance, class_names, costs, engine, estimates, quantities, readiness, schedules, stored
-from fitnets.config import Config, CustomTeacher, EarlierRuns, ReadyTeacher, Stage, image_shape
+from fitnets.config import Config, CustomTeacher, EarlierRuns, Stage, image_shape
 from fitnets.labelled import class_notes
 from fitnets.networks import Network
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective, WholeObjective
@@ -26,7 +26,7 @@ def announce(plan: Plan, terminal: Terminal) -> None:
         f"  method   {config.method.name}",
         f"  schedule {_schedule(config)}",
         f"  seeds    {_seeds(config)}",
-        f"  teacher  {_describe(plan, config.teacher.name, plan.teacher)}: {_teacher(plan, ready)}",
+        f"  teacher  {_teacher(plan, ready)}",
         f"  student  {_describe(plan, config.student.name, plan.student)}",
     ]
     for objective in plan.stages:
@@ -101,6 +101,12 @@ def _describe(plan: Plan, name: str, network: Network) -> str:
 
 
 def _teacher(plan: Plan, ready: Readiness | None) -> str:
+    if plan.teacher is None:
+        return "none (teacher=none)"
+    return f"{_describe(plan, plan.config.teacher.name, plan.teacher)}: {_teacher_training(plan, ready)}"
+
+
+def _teacher_training(plan: Plan, ready: Readiness | None) -> str:
     if plan.teacher_stage is None:
         origin = "your own, not trained here" if isinstance(plan.config.teacher, CustomTeacher) else "of earlier runs"
         return f"{origin}, {ready.in_words()}" if ready else origin
@@ -122,7 +128,7 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield "teacher.weights is null: the teacher is taken as it is made, whether it was trained or not"
     if not isinstance(config.teacher, EarlierRuns):
         if (
-            not isinstance(config.teacher, ReadyTeacher)
+            plan.teacher_stage is not None
             and config.schedule.retrain_teacher
             and any(stage.teacher for stage in plan.stages)
         ):
@@ -180,6 +186,7 @@ def _term(term: Term, epochs: int, plan: Plan) -> str:
 
 
 def _hint(link: HintObjective | HintTerm, plan: Plan) -> str:
+    assert plan.teacher is not None
     guided, hint = (
         "x".join(map(str, network.named(layer).out_shape))
         for network, layer in ((plan.student, link.guided_layer), (plan.teacher, link.hint_layer))
@@ -211,6 +218,9 @@ def conclude(result: dict[str, Any], terminal: Terminal) -> None:
     """Teacher and student side by side."""
     if terminal.quiet:
         return
+    if result["teacher"] is None:
+        _conclude_alone(result, terminal)
+        return
     teacher, student, timing = result["teacher"], result["student"], result["timing"]
     rows = [
         [
@@ -241,6 +251,24 @@ def conclude(result: dict[str, Any], terminal: Terminal) -> None:
     for side, figures in (("teacher", teacher), ("student", student)):
         if chance.is_no_better((figures["valid_accuracy"], result.get("commonest_class"), images)):
             terminal.say(f"note: the {side} is no better than always naming one class: it has not begun to learn")
+
+
+def _conclude_alone(result: dict[str, Any], terminal: Terminal) -> None:
+    """The student of a run with teacher=none."""
+    student, timing = result["student"], result["timing"]
+    rows = [
+        [f"{label} accuracy", f"{100 * student[key]:.2f} %"]
+        for label, key in (("validation", "valid_accuracy"), ("test", "test_accuracy"))
+        if key in student
+    ]
+    rows += [[key, count(student[key])] for key in ("parameters", "multiplications")]
+    rows.append(["weight file", f"{student['weights_bytes'] / 1000:.1f} kB"])
+    for size in (1, 128):
+        rows.append([f"latency, batch {size}", f"{timing['latency']['student'][f'batch_{size}_p50_ms']:.2f} ms"])
+    title = f"{result['method']} on {result['dataset']}, without a teacher; latencies are medians on {timing['device']}"
+    terminal.table(title, ["", f"student\n{student['name']}"], rows)
+    if student["valid_accuracy"] <= result.get("commonest_class", -1):
+        terminal.say("note: the student is no better than always naming one class: it has not begun to learn")
 
 
 def _points(teacher: float, student: float) -> str:

@@ -26,7 +26,7 @@ def facts(plan: Plan) -> dict[str, Any]:
     where they are unknown; `fitted`: what the preprocessing learnt (see `preprocessing.recordable`);
     `commonest_class`: fraction of the validation images, the accuracy of always naming it."""
     config = plan.config
-    networks = {"teacher": plan.teacher, "student": plan.student}
+    networks: dict[str, Network | None] = {"teacher": plan.teacher, "student": plan.student}
     return {
         "dataset": config.dataset.name,
         "method": config.method.name,
@@ -63,32 +63,31 @@ def result(
     `experiment`) of the process that finished the run, and what those before it worked at the stages that it went on
     with. What a killed process did after its last checkpoint is done again, and counts once."""
     known = facts(plan)
-    weights_bytes = {
-        "teacher": plan.teacher_weights_bytes,
-        "student": (plan.run_directory / "student.safetensors").stat().st_size,
-    }
-    teacher, student_side = (
-        known[name] | {"weights_bytes": weights_bytes[name]} | valid[name] for name in weights_bytes
-    )
-    latency = engine.latencies({"teacher": plan.teacher, "student": student}, plan.data.train.images[0])
+    weights_bytes = {"student": (plan.run_directory / "student.safetensors").stat().st_size}
+    networks = {"student": student}
+    if plan.teacher is not None:
+        weights_bytes["teacher"] = plan.teacher_weights_bytes
+        networks = {"teacher": plan.teacher, **networks}
+    sides = {name: known[name] | {"weights_bytes": size} | valid[name] for name, size in weights_bytes.items()}
+    latency = engine.latencies(networks, plan.data.train.images[0])
     found = {
         "status": "finished",
         **known,
         "stages": {
             name: {key: item for key, item in stage.items() if key != "timing"} for name, stage in stages.items()
         },
-        "teacher": teacher,
-        "student": student_side,
+        "teacher": sides.get("teacher"),
+        "student": sides["student"],
         "diagnoses": diagnoses,
-        "compression": teacher["parameters"] / student_side["parameters"],
-        "fewer_multiplications": teacher["multiplications"] / student_side["multiplications"],
+        "compression": _times(sides, "parameters"),
+        "fewer_multiplications": _times(sides, "multiplications"),
         "timing": {
             "stage_seconds": {name: stage["timing"]["seconds"] for name, stage in stages.items()},
             "device": engine.describe(plan.device),
             "precision": plan.precision,
             "latency": latency,
-            "speedup_batch_1": latency["teacher"]["batch_1_p50_ms"] / latency["student"]["batch_1_p50_ms"],
-            "speedup_batch_128": latency["teacher"]["batch_128_p50_ms"] / latency["student"]["batch_128_p50_ms"],
+            "speedup_batch_1": _times(latency, "batch_1_p50_ms"),
+            "speedup_batch_128": _times(latency, "batch_128_p50_ms"),
         },
     }
     if has_test(plan.config):
@@ -96,18 +95,27 @@ def result(
     return found
 
 
+def _times(sides: Sides, key: str) -> float | None:
+    """The teacher's figure as a multiple of the student's; None for teacher=none."""
+    return sides["teacher"][key] / sides["student"][key] if "teacher" in sides else None
+
+
 def add_test(plan: Plan, student: Network, result: dict[str, Any], terminal: Terminal) -> None:
     """Figures of teacher and student on the test split."""
     test = data.load_test(plan.config.dataset, plan.config.root, plan.device, terminal)
     result["hashes"]["test"] = data.test_identity(plan.config.dataset, plan.config.root)
     result["images"]["test"] = len(test)
-    teacher_logits = plan.library(terminal).logits(test, images=result["hashes"]["test"])
+    teacher_logits = None
+    if plan.teacher is not None:
+        teacher_logits = plan.library(terminal).logits(test, images=result["hashes"]["test"])
     for name, quality in measured(plan, student, "test", test, teacher_logits).items():
         result[name] |= quality
 
 
-def _described(option: Teacher | Student, network: Network, dataset: Dataset) -> dict[str, Any]:
-    """`layers`: how many convolutions and dense layers."""
+def _described(option: Teacher | Student, network: Network | None, dataset: Dataset) -> dict[str, Any] | None:
+    """`layers`: how many convolutions and dense layers. None for teacher=none."""
+    if network is None:
+        return None
     given = {name: getattr(option, name, None) for name in _OPTIONS}
     return {
         "name": option.name,
@@ -126,13 +134,16 @@ def _hint(link: HintObjective | HintTerm) -> dict[str, Any]:
     }
 
 
-def measured(plan: Plan, student: Network, name: str, split: Split, teacher_logits: Tensor) -> Sides:
+def measured(plan: Plan, student: Network, name: str, split: Split, teacher_logits: Tensor | None) -> Sides:
     """Quality of teacher and student on a split, how often they agree there and, of the student, the confusion matrix
-    (see `metrics.confusion`). teacher_logits: of the split."""
+    (see `metrics.confusion`). teacher_logits: of the split; None for teacher=none."""
     logits, labels = predicted(plan, student, split)
-    more: dict[str, Any] = {f"{name}_agreement": metrics.agreement(logits, teacher_logits)}
+    more: dict[str, Any] = {}
     if (confusion := metrics.confusion(logits, labels)) is not None:
         more[f"{name}_confusion"] = confusion
+    if teacher_logits is None:
+        return {"student": quality(name, logits, labels) | more}
+    more[f"{name}_agreement"] = metrics.agreement(logits, teacher_logits)
     return {
         "teacher": quality(name, teacher_logits, labels),
         "student": quality(name, logits, labels) | more,

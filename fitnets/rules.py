@@ -9,6 +9,7 @@ from fitnets import architectures, measures, stored
 from fitnets.architectures import layer_names
 from fitnets.config import (
     Architecture,
+    Backprop,
     Config,
     CustomNet,
     CustomStudent,
@@ -22,9 +23,11 @@ from fitnets.config import (
     Joint,
     LabelHints,
     LocalContrast,
+    Method,
     MiddlePair,
     NamedPair,
     NoPair,
+    NoTeacher,
     PaperPair,
     Resnet,
     RunTeacher,
@@ -39,8 +42,11 @@ from fitnets.options import ConfigError, listed, locations, near
 
 
 def hint_pair(config: Config) -> tuple[str, str] | None:
-    """(hint layer of the teacher, guided layer of the student); None without hints, or where the paper has none."""
+    """(hint layer of the teacher, guided layer of the student); None without hints or teacher, or where the paper has
+    none."""
     teacher = stored.architecture(config.teacher)
+    if teacher is None:
+        return None
     match config.hint_layer:
         case NoPair():
             return None
@@ -61,6 +67,33 @@ def has_custom(config: Config) -> bool:
 def needs_pair(config: Config) -> bool:
     """Whether the method has hints, or labels at the guided layer."""
     return isinstance(config.method, Hints | Joint | LabelHints)
+
+
+def guided_layer(config: Config) -> str | None:
+    """The layer of the student that a hint, or labels, are given to; None where nobody names it."""
+    match config.hint_layer:
+        case NoPair():
+            return None
+        case NamedPair(student=guided):
+            return guided
+        case MiddlePair():
+            return architectures.middle(config.student)
+        case PaperPair():
+            return architectures.published_guided(config.student)
+
+
+def needs_teacher(method: Method) -> bool:
+    """Whether the student learns from a teacher's outputs or layers; the other methods take the labels alone."""
+    if isinstance(method, LabelHints):
+        return method.whole == "kd"
+    return not isinstance(method, Backprop | DeeplySupervised)
+
+
+def needed_guided(config: Config) -> str:
+    """`guided_layer` of a method that needs one, in a checked configuration."""
+    guided = guided_layer(config)
+    assert guided is not None, "check lets no method that needs a guided layer pass without one"
+    return guided
 
 
 def needed_pair(config: Config) -> tuple[str, str]:
@@ -88,7 +121,7 @@ def check(config: Config) -> Config:
         *_broken_networks(config),
         *_broken_schedule(config),
     ]
-    broken += [*_broken_custom(config), *_broken_sweep(config)]
+    broken += [*_broken_custom(config), *_broken_sweep(config), *_broken_without_teacher(config)]
     if not broken:  # the rules about layers need networks that are sound
         broken = [*_broken_hints(config), *_broken_scales(config)]
     if broken:
@@ -219,6 +252,25 @@ def _broken_networks(config: Config) -> Iterator[str]:
         yield from _broken_members(config, config.teacher)
 
 
+def _broken_without_teacher(config: Config) -> Iterator[str]:
+    """The rules of teacher=none."""
+    if not isinstance(config.teacher, NoTeacher):
+        return
+    method = config.method.name
+    if needs_teacher(config.method):
+        yield (
+            f"method={method} needs a teacher: give teacher=..., or with teacher=none method=backprop, dsn, "
+            "labels_then_labels or labels_with_labels"
+        )
+    for name in config.sweep.budgets:
+        if name in measures.OF_TEACHER:
+            own = name.removeprefix("relative_")
+            yield f"sweep.budgets.{name} compares with a teacher, and teacher=none: give sweep.budgets.{own}"
+    for name in [config.returns] if isinstance(config.returns, str) else config.returns or []:
+        if name in measures.OF_TEACHER:
+            yield f"returns={name} compares with a teacher, and teacher=none: give another measure, or a teacher"
+
+
 def _broken_custom(config: Config) -> Iterator[str]:
     for side in ("teacher", "student"):
         net = getattr(config, side)
@@ -291,6 +343,9 @@ def _broken_hints(config: Config) -> Iterator[str]:
     if isinstance(config.hint_layer, NoPair):
         yield f"method={method} needs a hint layer and hint_layer is none: give hint_layer=middle, or method=kd"
         return
+    if teacher is None:  # labels at the guided layer
+        yield from _broken_guided(config)
+        return
     pair = hint_pair(config)
     if pair is None:
         side = "teacher" if architectures.published_hint(teacher) is None else "student"
@@ -306,10 +361,24 @@ def _broken_hints(config: Config) -> Iterator[str]:
     for key, net, layer in sides:
         if isinstance(net, CustomNet):
             continue  # `pairs.resolved` builds and asks it
-        names = layer_names(net)[:-1]
-        if layer not in names:
-            known = f"{near(layer, names)} (layers: {', '.join(names) or 'none'})"
-            yield f"{key}={layer}: no such layer in {net.name}{known}"
+        yield from _broken_layer(key, net, layer)
+
+
+def _broken_guided(config: Config) -> Iterator[str]:
+    """The rules of a guided layer without a hint layer."""
+    guided = guided_layer(config)
+    if guided is None:
+        name = config.student.name
+        yield f"hint_layer=paper: the paper has no guided layer for student {name}: give hint_layer=middle or named"
+    elif not isinstance(config.student, CustomNet):
+        yield from _broken_layer("hint_layer.student", config.student, guided)
+
+
+def _broken_layer(key: str, net: Architecture, layer: str) -> Iterator[str]:
+    names = layer_names(net)[:-1]
+    if layer not in names:
+        known = f"{near(layer, names)} (layers: {', '.join(names) or 'none'})"
+        yield f"{key}={layer}: no such layer in {net.name}{known}"
 
 
 def _broken_schedule(config: Config) -> Iterator[str]:
@@ -331,12 +400,13 @@ def _broken_sweep(config: Config) -> Iterator[str]:
 
 def _broken_scales(config: Config) -> Iterator[str]:
     kinds = ["conv", "dense", "block", "softmax", "sigmoid"]
-    student = layer_names(config.student)
+    student, teacher = layer_names(config.student), stored.architecture(config.teacher)
     sections = {
-        "teacher": [*kinds, *layer_names(stored.architecture(config.teacher))],
         "hint": [*kinds, "regressor", *student],
         "student": [*kinds, "regressor", *student],
     }
+    if teacher is not None:
+        sections = {"teacher": [*kinds, *layer_names(teacher)], **sections}
     for section, names in sections.items():
         stage: Stage = getattr(config.schedule, section)
         for key in ("lr_scale", "max_norm"):

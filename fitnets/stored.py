@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from fitnets import ownership, permissions
-from fitnets.config import Architecture, Config, CustomNet, EarlierRuns, Ensemble, RunTeacher, Teacher
+from fitnets.config import Architecture, Config, CustomNet, EarlierRuns, Ensemble, NoTeacher, RunTeacher, Teacher
 from fitnets.options import ConfigError, absolute, restore
 from fitnets.places import expanded
 
@@ -173,10 +173,12 @@ def members(teacher: EarlierRuns) -> dict[str, Stored]:
             return {path: find(path, "teacher.members") for path in teacher.members}
 
 
-def architecture(teacher: Teacher) -> Architecture:
-    """The network whose layers can be hint layers."""
+def architecture(teacher: Teacher) -> Architecture | None:
+    """The network whose layers can be hint layers; None for teacher=none."""
     match teacher:
         case RunTeacher(path=path) | Ensemble(hint_member=path):
             return members(teacher)[path].net
+        case NoTeacher():
+            return None
         case _:
             return teacher

@@ -12,10 +12,12 @@ from fitnets.config import (
     EarlierRuns,
     Ensemble,
     Mimic,
+    NoTeacher,
     ReadyTeacher,
     RunTeacher,
 )
 from fitnets.networks import EnsembleNetwork, Network
+from fitnets.options import ConfigError
 
 
 def network(config: Config) -> Network:
@@ -27,6 +29,8 @@ def network(config: Config) -> Network:
             found = stored.members(teacher)
             networks = [_rebuilt(member, config.dataset) for member in found.values()]
             return EnsembleNetwork(networks, list(found).index(hint_member), _temperature(config))
+        case NoTeacher():
+            raise ConfigError("teacher=none: a teacher is needed here: give teacher=...")
         case architecture:
             return build.network(architecture, config.dataset, "teacher")
 

@@ -11,8 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fitnets import costs, evaluation, experiment, measures, places, wandb_environment
-from fitnets.config import Config, ReadyTeacher, Wandb
+from fitnets import costs, evaluation, experiment, measures, places, plan, wandb_environment
+from fitnets.config import Config, NoTeacher, Wandb
 from fitnets.options import ConfigError, PrunedError, without_passwords
 from fitnets.terminal import Terminal
 
@@ -48,6 +48,9 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
     if study is not None:
         config = _of_study(config, study)
     asked = [*(study.objectives if study is not None else []), *_listed(config.returns)]
+    for name in asked:
+        if isinstance(config.teacher, NoTeacher) and name in measures.OF_TEACHER:
+            raise ConfigError(f"{name} compares with a teacher, and teacher=none: give another measure, or a teacher")
     results = []
     for number in range(config.sweep.seeds):
         watch = _reporter(study) if study is not None and number == 0 else None
@@ -89,7 +92,8 @@ def _command(config: Config, seed: int) -> list[str]:
 
 def _other_seeds(config: Config) -> list[str]:
     """In case they are taken from `seed`: they do not move with it."""
-    teacher = [] if isinstance(config.teacher, ReadyTeacher) else [f"teacher.seed={config.teacher.seed}"]
+    seed = plan.teacher_seed(config)
+    teacher = [] if seed is None else [f"teacher.seed={seed}"]
     return [*teacher, f"dataset.seed={config.dataset.seed}"]
 
 

@@ -10,7 +10,7 @@ import yaml
 from test_config import NEEDED
 
 from fitnets import compose, options, plan
-from fitnets.config import Config, MaxoutDense, ReadyTeacher
+from fitnets.config import Config, MaxoutDense, NoTeacher, ReadyTeacher
 from fitnets.options import added, content_hash, option, plain, restore
 
 TEACHER, STAGE_1, STUDENT, NOTHING = "teacher hint run", "hint run", "run", ""
@@ -84,6 +84,7 @@ CASES = [  # together they hold every option of the schema
     ["dataset=folder", "method=backprop"],
     ["hint_layer=named", "method=labels_with_labels"],
     ["regressor=identity"],
+    ["teacher=none", "method=backprop"],
     ["teacher=run"],
     ["teacher=ensemble"],
     ["teacher=custom", "student=custom", "regressor=pointwise"],
@@ -157,7 +158,7 @@ def expected(config: Config, leaf: Leaf, *, is_staged: bool) -> set[str]:
     unused = [*UNUSED[config.method.name]]
     if config.hint_layer.name != "paper":
         unused += ["teacher.hint", "student.guided"]
-    if isinstance(config.teacher, ReadyTeacher):
+    if isinstance(config.teacher, ReadyTeacher | NoTeacher):
         unused += ["schedule.teacher", "schedule.teacher_init", "schedule.retrain_teacher"]
     special = {"method.staged": STAGE_1}
     if config.schedule.equal_epochs and not is_staged:  # the epochs of both stages
@@ -170,6 +171,8 @@ def expected(config: Config, leaf: Leaf, *, is_staged: bool) -> set[str]:
     if any(beginning in unused for beginning in beginnings) or _is_silent(leaf):
         return set()
     found = set(next(REACH[beginning] for beginning in beginnings if beginning in REACH).split())
+    if isinstance(config.teacher, NoTeacher):
+        found -= {"teacher"}
     return found if is_staged else found - {"hint"}
 
 

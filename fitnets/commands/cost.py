@@ -31,8 +31,9 @@ def main(words: list[str]) -> None:
     }
     rows = []
     for key, label in labels.items():
-        teacher, student = (sides[side][key] for side in ("teacher", "student"))
-        rows.append([label, f"{teacher:,}", f"{student:,}", f"{teacher / student:.2f} x"])
+        counts = [side[key] for side in sides.values()]
+        compression = [f"{counts[0] / counts[1]:.2f} x"] if len(counts) > 1 else []
+        rows.append([label, *(f"{count:,}" for count in counts), *compression])
     title = "The paper counts weights only, and every maxout layer with 2 pieces."
-    header = ["", f"teacher {sides['teacher']['name']}", f"student {sides['student']['name']}", "compression"]
+    header = ["", *(f"{side} {sides[side]['name']}" for side in sides), *(["compression"] if len(sides) > 1 else [])]
     Terminal().table(title, header, rows)

@@ -25,7 +25,7 @@ def main(words: list[str]) -> None:
     config, terminal = compose.load([*without_hints, *arguments.overrides], arguments.config_dir), Terminal()
     shape = image_shape(config.dataset)
     sides = dict(zip(("teacher", "student"), pairs.networks(config), strict=True))
-    found = {side: pairs.layer_rows(network, shape) for side, network in sides.items()}
+    found = {side: pairs.layer_rows(network, shape) for side, network in sides.items() if network is not None}
     suggested = pairs.suggested(config)
     if arguments.json:
         told = {side: [asdict(row) for row in rows] for side, rows in found.items()}
@@ -41,6 +41,8 @@ def main(words: list[str]) -> None:
     for network in sides.values():
         if isinstance(network, CustomNetwork) and network.why_no_layers is not None:
             terminal.say(f"note: {network.why_no_layers}")
+    if not suggested:
+        return
     cells = [[pair.source, pair.hint, pair.guided, pair.regressor] for pair in suggested]
     terminal.table("pairs that suggest themselves", ["hint_layer", "hint layer", "guided layer", "regressor"], cells)
     for pair in suggested:

@@ -51,6 +51,7 @@ from fitnets.config.networks import (
     MiddlePair,
     NamedPair,
     NoPair,
+    NoTeacher,
     PaperPair,
     PointwiseRegressor,
     ReadyTeacher,

@@ -207,7 +207,14 @@ class CustomStudent(CustomNet):
     """Its weights, where they are not read from a file, are drawn with `seed`."""
 
 
-# --- earlier runs as teachers ---
+# --- no teacher, or earlier runs as teachers ---
+
+
+@option
+class NoTeacher:
+    """No teacher at all, for methods that learn from the labels alone."""
+
+    name: Literal["none"] = neutral(default="none")
 
 
 @option
@@ -236,7 +243,9 @@ Architecture: TypeAlias = (
 EarlierRuns: TypeAlias = RunTeacher | Ensemble
 ReadyTeacher: TypeAlias = RunTeacher | Ensemble | CustomTeacher
 """one that needs no training"""
-Teacher: TypeAlias = MaxoutTeacher | ReluTeacher | ResnetTeacher | WrnTeacher | RunTeacher | Ensemble | CustomTeacher
+Teacher: TypeAlias = (
+    MaxoutTeacher | ReluTeacher | ResnetTeacher | WrnTeacher | RunTeacher | Ensemble | CustomTeacher | NoTeacher
+)
 Student: TypeAlias = FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn | CustomStudent
 
 

@@ -14,6 +14,7 @@ from fitnets.custom.adapter import CustomNetwork as CustomNetwork
 from fitnets.custom.factory import made as made
 from fitnets.custom.taps import Tap as Tap
 from fitnets.options import ConfigError, plain, restore
+from fitnets.places import expanded
 
 
 def network(net: CustomNet, dataset: Dataset, side: str) -> CustomNetwork:

@@ -36,8 +36,13 @@ def _what(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
         f"{dataset.pixel_max:g}; preprocessing ({dataset.preprocessing.name}) is in the file. "
         f"**Output**: `logits` (N, {dataset.classes}), in the order of the classes.",
         f"- **Images**: {facts['input']}. Who runs the file has to do the same.",
-        f"- **Teacher**: {teacher['name']}, {count(teacher['parameters'])} parameters, "
-        f"{count(teacher['multiplications'])} multiplications an image.",
+        "- **Teacher**: "
+        + (
+            f"{teacher['name']}, {count(teacher['parameters'])} parameters, "
+            f"{count(teacher['multiplications'])} multiplications an image."
+            if teacher
+            else "none."
+        ),
         f"- **Recipe**: method={result['method']}, schedule={result['schedule']}, seeds {result['seeds']}"
         + (
             f"; student layer {hint['student_layer']} learnt teacher layer {hint['teacher_layer']} through "
@@ -58,16 +63,16 @@ def _quoted(name: str) -> str:
 
 
 def figures(result: dict[str, Any]) -> Table:
-    rows = []
+    rows, sides = [], [side for side in ("teacher", "student") if result[side]]
     for split in ("valid", "test"):
         for metric, label in (("accuracy", "accuracy"), ("calibration_error", "calibration error")):
             key = f"{split}_{metric}"
             if key in result["student"]:
-                cells = [f"{100 * result[side][key]:.2f} %" for side in ("teacher", "student")]
+                cells = [f"{100 * result[side][key]:.2f} %" for side in sides]
                 rows.append([f"{'validation' if split == 'valid' else split} {label}", *cells])
     for key in ("parameters", "multiplications"):
-        rows.append([key, *(count(result[side][key]) for side in ("teacher", "student"))])
-    return Table("What the run came to (one seed, no interval):", ["", "teacher", "student"], rows)
+        rows.append([key, *(count(result[side][key]) for side in sides)])
+    return Table("What the run came to (one seed, no interval):", ["", *sides], rows)
 
 
 def _parity(facts: dict[str, Any]) -> Table:

@@ -25,7 +25,7 @@ from fitnets import (
     preprocessing,
     store,
 )
-from fitnets.config import Config, Dataset, image_shape
+from fitnets.config import Config, Dataset, NoTeacher, image_shape
 from fitnets.data import SplitName
 from fitnets.export import card, quantised, runtimes
 from fitnets.export.graphs import Bare, Whole, program, write_onnx
@@ -255,17 +255,28 @@ def _latencies(folder: Path, stored: Stored, whole: Whole) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         graphs: dict[str, Whole | Bare] = {"student, network only": _bare(whole.network, dataset)}
         _add(files, graphs, Path(scratch), "the student")
-        try:
-            teacher = _teacher(stored)
-            fitted = dict(whole.named_buffers(recurse=False))
-            teacher.sees(dataset.preprocessing, fitted)
-            graphs = {"teacher": Whole(teacher, dataset, fitted), "teacher, network only": _bare(teacher, dataset)}
-            _add(files, graphs, Path(scratch), "the teacher")
-        except ConfigError as error:
-            why_none = str(error).splitlines()[0]
+        if not isinstance(stored.config.teacher, NoTeacher):
+            why_none = _add_teacher(files, stored, whole, Path(scratch))
         if (folder / "student-int8.onnx").exists():
             files["student, int8"] = folder / "student-int8.onnx", whole.example
         return {"latency": runtimes.latencies(files), "no_teacher": why_none}
+
+
+def _add_teacher(files: Files, stored: Stored, whole: Whole, scratch: Path) -> str | None:
+    """Add the teacher's files, which are only measured. Gives why there are none, if so."""
+    dataset = stored.config.dataset
+    try:
+        teacher = _teacher(stored)
+        fitted = dict(whole.named_buffers(recurse=False))
+        teacher.sees(dataset.preprocessing, fitted)
+        graphs: dict[str, Whole | Bare] = {
+            "teacher": Whole(teacher, dataset, fitted),
+            "teacher, network only": _bare(teacher, dataset),
+        }
+        _add(files, graphs, scratch, "the teacher")
+    except ConfigError as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 def _add(files: Files, graphs: dict[str, Whole | Bare], scratch: Path, what: str) -> None:

@@ -56,7 +56,7 @@ def _of_cell(cell: Cell, counted: set[str], terminal: Terminal) -> CellTime:
             prepared = replace(prepared, teacher_stage=None)
         if prepared.hashes.hint in counted:  # the methods of a row's neighbours may share stage 1
             prepared = replace(prepared, stages=[stage for stage in prepared.stages if stage.name != "hint"])
-        counted |= {prepared.hashes.teacher, *filter(None, [prepared.hashes.hint])}
+        counted |= {*filter(None, [prepared.hashes.teacher, prepared.hashes.hint])}
         on_gpu = {objective.name: _gpu_s(prepared, objective) for objective in _to_train(prepared)}
         for stage in estimates.stages(prepared, estimates.QUICK_S):
             times = 1 if stage.name == "teacher" else len(left)

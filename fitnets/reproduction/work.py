@@ -42,8 +42,8 @@ class Run:
     @property
     def lacks_teacher(self) -> bool:
         """Whether its teacher is still to be trained."""
-        is_ready = isinstance(self.config.teacher, ReadyTeacher)
-        return not is_ready and not (self.config.root / "teacher" / self.hashes.teacher).exists()
+        teacher = None if isinstance(self.config.teacher, ReadyTeacher) else self.hashes.teacher
+        return teacher is not None and not (self.config.root / "teacher" / teacher).exists()
 
     @property
     def command(self) -> list[str]:

@@ -1,0 +1,189 @@
+"""teacher=none: nothing of a teacher is built, trained, hashed or evaluated."""
+
+import json
+
+import pandas as pd
+import pytest
+from conftest import TINY
+
+from analysis import controls, report, runs, tradeoff, verdicts
+from fitnets import compose, plan, stored, teachers
+from fitnets.options import ConfigError
+
+ALONE = [*(word for word in TINY if not word.startswith("teacher.")), "teacher=none"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("alone") / "outputs"
+
+
+@pytest.fixture
+def run(command, store, monkeypatch):
+    """A run without a teacher, and its folder; the second time the same is found."""
+
+    def call(*words: str, method: str = "backprop"):
+        monkeypatch.setattr(teachers, "network", lambda _: pytest.fail("a teacher was built"))
+        finished = command(*ALONE, f"method={method}", *words, store=store)
+        assert finished.code == 0, finished.err
+        config = compose.load([*ALONE, f"method={method}", *words, f"store={store}"])
+        digests = [json.loads(path.read_text())["hashes"]["data"] for path in store.glob("run/*/result.json")]
+        return finished, store / "run" / plan.hashes(config, digests[0], "fp32").run
+
+    return call
+
+
+@pytest.mark.parametrize("method", ["backprop", "dsn", "labels_then_labels", "labels_with_labels"])
+def test_a_method_of_labels_alone_needs_no_teacher(run, store, method):
+    finished, folder = run(method=method)
+    assert "  teacher  none" in finished.out
+    assert not (store / "teacher").exists()
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["status"], result["teacher"], result["is_taught"]) == ("finished", None, False)
+    assert result["hashes"]["teacher"] is result["hashes"]["teacher_setting"] is result["seeds"]["teacher"] is None
+    assert list(result["timing"]["latency"]) == ["student"]
+    assert result["diagnoses"]["student"]["agreement"] is None
+    assert 0 < result["diagnoses"]["student"]["accuracy"] <= 1
+    assert "found, nothing was trained" in run(method=method)[0].out
+
+
+def test_the_figures_on_test_can_come_later(run):
+    words = ("seed=5",)
+    assert "test accuracy" not in run(*words, "test=false")[0].out
+    finished, folder = run(*words)
+    assert "test accuracy" in finished.out
+    assert "test_accuracy" in json.loads((folder / "result.json").read_text())["student"]
+
+
+def test_a_student_that_is_retrained(run):
+    finished, folder = run("schedule.retrain_student=true", method="labels_then_labels")
+    assert "retrain_student" in json.loads((folder / "result.json").read_text())["stages"]
+
+
+@pytest.mark.parametrize("method", ["hints", "kd", "mimic", "joint", "labels_then_kd", "labels_with_kd"])
+def test_a_method_that_needs_a_teacher_is_refused_in_one_line(command, method):
+    finished = command(*ALONE, f"method={method}")
+    assert finished.code == 1
+    assert finished.err.startswith(f"method={method} needs a teacher: give teacher=...")
+    assert len(finished.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("+sweep.budgets.relative_parameters=0.5", "give sweep.budgets.parameters"),
+        ("+sweep.budgets.relative_paper_multiplications=0.5", "give sweep.budgets.paper_multiplications"),
+        ("returns=agreement", "returns=agreement compares with a teacher"),
+        ("returns=[accuracy,relative_parameters]", "returns=relative_parameters compares with a teacher"),
+    ],
+)
+def test_measures_of_a_teacher_are_refused(command, word, told):
+    finished = command(*ALONE, "method=backprop", word)
+    assert finished.code == 1
+    assert told in finished.err
+    assert len(finished.err.splitlines()) == 1
+
+
+def test_own_budgets_hold(command):
+    finished = command(*ALONE, "method=backprop", "+sweep.budgets.parameters=10")
+    assert finished.code == 1
+    assert "is over sweep.budgets.parameters=10" in finished.err
+
+
+# --- commands ---
+
+
+def test_cost_layers_and_doctor(fitnets, tmp_path):
+    words = [*ALONE, "method=backprop", f"store={tmp_path}"]
+    assert "compression" not in fitnets("cost", *words).out
+    assert list(json.loads(fitnets("cost", *words, "--json").out)) == ["student"]
+    listed = json.loads(fitnets("layers", *words, "--json").out)
+    assert ("teacher" in listed, listed["pairs"]) == (False, [])
+    examined = fitnets("doctor", *words, "--json")
+    assert examined.code == 0, examined.err
+    told = json.loads(examined.out)
+    assert (told["cache"], told["cache_bytes"]) == ([], 0)
+    assert [stage["name"] for stage in told["times"]] == ["student"]
+
+
+def test_export_runs_and_eval(run, fitnets, store, tmp_path):
+    _, folder = run()
+    assert fitnets("eval", folder, f"store={store}").code == 0
+    listed = json.loads(fitnets("runs", store, "--json").out)
+    assert "none" in [one["teacher"] for one in listed]
+    exported = fitnets("export", folder, "--out", tmp_path / "out")
+    assert exported.code == 0, exported.err
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert "- **Teacher**: none." in card
+    assert "could not be exported" not in card
+
+
+def test_its_student_can_be_a_teacher(run):
+    _, folder = run()
+    assert stored.find(str(folder), "teacher.path").net.name == "thin"
+
+
+# --- identity and comparison ---
+
+
+def hashes(*words: str) -> plan.Hashes:
+    return plan.hashes(compose.load([*ALONE, *words]), "digest", "fp32")
+
+
+def test_its_hash_has_data_and_student_and_nothing_of_a_teacher():
+    before = hashes("method=backprop")
+    assert before.teacher is None
+    for word in ("schedule.teacher.epochs=9", "schedule.retrain_teacher=true", "hint_layer=none"):
+        assert hashes("method=backprop", word) == before
+    for word in ("dataset.seed=1", "seed=1", "schedule.student.epochs=9", "student.width=5"):
+        assert hashes("method=backprop", word) != before
+    config = compose.load([*ALONE, "method=backprop"])
+    assert plan.hashes(config, "other images", "fp32") != before
+    assert plan.hashes(config, "digest", "bf16") != before
+
+
+def test_settings_agree_but_for_the_teacher():
+    def kinship(*words: str) -> plan.Kinship:
+        base = [word for word in TINY if not word.startswith("teacher.")]
+        return plan.kinship(compose.load([*base, *words]), "digest", "fp32")
+
+    alone = kinship("teacher=none", "method=backprop")
+    for words in (["method=hints"], ["teacher.seed=3", "method=kd"], ["teacher=resnet14", "method=hints"]):
+        taught = kinship(*words)
+        assert taught.student_setting == alone.student_setting
+        assert taught.setting != alone.setting
+    assert kinship("student.width=5").student_setting != alone.student_setting
+    assert kinship("method=backprop").method == alone.method
+
+
+def test_a_run_without_teacher_is_compared_with_those_of_any_teacher(command, tmp_path):
+    base = [*TINY, "schedule.student.epochs=3"]
+    for words in ([*base, "method=hints"], [*(word for word in base if "teacher." not in word), "teacher=none"]):
+        method = [] if "method=hints" in words else ["method=backprop"]
+        finished = command("-m", *words, *method, "seed=0,1")
+        assert finished.code == 0, finished.err
+    frame = runs.load(tmp_path / "store")
+    (compared,) = verdicts.comparisons(frame)
+    assert (compared.first, compared.second, compared.refusal) == ("hints", "backprop", None)
+    assert compared.valid is not None
+    assert (compared.valid.seeds, compared.valid.is_paired) == (2, True)
+    assert list(tradeoff.teachers(frame)["name"]) == ["maxout_digits"]
+    assert "no teacher, student thin" in controls.table(frame)
+    report.write(tmp_path / "store", tmp_path / "page")
+
+
+def test_a_taught_runs_own_backprop_comes_first(made_store):
+    frame = runs.load(made_store)
+    backprop = frame[frame["method"] == "backprop"]
+    setting = backprop["setting_hash"].dropna().iloc[0]
+    frame.loc[frame["setting_hash"] == setting, "student_setting_hash"] = "same"
+    missing = ["teacher", "teacher_hash", "teacher_setting_hash"]
+    alone = backprop[backprop["setting_hash"] == setting].assign(student_setting_hash="same", setting_hash="alone")
+    alone[missing] = None
+    with_alone = pd.concat([frame, alone.astype(frame.dtypes)], ignore_index=True)
+    assert [str(one) for one in verdicts.comparisons(with_alone)] == [str(one) for one in verdicts.comparisons(frame)]
+
+
+def test_who_builds_a_teacher_is_told_that_there_is_none():
+    with pytest.raises(ConfigError, match="teacher=none: a teacher is needed here"):
+        plan.new_teacher(compose.load([*ALONE, "method=backprop"]))

@@ -138,7 +138,7 @@ def prepare(config: Config, watcher: Watcher) -> Plan:
     teacher_stage = None if is_ready else label_objective("teacher", teacher, config.schedule.teacher)
     student, student_stages = new_student(config, teacher)
     store.check_writable(config.root)
-    data.check_files(config.dataset, config.root, test=has_test(config))
+    data.check_files(config.dataset, config.root, watcher, test=has_test(config))
     found = data.load(config.dataset, config.root, device, watcher)
     for network in (teacher, student):
         network.sees(config.dataset.preprocessing, found.fitted)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fitnets import costs, engine, estimates, schedules, sources, stored
+from fitnets import costs, data, engine, estimates, schedules, sources, stored
 from fitnets.config import CustomTeacher, EarlierRuns, ReadyTeacher, Stage, image_shape
 from fitnets.labelled import imbalance
 from fitnets.networks import Network
@@ -30,7 +30,7 @@ def announce(plan: Plan, terminal: Terminal) -> None:
         found = label == "hint" and plan.hint_is_trained
         length = f"found in {plan.hint_directory}" if found else _length(objective.stage)
         lines.append(f"  {label:<7}  {_task(objective, plan)}: {length}")
-    lines += [f"  note     {note}" for note in _notes(plan)]
+    lines += [f"  note     {note}" for note in _notes(plan, terminal)]
     if config.schedule.retrain_student:
         lines.append("  student  afresh on training and validation images, with the epochs found")
     lines += [f"  cache    {line}" for line in _cached(plan)]
@@ -81,9 +81,10 @@ def _teacher(plan: Plan) -> str:
     return _length(plan.teacher_stage.stage) + again
 
 
-def _notes(plan: Plan) -> Iterator[str]:
+def _notes(plan: Plan, terminal: Terminal) -> Iterator[str]:
     """What makes the figures say less than they seem to."""
     config = plan.config
+    yield from data.notes(config.dataset, config.root, terminal, test=has_test(config))
     names = sources.class_names(config.dataset) or [f"class {label}" for label in range(config.dataset.classes)]
     if told := imbalance(names, plan.data.train.class_counts(len(names))):
         yield told

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fitnets import artifacts, preprocessing, sources, store
-from fitnets.config import Augmentation, Dataset, HubImages, image_shape
+from fitnets.config import Augmentation, Dataset, Folder, HubImages, image_shape
 from fitnets.decoding import BrokenImages, Report, together
 from fitnets.labelled import Watcher, equal_draw, proportional_draw
 from fitnets.options import ConfigError, content_hash
@@ -171,16 +171,25 @@ def check_files(dataset: Dataset, root: Path, watcher: Watcher, *, test: bool) -
     test: whether the test split is needed.
 
     Raises ConfigError; BrokenImages with those of all parts."""
-    broken: list[BrokenImages] = []
-    for part in _parts(dataset, test=test):
-        source(dataset, part, root, watcher)
-    for part in _parts(dataset, test=test):
-        try:
-            _decoded(dataset, part, root, watcher)
-        except BrokenImages as error:
-            broken.append(error)
-    if broken:
-        raise together(broken)
+    if isinstance(dataset, Folder):
+        source(dataset, "train", root, watcher)  # what is wrong with a folder is wrong with all its parts
+    for step in (source, _decoded):
+        errors: list[ConfigError] = []
+        for part in _parts(dataset, test=test):
+            try:
+                step(dataset, part, root, watcher)
+            except ConfigError as error:
+                errors.append(error)
+        if errors:
+            raise _joined(errors)
+
+
+def _joined(errors: list[ConfigError]) -> ConfigError:
+    """One error for several: broken images in one line, each other problem in a line of its own, once."""
+    broken = [error for error in errors if isinstance(error, BrokenImages)]
+    others = {str(error): error for error in errors if error not in broken}
+    joined = [*([together(broken)] if broken else []), *others.values()]
+    return joined[0] if len(joined) == 1 else ConfigError("\n".join(map(str, joined)))
 
 
 def notes(dataset: Dataset, root: Path, watcher: Watcher, *, test: bool) -> list[str]:

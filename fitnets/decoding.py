@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fitnets.labelled import Raw, Track
-from fitnets.options import ConfigError
+from fitnets.options import ConfigError, printable
 from fitnets.pictures import BACKGROUND, BrokenImage
 
-_LISTED = 10
+_LISTED = 20
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,7 +98,7 @@ def decode(
             images[row], opened = read(row)
         except BrokenImage as error:
             usable[row] = False
-            report.broken[names[row]] = str(error)
+            report.broken[names[row]] = printable(str(error))
             continue
         report.transparent += opened.transparent
         report.unoriented += opened.unoriented

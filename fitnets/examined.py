@@ -12,8 +12,7 @@ from fitnets.config import Folder, image_shape
 from fitnets.decoding import BrokenImages, Decoded, Report
 from fitnets.labelled import Watcher
 from fitnets.layout import Contents
-from fitnets.options import content_hash
-from fitnets.pictures import printable
+from fitnets.options import content_hash, printable
 
 _EXAMINING = 1  # one more with every change of what the code makes of the same images
 

@@ -14,8 +14,8 @@ from fitnets.config import Folder, image_shape
 from fitnets.decoding import BrokenImages, Decoded
 from fitnets.labelled import Raw, Track
 from fitnets.layout import PARTS, Contents
-from fitnets.options import ConfigError
-from fitnets.pictures import Opened, printable
+from fitnets.options import ConfigError, printable
+from fitnets.pictures import Opened
 from fitnets.seeds import seed_of
 
 _WHOLE: Mapping[str, str] = {}

@@ -194,7 +194,7 @@ def _check_label_column(dataset: HubImages, split: str, features: dict[str, Any]
     column = dataset.label_column
     _check_column("label_column", column, split, features)
     whole = [name for name, feature in features.items() if _kind(feature).startswith(("ClassLabel", "int", "uint"))]
-    if column not in whole:
+    if column not in whole and _kind(features[column]) != "null":
         way_out = (
             f"give dataset.label_column={whole[0]}" if len(whole) == 1 else "write labels from 0 into a new column"
         )

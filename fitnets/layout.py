@@ -1,6 +1,7 @@
 """What a folder of images holds: its splits, its classes, its images, and what is left out of it."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -9,8 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from fitnets import ownership
-from fitnets.options import ConfigError, near
-from fitnets.pictures import printable
+from fitnets.options import ConfigError, near, printable
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -70,17 +70,19 @@ def structure(path: str, store: str | None = None) -> Structure:
     if not holding:
         if folders and not others:
             raise ConfigError(
-                f"dataset.path={path}: {_and(folders)} hold no class folders: put the images of each class into a "
-                f"sub-folder of its own, {folders[0]}/CLASS/IMAGE"
+                f"dataset.path={path}: no class folders in {_and([f'{name}/' for name in folders])}: put the images of "
+                f"each class into a sub-folder of its own, {folders[0]}/CLASS/IMAGE"
             )
         return Structure(root, {}, folders, left_out)
     with_images = [name for name in others if _has_images(root / name)]
     if len(holding) == 1 and with_images and _has_images(root / next(iter(holding))):
         return Structure(root, {}, folders, left_out)  # a class that is called train
     splits = _splits(path, holding, with_images)
-    beside = [name for name in folders if name not in holding]
-    if beside:
-        left_out["folders that are no split with class folders"] = [f"{name}/" for name in beside]
+    for name in folders:
+        if name in others or (name not in holding and not _has_images(root / name)):
+            left_out.setdefault("folders beside the splits", []).append(f"{name}/")
+        elif name not in holding:
+            _loose(root / name, f"{name}/", left_out, f"images in {name}/, which has no class folders")
     return Structure(root, splits, inside[splits["train"]], left_out)
 
 
@@ -105,7 +107,7 @@ def _splits(path: str, holding: dict[str, Part], with_images: list[str]) -> dict
             f"dataset.path={path}: {train}/ holds class folders, and {_and(with_images)} beside it hold images: give "
             f"dataset.path={Path(path) / train} to use {train}/ alone, or put {train}/ elsewhere"
         )
-    return splits
+    return {part: splits[part] for part in PARTS if part in splits}
 
 
 def has_test(path: str) -> bool:
@@ -204,10 +206,11 @@ def _check_classes(
                 )
     elif unknown := [name for name, images in of_class.items() if images and name not in found.classes]:
         first, known = unknown[0], ", ".join(found.classes[:5]) + ", ..." * (len(found.classes) > 5)
+        alike = [name for name in found.classes if name.casefold() == first.casefold()]
+        hint = f"; did you mean {alike[0]}?" if alike else near(first, found.classes)
         raise ConfigError(
-            f"{path}: {prefix} has images of {_and(unknown)}, and {found.splits['train']}/ has no such class"
-            f"{near(first, found.classes)} (classes: {known}): give them the same names, or "
-            f"put {prefix}{first} elsewhere"
+            f"{path}: {prefix} has images of {_and(unknown)}, and {found.splits['train']}/ has no such class{hint} "
+            f"(classes: {known}): give them the same names, or put {prefix}{first} elsewhere"
         )
     elif not any(of_class.values()):
         raise ConfigError(f"{path}: no image in the class folders of {prefix}: add some, or put {prefix} elsewhere")
@@ -257,12 +260,15 @@ def _below(path: str, name: str) -> Iterator[str]:
             yield os.path.join(name, os.path.relpath(os.path.join(folder, file), path))
 
 
-def _loose(folder: Path, prefix: str, left_out: dict[str, list[str]]) -> None:
-    """Images that lie beside the class folders."""
+_OUTSIDE = "images outside the class folders"
+
+
+def _loose(folder: Path, prefix: str, left_out: dict[str, list[str]], reason: str = _OUTSIDE) -> None:
+    """Images that lie directly in a folder whose sub-folders are classes or splits."""
     for entry in _entries(folder):
         is_picture = Path(entry.name).suffix.lower() in (*_raster_suffixes(), *_PHOTOS)
         if is_picture and not entry.name.startswith(".") and not _is_folder(entry):
-            left_out.setdefault("images outside the class folders", []).append(f"{prefix}{entry.name}")
+            left_out.setdefault(reason, []).append(f"{prefix}{entry.name}")
 
 
 def _has_images(folder: Path) -> bool:
@@ -307,8 +313,10 @@ def notes(found: Contents) -> Iterator[str]:
         yield told
     for reason, names in found.left_out.items():
         shown = ", ".join(printable(name) for name in names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)
+        if len(names) == 1:
+            reason = re.sub(r"\b(file|folder|image)s\b", r"\1", reason, count=1)
         convertible = any(reason.startswith(suffix) for suffix in _PHOTOS)
-        yield f"left out: {len(names)} {reason} ({shown}){': convert them to PNG or JPEG to use them' * convertible}"
+        yield f"left out: {len(names)} {reason} ({shown}){': PNG and JPEG are read' * convertible}"
 
 
 def _of_splits(found: Contents) -> Iterator[str]:

@@ -103,6 +103,12 @@ def without_passwords(text: str) -> str:
     return _PASSWORDS.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
 
 
+def printable(text: str) -> str:
+    """A file's name on one line: control characters, and bytes that are no UTF-8, are escaped."""
+    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in readable)
+
+
 def near(name: str, names: Sequence[str]) -> str:
     """'; did you mean conv1?', or nothing."""
     close = get_close_matches(name, names, n=1)

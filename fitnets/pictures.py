@@ -82,12 +82,6 @@ def disguise(head: bytes) -> str | None:
     return None
 
 
-def printable(name: str) -> str:
-    """A file's name on one line; bytes that are no UTF-8 and control characters are escaped."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-
-
 def _file(source: Path | bytes) -> BinaryIO:
     """An open file. Raises BrokenImage for what is no regular file: opening a pipe would wait for its writer."""
     if isinstance(source, bytes):
@@ -96,7 +90,7 @@ def _file(source: Path | bytes) -> BinaryIO:
         mode = source.stat().st_mode
     except FileNotFoundError:
         if source.is_symlink():
-            raise BrokenImage(f"a link that leads nowhere, to {printable(os.readlink(source))}") from None
+            raise BrokenImage(f"a link that leads nowhere, to {os.readlink(source)}") from None
         raise
     if stat.S_ISDIR(mode):
         raise BrokenImage("a folder, not a file")

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from fitnets.options import ConfigError
-from fitnets.pictures import disguise, printable
+from fitnets.options import ConfigError, printable
+from fitnets.pictures import disguise
 
 _SHARD = re.compile(r"-(\d+)-of-(\d+)(-[0-9a-f]{16})?\.parquet")
 """what follows the name of the split; the hub added a digest in former years"""

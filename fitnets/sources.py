@@ -143,9 +143,9 @@ def check_labels(dataset: Dataset, part: Part, labels: NDArray[np.int64]) -> Non
     if low < 0:
         way_out = f"give dataset.first_label={first + low}"
     elif high == classes and low > 0:
-        way_out = f"give dataset.first_label={first + 1} where they count from {first + 1}"
+        way_out = f"they count from {first + 1}: give dataset.first_label={first + 1}"
     elif len(distinct) == classes and not has_gaps:
-        way_out = f"give dataset.first_label={first + low} where they count from {first + low}"
+        way_out = f"they count from {first + low}: give dataset.first_label={first + low}"
     elif has_gaps:
         shown = ", ".join(str(label + first) for label in distinct[:4]) + ", ..." * (len(distinct) > 4)
         way_out = (

@@ -87,7 +87,7 @@ def prepare(
 
 def _check_replaceable(out: Path) -> None:
     """Raises ConfigError where the folder holds Parquet files of another data set under the names that are written."""
-    from fitnets.sources import class_label_names
+    from fitnets.hub import class_label_names
 
     for path in sorted(path for part in ("train", "validation") for path in out.glob(f"{part}-*.parquet")):
         if class_label_names(path, "label") != list(CLASSES):

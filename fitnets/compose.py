@@ -24,7 +24,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
-from fitnets import options, own_options, permissions, places, rules, stored
+from fitnets import layout, options, own_options, permissions, places, rules, stored
 from fitnets import overrides as typed
 from fitnets.config import Config, Ensemble, Folder, RunTeacher, Thin
 from fitnets.options import ConfigError, ToldError, near
@@ -69,13 +69,12 @@ def _checked(composed: DictConfig) -> Config:
 
 
 def _count_classes(composed: DictConfig) -> None:
-    """A folder's classes are its sub-folders, unless their number is given."""
+    """A folder has as many classes as class folders, unless their number is given."""
     dataset = composed.dataset
     is_open = OmegaConf.get_type(dataset) is Folder and OmegaConf.is_missing(dataset, "classes")
     if is_open and not OmegaConf.is_missing(dataset, "path"):
-        from fitnets import folder  # imports torch
-
-        dataset.classes = max(2, len(folder.sub_folders(dataset.path)))
+        store = None if OmegaConf.is_missing(composed, "store") else composed.store
+        dataset.classes = max(2, len(layout.structure(dataset.path, store).classes))
 
 
 def _locate_teachers(composed: DictConfig) -> None:

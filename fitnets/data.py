@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from fitnets import artifacts, preprocessing, store
-from fitnets.config import Augmentation, Dataset, HubImages, image_shape
+from fitnets import artifacts, preprocessing, sources, store
+from fitnets.config import Augmentation, Dataset, Folder, HubImages, image_shape
+from fitnets.decoding import BrokenImages, Report, together
 from fitnets.labelled import Watcher, equal_draw, proportional_draw
 from fitnets.options import ConfigError, content_hash
 from fitnets.seeds import seed_of
@@ -21,7 +22,7 @@ from fitnets.sources import Part, Source, has_validation_part, present_parts, so
 from fitnets.views import Views, view
 
 _CHUNK = 2000  # images preprocessed at a time
-_DECODING, _PREPARING = 1, 1  # one more with every change of what the code makes of the same images
+_PREPARING = 1  # one more with every change of what the code makes of the same images
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,17 +187,47 @@ def raw_images(dataset: Dataset, name: SplitName, rows: Tensor, root: Path, watc
     return torch.from_numpy(np.stack([decoded[part][row - starts[part]] for row, part in places]))
 
 
-def check_files(dataset: Dataset, root: Path, *, test: bool) -> None:
-    """Raises ConfigError if local files are missing; none is decoded. test: whether the test split is needed."""
-    for part in _parts(dataset):
-        source(dataset, part, root)
-    if test:
-        source(dataset, "test", root)
+def check_files(dataset: Dataset, root: Path, watcher: Watcher, *, test: bool) -> None:
+    """Decode all parts, so that every missing file, broken image and wrong label is named before anything is trained.
+    test: whether the test split is needed.
+
+    Raises ConfigError; BrokenImages with those of all parts."""
+    if isinstance(dataset, Folder):
+        source(dataset, "train", root, watcher)  # what is wrong with a folder is wrong with all its parts
+    for step in (source, _decoded):
+        errors: list[ConfigError] = []
+        for part in _parts(dataset, test=test):
+            try:
+                step(dataset, part, root, watcher)
+            except ConfigError as error:
+                errors.append(error)
+        if errors:
+            raise _joined(errors)
 
 
-def _parts(dataset: Dataset) -> list[Part]:
+def _joined(errors: list[ConfigError]) -> ConfigError:
+    """One error for several: broken images in one line, each other problem in a line of its own, once."""
+    broken = [error for error in errors if isinstance(error, BrokenImages)]
+    others = {str(error): error for error in errors if error not in broken}
+    joined = [*([together(broken)] if broken else []), *others.values()]
+    return joined[0] if len(joined) == 1 else ConfigError("\n".join(map(str, joined)))
+
+
+def notes(dataset: Dataset, root: Path, watcher: Watcher, *, test: bool) -> list[str]:
+    """Sentences for the plan and for `fitnets doctor`: which files and images are used, what is left out, and what was
+    done to images. test: whether the test split is used."""
+    found = [*sources.notes(dataset, root)]
+    if isinstance(dataset, HubImages):
+        for part in _parts(dataset, test=test):
+            found += _decoded(dataset, part, root, watcher).report.notes(part)
+    return found
+
+
+def _parts(dataset: Dataset, *, test: bool = False) -> list[Part]:
     parts = training_parts(dataset)
-    return [*parts, "validation"] if has_validation_part(dataset) else parts
+    if has_validation_part(dataset):
+        parts.append("validation")
+    return [*parts, "test"] if test else parts
 
 
 # --- split ---
@@ -253,6 +284,7 @@ class _Decoded:
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     digest: str
+    report: Report
 
 
 def _digest(decoded: list[_Decoded]) -> str:
@@ -261,25 +293,42 @@ def _digest(decoded: list[_Decoded]) -> str:
 
 def _decoded(dataset: Dataset, part: Part, root: Path, watcher: Watcher) -> _Decoded:
     """One part as it was published, mapped from its files; decoded into them when they are not there yet."""
-    origin = source(dataset, part, root)
-    shape = image_shape(dataset)
-    folder = root / "data" / content_hash("decoded", _DECODING, origin.identity, shape, dataset.classes)
+    origin = source(dataset, part, root, watcher)
+    folder = _decoded_folder(dataset, origin, root)
     if not folder.exists():
         with artifacts.claim(folder, f"the decoded images of {dataset.name}", watcher.say):
             if not folder.exists():
                 _decode(dataset, part, origin, folder, watcher)
     with store.made_again(folder):
         meta = store.read_json(folder / "meta.json")
-    return _Decoded(_mapped(folder / "images.npy"), _mapped(folder / "labels.npy"), meta["sha256"])
+    report = Report(**meta["report"]) if "report" in meta else Report(total=meta["images"])
+    sources.check(dataset, report)
+    return _Decoded(_mapped(folder / "images.npy"), _mapped(folder / "labels.npy"), meta["sha256"], report)
+
+
+def _decoded_folder(dataset: Dataset, origin: Source, root: Path) -> Path:
+    """Where a part lies or will lie: of this version of the code, or of an earlier one that serves as well."""
+    versions = [origin.version, *([origin.earlier] if origin.earlier is not None else [])]
+    folders = [
+        root / "data" / content_hash("decoded", version, origin.identity, image_shape(dataset), dataset.classes)
+        for version in versions
+    ]
+    return next((folder for folder in folders if folder.exists()), folders[0])
 
 
 def _decode(dataset: Dataset, part: Part, origin: Source, folder: Path, watcher: Watcher) -> None:
-    images, labels = origin.decode(watcher.track)
-    _check(dataset, part, images, labels)
+    found = origin.read(watcher.track)
+    sources.check(dataset, found.report)
+    images, labels = found.raw
+    if len(images) == 0:
+        raise ConfigError(f"dataset={dataset.name}: no image of the {part} split can be used")
+    sources.check_labels(dataset, part, labels)
+    assert images.shape == (len(labels), *image_shape(dataset))
     with store.directory(folder) as partial:
         np.save(partial / "images.npy", images)
         np.save(partial / "labels.npy", labels)
         told = {"source": origin.identity, "images": len(images), "sha256": _sha256(images, labels)}
+        told["report"] = asdict(found.report)
         store.write_json(partial / "meta.json", told)
 
 
@@ -357,13 +406,3 @@ def _tensors(folder: Path, device: torch.device) -> tuple[Tensor, Tensor]:
 def _mapped(path: Path) -> NDArray[Any]:
     array: NDArray[Any] = np.load(path, mmap_mode="c")  # copy on write: PyTorch wants it writable, the file stays as is
     return array
-
-
-def _check(dataset: Dataset, part: Part, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= dataset.classes:
-        raise ConfigError(
-            f"dataset.classes={dataset.classes} allows labels 0 to {dataset.classes - 1}, and the {part} split has "
-            f"{low} to {high}: give dataset.classes={high + 1}"
-        )
-    assert images.shape == (len(labels), *image_shape(dataset))

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fitnets import class_names, data, estimates, folder, readiness
+from fitnets import class_names, data, estimates, readiness, sources
 from fitnets.answers import Library
 from fitnets.config import Config, Dataset, Folder, Wandb, image_shape
 from fitnets.data import Batch, Split
@@ -95,6 +95,7 @@ def examine(config: Config, watcher: Watcher) -> Examination:
     splits = {"train": plan.data.train, "valid": plan.data.valid}
     if has_test(config):
         splits["test"] = data.load_test(config.dataset, config.root, plan.device, watcher)
+    noted = data.notes(config.dataset, config.root, watcher, test=has_test(config))
     names = class_names.numbered(plan.class_names.names, config.dataset.classes)
     classes = {name: split.class_counts(len(names)) for name, split in splits.items()}
     pixels = plan.data.train.batch(plan.data.train.rows[:500]).images
@@ -125,14 +126,19 @@ def examine(config: Config, watcher: Watcher) -> Examination:
         peak_bytes=_peak_bytes(plan.device),
         preparing_s=preparing_s,
         tracking_s=_WANDB_S if isinstance(config.tracker, Wandb) else 0.0,
-        warnings=[*_of_classes(plan, names, classes), *readiness.warnings(plan, ready), *_of_losses(losses)],
+        warnings=[
+            *noted,
+            *_of_classes(plan, names, classes),
+            *readiness.warnings(plan, ready),
+            *_of_losses(losses),
+        ],
         teacher=ready,
     )
 
 
 def _shapes(plan: Plan) -> list[Shape]:
     dataset = plan.config.dataset
-    rows = [Shape(what="images", name=_named(dataset), shape=image_shape(dataset))]
+    rows = [Shape(what="images", name=_named(dataset, plan.config.root), shape=image_shape(dataset))]
     networks: dict[str, tuple[Network | None, str]] = {
         "teacher": (plan.teacher, plan.config.teacher.name),
         "student": (plan.student, plan.config.student.name),
@@ -150,12 +156,11 @@ def _shapes(plan: Plan) -> list[Shape]:
     return rows
 
 
-def _named(dataset: Dataset) -> str:
+def _named(dataset: Dataset, root: Path) -> str:
     """With the sizes that its images have on the disk."""
     if not isinstance(dataset, Folder):
         return dataset.name
-    sizes = sorted(folder.sizes(dataset), key=math.prod)
-    smallest, largest = (f"{width}x{height}" for width, height in (sizes[0], sizes[-1]))
+    smallest, largest = sources.sizes(dataset, root)
     return f"{dataset.path}: {smallest} to {largest} pixels, resized"
 
 

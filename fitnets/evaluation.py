@@ -16,6 +16,7 @@ from fitnets.data import SplitName
 from fitnets.labelled import Watcher
 from fitnets.networks import Network, placed
 from fitnets.options import ConfigError
+from fitnets.places import expanded
 from fitnets.preprocessing import Fitted
 from fitnets.rules import has_test_split
 from fitnets.stored import Stored
@@ -123,13 +124,13 @@ def _same_place(dataset: Dataset, trained_on: Dataset) -> bool:
     for one in (dataset, trained_on):
         keys = [getattr(one, key, None) for key in ("hub", "subset", "label_column")]
         path = getattr(one, "path", None)
-        places.append([type(one), one.name, *keys, path and Path(path).expanduser().resolve()])
+        places.append([type(one), one.name, *keys, path and expanded(path).resolve()])
     return places[0] == places[1]
 
 
 def _has_split(dataset: Dataset) -> bool:
     """Whether a data set is split already, so that nothing is drawn and written when its splits are asked for."""
-    return not isinstance(dataset, Folder) or folder.has_saved_split(dataset)
+    return not isinstance(dataset, Folder) or folder.has_split(dataset)
 
 
 def _has_images_of(network: Stored, dataset: Dataset, root: Path, watcher: Watcher) -> bool:
@@ -175,7 +176,7 @@ def working_store(network: Stored, given: str | None) -> Iterator[Path]:
     """The store for decoded images: the one that is given, else the network's own where it can be written, else a
     temporary folder. Nothing is ever written elsewhere."""
     if given is not None:
-        yield Path(given).expanduser()
+        yield expanded(given)
         return
     root = network.weights.resolve().parent.parent.parent
     if ownership.is_store(root) and _is_writable(root):

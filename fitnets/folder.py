@@ -1,160 +1,202 @@
-"""`dataset=folder`: a folder of images with a sub-folder for each class, and the saved split of its images."""
+"""`dataset=folder`: a folder of images with a sub-folder for each class, and the split of its images: the one that its
+folders train, val and test make, or one that is drawn once and saved."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fitnets import pictures, store
+from fitnets import decoding, layout, pictures, store
 from fitnets.config import Folder, image_shape
+from fitnets.decoding import BrokenImages, Decoded
 from fitnets.labelled import Raw, Track
-from fitnets.options import ConfigError
+from fitnets.layout import PARTS, Contents
+from fitnets.options import ConfigError, printable
+from fitnets.pictures import Opened
 from fitnets.places import expanded
 from fitnets.seeds import seed_of
 
-PARTS = ("train", "validation", "test")
-_LISTED = 5
+_WHOLE: Mapping[str, str] = {}
 
 
-def files(dataset: Folder) -> dict[str, list[str]]:
-    """The images of each part, as `class/file`, from the saved split; drawn and saved if there is none.
+def contents(dataset: Folder, *, may_lack_classes: bool = False) -> Contents:
+    """All images of the folder, whether they can be decoded or not, and what is left out. Nothing is written.
 
-    Raises ConfigError where folder, classes and saved split do not agree."""
-    root, names = _root(dataset), class_names(dataset)
-    images = [f"{name}/{path.name}" for name in names for path in sorted((root / name).iterdir()) if is_image(path)]
-    for name in names:
-        if not any(image.startswith(f"{name}/") for image in images):
-            raise ConfigError(
-                f"dataset.path={dataset.path}: no image in the class folder {name}: add some, or remove it"
-            )
-    path = _split_file(dataset)
-    if not path.is_file():
-        _save(path, dataset, _draw(dataset, images))
-    return _saved(path, dataset, images)
+    may_lack_classes: a class may be without images; what is not trained on may.
+
+    Raises ConfigError where the folder and the configuration do not agree."""
+    found = layout.structure(dataset.path)
+    _check_count(dataset, found.classes)
+    return layout.contents(found, may_lack_classes=may_lack_classes)
 
 
-def everything(dataset: Folder) -> list[str]:
-    """All images as `class/file`, whatever their split, which is neither read nor drawn. A class may have none.
-
-    Raises ConfigError where the classes are others than the configuration says, or there is no image."""
-    root, names = _root(dataset), class_names(dataset)
-    images = [f"{name}/{path.name}" for name in names for path in sorted((root / name).iterdir()) if is_image(path)]
-    if not images:
-        raise ConfigError(f"dataset.path={dataset.path}: no image in its class folders ({', '.join(names[:5])})")
-    return images
-
-
-def has_saved_split(dataset: Folder) -> bool:
-    return _split_file(dataset).is_file()
-
-
-def identity(dataset: Folder, chosen: list[str]) -> dict[str, Any]:
-    """What tells one set of images from another without opening them: names, sizes in bytes, times of change."""
-    stats = [(name, (_root(dataset) / name).stat()) for name in chosen]
-    text = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
-    return {"folder": hashlib.sha256(text.encode()).hexdigest(), "classes": class_names(dataset)}
-
-
-def decode(dataset: Folder, chosen: list[str], track: Track) -> Raw:
-    """Images resized and cropped at the centre to the configured size, with their classes' numbers.
-
-    Raises ConfigError with the files that are no images."""
-    numbers = {name: number for number, name in enumerate(class_names(dataset))}
-    images = np.empty((len(chosen), *image_shape(dataset)), dtype=np.uint8)
-    broken: list[str] = []
-    for row in track(range(len(chosen)), f"decoding {len(chosen)} images"):
-        try:
-            images[row] = pixels(dataset, _root(dataset) / chosen[row])
-        except Undecodable as error:
-            broken.append(f"{chosen[row]} ({error})")
-    if broken:
-        listed = "; ".join(broken[:_LISTED]) + f"; and {len(broken) - _LISTED} more" * (len(broken) > _LISTED)
-        raise ConfigError(
-            f"dataset.path={dataset.path}: {len(broken)} of {len(chosen)} files cannot be decoded: {listed}: remove "
-            f"them there and from {_split_file(dataset)}"
-        )
-    return images, np.asarray([numbers[name.split("/")[0]] for name in chosen], dtype=np.int64)
-
-
-class Undecodable(Exception):
-    """A file that is no image, with the reason."""
-
-
-def pixels(dataset: Folder, path: Path) -> NDArray[np.uint8]:
-    """(C, H, W)."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            picture = pictures.in_8_bits(ImageOps.exif_transpose(opened), dataset.channels)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Undecodable(str(error).replace(f"{path.parent}/", "")) from error
-    return pictures.pixels(ImageOps.fit(picture, (dataset.width, dataset.height), Image.Resampling.BICUBIC))
-
-
-def sizes(dataset: Folder) -> set[tuple[int, int]]:
-    """(width, height) of all its images, as they are on the disk."""
-    from PIL import Image
-
-    found = set()
-    for chosen in files(dataset).values():
-        for name in chosen:
-            with Image.open(_root(dataset) / name) as opened:
-                found.add(opened.size)
-    return found
-
-
-def _root(dataset: Folder) -> Path:
-    return expanded(dataset.path)
-
-
-def sub_folders(path: str) -> list[str]:
-    """What the classes of a folder are called. Raises ConfigError if there is no such folder."""
-    root = expanded(path)
-    if not root.is_dir():
-        raise ConfigError(f"dataset.path={path}: no such folder: give one with a sub-folder for each class")
-    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def images(found: Contents) -> list[str]:
+    """The images of all parts, as paths relative to the folder."""
+    return [name for names in found.images.values() for name in names]
 
 
 def class_names(dataset: Folder) -> list[str]:
     """In the order of the labels. Raises ConfigError where there are others than the configuration says."""
-    names = sub_folders(dataset.path)
-    if len(names) != dataset.classes:
-        listed = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
-        way_out = f"give dataset.classes={len(names)}" if len(names) > 1 else "give a folder with one for each class"
-        raise ConfigError(
-            f"dataset.classes={dataset.classes} and {dataset.path} has {len(names)} class folders "
-            f"({listed or 'none'}): {way_out}"
-        )
+    names = layout.structure(dataset.path).classes
+    _check_count(dataset, names)
     return names
 
 
-def is_image(path: Path) -> bool:
-    from PIL import Image
+def class_of(image: str) -> str:
+    """The class folder that an image lies in."""
+    return image.rsplit("/", 2)[-2]
 
-    return path.suffix.lower() in Image.registered_extensions() and not path.name.startswith(".")
+
+def _check_count(dataset: Folder, names: list[str]) -> None:
+    if len(names) == dataset.classes:
+        return
+    listed = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
+    way_out = f"give dataset.classes={len(names)}" if len(names) > 1 else "give a folder with one for each class"
+    raise ConfigError(
+        f"dataset.classes={dataset.classes} and {dataset.path} has {len(names)} class folders "
+        f"({listed or 'none'}): {way_out}"
+    )
+
+
+# --- decoding ---
+
+
+def identity(dataset: Folder, chosen: list[str]) -> dict[str, Any]:
+    """What tells one set of images from another without opening them: names, sizes in bytes, times of change."""
+    stats = [(name, (root(dataset) / name).stat()) for name in chosen]
+    text = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
+    return {"folder": hashlib.sha256(text.encode()).hexdigest(), "classes": class_names(dataset)}
+
+
+def pixels(dataset: Any, path: Path) -> NDArray[np.uint8]:
+    """(C, H, W) of one image file, as the data set has it: upright, on white where it is transparent, resized and
+    cropped at the centre. dataset: anything with channels, height and width.
+
+    Raises pictures.BrokenImage, with the reason."""
+    return _sized(dataset, path)[0]
+
+
+def _sized(dataset: Any, path: Path) -> tuple[NDArray[np.uint8], Opened]:
+    from PIL import Image, ImageOps
+
+    opened = pictures.opened(path, dataset.channels)
+    size = (dataset.width, dataset.height)
+    return pictures.pixels(ImageOps.fit(opened.picture, size, Image.Resampling.BICUBIC)), opened
+
+
+def decoded(dataset: Folder, chosen: list[str], track: Track) -> Decoded:
+    """The images that can be decoded, resized and cropped at the centre to the configured size, with the numbers of
+    their classes. Broken ones are in the report alone."""
+    numbers = {name: number for number, name in enumerate(class_names(dataset))}
+    found, rows, report = decoding.decode(
+        [printable(name) for name in chosen],
+        lambda row: _sized(dataset, root(dataset) / chosen[row]),
+        image_shape(dataset),
+        track,
+        f"decoding {len(chosen)} images",
+    )
+    labels = np.asarray([numbers.get(class_of(chosen[row]), -1) for row in rows], dtype=np.int64)
+    return Decoded(found, labels, report)
+
+
+def decode(dataset: Folder, chosen: list[str], track: Track) -> Raw:
+    """Images and labels. Raises BrokenImages."""
+    found = decoded(dataset, chosen, track)
+    if found.report.broken:
+        raise BrokenImages(f"dataset.path={dataset.path}", [found.report])
+    return found.raw
+
+
+def root(dataset: Folder) -> Path:
+    """The folder of images."""
+    return expanded(dataset.path)
+
+
+# --- splits ---
+
+
+def files(dataset: Folder, broken: Mapping[str, str] = _WHOLE) -> dict[str, list[str]]:
+    """The images of each part, as paths relative to the folder: those of its folders train, val and test, or from the
+    saved split, which is drawn and saved if there is none. broken: printable names of images to leave out.
+
+    Raises ConfigError where folder, classes and saved split do not agree."""
+    found = contents(dataset)
+    usable = {part: [name for name in names if printable(name) not in broken] for part, names in found.images.items()}
+    if found.structure.splits:
+        return _predefined(dataset, usable)
+    path = _split_file(dataset)
+    if not path.is_file():
+        _save(path, dataset, _draw(dataset, usable["all"], broken))
+    return _saved(path, dataset, usable["all"], broken)
+
+
+def _predefined(dataset: Folder, usable: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The splits as they lie in the folder. Without validation images, they are drawn from the training images."""
+    if dataset.split_file is not None:
+        raise ConfigError(
+            f"dataset.split_file={dataset.split_file}: {dataset.path} has splits of its own, and none is read or "
+            "drawn: leave the key out"
+        )
+    parts: dict[str, list[str]] = {part: usable.get(part, []) for part in PARTS}
+    if "validation" not in usable:
+        parts |= _draw_validation(dataset, parts["train"])
+    for part in (*usable, "train", "validation"):
+        if not parts[part]:
+            raise ConfigError(f"dataset.path={dataset.path}: no image for {part} can be used: add some")
+    return parts
+
+
+def _draw_validation(dataset: Folder, images: list[str]) -> dict[str, list[str]]:
+    """A share of each class, and at least one image, is for validation; at least one stays for training."""
+    train: list[str] = []
+    validation: list[str] = []
+    for name in class_names(dataset):
+        of_class = [image for image in images if class_of(image) == name]
+        if len(of_class) < 2:
+            raise ConfigError(
+                f"dataset.path={dataset.path}: class {name} has {len(of_class)} images in train/ and needs one each "
+                "for training and validation: add some, or a folder val/"
+            )
+        count = min(max(1, round(dataset.validation_share * len(of_class))), len(of_class) - 1)
+        order = _shuffled(dataset, name, of_class)
+        validation += order[:count]
+        train += order[count:]
+    return {"train": sorted(train), "validation": sorted(validation)}
+
+
+def _shuffled(dataset: Folder, name: str, of_class: list[str]) -> list[str]:
+    order: list[str] = np.random.default_rng(seed_of("folder split", name, dataset.seed)).permutation(of_class).tolist()
+    return order
+
+
+def has_split(dataset: Folder) -> bool:
+    """Whether the images are split already, so that nothing is drawn and written when a part is asked for."""
+    return bool(layout.structure(dataset.path).splits) or _split_file(dataset).is_file()
 
 
 def _split_file(dataset: Folder) -> Path:
-    return expanded(dataset.split_file) if dataset.split_file else _root(dataset) / "split.json"
+    return expanded(dataset.split_file) if dataset.split_file else root(dataset) / "split.json"
 
 
-def _draw(dataset: Folder, images: list[str]) -> dict[str, list[str]]:
+def _draw(dataset: Folder, images: list[str], broken: Mapping[str, str]) -> dict[str, list[str]]:
     """Of each class its share, and at least one image, in every part."""
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
     for name in class_names(dataset):
-        of_class = [image for image in images if image.startswith(f"{name}/")]
+        of_class = [image for image in images if class_of(image) == name]
         if len(of_class) < len(PARTS):
+            unusable = sum(class_of(image) == name for image in broken)
             raise ConfigError(
-                f"dataset.path={dataset.path}: class {name} has {len(of_class)} images and needs one each for "
+                f"dataset.path={dataset.path}: class {name} has {len(of_class)} images"
+                f"{f' beside {unusable} that cannot be used' * bool(unusable)} and needs one each for "
                 "training, validation and test: add some"
             )
         test, valid = (max(1, round(share * len(of_class))) for share in (dataset.test_share, dataset.validation_share))
         test = min(test, len(of_class) - 2)
         valid = min(valid, len(of_class) - test - 1)
-        order = np.random.default_rng(seed_of("folder split", name, dataset.seed)).permutation(of_class).tolist()
+        order = _shuffled(dataset, name, of_class)
         parts["test"] += order[:test]
         parts["validation"] += order[test : test + valid]
         parts["train"] += order[test + valid :]
@@ -174,32 +216,36 @@ def _save(path: Path, dataset: Folder, parts: dict[str, list[str]]) -> None:
         ) from error
 
 
-def _saved(path: Path, dataset: Folder, images: list[str]) -> dict[str, list[str]]:
-    """The split of a file. Raises ConfigError where it is none, or does not agree with the folder or configuration."""
+_ANOTHER = "give dataset.split_file=FILE to draw a new one into another file"
+
+
+def _saved(path: Path, dataset: Folder, images: list[str], broken: Mapping[str, str]) -> dict[str, list[str]]:
+    """The split of a file, without broken images. Raises ConfigError where it is none, or does not agree with the
+    folder or configuration."""
     try:
         told = store.read_json(path)
-        parts = {part: [str(name) for name in told[part]] for part in PARTS}
+        parts: dict[str, list[str]] = {part: [str(name) for name in told[part] if name not in broken] for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{path} is no split, a JSON object with lists train, validation and test ({error!r}): remove it"
+            f"{path} is no split, a JSON object with lists train, validation and test ({error!r}): {_ANOTHER}"
         ) from error
     for key, share in _settings(dataset).items():
         if told.get(key, share) != share:
             raise ConfigError(
-                f"dataset.{key}={share}: the split in {path} was drawn with {told[key]}: remove it to draw a new one"
+                f"dataset.{key}={share}: the split in {path} was drawn with {told[key]}: give that, or {_ANOTHER}"
             )
     _check_agreement(path, parts, images)
     return parts
 
 
-def _check_agreement(path: Path, parts: dict[str, list[str]], images: list[str]) -> None:
+def _check_agreement(path: Path, parts: Mapping[str, list[str]], images: list[str]) -> None:
     listed = [name for part in parts.values() for name in part]
     new, gone = sorted(set(images) - set(listed)), sorted(set(listed) - set(images))
     for those, problem in ((new, "in the folder and not in the split"), (gone, "in the split and not in the folder")):
         if those:
             raise ConfigError(
-                f"{path}: {len(those)} images are {problem}, {those[0]} the first: "
-                "edit that file, or remove it to draw a new split"
+                f"{path}: {len(those)} images are {problem}, {printable(those[0])} the first: edit that file, or "
+                f"{_ANOTHER}"
             )
     empty = [part for part, names in parts.items() if not names]
     if empty or len(listed) != len(set(listed)):

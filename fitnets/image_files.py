@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fitnets import folder
-from fitnets.config import Dataset, Folder, Scale
+from fitnets import folder, layout
+from fitnets.config import Dataset, Folder
+from fitnets.pictures import BACKGROUND
 
 RESIZING = (
     "resized without distortion until it just covers {width}x{height} pixels, so that the shorter side fits (Pillow's "
@@ -15,16 +16,15 @@ RESIZING = (
 )
 
 
-class BrokenImage(Exception):
-    """An image that cannot be used. The message is the reason."""
-
-
 def described(dataset: Dataset) -> str:
     """How an image file becomes an image of this data set, in words for those who run its network elsewhere."""
     colour = "grey" if dataset.channels == 1 else "RGB"
     size = {"height": dataset.height, "width": dataset.width}
     if isinstance(dataset, Folder):
-        return f"turned upright as EXIF says; {colour} with 8 bits; {RESIZING.format(**size)}; pixels 0 to 255"
+        return (
+            f"turned upright as EXIF says; laid on {BACKGROUND} where transparent; {colour} with 8 bits; "
+            f"{RESIZING.format(**size)}; pixels 0 to 255"
+        )
     return (
         f"{colour}, {dataset.height} pixels high and {dataset.width} wide, as the data set has them: none was resized "
         f"or cropped; pixels 0 to {dataset.pixel_max:g}"
@@ -37,29 +37,17 @@ def resizing_note(dataset: Dataset) -> str | None:
         return None
     resizing = RESIZING.format(height=dataset.height, width=dataset.width)
     return (
-        f"the network was trained on images of {dataset.name} as they are. Each file is turned upright as EXIF says; "
-        f"{resizing}; its pixels are scaled from 0..255 to 0..{dataset.pixel_max:g}"
+        f"the network was trained on images of {dataset.name} as they are. Each file is turned upright as EXIF says "
+        f"and laid on {BACKGROUND} where transparent; {resizing}; its pixels are scaled from 0..255 to "
+        f"0..{dataset.pixel_max:g}"
     )
 
 
 def pixels(dataset: Dataset, path: Path) -> NDArray[np.uint8]:
     """(C, H, W) of a file, 0 to 255, as `dataset=folder` prepares it for these channels and this size.
 
-    Raises BrokenImage with the reason."""
-    alike = Folder(
-        path=str(path.parent),
-        channels=1 if dataset.channels == 1 else 3,
-        height=dataset.height,
-        width=dataset.width,
-        classes=dataset.classes,
-        validation_share=0,
-        test_share=0,
-        preprocessing=Scale(),
-    )
-    try:
-        return folder.pixels(dataset if isinstance(dataset, Folder) else alike, path)
-    except folder.Undecodable as error:
-        raise BrokenImage(str(error)) from error
+    Raises pictures.BrokenImage, with the reason."""
+    return folder.pixels(dataset, path)
 
 
 def listed(places: list[Path]) -> tuple[list[Path], list[Path]]:
@@ -70,7 +58,7 @@ def listed(places: list[Path]) -> tuple[list[Path], list[Path]]:
     for place in places:
         if place.is_dir():
             for path in _below(place):
-                (images if folder.is_image(path) else others).append(path)
+                (images if layout.is_image(path) else others).append(path)
         else:
             images.append(place)
     return images, others

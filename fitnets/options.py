@@ -154,6 +154,12 @@ def listed(problems: Sequence[str]) -> str:
     return "\n".join(problems if more <= 1 else [*problems[:_LISTED], f"and {more} more"])
 
 
+def printable(text: str) -> str:
+    """A file's name on one line: control characters, and bytes that are no UTF-8, are escaped."""
+    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in readable)
+
+
 def near(name: str, names: Sequence[str]) -> str:
     """'; did you mean conv1?', or nothing."""
     close = get_close_matches(name, names, n=1)

@@ -1,24 +1,187 @@
-"""From a Pillow image to 8-bit pixels."""
+"""One encoded image: opened, turned upright, laid on white, reduced to 8 bits. Every failure is a BrokenImage."""
 
-from typing import Any
+import io
+import os
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+BACKGROUND = "white"
+"""colour behind transparent pixels"""
+_ORIENTATION = 0x0112  # number of the EXIF tag
+_HEAD = 512  # bytes that show what a file is
 
-def in_8_bits(picture: Any, channels: int) -> Any:
-    """The picture in grey (1 channel) or RGB (3). 16-bit grey is scaled; ValueError for 32-bit pixels, whose range is
-    unknown."""
+
+class BrokenImage(Exception):
+    """An image that cannot be used. The message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An image in grey or RGB, upright, of its own size."""
+
+    picture: Any
+    size: tuple[int, int]
+    """width and height as encoded"""
+    transparent: bool
+    """some pixel was transparent, so the background shows"""
+    unoriented: bool
+    """the EXIF block cannot be read, so the image is taken as it lies in the file"""
+
+
+def opened(source: Path | bytes, channels: int) -> Opened:
+    """Decode a file, or the bytes of one. Raises BrokenImage, whatever the decoder raises."""
     from PIL import Image
 
-    if picture.mode.startswith("I;16"):
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    if picture.mode in ("I", "F"):
-        raise ValueError(f"32-bit pixels (mode {picture.mode}): save it with 8 or 16 bits")
-    return picture.convert("L" if channels == 1 else "RGB")
+    head = b""
+    try:
+        with _file(source) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # corrupt EXIF, large images: what matters is whether it decodes
+            head = file.read(_HEAD)
+            file.seek(0)
+            with Image.open(file) as picture:
+                if "transparency" in picture.info:
+                    picture.info["transparency"] = _key_in_8_bits(picture)
+                picture.load()
+                size = picture.size
+                upright, unoriented = _upright(picture)
+                flat, transparent = _flattened(upright, channels)
+                return Opened(flat, size, transparent, unoriented)
+    except BrokenImage:
+        raise
+    except Exception as error:  # decoders raise struct.error, IndexError and many more
+        raise BrokenImage(_reason(error, head)) from error
+
+
+def in_8_bits(picture: Any, channels: int) -> Any:
+    """The picture in grey (1 channel) or RGB (3), on white where it is transparent. 16-bit grey is scaled; ValueError
+    for 32-bit pixels, whose range is unknown."""
+    return _flattened(picture, channels)[0]
 
 
 def pixels(picture: Any) -> NDArray[np.uint8]:
     """(C, H, W) of a grey or RGB picture."""
     array = np.asarray(picture)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def disguise(head: bytes) -> str | None:
+    """What a file is that lies where an image or a table is expected; None if its first bytes do not show it."""
+    start = head.lstrip().lower()
+    if not head:
+        return "it is empty"
+    if start.startswith(b"version https://git-lfs.github.com/"):
+        return "a Git LFS pointer, not the file itself: git lfs pull fetches it"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page: the download went wrong"
+    return None
+
+
+def _file(source: Path | bytes) -> BinaryIO:
+    """An open file. Raises BrokenImage for what is no regular file: opening a pipe would wait for its writer."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    try:
+        mode = source.stat().st_mode
+    except FileNotFoundError:
+        if source.is_symlink():
+            raise BrokenImage(f"a link that leads nowhere, to {os.readlink(source)}") from None
+        raise
+    if stat.S_ISDIR(mode):
+        raise BrokenImage("a folder, not a file")
+    if not stat.S_ISREG(mode):
+        raise BrokenImage("no regular file, but a pipe, socket or device")
+    try:
+        source.name.encode()
+    except UnicodeEncodeError:
+        raise BrokenImage("its name is no UTF-8: rename it") from None
+    return source.open("rb")
+
+
+def _reason(error: Exception, head: bytes) -> str:
+    from PIL import UnidentifiedImageError
+
+    if known := disguise(head) if head or isinstance(error, UnidentifiedImageError) else None:
+        return known
+    if isinstance(error, UnidentifiedImageError):
+        return "no image in a format that Pillow reads"
+    if isinstance(error, MemoryError):
+        return "decoding it takes more memory than there is"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = next(iter(str(error).splitlines()), "")
+    if "truncated" in text.lower():
+        return "truncated: its end is missing"
+    return text if text and isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _upright(picture: Any) -> tuple[Any, bool]:
+    """(the picture as its EXIF orientation says, whether that cannot be read)."""
+    from PIL import Image
+
+    turn = Image.Transpose
+    turns = {
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_270,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_90,
+    }
+    try:
+        method = turns.get(picture.getexif().get(_ORIENTATION))
+    except Exception:  # a wrong EXIF block loses no image
+        return picture, True
+    return (picture if method is None else picture.transpose(method)), False
+
+
+def _key_in_8_bits(picture: Any) -> Any:
+    """The transparent colour of a PNG without an alpha channel, in the values that its decoded pixels have. Files give
+    it in their own depth of 1, 2, 4 or 16 bits."""
+    key = picture.info["transparency"]
+    raw_mode = str(picture.tile[0].args) if picture.tile else ""
+    if isinstance(key, tuple) and ";16" in raw_mode:
+        return tuple(value >> 8 for value in key)
+    if isinstance(key, int) and picture.mode == "L":
+        return key * {"L;2": 85, "L;4": 17}.get(raw_mode, 1)
+    return key
+
+
+def _flattened(picture: Any, channels: int) -> tuple[Any, bool]:
+    """(the picture in 8-bit grey or RGB on the background, whether any of its pixels is transparent)."""
+    from PIL import Image
+
+    if picture.mode.startswith("I;16"):
+        picture = _from_16_bits(picture)
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"32-bit pixels (mode {picture.mode}): save it with 8 or 16 bits")
+    mode = "L" if channels == 1 else "RGB"
+    if not picture.has_transparency_data:
+        return picture.convert(mode), False
+    premultiplied = {"La": "LA", "RGBa": "RGBA"}.get(picture.mode)
+    if premultiplied:
+        picture = picture.convert(premultiplied)
+    coloured = picture.convert("RGBA")
+    if coloured.getchannel("A").getextrema()[0] == 255:
+        return picture.convert(mode), False
+    canvas = Image.new("RGBA", coloured.size, BACKGROUND)
+    canvas.alpha_composite(coloured)
+    return canvas.convert(mode), True
+
+
+def _from_16_bits(picture: Any) -> Any:
+    """8-bit grey, with an alpha channel where one value is transparent."""
+    from PIL import Image
+
+    values, key = np.asarray(picture), picture.info.get("transparency")
+    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    if not isinstance(key, int):
+        return grey
+    grey.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return grey

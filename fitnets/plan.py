@@ -151,7 +151,7 @@ def prepare(config: Config, watcher: Watcher) -> Plan:
     teacher_stage = label_objective("teacher", teacher, config.schedule.teacher) if is_trained and teacher else None
     student, student_stages = new_student(config, teacher, device, precision)
     store.check_writable(config.root)
-    data.check_files(config.dataset, config.root, test=has_test(config))
+    data.check_files(config.dataset, config.root, watcher, test=has_test(config))
     names = class_names.of_data(config.dataset)
     _check_member_classes(config, names)
     found = data.load(config.dataset, config.root, device, watcher)

@@ -9,8 +9,8 @@ import torch
 
 from fitnets import class_names, engine, evaluation, image_files, preprocessing
 from fitnets.config import Config
-from fitnets.image_files import BrokenImage
 from fitnets.labelled import Watcher
+from fitnets.pictures import BrokenImage
 from fitnets.stored import Stored
 
 _BATCH = 100

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fitnets import chance, class_names, costs, engine, estimates, quantities, readiness, schedules, stored
+from fitnets import chance, class_names, costs, data, engine, estimates, quantities, readiness, schedules, stored
 from fitnets.config import Config, CustomTeacher, EarlierRuns, Stage, image_shape
 from fitnets.labelled import class_notes
 from fitnets.networks import Network
@@ -34,7 +34,7 @@ def announce(plan: Plan, terminal: Terminal) -> None:
         found = label == "hint" and plan.hint_is_trained
         length = f"found in {plan.hint_directory}" if found else _student_length(objective, config)
         lines.append(f"  {label:<7}  {_task(objective, plan)}: {length}")
-    lines += [f"  note     {note}" for note in [*readiness.warnings(plan, ready), *_notes(plan)]]
+    lines += [f"  note     {note}" for note in [*readiness.warnings(plan, ready), *_notes(plan, terminal)]]
     if config.schedule.retrain_student:
         lines.append("  student  afresh on training and validation images, with the epochs found")
     lines += [f"  cache    {line}" for line in _cached(plan)]
@@ -116,9 +116,10 @@ def _teacher_training(plan: Plan, ready: Readiness | None) -> str:
     return _length(plan.teacher_stage.stage) + again
 
 
-def _notes(plan: Plan) -> Iterator[str]:
+def _notes(plan: Plan, terminal: Terminal) -> Iterator[str]:
     """What makes the figures say less than they seem to."""
     config = plan.config
+    yield from data.notes(config.dataset, config.root, terminal, test=has_test(config))
     names = class_names.numbered(plan.class_names.names, config.dataset.classes)
     if plan.class_names.note:
         yield plan.class_names.note

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from fitnets import architectures, measures, stored
+from fitnets import architectures, layout, measures, stored
 from fitnets.architectures import layer_names
 from fitnets.config import (
     Architecture,
@@ -109,6 +109,9 @@ def has_test(config: Config) -> bool:
 
 
 def has_test_split(dataset: Dataset) -> bool:
+    """Whether there are test images: a split of that name, or a part of a folder."""
+    if isinstance(dataset, Folder):
+        return layout.has_test(dataset.path)
     return not (isinstance(dataset, HubImages) and dataset.test_split is None)
 
 

@@ -1,9 +1,6 @@
 """Where images come from: scikit-learn's digits, the Hugging Face hub or its Parquet files, folders of images."""
 
-import json
-import logging
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +8,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fitnets import digests, downloads, folder, pictures
-from fitnets.config import Dataset, Digits, Folder, HubImages, image_shape
-from fitnets.labelled import Raw, Track, proportional_draw
-from fitnets.options import ConfigError, near
+from fitnets import folder, hub, layout
+from fitnets.config import Dataset, Digits, Folder, HubImages
+from fitnets.decoding import BrokenImages, Decoded, Report
+from fitnets.examined import examine
+from fitnets.hub import UNLABELLED
+from fitnets.labelled import Raw, Track, Watcher, proportional_draw
+from fitnets.options import ConfigError, printable
 from fitnets.places import expanded
 
 Part = Literal["train", "extra", "validation", "test", "all"]
@@ -23,24 +23,50 @@ Part = Literal["train", "extra", "validation", "test", "all"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One part of a data set. identity: what tells it from others, without decoding it."""
+    """One part of a data set."""
 
     identity: dict[str, Any]
-    decode: Callable[[Track], Raw]
+    """what tells it from others, without decoding it"""
+    read: Callable[[Track], Decoded]
+    """decodes it; broken images are in the report alone"""
+    version: int
+    """one more with every change of what the code makes of the same images"""
+    earlier: int | None = None
+    """an earlier version that serves as well, if it is in the store: a download may be impossible now"""
+
+    def decode(self, track: Track) -> Raw:
+        """Images and labels, broken images left out."""
+        return self.read(track).raw
 
 
-def source(dataset: Dataset, part: Part, root: Path | None = None) -> Source:
-    """Raises ConfigError if local files are missing; nothing is decoded yet. root: of the store that remembers their
-    digests."""
+def source(dataset: Dataset, part: Part, root: Path | None = None, watcher: Watcher | None = None) -> Source:
+    """Raises ConfigError if local files are missing. Of a folder, all images are decoded the first time: broken ones
+    are named before a split with them is drawn.
+
+    root: of the store that remembers digests and decoded images; watcher: sees the progress."""
     match dataset:
         case Digits():
             identity = {"scikit-learn": "digits", "part": part, "test": dataset.test}
-            return Source(identity, lambda _: _decode_digits(dataset, part))
+            return Source(identity, lambda _: _decode_digits(dataset, part), version=1)
         case Folder():
-            files = folder.everything(dataset) if part == "all" else folder.files(dataset)[part]
-            return Source(folder.identity(dataset, files), lambda track: folder.decode(dataset, files, track))
+            return _folder_source(dataset, part, root, watcher)
         case HubImages():
-            return _hub_source(dataset, part, root)
+            split = _split(dataset, part)
+            identity = hub.identity(dataset, split, root)
+            earlier = 1 if dataset.path is None else None
+            return Source(identity, lambda track: hub.decoded(dataset, split, track), version=2, earlier=earlier)
+
+
+def _folder_source(dataset: Folder, part: Part, root: Path | None, watcher: Watcher | None) -> Source:
+    is_whole = part == "all"
+    found = folder.contents(dataset, may_lack_classes=is_whole)
+    examined = examine(dataset, found, root, watcher)
+    broken = examined.report.broken
+    usable = [name for name in folder.images(found) if printable(name) not in broken]
+    names = usable if is_whole else folder.files(dataset, broken)[part]
+    if not names:
+        raise ConfigError(f"dataset.path={dataset.path}: the folder has no {part} images")
+    return Source(folder.identity(dataset, names), lambda _: examined.chosen(dataset, names), version=2)
 
 
 def training_parts(dataset: Dataset) -> list[Part]:
@@ -54,18 +80,6 @@ def has_validation_part(dataset: Dataset) -> bool:
     return isinstance(dataset, Folder) or (isinstance(dataset, HubImages) and dataset.validation_split is not None)
 
 
-def _decode_digits(dataset: Digits, part: Part) -> Raw:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    labels = bunch.target.astype(np.int64)
-    if dataset.test >= len(labels):
-        raise ConfigError(f"dataset.test={dataset.test}: digits has {len(labels)} images in all: give fewer than that")
-    is_test = proportional_draw(labels, dataset.test, seed=0)
-    rows = np.flatnonzero(is_test if part == "test" else ~is_test)
-    return bunch.images[rows, None].astype(np.uint8), labels[rows]
-
-
 def class_names(dataset: Dataset) -> list[str] | None:
     """The class names that a data set's files give, in the order of the labels; None where they give none. A Parquet
     file may name more or fewer classes than `dataset.classes`.
@@ -77,42 +91,15 @@ def class_names(dataset: Dataset) -> list[str] | None:
         case Folder():
             return folder.class_names(dataset)
         case HubImages(path=str()):
-            return _parquet_class_names(dataset)
-        case _:
+            return hub.class_names(dataset, [_split(dataset, part) for part in present_parts(dataset)])
+        case HubImages():
             return None
 
 
-def _parquet_class_names(dataset: HubImages) -> list[str] | None:
-    found: dict[Path, list[str]] = {}
-    for part in present_parts(dataset):
-        for file in _parquet(dataset, _split(dataset, part)):
-            names = class_label_names(file, dataset.label_column)
-            if names is not None:
-                found[file] = names
-    if not found:
-        return None
-    first, names = next(iter(found.items()))
-    for file, others in found.items():
-        if others != names:
-            raise ConfigError(
-                f"dataset.path={dataset.path}: {first.name} names the classes {', '.join(names[:5])}, ... and "
-                f"{file.name} {', '.join(others[:5])}, ...: equal labels would mean different classes: give files of "
-                "one data set"
-            )
-    return names
-
-
-def class_label_names(file: Path, column: str) -> list[str] | None:
-    """The names in the Hugging Face metadata of a Parquet file; None where there are none that can be read."""
-    import pyarrow.parquet
-
-    try:
-        metadata = pyarrow.parquet.read_schema(file).metadata or {}
-        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
-        names = features[column]["names"]
-    except (OSError, ValueError, KeyError, TypeError):  # what is wrong with the file is told when it is decoded
-        return None
-    return [str(name) for name in names] if isinstance(names, list) and names else None
+def _split(dataset: HubImages, part: Part) -> str:
+    split: str | None = getattr(dataset, f"{part}_split")
+    assert split is not None, f"{dataset.name} has no {part} split"
+    return split
 
 
 def present_parts(dataset: Dataset) -> list[Part]:
@@ -125,164 +112,94 @@ def present_parts(dataset: Dataset) -> list[Part]:
     parts = [part for part in configured if getattr(dataset, f"{part}_split") is not None]
     if dataset.path is None:
         return parts
-    root = Path(dataset.path).expanduser()
+    root = expanded(dataset.path)
     patterns = {part: f"{_split(dataset, part)}-*.parquet" for part in parts}
     found = [part for part, pattern in patterns.items() if any(root.glob(pattern)) or any(root.glob(f"*/{pattern}"))]
-    return found or parts[:1]  # the first one's absence is then told
+    return found or parts[:1]  # the first one's absence is then an error
 
 
-# --- hub ---
+def notes(dataset: Dataset, root: Path | None = None) -> Iterator[str]:
+    """Sentences for the plan and for `fitnets doctor`: which files are used, what is left out, what was done to images.
+    What decoding met in a table's rows is in `data.notes`."""
+    match dataset:
+        case Folder():
+            found = folder.contents(dataset)
+            yield from layout.notes(found)
+            yield from examine(dataset, found, root).report.notes("images")
+        case HubImages():
+            yield from hub.notes(dataset)
+        case Digits():
+            return
 
 
-def _hub_source(dataset: HubImages, part: Part, root: Path | None) -> Source:
-    split = _split(dataset, part)
-    if dataset.path is None and dataset.hub is None:
+def sizes(dataset: Folder, root: Path | None) -> tuple[str, str]:
+    """Width and height of the smallest and of the largest image, '20x30'."""
+    report = examine(dataset, folder.contents(dataset), root).report
+    smallest, largest = ("x".join(map(str, size or [])) for size in (report.smallest, report.largest))
+    return smallest, largest
+
+
+def check(dataset: Dataset, report: Report) -> None:
+    """Raises BrokenImages if some images of a part cannot be used, and are not to be skipped."""
+    if report.broken and isinstance(dataset, HubImages) and not dataset.skip_broken:
+        place = f"dataset.path={dataset.path}" if dataset.path else f"dataset={dataset.name}"
+        raise BrokenImages(place, [report])
+
+
+_WITHOUT = {
+    "test": "dataset.test_split=null does without test figures",
+    "validation": "dataset.validation_split=null dataset.validation=COUNT holds training images out instead",
+    "extra": "dataset.extra_split=null dataset.extra_validation=0 does without these images",
+    "train": "give a dataset.label_column that has them",
+    "all": "give images that have them",
+}
+
+
+def check_labels(dataset: Dataset, part: Part, labels: NDArray[np.int64]) -> None:
+    """Raises ConfigError, with the way out that fits, unless all labels are from 0 to classes - 1."""
+    unlabelled = np.flatnonzero(labels == UNLABELLED)
+    if len(unlabelled) == len(labels):
         raise ConfigError(
-            f"dataset={dataset.name} is not on the Hugging Face hub: give dataset.path=DIR with its Parquet files "
-            "(fitnets prepare aflw makes those of AFLW)"
+            f"dataset={dataset.name}: the {part} split has no labels (all are -1 or null): {_WITHOUT[part]}"
         )
-    if dataset.path is None:
-        files: list[Path] = []
-        identity: dict[str, Any] = {"hub": dataset.hub, "subset": dataset.subset, "revision": dataset.revision}
+    if len(unlabelled):
+        raise ConfigError(
+            f"dataset={dataset.name}: {len(unlabelled)} of {len(labels)} rows of the {part} split have no label (-1 or "
+            f"null), row {unlabelled[0]} the first: {_WITHOUT[part]}"
+        )
+    distinct = np.unique(labels)
+    low, high, classes = int(distinct[0]), int(distinct[-1]), dataset.classes
+    if low >= 0 and high < classes:
+        return
+    first = dataset.first_label if isinstance(dataset, HubImages) else 0
+    has_gaps = len(distinct) < high - low + 1
+    if low < 0:
+        way_out = f"give dataset.first_label={first + low}"
+    elif high == classes and low > 0:
+        way_out = f"they count from {first + 1}: give dataset.first_label={first + 1}"
+    elif len(distinct) == classes and not has_gaps:
+        way_out = f"they count from {first + low}: give dataset.first_label={first + low}"
+    elif has_gaps:
+        shown = ", ".join(str(label + first) for label in distinct[:4]) + ", ..." * (len(distinct) > 4)
+        way_out = (
+            f"only {len(distinct)} numbers occur ({shown}): number the classes from 0 without gaps, or give "
+            f"dataset.classes={high + 1}, most of them without images"
+        )
     else:
-        files = _parquet(dataset, split)
-        try:
-            identity = {"files": [digests.of_file(file, root) for file in files]}
-        except OSError as error:
-            raise ConfigError(
-                f"dataset.path={dataset.path}: cannot read {error.filename} ({error.strerror})"
-            ) from error
-    identity |= {"split": split, "columns": [dataset.image_column, dataset.label_column]}
-    return Source(identity, lambda track: _decode_rows(dataset, split, files, track))
-
-
-def _split(dataset: HubImages, part: Part) -> str:
-    split: str | None = getattr(dataset, f"{part}_split")
-    assert split is not None, f"{dataset.name} has no {part} split"
-    return split
-
-
-def _parquet(dataset: HubImages, split: str) -> list[Path]:
-    """The split's files in the folder, in its sub-folder named like the subset, or in the one sub-folder that has them
-    (as in a download of the repository)."""
-    given, pattern = expanded(str(dataset.path)), f"{split}-*.parquet"
-    if not given.is_dir():
-        raise ConfigError(f"dataset.path={dataset.path}: no such folder: give the one that holds {pattern}")
-    place = given / dataset.subset if dataset.subset and (given / dataset.subset).is_dir() else given
-    files = sorted(place.glob(pattern)) or sorted(place.glob(f"*/{pattern}"))
-    if len({file.parent for file in files}) == 1:
-        return files
-    found = [str(file.relative_to(given)) for file in files] or sorted(entry.name for entry in given.iterdir())
+        way_out = f"give dataset.classes={high + 1}"
     raise ConfigError(
-        f"dataset.path={dataset.path}: need one folder with {pattern} and it holds "
-        f"{', '.join(found[:4]) or 'nothing'}: give the folder with the Parquet files of {dataset.hub or dataset.name}"
+        f"dataset.classes={classes} allows labels {first} to {first + classes - 1}, and the {part} split has "
+        f"{first + low} to {first + high}: {way_out}"
     )
 
 
-def _decode_rows(dataset: HubImages, split: str, files: list[Path], track: Track) -> Raw:
-    import datasets
+def _decode_digits(dataset: Digits, part: Part) -> Decoded:
+    from sklearn.datasets import load_digits
 
-    with tempfile.TemporaryDirectory() as scratch:
-        rows = _open(dataset, split, files, scratch)
-        column = _image_column(dataset, split, rows.features)
-        _check_label_column(dataset, split, rows.features)
-        if len(rows) == 0:
-            raise ConfigError(f"dataset={dataset.name}: the {split} split is empty in {dataset.path or dataset.hub}")
-        encoded = rows.select_columns([column]).cast_column(
-            column, datasets.Image()
-        )  # not the labels: they may be wrong
-        images = np.empty((len(rows), *image_shape(dataset)), dtype=np.uint8)
-        for number in track(range(len(rows)), f"decoding {dataset.name} {split}"):
-            images[number] = _pixels(dataset, f"image {number} of the {split} split", encoded, number, column)
-        labels = rows[dataset.label_column][:]
-        if None in labels:
-            raise ConfigError(f"dataset={dataset.name}: image {labels.index(None)} of the {split} split has no label")
-        return images, np.asarray(labels, dtype=np.int64)
-
-
-def _image_column(dataset: HubImages, split: str, features: dict[str, Any]) -> str:
-    """The configured column, or the only one of encoded images. Raises ConfigError if there is no such column."""
-    candidates = [
-        name for name, feature in features.items() if _kind(feature).startswith(("Image", "binary", "struct"))
-    ]
-    column = dataset.image_column
-    if column is None:
-        if len(candidates) == 1:
-            return candidates[0]
-        found = f"several columns of images: {', '.join(candidates)}" if candidates else "no column of encoded images"
-        raise ConfigError(f"dataset={dataset.name}: the {split} split has {found}: give dataset.image_column=...")
-    _check_column("image_column", column, split, features)
-    if column not in candidates:
-        raise ConfigError(
-            f"dataset.image_column={column}: the column holds {_kind(features[column])}, and encoded images are needed"
-        )
-    return column
-
-
-def _check_label_column(dataset: HubImages, split: str, features: dict[str, Any]) -> None:
-    column = dataset.label_column
-    _check_column("label_column", column, split, features)
-    if not _kind(features[column]).startswith(("ClassLabel", "int", "uint")):
-        raise ConfigError(
-            f"dataset.label_column={column}: the column holds {_kind(features[column])}, and whole numbers are needed"
-        )
-
-
-def _check_column(key: str, column: str, split: str, features: dict[str, Any]) -> None:
-    if column not in features:
-        raise ConfigError(
-            f"dataset.{key}={column}: no such column in the {split} split{near(column, list(features))} "
-            f"(columns: {', '.join(features)})"
-        )
-
-
-def _kind(feature: Any) -> str:
-    """'Image', 'ClassLabel', 'struct', or the type of a column's values."""
-    if isinstance(feature, dict):
-        return "struct"
-    name = type(feature).__name__
-    return name if name in ("Image", "ClassLabel") else str(getattr(feature, "dtype", name))
-
-
-def _open(dataset: HubImages, split: str, files: list[Path], scratch: str) -> Any:
-    """The split as a Hugging Face `datasets.Dataset`."""
-    import datasets
-    from huggingface_hub.utils import logging as hub_logging
-
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(logging.CRITICAL)  # what it would log is in the exception
-    hub_logging.set_verbosity(logging.ERROR)
-    try:
-        if files:
-            return datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=scratch)
-        assert dataset.hub is not None, "_hub_source refuses it"
-        return downloads.load(dataset.hub, dataset.subset, revision=dataset.revision, split=split)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        if files:
-            raise ConfigError(f"dataset.path={dataset.path}: cannot read {files[0].name}: {reason}") from error
-        raise ConfigError(
-            f"dataset={dataset.name}: cannot get {dataset.hub} from the Hugging Face hub ({reason})\n"
-            f"without a network give dataset.path=DIR, a folder with {_patterns(dataset)} of that repository"
-        ) from error
-
-
-def _pixels(dataset: HubImages, where: str, rows: Any, number: int, column: str) -> NDArray[np.uint8]:
-    """(C, H, W) of one image."""
-    try:
-        picture = pictures.in_8_bits(rows[number][column], dataset.channels)
-    except (OSError, AttributeError, ValueError) as error:
-        raise ConfigError(f"dataset={dataset.name}: {where} cannot be decoded ({error})") from error
-    if (picture.height, picture.width) != (dataset.height, dataset.width):
-        raise ConfigError(
-            f"dataset={dataset.name}: {where} is {picture.height}x{picture.width} and the configuration says "
-            f"{dataset.height}x{dataset.width}: give dataset.height and dataset.width of these images"
-        )
-    return pictures.pixels(picture)
-
-
-def _patterns(dataset: HubImages) -> str:
-    """'train-*.parquet, extra-*.parquet and test-*.parquet'."""
-    splits = [dataset.train_split, dataset.extra_split, dataset.validation_split, dataset.test_split]
-    *first, last = [f"{split}-*.parquet" for split in splits if split]
-    return f"{', '.join(first)} and {last}" if first else last
+    bunch = load_digits()
+    labels = bunch.target.astype(np.int64)
+    if dataset.test >= len(labels):
+        raise ConfigError(f"dataset.test={dataset.test}: digits has {len(labels)} images in all: give fewer than that")
+    is_test = proportional_draw(labels, dataset.test, seed=0)
+    rows = np.flatnonzero(is_test if part == "test" else ~is_test)
+    return Decoded(bunch.images[rows, None].astype(np.uint8), labels[rows], Report(total=len(rows)))

@@ -76,12 +76,12 @@ def locate(given: str, root: Path, key: str) -> str:
 
     Raises ConfigError where no artifact, or more than one, has such a hash."""
     named = _HASH.fullmatch(given.rstrip("/"))
-    if named is None or Path(given).expanduser().exists():
+    if named is None or expanded(given).exists():
         return given
     parent, begin = named[1], named[2].lower()
     folders = [root / "run", root / "teacher"]
     if parent is not None:
-        own = Path(parent).expanduser()
+        own = expanded(parent)
         folders = [own if own.is_dir() else root / own.name]
     known = sorted(path for folder in folders for path in ownership.artifacts_of(folder))
     found = [path for path in known if path.name.startswith(begin)]

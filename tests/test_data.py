@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import SHARED_CIFAR10, SHARED_MNIST
 
-from fitnets import compose, data, preprocessing, sources
+from fitnets import compose, data, hub, preprocessing
 from fitnets.config import Digits, HubImages, Scale, Standardize, Whiten
 from fitnets.options import ConfigError
 
@@ -102,7 +102,7 @@ def test_a_downloaded_repository_has_its_files_in_a_folder_of_its_own(made, tmp_
 def test_the_second_load_maps_the_cache(made, tmp_path, monkeypatch):
     folder, *_ = made
     first = data.load(hub_images(folder), tmp_path, CPU, SILENCE)
-    monkeypatch.setattr(sources, "_decode_rows", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(hub, "decoded", lambda *_: pytest.fail("decoded again"))
     second = data.load(hub_images(folder), tmp_path, CPU, SILENCE)
     assert second.digest == first.digest
     assert torch.equal(second.train.images, first.train.images)
@@ -176,7 +176,7 @@ class TestPreprocessing:
     def test_other_preprocessing_decodes_nothing_again(self, tmp_path, monkeypatch):
         dataset, _ = self.made(tmp_path)
         data.load(dataset, tmp_path, CPU, SILENCE)
-        monkeypatch.setattr(sources, "_decode_rows", lambda *_: pytest.fail("decoded again"))
+        monkeypatch.setattr(hub, "decoded", lambda *_: pytest.fail("decoded again"))
         found = data.load(replace(dataset, preprocessing=Scale()), tmp_path, CPU, SILENCE)
         assert found.train.images.min() >= 0
 

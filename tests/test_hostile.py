@@ -183,10 +183,10 @@ IMAGES = [
     (
         "a truncated image",
         _truncated,
-        r"1 of \d+ files cannot be decoded: cat/half.jpg \(.*\): remove them there and from",
+        r"1 of \d+ images cannot be used: cat/half.jpg \(truncated.*\): mend or replace them, or give",
     ),
-    ("several broken images", _broken, r"\d of \d+ files cannot be decoded: dog/broken\d.png .*; .*: remove them"),
-    ("an empty class", _no_owls, r"no image in the class folder owl: add some, or remove it"),
+    ("several broken images", _broken, r"7 of \d+ images cannot be used: dog/broken0.png .*; dog/broken6.png"),
+    ("an empty class", _no_owls, r"no image in the class folder owl: add some, or put that folder elsewhere"),
     ("a class of one image", _one_owl, r"class owl has 1 images and needs one each for training, validation and test"),
     ("one class", _one_class, r"has 1 class folders \(cat\): give a folder with one for each class"),
 ]

@@ -58,8 +58,9 @@ UNUSED = {  # by a method
 NEUTRAL = {  # why they are in no hash: what they lead to is hashed, or it is a label, or it changes no result
     "the images are hashed": {
         *(f"HubImages.{key}" for key in ("hub", "subset", "revision", "path", "image_column", "label_column")),
+        *(f"HubImages.{key}" for key in ("first_label", "skip_broken")),
         *(f"HubImages.{split}_split" for split in ("train", "extra", "validation", "test")),
-        *(f"Folder.{key}" for key in ("path", "split_file", "validation_share", "test_share")),
+        *(f"Folder.{key}" for key in ("path", "split_file", "skip_broken", "validation_share", "test_share")),
     },
     "the pair of layers is hashed": {
         *(f"{net}.hint" for net in ("MaxoutTeacher", "ReluTeacher")),

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from fitnets import compose, evaluation, folder, options, process, rules
+from fitnets import compose, evaluation, layout, options, process, rules
 from fitnets.commands.arguments import RUN_HELP, find_run
 from fitnets.config import Dataset, Folder
 from fitnets.quantities import plural
@@ -78,7 +78,7 @@ def _dataset(trained_on: Dataset, words: list[str], config_dir: str | None) -> D
         inherited = {key: getattr(trained_on, key) for key in shared if not _gives(changes, key)}
         dataset = replace(composed, **inherited)
     if isinstance(dataset, Folder) and not _gives(changes, "classes"):
-        dataset = replace(dataset, classes=len(folder.sub_folders(dataset.path)))
+        dataset = replace(dataset, classes=len(layout.structure(dataset.path).classes))
     return dataset
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from fitnets import class_names, compose, evaluation, image_files, prediction, process, stored
 from fitnets.commands.arguments import RUN_HELP, find_run, positive
 from fitnets.options import ConfigError
+from fitnets.places import expanded
 from fitnets.prediction import Prediction
 from fitnets.resources import told_in_short
 from fitnets.terminal import Terminal
@@ -29,7 +30,7 @@ def main(words: list[str]) -> None:
         process.reserve_stdout()
 
     overrides = [word for word in arguments.images if _OVERRIDE.match(word) and not Path(word).exists()]
-    places = [Path(word).expanduser() for word in arguments.images if word not in overrides]
+    places = [expanded(word) for word in arguments.images if word not in overrides]
     network = find_run(arguments.run, overrides)
     settings, terminal = compose.load(overrides), Terminal(aside=arguments.json)
     files, others = image_files.listed(places)

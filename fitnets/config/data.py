@@ -120,6 +120,10 @@ class HubImages:
     """images held out from the train split"""
     extra_validation: int = 0
     """images held out from the extra split"""
+    first_label: int = neutral(default=0)
+    """label of the first class in the files: 1 where they count from 1"""
+    skip_broken: bool = neutral(default=False)
+    """leave out images that cannot be decoded, instead of refusing the data set"""
     validation_rule: Literal["last", "by_class", "equal"]
     """`last`: the last rows, in file order, as in the maxout recipes; `by_class`: each class its share, drawn with
     `seed`; `equal`: the same number of each class, drawn with `seed`"""
@@ -133,8 +137,8 @@ class HubImages:
 
 @option
 class Folder:
-    """A folder of images with one sub-folder a class, of any size, resized and cropped to one. The split is drawn once,
-    by class, and saved."""
+    """A folder of images with one sub-folder a class, of any size, resized and cropped to one. Folders train, val and
+    test with class folders inside are the splits; otherwise the split is drawn once, by class, and saved."""
 
     name: str = neutral(default="folder")
     path: str = location()
@@ -146,6 +150,8 @@ class Folder:
     width: int
     classes: int
     pixel_max: ClassVar[float] = 255
+    skip_broken: bool = neutral(default=False)
+    """leave out images that cannot be decoded, instead of refusing the data set"""
     validation_share: float = neutral()
     """fraction of each class that becomes the validation split when the split is drawn"""
     test_share: float = neutral()

@@ -1,0 +1,223 @@
+"""A folder of images: which splits, classes and files are taken, and which are left out and said to be."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from made_files import BRIEF, folder, of_folder
+from PIL import Image
+
+from fitnets import compose, layout, ownership, rules
+from fitnets.options import ConfigError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "images"
+
+
+def splits(root: Path, *names: str, classes: str = "abc") -> Path:
+    for name in names:
+        folder(root / name, classes)
+    return root
+
+
+class TestSplits:
+    @pytest.mark.parametrize(
+        "names", [("train", "val", "test"), ("Train", "valid", "TEST"), ("training", "validation", "testing")]
+    )
+    def test_folders_of_class_folders_are_the_splits(self, root, names):
+        splits(root, *names)
+        for name in names:  # loose images beside the class folders
+            shutil.copy(root / name / "a" / "0.png", root / name)
+        found = of_folder(root)
+        assert found[:3] == (12, 12, 12)
+        assert (
+            f"{names[0]}/ (12 images), {names[1]}/ (12 images) and {names[2]}/ (12 images) are the splits"
+            in found.notes
+        )
+        assert "dataset.validation_share and test_share are not used" in found.notes
+        assert "left out: 3 images outside the class folders" in found.notes
+        assert not (root / "split.json").exists()
+
+    def test_labels_come_from_class_names_not_from_their_places(self, root):
+        splits(root, "train", "val")
+        folder(root / "test", "bc")
+        config = compose.load(["dataset=folder", f"dataset.path={root}"])
+        assert (config.dataset.classes, of_folder(root).test) == (3, 8)
+
+    def test_train_and_val_alone_give_no_test_figures(self, root):
+        found = of_folder(splits(root, "train", "val"))
+        assert found[:3] == (12, 12, None)
+        assert "there are no test figures" in found.notes
+
+    def test_train_and_test_alone_draw_validation_from_train(self, root):
+        found = of_folder(splits(root, "train", "test"))
+        assert found[:3] == (9, 3, 12)
+        assert "validation images are drawn from train/" in found.notes
+        assert of_folder(root).digest == found.digest
+        assert of_folder(root, "dataset.validation_share=0.5")[:3] == (6, 6, 12)
+
+    def test_test_images_without_class_folders_are_no_split(self, root):
+        splits(root, "train", "val")
+        shutil.copytree(root / "train" / "a", root / "test")
+        found = of_folder(root)
+        assert found[:3] == (12, 12, None)
+        assert "left out: 4 images in test/, which has no class folders (test/0.png" in found.notes
+
+    @pytest.mark.parametrize(
+        ("names", "message"),
+        [
+            (("val", "test"), r"test/ and val/ hold class folders, and there is no train/ beside them"),
+            (("train", "val", "valid"), r"val/ and valid/ are both the validation split"),
+            (("train", "Train"), r"Train/ and train/ are both the train split"),
+        ],
+    )
+    def test_splits_that_do_not_fit_together(self, root, names, message):
+        with pytest.raises(ConfigError, match=message):
+            of_folder(splits(root, *names))
+
+    @pytest.mark.parametrize(("change", "hint"), [("A", r"; did you mean a\?"), ("dog", "")])
+    def test_a_class_that_train_has_not_is_refused(self, root, change, hint):
+        splits(root, "train", "val")
+        (root / "val" / "a").rename(root / "val" / change)
+        with pytest.raises(
+            ConfigError, match=rf"val/ has images of {change}, and train/ has no such class{hint} \(classes: a"
+        ):
+            of_folder(root)
+
+    def test_a_class_called_train_stays_a_class(self, root):
+        folder(root, "bus,car,train")
+        (root / "train" / "steam").mkdir()
+        shutil.copy(root / "train" / "0.png", root / "train" / "steam")
+        found = of_folder(root)
+        assert found[:3] == (6, 3, 3)
+        assert "left out: 1 file in sub-folders of class folders (train/steam/0.png)" in found.notes
+
+    def test_class_folders_beside_a_train_folder_are_refused(self, root):
+        splits(folder(root, "ab"), "train")
+        with pytest.raises(
+            ConfigError, match=r"train/ holds class folders, and a and b beside it hold images: give dataset.p"
+        ):
+            of_folder(root)
+
+    def test_splits_without_class_folders_are_refused(self, root):
+        with pytest.raises(
+            ConfigError, match="no class folders in test/ and train/: put the images of each class into"
+        ):
+            of_folder(folder(root, "train,test"))
+
+    def test_a_split_file_is_refused_beside_splits(self, root):
+        with pytest.raises(ConfigError, match="has splits of its own, and none is read or drawn: leave the key out"):
+            of_folder(splits(root, "train", "val"), "dataset.split_file=mine.json")
+
+    def test_the_splits_of_class_folders_are_as_ever(self, root):
+        assert of_folder(folder(root)) == (6, 3, 3, "", "b08d889b9fac1af2")
+        assert json.loads((root / "split.json").read_text())["test"] == ["a/1.png", "b/2.png", "c/2.png"]
+
+    def test_a_missing_folder_counts_as_one_with_a_test_split(self, root):
+        config = compose.load(["dataset=folder", f"dataset.path={splits(root, 'train', 'val')}"])
+        assert not rules.has_test_split(config.dataset)
+        shutil.rmtree(root)
+        assert rules.has_test_split(config.dataset)
+
+
+class TestLeftOut:
+    def test_what_is_no_image_of_a_class_is_counted_and_said(self, root):
+        folder(root)
+        (root / "a" / "more" / "deep").mkdir(parents=True)
+        (root / "a" / "more" / "deep" / "x.png").touch()
+        for name in ("a/x.heic", "a/Y.HEIC", "b/notes.pdf", "b/plain", "c/.hidden.png", "c/clip.mp4", "loose.jpg"):
+            (root / name).touch()
+        found = of_folder(root)
+        assert found[:3] == (6, 3, 3)
+        for told in (
+            "1 file in sub-folders of class folders (a/more/deep/x.png)",
+            "2 .heic files (a/Y.HEIC, a/x.heic): PNG and JPEG are read",
+            "1 .pdf file (b/notes.pdf)",
+            "1 file without a suffix (b/plain)",
+            "1 hidden or system file (c/.hidden.png)",
+            "1 .mp4 file (c/clip.mp4)",
+            "1 image outside the class folders (loose.jpg)",
+        ):
+            assert f"left out: {told}" in found.notes, found.notes
+
+    @pytest.mark.parametrize("name", ["__MACOSX", ".ipynb_checkpoints", "@eaDir", "lost+found", ".git"])
+    def test_system_folders_are_no_classes(self, root, name):
+        folder(root)
+        shutil.copytree(root / "a", root / name)
+        found = of_folder(root)
+        assert found[:3] == (6, 3, 3)
+        assert f"left out: 1 system folder ({name}/)" in found.notes
+
+    @pytest.mark.parametrize("place", ["outputs", "outputs/here"])
+    def test_the_store_is_no_class(self, root, place):
+        folder(root)
+        (root / place).mkdir(parents=True)
+        words = ["dataset=folder", f"dataset.path={root}", f"store={root / place}"]
+        assert compose.load(words).dataset.classes == 3  # it may be new and empty
+        ownership.mark(root / place)
+        assert "left out: 1 folder of results (store) (outputs/)" in of_folder(root).notes
+
+    def test_a_class_without_a_usable_image_says_what_it_holds(self, root):
+        folder(root)
+        for path in (root / "b").iterdir():
+            path.rename(path.with_suffix(".heic"))
+        with pytest.raises(
+            ConfigError, match=r"no image in the class folder b \(it holds 4 \.heic files\): add some, or put"
+        ):
+            of_folder(root)
+
+    def test_a_class_folder_that_leads_nowhere_is_refused(self, root):
+        os.symlink("/nowhere/d", folder(root) / "d")
+        with pytest.raises(
+            ConfigError, match="d is a link that leads nowhere, to /nowhere/d: correct it, or put it outside"
+        ):
+            of_folder(root)
+
+    def test_a_class_folder_may_be_a_link(self, root, tmp_path):
+        folder(root)
+        (root / "c").rename(tmp_path / "elsewhere")
+        os.symlink(tmp_path / "elsewhere", root / "c")
+        assert of_folder(root)[:3] == (6, 3, 3)
+
+    def test_nobody_is_told_to_remove_files(self):
+        for module in ("layout", "folder", "decoding", "shards", "hub"):
+            text = (Path(layout.__file__).parent / f"{module}.py").read_text()
+            assert not re.search(r"\b(remove|delete)\b", text)
+
+
+def test_numbered_classes_are_sorted_as_text_and_that_is_said(root):
+    assert layout.numbers_as_text(["0", "1", "10", "2"]) == (
+        "classes are sorted as text, as in torchvision: 10 comes before 2, and 2 has label 3"
+    )
+    for names in (["0", "1", "2"], ["00", "01", "10"], ["10 km", "2 km"], ["a", "b"]):
+        assert layout.numbers_as_text(names) is None
+    assert "100 comes before 20" in of_folder(folder(root, "100,20,9")).notes
+
+
+def test_plan_and_doctor_give_the_same_notes(command, fitnets, root, tmp_path):
+    folder(splits(root, "train", "val"), "x")  # a folder beside the splits
+    shutil.rmtree(root / "x")
+    folder(root / "train", "10,9")
+    words = ["dataset=folder", f"dataset.path={root}", *BRIEF]
+    ran, examined = command(*words), fitnets("doctor", *words, f"store={tmp_path / 'store'}", "--json")
+    assert ran.code == examined.code == 0, ran.err + examined.err
+    warnings = json.loads(examined.out)["warnings"]
+    for told in ("are the splits", "there are no test figures", "10 comes before 9"):
+        assert told in ran.out
+        assert any(told in warning for warning in warnings)
+    assert "test     none" in ran.out
+    assert not (root / "split.json").exists()
+
+
+def test_images_that_pillow_only_writes_are_left_out(root):
+    folder(root)
+    Image.new("RGB", (8, 8)).save(root / "a" / "page.pdf")
+    (root / "a" / "drawing.eps").write_text("%!PS")
+    notes = of_folder(root).notes
+    assert "1 .pdf file" in notes
+    assert "1 .eps file" in notes

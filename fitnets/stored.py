@@ -92,9 +92,9 @@ def read_config(path: Path) -> Config:
 def teacher_folders(config: Path) -> list[Path] | None:
     """Of the earlier runs that a `config.yaml`, of any version, has its teacher consist of. None: it cannot be read."""
     try:
-        teacher = yaml.safe_load(config.read_text())["teacher"]
+        teacher = yaml.safe_load(config.read_text(encoding="utf-8"))["teacher"]
         return [Path(folder) for folder in (teacher.get("members") or [teacher.get("path")]) if folder]
-    except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -9,14 +9,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from fitnets import artifacts, preprocessing, sources, store
+from fitnets import artifacts, permissions, preprocessing, sources, store
 from fitnets.config import Augmentation, Dataset, Folder, HubImages, image_shape
 from fitnets.decoding import BrokenImages, Report, together
 from fitnets.labelled import Watcher, equal_draw, proportional_draw
-from fitnets.options import ConfigError, content_hash
+from fitnets.options import ConfigError, DamagedError, content_hash
 from fitnets.seeds import seed_of
 from fitnets.sources import Part, Source, has_validation_part, present_parts, source, training_parts
 from fitnets.views import Views, view
@@ -106,7 +107,7 @@ def load(dataset: Dataset, root: Path, device: torch.device, watcher: Watcher) -
         valid=Split(images, labels, valid.to(device)),
         digest=_digest(decoded),
         view_seed=seed_of("views", dataset.seed),
-        fitted=load_file(folder / "fitted.safetensors"),
+        fitted=_fitted(folder),
     )
 
 
@@ -175,7 +176,7 @@ def fitted_values(dataset: Dataset, root: Path, watcher: Watcher) -> preprocessi
     if not preprocessing.is_fitted(dataset.preprocessing):
         return {}
     training = [_decoded(dataset, part, root, watcher) for part in _parts(dataset)]
-    return load_file(_prepared(dataset, root, training, watcher) / "fitted.safetensors")
+    return _fitted(_prepared(dataset, root, training, watcher))
 
 
 def raw_images(dataset: Dataset, name: SplitName, rows: Tensor, root: Path, watcher: Watcher) -> Tensor:
@@ -404,5 +405,20 @@ def _tensors(folder: Path, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _mapped(path: Path) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(path, mmap_mode="c")  # copy on write: PyTorch wants it writable, the file stays as is
+    """Raises DamagedError, with the way out."""
+    with store.made_again(path.parent):
+        try:  # copy on write: PyTorch wants it writable, the file stays as is
+            array: NDArray[Any] = np.load(path, mmap_mode="c")
+        except (*permissions.DAMAGE, EOFError) as error:
+            raise DamagedError(f"{path} cannot be read ({error})") from error
     return array
+
+
+def _fitted(folder: Path) -> preprocessing.Fitted:
+    """What the preprocessing of a set has learnt. Raises DamagedError, with the way out."""
+    path = folder / "fitted.safetensors"
+    with store.made_again(folder):
+        try:
+            return load_file(path)
+        except (*permissions.DAMAGE, SafetensorError) as error:
+            raise DamagedError(f"{path} cannot be read ({error})") from error

@@ -186,7 +186,7 @@ def test_a_whole_run(command, root, tmp_path):
     teacher = "teacher.convs=[{units: 8, kernel: 3, pad: 1, pool: 2}, {units: 8, kernel: 3, pad: 1, pool: 2}]"
     epochs = [f"schedule.{stage}.epochs=2" for stage in ("teacher", "hint", "student")]
     images = ["dataset=folder", f"dataset.path={root}", "dataset.classes=3"]
-    finished = command(*images, *small, teacher, "teacher.dense=[]", *epochs, "tracker=none")
+    finished = command(*images, *small, "teacher=maxout_cifar10", teacher, "teacher.dense=[]", *epochs, "tracker=none")
     assert finished.code == 0, finished.err
     ((_, result),) = runs(tmp_path / "store").items()
     assert result["images"] == {"train": 42, "valid": 9, "test": 9}

@@ -1,0 +1,82 @@
+"""Seeded mistakes (`mistakes.py`): no traceback, at most six lines, no success with something else than was typed, no
+file where nobody named one. A share of them in the suite; `make soak` tries 300."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mistakes import Mistake, make
+
+from fitnets import cli, compose, stored
+from fitnets.config import Config
+from sweeps import job
+
+COUNT = int(os.environ.get("MISTAKES", "40"))
+
+
+@pytest.mark.parametrize("number", range(COUNT))
+def test_a_mistake_is_told_or_harmless(number, earlier_run, tmp_path, monkeypatch, capfd):
+    jobs: list[Config] = []
+    monkeypatch.setattr(job, "run", jobs.append)  # nothing is trained
+    here, files = tmp_path / "here", tmp_path / "files"
+    here.mkdir()
+    files.mkdir()
+    mistake = make(number, earlier_run, files)
+    mistake.makes()
+    monkeypatch.chdir(here)
+    stored.find.cache_clear()
+    before = _tree(tmp_path)
+
+    code, out, err = _called(mistake, monkeypatch, capfd)
+
+    told = f"{mistake.kind}: {mistake.words}\n{err}"
+    assert "Traceback" not in err + out, told
+    assert len([line for line in err.splitlines() if line.strip()]) <= 6, told
+    assert code in (0, 1, 2), told
+    assert bool(code) == bool(err.strip()), told
+    if mistake.must_fail:
+        assert code, told
+    assert not _outside(_tree(tmp_path) ^ before), told
+    if code:
+        return
+    if mistake.key is not None:
+        _check_text(mistake, jobs[-1])
+    if mistake.program == "fitnets" and mistake.words[0] == "eval":
+        reference = json.loads((earlier_run / "result.json").read_text())
+        assert json.loads(out)["accuracy"] == pytest.approx(reference["student"]["test_accuracy"]), told
+
+
+def _called(mistake: Mistake, monkeypatch: Any, capfd: Any) -> tuple[int, str, str]:
+    import run
+
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr("sys.argv", [mistake.program, *mistake.words])
+    capfd.readouterr()
+    try:
+        code = cli.main() if mistake.program == "fitnets" else compose.command_line(run.main)
+    except SystemExit as error:  # of argparse
+        code = int(error.code or 0)
+    captured = capfd.readouterr()
+    return code, captured.out, captured.err
+
+
+def _tree(root: Path) -> set[Path]:
+    return set(root.rglob("*"))
+
+
+def _outside(paths: set[Path]) -> list[Path]:
+    """Those that belong to no store."""
+    return sorted(path for path in paths if "store" not in path.parts)
+
+
+def _check_text(mistake: Mistake, config: Config) -> None:
+    """The key has the text that was typed, or what Hydra's own notation in it stands for."""
+    assert mistake.key is not None
+    value: Any = config
+    for part in mistake.key.split("."):
+        value = getattr(value, part)
+    has_notation = mistake.text[:1] in ("'", '"') or "\\" in mistake.text or "${" in mistake.text
+    if not has_notation and mistake.text != "null":
+        assert value in (mistake.text, os.path.expanduser(mistake.text))

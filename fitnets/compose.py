@@ -155,6 +155,11 @@ _NOISE = re.compile(
 _REPHRASED = (  # Hydra's words, ours
     (r"Error parsing override '([^']+)'\s+missing EQUAL", r"\1: no value: give \1=..."),
     (r"Config group override must be a string or a list", "a group has no value or null: give GROUP=OPTION"),
+    (
+        r"Interpolation key 'teacher\.hint' not found",
+        "hint_layer.teacher: the paper names no hint layer for this teacher: give hint_layer.teacher=LAYER "
+        "(`fitnets layers` lists them)",
+    ),
     (r"hydra.mode changed during config composition", "+sweeps=... is a sweep: add -m"),
     (
         r"In 'schedule/(\w+)': Could not load 'schedule/\w+/(\w+)'",

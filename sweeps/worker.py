@@ -78,6 +78,7 @@ class Worker:
 
     def check(self, directions: list[Direction]) -> None:
         """Try search space, budgets, sampler and pruner. Raises ConfigError for what would fail in every trial."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         if self.conf.sampler is not None:
             sampling.try_sampler(self.conf.sampler, self.space, directions)
         if self.conf.pruner is not None:

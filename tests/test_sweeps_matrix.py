@@ -1,0 +1,87 @@
+"""Every question of a sweep on every kind of data set: it composes, agrees with a restarted worker, and trains."""
+
+import optuna
+import pytest
+import small_data
+from conftest import ROOT
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from small_data import BASE, KINDS, NETWORKS
+from studies import opened
+
+from fitnets import compose
+from fitnets.options import ConfigError
+from sweeps import job, setting, trials
+
+QUESTIONS = {  # name: (overrides that every kind of data set needs, a search space of two points)
+    "depth_width": (NETWORKS, ("student.depth=3", "student.width=4,5")),
+    "latency": (NETWORKS, ("student.depth=3", "student.width=4,5")),
+    "budget_30m": (NETWORKS, ("student.depth=3,4", "student.budget=0.05")),
+    "budget_107m": (NETWORKS, ("student.depth=3,4", "student.budget=0.05")),
+    "figure2": (NETWORKS[:-1], ("student=thin", "student.depth=3", "student.width=4,5", "method=backprop")),
+    "table5": (NETWORKS[:-1], ("student=thin,fitnet_digits", "+sweep.seeds=1")),
+    "hint_depth": (NETWORKS[:3], ("hint_layer.teacher=stage1_block1", "hint_layer.student=conv1,conv2")),
+    "controls": (NETWORKS, ("student.depth=3", "student.width=4", "method=backprop,kd", "seed=0", "teacher.seed=0")),
+}
+TRAINED = {  # the cells that are trained, besides all of digits
+    "parquet": ("depth_width", "budget_30m", "hint_depth", "controls"),
+    "folder": ("latency", "figure2", "budget_107m", "controls"),
+}
+STUDIES = [name for name in QUESTIONS if name != "controls"]
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    return small_data.make(tmp_path_factory.mktemp("data"))
+
+
+def test_every_question_is_here():
+    assert set(QUESTIONS) == {path.stem for path in (ROOT / "sweeps").glob("*.yaml")}
+
+
+@pytest.fixture(scope="module")
+def composed():
+    """Hydra's composition of overrides."""
+    with initialize_config_dir(str(compose.CONF)):
+        yield lambda *words: hydra_compose("config", list(words), return_hydra_config=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_composes_and_agrees_with_a_restarted_worker(name, kind, datasets, composed):
+    study = optuna.create_study()
+    for path in ("as it was", "elsewhere"):
+        moved = () if kind == "digits" or path == "as it was" else ("dataset.path=/elsewhere",)
+        config = composed(f"+sweeps={name}", *datasets[kind], *QUESTIONS[name][0], *BASE, *moved)
+        space, _ = setting.parsed(config.hydra.sweeper.params, [])
+        objectives = setting.objectives(config.hydra.sweeper)
+        setting.agree(study, setting.of(config, space, objectives))
+    other = composed(f"+sweeps={name}", *datasets[kind], *QUESTIONS[name][0], *BASE, "schedule.student.epochs=2")
+    with pytest.raises(ConfigError, match=r"was begun with schedule\.student\.epochs=1, not 2"):
+        setting.agree(study, setting.of(other, space, objectives))
+
+
+def cells():
+    for name in QUESTIONS:
+        for kind in KINDS:
+            if kind == "digits" or name in TRAINED[kind]:
+                yield pytest.param(name, kind, id=f"{name}-{kind}")
+
+
+@pytest.mark.parametrize(("name", "kind"), list(cells()))
+def test_it_trains_two_trials(name, kind, datasets, command, tmp_path):
+    always, space = QUESTIONS[name]
+    number = () if name == "controls" else ("hydra.sweeper.n_trials=2",)
+    words = ("-m", f"+sweeps={name}", *BASE, *datasets[kind], *always, *space, *number)
+    finished = command(*words)
+    assert finished.code == 0, finished.err
+    runs = list((tmp_path / "store" / "run").glob("[!.]*"))
+    assert len(runs) == 2
+    assert len(list((tmp_path / "store" / "teacher").glob("[!.]*"))) == 1
+    if name == "controls":
+        assert "2 jobs" in finished.out
+        return
+    (log,) = (tmp_path / "store" / "sweeps").glob("*/study.log")
+    counted = trials.counted(opened(log, log.parent.name).trials)
+    assert [trial.state.name for trial in counted] == ["COMPLETE"] * 2
+    assert job.STUDY == "sweeps.study.StudySweeper"

@@ -1,6 +1,7 @@
 """Weights from files of other programs, loaded into a user's module. `load_state_dict` decides what fits."""
 
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "modul
 """keys under which checkpoints of other programs hold the weights, in the order of preference"""
 _WRAPPER_MODULES = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """names that `torch.compile`, DataParallel, FSDP and activation checkpointing put into the path of a parameter"""
-_NOT_NEEDED = "num_batches_tracked"
-"""of batch normalisation: no output depends on it; older PyTorch versions did not store it"""
+_COUNTERS = {"num_batches_tracked", "n_averaged"}
+"""of batch normalisation and `AveragedModel`: no output depends on them, and many files lack them"""
 _BESIDE = {"n_averaged", "module.n_averaged", "image_scale", "image_shift"}
 """entries beside the model's own: of `AveragedModel`, and of this project's students"""
 _LISTED = 3
@@ -95,7 +96,7 @@ def _without_known(missing: list[str], state: State, model: nn.Module) -> list[s
     return [
         name
         for name in missing
-        if name.rpartition(".")[2] != _NOT_NEEDED and (name not in expected or _memory(expected[name]) not in loaded)
+        if name.rpartition(".")[2] not in _COUNTERS and (name not in expected or _memory(expected[name]) not in loaded)
     ]
 
 
@@ -169,7 +170,9 @@ def _read(path: Path, key: str) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that it is TorchScript, which is said below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ConfigError(
             f"{key}={path}: it holds more than tensors, and loading that could run code of its maker, or it is no file "

@@ -5,6 +5,7 @@ import warnings
 
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 
 def conv() -> nn.Module:
@@ -31,7 +32,7 @@ def spectral_norm() -> nn.Module:
 
 def pruned() -> nn.Module:
     model = small()
-    nn.utils.prune.l1_unstructured(model[0], "weight", 0.5)
+    prune.l1_unstructured(model[0], "weight", 0.5)
     return model
 
 

@@ -171,6 +171,7 @@ class TestTorchScript:
         assert told.code == 0, told.err
         assert "note: teacher.target=odd_models.traced: a TorchScript module: it can teach with its" in told.out
 
+    @pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated")
     def test_a_file_of_a_module_is_a_teacher(self, command, tmp_path):
         odd_models.scripted().save(str(tmp_path / "saved.pt"))
         load = ["teacher=custom", "teacher.target=torch.jit.load", f"teacher.args={{f: '{tmp_path}/saved.pt'}}"]

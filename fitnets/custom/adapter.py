@@ -1,6 +1,7 @@
 """A model of the user's as a network: run as it is, listened to with hooks."""
 
 import copy
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -220,7 +221,12 @@ class CustomNetwork(Network):
                     multiplications = counter.get_total_flops() // (2 * factory.PROBED)
                     taps.append(_tap(module, call, output, multiplications))
 
-            with in_short(self.net, self.side, self.image_shape, model), hooks(model, hookable(model), note):
+            with (
+                in_short(self.net, self.side, self.image_shape, model),
+                hooks(model, hookable(model), note),
+                warnings.catch_warnings(),
+            ):
+                warnings.filterwarnings("ignore", "Using `torch.compile")  # of the hooks that the counter needs
                 output = model(images)
         self.grows = model.state_dict().keys() != self.model.state_dict().keys()
         logits = self._logits(output)

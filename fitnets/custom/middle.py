@@ -7,6 +7,8 @@ from torch import nn
 
 from fitnets.custom.taps import Tap
 
+_CENTRAL, _INNER = 0.25, 0.45
+"""distances from half of the multiplications"""
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
@@ -22,16 +24,18 @@ def candidates(model: nn.Module, taps: Mapping[str, Tap], multiplications: int) 
        and pooling that follow it, the last;
     3. the same two inside these blocks, and so on inwards.
 
-    Without any such output: the blocks, elements or other layers with the output nearest to the half. Maps and tokens
-    are preferred to vectors."""
+    Without any such output: the blocks, elements or other layers with the output nearest to the half. The first and
+    the last twentieth of the multiplications are left out where others remain. Maps and tokens are preferred to
+    vectors."""
     below = {name: tap for name, tap in taps.items() if 0 < tap.multiplications < multiplications} or dict(taps)
     below = {name: tap for name, tap in below.items() if len(tap.out_shape) > 1} or below
     groups = [group for level in _levels(model, below) for group in level if group]
     others = [group for group in [*groups, list(below)] if group]
     middles = (group for group in others if any(_is_central(below[name], multiplications) for name in group))
-    return next(middles, None) or min(
+    group = next(middles, None) or min(
         others, key=lambda group: min(distance(below[name], multiplications) for name in group)
     )
+    return [name for name in group if distance(below[name], multiplications) <= _INNER] or group
 
 
 def distance(tap: Tap, multiplications: int) -> float:
@@ -40,7 +44,7 @@ def distance(tap: Tap, multiplications: int) -> float:
 
 
 def _is_central(tap: Tap, multiplications: int) -> bool:
-    return distance(tap, multiplications) <= 0.25
+    return distance(tap, multiplications) <= _CENTRAL
 
 
 def _levels(model: nn.Module, taps: Mapping[str, Tap]) -> list[tuple[list[str], list[str]]]:

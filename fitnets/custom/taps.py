@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,10 +72,19 @@ def hooks(model: nn.Module, names: Collection[str], take: Callable[[str, int, Te
         for name in names
     ]
     try:
-        yield
+        with _eagerly(model) if names else nullcontext():
+            yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _eagerly(model: nn.Module) -> AbstractContextManager[Any]:
+    """Run a module of `torch.compile` as it was written: with other hooks it would be compiled again at every call."""
+    is_compiled = any(
+        "_orig_mod" in module._modules or module._compiled_call_impl is not None for module in model.modules()
+    )
+    return torch.compiler.set_stance("force_eager") if is_compiled else nullcontext()
 
 
 def first_tensor(output: Any) -> Tensor | None:

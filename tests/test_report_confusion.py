@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fitnets import metrics, store, tracking
+from fitnets import metrics, store
 
 
 def logits_of(predicted: list[int], classes: int) -> torch.Tensor:
@@ -56,9 +56,3 @@ def test_rows_of_numbers_are_lines_and_nothing_else_is_changed(tmp_path):
     text = (tmp_path / "a.json").read_text()
     assert json.loads(text) == content
     assert "[30, -4]" in text
-
-
-def test_w_and_b_gets_no_matrix():
-    result = {"student": {"test_accuracy": 0.9, "test_confusion": [[1]]}, "status": "finished"}
-    assert tracking._without_matrices(result) == {"student": {"test_accuracy": 0.9}, "status": "finished"}
-    assert tracking._without_matrices({"status": "failed"}) == {"status": "failed"}

@@ -80,8 +80,10 @@ def _logarithmic(axes: Axes) -> None:
 def trade_off(frame: pd.DataFrame, cost: str = "multiplications", split: str = "valid") -> Figure:
     """Accuracy against a cost of COSTS, for the runs of one task: a point for each configuration with its 95 % interval
     over seeds, the front (of latencies one for each device), the teachers, and, where costs are counted as in the
-    paper, its points, hollow. ValueError for several tasks. frame: of `runs.load`."""
+    paper, its points, hollow. ValueError for several tasks, NotEnough for no runs. frame: of `runs.load`."""
     found = tradeoff.points(frame).dropna(subset=[f"{split}_accuracy", cost])
+    if found.empty:
+        raise runs.NotEnough(f"no finished run has an accuracy on {_SPLITS[split]} and {COSTS[cost].label}")
     if found["task"].nunique() > 1:
         raise ValueError(f"runs of {', '.join(found['task'].unique())}: their accuracies cannot be compared: give one")
     name = _SPLITS[split]
@@ -171,13 +173,25 @@ def _is_depth_study(group: pd.DataFrame) -> bool:
     return bool(is_depth_alone and group["student_layers"].nunique() > 2 and group["method"].nunique() > 1)
 
 
+def budget_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of each budget of `budgets`, with layers, cost and accuracy. NotEnough where there is none."""
+    found = budgets(frame)
+    if not found:
+        raise runs.NotEnough(_NO_DEPTHS)
+    columns = ["method", "student", "student_layers", "student_paper_multiplications", "student_valid_accuracy"]
+    return pd.concat([group[columns] for group in found], keys=range(len(found)), names=["budget"])
+
+
+_NO_DEPTHS = "no three depths at about the same cost: run `fitnets run -m +sweeps=figure2`"
+
+
 @default_style()
 def depth(frame: pd.DataFrame, split: str = "valid", note: str = "") -> Figure:
     """Accuracy by depth for each method at a fixed budget, a panel for each budget (Figure 2 of the paper). NotEnough
     where there is no such budget. frame: of `runs.load`, of one task; note: into the titles."""
     panels = budgets(frame)
     if not panels:
-        raise runs.NotEnough("no three depths at about the same cost: run `fitnets run -m +sweeps=figure2`")
+        raise runs.NotEnough(_NO_DEPTHS)
     figure = _figure(max(_WIDTH, 3.6 * len(panels)))
     for number, group in enumerate(panels, start=1):
         cost = quantities.number(float(group["student_paper_multiplications"].astype(float).median()))
@@ -261,8 +275,10 @@ _STAGE_TITLES = {"teacher": "teacher", "hint": "stage 1: hints", "student": "sta
 @default_style()
 def curves(epochs: pd.DataFrame) -> Figure:
     """Learning curves of one run, a column for each stage: losses above, error on validation below, with lambda where
-    there is one. epochs: rows of one run, of `runs.epochs`."""
-    stages = list(dict.fromkeys(epochs["stage"]))
+    there is one. NotEnough without epochs. epochs: rows of one run, of `runs.epochs`."""
+    stages = list(dict.fromkeys(epochs["stage"].dropna()))
+    if not stages:
+        raise runs.NotEnough("no epochs of this run are known")
     columns = len(stages)
     figure = _figure(max(_WIDTH, 3.2 * columns), 4.8)
     for column, stage in enumerate(stages, start=1):
@@ -309,9 +325,11 @@ def _has(rows: pd.DataFrame, column: str) -> bool:
 @default_style()
 def similarity(frame: pd.DataFrame) -> Figure:
     """Did the hint help? Similarity of guided and hint layer before and after each stage, a line for each method, with
-    95 % intervals over the runs. frame: of `runs.load`, runs of one setting."""
+    95 % intervals over the runs. NotEnough where that is not known. frame: of `runs.load`, runs of one setting."""
     moments = {"initial": "initialisation", "after_hint": "stage 1", "after_student": "stage 2"}
     done = tradeoff.finished(frame)
+    if done[[f"similarity_{moment}" for moment in moments]].isna().all(axis=None):
+        raise runs.NotEnough("no finished run tells how similar its guided layer is to the hint layer")
     figure = _figure()
     axes = _axes(
         figure, xlabel="after", ylabel="similarity of guided and hint layer (CKA)",

@@ -14,10 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis import names, studies
-
-
-class NotEnough(ValueError):
-    """The runs or trials that there are do not suffice for what is asked."""
+from analysis.enough import NotEnough as NotEnough
 
 
 class Column(NamedTuple):

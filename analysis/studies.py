@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.enough import NotEnough
+from fitnets.quantities import plural
+
 if TYPE_CHECKING:
     from sweeps.history import History, Trial
 
@@ -41,9 +44,41 @@ class Study:
     importances: dict[str, dict[str, float]]
     error: str | None
 
+    def summary(self) -> pd.DataFrame:
+        """The finished trials with their parameters, objectives and runs. NotEnough where there are none."""
+        self.check()
+        return self.finished()[["trial", "name", *self.objectives, "seconds", "runs"]]
+
+    def check(self) -> None:
+        """Raises NotEnough where the study cannot be read or no trial is finished."""
+        if self.error is not None:
+            raise NotEnough(f"study {self.name} cannot be read: {self.error}")
+        if self.finished().empty:
+            raise NotEnough(f"study {self.name}: none of its {plural(len(self.trials), 'trial')} is finished")
+
+    def importance_table(self) -> pd.DataFrame:
+        """The share of each parameter in each objective. NotEnough where it is not known: too few trials."""
+        self.check()
+        if not self.importances:
+            raise NotEnough(
+                f"study {self.name}: {plural(len(self.finished()), 'finished trial')}, and which parameter matters is "
+                f"told from {ENOUGH_TRIALS} on"
+            )
+        return pd.DataFrame(self.importances)
+
     def finished(self) -> pd.DataFrame:
         """The trials that are finished, each once, in the order of their ends."""
         return self.trials[self.trials["status"] == "finished"].sort_values(["ended", "trial"])
+
+
+NO_STUDY = "no study in this store: `python run.py -m +sweeps=depth_width` makes one"
+
+
+def largest(found: list[Study]) -> Study:
+    """The study with the most trials. NotEnough where there is no study."""
+    if not found:
+        raise NotEnough(NO_STUDY)
+    return max(found, key=lambda study: len(study.trials))
 
 
 def load(store: Path, *, with_importances: bool = False) -> list[Study]:
@@ -94,15 +129,14 @@ def _frame(trials: list["Trial"]) -> pd.DataFrame:
 
 def progress(study: Study) -> pd.Series:
     """What the study has reached after each of its finished trials, by the trials' numbers: of one objective the best
-    value; of two the dominated hypervolume. ValueError for more."""
+    value; of two the dominated hypervolume. NotEnough for more objectives, and without finished trials."""
+    study.check()
     finished = study.finished().set_index("trial")
     if len(study.objectives) == 1:
         ((objective, direction),) = study.objectives.items()
         return finished[objective].cummax() if direction == "maximize" else finished[objective].cummin()
     if len(study.objectives) != 2:
-        raise ValueError(
-            f"study {study.name} has {len(study.objectives)} objectives: its progress is known for 1 and 2"
-        )
+        raise NotEnough(f"study {study.name} has {len(study.objectives)} objectives: its progress is known for 1 and 2")
     costs = np.column_stack([_as_costs(finished[name], way) for name, way in study.objectives.items()])
     reached = [hypervolume(costs[: count + 1]) for count in range(len(costs))]
     return pd.Series(reached, index=finished.index, name="hypervolume")

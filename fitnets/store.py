@@ -50,7 +50,7 @@ def _named(error: OSError, path: Path) -> OSError:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     text = json.dumps(value, indent=2, allow_nan=False)
-    write(path, (_WHOLE_NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n").encode())
+    write(path, (_WHOLE_NUMBERS.sub(lambda found: f"[{' '.join(found[0][1:-1].split())}]", text) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:

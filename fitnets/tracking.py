@@ -60,12 +60,6 @@ class Tracker(Protocol):
         """The files of the finished student, where they are asked for."""
 
 
-def _without_matrices(result: dict[str, Any]) -> dict[str, Any]:
-    """Without the student's confusion matrices, which are no figures of a summary."""
-    student = {key: value for key, value in result.get("student", {}).items() if not key.endswith("_confusion")}
-    return result | ({"student": student} if student else {})
-
-
 class Silent:
     """A tracker that keeps nothing."""
 
@@ -181,7 +175,7 @@ class _WandbTracker:
 
     def summarise(self, result: dict[str, Any]) -> None:
         with self._unharmed():
-            self.run.summary.update(_without_matrices(result))
+            self.run.summary.update(result)
 
     def keep_student(self) -> None:
         if not self.settings.artifact:

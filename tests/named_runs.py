@@ -12,7 +12,7 @@ from PIL import Image
 
 from fitnets import compose, experiment
 
-WORDS = [word for word in TINY if not word.startswith("dataset.")] + ["dataset=folder"]
+WORDS = [word for word in TINY if not word.startswith("dataset.")] + ["dataset=folder", "teacher=maxout_cifar10"]
 WORDS += ["dataset.height=8", "dataset.width=8", "dataset.channels=1", "dataset/preprocessing=standardize"]
 WORDS += [f"schedule.{stage}.batch_size=8" for stage in ("teacher", "hint", "student")]
 CLASSES = ("ant", "bee", "cow")

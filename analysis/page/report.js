@@ -171,7 +171,6 @@ function select(point) {
   drawDetails();
   drawTable();
   drawRing();
-  if (point != null) reveal("nearest");
 }
 
 function selectRun(run) {
@@ -179,17 +178,16 @@ function selectRun(run) {
   Object.assign(state, { run, point: point < 0 ? null : point });
   drawDetails();
   drawRing();
-  reveal("start");
+  reveal();
 }
 
 // The details stand between chart and table, out of sight of a row far down: the page goes to them, and a button leads
-// back. From the chart as little is scrolled as shows their beginning.
-function reveal(block) {
+// back.
+function reveal() {
   const title = byId("details-title");
   title.focus({ preventScroll: true });
   const { top } = title.getBoundingClientRect();
-  if (block === "start" && top >= 0 && top < window.innerHeight / 2) return;
-  title.scrollIntoView({ block });
+  if (top < 0 || top > window.innerHeight / 2) title.scrollIntoView({ block: "start" });
 }
 
 function backToRow() {

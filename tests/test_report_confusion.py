@@ -1,0 +1,58 @@
+"""The confusion matrices of a run, and where they are kept."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fitnets import metrics, store
+
+
+def logits_of(predicted: list[int], classes: int) -> torch.Tensor:
+    return torch.nn.functional.one_hot(torch.tensor(predicted), classes).float()
+
+
+class TestMatrix:
+    def test_by_hand(self):
+        found = metrics.confusion(logits_of([0, 1, 1, 2, 2, 2], 3), torch.tensor([0, 0, 1, 0, 2, 2]))
+        assert found == [[1, 1, 1], [0, 1, 0], [0, 0, 2]]
+
+    def test_against_numpy_and_the_accuracy(self):
+        generator = torch.Generator().manual_seed(0)
+        logits, labels = torch.randn(500, 7, generator=generator), torch.randint(0, 7, (500,), generator=generator)
+        expected = np.zeros((7, 7), dtype=int)
+        np.add.at(expected, (labels.numpy(), logits.argmax(1).numpy()), 1)
+        found = metrics.confusion(logits, labels)
+        assert found == expected.tolist()
+        assert np.trace(found) / 500 == pytest.approx(metrics.quality(logits, labels)["accuracy"])
+
+    def test_classes_without_images_have_rows_too(self):
+        assert metrics.confusion(logits_of([1], 4), torch.tensor([1])) == [
+            [0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0],
+        ]  # fmt: skip
+
+    def test_with_more_than_a_hundred_classes_there_is_none(self):
+        assert len(metrics.confusion(logits_of([1], 100), torch.tensor([1]))) == 100
+        assert metrics.confusion(logits_of([1], 101), torch.tensor([1])) is None
+
+
+def test_a_run_keeps_those_of_its_student_on_both_splits(earlier_run):
+    result = store.read_json(earlier_run / "result.json")
+    for split in ("valid", "test"):
+        counts = np.array(result["student"][f"{split}_confusion"])
+        assert counts.shape == (10, 10)
+        assert counts.sum() == result["images"][split]
+        assert np.trace(counts) == round(result["student"][f"{split}_accuracy"] * result["images"][split])
+        assert f"{split}_confusion" not in result["teacher"]
+    assert max(counts.sum(1)) <= result["images"]["test"]
+    text = (earlier_run / "result.json").read_text()
+    assert any(line.count(",") >= 9 for line in text.splitlines())  # a row of a matrix is a line
+
+
+def test_rows_of_numbers_are_lines_and_nothing_else_is_changed(tmp_path):
+    content = {"a": [[1, 2], [30, -4]], "b": ["[\n  1,\n  2\n]", [1.5, 2], []], "c": {"d": [7]}, "e": [None, 1]}
+    store.write_json(tmp_path / "a.json", content)
+    text = (tmp_path / "a.json").read_text()
+    assert json.loads(text) == content
+    assert "[30, -4]" in text

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from named_runs import CLASSES, WORDS, forget, trained, write_folder, write_table
 
-from fitnets import class_names, compose, labelled
+from fitnets import class_names, compose, estimates, labelled
 from fitnets.options import ConfigError
 
 STUDENT = [word for word in WORDS if not word.startswith("teacher.")] + ["dataset/preprocessing=scale"]
@@ -89,7 +89,7 @@ def test_a_teacher_of_an_earlier_version_is_no_silent_equal(command, run, home, 
 
 
 class TestNumberOfNames:
-    @pytest.mark.parametrize("count", [2, 3, 5])
+    @pytest.mark.parametrize("count", [2, 5])
     def test_is_that_of_the_logits(self, command, fitnets, tmp_path, count):
         names = [f"c{label}" for label in range(count)]
         for split in ("train", "test"):
@@ -112,7 +112,8 @@ class TestNumberOfNames:
 
 
 class TestNotes:
-    def test_a_run_says_which_classes_have_no_images(self, command, fitnets, tmp_path):
+    def test_a_run_says_which_classes_have_no_images(self, command, fitnets, tmp_path, monkeypatch):
+        monkeypatch.setattr(estimates, "THOROUGH_S", 0.05)
         write_table(tmp_path / "table", "train", [0] * 12 + [1] * 12 + [2] * 8, list(CLASSES), [0, 1, 2])
         write_table(tmp_path / "table", "test", [0, 1, 2], list(CLASSES), [0, 1, 2])
         words = [*SHORT, "dataset.classes=3", f"dataset.path={tmp_path / 'table'}"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fitnets import image_files, stored
 
-CLASSES = ("Äpfel", "dog & cat", "猫")
+CLASSES = ("dog & cat", "Äpfel", "猫")
 COUNTS = {"train": 14, "val": 4, "test": 5}
 KINDS = ("rgb", "rgba", "cmyk", "palette", "grey16", "turned", "la")
 

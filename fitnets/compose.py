@@ -79,10 +79,10 @@ def _count_classes(composed: DictConfig) -> None:
 
 def _locate_teachers(composed: DictConfig) -> None:
     """Replace hashes of earlier runs, and beginnings of hashes, by their folders in the store."""
-    teacher, root = composed.get("teacher"), Path(str(composed.get("store"))).expanduser()
+    teacher = composed.teacher
 
     def located(key: str, given: str) -> str:
-        return stored.locate(given, root, f"teacher.{key}")
+        return stored.locate(given, places.expanded(str(composed.store)), f"teacher.{key}")
 
     kind = OmegaConf.get_type(teacher) if isinstance(teacher, DictConfig) else None
     for key in {RunTeacher: ["path"], Ensemble: ["hint_member", "members"]}.get(cast(Any, kind), []):

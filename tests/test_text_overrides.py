@@ -122,7 +122,7 @@ def test_any_text_survives_as_a_literal_and_in_the_shell():
     for _ in range(150):
         text = "".join(draw.choice([*signs, "${", "\\${", "${a}", "\\\\"]) for _ in range(draw.randint(1, 8)))
         assert hint_layer(overrides.literal("hint_layer.teacher", text)) == text
-        (word,) = shlex.split(overrides.shown("tracker.project", text))
+        (word,) = shlex.split(overrides.shown("hint_layer.teacher", text))
         assert hint_layer(word) == text, word
 
 

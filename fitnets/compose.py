@@ -231,7 +231,8 @@ def _unreadable(word: str) -> str:
         return f"{shown}: no KEY=VALUE: a key has letters, digits, _ and dots alone"
     name = key.lstrip("~+")
     is_other = typed.text_of(name) is None and name in typed.keys_ending(name)
-    return f"{shown}: the value cannot be read" + ("" if is_other else f": quote it, {typed.in_shell(word)}")
+    way_out = "" if is_other or shown != word else f": quote it, {typed.in_shell(word)}"
+    return f"{shown}: the value cannot be read{way_out}"
 
 
 def _unresolved(error: OmegaConfBaseException) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fitnets import costs, evaluation, experiment, measures, places, plan, wandb_environment
 from fitnets.config import Config, NoTeacher, Wandb
@@ -83,11 +83,17 @@ def _command(config: Config, seed: int) -> list[str]:
         if source.provider == "command-line":
             words += ["--config-dir", source.path]
     words += [word for word in hydra.overrides.hydra if word.startswith("hydra.searchpath=")]
-    words += [without_passwords(word) for word in hydra.overrides.task if not word.startswith("rerun=")]
+    words += [without_passwords(word) for word in _overrides(hydra.overrides.task) if not word.startswith("rerun=")]
     if config.sweep.seeds > 1:
         words = [word for word in words if not word.startswith(("seed=", "sweep.seeds=", "+sweep.seeds="))]
         words += [f"seed={seed}", "sweep.seeds=1", *_other_seeds(config)]
     return [*words, "hydra.mode=RUN"] if hydra.mode == RunMode.MULTIRUN else words
+
+
+def _overrides(task: list[str]) -> list[str]:
+    """The job's overrides with the values of their interpolations. One with a literal `${` stays as it was typed."""
+    raw: Any = OmegaConf.to_container(cast(ListConfig, task), resolve=False)
+    return [typed if "\\${" in typed else resolved for typed, resolved in zip(raw, task, strict=True)]
 
 
 def _other_seeds(config: Config) -> list[str]:

@@ -69,7 +69,7 @@ def test_the_recorded_command_does_the_same_again_when_it_is_pasted(jobs, tmp_pa
     words = ("tracker=wandb", "tracker.tags=[0.10,it's]", "student=mine", "hint_layer=middle")
     config_dir = ("--config-dir", str(folder))
     searchpath = (f"hydra.searchpath=[{overrides.quoted(f'file://{folder}')}]",)
-    for options, text in ((config_dir, "0.10"), (searchpath, "a, 'b' (c) $d"), (config_dir, "~x=ü;&")):
+    for options, text in ((config_dir, "0.10"), (searchpath, "a, 'b' (c) $d"), (config_dir, "~x=ü;& ${z}")):
         project = overrides.literal("tracker.project", text)
         ((first, command),) = jobs(*options, *words, project)
         pasted = shlex.split(shlex.join(command))[2:]  # after python run.py

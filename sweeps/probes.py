@@ -148,7 +148,7 @@ def check_budgets(space: Space, configure: Configure) -> None:
         try:
             config = configure(params)
         except BudgetError as error:
-            reason = f"{words(params)}: {error}"
+            reason = f"for example {words(params)}: {error}"
             continue
         except (ConfigError, *compose.MISTAKES):  # not a matter of cost
             return
@@ -159,9 +159,9 @@ def check_budgets(space: Space, configure: Configure) -> None:
         if best.ratio <= 1:
             return
     if best is not None:
-        reason = f"the cheapest {best.words}"
+        reason = f"the cheapest {best.words}: {LARGER}"
     if reason:
-        raise ConfigError(f"no student of the study is within budget, {looked}; {reason}: {LARGER}")
+        raise ConfigError(f"no student of the study is within budget, {looked}; {reason}")
 
 
 def _looked_at(space: Space) -> tuple[Iterable[Params], str]:

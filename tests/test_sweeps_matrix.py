@@ -6,21 +6,22 @@ import small_data
 from conftest import ROOT
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from omegaconf import DictConfig
 from small_data import BASE, KINDS, NETWORKS
 from studies import opened
 
 from fitnets import compose
 from fitnets.options import ConfigError
-from sweeps import job, setting, trials
+from sweeps import setting, trials
 
 QUESTIONS = {  # name: (overrides that every kind of data set needs, a search space of two points)
     "depth_width": (NETWORKS, ("student.depth=3", "student.width=4,5")),
     "latency": (NETWORKS, ("student.depth=3", "student.width=4,5")),
-    "budget_30m": (NETWORKS, ("student.depth=3,4", "student.budget=0.05")),
-    "budget_107m": (NETWORKS, ("student.depth=3,4", "student.budget=0.05")),
-    "figure2": (NETWORKS[:-1], ("student=thin", "student.depth=3", "student.width=4,5", "method=backprop")),
-    "table5": (NETWORKS[:-1], ("student=thin,fitnet_digits", "+sweep.seeds=1")),
-    "hint_depth": (NETWORKS[:3], ("hint_layer.teacher=stage1_block1", "hint_layer.student=conv1,conv2")),
+    "budget_30m": (NETWORKS, ("student.depth=3,4", "student.budget=0.5")),
+    "budget_107m": (NETWORKS, ("student.depth=3,4", "student.budget=0.5")),
+    "figure2": (NETWORKS[:-1], ("student.layers=5", "student.budget=30", "method=backprop,kd")),
+    "table5": (NETWORKS[:-1], ("student=thin,fitnet_digits",)),
+    "hint_depth": ((*NETWORKS[:3], "hint_layer.teacher=group1_block1"), ("hint_layer.student=conv1,conv2",)),
     "controls": (NETWORKS, ("student.depth=3", "student.width=4", "method=backprop,kd", "seed=0", "teacher.seed=0")),
 }
 TRAINED = {  # the cells that are trained, besides all of digits
@@ -39,16 +40,14 @@ def test_every_question_is_here():
     assert set(QUESTIONS) == {path.stem for path in (ROOT / "sweeps").glob("*.yaml")}
 
 
-@pytest.fixture(scope="module")
-def composed():
-    """Hydra's composition of overrides."""
+def composed(*words: str) -> DictConfig:
     with initialize_config_dir(str(compose.CONF)):
-        yield lambda *words: hydra_compose("config", list(words), return_hydra_config=True)
+        return hydra_compose("config", list(words), return_hydra_config=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_composes_and_agrees_with_a_restarted_worker(name, kind, datasets, composed):
+def test_a_study_composes_and_agrees_with_a_restarted_worker(name, kind, datasets):
     study = optuna.create_study()
     for path in ("as it was", "elsewhere"):
         moved = () if kind == "digits" or path == "as it was" else ("dataset.path=/elsewhere",)
@@ -84,4 +83,3 @@ def test_it_trains_two_trials(name, kind, datasets, command, tmp_path):
     (log,) = (tmp_path / "store" / "sweeps").glob("*/study.log")
     counted = trials.counted(opened(log, log.parent.name).trials)
     assert [trial.state.name for trial in counted] == ["COMPLETE"] * 2
-    assert job.STUDY == "sweeps.study.StudySweeper"

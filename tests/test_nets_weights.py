@@ -50,6 +50,7 @@ FORMS: dict[str, Callable[[State], Any]] = {
     "without the counter of batch normalisation": lambda state: {
         name: values for name, values in state.items() if "num_batches" not in name
     },
+    "without it in the format that has it": lambda state: [state.pop("1.num_batches_tracked"), state][1],
     "DataParallel": prefixed("module."),
     "torch.compile": prefixed("_orig_mod."),
     "compiled and parallel": prefixed("module._orig_mod."),

@@ -261,8 +261,9 @@ class PaperPair:
 
 @option
 class MiddlePair:
-    """The middle convolution of the teacher and of the student; of a residual network the end of its second group, of a
-    custom one the module nearest to half of its multiplications."""
+    """The middle convolution of the teacher and of the student; of a residual network the end of its second group. A
+    custom network has several candidates, outputs of blocks near half of its multiplications
+    (`custom.middle.candidates`): the pair is taken whose maps are most alike in size (`pairs.resolved`)."""
 
     name: Literal["middle"] = neutral(default="middle")
 

@@ -124,6 +124,19 @@ def digest(dataset: Dataset, root: Path, watcher: Watcher) -> str:
     return _digest([_decoded(dataset, part, root, watcher) for part in _parts(dataset)])
 
 
+def known_digest(dataset: Dataset, root: Path) -> str | None:
+    """The same of images that were decoded earlier; None where they would have to be decoded, or downloaded, first.
+
+    Raises ConfigError where local files are named and are not there."""
+    if isinstance(dataset, HubImages) and dataset.hub is None and dataset.path is None:
+        return None
+    folders = [_decoded_folder(dataset, source(dataset, part, root), root) for part in _parts(dataset)]
+    if not all((folder / "meta.json").is_file() for folder in folders):
+        return None
+    digests = [store.read_json(folder / "meta.json")["sha256"] for folder in folders]
+    return digests[0] if len(digests) == 1 else content_hash(digests)
+
+
 SplitName = Literal["train", "valid", "test"]
 
 
@@ -241,8 +254,7 @@ def _digest(decoded: list[_Decoded]) -> str:
 def _decoded(dataset: Dataset, part: Part, root: Path, watcher: Watcher) -> _Decoded:
     """One part as it was published, mapped from its files; decoded into them when they are not there yet."""
     origin = source(dataset, part, root)
-    shape = image_shape(dataset)
-    folder = root / "data" / content_hash("decoded", _DECODING, origin.identity, shape, dataset.classes)
+    folder = _decoded_folder(dataset, origin, root)
     if not folder.exists():
         with artifacts.claim(folder, f"the decoded images of {dataset.name}", watcher.say):
             if not folder.exists():
@@ -250,6 +262,11 @@ def _decoded(dataset: Dataset, part: Part, root: Path, watcher: Watcher) -> _Dec
     with store.made_again(folder):
         meta = store.read_json(folder / "meta.json")
     return _Decoded(_mapped(folder / "images.npy"), _mapped(folder / "labels.npy"), meta["sha256"])
+
+
+def _decoded_folder(dataset: Dataset, origin: Source, root: Path) -> Path:
+    shape = image_shape(dataset)
+    return root / "data" / content_hash("decoded", _DECODING, origin.identity, shape, dataset.classes)
 
 
 def _decode(dataset: Dataset, part: Part, origin: Source, folder: Path, watcher: Watcher) -> None:

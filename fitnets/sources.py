@@ -85,6 +85,17 @@ def class_names(dataset: Dataset) -> list[str] | None:
 # --- hub ---
 
 
+def row_count(dataset: HubImages, part: Part) -> int | None:
+    """The rows that the local Parquet files of a part state; None where they cannot be read. Nothing is decoded."""
+    import pyarrow.parquet
+
+    files = _parquet(dataset, _split(dataset, part))
+    try:
+        return sum(int(pyarrow.parquet.read_metadata(file).num_rows) for file in files)
+    except (OSError, ValueError):  # ArrowInvalid is a ValueError
+        return None
+
+
 def _hub_source(dataset: HubImages, part: Part, root: Path | None) -> Source:
     split = _split(dataset, part)
     if dataset.path is None and dataset.hub is None:

@@ -126,6 +126,21 @@ def digest(dataset: Dataset, root: Path, watcher: Watcher) -> str:
     return _digest([_decoded(dataset, part, root, watcher) for part in _parts(dataset)])
 
 
+def known_digest(dataset: Dataset, root: Path) -> str | None:
+    """The same of images that were decoded earlier; None where they would have to be decoded, or downloaded, first.
+
+    Raises ConfigError where local files are named and are not there."""
+    if isinstance(dataset, Folder):  # its parts are known once all images are decoded
+        return None
+    if isinstance(dataset, HubImages) and dataset.hub is None and dataset.path is None:
+        return None
+    folders = [_decoded_folder(dataset, source(dataset, part, root), root) for part in _parts(dataset)]
+    if not all((folder / "meta.json").is_file() for folder in folders):
+        return None
+    digests = [store.read_json(folder / "meta.json")["sha256"] for folder in folders]
+    return digests[0] if len(digests) == 1 else content_hash(digests)
+
+
 SplitName = Literal["train", "valid", "test"]
 
 

@@ -10,7 +10,8 @@ from fitnets import metrics
 from fitnets.data import Split
 from fitnets.networks import Network
 
-_IMAGES = 500
+DIAGNOSED = 500
+"""images that are compared at most"""
 
 
 class Diagnosis:
@@ -20,7 +21,7 @@ class Diagnosis:
     pair: (hint layer, guided layer), or None; split: at most 500 of its images are taken, evenly spaced."""
 
     def __init__(self, teacher: Network | None, pair: tuple[str, str] | None, split: Split, batch_size: int):
-        step = -(-len(split) // _IMAGES)
+        step = -(-len(split) // DIAGNOSED)
         self.split = replace(split, rows=split.rows[::step])
         self.batch_size = batch_size
         self.pair = pair

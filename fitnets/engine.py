@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fitnets import build, costs, places, stored
-from fitnets.config import Config, Engine, Precision, UniformInit, image_shape
+from fitnets.config import Architecture, Config, Dataset, Engine, Precision, UniformInit, image_shape
 from fitnets.networks import Network
 from fitnets.options import ConfigError, without_passwords
 
@@ -41,6 +41,7 @@ def device(engine: Engine) -> torch.device:
     return torch.device(engine.device)
 
 
+_COUNTED: dict[str, int] = {}
 _WORTHWHILE = 10e6
 """multiplications of an image by the teacher, below which bf16 gains nothing"""
 
@@ -60,13 +61,18 @@ def precision(config: Config, device: torch.device) -> Precision:
         inits.append(config.schedule.teacher_init)
     if not _multiplies_bf16(device) or any(isinstance(init, UniformInit) for init in inits):
         return "fp32"
-    with torch.device("meta"):
-        if architecture is None:
-            deciding = build.network(config.student, dataset, "student")
-        else:
-            deciding = build.network(architecture, dataset, "teacher")
-    cost = costs.cost(deciding, image_shape(dataset))
-    return "bf16" if cost.multiplications >= _WORTHWHILE else "fp32"
+    deciding, side = (config.student, "student") if architecture is None else (architecture, "teacher")
+    return "bf16" if _multiplications(deciding, dataset, side) >= _WORTHWHILE else "fp32"
+
+
+def _multiplications(net: Architecture, dataset: Dataset, side: str) -> int:
+    """Of one image. Counted once for each network and data set: a table of the paper asks for the same ones often."""
+    key = repr((net, dataset))
+    if key not in _COUNTED:
+        with torch.device("meta"):
+            network = build.network(net, dataset, side)
+        _COUNTED[key] = costs.cost(network, image_shape(dataset)).multiplications
+    return _COUNTED[key]
 
 
 def _multiplies_bf16(device: torch.device) -> bool:
@@ -157,6 +163,16 @@ def latencies(
     return found
 
 
+def latencies_s(per_image_s: float, batches: tuple[int, ...] = (1, 128)) -> float:
+    """About how long `latencies` takes. per_image_s: of a forward pass of all networks."""
+    return sum(size * per_image_s * (2 + _turns(size * per_image_s)) for size in batches)
+
+
+def _turns(once_s: float) -> int:
+    """How often work that takes so long is repeated: 5 to 30 times, as a second and a half allows."""
+    return int(min(30, max(5, _LATENCY_BUDGET_S / max(once_s, 1e-9))))
+
+
 def in_turns(
     work: Mapping[str, Callable[[], Any]], device: torch.device, *, in_a_row: int = 1
 ) -> dict[str, dict[str, float]]:
@@ -164,7 +180,7 @@ def in_turns(
     one where they take long."""
     once_s = sum(timed(piece, device, repeats=1)[0] for piece in work.values())
     in_a_row = in_a_row if once_s < _LONG_S else 1
-    turns = int(min(30, max(5, _LATENCY_BUDGET_S / (once_s * in_a_row))))
+    turns = _turns(once_s * in_a_row)
     durations: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(turns):
         for name, piece in work.items():

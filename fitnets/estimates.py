@@ -3,22 +3,25 @@
 import copy
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fitnets import engine, metrics
 from fitnets.answers import Known, Library
-from fitnets.data import Split
+from fitnets.diagnostics import DIAGNOSED
 from fitnets.networks import freeze
 from fitnets.objectives import Objective, train_mode
 from fitnets.optimizers import LayerOptimizer
 from fitnets.plan import Plan
 
-QUICK_S, THOROUGH_S = 0.0, 1.0
-"""how long each thing is measured: not longer than a run can wait for it, or as long as noise wants"""
+ONCE_S, QUICK_S, THOROUGH_S = -1.0, 0.0, 1.0
+"""how long each thing is measured: once, not longer than a run can wait for it, or as long as noise wants"""
+_AFFORDABLE_S = 0.3
+"""of a step that many runs are measured with"""
 _ANSWERED = 64
 """images of a batch that the teacher's answers are measured with"""
 
@@ -43,19 +46,37 @@ class StageTime:
         return trained + self.tables_s * (2 if self.retrained_steps else 1)
 
 
-def stages(plan: Plan, budget_s: float, library: Library | None = None) -> list[StageTime]:
-    """Of the stages that are still to be trained. library: of a trained teacher, which may have tables already."""
-    schedule, found = plan.config.schedule, []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rough:
+    """Times of many runs, in seconds rather than minutes: long steps are measured on few images, and the teacher's
+    outputs once.
+
+    images: of such a step
+    answering: seconds that the teacher takes for an image, by network and layers; grows"""
+
+    images: int = 8
+    answering: dict[str, float] = field(default_factory=dict)
+
+
+def stages(plan: Plan, budget_s: float, library: Library | None = None, rough: Rough | None = None) -> list[StageTime]:
+    """Of the stages that are still to be trained.
+
+    library: of a trained teacher, which may have tables already
+    rough: how to measure many runs; None: each on whole batches"""
+    found = []
     if plan.teacher_stage is not None and not plan.teacher_is_trained:
-        found.append(_stage(plan, plan.teacher_stage, schedule.retrain_teacher, budget_s, library))
+        found.append(_stage(plan, plan.teacher_stage, budget_s, library, rough))
     for objective in plan.stages:
         if not (objective.name == "hint" and plan.hint_is_trained):
-            found.append(_stage(plan, objective, schedule.retrain_student, budget_s, library))
+            found.append(_stage(plan, objective, budget_s, library, rough))
     return found
 
 
-def _stage(plan: Plan, objective: Objective, retrained: bool, budget_s: float, library: Library | None) -> StageTime:
-    stage, train, valid = objective.stage, plan.data.train, plan.data.valid
+def _stage(
+    plan: Plan, objective: Objective, budget_s: float, library: Library | None, rough: Rough | None
+) -> StageTime:
+    stage, train, valid, schedule = objective.stage, plan.data.train, plan.data.valid, plan.config.schedule
+    retrained = schedule.retrain_teacher if objective is plan.teacher_stage else schedule.retrain_student
     per_epoch = len(train) // stage.batch_size
     steps = float(stage.epochs * per_epoch)
     if stage.max_steps is not None:
@@ -67,8 +88,8 @@ def _stage(plan: Plan, objective: Objective, retrained: bool, budget_s: float, l
         images = need.tables * need.views.pictures * len(train) + len(valid)
         if library is not None:
             images = library.missing_answers(need, plan.data) // len(need.looked_up)
-        tables_s = images * _answering_s(objective, train, budget_s)
-    step_s = _step_s(plan, objective, is_looked_up, budget_s)
+        tables_s = images * _answering_s(plan, objective, budget_s, rough)
+    step_s = _step_s(plan, objective, is_looked_up, budget_s, rough)
     validation_s = step_s * len(valid) / stage.batch_size / 3  # the forward third of a step
     if budget_s > QUICK_S:
         validation_s = _validation_s(plan, objective, is_looked_up, budget_s)
@@ -84,18 +105,33 @@ def _stage(plan: Plan, objective: Objective, retrained: bool, budget_s: float, l
     )
 
 
-def _answering_s(objective: Objective, train: Split, budget_s: float) -> float:
+def _answering_s(plan: Plan, objective: Objective, budget_s: float, rough: Rough | None) -> float:
     """Of one image by the teacher."""
-    batch, trial = train.batch(train.rows[:_ANSWERED]), _copied(objective)
-    answers = trial.answers
-    assert answers is not None
-    return steadily(lambda: answers(batch, trial.wants), batch.images.device, budget_s) / len(batch)
+    known = {} if rough is None else rough.answering
+    key = repr((plan.config.teacher, plan.config.dataset, plan.precision, objective.wants))
+    if key not in known:
+        train, trial = plan.data.train, _copied(objective)
+        batch = train.batch(train.rows[: _ANSWERED if rough is None else rough.images])
+        answers = trial.answers
+        assert answers is not None
+        work = partial(answers, batch, trial.wants)
+        known[key] = steadily(work, batch.images.device, budget_s) / len(batch)
+    return known[key]
 
 
-def _step_s(plan: Plan, objective: Objective, is_looked_up: bool, budget_s: float) -> float:
-    """Of an update, images put together and augmented."""
-    trial, stage, train = _copied(objective), objective.stage, plan.data.train
-    views, rows = plan.views(objective), train.rows[: objective.stage.batch_size]
+def _step_s(plan: Plan, objective: Objective, is_looked_up: bool, budget_s: float, rough: Rough | None) -> float:
+    """Of an update, images put together and augmented. rough: where that takes long, of few images, scaled up."""
+    rows = plan.data.train.rows[: objective.stage.batch_size]
+    if rough is not None:
+        some = rows[: rough.images]
+        scaled_s = _step_of_s(plan, objective, some, is_looked_up, budget_s) * len(rows) / len(some)
+        if scaled_s > _AFFORDABLE_S:
+            return scaled_s
+    return _step_of_s(plan, objective, rows, is_looked_up, budget_s)
+
+
+def _step_of_s(plan: Plan, objective: Objective, rows: Tensor, is_looked_up: bool, budget_s: float) -> float:
+    trial, stage, train, views = _copied(objective), objective.stage, plan.data.train, plan.views(objective)
     if is_looked_up and trial.answers is not None:
         trial.answers = Known(trial.answers(train.batch(rows), trial.wants))
     optimizer = LayerOptimizer(trial.layers, stage, len(train) // stage.batch_size)
@@ -119,7 +155,7 @@ def _validation_s(plan: Plan, objective: Objective, is_looked_up: bool, budget_s
 
 def evaluation_s(plan: Plan, test_images: int) -> float:
     """Of what follows training: predictions on validation and test, comparisons of layers, latencies."""
-    some = replace(plan.data.valid, rows=plan.data.valid.rows[:500])
+    some = replace(plan.data.valid, rows=plan.data.valid.rows[:DIAGNOSED])
     size, device = plan.config.engine.eval_batch_size, some.rows.device
     networks = {"student": plan.student}
     if plan.teacher is not None:
@@ -134,9 +170,28 @@ def evaluation_s(plan: Plan, test_images: int) -> float:
     return predicted_s + engine.timed(latencies, device, repeats=1, warm_up=0)[0]
 
 
+def briefly_evaluation_s(plan: Plan, test_images: int) -> float:
+    """The same from a forward pass of a few images, for who cannot wait; latencies by arithmetic."""
+    some = replace(plan.data.valid, rows=plan.data.valid.rows[:_ANSWERED])
+    device = some.rows.device
+    predictions = len(plan.data.valid) + test_images
+    compared = min(len(plan.data.valid), DIAGNOSED)
+    found = once_s = 0.0
+    for network, times in ((plan.teacher, 1), (plan.student, 2 + len(plan.stages))):
+        if network is None:
+            continue
+        work = partial(metrics.predict, network, some, len(some))
+        per_image_s = min(engine.timed(work, device, repeats=1)) / len(some)
+        found += per_image_s * (predictions + times * compared)
+        once_s += per_image_s
+    return found + engine.latencies_s(once_s)
+
+
 def steadily(work: Callable[[], Any], device: torch.device, budget_s: float) -> float:
     """The median of as many repeats as fit into the time, of 2 to 100; a third as many before them only warm up."""
     once_s = engine.timed(work, device, repeats=1)[0]
+    if budget_s <= ONCE_S:
+        return once_s
     repeats = int(min(100, max(2, 0.75 * budget_s / once_s)))
     return statistics.median(engine.timed(work, device, repeats=repeats, warm_up=repeats // 3))
 

@@ -51,6 +51,18 @@ def identity(dataset: HubImages, split: str, root: Path | None) -> dict[str, Any
     return told | ({"first_label": dataset.first_label} if dataset.first_label else {})
 
 
+def row_count(dataset: HubImages, split: str) -> int | None:
+    """The rows that the local Parquet files of a split state; None where they cannot be read. Nothing is decoded."""
+    import pyarrow.parquet
+
+    try:
+        return sum(int(pyarrow.parquet.read_metadata(file).num_rows) for file in files(dataset, split))
+    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        if isinstance(error, ConfigError):
+            raise
+        return None
+
+
 def class_names(dataset: HubImages, splits: list[str]) -> list[str] | None:
     """The class names in the local Parquet files of some splits, in the order of the labels; None where no file has
     them.

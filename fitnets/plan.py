@@ -142,23 +142,29 @@ class Plan:
         )
 
 
-def prepare(config: Config, watcher: Watcher) -> Plan:
-    """Raises ConfigError for everything that can be known before training: shapes, layers, data, device."""
+def prepare(config: Config, watcher: Watcher, instead: Data | None = None) -> Plan:
+    """Raises ConfigError for everything that can be known before training: shapes, layers, data, device.
+
+    instead: images in the place of the data set's, which is then not looked at."""
     device = engine.device(config.engine)
     precision = engine.precision(config, device)
     teacher = None if isinstance(config.teacher, NoTeacher) else placed(new_teacher(config), device, precision)
     is_trained = teacher is not None and not isinstance(config.teacher, ReadyTeacher)
     teacher_stage = label_objective("teacher", teacher, config.schedule.teacher) if is_trained and teacher else None
     student, student_stages = new_student(config, teacher, device, precision)
-    store.check_writable(config.root)
-    data.check_files(config.dataset, config.root, watcher, test=has_test(config))
-    names = class_names.of_data(config.dataset)
-    _check_member_classes(config, names)
-    found = data.load(config.dataset, config.root, device, watcher)
+    if instead is None:
+        store.check_writable(config.root)
+        data.check_files(config.dataset, config.root, watcher, test=has_test(config))
+        names = class_names.of_data(config.dataset)
+        _check_member_classes(config, names)
+        found = data.load(config.dataset, config.root, device, watcher)
+    else:
+        names, found = ClassNames(None), instead
     for network in filter(None, (teacher, student)):
         network.sees(config.dataset.preprocessing, found.fitted)
     _check_batches([*([teacher_stage] if teacher_stage else []), *student_stages], len(found.train))
-    _check_fitted(config, found.digest)
+    if instead is None:
+        _check_fitted(config, found.digest)
     return Plan(
         config=config,
         device=device,

@@ -3,7 +3,19 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fitnets import chance, class_names, costs, data, engine, estimates, quantities, readiness, schedules, stored
+from fitnets import (
+    chance,
+    class_names,
+    costs,
+    data,
+    engine,
+    estimates,
+    quantities,
+    readiness,
+    schedules,
+    sizes,
+    stored,
+)
 from fitnets.config import Config, CustomTeacher, EarlierRuns, Stage, image_shape
 from fitnets.labelled import class_notes
 from fitnets.networks import Network
@@ -40,13 +52,19 @@ def announce(plan: Plan, terminal: Terminal) -> None:
     lines += [f"  cache    {line}" for line in _cached(plan)]
     machine = f"{engine.describe(plan.device)}, {plan.precision}{_why(plan)}"
     training_s = sum(stage.total_s for stage in estimates.stages(plan, estimates.QUICK_S))
+    after_s = estimates.briefly_evaluation_s(plan, _test_images(plan))
     lines.append(f"  about    {seconds(training_s)} of training on {machine}")
+    lines.append(
+        f"  about    {seconds(after_s)} of evaluation, diagnoses and latencies beside it{_shorter(plan, after_s)}"
+    )
     if config.test and not has_test(config):
         lines.append("  test     none: this data set has no test split, so all figures are on validation")
     lines.append(f"  files    {plan.run_directory}")
     terminal.explain("\n".join(lines))
 
 
+_LONG_S, _FEW = 10.0, 500
+"""of evaluation after a trial of a few updates; images that are enough for it"""
 _SCHEDULES = {
     "quick": "a short training, not the paper's (its numbers: schedule=paper; longer: schedule=modern)",
     "modern": "not the paper's training (its numbers: schedule=paper)",
@@ -69,6 +87,25 @@ def _seeds(config: Config) -> str:
     seed = teacher_seed(config)
     teacher = "" if seed is None else f", teacher.seed={seed}"
     return f"seed={config.seed} (student){teacher}, dataset.seed={config.dataset.seed}"
+
+
+def _test_images(plan: Plan) -> int:
+    """The images of the test split that the run ends with; as many as for validation where nobody says."""
+    if not has_test(plan.config):
+        return 0
+    count = sizes.images(plan.config.dataset, "test")
+    return len(plan.data.valid) if count is None else count
+
+
+def _shorter(plan: Plan, evaluation_s: float) -> str:
+    """What makes a trial of a few updates short: its evaluation is that of a whole run."""
+    trained = [*plan.stages, *([plan.teacher_stage] if plan.teacher_stage is not None else [])]
+    is_trial = any(objective.stage.max_steps is not None for objective in trained)
+    if not is_trial or evaluation_s < _LONG_S:
+        return ""
+    is_held_out = getattr(plan.config.dataset, "validation", 0) > _FEW
+    shorter = [f"dataset.validation={_FEW}"] * is_held_out + ["test=false"] * has_test(plan.config)
+    return f" (shorter for a trial: {' '.join(shorter)})" if shorter else ""
 
 
 def _cached(plan: Plan) -> Iterator[str]:

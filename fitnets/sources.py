@@ -96,6 +96,11 @@ def class_names(dataset: Dataset) -> list[str] | None:
             return None
 
 
+def row_count(dataset: HubImages, part: Part) -> int | None:
+    """The rows that the local Parquet files of a part state; None where they cannot be read. Nothing is decoded."""
+    return hub.row_count(dataset, _split(dataset, part))
+
+
 def _split(dataset: HubImages, part: Part) -> str:
     split: str | None = getattr(dataset, f"{part}_split")
     assert split is not None, f"{dataset.name} has no {part} split"

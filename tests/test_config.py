@@ -12,7 +12,7 @@ from test_data import SILENCE, write_parquet
 from test_folder import write_images
 
 from fitnets import build, compose, data, methods, options, plan, schedules, sources, teachers
-from fitnets.config import Config, LinearLr, Sgd
+from fitnets.config import Config, LinearLr, NoTeacher, Sgd
 from fitnets.optimizers import LayerOptimizer
 from fitnets.options import ConfigError, plain
 from fitnets.rules import leaves
@@ -36,6 +36,7 @@ NEEDED = {  # what an option cannot do without
     "teacher=maxout_cifar100": ["dataset=cifar100"],
     "teacher=maxout_svhn": ["dataset=svhn"],
     "teacher=relu_aflw": ["dataset=aflw", "dataset.path=patches"],
+    "teacher=none": ["method=backprop"],
     "teacher=run": ["teacher.path={earlier_run}"],
     "teacher=ensemble": ["teacher.members=[{earlier_run}]", "teacher.hint_member={earlier_run}"],
     "teacher=custom": ["teacher.target=own_models.small"],
@@ -53,7 +54,7 @@ DEFAULTS = {  # teacher and student that a data set brings
     "cifar100": ("maxout_cifar100", "fitnet4"),
     "svhn": ("maxout_svhn", "fitnet3"),
     "aflw": ("relu_aflw", "fitnet_aflw2"),
-    "folder": ("maxout_cifar10", "fitnet1"),
+    "folder": ("resnet", "thin"),
 }
 
 
@@ -65,12 +66,14 @@ def load_dataset(dataset: str, *words: str) -> Config:
 def build_everything(config: Config) -> None:
     """Networks, regressor, initial weights and optimisers of every stage; no data."""
     dataset, schedule = config.dataset, config.schedule
-    teacher, student = teachers.network(config), build.network(config.student, dataset, "student")
-    build.initialise(teacher, schedule.teacher_init, 0)
+    teacher = None if isinstance(config.teacher, NoTeacher) else teachers.network(config)
+    student = build.network(config.student, dataset, "student")
     build.initialise(student, schedule.student_init, 0)
     for objective in methods.stages(config, teacher, student):
         LayerOptimizer(objective.layers, objective.stage, steps_per_epoch=10)
-    LayerOptimizer(teacher.parts(), schedule.teacher, steps_per_epoch=10)
+    if teacher is not None:
+        build.initialise(teacher, schedule.teacher_init, 0)
+        LayerOptimizer(teacher.parts(), schedule.teacher, steps_per_epoch=10)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

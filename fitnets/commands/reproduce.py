@@ -42,7 +42,9 @@ def main(words: list[str]) -> None:
     parser.add_argument("--only", metavar="TEXT", help="the rows whose label contains this")
     parser.add_argument("--out", type=path, help="folder for the table; default: STORE/reproduced/TABLE-...")
     parser.add_argument(
-        "--plan", action="store_true", help="get the data, say what would be run and how long it takes, write nothing"
+        "--plan",
+        action="store_true",
+        help="say what would be run and how long it takes, in seconds and without the data; write nothing",
     )
     parser.add_argument("--config-dir", help="folder with options of your own, as for fitnets run")
     arguments = parser.parse_intermixed_args(words)
@@ -54,13 +56,13 @@ def main(words: list[str]) -> None:
     if not any(work.key(word) == "dataset" for word in order.changes):
         terminal.say(f"data: {order.recipe.data}")
     with told_in_short(root):
-        cells = work.cells(order, terminal)
+        cells = work.cells(order, terminal, decode=not arguments.plan)
         place = keeping.folder(order, cells[0].candidates[0].runs[0].config)
         if arguments.out is not None:
             place = arguments.out
         if not arguments.plan:
             store.check_writable(place, "--out ")
-        _announce(order, cells, terminal)
+        _announce(order, cells, terminal, decode=not arguments.plan)
         if arguments.plan:
             return
         failures = _run(order, cells, place, terminal)
@@ -117,19 +119,20 @@ def _check_changes(recipe: Recipe, changes: Sequence[str]) -> None:
             raise ConfigError(f"{word}: a table evaluates every run, and trains none again: leave it out")
 
 
-def _announce(order: Order, cells: Sequence[Cell], terminal: Terminal) -> None:
+def _announce(order: Order, cells: Sequence[Cell], terminal: Terminal, *, decode: bool) -> None:
     if not order.scale.is_full:
         terminal.say(f"small version ({order.scale}); nothing of it is the paper's training")
         for line in dict.fromkeys(f"schedule={cell.schedule}: {cell.epochs}" for cell in cells):
             terminal.say(f"  {line}")
-    times = forecast.of_cells(cells, terminal)
+    times = forecast.of_cells(cells, terminal, decode=decode)
     rows = [[time.cell.row.label, time.cell.schedule, *_time(time)] for time in times if time.runs_left]
     if not rows:
         terminal.say("all of it is done")
         return
     terminal.show(Table("what is left; a teacher is counted where it comes first", _HEADER, rows))
     here, gpu = (seconds(sum(getattr(time, name) for time in times)) for name in ("here_s", "gpu_s"))
-    terminal.say(f"in all at most {here} of training here, measured on a few updates; {gpu} on {forecast.ASSUMED}")
+    how = "on a few updates" if decode else "roughly, on updates of a few random images"
+    terminal.say(f"in all at most {here} of training here, measured {how}; {gpu} on {forecast.ASSUMED}")
 
 
 def _time(time: CellTime) -> list[str]:

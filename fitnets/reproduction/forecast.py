@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fitnets import costs, estimates
-from fitnets.config import image_shape
+from fitnets import costs, engine, estimates, imagined
+from fitnets.config import Config, image_shape
+from fitnets.data import Data
+from fitnets.estimates import Rough
 from fitnets.objectives import HintObjective, LabelHintObjective, Objective
 from fitnets.plan import Plan, prepare
-from fitnets.reproduction.work import Cell
+from fitnets.reproduction.work import Cell, planned_digest
 from fitnets.terminal import Terminal
 
 GPU = "one H200"
@@ -33,17 +35,21 @@ class CellTime:
     gpu_s: float
 
 
-def of_cells(cells: Sequence[Cell], terminal: Terminal) -> list[CellTime]:
+def of_cells(cells: Sequence[Cell], terminal: Terminal, *, decode: bool = True) -> list[CellTime]:
     """Measured on the first unfinished run of each candidate: its other seeds take as long. Those of teachers last,
-    whose runs are mostly those of a student."""
+    whose runs are mostly those of a student.
+
+    decode: False measures on a few random images instead of the data set's, in seconds"""
     counted: set[str] = set()
+    rough = None if decode else Rough()
     students_first = sorted(cells, key=lambda cell: cell.row.side == "teacher")
-    return [_of_cell(cell, counted, terminal) for cell in terminal.track(students_first, "measuring")]
+    return [_of_cell(cell, counted, terminal, rough) for cell in terminal.track(students_first, "measuring")]
 
 
-def _of_cell(cell: Cell, counted: set[str], terminal: Terminal) -> CellTime:
+def _of_cell(cell: Cell, counted: set[str], terminal: Terminal, rough: Rough | None) -> CellTime:
     """counted: hashes of what is counted already; grows."""
     runs_left, here_s, gpu_s = 0, 0.0, 0.0
+    budget_s = estimates.QUICK_S if rough is None else estimates.ONCE_S
     for candidate in cell.candidates:
         left = [run for run in candidate.runs if not run.is_settled and run.hash not in counted]
         counted |= {run.hash for run in left}
@@ -51,18 +57,23 @@ def _of_cell(cell: Cell, counted: set[str], terminal: Terminal) -> CellTime:
         if not left:
             continue
         with_stage_1 = replace(left[0].config, rerun=True)  # whether this seed has it already or not
-        prepared = prepare(with_stage_1, terminal)
+        prepared = prepare(with_stage_1, terminal, None if rough is None else _imagined(with_stage_1))
         if prepared.hashes.teacher in counted:
             prepared = replace(prepared, teacher_stage=None)
         if prepared.hashes.hint in counted:  # the methods of a row's neighbours may share stage 1
             prepared = replace(prepared, stages=[stage for stage in prepared.stages if stage.name != "hint"])
         counted |= {*filter(None, [prepared.hashes.teacher, prepared.hashes.hint])}
         on_gpu = {objective.name: _gpu_s(prepared, objective) for objective in _to_train(prepared)}
-        for stage in estimates.stages(prepared, estimates.QUICK_S):
+        for stage in estimates.stages(prepared, budget_s, rough=rough):
             times = 1 if stage.name == "teacher" else len(left)
             here_s += times * stage.total_s
             gpu_s += times * on_gpu[stage.name]
     return CellTime(cell=cell, runs_left=runs_left, here_s=here_s, gpu_s=gpu_s)
+
+
+def _imagined(config: Config) -> Data | None:
+    digest = planned_digest(config)
+    return None if digest is None else imagined.load(config.dataset, digest, engine.device(config.engine))
 
 
 def _to_train(plan: Plan) -> list[Objective]:

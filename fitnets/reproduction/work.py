@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fitnets import compose, data, engine, places, plan, store
+from fitnets import compose, data, engine, imagined, places, plan, store
 from fitnets.config import Config, ReadyTeacher
 from fitnets.labelled import Watcher
 from fitnets.plan import Hashes
@@ -115,13 +115,15 @@ class Order:
         return [row for row in self.recipe.rows if self.only is None or self.only in row.label]
 
 
-def cells(order: Order, watcher: Watcher) -> list[Cell]:
-    """Everything that there is to run; its images are decoded. ConfigError for what the user has to change."""
+def cells(order: Order, watcher: Watcher, *, decode: bool = True) -> list[Cell]:
+    """Everything that there is to run. ConfigError for what the user has to change.
+
+    decode: False where data that were not decoded before are not to be looked at; no run is then found"""
     wanted = [(row, schedule) for schedule in order.schedules for row in order.rows if row.overrides is not None]
-    return [_cell(order, row, schedule, watcher) for row, schedule in wanted]
+    return [_cell(order, row, schedule, watcher, decode=decode) for row, schedule in wanted]
 
 
-def _cell(order: Order, row: Row, schedule: Schedule, watcher: Watcher) -> Cell:
+def _cell(order: Order, row: Row, schedule: Schedule, watcher: Watcher, *, decode: bool) -> Cell:
     chosen = ("hints",) if schedule == "paper" or row.side == "teacher" else CANDIDATES
     methods = [None] if row.names_method else [f"method={name}" for name in chosen]
     own = () if order.config_dir is None else ("--config-dir", str(Path(order.config_dir).resolve()))
@@ -135,11 +137,21 @@ def _cell(order: Order, row: Row, schedule: Schedule, watcher: Watcher) -> Cell:
         if config.engine.precision == "auto":  # so that the command gives these hashes on other machines too
             words.append(f"engine.precision={precision}")
             config = replace(config, engine=replace(config.engine, precision=precision))
-        digest = data.digest(config.dataset, config.root, watcher)
+        digest = planned_digest(config)
+        if decode or digest is None:
+            digest = data.digest(config.dataset, config.root, watcher)
         runs = tuple(_run(replace(config, seed=seed), (*own, *words), digest) for seed in order.seeds)
         candidates.append(Candidate(method=config.method.name, runs=runs))
         epochs = epochs_told(config, full)  # the same for all methods
     return Cell(row=row, schedule=schedule, candidates=tuple(candidates), epochs=epochs)
+
+
+def planned_digest(config: Config) -> str | None:
+    """The digest of data that were decoded before; of others a word in its place; None where only decoding tells how
+    many images there are."""
+    if imagined.counts(config.dataset) is None:
+        return None
+    return data.known_digest(config.dataset, config.root) or "not decoded"
 
 
 def _words(order: Order, row: Row, schedule: Schedule, method: str | None, *later: Sequence[str]) -> list[str]:

@@ -1,0 +1,76 @@
+"""The networks that dataset=folder brings: they fit any size of images, and learn from few of them."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fitnets import build, compose, methods, plan, teachers
+from fitnets.options import plain, restore
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Bright bars across or along a dark image."""
+
+    def make(size: int, each: int):
+        generator = np.random.default_rng(0)
+        for name in ("across", "along", "none"):
+            (tmp_path / "img" / name).mkdir(parents=True)
+            for number in range(each):
+                pixels = generator.integers(0, 60, (size, size, 3))
+                start = int(generator.integers(0, size * 3 // 4))
+                bar = slice(start, start + size // 4)
+                if name != "none":
+                    pixels[(bar, slice(None)) if name == "across" else (slice(None), bar)] += 150
+                Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "img" / name / f"{number}.png")
+        return tmp_path / "img"
+
+    return make
+
+
+@pytest.mark.parametrize("size", ["8 8", "17 17", "32 32", "64 64", "48 31"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_they_fit_images_of_any_size(size, channels):
+    height, width = size.split()
+    shape = [f"dataset.height={height}", f"dataset.width={width}", f"dataset.channels={channels}"]
+    config = compose.load(["dataset=folder", "dataset.path=x", "dataset.classes=3", *shape])
+    assert (config.teacher.name, config.student.name, config.hint_layer.name) == ("resnet", "thin", "middle")
+    teacher, student = teachers.network(config), build.network(config.student, config.dataset, "student")
+    assert [stage.name for stage in methods.stages(config, teacher, student)] == ["hint", "student"]
+    assert sum(p.numel() for p in teacher.parameters()) < 200_000
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["student=fitnet1"], ("resnet", "fitnet1", "middle")),
+        (["teacher=maxout_cifar10", "student=fitnet1"], ("maxout_cifar10", "fitnet1", "paper")),
+        (["teacher.depth=20", "student.width=4"], ("resnet", "thin", "middle")),
+    ],
+)
+def test_they_can_be_replaced(words, names):
+    config = compose.load(["dataset=folder", "dataset.path=x", "dataset.classes=3", *words])
+    assert (config.teacher.name, config.student.name, config.hint_layer.name) == names
+
+
+def test_the_networks_of_earlier_versions_are_found_by_name():
+    """The hashes of what `dataset=folder` was before."""
+    words = ["dataset=folder", "dataset.path=x", "dataset.classes=3", "teacher=maxout_cifar10", "student=fitnet1"]
+    config = compose.load(words)
+    assert " ".join(map(str, plan.hashes(config, "digest", "fp32"))) == GOLDEN
+    assert plan.hashes(restore(plain(config)), "digest", "fp32") == plan.hashes(config, "digest", "fp32")
+
+
+GOLDEN = "7d0b5f5d5bd07f54 383528723ea87006 69cb8c69ee1a734b"
+
+
+def test_quick_trains_them_on_sixty_images_a_class(command, folder):
+    words = [f"dataset.path={folder(16, 60)}", "dataset.height=16", "dataset.width=16", "tracker=none"]
+    finished = command("dataset=folder", *words, "schedule.teacher.epochs=10", "engine.precision=fp32")
+    assert finished.code == 0, finished.err
+    accuracies = re.search(r"validation accuracy │\s+([\d.]+) % │\s+([\d.]+) %", finished.out)
+    assert accuracies is not None
+    assert min(map(float, accuracies.groups())) > 70
+    assert "has not begun to learn" not in finished.out

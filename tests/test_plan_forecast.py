@@ -1,0 +1,133 @@
+"""What is said of times before anything is trained: with data, and without any on the disk."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED_MNIST, TINY
+from test_data import write_parquet
+
+from fitnets import compose, data, estimates, imagined, sizes
+from fitnets.reproduction import work
+
+
+@pytest.fixture
+def untouched(monkeypatch):
+    """Nothing may be decoded or downloaded for a plan."""
+
+    def forbid() -> None:
+        monkeypatch.setattr(data, "_decode", lambda *_: pytest.fail("images were decoded"))
+
+    return forbid
+
+
+# --- fitnets reproduce TABLE --plan ---
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("table4", ["--only", "hints", "--schedule", "modern"]),
+        ("aflw", ["--only", "FitNet 1, KD", "--schedule", "paper"]),
+    ],
+)
+def test_a_table_is_planned_without_any_data(fitnets, tmp_path, table, words, untouched):
+    untouched()
+    finished = fitnets("reproduce", table, *words, f"store={tmp_path / 'store'}", "--plan")
+    assert finished.code == 0, finished.err
+    assert "measured roughly, on updates of a few random images" in finished.out
+    assert not list(tmp_path.glob("store/*/*"))
+
+
+def test_local_files_tell_their_number_and_are_not_decoded(fitnets, tmp_path, untouched):
+    untouched()
+    for split, each in (("train", 4), ("test", 2)):
+        write_parquet(tmp_path / "pq", split, np.zeros((each * 10, 28, 28), np.uint8), list(range(10)) * each)
+    words = [f"dataset.path={tmp_path / 'pq'}", "dataset.validation=10", f"store={tmp_path / 'store'}"]
+    short = [f"schedule.{stage}.batch_size=16" for stage in ("teacher", "hint", "student")]
+    finished = fitnets("reproduce", "table4", "--only", "hints", "--schedule", "modern", *words, *short, "--plan")
+    assert finished.code == 0, finished.err
+    dataset = compose.load(["dataset=mnist", *words]).dataset
+    assert (sizes.images(dataset, "train"), sizes.images(dataset, "test")) == (40, 20)
+    planned = imagined.load(dataset, "digest", torch.device("cpu"))
+    assert (len(planned.train), len(planned.valid)) == (30, 10)
+
+
+def test_a_folder_that_is_named_and_is_not_there_is_told(fitnets, tmp_path):
+    finished = fitnets("reproduce", "table4", "dataset.path=nowhere", f"store={tmp_path}", "--plan")
+    assert finished.code == 1
+    assert finished.err.startswith("dataset.path=nowhere: no such folder")
+
+
+@pytest.mark.parametrize(
+    ("words", "train", "valid"),
+    [
+        ("dataset=mnist", 50_000, 10_000),
+        ("dataset=cifar10", 40_000, 10_000),
+        ("dataset=cifar100 dataset.train_share=0.1", 4_000, 10_000),
+        ("dataset=svhn", 598_388, 6_000),
+        ("dataset=svhn dataset.extra_split=null dataset.extra_validation=0", 69_257, 4_000),
+        ("dataset=aflw", 45_000, 5_000),
+        ("dataset=digits", 1137, 300),
+    ],
+)
+def test_sizes_are_those_that_are_published(words, train, valid):
+    planned = imagined.load(compose.load(words.split()).dataset, "digest", torch.device("cpu"))
+    assert (len(planned.train), len(planned.valid)) == (train, valid)
+
+
+@pytest.mark.skipif(not SHARED_MNIST.exists(), reason="needs MNIST")
+def test_the_published_number_is_that_of_the_files():
+    files = compose.load(["dataset=mnist", f"dataset.path={SHARED_MNIST}"]).dataset
+    published = compose.load(["dataset=mnist"]).dataset
+    for part in ("train", "test"):
+        assert sizes.images(files, part) == sizes.images(published, part)
+
+
+def test_a_split_that_is_not_drawn_has_no_known_size(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    config = compose.load(["dataset=folder", f"dataset.path={tmp_path}"])
+    assert sizes.images(config.dataset, "train") is None
+    assert work.planned_digest(config) is None
+    assert not (tmp_path / "split.json").exists()
+
+
+def test_decoded_data_keep_their_digest(tiny, tmp_path, untouched):
+    config = tiny(f"store={tmp_path}")
+    assert work.planned_digest(config) == "not decoded"
+    watcher = type("Silent", (), {"say": print, "track": staticmethod(lambda items, _: items)})()
+    digest = data.digest(config.dataset, config.root, watcher)
+    untouched()
+    assert work.planned_digest(config) == data.known_digest(config.dataset, config.root) == digest
+
+
+# --- the plan of a run ---
+
+
+def test_the_plan_names_the_time_of_evaluation(command):
+    finished = command(*TINY, "schedule.student.max_steps=1")
+    assert re.search(
+        r"\n  about    .* of training on .*\n  about    .* of evaluation, diagnoses and latencies", finished.out
+    )
+    assert "shorter for a trial" not in finished.out  # it takes no time worth a word
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["schedule.student.max_steps=1"], "(shorter for a trial: dataset.validation=500 test=false)"),
+        (["schedule.teacher.max_steps=2", "test=false"], "(shorter for a trial: dataset.validation=500)"),
+        (["schedule.hint.max_steps=2", "dataset.validation=300"], "(shorter for a trial: test=false)"),
+        ([], None),
+    ],
+)
+def test_a_trial_is_told_how_to_be_shorter_where_evaluation_takes_long(command, monkeypatch, words, told):
+    monkeypatch.setattr(estimates, "briefly_evaluation_s", lambda plan, test_images: 200.0)
+    finished = command(*TINY, *words)
+    assert "3 min 20 s of evaluation" in finished.out
+    if told is None:
+        assert "shorter for a trial" not in finished.out
+    else:
+        assert told in finished.out

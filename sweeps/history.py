@@ -21,8 +21,13 @@ _STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialSt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """status: finished, pruned, failed, running, waiting, over budget, repeated, tried again, surplus or stillborn; the
-    last five do not count. measures: means over the seeds, and `spread_...`; runs: hashes; seconds: of the job."""
+    """A trial of a study.
+
+    status: finished, pruned, failed, running, left by its worker, waiting, over budget, repeated, tried again, surplus or
+        stillborn; the last five do not count
+    measures: means over the seeds, and `spread_...`
+    runs: hashes
+    seconds: of the job"""
 
     number: int
     status: str
@@ -104,6 +109,8 @@ def _status(trial: FrozenTrial, replaced: set[int]) -> str:
         return str(_CLOSED.get(closed, closed))
     if trial.number in replaced:
         return "tried again"
+    if trials.is_left(trial):
+        return "left by its worker"
     return _STATES.get(trial.state, trial.state.name.lower())
 
 

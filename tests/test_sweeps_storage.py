@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 
+import optuna
 import pytest
 from studies import STUDY, opened
 
@@ -229,3 +231,16 @@ class TestATornJournal:
             assert finished.code == 0, finished.err
             assert "bytes are cut, nothing before them is lost" in finished.out
         assert sum("duplicate_of" not in t.user_attrs and t.values is not None for t in opened(log).trials) >= 2
+
+
+def test_a_trial_whose_worker_was_killed_is_not_shown_as_running(tmp_path):
+    """Of this host, without a lock: the process is gone."""
+    place = tmp_path / "sweeps" / "one" / "study.log"
+    study = storage.open_study(str(place), "one", ONE)
+    address.leave(place.with_name("study.json"), study, str(place))
+    for _ in range(2):
+        study.ask().set_user_attr("place", str(tmp_path / "worker"))
+    for trial, host in zip(study.trials, (socket.gethostname(), "elsewhere"), strict=True):
+        optuna.Trial(study, trial._trial_id).set_user_attr("worker", f"{host}:1:id")
+    (found,) = history.of_store(tmp_path)
+    assert [trial.status for trial in found.trials] == ["left by its worker", "running"]

@@ -1,0 +1,162 @@
+"""Standard streams that are closed, full, shared or not UTF-8; `--json` beside modules that print."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, TINY
+
+from fitnets import inventory, ownership, process
+
+RUN = str(ROOT / "run.py")
+LOUD = """
+import atexit, os, subprocess, sys
+from torch import nn
+print("at import")
+class Loud(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10))
+    def forward(self, images):
+        print("in forward")
+        return self.body(images)
+def loud():
+    print("at call")
+    sys.stdout.write("by the stream\\n")
+    os.write(1, b"by the descriptor\\n")
+    subprocess.run(["echo", "by a child"])
+    atexit.register(print, "at exit")
+    return Loud()
+"""
+LOUD_WORDS = ("teacher=custom", "teacher.target=loud_nets.loud", *TINY[:4])
+
+
+def bash(script: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A shell script in which `$RUN` and `$FITNETS` are the two commands."""
+    commands = {"RUN": f"{sys.executable} {RUN}", "FITNETS": f"{sys.executable} -m fitnets.cli"}
+    variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | commands | variables
+    return subprocess.run(
+        ["bash", "-c", script], cwd=cwd, capture_output=True, timeout=120, env=os.environ | variables, text=True
+    )
+
+
+@pytest.mark.parametrize("command", ["$FITNETS --help", "PYTHONUNBUFFERED=1 $FITNETS runs --help", "$RUN --cfg job"])
+def test_a_reader_that_leaves_early_is_no_failure(command, tmp_path):
+    done = bash(f"{command} | head -1; echo ${{PIPESTATUS[0]}}", tmp_path)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stdout.endswith("\n0\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux alone has /dev/full")
+@pytest.mark.parametrize("command", ["$FITNETS --help", "$RUN --cfg job", "$FITNETS runs --json"])
+def test_a_result_that_cannot_be_written_is_told_in_one_line(command, tmp_path):
+    (tmp_path / "outputs").mkdir()
+    ownership.mark(tmp_path / "outputs")
+    done = bash(f"{command} > /dev/full", tmp_path)
+    assert (done.returncode, done.stderr) == (1, "standard output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("closing", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_stops_nothing(closing, tmp_path):
+    done = bash(f"$FITNETS --help {closing}", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_data_file_never_gets_the_number_of_a_closed_stream(tmp_path):
+    script = "from fitnets import process; process.prepare(); print(open('data', 'w').fileno(), file=open('told', 'w'))"
+    assert bash(f'{sys.executable} -c "{script}" <&- >&- 2>&-', tmp_path).returncode == 0
+    assert int((tmp_path / "told").read_text()) > 2
+
+
+def test_a_run_goes_on_without_its_reader(tmp_path):
+    words = " ".join(f"'{word}'" for word in TINY)
+    done = bash(f"$RUN {words} store=piped | head -1; echo ${{PIPESTATUS[0]}}", tmp_path)
+    assert (done.stderr, done.stdout.splitlines()[-1]) == ("", "0")
+    assert [run.status for run in inventory.runs(tmp_path / "piped")] == ["finished"]
+
+
+def test_a_full_pipe_that_does_not_block_loses_nothing(tmp_path):
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with (tmp_path / "read").open("wb") as file:
+        child = subprocess.Popen(["sh", "-c", "sleep 0.2; cat"], stdin=reading, stdout=file)
+    os.close(reading)
+    stream = process._text(writing, None, is_output=True)
+    stream.write("x" * 300_000)
+    stream.flush()
+    os.close(writing)
+    child.wait()
+    assert (tmp_path / "read").read_bytes() == b"x" * 300_000
+
+
+def test_json_has_standard_output_to_itself(tmp_path):
+    (tmp_path / "loud_nets.py").write_text(LOUD)
+    words = " ".join(f"'{word}'" for word in LOUD_WORDS)
+    done = bash(f"$FITNETS layers {words} --json", tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert set(json.loads(done.stdout)) == {"teacher", "student", "pairs"}
+    for told in ("at import", "at call", "by the stream", "by the descriptor", "by a child", "in forward", "at exit"):
+        assert told in done.stderr.splitlines()
+
+
+def test_json_in_this_process_too_and_output_comes_back(fitnets, monkeypatch, tmp_path, capfd):
+    (tmp_path / "loud_nets.py").write_text(LOUD.replace('atexit.register(print, "at exit")', "pass"))
+    monkeypatch.syspath_prepend(tmp_path)
+    done = fitnets("layers", *LOUD_WORDS, "--json")
+    assert set(json.loads(done.out)) == {"teacher", "student", "pairs"}
+    assert "by the descriptor" in done.err
+    print("again")
+    os.write(1, b"again\n")
+    assert capfd.readouterr().out == "again\nagain\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"PYTHONIOENCODING": "ascii"}, "?? ??"),
+        ({"PYTHONIOENCODING": "latin-1"}, "\xe4\xf6 ??"),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "?? ??"),
+        ({"PYTHONIOENCODING": "utf-8"}, "äö ?中"),
+    ],
+)
+def test_a_character_that_a_stream_lacks_is_replaced(variables, expected, tmp_path):
+    script = "from fitnets import process; process.prepare(); print('äö', '\\udcff中')"
+    (tmp_path / "say.py").write_text(script, encoding="utf-8")
+    environment = {key: os.environ[key] for key in os.environ if not key.startswith(("LC_", "LANG", "PYTHON"))}
+    done = subprocess.run(
+        [sys.executable, "say.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        env=environment | variables | {"PYTHONPATH": str(ROOT)},
+    )
+    encoding = "utf-8" if variables.get("PYTHONIOENCODING") == "utf-8" else "latin-1"
+    assert (done.stdout.decode(encoding), done.stderr) == (f"{expected}\n", b"")
+
+
+def test_a_table_on_an_ascii_stream_has_ascii_lines(tmp_path):
+    (tmp_path / "größe").mkdir()
+    ownership.mark(tmp_path / "größe")
+    done = bash("$FITNETS runs größe", tmp_path, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.isascii()
+    assert done.stdout.startswith("gr??e: ")
+    assert "| student |" in done.stdout.replace("  ", "")
+
+
+def test_names_of_files_are_read_alike_in_every_locale(tmp_path):
+    """Python's UTF-8 mode makes an argument of another locale the same text."""
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from fitnets import process; process.prepare()\n"
+    (tmp_path / "say.py").write_text(script + "open('told', 'w').write(ascii(sys.argv[1:]))")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "say.py", "ü 中"], cwd=tmp_path, env=os.environ | locale, check=True)
+    assert (tmp_path / "told").read_text() == ascii(["ü 中"])
+
+
+def test_the_current_folder_was_removed(tmp_path):
+    (tmp_path / "gone").mkdir()
+    done = bash("cd gone; rmdir ../gone; $FITNETS runs", tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "the current folder was removed: cd to another one, and start again\n"

@@ -64,9 +64,7 @@ def evaluate(
 
 def by_class(logits: Tensor, labels: Tensor) -> dict[str, Any]:
     """`class_images`, `class_accuracy` (None without images) and `confusion`, by label."""
-    classes = logits.shape[1]
-    pairs = torch.bincount((classes * labels + logits.argmax(1)).cpu(), minlength=classes * classes)
-    confusion = pairs.view(classes, classes).tolist()
+    confusion = metrics.confusion_counts(logits, labels)
     images = [sum(row) for row in confusion]
     accuracy = [row[label] / images[label] if images[label] else None for label, row in enumerate(confusion)]
     return {"class_images": images, "class_accuracy": accuracy, "confusion": confusion}

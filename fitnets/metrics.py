@@ -38,11 +38,14 @@ MOST_CLASSES = 100
 
 
 def confusion(logits: Tensor, labels: Tensor) -> list[list[int]] | None:
-    """Counts of images, a row for each true class and a column for each predicted one; None for more than MOST_CLASSES
-    classes. logits (N, classes), labels (N,)."""
+    """`confusion_counts`, small enough to be stored; None for more than MOST_CLASSES classes."""
+    return None if logits.shape[1] > MOST_CLASSES else confusion_counts(logits, labels)
+
+
+def confusion_counts(logits: Tensor, labels: Tensor) -> list[list[int]]:
+    """Counts of images, a row for each true class and a column for each predicted one. logits (N, classes), labels
+    (N,)."""
     classes = logits.shape[1]
-    if classes > MOST_CLASSES:
-        return None
     places = labels.long() * classes + logits.argmax(1)
     counts: list[list[int]] = torch.bincount(places.cpu(), minlength=classes**2).view(classes, classes).tolist()
     return counts

@@ -25,9 +25,5 @@ def main(composed: DictConfig) -> Any:
         return job.run(config)
 
 
-_PRINTING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version")
-"""flags of Hydra with which nothing is trained"""
-
 if __name__ == "__main__":
-    trains = not any(word.partition("=")[0] in _PRINTING for word in sys.argv[1:])
-    sys.exit(process.run(lambda: compose.command_line(main), trains=trains))
+    sys.exit(process.run(lambda: compose.command_line(main), trains=process.is_training(sys.argv[1:])))

@@ -44,7 +44,8 @@ OVERRIDES are `key=value` and `group=option`: `fitnets run --help` lists them. `
 
 def main() -> int:
     """Exit code: 0, 1 for what is told in short, 2 for a wrong command line, 130 for Ctrl-C."""
-    return process.run(_main, trains=sys.argv[1:2] == ["reproduce"])
+    trains = sys.argv[1:2] in (["run"], ["reproduce"]) and process.is_training(sys.argv[2:])
+    return process.run(_main, trains=trains)
 
 
 def _main() -> int:

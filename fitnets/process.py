@@ -8,11 +8,18 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
 Main = Callable[[], int]
+_PRINTING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version", "--plan")
+"""flags with which nothing is trained"""
+
+
+def is_training(words: Sequence[str]) -> bool:
+    """Whether a command line of `run.py` trains: without flags that only print something."""
+    return not any(word.partition("=")[0] in _PRINTING for word in words)
 
 
 def run(main: Main, *, trains: bool = False) -> int:

@@ -300,12 +300,13 @@ def _conclude_alone(result: dict[str, Any], terminal: Terminal) -> None:
         if key in student
     ]
     rows += [[key, count(student[key])] for key in ("parameters", "multiplications")]
-    rows.append(["weight file", f"{student['weights_bytes'] / 1000:.1f} kB"])
+    rows.append(["weight file", quantities.size(student["weights_bytes"])])
     for size in (1, 128):
         rows.append([f"latency, batch {size}", f"{timing['latency']['student'][f'batch_{size}_p50_ms']:.2f} ms"])
     title = f"{result['method']} on {result['dataset']}, without a teacher; latencies are medians on {timing['device']}"
     terminal.table(title, ["", f"student\n{student['name']}"], rows)
-    if student["valid_accuracy"] <= result.get("commonest_class", -1):
+    images = result.get("images", {}).get("valid")
+    if chance.is_no_better((student["valid_accuracy"], result.get("commonest_class"), images)):
         terminal.say("note: the student is no better than always naming one class: it has not begun to learn")
 
 

@@ -23,8 +23,8 @@ _STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialSt
 class Trial:
     """A trial of a study.
 
-    status: finished, pruned, failed, running, left by its worker, waiting, over budget, repeated, tried again, surplus or
-        stillborn; the last five do not count
+    status: finished, pruned, failed, running, left by its worker, waiting, over budget, repeated, tried again, surplus
+        or stillborn; the last five do not count
     measures: means over the seeds, and `spread_...`
     runs: hashes
     seconds: of the job"""

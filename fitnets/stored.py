@@ -60,8 +60,8 @@ class Stored:
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """the one in C, where PyYAML has it: seven times as fast"""
-_HASH = re.compile(r"((?:.*/)?(?:run|teacher)/)?(\w{1,32})")
-"""a hash or its first digits, alone or below a folder of runs or teachers"""
+_HASH = re.compile(r"((?:.*/)?(?:run|teacher)/)?([0-9a-fA-F]{1,16}|(?=\w*\d)\w{1,16})")
+"""a hash or its first digits, mistyped ones too, alone or below a folder of runs or teachers"""
 _SHORTEST = 4
 _LISTED = 8
 

@@ -88,7 +88,8 @@ def test_run_works_from_any_directory_writes_below_its_store_only_and_imports_no
     assert "torch" in imports_of(told)
     assert "torch._dynamo" not in imports_of(told)
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
-    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["cache", "data", "hint", "run", "teacher"]
+    kinds = ["cache", "data", "hint", "run", "teacher"]
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [".fitnets-store.json", *kinds]
 
 
 def test_so_it_does_from_a_wheel_which_has_conf_and_run_py_in_the_package(tmp_path):

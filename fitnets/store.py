@@ -21,8 +21,8 @@ from fitnets import artifacts, ownership, permissions
 from fitnets.config import Config
 from fitnets.options import ConfigError, DamagedError, LostClaimError, absolute, plain
 
-_WHOLE_NUMBERS = re.compile(r"\[\s+-?\d+(,\s+-?\d+)*\s+\]")
-"""a list of them in JSON, which is written on one line"""
+_WHOLE_NUMBERS = re.compile(r"\[\n *-?\d+(,\n *-?\d+)*\n *\]")
+"""a list of them in indented JSON, which is written on one line; no text in JSON holds a line's end"""
 
 
 def write(path: Path, content: bytes) -> None:

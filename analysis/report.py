@@ -417,8 +417,18 @@ def _environment(frame: pd.DataFrame) -> list[str]:
     return lines
 
 
-def main(words: list[str] | None = None, track: Track = lambda items, _: items) -> int:
-    """The command; gives its exit code. Raises OSError where a file cannot be read or written."""
+def main(words: list[str] | None = None) -> int:
+    """`python -m analysis.report`. Returns the exit code."""
+    try:
+        return run(words)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def run(words: list[str] | None = None, track: Track = lambda items, _: items) -> int:
+    """Write the report that a command line asks for. Returns the exit code. Raises OSError where a file cannot be read
+    or written."""
     parser = argparse.ArgumentParser("fitnets report", description="Tables, figures and one page of a store's runs.")
     parser.add_argument("store", nargs="?", type=path, default=Path("outputs"), help="default: outputs")
     parser.add_argument("--out", type=path, help="folder for the report; default: STORE/report")

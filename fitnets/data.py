@@ -217,6 +217,8 @@ def check_files(dataset: Dataset, root: Path, watcher: Watcher, *, test: bool) -
                 step(dataset, part, root, watcher)
             except ConfigError as error:
                 errors.append(error)
+                if isinstance(dataset, HubImages) and dataset.path is None:  # the next download would fail likewise
+                    break
         if errors:
             raise _joined(errors)
 

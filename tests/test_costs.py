@@ -157,7 +157,7 @@ class TestCommand:
     def test_mistakes(self, fitnets):
         for words, code, told in (
             (["cost", "student=fitnet_mnst"], 1, "did you mean fitnet_mnist?"),
-            (["costs"], 2, "commands: cost"),
+            (["costs"], 2, "commands: run, cost"),
             ([], 2, ""),
         ):
             finished = fitnets(*words)

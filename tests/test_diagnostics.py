@@ -72,7 +72,7 @@ def test_at_most_so_many_images_evenly_spaced(monkeypatch):
 
     images = torch.rand(25, 1, 2, 2)
     split = Split(images, torch.zeros(25, dtype=torch.long), torch.arange(25))
-    monkeypatch.setattr(diagnostics, "_IMAGES", 10)
+    monkeypatch.setattr(diagnostics, "DIAGNOSED", 10)
     diagnosis = diagnostics.Diagnosis(Answers(), ("conv1", "conv1"), split, 4)
     assert diagnosis.split.rows.tolist() == [0, 3, 6, 9, 12, 15, 18, 21, 24]
     assert diagnosis.of(Answers())["similarity"] == pytest.approx(1)

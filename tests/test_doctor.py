@@ -119,7 +119,7 @@ class TestFolder:
 
     def test_imbalance_and_sizes_are_told(self, fitnets, uneven, monkeypatch):
         monkeypatch.chdir(uneven.parent)  # a long path would break the lines
-        finished = fitnets("doctor", "dataset=folder", f"dataset.path={uneven.name}", *LITTLE)
+        finished = fitnets("doctor", "dataset=folder", f"dataset.path={uneven.name}", "teacher=maxout_cifar10", *LITTLE)
         assert finished.code == 0, finished.err
         assert "to 300x200 pixels, resized" in finished.out
         assert "note: cat has 29 training images and owl 1: accuracy hides how the rare ones fare" in finished.out
@@ -127,7 +127,7 @@ class TestFolder:
 
     def test_a_run_tells_it_too(self, command, uneven):
         steps = [f"schedule.{stage}.max_steps=1" for stage in ("teacher", "hint", "student")]
-        finished = command("dataset=folder", f"dataset.path={uneven}", *LITTLE, *steps)
+        finished = command("dataset=folder", f"dataset.path={uneven}", "teacher=maxout_cifar10", *LITTLE, *steps)
         assert finished.code == 0, finished.err
         assert "note     cat has 29 training images and owl 1" in finished.out
 

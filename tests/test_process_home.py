@@ -203,10 +203,11 @@ def test_a_living_process_stays_alive_for_everyone(tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
 def test_a_closed_terminal_stops_a_run_as_ctrl_c_does_but_not_under_nohup():
-    with pytest.raises(stopping.Stopped), stopping.listening():
-        os.kill(os.getpid(), signal.SIGHUP)
-    earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
+        with pytest.raises(stopping.Stopped), stopping.listening():
+            os.kill(os.getpid(), signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with stopping.listening():
             os.kill(os.getpid(), signal.SIGHUP)
     finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, TINY
+from made_store import write_run
 
 from fitnets import inventory, ownership, process
 
@@ -137,8 +138,7 @@ def test_a_character_that_a_stream_lacks_is_replaced(variables, expected, tmp_pa
 
 
 def test_a_table_on_an_ascii_stream_has_ascii_lines(tmp_path):
-    (tmp_path / "größe").mkdir()
-    ownership.mark(tmp_path / "größe")
+    write_run(tmp_path / "größe", "0123456789abcdef")
     done = bash("$FITNETS runs größe", tmp_path, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii()

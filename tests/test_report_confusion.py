@@ -51,7 +51,12 @@ def test_a_run_keeps_those_of_its_student_on_both_splits(earlier_run):
 
 
 def test_rows_of_numbers_are_lines_and_nothing_else_is_changed(tmp_path):
-    content = {"a": [[1, 2], [30, -4]], "b": ["[\n  1,\n  2\n]", "[ 1, 2 ]", [1.5, 2], []], "c": {"d": [7]}, "e": [None, 1]}
+    content = {
+        "a": [[1, 2], [30, -4]],
+        "b": ["[\n  1,\n  2\n]", "[ 1, 2 ]", [1.5, 2], []],
+        "c": {"d": [7]},
+        "e": [None, 1],
+    }
     store.write_json(tmp_path / "a.json", content)
     text = (tmp_path / "a.json").read_text()
     assert json.loads(text) == content

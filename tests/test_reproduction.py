@@ -276,7 +276,7 @@ def test_a_plan_runs_nothing(fitnets, tmp_path):
     for told in ("schedule=paper: teacher 1 of 50, stage 1 5 of 500", "schedule=modern: teacher 1 of 60"):
         assert told in finished.out
     assert "computed, not measured" in finished.out
-    assert {path.name for path in tmp_path.iterdir()} <= {"data", "digests"}
+    assert {path.name for path in tmp_path.iterdir()} <= {".fitnets-store.json", "data", "digests"}
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_a_mistake_is_told_in_a_line(fitnets, tmp_path, words, told):
 @pytest.fixture
 def tried(monkeypatch):
     """Seeds in the order in which they were tried, by what is done instead of a run."""
-    monkeypatch.setattr(forecast, "of_cells", lambda *_: [])
+    monkeypatch.setattr(forecast, "of_cells", lambda *_, decode: [])
     found = []
 
     def instead(work_of):

@@ -5,4 +5,4 @@ from fitnets.terminal import Terminal
 
 
 def main(words: list[str]) -> None:
-    raise SystemExit(report.main(words, Terminal().track))
+    raise SystemExit(report.run(words, Terminal().track))

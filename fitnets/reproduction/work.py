@@ -137,8 +137,8 @@ def _cell(order: Order, row: Row, schedule: Schedule, watcher: Watcher, *, decod
         if config.engine.precision == "auto":  # so that the command gives these hashes on other machines too
             words.append(f"engine.precision={precision}")
             config = replace(config, engine=replace(config.engine, precision=precision))
-        digest = planned_digest(config)
-        if decode or digest is None:
+        digest = None if decode else planned_digest(config)
+        if digest is None:
             digest = data.digest(config.dataset, config.root, watcher)
         runs = tuple(_run(replace(config, seed=seed), (*own, *words), digest) for seed in order.seeds)
         candidates.append(Candidate(method=config.method.name, runs=runs))

@@ -26,12 +26,9 @@ _LISTED = 5
 
 
 def class_notes(names: list[str], counts: dict[str, list[int]]) -> Iterator[str]:
-    """What a user has to know about the classes before training: an order that is not the expected one, classes
-    without images, classes with few.
+    """Sentences about classes without images, and classes with few, for the plan and for `fitnets doctor`.
 
     names: in the order of the labels. counts: images of each class, by split; `train` is one of them."""
-    if told := number_order(names):
-        yield told
     for split, of_split in counts.items():
         empty = [name for name, count in zip(names, of_split, strict=True) if count == 0]
         if empty:
@@ -39,21 +36,6 @@ def class_notes(names: list[str], counts: dict[str, list[int]]) -> Iterator[str]
             yield f"{split}: no image of {few}: nothing is learnt or known of these classes there"
     if told := imbalance(names, counts["train"]):
         yield told
-
-
-def number_order(names: list[str]) -> str | None:
-    """A note for classes that are called by whole numbers and do not have their order: folders are sorted as text."""
-    if not all(name.isdecimal() for name in names):
-        return None
-    numbers = [int(name) for name in names]
-    if numbers == sorted(numbers):
-        return None
-    label = next(label for label, number in enumerate(numbers) if number != sorted(numbers)[label])
-    few = ", ".join(names[: label + 2])
-    return (
-        f"the classes are called by numbers and have another order ({few}, ...): label {label} is class "
-        f"{names[label]}; class folders are sorted as text, as by torchvision"
-    )
 
 
 def imbalance(names: list[str], counts: list[int]) -> str | None:

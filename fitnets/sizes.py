@@ -23,7 +23,9 @@ def images(dataset: Dataset, part: Part) -> int | None:
         case Digits():
             return dataset.test if part == "test" else _DIGITS - dataset.test
         case Folder():
-            return len(folder.files(dataset)[part]) if folder.has_split(dataset) else None  # else it would be drawn
+            if dataset.skip_broken or not folder.has_split(dataset):  # else it would be drawn
+                return None
+            return len(folder.files(dataset)[part])
         case _ if dataset.path is None:
             return _PUBLISHED.get(dataset.name, {}).get(getattr(dataset, f"{part}_split"))
         case _:

@@ -239,3 +239,12 @@ class TestTables:
             table(tmp_path / "made" / f"{split}-00000-of-00001.parquet", rows, [0, 1, 2] * 10)
         with pytest.raises(BrokenImages, match=r"row 29 of train \(7x7 pixels, and dataset.height and width are 4x5\)"):
             of_tables(tmp_path / "made")
+
+
+def test_a_whole_run_leaves_broken_images_out_and_so_does_the_next(command, root):
+    (root / "a" / "zz.png").write_bytes(b"no image")
+    words = ["dataset=folder", f"dataset.path={root}", "dataset.skip_broken=true", *BRIEF]
+    for seed in (0, 1):
+        finished = command(*words, f"seed={seed}")
+        assert finished.code == 0, finished.err
+        assert "1 of 19 images cannot be used and are left out" in finished.out

@@ -9,6 +9,7 @@ from uuid import uuid4
 import optuna
 
 from fitnets.options import ConfigError, without_passwords
+from fitnets.places import expanded
 from sweeps import storage
 
 _FORBIDDEN = '/\\:*?"<>|'
@@ -64,7 +65,7 @@ def absolute(place: str, folder: Path) -> str:
 
 
 def _from(folder: Path, name: str) -> Path:
-    return (folder / Path(name).expanduser()).resolve()
+    return (folder / expanded(name)).resolve()
 
 
 # --- study.json ---

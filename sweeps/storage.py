@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from fitnets.options import ConfigError, without_passwords
+from fitnets.places import expanded
 from sweeps import journal
 from sweeps.journal import Say
 
@@ -93,7 +94,7 @@ def sqlite_url(storage: str) -> URL | None:
 def file_of(storage: str) -> Path | None:
     """The file of a journal or of an SQLite data base; None for a server."""
     if "://" not in storage:
-        return Path(storage).expanduser()
+        return expanded(storage)
     url = sqlite_url(storage)
     return None if url is None else Path((url.database or "").removeprefix("file:"))
 
@@ -112,7 +113,7 @@ def _open(storage: str, say: Say | None = None) -> BaseStorage:
 
 
 def _journal(storage: str, say: Say | None) -> JournalStorage:
-    path = Path(storage).expanduser().resolve()  # a relative lock would point nowhere, and never be found old
+    path = expanded(storage).resolve()  # a relative lock would point nowhere, and never be found old
     backend = journal.Journal(path, say)
     try:
         return JournalStorage(backend)

@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from fitnets.options import ConfigError, without_passwords
+from fitnets.places import expanded
 from fitnets.quantities import plural
 
 if TYPE_CHECKING:
@@ -88,10 +89,10 @@ class StudySweeper(Sweeper):
             fixed=fixed,
             composer=Composer(self._compose),
             has_budgets=bool(self.config.sweep.budgets),
-            directory=(folder / Path(self.conf.directory).expanduser()).resolve(),
+            directory=(folder / expanded(self.conf.directory)).resolve(),
             terminal=terminal,
         )
-        record = (folder / Path(self.config.store).expanduser()).resolve() / "sweeps" / name / "study.json"
+        record = (folder / expanded(self.config.store)).resolve() / "sweeps" / name / "study.json"
         tracker = cast("Tracker", OmegaConf.to_object(self.config.tracker))
         tracking.is_on(tracker)  # a WANDB_MODE that there is not would fail every trial
         note = address.check(record, name, place, folder)

@@ -252,6 +252,11 @@ def test_other_images_than_the_preprocessing_was_fitted_on(command, fitnets, tmp
     (run,) = (tmp_path / "store" / "run").glob("[0-9a-f]*")
     train = json.loads((root / "split.json").read_text())["train"]
     Image.new("RGB", (20, 20)).save(root / train[0])
+    exported = fitnets("export", str(run), "--json")  # the run has recorded what its preprocessing learnt
+    assert exported.code == 0, exported.err
+    facts = json.loads(exported.out)
+    assert facts["images"]["missing"] == "dataset=folder has other images now than those that the run was trained on"
+    assert set(facts["accuracy"].values()) <= {None}  # no figures on images that may have been trained on
     result = json.loads((run / "result.json").read_text())
     del result["fitted"]  # as runs of earlier versions
     (run / "result.json").write_text(json.dumps(result))

@@ -3,6 +3,7 @@ exported student says of both."""
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -169,11 +170,12 @@ class TestExport:
         assert listing(tmp_path) == before
 
     def test_renamed_classes_of_the_data_are_not_the_networks(self, home, run, tmp_path):
-        config = stored.find(str(run), "").config
+        network = stored.find(str(run), "")
         shutil.copytree(home / "own", tmp_path / "own")
         (tmp_path / "own" / "cow").rename(tmp_path / "own" / "0")
-        dataset = compose.adapted(config.dataset, "dataset", [f"dataset.path={tmp_path / 'own'}"])
-        images = student._images(dataset, list(CLASSES), tmp_path / "store", _Silent(), _fitted(run))
+        dataset = compose.adapted(network.config.dataset, "dataset", [f"dataset.path={tmp_path / 'own'}"])
+        renamed = replace(network, config=replace(network.config, dataset=dataset))
+        images = student._images(renamed, list(CLASSES), tmp_path / "store", _Silent(), _fitted(run))
         assert "has the classes 0, ant, bee now" in images.missing
 
     @pytest.mark.parametrize("name", ["a\nb", "a, b", "naïve", "\udcff"])

@@ -68,7 +68,7 @@ class _Images:
 
 def export(stored: Stored, settings: Config, out: Path, *, int8: bool, watcher: Watcher) -> dict[str, Any]:
     """Fill the folder `out`; gives what its `export.json` says. settings: whose store and threads are used. The files
-    are checked on random images where the run's data are gone or have other classes now.
+    are checked on random images where the run's data are gone, or are not what they were.
 
     Raises ConfigError where the run has no student, what its preprocessing learnt is gone with the data, or a file
     disagrees with PyTorch."""
@@ -80,7 +80,7 @@ def export(stored: Stored, settings: Config, out: Path, *, int8: bool, watcher: 
     student = _student(stored)
     fitted = evaluation.fitted_values(stored, root, watcher)
     names = class_names.of_network(stored)
-    images = _images(dataset, names.names, root, watcher, fitted)
+    images = _images(stored, names.names, root, watcher, fitted)
     if int8 and images.missing:
         raise ConfigError(f"--int8 is calibrated on training images, which cannot be had: {images.missing}")
     for note in filter(None, (names.note, images.missing and f"checked on random images: {images.missing}")):
@@ -166,14 +166,17 @@ def _bare(network: Network, dataset: Dataset) -> Bare:
     return Bare(network, image_shape(dataset))
 
 
-def _images(dataset: Dataset, names: list[str] | None, root: Path, watcher: Watcher, fitted: Fitted) -> _Images:
+def _images(stored: Stored, names: list[str] | None, root: Path, watcher: Watcher, fitted: Fitted) -> _Images:
     """Test images, evenly spaced; validation images of a data set that has none; random ones where the data are gone,
-    or their classes are not the network's any more. names: of the network's classes."""
+    or images or classes are not those of the run any more. names: of the network's classes."""
+    dataset = stored.config.dataset
     name: SplitName = "test" if has_test_split(dataset) else "valid"
     try:
         found = class_names.of_data(dataset).names
         if names is not None and found is not None and not class_names.are_equal(names, found):
             raise ConfigError(f"dataset={dataset.name} has the classes {class_names.listed(found)} now")
+        if data.digest(dataset, root, watcher) != stored.data_digest():
+            raise ConfigError(f"dataset={dataset.name} has other images now than those that the run was trained on")
         split = data.load_split(dataset, name, root, torch.device("cpu"), watcher, fitted_on=dataset, fitted=fitted)
         rows = split.rows[:: -(-len(split) // _CHECKED)]
         raw = data.raw_images(dataset, name, rows, root, watcher)

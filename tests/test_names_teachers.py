@@ -123,20 +123,6 @@ class TestNotes:
         assert finished.out.index(note) < finished.out.index("teacher epoch")
         assert note in json.loads(fitnets("doctor", *words, f"store={tmp_path / 'd'}", "--json").out)["warnings"]
 
-    @pytest.mark.parametrize(
-        ("names", "note"),
-        [
-            (["0", "1", "10", "2"], "label 2 is class 10"),
-            (["1", "10", "9"], "label 1 is class 10"),
-            (["0", "1", "2"], None),
-            (["00", "01", "10"], None),
-            (["0", "1", "10", "2", "x"], None),
-        ],
-    )
-    def test_numbers_that_are_sorted_as_text(self, names, note):
-        found = list(labelled.class_notes(names, {"train": [5] * len(names)}))
-        assert (note in found[0]) if note else found == []
-
     def test_few_images_are_told_beside_a_class_without_any(self):
         found = list(labelled.class_notes(["a", "b", "c"], {"train": [0, 50, 5], "valid": [1, 1, 1]}))
         assert found[0].startswith("train: no image of a: ")

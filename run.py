@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from fitnets import process
+from fitnets.system import process
 
 if __name__ == "__main__":
     process.prepare()  # before Hydra and PyTorch are imported
@@ -11,19 +11,19 @@ if __name__ == "__main__":
 import hydra
 from omegaconf import DictConfig
 
-import sweeps  # noqa: F401  (registers +sweeps=...)
-from fitnets import compose
+from fitnets.composition import entry_point, loading
+from fitnets.sweeper import registration  # noqa: F401  (makes Hydra know +sweeps=... and the sweepers)
 
 
-@compose.as_typed
-@hydra.main(config_path=str(compose.CONF), config_name="config", execution_whitelist=())
+@entry_point.as_typed
+@hydra.main(config_path=str(loading.CONF), config_name="config", execution_whitelist=())
 def main(composed: DictConfig) -> Any:
-    with compose.job():
-        config = compose.to_config(composed)
-        from sweeps import job  # imports torch: not for --help and --cfg job
+    with entry_point.job():
+        config = loading.to_config(composed)
+        from fitnets.sweeper import job  # imports torch: not for --help and --cfg job
 
         return job.run(config)
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(lambda: compose.command_line(main), trains=process.is_training(sys.argv[1:])))
+    sys.exit(process.run(lambda: entry_point.command_line(main), trains=process.is_training(sys.argv[1:])))

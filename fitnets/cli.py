@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-from fitnets import process
+from fitnets.system import process
 
 _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
 
@@ -57,7 +57,7 @@ def _main() -> int:
         print(f"fitnets {_version()}")
         return 0
     if words[0] not in _COMMANDS:
-        from fitnets.options import near
+        from fitnets.errors import near
 
         known = list(_COMMANDS)
         print(
@@ -65,13 +65,13 @@ def _main() -> int:
             file=sys.stderr,
         )
         return 2
-    from fitnets import compose  # Hydra: not for --help
+    from fitnets.composition import entry_point  # Hydra: not for --help
 
     if words[0] in ("report", "reproduce"):
         process.ignore_plot_settings()
     command = import_module(f"fitnets.commands.{_COMMANDS[words[0]]}")
-    stopped = compose.GOES_ON if words[0] in ("run", "reproduce") else ""
-    return compose.command_line(lambda: command.main(words[1:]), stopped)
+    stopped = entry_point.GOES_ON if words[0] in ("run", "reproduce") else ""
+    return entry_point.command_line(lambda: command.main(words[1:]), stopped)
 
 
 def _version() -> str:

@@ -12,9 +12,12 @@ import torch
 from omegaconf import DictConfig
 
 import run
-from fitnets import cli, compose, engine, experiment
+from fitnets import cli
+from fitnets.composition import entry_point, loading
 from fitnets.config import Config
-from sweeps.composer import Composer
+from fitnets.experiment import pipeline
+from fitnets.machine import latency
+from fitnets.sweeper.composer import Composer
 
 ROOT = Path(run.__file__).parent
 SHARED_MNIST = ROOT.parent / "shared" / "data" / "mnist"
@@ -42,7 +45,7 @@ def _two_threads():
 @pytest.fixture(autouse=True, scope="session")
 def _brief():
     """Latencies are measured briefly, and Hydra, which takes a seventh of a second, chooses the same options once."""
-    real = compose.compose
+    real = loading.compose
     composer = Composer(lambda overrides: real("config", overrides))
 
     def known(name: str, overrides: list[str]) -> DictConfig:
@@ -50,8 +53,8 @@ def _brief():
         return composer(overrides) if is_known else real(name, overrides)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compose, "compose", known)
-        patch.setattr(engine, "_LATENCY_BUDGET_S", 0.05)
+        patch.setattr(loading, "compose", known)
+        patch.setattr(latency, "_LATENCY_BUDGET_S", 0.05)
         yield
 
 
@@ -59,7 +62,7 @@ def _brief():
 def earlier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished tiny run; its teacher is in the same store."""
     store = tmp_path_factory.mktemp("earlier")
-    result = experiment.run(compose.load([*TINY, f"store={store}"]))
+    result = pipeline.run(loading.load([*TINY, f"store={store}"]))
     return store / "run" / result["hashes"]["run"]
 
 
@@ -83,7 +86,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         monkeypatch.setattr(sys, "argv", ["run.py", *words, f"store={store}"])
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         capfd.readouterr()
-        code = compose.command_line(run.main)
+        code = entry_point.command_line(run.main)
         captured = capfd.readouterr()
         return Finished(code, captured.out, captured.err)
 
@@ -123,7 +126,7 @@ def study(command, tmp_path):
 @pytest.fixture
 def tiny() -> Callable[..., Config]:
     """The configuration of a tiny run, with more overrides."""
-    return lambda *overrides: compose.load([*TINY, *overrides])
+    return lambda *overrides: loading.load([*TINY, *overrides])
 
 
 def shell(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 from test_data import CPU, SILENCE, hub_images
 
-from fitnets import compose, data, rules
+from fitnets.composition import loading
 from fitnets.config import Dataset
+from fitnets.data import splits, test_split
 
 BRIEF = (
     "dataset/preprocessing=scale",
@@ -78,18 +79,18 @@ class Taken(NamedTuple):
 
 def taken(dataset: Dataset, store: Path) -> Taken:
     """What a run would use of a data set."""
-    has_test = rules.has_test_split(dataset)
+    has_test = test_split.has_test_split(dataset)
     store.mkdir(exist_ok=True)
-    data.check_files(dataset, store, SILENCE, test=has_test)
-    found = data.load(dataset, store, CPU, SILENCE)
-    test = len(data.load_test(dataset, store, CPU, SILENCE)) if has_test else None
-    notes = data.notes(dataset, store, SILENCE, test=has_test)
+    splits.check_files(dataset, store, SILENCE, test=has_test)
+    found = splits.load(dataset, store, CPU, SILENCE)
+    test = len(splits.load_test(dataset, store, CPU, SILENCE)) if has_test else None
+    notes = splits.notes(dataset, store, SILENCE, test=has_test)
     return Taken(len(found.train), len(found.valid), test, "\n".join(notes), found.digest)
 
 
 def of_folder(root: Path, *words: str) -> Taken:
     """What a run would use of a folder of images; the store lies beside it."""
-    config = compose.load(["dataset=folder", f"dataset.path={root}", *BRIEF[:3], *words])
+    config = loading.load(["dataset=folder", f"dataset.path={root}", *BRIEF[:3], *words])
     return taken(config.dataset, root.parent / "store")
 
 

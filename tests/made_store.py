@@ -18,7 +18,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from sweeps import address
+from fitnets.sweeper import address
 
 SEEDS = range(5)
 VALID = {  # accuracy of the student `fitnet` in %, by seed

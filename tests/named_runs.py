@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from conftest import TINY
 from PIL import Image
 
-from fitnets import compose, experiment
+from fitnets.composition import loading
+from fitnets.experiment import pipeline
 
 WORDS = [word for word in TINY if not word.startswith("dataset.")] + ["dataset=folder", "teacher=maxout_cifar10"]
 WORDS += ["dataset.height=8", "dataset.width=8", "dataset.channels=1", "dataset/preprocessing=standardize"]
@@ -53,7 +54,7 @@ def write_table(root: Path, split: str, labels: list[int], names: list[str] | No
 def trained(root: Path, store: Path, *words: str) -> Path:
     """The folder of a run on a folder of images; its epochs are enough to tell bands apart."""
     epochs = [word.replace("epochs=1", "epochs=6") for word in WORDS]
-    result = experiment.run(compose.load([*epochs, f"dataset.path={root}", f"store={store}", *words]))
+    result = pipeline.run(loading.load([*epochs, f"dataset.path={root}", f"store={store}", *words]))
     return store / "run" / result["hashes"]["run"]
 
 

@@ -3,6 +3,8 @@ them anew.
 
 Each stands in the README between `<!-- table: NAME -->` and `<!-- end -->`."""
 
+# ruff: noqa: E402
+
 import io
 import json
 import re
@@ -17,14 +19,29 @@ from rich.console import Console
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from analysis import controls, figures, reproduced, runs, speedups  # noqa: E402
-from fitnets import build, compose, costs, report, store  # noqa: E402
-from fitnets.bench import tables  # noqa: E402
-from fitnets.bench.steps import Contestant, Measured  # noqa: E402
-from fitnets.config import image_shape  # noqa: E402
-from fitnets.reproduction import choices, recipes  # noqa: E402
-from fitnets.tables import Table  # noqa: E402
-from fitnets.terminal import Terminal  # noqa: E402
+from fitnets.bench import tables
+from fitnets.bench.steps import (
+    Contestant,
+    Measured,
+)
+from fitnets.composition import loading
+from fitnets.config import image_shape
+from fitnets.console.tables import Table
+from fitnets.console.terminal import Terminal
+from fitnets.experiment import announcement
+from fitnets.models import build, costs
+from fitnets.reporting import (
+    controls,
+    figures,
+    reproduced,
+    runs,
+    speedups,
+)
+from fitnets.reproduction import (
+    choices,
+    recipes,
+)
+from fitnets.store import files
 
 KEPT = ROOT / "analysis" / "results"
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", flags=re.S)
@@ -76,7 +93,7 @@ def first_run() -> str:
     (path,) = KEPT.glob("first_run/run/*/result.json")
     result = json.loads(path.read_text())
     shown = io.StringIO()
-    report.conclude(result, Terminal(Console(file=shown, width=100, highlight=False, markup=False)))
+    announcement.conclude(result, Terminal(Console(file=shown, width=100, highlight=False, markup=False)))
     lines = [line.rstrip() for line in shown.getvalue().splitlines()]
     return "\n".join(["```", *lines, "```"])
 
@@ -141,7 +158,7 @@ def counts() -> str:
     """Of the paper's networks."""
     rows = []
     for dataset, side, name, note in _NETWORKS:
-        config = compose.load([f"dataset={dataset}", f"{side}={name}"])
+        config = loading.load([f"dataset={dataset}", f"{side}={name}"])
         option = getattr(config, side)
         with torch.device("meta"):
             network = build.network(option, config.dataset, side)
@@ -180,7 +197,7 @@ def draw(folder: Path) -> None:
 
 if __name__ == "__main__":
     for path in KEPT.glob("*/table.json"):
-        store.write_json(path, told_anew(store.read_json(path)))
+        files.write_json(path, told_anew(files.read_json(path)))
     draw(ROOT / "analysis")
     readme = ROOT / "README.md"
     readme.write_text(rewritten(readme.read_text()))

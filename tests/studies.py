@@ -8,7 +8,7 @@ import optuna
 from conftest import ROOT, TINY
 from sqlalchemy.pool import NullPool
 
-from fitnets import stored
+from fitnets.store import earlier_runs
 
 BASE = [word for word in TINY if not word.startswith("student")]
 STUDY = ("-m", "+sweeps=depth_width", *BASE, "engine.threads=1", "sweep.budgets.relative_multiplications=40")
@@ -29,7 +29,7 @@ def ends(study: optuna.Study) -> list[str]:
 
 
 def params_of(run: Path) -> dict[str, int]:
-    student = stored.read_config(run / "config.yaml").student
+    student = earlier_runs.read_config(run / "config.yaml").student
     return {"student.depth": student.depth, "student.width": student.width}
 
 

@@ -12,8 +12,9 @@ from PIL import Image
 from test_data import CPU, SILENCE, in_silence
 from test_experiment import runs
 
-from fitnets import aflw, compose, data
-from fitnets.options import ConfigError
+from fitnets.composition import loading
+from fitnets.data import aflw, splits
+from fitnets.errors import ConfigError
 
 FACES = 60
 
@@ -239,8 +240,8 @@ def test_a_run_on_the_patches(command, places, tmp_path):
     ((_, result),) = runs(tmp_path / "store").items()
     assert set(result["images"]) == {"train", "valid"}
     assert not [key for key in result["student"] if key.startswith("test")]
-    dataset = compose.load(["dataset=aflw", f"dataset.path={places['out']}"]).dataset
-    found = data.load(dataset, tmp_path / "other", CPU, SILENCE)
+    dataset = loading.load(["dataset=aflw", f"dataset.path={places['out']}"]).dataset
+    found = splits.load(dataset, tmp_path / "other", CPU, SILENCE)
     assert len(found.train) + len(found.valid) == 2 * FACES
     assert isinstance(found.train.images, torch.Tensor)
 

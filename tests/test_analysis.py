@@ -9,7 +9,8 @@ from conftest import ROOT
 from made_store import hashes, side, write_run
 from scipy import stats
 
-from analysis import controls, markdown, runs, verdicts
+from fitnets.console import markdown
+from fitnets.reporting import controls, runs, verdicts
 
 
 def student(accuracy: float) -> dict:

@@ -15,15 +15,21 @@ from conftest import ROOT, TINY
 from test_data import SILENCE
 from test_stages import Watch, prepared
 
-from fitnets import build, compose, digests, engine, experiment, loop, metrics
-from fitnets import plan as planning
-from fitnets.answers import Computed, Library, LookedUp
+from fitnets.composition import loading
 from fitnets.config import Augmentation
-from fitnets.layers import LOGITS
-from fitnets.loop import fit
-from fitnets.networks import freeze, placed
-from fitnets.options import ConfigError, DamagedError
-from fitnets.store import read_json, read_metrics, read_weights
+from fitnets.errors import ConfigError, DamagedError
+from fitnets.experiment import pipeline
+from fitnets.machine import devices
+from fitnets.models import build
+from fitnets.models.layers import LOGITS
+from fitnets.models.network import freeze, placed
+from fitnets.planning import identity as planning
+from fitnets.store import digests
+from fitnets.store.files import read_json, read_metrics
+from fitnets.store.weights import read_weights
+from fitnets.training import loop, metrics
+from fitnets.training.loop import fit
+from fitnets.training.teacher_cache import Computed, Library, LookedUp
 
 PAIRED = "conv1"
 AUGMENTED = ("schedule.hint.augmentation={flip: true, pad: 2}", "schedule.student.augmentation={flip: true, pad: 2}")
@@ -275,7 +281,7 @@ class TestTraining:
         assert len(made) == len(set(made)) == 4  # maps and logits, of training and of validation images
         assert not list(tmp_path.glob("cache/.*partial*"))
         losses = [read_metrics(path)[-1]["train_loss"] for path in tmp_path.glob("run/*/metrics.jsonl")]
-        alone = experiment.run(compose.load([*TINY, *AUGMENTED, f"store={tmp_path / 'alone'}", "test=false"]))
+        alone = pipeline.run(loading.load([*TINY, *AUGMENTED, f"store={tmp_path / 'alone'}", "test=false"]))
         ((path),) = (tmp_path / "alone").glob("run/*/metrics.jsonl")
         assert read_metrics(path)[-1]["train_loss"] in losses
         assert alone["status"] == "finished"
@@ -385,7 +391,7 @@ def test_resuming_with_other_answers_is_refused(command, tmp_path, monkeypatch):
 
 
 def test_a_whole_run_measures_the_teacher_from_its_table(tiny, tmp_path):
-    result = experiment.run(tiny(f"store={tmp_path}", "method=backprop"))
+    result = pipeline.run(tiny(f"store={tmp_path}", "method=backprop"))
     plan = prepared(tiny, tmp_path, "method=backprop")
     read_weights(plan.teacher_directory / "teacher.safetensors", plan.teacher)
     logits, labels = metrics.predict(plan.teacher, plan.data.valid, 500)
@@ -397,10 +403,10 @@ class TestViewsInHashes:
     """K is part of a stage's hash where the stage is long enough to see views again, and of what it is compared by."""
 
     def hashes(self, *words):
-        return planning.hashes(compose.load([*AUGMENTED, *words]), "digest", "fp32")
+        return planning.hashes(loading.load([*AUGMENTED, *words]), "digest", "fp32")
 
     def kinship(self, *words):
-        return planning.kinship(compose.load([*AUGMENTED, *words]), "digest", "fp32")
+        return planning.kinship(loading.load([*AUGMENTED, *words]), "digest", "fp32")
 
     def test_of_stages_that_see_views_again(self):
         assert self.hashes("engine.views=auto") == self.hashes("engine.views=fresh") == self.hashes("engine.views=30")
@@ -412,7 +418,7 @@ class TestViewsInHashes:
 
     def test_not_without_crops(self):
         plain = [
-            planning.hashes(compose.load([word]), "digest", "fp32") for word in ("engine.views=2", "engine.views=3")
+            planning.hashes(loading.load([word]), "digest", "fp32") for word in ("engine.views=2", "engine.views=3")
         ]
         assert plain[0] == plain[1]
 
@@ -426,9 +432,9 @@ class TestViewsInHashes:
 def test_freed_memory_is_kept():
     """A block that is freed is the next one of its size: without `_keep_freed_memory` it goes back to the system."""
     code = (
-        "import sys, resource, torch; from fitnets import engine\n"
+        "import sys, resource, torch; from fitnets.machine import devices\n"
         "torch.set_num_threads(1)\n"
-        "if sys.argv[1] == 'kept': engine._keep_freed_memory()\n"
+        "if sys.argv[1] == 'kept': devices._keep_freed_memory()\n"
         "for _ in range(5): torch.ones(2**24)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "for _ in range(5): torch.ones(2**24)\n"
@@ -443,11 +449,11 @@ def test_freed_memory_is_kept():
 
 class TestPrecision:
     def precision(self, *words, device="cpu"):
-        return engine.precision(compose.load(list(words)), torch.device(device))
+        return devices.precision(loading.load(list(words)), torch.device(device))
 
     def test_auto_is_a_matter_of_hardware_and_teacher(self, monkeypatch):
         for has_it in (True, False):
-            monkeypatch.setattr(engine, "_multiplies_bf16", lambda _, has_it=has_it: has_it)
+            monkeypatch.setattr(devices, "_multiplies_bf16", lambda _, has_it=has_it: has_it)
             assert self.precision() == "fp32"  # digits: too small to gain
             for student in ("fitnet1", "fitnet4"):
                 found = self.precision("dataset=cifar10", f"student={student}")
@@ -459,7 +465,7 @@ class TestPrecision:
 
     def test_bf16_cannot_tell_images_apart_by_the_papers_first_weights(self):
         """Biases move at once, features hardly differ: the student's outputs are the same for all images."""
-        config = compose.load(["dataset=mnist", "schedule=paper"])
+        config = loading.load(["dataset=mnist", "schedule=paper"])
         images, spread = torch.rand(64, 1, 28, 28), {}
         for precision in ("fp32", "bf16"):
             student = build.network(config.student, config.dataset, "student")
@@ -495,7 +501,7 @@ class TestPrecision:
 
     def test_bf16_learns_what_fp32_learns(self, tiny, tmp_path):
         results = [
-            experiment.run(tiny(f"store={tmp_path}", f"engine.precision={precision}", "schedule.student.epochs=8"))
+            pipeline.run(tiny(f"store={tmp_path}", f"engine.precision={precision}", "schedule.student.epochs=8"))
             for precision in ("fp32", "bf16")
         ]
         first, second = (result["student"]["valid_accuracy"] for result in results)

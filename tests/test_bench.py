@@ -9,13 +9,15 @@ import pytest
 import torch
 from conftest import TINY
 
-from fitnets import cli, compose, costs
+from fitnets import cli
 from fitnets.bench import peers, runs, steps
-from fitnets.networks import freeze
-from fitnets.options import ConfigError
-from fitnets.plan import new_student, new_teacher
-from fitnets.tables import Table
-from fitnets.terminal import Terminal
+from fitnets.composition import loading
+from fitnets.console.tables import Table
+from fitnets.console.terminal import Terminal
+from fitnets.errors import ConfigError
+from fitnets.models import costs
+from fitnets.models.network import freeze
+from fitnets.planning.plan import new_student, new_teacher
 
 NETS = [word for word in TINY if word.startswith(("student.", "teacher."))]
 CPU = torch.device("cpu")
@@ -24,7 +26,7 @@ QUIET = Terminal(quiet=True)
 
 @pytest.fixture
 def config():
-    return compose.load(["student=thin", *NETS])
+    return loading.load(["student=thin", *NETS])
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ def test_all_take_turns_and_the_first_round_is_not_counted(config, monkeypatch):
 
     monkeypatch.setattr(steps, "_contestants", contestants)
     monkeypatch.setattr(steps, "_timed", lambda *_: lambda: 0.5)  # the matrix product
-    monkeypatch.setattr(steps.engine, "precision", lambda *_: "fp32")
+    monkeypatch.setattr(steps.devices, "precision", lambda *_: "fp32")
     found = {one.contestant: one for one in steps.measure(config, batch=8, rounds=3, peers=[], watcher=QUIET)}
     assert order == list(clock) * 4
     assert {one.step: found[one].against_plain for one in (plain, ours, hint)} == {"backprop": 1, "KD": 2, "hint": 3}

@@ -6,7 +6,8 @@ import pytest
 import small_data
 from small_data import BASE, KINDS, NETWORKS, STUDENT
 
-from fitnets import compose, experiment
+from fitnets.composition import loading
+from fitnets.experiment import pipeline
 
 WORDS = (*BASE, *NETWORKS, *STUDENT)
 
@@ -16,7 +17,7 @@ def trained(request, tmp_path_factory):
     """(kind of data set, its overrides, directory of a finished run)"""
     root = tmp_path_factory.mktemp(request.param)
     words = [*small_data.make(root / "data")[request.param], f"store={root / 'store'}"]
-    result = experiment.run(compose.load([*WORDS, *words]))
+    result = pipeline.run(loading.load([*WORDS, *words]))
     return request.param, words, root / "store" / "run" / result["hashes"]["run"]
 
 

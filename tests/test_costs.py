@@ -4,14 +4,15 @@ import re
 import pytest
 from conftest import ROOT
 
-from fitnets import architectures, build, compose, costs
-from fitnets.config import image_shape
+from fitnets.composition import loading
+from fitnets.config import image_shape, layer_names
+from fitnets.models import build, costs
 
 README = ROOT / "README.md"
 
 
 def cost_of(side: str, *overrides: str) -> costs.Cost:
-    config = compose.load(list(overrides))
+    config = loading.load(list(overrides))
     dataset = config.dataset
     network = build.network(getattr(config, side), dataset, side)
     return costs.cost(network, image_shape(dataset))
@@ -82,8 +83,8 @@ def test_the_readmes_table_has_these_counts():
         found = cost_of(side, *words)
         assert f"{found.paper_parameters:,}" == parameters
         assert f"{found.paper_multiplications / 1e6:.1f}" == millions
-        config = compose.load(words)
-        assert len(architectures.layer_names(getattr(config, side))) == int(layers)
+        config = loading.load(words)
+        assert len(layer_names.layer_names(getattr(config, side))) == int(layers)
 
 
 class TestResidualCounts:

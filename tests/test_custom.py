@@ -11,23 +11,19 @@ from safetensors.torch import save_file, save_model
 from test_data import CPU, SILENCE
 from torch import nn
 
-from fitnets import (
-    build,
-    compose,
-    custom,
-    data,
-    foreign,
-    networks,
-    objectives,
-    plan,
-    teachers,
-)
-from fitnets.answers import Computed
+from fitnets.composition import loading
 from fitnets.config import CustomStudent, CustomTeacher, Scale, Standardize
-from fitnets.custom import CustomNetwork
-from fitnets.data import Batch
-from fitnets.layers import LOGITS
-from fitnets.options import ConfigError
+from fitnets.data import splits
+from fitnets.data.splits import Batch
+from fitnets.errors import ConfigError
+from fitnets.models import build, teachers
+from fitnets.models import network as models_network
+from fitnets.models.custom import factory, imports, wrapping
+from fitnets.models.custom.adapter import CustomNetwork
+from fitnets.models.layers import LOGITS
+from fitnets.planning import identity, plan
+from fitnets.training import stages
+from fitnets.training.teacher_cache import Computed
 
 IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 SHORT = ["tracker=none", "schedule.hint.epochs=1", "schedule.student.epochs=1"]
@@ -65,9 +61,9 @@ def make(n_out=10, breadth=16):
 
 def network(target: str, side: str = "teacher", **options) -> CustomNetwork:
     """For digits."""
-    config = compose.load(["method=kd", "hint_layer=none"])
+    config = loading.load(["method=kd", "hint_layer=none"])
     kind = CustomTeacher if side == "teacher" else CustomStudent
-    return custom.network(kind(target=f"own_models.{target}", **options), config.dataset, side)
+    return wrapping.network(kind(target=f"own_models.{target}", **options), config.dataset, side)
 
 
 @pytest.fixture
@@ -104,14 +100,14 @@ class TestNetwork:
                 assert tuple(features.shape[1:]) == found.named(name).out_shape, (target, name)
 
     def test_what_follows_in_place_does_not_reach_the_features(self, wobbly):
-        config = compose.load([*WOBBLY, "method=kd", "hint_layer=none"])
+        config = loading.load([*WOBBLY, "method=kd", "hint_layer=none"])
         found = teachers.network(config).eval()
         features = found(IMAGES, ["norm_1", "Größe"])[1]
         assert bool((features["norm_1"] < 0).any())  # an in-place ReLU follows
         torch.testing.assert_close(features["norm_1"], found.up_to(IMAGES, "norm_1"), rtol=0, atol=0)
 
     def test_the_calls_of_a_shared_module_are_layers_of_their_own(self, wobbly):
-        found = teachers.network(compose.load([*WOBBLY, "method=kd", "hint_layer=none"])).eval()
+        found = teachers.network(loading.load([*WOBBLY, "method=kd", "hint_layer=none"])).eval()
         first, second = (found.up_to(IMAGES, f"again:{call}") for call in (1, 2))
         assert not torch.equal(first, second)
         torch.testing.assert_close(found.model.again(found.up_to(IMAGES, "bend:2")), second)
@@ -140,7 +136,7 @@ class TestNetwork:
     def test_a_model_that_wants_its_own_layout_keeps_it(self):
         images = IMAGES.to(memory_format=torch.channels_last)
         for precision in ("fp32", "bf16"):
-            found = networks.placed(network("viewing", "student"), CPU, precision).train()
+            found = models_network.placed(network("viewing", "student"), CPU, precision).train()
             found(images)[0].sum().backward()
             assert found(images)[0].shape == (20, 10)
 
@@ -154,7 +150,7 @@ class TestNetwork:
         assert set(network("vit").middles) == {"vit.layers.0", "vit.layers.1"}
 
     def test_half_precision_is_told_of_each_layer(self):
-        found = networks.placed(network("vit"), CPU, "bf16").eval()
+        found = models_network.placed(network("vit"), CPU, "bf16").eval()
         expected = {"vit.layers.0.mlp.fc1": 2, "vit.embeddings.patch_embeddings.projection": 2, "vit.layernorm": 4}
         assert {layer: found.bytes_per_value(layer) for layer in expected} == expected
 
@@ -166,17 +162,17 @@ class TestImages:
 
     @pytest.mark.parametrize("preprocessing", ["scale", "standardize"])
     def test_it_gets_what_it_was_trained_on(self, tmp_path, preprocessing):
-        config = compose.load([f"dataset/preprocessing={preprocessing}", f"store={tmp_path}"])
-        found = data.load(config.dataset, config.root, CPU, SILENCE)
+        config = loading.load([f"dataset/preprocessing={preprocessing}", f"store={tmp_path}"])
+        found = splits.load(config.dataset, config.root, CPU, SILENCE)
         images = found.train.batch(found.train.rows[:7]).images
         net = CustomTeacher(
             target="own_models.small", args={"channels": 3}, channels=3, size=16, mean=self.MEAN, std=self.STD
         )
-        network, seen = custom.network(net, config.dataset, "teacher"), []
+        network, seen = wrapping.network(net, config.dataset, "teacher"), []
         network.sees(config.dataset.preprocessing, found.fitted)
         network.model.register_forward_hook(lambda _, given, __: seen.append(given[0]))
         network.eval()(images)
-        raw = data.raw_images(config.dataset, "train", found.train.rows[:7], tmp_path, SILENCE) / 16
+        raw = splits.raw_images(config.dataset, "train", found.train.rows[:7], tmp_path, SILENCE) / 16
         expected = (raw - torch.tensor(self.MEAN).view(1, 3, 1, 1)) / torch.tensor(self.STD).view(1, 3, 1, 1)
         expected = nn.functional.interpolate(expected, (16, 16), mode="bilinear")
         torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-5)
@@ -189,9 +185,9 @@ class TestImages:
         assert {"image_scale", "image_shift"} <= set(found.state_dict())
 
     def test_one_mean_for_three_channels(self, tmp_path):
-        config = compose.load(["dataset=cifar10", "dataset/preprocessing=standardize", "method=kd", "hint_layer=none"])
+        config = loading.load(["dataset=cifar10", "dataset/preprocessing=standardize", "method=kd", "hint_layer=none"])
         net = CustomTeacher(target="own_models.small", args={"channels": 3}, mean=[0.5], std=[0.25])
-        found = custom.network(net, config.dataset, "teacher")
+        found = wrapping.network(net, config.dataset, "teacher")
         found.sees(Standardize(), {"mean": torch.rand(3), "deviation": torch.rand(3)})
         assert found.image_scale.shape == (1, 3, 1, 1)
 
@@ -226,7 +222,7 @@ class TestWeights:
         model = wobbly_net.make(breadth=24)
         save_model(model, str(wobbly / "w.safetensors"))
         found = teachers.network(
-            compose.load([*WOBBLY, "teacher.weights=w.safetensors", "method=kd", "hint_layer=none"])
+            loading.load([*WOBBLY, "teacher.weights=w.safetensors", "method=kd", "hint_layer=none"])
         )
         assert torch.equal(found.model.same_exit.weight, model.exit.weight)
 
@@ -246,8 +242,8 @@ class TestWeights:
         model.first.bias.data += 1
         self.save(model, tmp_path / "c.pt")
         hashes = [
-            plan.hashes(
-                compose.load(
+            identity.hashes(
+                loading.load(
                     [
                         "teacher=custom",
                         "teacher.target=own_models.small",
@@ -264,7 +260,7 @@ class TestWeights:
 
 
 def plans(*words: str):
-    return plan.prepare(compose.load([*words, "tracker=none", "schedule.student.batch_size=16"]), SILENCE)
+    return plan.prepare(loading.load([*words, "tracker=none", "schedule.student.batch_size=16"]), SILENCE)
 
 
 @pytest.fixture
@@ -280,14 +276,14 @@ def batch_of(found) -> Batch:
 
 
 def test_in_stage_1_only_what_lies_below_the_guided_layer_moves(custom_pair):
-    from fitnets.optimizers import LayerOptimizer
+    from fitnets.training.optimizers import LayerOptimizer
 
-    networks.freeze(custom_pair.teacher)
+    models_network.freeze(custom_pair.teacher)
     before = {name: value.clone() for name, value in custom_pair.student.state_dict().items()}
     teacher = {name: value.clone() for name, value in custom_pair.teacher.state_dict().items()}
     stage = custom_pair.stages[0]
     optimizer = LayerOptimizer(stage.layers, stage.stage, steps_per_epoch=1)
-    objectives.train_mode(stage)
+    stages.train_mode(stage)
     for _ in range(3):
         optimizer.update(stage.step(batch_of(custom_pair), 0)[0])
     after = custom_pair.student.state_dict()
@@ -297,14 +293,14 @@ def test_in_stage_1_only_what_lies_below_the_guided_layer_moves(custom_pair):
 
 
 def test_a_teacher_that_leaves_evaluation_mode_is_caught(custom_pair):
-    networks.freeze(custom_pair.teacher)
+    models_network.freeze(custom_pair.teacher)
     custom_pair.teacher.model.norm.train()
     with pytest.raises(AssertionError, match="left evaluation mode"):
-        objectives.train_mode(custom_pair.stages[0])
+        stages.train_mode(custom_pair.stages[0])
 
 
 def test_computed_answers_are_the_models(custom_pair):
-    networks.freeze(custom_pair.teacher)
+    models_network.freeze(custom_pair.teacher)
     batch = batch_of(custom_pair)
     answers = Computed(custom_pair.teacher)(batch, [LOGITS, "second"])
     assert set(answers) == {LOGITS, "second"}
@@ -316,12 +312,15 @@ def test_computed_answers_are_the_models(custom_pair):
 def test_the_file_that_makes_it_is_part_of_the_hash(wobbly):
     """As it was when it was imported."""
     path, found = wobbly / "wobbly_net.py", []
-    told = "from fitnets import compose, plan; print(plan.hashes(compose.load({words}), 'digest', 'fp32').run)"
-    config = compose.load([*WOBBLY, f"store={wobbly}"])
-    first = plan.hashes(config, "digest", "fp32").run
+    told = (
+        "from fitnets.composition import loading; from fitnets.planning import identity; "
+        "print(identity.hashes(loading.load({words}), 'digest', 'fp32').run)"
+    )
+    config = loading.load([*WOBBLY, f"store={wobbly}"])
+    first = identity.hashes(config, "digest", "fp32").run
     for text in ("", "# another line\n"):
         path.write_text(path.read_text() + text)
-        assert plan.hashes(config, "digest", "fp32").run == first
+        assert identity.hashes(config, "digest", "fp32").run == first
         finished = shell("-c", told.format(words=[*WOBBLY, f"store={wobbly}"]), cwd=wobbly, PYTHONPATH=str(ROOT))
         assert finished.returncode == 0, finished.stderr
         found.append(finished.stdout.strip())
@@ -329,13 +328,13 @@ def test_the_file_that_makes_it_is_part_of_the_hash(wobbly):
 
 
 def test_a_partial_of_the_users_file_is_hashed_by_that_file():
-    assert foreign.source_digest("own_models.partial_small") == foreign.source_digest("own_models.small")
+    assert imports.source_digest("own_models.partial_small") == imports.source_digest("own_models.small")
     assert isinstance(network("partial_small").model, own_models.Small)
 
 
 def test_weights_that_numpy_draws_are_a_function_of_the_seed():
-    net, digits = CustomStudent(target="own_models.drawn_by_numpy"), compose.load([]).dataset
-    first, again, other = (custom.identity(net, digits, "student", seed) for seed in (1, 1, 2))
+    net, digits = CustomStudent(target="own_models.drawn_by_numpy"), loading.load([]).dataset
+    first, again, other = (wrapping.identity(net, digits, "student", seed) for seed in (1, 1, 2))
     assert first == again != other
 
 
@@ -355,5 +354,5 @@ def test_gpus_that_nobody_uses_yet_stay_so_and_others_go_on_where_they_were(monk
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _seed: None)
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(device) or torch.tensor(device))
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: put_back.append((int(state), device)))
-    custom.made(CustomStudent(target="own_models.drawn_by_numpy"), (1, 8, 8), "student", seed=0)
+    factory.made(CustomStudent(target="own_models.drawn_by_numpy"), (1, 8, 8), "student", seed=0)
     assert (asked, put_back) == (([0, 1], [(0, 0), (1, 1)]) if is_used else ([], []))

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from test_custom import NEVER_SEEN, SHORT, WOBBLY, network
 from test_experiment import runs
 
-from fitnets import compose, costs, pairs, teachers
+from fitnets.composition import loading
+from fitnets.models import costs, layer_pairs, teachers
 
 TINY_TEACHER = [word for word in TINY if word.startswith(("teacher.", "schedule.teacher"))]
 
@@ -123,7 +124,7 @@ def test_an_ensemble_of_custom_networks(command, tmp_path):
     pair = ["hint_layer=named", "hint_layer.teacher=vit.layers.1", "hint_layer.student=conv5"]
     finished = command(*ensemble, *pair, *SHORT)
     assert finished.code == 0, finished.err
-    config = compose.load([*ensemble, *pair])
+    config = loading.load([*ensemble, *pair])
     teacher = teachers.network(config)
     assert costs.cost(teacher, (1, 8, 8)).multiplications == 2 * network("vit").multiplications
-    assert len(pairs.layer_rows(teacher, (1, 8, 8))) == len(network("vit").hidden) + 1
+    assert len(layer_pairs.layer_rows(teacher, (1, 8, 8))) == len(network("vit").hidden) + 1

@@ -7,10 +7,11 @@ import math
 import pytest
 import torch
 
-from fitnets import diagnostics, experiment
 from fitnets.config import Dropout
-from fitnets.data import Split
-from fitnets.diagnostics import cka, gram
+from fitnets.data.splits import Split
+from fitnets.experiment import pipeline
+from fitnets.training import similarity
+from fitnets.training.similarity import cka, gram
 
 
 def hsic_by_definition(first: torch.Tensor, second: torch.Tensor) -> float:
@@ -57,7 +58,7 @@ def test_a_run_tells_it_before_and_after_each_stage(earlier_run):
 
 
 def test_without_a_pair_there_is_no_similarity(tiny, tmp_path):
-    result = experiment.run(tiny("method=kd", "hint_layer=none", f"store={tmp_path}", "dataset.validation=400"))
+    result = pipeline.run(tiny("method=kd", "hint_layer=none", f"store={tmp_path}", "dataset.validation=400"))
     assert result["diagnoses"]["student"]["similarity"] is None
     for metric in ("accuracy", "agreement", "calibration_error"):  # at most 500 images: all are taken
         assert result["diagnoses"]["student"][metric] == pytest.approx(result["student"][f"valid_{metric}"])
@@ -72,7 +73,7 @@ def test_at_most_so_many_images_evenly_spaced(monkeypatch):
 
     images = torch.rand(25, 1, 2, 2)
     split = Split(images, torch.zeros(25, dtype=torch.long), torch.arange(25))
-    monkeypatch.setattr(diagnostics, "DIAGNOSED", 10)
-    diagnosis = diagnostics.Diagnosis(Answers(), ("conv1", "conv1"), split, 4)
+    monkeypatch.setattr(similarity, "DIAGNOSED", 10)
+    diagnosis = similarity.Diagnosis(Answers(), ("conv1", "conv1"), split, 4)
     assert diagnosis.split.rows.tolist() == [0, 3, 6, 9, 12, 15, 18, 21, 24]
     assert diagnosis.of(Answers())["similarity"] == pytest.approx(1)

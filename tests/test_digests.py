@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fitnets import digests
+from fitnets.store import digests
 
 
 @pytest.fixture(autouse=True)

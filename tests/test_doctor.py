@@ -12,7 +12,8 @@ from test_data import SILENCE
 from test_experiment import runs
 from test_folder import write_images
 
-from fitnets import compose, doctor, estimates
+from fitnets.composition import loading
+from fitnets.planning import doctor, estimates
 
 LITTLE = [*(word for word in TINY if "validation" not in word), "dataset.height=16", "dataset.width=16"]
 SMALL = [*TINY, "schedule.hint.max_steps=2", "schedule.student.max_steps=2"]
@@ -24,7 +25,7 @@ def _briefly(monkeypatch):
 
 
 def examine(tmp_path: Path, *words: str) -> doctor.Examination:
-    return doctor.examine(compose.load([*words, f"store={tmp_path / 'store'}"]), SILENCE)
+    return doctor.examine(loading.load([*words, f"store={tmp_path / 'store'}"]), SILENCE)
 
 
 def test_shapes_and_classes(tmp_path):

@@ -11,9 +11,13 @@ from conftest import SHARED_CIFAR10, SHARED_MNIST, TINY
 from safetensors.torch import load_file
 from test_data import SILENCE, write_parquet
 
-from fitnets import build, compose, costs, data, loop, plan
-from fitnets.options import restore
-from fitnets.store import read_json, read_metrics
+from fitnets.composition import loading
+from fitnets.config.options import restore
+from fitnets.data import splits
+from fitnets.models import build, costs
+from fitnets.planning import identity
+from fitnets.store.files import read_json, read_metrics
+from fitnets.training import loop
 
 
 def runs(store: Path) -> dict[str, dict]:
@@ -75,7 +79,7 @@ def test_the_stored_student_is_the_one_that_was_measured(command, tmp_path):
     config = restore(yaml.safe_load((directory / "config.yaml").read_text()))
     student = build.network(config.student, config.dataset, "student")
     student.load_state_dict(load_file(directory / "student.safetensors"))
-    valid = data.load(config.dataset, tmp_path, torch.device("cpu"), SILENCE).valid
+    valid = splits.load(config.dataset, tmp_path, torch.device("cpu"), SILENCE).valid
     with torch.no_grad():
         wrong = (student.eval()(valid.images[valid.rows])[0].argmax(1) != valid.labels[valid.rows]).sum().item()
     assert result["student"]["valid_error"] == wrong / 1000
@@ -102,7 +106,7 @@ def test_controls_train_one_teacher(command, tmp_path, monkeypatch):
         trained.append(objective.name)
         return real(objective, *positional, **named)
 
-    monkeypatch.setattr("fitnets.experiment.fit", spy)
+    monkeypatch.setattr("fitnets.experiment.pipeline.fit", spy)
     finished = command("-m", *TINY, "method=backprop,kd,hints", "seed=range(2)")
     assert finished.code == 0, finished.err
     store = tmp_path / "store"
@@ -129,14 +133,14 @@ def test_controls_train_one_teacher(command, tmp_path, monkeypatch):
 
 class TestNothingOfTestEntersTrainingOrSelection:
     def test_other_test_labels_change_the_test_figures_alone(self, command, tmp_path, monkeypatch):
-        real, results, weights = data.load_test, [], []
+        real, results, weights = splits.load_test, [], []
 
         def swapped(*arguments):
             part = real(*arguments)
-            return data.Split(1 - part.images, part.labels.roll(1), part.rows)
+            return splits.Split(1 - part.images, part.labels.roll(1), part.rows)
 
         for store, loader in ((tmp_path / "real", real), (tmp_path / "swapped", swapped)):
-            monkeypatch.setattr(data, "load_test", loader)
+            monkeypatch.setattr(splits, "load_test", loader)
             assert command(*TINY, store=store).code == 0
             ((name, result),) = runs(store).items()
             results.append(result)
@@ -150,16 +154,16 @@ class TestNothingOfTestEntersTrainingOrSelection:
         assert without_timing(results[0]) == without_timing(results[1])
 
     def test_the_test_split_is_opened_once_after_all_training(self, command, tmp_path, monkeypatch):
-        real_test, real_fit, order = data.load_test, loop.fit, []
-        monkeypatch.setattr(data, "load_test", lambda *a: (order.append("test"), real_test(*a))[1])
+        real_test, real_fit, order = splits.load_test, loop.fit, []
+        monkeypatch.setattr(splits, "load_test", lambda *a: (order.append("test"), real_test(*a))[1])
         monkeypatch.setattr(
-            "fitnets.experiment.fit", lambda o, *a, **k: (order.append(o.name), real_fit(o, *a, **k))[1]
+            "fitnets.experiment.pipeline.fit", lambda o, *a, **k: (order.append(o.name), real_fit(o, *a, **k))[1]
         )
         assert command(*TINY).code == 0
         assert order == ["teacher", "hint", "student", "test"]
 
     def test_a_run_without_test_never_opens_it(self, command, tmp_path, monkeypatch):
-        monkeypatch.setattr(data, "load_test", lambda *_: pytest.fail("the test split was opened"))
+        monkeypatch.setattr(splits, "load_test", lambda *_: pytest.fail("the test split was opened"))
         finished = command(*TINY, "test=false")
         assert finished.code == 0, finished.err
         ((_, result),) = runs(tmp_path / "store").items()
@@ -200,7 +204,7 @@ def test_a_finished_run_is_there_until_its_successor_is(command, tmp_path, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("fitnets.experiment.fit", interrupt)
+        patched.setattr("fitnets.experiment.pipeline.fit", interrupt)
         assert command(*TINY, "rerun=true").code == 130
     assert [path.name for path in directory.parent.iterdir()] == [directory.name]
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
@@ -225,7 +229,7 @@ def test_interrupted_runs_say_so(command, tmp_path, monkeypatch):
     def interrupt(*_positional, **_named):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fitnets.experiment.fit", interrupt)
+    monkeypatch.setattr("fitnets.experiment.pipeline.fit", interrupt)
     finished = command(*TINY)
     assert finished.code == 130
     assert finished.err.startswith("stopped: ")
@@ -346,7 +350,7 @@ class TestRetraining:
             initial.append({key: value.clone() for key, value in objective.network.state_dict().items()})
             return real(objective, given, **named)
 
-        monkeypatch.setattr("fitnets.experiment.fit", spy)
+        monkeypatch.setattr("fitnets.experiment.pipeline.fit", spy)
         assert command(*self.retrained).code == 0
         ((_, result),) = runs(tmp_path / "store").items()
         found = {name: stage["best_epoch"] + 1 for name, stage in result["stages"].items()}
@@ -383,7 +387,7 @@ class TestRetraining:
                 initial.append({key: value.clone() for key, value in objective.network.state_dict().items()})
             return real(objective, given, **named)
 
-        monkeypatch.setattr("fitnets.experiment.fit", spy)
+        monkeypatch.setattr("fitnets.experiment.pipeline.fit", spy)
         words = [word for word in self.retrained if not word.startswith("teacher.convs")]
         finished = command(*words, "teacher=resnet", "teacher.depth=8", "teacher.stem=4", "schedule.teacher.epochs=1")
         assert finished.code == 0, finished.err
@@ -394,10 +398,10 @@ class TestRetraining:
 
     def test_it_is_part_of_what_determines_the_result(self):
         plain, again = (
-            plan.hashes(compose.load(list(words)), "digest", "fp32") for words in (self.words, self.retrained)
+            identity.hashes(loading.load(list(words)), "digest", "fp32") for words in (self.words, self.retrained)
         )
         assert plain.teacher != again.teacher
-        student_only = plan.hashes(compose.load([*self.words, "schedule.retrain_student=true"]), "digest", "fp32")
+        student_only = identity.hashes(loading.load([*self.words, "schedule.retrain_student=true"]), "digest", "fp32")
         assert (student_only.teacher, student_only.hint) == (plain.teacher, plain.hint)
         assert student_only.run != plain.run
 

@@ -14,12 +14,15 @@ from sklearn.datasets import load_digits
 from test_data import in_silence
 from test_folder import write_images
 
-from fitnets import artifacts, build, compose, preprocessing, sources
+from fitnets.composition import loading
 from fitnets.config import Config, Dataset, image_shape
-from fitnets.export import card, runtimes
-from fitnets.export.graphs import Bare, Whole, program, write_onnx
-from fitnets.export.student import TOLERANCE
-from fitnets.options import ConfigError
+from fitnets.data import preprocessing, sources
+from fitnets.errors import ConfigError
+from fitnets.exporting import card, runtimes
+from fitnets.exporting.graphs import Bare, Whole, program, write_onnx
+from fitnets.exporting.student import TOLERANCE
+from fitnets.models import build
+from fitnets.store import locks
 
 TABLE_6 = [f"student=table6 student.layers={n} student.budget={b}" for n in (5, 7, 9, 11) for b in (30, 107)]
 STUDENTS = [
@@ -81,9 +84,9 @@ def fitted(raw_images):
 
 @pytest.mark.parametrize("words", STUDENTS)
 def test_every_student_of_the_paper_agrees_with_pytorch_on_raw_images(words, raw_images, fitted, tmp_path):
-    config = compose.load(words.split())
+    config = loading.load(words.split())
     student = build.network(config.student, config.dataset, "student")
-    build.initialise(student, compose.load(["schedule=modern"]).schedule.student_init, 0)
+    build.initialise(student, loading.load(["schedule=modern"]).schedule.student_init, 0)
     images = raw_images(config)[:101]
     traced = program(Whole(student, config.dataset, fitted(config)))
     write_onnx(traced, tmp_path / "student.onnx", {})
@@ -106,7 +109,7 @@ def exported(earlier_run, tmp_path_factory) -> Path:
     from fitnets import cli
 
     out = tmp_path_factory.mktemp("export") / "files.1"
-    artifacts.partial_of(out).mkdir()
+    locks.partial_of(out).mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fitnets", "export", str(earlier_run), "--out", str(out), "--int8"])
         assert cli.main() == 0
@@ -118,7 +121,7 @@ def test_the_file_takes_digits_as_scikit_learn_has_them(exported, earlier_run):
     session = onnxruntime.InferenceSession(exported / "student.onnx")
     (taken,) = session.get_inputs()
     assert (taken.name, taken.type, taken.shape) == ("images", "tensor(uint8)", ["batch", 1, 8, 8])
-    dataset = compose.load([]).dataset
+    dataset = loading.load([]).dataset
     images, labels = sources.source(dataset, "test").decode(in_silence)
     assert {tuple(image.flatten()) for image in images} <= {tuple(image) for image in load_digits().data}
     (logits,) = session.run(["logits"], {"images": images})
@@ -178,9 +181,9 @@ def test_the_files_metadata_name_the_classes(exported):
 
 
 def test_8_bits_leave_the_preprocessing_as_it_is(tmp_path, raw_images, fitted):
-    from fitnets.export.quantised import quantise
+    from fitnets.exporting.quantised import quantise
 
-    config = compose.load(["dataset=svhn", "student=thin", "student.depth=3", "student.width=4"])
+    config = loading.load(["dataset=svhn", "student=thin", "student.depth=3", "student.width=4"])
     student = build.network(config.student, config.dataset, "student")
     write_onnx(program(Whole(student, config.dataset, {})), tmp_path / "a.onnx", {})
     quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", raw_images(config))
@@ -192,7 +195,7 @@ def test_8_bits_leave_the_preprocessing_as_it_is(tmp_path, raw_images, fitted):
 
 
 def test_network_only_takes_what_training_gives_it(tmp_path):
-    config = compose.load([])
+    config = loading.load([])
     student = build.network(config.student, config.dataset, "student").eval()
     write_onnx(program(Bare(student, (1, 8, 8))), tmp_path / "bare.onnx", {})
     images = torch.rand(5, 1, 8, 8)
@@ -273,7 +276,7 @@ def test_a_run_is_found_from_its_own_folder(fitnets, earlier_run, tmp_path, monk
 
 
 def test_without_its_teacher(fitnets, earlier_run, tmp_path, monkeypatch):
-    from fitnets.export import student
+    from fitnets.exporting import student
 
     def gone(*_):
         raise ConfigError("teacher.path=/gone: no trained network there")

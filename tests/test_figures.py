@@ -10,7 +10,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from analysis import figures, runs, studies
+from fitnets.reporting import figures, runs, studies
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_a_mistake_in_a_figure_is_no_lack_of_runs(frame, monkeypatch, name):
 
 
 def test_every_method_has_a_colour_and_a_marker_of_its_own():
-    from analysis.verdicts import METHODS
+    from fitnets.reporting.verdicts import METHODS
 
     assert set(figures.STYLES) == set(METHODS)
     colours, markers = zip(*figures.STYLES.values(), strict=True)

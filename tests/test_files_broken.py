@@ -13,10 +13,12 @@ from made_files import BRIEF, folder, of_folder, of_tables, png, shards, table
 from PIL import Image
 from test_data import CPU, SILENCE, hub_images
 
-from fitnets import compose, data, examined, pictures
-from fitnets import folder as folders
-from fitnets.decoding import BrokenImages
-from fitnets.options import ConfigError
+from fitnets.composition import loading
+from fitnets.data import splits
+from fitnets.data.reading import encoded_image, examined
+from fitnets.data.reading import folder as folders
+from fitnets.data.reading.decoding import BrokenImages
+from fitnets.errors import ConfigError
 
 
 @pytest.fixture
@@ -152,7 +154,7 @@ class TestFolder:
         def fails(_picture):
             raise error
 
-        monkeypatch.setattr(pictures, "pixels", lambda picture: fails(picture))
+        monkeypatch.setattr(encoded_image, "pixels", lambda picture: fails(picture))
         monkeypatch.setattr(Image.Image, "load", fails)
         monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fails)
         reason = "more memory than there is" if isinstance(error, MemoryError) else type(error).__name__
@@ -161,14 +163,16 @@ class TestFolder:
 
     def test_all_images_are_decoded_once(self, root, monkeypatch):
         decoded = []
-        real = pictures.opened
-        monkeypatch.setattr(pictures, "opened", lambda path, channels: (decoded.append(path), real(path, channels))[1])
+        real = encoded_image.opened
+        monkeypatch.setattr(
+            encoded_image, "opened", lambda path, channels: (decoded.append(path), real(path, channels))[1]
+        )
         of_folder(root)
         of_folder(root)
         assert len(decoded) == 18
 
     def test_without_a_store_nothing_is_kept(self, root):
-        config = compose.load(["dataset=folder", f"dataset.path={root}"])
+        config = loading.load(["dataset=folder", f"dataset.path={root}"])
         found = examined.examine(config.dataset, folders.contents(config.dataset), None)
         assert (len(found.images), found.report.total) == (18, 18)
 
@@ -195,7 +199,7 @@ TURNED = struct.pack("<HHLHH", 0x0112, 3, 1, 6, 0)
 def test_a_wrong_exif_block_loses_no_image(form, block, size, unread):
     file = BytesIO()
     Image.new("RGB", (20, 10)).save(file, form, exif=block)
-    found = pictures.opened(file.getvalue(), 3)
+    found = encoded_image.opened(file.getvalue(), 3)
     assert found.picture.size == size
     assert found.unoriented == (unread and form != "JPEG")  # Pillow reads such a block of a JPEG as an empty one
 
@@ -222,7 +226,7 @@ class TestTables:
         assert (found.train + found.valid, found.test) == (25, 4)
         assert "train: 5 of 30 images cannot be used and are left out" in found.notes
         assert "test: 5 of 9 images cannot be used" in found.notes
-        loaded = data.load(hub_images(tmp_path / "made", skip_broken=True), tmp_path / "store", CPU, SILENCE)
+        loaded = splits.load(hub_images(tmp_path / "made", skip_broken=True), tmp_path / "store", CPU, SILENCE)
         assert loaded.train.labels.tolist() == ([0, 1, 2] * 10)[5:]
         with pytest.raises(BrokenImages):  # what was kept with skip_broken is not taken without
             of_tables(tmp_path / "made")

@@ -10,8 +10,11 @@ import pytest
 from made_files import BRIEF, folder, of_folder
 from PIL import Image
 
-from fitnets import compose, layout, ownership, rules
-from fitnets.options import ConfigError
+from fitnets.composition import loading
+from fitnets.data import test_split
+from fitnets.data.reading import folder_layout
+from fitnets.errors import ConfigError
+from fitnets.store import ownership
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ class TestSplits:
     def test_labels_come_from_class_names_not_from_their_places(self, root):
         splits(root, "train", "val")
         folder(root / "test", "bc")
-        config = compose.load(["dataset=folder", f"dataset.path={root}"])
+        config = loading.load(["dataset=folder", f"dataset.path={root}"])
         assert (config.dataset.classes, of_folder(root).test) == (3, 8)
 
     def test_train_and_val_alone_give_no_test_figures(self, root):
@@ -119,10 +122,10 @@ class TestSplits:
         assert json.loads((root / "split.json").read_text())["test"] == ["a/1.png", "b/2.png", "c/2.png"]
 
     def test_a_missing_folder_counts_as_one_with_a_test_split(self, root):
-        config = compose.load(["dataset=folder", f"dataset.path={splits(root, 'train', 'val')}"])
-        assert not rules.has_test_split(config.dataset)
+        config = loading.load(["dataset=folder", f"dataset.path={splits(root, 'train', 'val')}"])
+        assert not test_split.has_test_split(config.dataset)
         shutil.rmtree(root)
-        assert rules.has_test_split(config.dataset)
+        assert test_split.has_test_split(config.dataset)
 
 
 class TestLeftOut:
@@ -158,7 +161,7 @@ class TestLeftOut:
         folder(root)
         (root / place).mkdir(parents=True)
         words = ["dataset=folder", f"dataset.path={root}", f"store={root / place}"]
-        assert compose.load(words).dataset.classes == 3  # it may be new and empty
+        assert loading.load(words).dataset.classes == 3  # it may be new and empty
         ownership.mark(root / place)
         assert "left out: 1 folder of results (store) (outputs/)" in of_folder(root).notes
 
@@ -185,17 +188,17 @@ class TestLeftOut:
         assert of_folder(root)[:3] == (6, 3, 3)
 
     def test_nobody_is_told_to_remove_files(self):
-        for module in ("layout", "folder", "decoding", "shards", "hub"):
-            text = (Path(layout.__file__).parent / f"{module}.py").read_text()
+        for module in ("folder_layout", "folder", "decoding", "shards", "parquet"):
+            text = (Path(folder_layout.__file__).parent / f"{module}.py").read_text()
             assert not re.search(r"\b(remove|delete)\b", text)
 
 
 def test_numbered_classes_are_sorted_as_text_and_that_is_said(root):
-    assert layout.numbers_as_text(["0", "1", "10", "2"]) == (
+    assert folder_layout.numbers_as_text(["0", "1", "10", "2"]) == (
         "classes are sorted as text, as in torchvision: 10 comes before 2, and 2 has label 3"
     )
     for names in (["0", "1", "2"], ["00", "01", "10"], ["1", "9", "10", "x"], ["10 km", "2 km"], ["a", "b"]):
-        assert layout.numbers_as_text(names) is None
+        assert folder_layout.numbers_as_text(names) is None
     assert "100 comes before 20" in of_folder(folder(root, "100,20,9")).notes
 
 

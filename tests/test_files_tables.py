@@ -7,8 +7,8 @@ import pytest
 from made_files import of_tables, png, shards, table
 from test_data import CPU, SILENCE, hub_images
 
-from fitnets import data
-from fitnets.options import ConfigError
+from fitnets.data import splits
+from fitnets.errors import ConfigError
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_the_way_out_of_labels_from_one_works(tmp_path):
     root = labelled(tmp_path / "made", [1, 2, 3] * 4, [1, 2, 3] * 4)
     found = of_tables(root, first_label=1)
     assert found.digest == of_tables(labelled(tmp_path / "zero", GOOD, GOOD)).digest
-    labels = data.load(hub_images(root, first_label=1), tmp_path / "store", CPU, SILENCE).train.labels
+    labels = splits.load(hub_images(root, first_label=1), tmp_path / "store", CPU, SILENCE).train.labels
     assert labels.tolist() == GOOD
 
 

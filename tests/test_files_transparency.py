@@ -11,8 +11,10 @@ from made_files import folder, of_folder, of_tables, table
 from PIL import Image
 from test_data import hub_images, in_silence
 
-from fitnets import compose, pictures, sources
-from fitnets import folder as folders
+from fitnets.composition import loading
+from fitnets.data import sources
+from fitnets.data.reading import encoded_image
+from fitnets.data.reading import folder as folders
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -53,9 +55,9 @@ FILES = {  # the first pixel is transparent, the second is not: (file, grey of t
 @pytest.mark.parametrize("name", FILES)
 def test_a_transparent_pixel_is_white(name, channels):
     content, grey = FILES[name]
-    found = pictures.opened(content, channels)
+    found = encoded_image.opened(content, channels)
     assert found.transparent
-    np.testing.assert_array_equal(pictures.pixels(found.picture), np.full((channels, 1, 2), [255, grey]))
+    np.testing.assert_array_equal(encoded_image.pixels(found.picture), np.full((channels, 1, 2), [255, grey]))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -66,13 +68,13 @@ def test_pictures_of_other_modes(mode, channels):
     through = {"La": ("LA", "La"), "RGBa": ("RGBa",), "PA": ("P", "PA"), "RGBA": (), "LA": ("LA",)}[mode]
     for step in through:
         picture = picture.convert(step)
-    values = pictures.pixels(pictures.in_8_bits(picture, channels))
+    values = encoded_image.pixels(encoded_image.in_8_bits(picture, channels))
     np.testing.assert_array_equal(values, np.full((channels, 1, 2), [255, 100]))
 
 
 def test_half_transparent_is_half_white():
     half = Image.new("RGBA", (1, 1), (0, 0, 0, 128))
-    assert pictures.pixels(pictures.in_8_bits(half, 3)).ravel().tolist() == [127, 127, 127]
+    assert encoded_image.pixels(encoded_image.in_8_bits(half, 3)).ravel().tolist() == [127, 127, 127]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "RGB", "CMYK", "1"])
@@ -81,7 +83,7 @@ def test_opaque_images_are_converted_as_ever(mode):
     picture = Image.fromarray(values).convert(mode)
     for channels, target in ((1, "L"), (3, "RGB")):
         expected = np.asarray(picture.convert(target))
-        np.testing.assert_array_equal(np.asarray(pictures.in_8_bits(picture, channels)), expected)
+        np.testing.assert_array_equal(np.asarray(encoded_image.in_8_bits(picture, channels)), expected)
 
 
 def shades(root: Path) -> list[bytes]:
@@ -112,7 +114,7 @@ def test_folders_and_tables_see_the_same_and_say_so(tmp_path):
         "dataset.height=4",
         "dataset.width=5",
     ]
-    dataset = compose.load(words).dataset
+    dataset = loading.load(words).dataset
     names = [f"{name}/{index}.png" for name in "ab" for index in range(4)]
     from_folder, _ = folders.decode(dataset, names, in_silence)
     from_table, labels = sources.source(hub_images(tmp_path / "made", classes=2), "train").decode(in_silence)

@@ -10,8 +10,11 @@ from PIL import Image
 from test_data import CPU, SILENCE, in_silence
 from test_experiment import runs
 
-from fitnets import compose, data, folder
-from fitnets.options import ConfigError, content_hash
+from fitnets.composition import loading
+from fitnets.config.options import content_hash
+from fitnets.data import splits
+from fitnets.data.reading import folder
+from fitnets.errors import ConfigError
 
 FORMATS = ("a.png", "b.jpg", "c.webp", "d.bmp", "e.PNG", "f.gif")
 
@@ -37,7 +40,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def dataset(root: Path, *words: str):
-    return compose.load(["dataset=folder", f"dataset.path={root}", "dataset.classes=3", *words]).dataset
+    return loading.load(["dataset=folder", f"dataset.path={root}", "dataset.classes=3", *words]).dataset
 
 
 def parts(root: Path) -> dict:
@@ -45,17 +48,17 @@ def parts(root: Path) -> dict:
 
 
 def test_images_of_any_size_and_format_become_one_size(root, tmp_path):
-    found = data.load(dataset(root), tmp_path / "store", CPU, SILENCE)
-    test = data.load_test(dataset(root), tmp_path / "store", CPU, SILENCE)
+    found = splits.load(dataset(root), tmp_path / "store", CPU, SILENCE)
+    test = splits.load_test(dataset(root), tmp_path / "store", CPU, SILENCE)
     assert found.train.images.shape[1:] == (3, 32, 32)
     assert (len(found.train), len(found.valid), len(test)) == (42, 9, 9)
-    grey = data.load(dataset(root, "dataset.channels=1", "dataset.height=20"), tmp_path / "store", CPU, SILENCE)
+    grey = splits.load(dataset(root, "dataset.channels=1", "dataset.height=20"), tmp_path / "store", CPU, SILENCE)
     assert grey.train.images.shape[1:] == (1, 20, 32)
 
 
 def test_the_label_is_the_class_folder(root, tmp_path):
     scale = dataset(root, "dataset/preprocessing=scale")
-    found = data.load(scale, tmp_path / "store", CPU, SILENCE)
+    found = splits.load(scale, tmp_path / "store", CPU, SILENCE)
     for split in (found.train, found.valid):
         brightness = 255 * split.images[split.rows].mean(dim=(1, 2, 3))
         assert torch.equal(((brightness - 25) / 70).long(), split.labels[split.rows])
@@ -72,13 +75,13 @@ def test_an_image_is_resized_and_cropped_at_its_centre(root, tmp_path):
 
 class TestSplit:
     def test_it_is_even_saved_and_fixed(self, root, tmp_path):
-        data.load(dataset(root), tmp_path / "store", CPU, SILENCE)
+        splits.load(dataset(root), tmp_path / "store", CPU, SILENCE)
         drawn = parts(root)
         assert [len(names) for names in drawn.values()] == [42, 9, 9]
         for names in drawn.values():
             assert len({name.split("/")[0] for name in names}) == 3
         assert not drawn["train"] & drawn["validation"]
-        data.load(dataset(root, "dataset.seed=1"), tmp_path / "store", CPU, SILENCE)
+        splits.load(dataset(root, "dataset.seed=1"), tmp_path / "store", CPU, SILENCE)
         assert parts(root) == drawn
 
     def test_every_class_is_in_every_part_however_few_its_images(self, tmp_path):
@@ -172,7 +175,7 @@ class TestMistakes:
         with pytest.raises(
             ConfigError, match=r"1 of 61 images cannot be used: dog/broken.png \(.*\): mend or replace them, or give"
         ):
-            data.load(dataset(root), tmp_path / "store", CPU, SILENCE)
+            splits.load(dataset(root), tmp_path / "store", CPU, SILENCE)
 
     def test_a_class_without_images(self, root):
         for path in (root / "owl").iterdir():

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from test_config import NEEDED
 
-from fitnets import compose, options, plan
-from fitnets.config import Config, MaxoutDense, NoTeacher, ReadyTeacher
-from fitnets.options import added, content_hash, option, plain, restore
+from fitnets.composition import loading
+from fitnets.config import Config, MaxoutDense, NoTeacher, ReadyTeacher, options
+from fitnets.config.options import added, content_hash, option, plain, restore
+from fitnets.planning import identity
 
 TEACHER, STAGE_1, STUDENT, NOTHING = "teacher hint run", "hint run", "run", ""
 REACH = {  # of a key, by the longest beginning that is here: the artifacts that it determines, in a run with hints
@@ -189,20 +190,22 @@ def _is_neutral(leaf: Leaf) -> bool:
 
 def load(words: list[str], earlier_run: Path) -> Config:
     needed = [word.format(earlier_run=earlier_run) for choice in words for word in NEEDED.get(choice, [])]
-    return compose.load([*needed, *words])
+    return loading.load([*needed, *words])
 
 
 @pytest.mark.parametrize("words", CASES, ids=" ".join)
 def test_every_key_is_in_the_hashes_that_it_determines_and_in_no_other(words, earlier_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # another store is a folder there
-    monkeypatch.setattr(plan, "_regressor", lambda config: config.regressor)  # changed networks need not fit together
+    monkeypatch.setattr(
+        identity, "_regressor", lambda config: config.regressor
+    )  # changed networks need not fit together
     config = load(words, earlier_run)
-    before = plan.hashes(config, "digest", "fp32")
+    before = identity.hashes(config, "digest", "fp32")
     wrong = {}
     for leaf in leaves(config):
         if leaf.kind.__name__ in ("RunTeacher", "Ensemble", "CustomTeacher", "CustomStudent"):
             continue  # another folder, another model: test_teachers.py, test_custom.py
-        after = plan.hashes(changed(config, leaf.key, another(leaf)), "digest", "fp32")
+        after = identity.hashes(changed(config, leaf.key, another(leaf)), "digest", "fp32")
         different = {kind for kind in before._fields if getattr(before, kind) != getattr(after, kind)}
         if different != expected(config, leaf, is_staged=before.hint is not None):
             wrong[leaf.key] = different
@@ -261,7 +264,7 @@ GOLDEN = {  # stored results are found under these names: a change here loses ev
 
 @pytest.mark.parametrize(("words", "golden"), GOLDEN.items())
 def test_a_new_version_finds_the_results_of_an_older_one(words, golden):
-    assert " ".join(map(str, plan.hashes(compose.load(words.split()), "digest", "fp32"))) == golden
+    assert " ".join(map(str, identity.hashes(loading.load(words.split()), "digest", "fp32"))) == golden
 
 
 def test_a_key_that_is_added_with_a_default_leaves_old_hashes_alone(monkeypatch):
@@ -279,14 +282,16 @@ def test_a_key_that_is_added_with_a_default_leaves_old_hashes_alone(monkeypatch)
     ("chosen", "same"), [("conv", "conv regressor.pad=0"), ("auto", "conv"), ("conv", "conv regressor.stride=1")]
 )
 def test_a_choice_left_open_is_what_it_comes_to(chosen, same):
-    first, second = (plan.hashes(compose.load(f"regressor={one}".split()), "digest", "fp32") for one in (chosen, same))
+    first, second = (
+        identity.hashes(loading.load(f"regressor={one}".split()), "digest", "fp32") for one in (chosen, same)
+    )
     assert first == second
 
 
 class TestHashes:
     def test_stored_yaml_gives_the_configuration_back(self):
         for words in ([], ["dataset=mnist", "schedule=paper", "student=thin", "method=kd"]):
-            config = compose.load(words)
+            config = loading.load(words)
             again = restore(yaml.safe_load(yaml.safe_dump(plain(config))))
             assert again == config
             assert content_hash(again) == content_hash(config)
@@ -303,13 +308,13 @@ class TestHashes:
         ],
     )
     def test_what_cannot_change_a_result_is_in_no_hash(self, words):
-        assert content_hash(compose.load([words])) == content_hash(compose.load([]))
+        assert content_hash(loading.load([words])) == content_hash(loading.load([]))
 
     @pytest.mark.parametrize(
         "words", ["seed=1", "teacher.seed=1", "dataset.seed=1", "schedule.kd.weight=5", "regressor=conv"]
     )
     def test_what_can_is(self, words):
-        assert content_hash(compose.load([words])) != content_hash(compose.load([]))
+        assert content_hash(loading.load([words])) != content_hash(loading.load([]))
 
     @pytest.mark.parametrize(
         ("words", "changed"),
@@ -360,23 +365,23 @@ class TestHashes:
     def test_artifacts_change_with_what_determines_them(self, words, changed):
         given = words.split()
         shared = [word for word in given if word.startswith(("method=", "schedule.equal_epochs="))]
-        before = plan.hashes(compose.load(shared), "digest", "fp32")
-        after = plan.hashes(compose.load(given), "digest", "fp32")
+        before = identity.hashes(loading.load(shared), "digest", "fp32")
+        after = identity.hashes(loading.load(given), "digest", "fp32")
         different = [kind for kind in before._fields if getattr(before, kind) != getattr(after, kind)]
         assert different == changed.split()
 
     @pytest.mark.parametrize(("method", "shared"), [("labels_then_labels", True), ("hints", False)])
     def test_methods_share_a_stage_1_that_is_the_same(self, method, shared):
         first, second = (
-            plan.hashes(compose.load([f"method={name}"]), "digest", "fp32") for name in (method, "labels_then_kd")
+            identity.hashes(loading.load([f"method={name}"]), "digest", "fp32") for name in (method, "labels_then_kd")
         )
         assert (first.hint == second.hint, first.run == second.run) == (shared, False)
 
     def test_methods_of_one_stage_have_no_stage_1(self):
-        assert plan.hashes(compose.load(["method=kd"]), "digest", "fp32").hint is None
+        assert identity.hashes(loading.load(["method=kd"]), "digest", "fp32").hint is None
 
     def kinship(self, *words):
-        return plan.kinship(compose.load(list(words)), "digest", "fp32")
+        return identity.kinship(loading.load(list(words)), "digest", "fp32")
 
     def test_methods_share_a_setting_and_have_parts_of_their_own(self):
         for words in (
@@ -413,6 +418,6 @@ class TestHashes:
         assert self.kinship("schedule.teacher.epochs=3").teacher_setting != self.kinship().teacher_setting
 
     def test_nan_has_no_hash(self):
-        config = compose.load([])
+        config = loading.load([])
         with pytest.raises(ValueError, match="not JSON compliant"):
             content_hash(replace(config.schedule.kd, weight=float("nan")))

@@ -1,78 +1,50 @@
 """Imports point one way, and the heavy libraries stay where they belong."""
 
 import ast
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-LAYERS = [  # each module imports from rows above it only
-    {
-        "chance",
-        "downloads",
-        "labelled",
-        "layers",
-        "losses",
-        "measures",
-        "naming",
-        "owners",
-        "pictures",
-        "places",
-        "process",
-        "quantities",
-        "seeds",
-        "stopping",
-        "tables",
-    },
-    {"options", "pointwise", "residual"},
-    {"artifacts", "config", "decoding", "foreign", "permissions", "shards"},
-    {
-        "architectures",
-        "overrides",
-        "ownership",
-        "preprocessing",
-        "resources",
-        "schedules",
-        "views",
-        "wandb_environment",
-        "weights",
-    },
-    {"layout", "networks", "optimizers", "own_options", "store", "stored", "terms", "tracking"},
-    {"checkpoints", "digests", "folder", "inventory", "rules"},
-    {"custom", "examined", "hub", "image_files"},
-    {"aflw", "build", "sources"},
-    {"class_names", "data", "sizes", "teachers"},
-    {"answers", "costs", "imagined", "metrics"},
-    {"diagnostics", "engine", "objectives", "pairs"},
-    {"compose", "evaluation", "methods", "state"},
-    {"cli", "loop", "plan", "prediction", "terminal"},
-    {"__main__", "estimates", "export", "readiness", "results"},
-    {"doctor", "report", "reproduction"},
+LEVELS = [  # rooms of fitnets/: each imports from the rows above it only
+    {"errors", "paths", "progress", "signals"},
+    {"system"},
+    {"config", "console"},
+    {"store"},
+    {"data", "tracking"},
+    {"models"},
+    {"checks", "machine", "training"},
+    {"composition", "planning"},
     {"experiment"},
-    {"bench"},
+    {"bench", "exporting", "sweeper"},
+    {"reporting"},
+    {"reproduction"},
     {"commands"},
+    {"cli"},
+    {"__main__"},
 ]
 ONLY_IN = {
-    "hydra": {"fitnets/compose.py", "fitnets/overrides.py", "fitnets/own_options.py", "run.py", "sweeps/"},
-    "omegaconf": {"fitnets/compose.py", "fitnets/overrides.py", "fitnets/own_options.py", "run.py", "sweeps/"},
-    "wandb": {"fitnets/tracking.py"},
-    "onnx": {"fitnets/export/"},
-    "onnxruntime": {"fitnets/export/"},
-    "datasets": {"fitnets/hub.py", "fitnets/downloads.py", "fitnets/aflw.py"},
-    "sklearn": {"fitnets/sources.py"},
-    "rich": {"fitnets/terminal.py", "fitnets/tables.py"},
-    "pandas": {"analysis/"},
-    "matplotlib": {"analysis/"},
-    "optuna": {"sweeps/"},
+    "hydra": {"fitnets/composition/", "fitnets/sweeper/", "run.py"},
+    "omegaconf": {"fitnets/composition/", "fitnets/sweeper/", "run.py"},
+    "wandb": {"fitnets/tracking/"},
+    "onnx": {"fitnets/exporting/"},
+    "onnxruntime": {"fitnets/exporting/"},
+    "datasets": {"fitnets/data/"},
+    "sklearn": {"fitnets/data/sources.py"},
+    "rich": {"fitnets/console/", "fitnets/experiment/stage_progress.py"},
+    "pandas": {"fitnets/reporting/"},
+    "matplotlib": {"fitnets/reporting/"},
+    "optuna": {"fitnets/sweeper/"},
 }
-SOURCES = [
-    ROOT / "run.py",
-    *sorted(path for name in ("fitnets", "sweeps", "analysis") for path in (ROOT / name).rglob("*.py")),
-]
+RESERVED = {"compose", "run", "runs", "load", "export", "report"}
+"""Names of functions that `import fitnets` is to offer: importing a submodule would put it in the function's place."""
+SOURCES = [ROOT / "run.py", *sorted((ROOT / "fitnets").rglob("*.py"))]
 
 
 def imported(path: Path) -> set[str]:
-    """Every module that a file imports, inside functions too; `from fitnets import data` counts as fitnets.data."""
+    """Every module that a file imports, inside functions too; `from fitnets import cli` counts as fitnets.cli."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -82,25 +54,104 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def module_of(path: Path) -> str:
-    """The module, or the package that it is part of."""
-    return path.relative_to(ROOT / "fitnets").with_suffix("").parts[0]
+def modules(root: Path) -> dict[str, Path]:
+    """The modules of `root/fitnets`, by their dotted names; rooms themselves are left out."""
+    paths = sorted(path for path in (root / "fitnets").rglob("*.py") if path.name != "__init__.py")
+    return {".".join(path.relative_to(root).with_suffix("").parts): path for path in paths}
 
 
-def test_every_module_has_its_place():
-    assert set().union(*LAYERS) == {module_of(path) for path in (ROOT / "fitnets").rglob("*.py")} - {"__init__"}
+def graph(root: Path) -> dict[str, set[str]]:
+    """The modules that each module imports."""
+    known = modules(root)
+    return {name: imported(path) & set(known) for name, path in known.items()}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_one_way(path):
-    own = {name.split(".")[1] for name in imported(path) if name.startswith("fitnets.")}
-    if path.is_relative_to(ROOT / "fitnets") and path != ROOT / "fitnets" / "__init__.py":
-        row = next(index for index, layer in enumerate(LAYERS) if module_of(path) in layer)
-        package = path.relative_to(ROOT / "fitnets").parts[:-1]
-        allowed = set().union(*LAYERS[:row], package)
-        assert own & set().union(*LAYERS) <= allowed
-    if path.parent.name == "analysis":
-        assert own <= {"chance", "commands", "naming", "quantities"}  # results are read from files
+def room(name: str) -> str:
+    return name.split(".")[1]
+
+
+def row(name: str) -> int:
+    return next(index for index, level in enumerate(LEVELS) if name in level)
+
+
+def upward(root: Path) -> list[str]:
+    """Imports from the same row, another room's, or from a row below."""
+    found = []
+    for name, path in modules(root).items():
+        for other in sorted(imported(path)):
+            if not other.startswith("fitnets.") or room(other) in (room(name), "root"):
+                continue
+            if row(room(other)) >= row(room(name)):
+                found.append(f"{name} imports {other}")
+    return found
+
+
+def circles(root: Path) -> Iterator[list[str]]:
+    """Modules that import each other in a ring, whichever room they are in."""
+    imports, finished = graph(root), set()
+
+    def visit(name: str, trail: list[str]) -> Iterator[list[str]]:
+        if name in trail:
+            yield trail[trail.index(name) :]
+        elif name not in finished:
+            for other in sorted(imports[name]):
+                yield from visit(other, [*trail, name])
+            finished.add(name)
+
+    for name in imports:
+        yield from visit(name, [])
+
+
+def test_every_room_has_its_row():
+    rooms = {room(name) for name in modules(ROOT)}
+    assert set().union(*LEVELS) == rooms
+    assert sum(map(len, LEVELS)) == len(rooms)
+
+
+def test_imports_point_one_way():
+    assert upward(ROOT) == []
+
+
+def test_no_modules_import_each_other():
+    assert list(circles(ROOT)) == []
+
+
+@pytest.fixture
+def copied(tmp_path):
+    shutil.copytree(ROOT / "fitnets", tmp_path / "fitnets", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def plant(root: Path, module: str, line: str) -> None:
+    with (root / "fitnets" / module).open("a") as file:
+        file.write(f"\n\ndef planted():\n    {line}\n")
+
+
+@pytest.mark.parametrize("line", ["from fitnets.training import loop", "import fitnets.training.loop"])
+def test_an_import_that_points_up_is_found(copied, line):
+    plant(copied, "data/splits.py", line)
+    assert "fitnets.data.splits imports fitnets.training.loop" in upward(copied)
+
+
+def test_a_circle_is_found(copied):
+    plant(copied, "training/losses.py", "from fitnets.training.loss_terms import Term")
+    assert ["fitnets.training.loss_terms", "fitnets.training.losses"] in map(sorted, circles(copied))
+
+
+def test_few_modules_lie_outside_a_room():
+    assert len(list((ROOT / "fitnets").glob("*.py"))) <= 10
+
+
+def test_no_module_takes_the_name_of_a_public_function():
+    outside = {path.stem for path in (ROOT / "fitnets").iterdir()}
+    assert not outside & RESERVED
+
+
+def test_every_room_says_what_it_is_and_nothing_else():
+    for path in (ROOT / "fitnets").rglob("__init__.py"):
+        first, *rest = ast.parse(path.read_text()).body
+        assert isinstance(first, ast.Expr), path
+        assert not rest or path.parent.name == "config", f"{path} holds more than a docstring"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -12,7 +12,9 @@ from conftest import TINY
 from test_data import write_parquet
 from test_folder import write_images
 
-from fitnets import artifacts, compose, experiment, inventory, store
+from fitnets.composition import loading
+from fitnets.experiment import pipeline
+from fitnets.store import files, inventory, locks
 
 
 @pytest.fixture
@@ -32,8 +34,8 @@ def add_run(root: Path, name: str, *words: str, **told) -> Path:
     directory = root / "run" / hashed(name)
     directory.mkdir()
     hashes = {"data": "d", "teacher": hashed(f"teacher of {name}"), "hint": None, "run": directory.name}
-    store.write_json(directory / "result.json", {"hashes": hashes, **told})
-    store.write_config(directory / "config.yaml", compose.load([*words, f"store={root}"]))
+    files.write_json(directory / "result.json", {"hashes": hashes, **told})
+    files.write_config(directory / "config.yaml", loading.load([*words, f"store={root}"]))
     (root / "teacher" / f".{hashes['teacher']}.checkpoints" / "teacher").mkdir(parents=True)
     return directory
 
@@ -61,7 +63,7 @@ class TestRuns:
 
     def test_a_run_that_a_living_process_makes_is_running(self, root):
         directory = add_run(root, "alive", status="running")
-        with artifacts.claim(directory, "this run", print):
+        with locks.claim(directory, "this run", print):
             assert [run.status for run in inventory.runs(root) if run.directory == str(directory)] == ["running"]
 
     @pytest.mark.parametrize("command", ["runs", "clean"])
@@ -102,14 +104,14 @@ class TestClean:
 
     def test_what_a_killed_export_left_in_its_run_goes_and_what_a_living_one_fills_stays(self, root, fitnets):
         (finished,) = (root / "run").iterdir()
-        with artifacts.claim(finished / "export", "an export", print):
-            half_made = artifacts.partial_of(finished / "export")
+        with locks.claim(finished / "export", "an export", print):
+            half_made = locks.partial_of(finished / "export")
             half_made.mkdir()
             fitnets("clean", root, "--yes")
             assert half_made.exists()
         _, shown, _ = fitnets("clean", root, "--yes")
         assert f"{finished / 'export'}, 0 B: a process that died left files beside it" in shown.replace("\n", "")
-        assert (half_made.exists(), store.is_finished(finished)) == (False, True)
+        assert (half_made.exists(), files.is_finished(finished)) == (False, True)
 
     def test_a_run_that_will_go_on_keeps_its_checkpoints(self, root, fitnets):
         directory = add_run(root, "killed", status="running")
@@ -126,7 +128,7 @@ class TestClean:
         finished.rename(root / "run" / f".{finished.name}.earlier")
         add_run(root, "successor", status="running").rename(finished)
         fitnets("clean", root, "--unfinished", "--yes")
-        assert store.is_finished(finished)
+        assert files.is_finished(finished)
 
     def test_a_teacher_that_a_configuration_names_stays(self, root, fitnets):
         (teacher,) = (root / "teacher").iterdir()
@@ -137,10 +139,10 @@ class TestClean:
     def test_decoded_images_and_answers_go_when_asked_for(self, root, fitnets):
         made = {f"{kind}/{path.name}" for kind in ("data", "cache") for path in (root / kind).iterdir()}
         assert self.removed(fitnets, root, "--data") == made
-        assert experiment.run(compose.load([*TINY, f"store={root}"]))["status"] == "finished"
+        assert pipeline.run(loading.load([*TINY, f"store={root}"]))["status"] == "finished"
 
     def test_what_a_living_process_makes_stays(self, root, fitnets):
-        with artifacts.claim(root / "teacher" / hashed("made"), "the teacher", print) as claim:
+        with locks.claim(root / "teacher" / hashed("made"), "the teacher", print) as claim:
             claim.checkpoints.mkdir()
             assert self.removed(fitnets, root) == set()
 
@@ -160,7 +162,7 @@ class TestEval:
     @pytest.mark.parametrize("split", ["valid", "test"])
     def test_gives_the_figures_of_the_run(self, root, fitnets, split):
         (run,) = (root / "run").iterdir()
-        result = store.read_json(run / "result.json")
+        result = files.read_json(run / "result.json")
         told = self.told(fitnets, run, "--split", split, f"store={root}")
         for metric in ("accuracy", "error", "loss", "calibration_error"):
             assert told[metric] == pytest.approx(result["student"][f"{split}_{metric}"], abs=1e-6)
@@ -183,7 +185,7 @@ class TestEval:
         tiny = [word for word in TINY if not word.startswith("dataset.validation")]
         settings = [f"store={tmp_path / 'store'}", "dataset.validation=20"]
         batches = [f"schedule.{stage}.batch_size=8" for stage in ("teacher", "hint", "student")]
-        result = experiment.run(compose.load([*own, *tiny, *settings, *batches]))
+        result = pipeline.run(loading.load([*own, *tiny, *settings, *batches]))
         run = tmp_path / "store" / "run" / result["hashes"]["run"]
         again = self.told(fitnets, run, settings[0])
         assert again["loss"] == pytest.approx(result["student"]["test_loss"])

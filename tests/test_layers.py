@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fitnets.layers import Activation, Conv2d, ConvLayer, Dense, input_dropout, maxout
+from fitnets.models.layers import Activation, Conv2d, ConvLayer, Dense, input_dropout, maxout
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 3, 5])

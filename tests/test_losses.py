@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fitnets import losses
+from fitnets.training import losses
 
 
 def softmax(logits):

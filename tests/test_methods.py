@@ -5,8 +5,8 @@ import pytest
 import torch
 from test_stages import changed, in_float64, prepared, state, train
 
-from fitnets import methods
-from fitnets.objectives import LabelHintObjective, WholeObjective
+from fitnets.training import methods
+from fitnets.training.stages import LabelHintObjective, WholeObjective
 
 CONVS = ("conv1", "conv2", "conv3")
 METHODS = {  # stages, terms of the whole student's loss, heads that are dropped after training

@@ -307,11 +307,11 @@ def test_a_failed_job_of_a_sweep_is_named_and_the_others_run(command):
 def test_full_errors_on_request(command, monkeypatch):
     """HYDRA_FULL_ERROR=1 lets the exception through."""
     import run
-    from fitnets import compose
-    from fitnets.options import ConfigError
+    from fitnets.composition import entry_point
+    from fitnets.errors import ConfigError
 
     monkeypatch.setattr("sys.argv", ["run.py", "hint_layer=none"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(BaseException) as raised:  # noqa: PT011, B017 (whichever carrier: its cause is the mistake)
-        compose.command_line(run.main)
+        entry_point.command_line(run.main)
     assert isinstance(raised.value, ConfigError) or isinstance(raised.value.__cause__, ConfigError)

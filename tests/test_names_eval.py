@@ -8,7 +8,7 @@ import pytest
 import torch
 from named_runs import CLASSES, forget, listing, trained, write_folder, write_table
 
-from fitnets import evaluation
+from fitnets.experiment import evaluation
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_a_table_counts_whole_or_by_the_split_that_is_asked_for(evaluate, tmp_pa
 
 
 def test_one_letter_written_in_two_ways_is_one_class(tmp_path):
-    from fitnets import class_names
+    from fitnets.data import class_names
 
     composed, decomposed = (unicodedata.normalize(form, "Äpfel") for form in ("NFC", "NFD"))
     assert class_names.labels_in(["x", composed], [decomposed]) == [1]

@@ -12,9 +12,11 @@ import torch
 from named_runs import CLASSES, forget, listing, picture, trained, write_folder
 from PIL import Image
 
-from fitnets import compose, data, image_files, preprocessing, stored
-from fitnets.export import student
-from fitnets.labelled import Watcher
+from fitnets.composition import loading
+from fitnets.data import image_files, preprocessing, splits
+from fitnets.exporting import student
+from fitnets.progress import Watcher
+from fitnets.store import earlier_runs
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +86,10 @@ class TestPredict:
         turned = Image.Exif()
         turned[0x0112] = 6
         picture(1, 0).resize((30, 20)).convert("RGB").save(place, exif=turned)
-        dataset = compose.adapted(
-            stored.find(str(run), "").config.dataset, "dataset", [f"dataset.path={place.parents[1]}"]
+        dataset = loading.adapted(
+            earlier_runs.find(str(run), "").config.dataset, "dataset", [f"dataset.path={place.parents[1]}"]
         )
-        loaded = data.load_all(dataset, tmp_path / "store", torch.device("cpu"), _Silent(), _fitted(run))
+        loaded = splits.load_all(dataset, tmp_path / "store", torch.device("cpu"), _Silent(), _fitted(run))
         alone = preprocessing.apply(
             dataset.preprocessing,
             _fitted(run),
@@ -170,17 +172,17 @@ class TestExport:
         assert listing(tmp_path) == before
 
     def test_renamed_classes_of_the_data_are_not_the_networks(self, home, run, tmp_path):
-        network = stored.find(str(run), "")
+        network = earlier_runs.find(str(run), "")
         shutil.copytree(home / "own", tmp_path / "own")
         (tmp_path / "own" / "cow").rename(tmp_path / "own" / "0")
-        dataset = compose.adapted(network.config.dataset, "dataset", [f"dataset.path={tmp_path / 'own'}"])
+        dataset = loading.adapted(network.config.dataset, "dataset", [f"dataset.path={tmp_path / 'own'}"])
         renamed = replace(network, config=replace(network.config, dataset=dataset))
         images = student._images(renamed, list(CLASSES), tmp_path / "store", _Silent(), _fitted(run))
         assert "has the classes 0, ant, bee now" in images.missing
 
     @pytest.mark.parametrize("name", ["a\nb", "a, b", "naïve", "\udcff"])
     def test_every_name_takes_one_line_of_the_metadata(self, name):
-        config = compose.load(["dataset=digits"])
+        config = loading.load(["dataset=digits"])
         names = [name, *map(str, range(1, 10))]
         told = student._props(config.dataset, names)["classes"]
         assert len(told.split("\n")) == 10

@@ -6,8 +6,10 @@ import shutil
 import pytest
 from named_runs import CLASSES, WORDS, forget, trained, write_folder, write_table
 
-from fitnets import class_names, compose, estimates, labelled
-from fitnets.options import ConfigError
+from fitnets.composition import loading
+from fitnets.data import class_balance, class_names
+from fitnets.errors import ConfigError
+from fitnets.planning import estimates
 
 STUDENT = [word for word in WORDS if not word.startswith("teacher.")] + ["dataset/preprocessing=scale"]
 TABLE = ["dataset=mnist", "dataset.height=8", "dataset.width=8", "dataset.validation=6"]
@@ -106,7 +108,7 @@ class TestNumberOfNames:
     def test_splits_that_disagree_are_refused(self, tmp_path):
         write_table(tmp_path / "table", "train", [0, 1], ["a", "b"], [0, 1])
         write_table(tmp_path / "table", "test", [0, 1], ["b", "a"], [0, 1])
-        config = compose.load([*TABLE, "dataset.classes=2", f"dataset.path={tmp_path / 'table'}"])
+        config = loading.load([*TABLE, "dataset.classes=2", f"dataset.path={tmp_path / 'table'}"])
         with pytest.raises(ConfigError, match="names the classes a, b, ... and test-00000-of-00001.parquet b, a"):
             class_names.of_data(config.dataset)
 
@@ -124,11 +126,11 @@ class TestNotes:
         assert note in json.loads(fitnets("doctor", *words, f"store={tmp_path / 'd'}", "--json").out)["warnings"]
 
     def test_few_images_are_told_beside_a_class_without_any(self):
-        found = list(labelled.class_notes(["a", "b", "c"], {"train": [0, 50, 5], "valid": [1, 1, 1]}))
+        found = list(class_balance.class_notes(["a", "b", "c"], {"train": [0, 50, 5], "valid": [1, 1, 1]}))
         assert found[0].startswith("train: no image of a: ")
         assert found[1].startswith("b has 50 training images and c 5: ")
 
     def test_many_empty_classes_are_counted(self):
         names = [str(label) for label in range(30)]
-        (note,) = labelled.class_notes(names, {"train": [3] * 30, "test": [0] * 29 + [1]})
+        (note,) = class_balance.class_notes(names, {"train": [3] * 30, "test": [0] * 29 + [1]})
         assert note.startswith("test: no image of 0, 1, 2, 3, 4, ... (29 classes): ")

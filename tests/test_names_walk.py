@@ -9,7 +9,8 @@ import pytest
 from named_runs import WORDS, listing
 from PIL import Image
 
-from fitnets import image_files, stored
+from fitnets.data import image_files
+from fitnets.store import earlier_runs
 
 CLASSES = ("dog & cat", "Äpfel", "猫")
 COUNTS = {"train": 14, "val": 4, "test": 5}
@@ -100,7 +101,7 @@ def test_own_photos_become_an_exported_student_that_names_new_ones(command, fitn
     assert [Path(one["file"]).name for one in answers["broken"]] == ["broken.png"]
     assert all(one["class"] == Path(one["file"]).parent.name for one in answers["predictions"])
 
-    dataset = stored.find(str(run), "RUN").config.dataset
+    dataset = earlier_runs.find(str(run), "RUN").config.dataset
     for one in answers["predictions"]:  # the file that a phone would run answers the same
         pixels = image_files.pixels(dataset, Path(one["file"]))
         (logits,) = session.run(["logits"], {"images": np.stack([pixels])})

@@ -9,10 +9,13 @@ import torch
 from test_custom import IMAGES
 from test_experiment import runs
 
-from fitnets import build, compose, custom, digests
+from fitnets.composition import loading
 from fitnets.config import CustomStudent, CustomTeacher
-from fitnets.custom import CustomNetwork
-from fitnets.options import ConfigError
+from fitnets.errors import ConfigError
+from fitnets.models import build
+from fitnets.models.custom import wrapping
+from fitnets.models.custom.adapter import CustomNetwork
+from fitnets.store import digests
 
 ONE = ["tracker=none", "schedule.teacher.max_steps=2", "schedule.hint.max_steps=2", "schedule.student.max_steps=2"]
 THIN = ["student=thin", "student.depth=3", "student.width=4"]
@@ -22,7 +25,7 @@ COPYABLE = ["weight_norm", "spectral_norm", "slotted", "growing", "lazy", "paral
 
 def network(target: str, side: str = "teacher") -> CustomNetwork:
     kind = CustomTeacher if side == "teacher" else CustomStudent
-    return custom.network(kind(target=f"odd_models.{target}"), compose.load([]).dataset, side)
+    return wrapping.network(kind(target=f"odd_models.{target}"), loading.load([]).dataset, side)
 
 
 @pytest.fixture

@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from fitnets import compose, custom, engine, estimates, pairs, readiness
+from fitnets.composition import loading
 from fitnets.config import CustomTeacher, NamedPair
-from fitnets.custom import middle
-from fitnets.options import plain, restore
+from fitnets.config.options import plain, restore
+from fitnets.machine import latency
+from fitnets.models import layer_pairs
+from fitnets.models.custom import middle, wrapping
+from fitnets.planning import estimates, readiness
 
 ONE = ["tracker=none", "schedule.teacher.max_steps=2", "schedule.hint.max_steps=2", "schedule.student.max_steps=2"]
 THIN = ["student=thin", "student.depth=3", "student.width=4"]
@@ -20,7 +23,7 @@ TEACHER = ["teacher=custom", "teacher.target=odd_models.small"]
 @pytest.fixture(autouse=True)
 def _briefly(monkeypatch):
     monkeypatch.setattr(estimates, "THOROUGH_S", 0.05)
-    monkeypatch.setattr(engine, "_LATENCY_BUDGET_S", 0.02)
+    monkeypatch.setattr(latency, "_LATENCY_BUDGET_S", 0.02)
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ class TestAccuracy:
 
 def network(target: str, **args):
     net = CustomTeacher(target=f"odd_models.{target}", args=args or None)
-    return custom.network(net, compose.load([]).dataset, "teacher")
+    return wrapping.network(net, loading.load([]).dataset, "teacher")
 
 
 class TestPairs:
@@ -96,28 +99,28 @@ class TestPairs:
 
     def test_of_a_vision_transformer_a_layer(self):
         net = CustomTeacher(target="own_models.vit")
-        found = custom.network(net, compose.load([]).dataset, "teacher")
+        found = wrapping.network(net, loading.load([]).dataset, "teacher")
         assert all(name.startswith("vit.layers.") and name.count(".") == 2 for name in found.middles)
 
     def test_maps_of_like_size(self):
         """The student has maps of 4 and 2 beside those of 8; the teacher's hint is a map of 4."""
         own = ["student=custom", "student.target=odd_models.blocks"]
-        found = compose.load(["teacher=resnet", "teacher.depth=8", *own, "hint_layer=middle"])
-        hint = pairs.networks(found)[0].named(found.hint_layer.teacher).out_shape
+        found = loading.load(["teacher=resnet", "teacher.depth=8", *own, "hint_layer=middle"])
+        hint = layer_pairs.networks(found)[0].named(found.hint_layer.teacher).out_shape
         guided = network("blocks").named(found.hint_layer.student).out_shape
         assert hint[1:] == guided[1:] == (4, 4)
 
     def test_size_counts_for_more_than_depth(self):
-        near = pairs._Candidate("near", 0.0, (8, 16, 16))
-        alike = pairs._Candidate("alike", 0.25, (8, 8, 8))
-        hint = pairs._Candidate("hint", 0.0, (8, 7, 7))
-        assert min((near, alike), key=lambda guided: pairs._unlikeness((hint, guided))) is alike
+        near = layer_pairs._Candidate("near", 0.0, (8, 16, 16))
+        alike = layer_pairs._Candidate("alike", 0.25, (8, 8, 8))
+        hint = layer_pairs._Candidate("hint", 0.0, (8, 7, 7))
+        assert min((near, alike), key=lambda guided: layer_pairs._unlikeness((hint, guided))) is alike
 
     def test_a_stored_configuration_keeps_its_pair(self):
         own = ["student=custom", "student.target=odd_models.blocks", "teacher=resnet", "teacher.depth=8"]
-        stored = compose.load([*own, "hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=block1.norm"])
+        stored = loading.load([*own, "hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=block1.norm"])
         again = restore(plain(stored))
-        assert pairs.resolved(again).hint_layer == NamedPair(teacher="conv1", student="block1.norm")
+        assert layer_pairs.resolved(again).hint_layer == NamedPair(teacher="conv1", student="block1.norm")
 
     def test_distance(self):
         tap = network("blocks").named("block2")

@@ -11,9 +11,10 @@ from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from fitnets import compose, custom, weights
+from fitnets.composition import loading
 from fitnets.config import CustomTeacher
-from fitnets.options import ConfigError
+from fitnets.errors import ConfigError
+from fitnets.models.custom import weights, wrapping
 
 State = dict[str, Any]
 
@@ -197,5 +198,5 @@ def test_weights_of_a_model_that_cannot_be_copied(tmp_path):
     model = trained(odd_models.old_weight_norm)
     path = saved(model.state_dict(), tmp_path)
     net = CustomTeacher(target="odd_models.old_weight_norm", weights=str(path))
-    found = custom.network(net, compose.load([]).dataset, "teacher")
+    found = wrapping.network(net, loading.load([]).dataset, "teacher")
     assert torch.equal(found.model[0].weight_v, model[0].weight_v)

@@ -2,16 +2,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fitnets import architectures, build, compose, losses, rules, teachers
-from fitnets.config import Dropout
-from fitnets.layers import RELU, Conv2d
-from fitnets.networks import freeze
-from fitnets.options import ConfigError
-from fitnets.residual import ResidualBlock
+from fitnets.composition import loading
+from fitnets.config import Dropout, layer_names
+from fitnets.errors import ConfigError
+from fitnets.models import build, hint_pair, teachers
+from fitnets.models.layers import RELU, Conv2d
+from fitnets.models.network import freeze
+from fitnets.models.residual import ResidualBlock
+from fitnets.training import losses
 
 
 def mnist_pair():
-    config = compose.load(["dataset=mnist"])
+    config = loading.load(["dataset=mnist"])
     return [build.network(getattr(config, side), config.dataset, side) for side in ("teacher", "student")]
 
 
@@ -48,7 +50,7 @@ def test_up_to_a_layer_gives_its_features_and_leaves_the_rest_alone():
     [(1, (0, 0, 1)), (2, (0, 1, 1)), (3, (1, 1, 1)), (9, (3, 3, 3)), (11, (3, 4, 4)), (17, (5, 6, 6))],
 )
 def test_thin_family_has_even_groups_and_pools_to_one_pixel(depth, groups):
-    config = compose.load(["dataset=mnist", "student=thin", f"student.depth={depth}", "student.width=4"])
+    config = loading.load(["dataset=mnist", "student=thin", f"student.depth={depth}", "student.width=4"])
     network = build.network(config.student, config.dataset, "student")
     convs = [layer for name, layer in network.layers.items() if name != "softmax"]
     assert tuple(sum(layer.out_shape[0] == units for layer in convs) for units in (4, 8, 12)) == groups
@@ -83,7 +85,7 @@ CIFAR_MAPS = {
 
 @pytest.mark.parametrize(("teacher", "dataset"), [("maxout_cifar10", "cifar10"), ("maxout_svhn", "svhn")])
 def test_teachers_have_the_papers_maps(teacher, dataset):
-    config = compose.load([f"dataset={dataset}"])
+    config = loading.load([f"dataset={dataset}"])
     network = build.network(config.teacher, config.dataset, "teacher")
     assert [layer.out_shape for layer in network.layers.values()] == CIFAR_MAPS[teacher]
 
@@ -94,9 +96,9 @@ def test_teachers_have_the_papers_maps(teacher, dataset):
      ("fitnet4", "conv11", (80, 8, 8), 19)],
 )  # fmt: skip
 def test_students_have_the_papers_depth_and_guided_map(student, guided, shape, depth):
-    config = compose.load(["dataset=cifar10", f"student={student}"])
+    config = loading.load(["dataset=cifar10", f"student={student}"])
     network = build.network(config.student, config.dataset, "student")
-    assert rules.hint_pair(config) == ("conv2", guided)
+    assert hint_pair.hint_pair(config) == ("conv2", guided)
     assert network.named(guided).out_shape == shape
     assert len(network.layers) == depth
     *_, last, dense, _ = (layer.out_shape for layer in network.layers.values())
@@ -107,15 +109,15 @@ def test_students_have_the_papers_depth_and_guided_map(student, guided, shape, d
 @pytest.mark.parametrize("budget", [30, 107])
 def test_table_6_has_its_layers_and_guided_layers(layers, guided, budget):
     words = ("dataset=cifar10", "student=table6", f"student.layers={layers}", f"student.budget={budget}")
-    config = compose.load(list(words))
+    config = loading.load(list(words))
     network = build.network(config.student, config.dataset, "student")
     assert len(network.layers) == layers
-    assert rules.hint_pair(config) == ("conv2", guided)
+    assert hint_pair.hint_pair(config) == ("conv2", guided)
     assert network.named(guided).out_shape[1:] in ((8, 8),)
 
 
 class TestAflw:
-    config = compose.load(["dataset=aflw", "dataset.path=patches", "student=fitnet_aflw1"])
+    config = loading.load(["dataset=aflw", "dataset.path=patches", "student=fitnet_aflw1"])
 
     def networks(self):
         return [build.network(getattr(self.config, side), self.config.dataset, side) for side in ("teacher", "student")]
@@ -125,7 +127,7 @@ class TestAflw:
         assert [layer.out_shape for layer in teacher.layers.values()] == [(128, 7, 7), (512, 6, 6), (512, 2, 2), (2,)]
         sizes = [layer.out_shape for layer in student.layers.values()]
         assert sizes[:-1] == [(16, 14, 14), *((32, side, side) for side in (12, 10, 8, 6, 4, 2))]
-        assert rules.hint_pair(self.config) == ("conv3", "conv5")
+        assert hint_pair.hint_pair(self.config) == ("conv3", "conv5")
         assert (teacher.named("conv1").conv(torch.randn(1, 3, 16, 16)) >= 0).all()
 
     @pytest.mark.parametrize("temperature", [1.0, 3.0])
@@ -145,7 +147,7 @@ class TestAflw:
 
     def test_other_class_counts_are_refused(self):
         with pytest.raises(ConfigError, match="ends in one sigmoid unit, for two classes: mnist has 10"):
-            teachers.network(compose.load(["dataset=mnist", "teacher=relu_aflw"]))
+            teachers.network(loading.load(["dataset=mnist", "teacher=relu_aflw"]))
 
 
 class TestResidual:
@@ -155,22 +157,22 @@ class TestResidual:
          "student=wrn"],
     )  # fmt: skip
     def test_declared_names_and_shapes_are_those_of_the_features(self, words):
-        config = compose.load(["dataset=cifar100", "teacher=wrn", *words.split()])
+        config = loading.load(["dataset=cifar100", "teacher=wrn", *words.split()])
         network = build.network(config.student, config.dataset, "student").eval()
         images = torch.randn(2, 3, 32, 32)
         logits, features = network(images, network.hidden)
         assert logits.shape == (2, 100)
-        assert [*features, "softmax"] == architectures.layer_names(config.student) == list(network.layers)
+        assert [*features, "softmax"] == layer_names.layer_names(config.student) == list(network.layers)
         for name, output in features.items():
             assert output.shape[1:] == network.named(name).out_shape
             negative = (output < 0).any().item()
             assert negative == (network.named(name).activation.kind == "linear")
 
     def test_the_middle_is_the_end_of_the_second_group(self):
-        config = compose.load(["dataset=cifar100", "teacher=resnet", "student=resnet"])
-        assert rules.hint_pair(config) == ("group2_block9", "group2_block3")
-        config = compose.load(["dataset=cifar100", "teacher=wrn", "student=wrn"])
-        assert rules.hint_pair(config) == ("group2_block6", "group2_block2")
+        config = loading.load(["dataset=cifar100", "teacher=resnet", "student=resnet"])
+        assert hint_pair.hint_pair(config) == ("group2_block9", "group2_block3")
+        config = loading.load(["dataset=cifar100", "teacher=wrn", "student=wrn"])
+        assert hint_pair.hint_pair(config) == ("group2_block6", "group2_block2")
 
     def test_shortcut_that_pads(self):
         block = ResidualBlock((2, 4, 4), 4, stride=2, pad_shortcut=True)
@@ -180,7 +182,7 @@ class TestResidual:
         assert not shortcut[:, 2:].any()
 
     def test_statistics_of_layers_above_the_guided_one_stay_in_stage_1(self):
-        config = compose.load(["dataset=cifar100", "teacher=resnet", "student=resnet", "student.depth=8"])
+        config = loading.load(["dataset=cifar100", "teacher=resnet", "student=resnet", "student.depth=8"])
         network = build.network(config.student, config.dataset, "student").train()
         before = {name: value.clone() for name, value in network.state_dict().items() if "running" in name}
         network.up_to(torch.randn(4, 3, 32, 32), "group2_block1")
@@ -193,7 +195,7 @@ class TestResidual:
 class TestInitialWeights:
     def test_uniform_is_within_its_bound_and_biases_are_zero(self):
         teacher, _ = mnist_pair()
-        build.initialise(teacher, compose.load(["dataset=mnist", "schedule=paper"]).schedule.teacher_init, seed=1)
+        build.initialise(teacher, loading.load(["dataset=mnist", "schedule=paper"]).schedule.teacher_init, seed=1)
         for name, parameter in teacher.named_parameters():
             if name.endswith("weight"):
                 assert 0.0049 < parameter.abs().max().item() <= 0.005
@@ -202,7 +204,7 @@ class TestInitialWeights:
 
     @pytest.mark.parametrize("pieces", [1, 2, 3, 5])
     def test_variance_keeps_the_second_moment_through_any_number_of_pieces(self, pieces):
-        config = compose.load(
+        config = loading.load(
             [f"teacher.dense=[{{units: 2000, pieces: {pieces}}}]", "teacher.convs=[]", "hint_layer=none", "method=kd"]
         )
         network = build.network(config.teacher, config.dataset, "teacher")
@@ -213,12 +215,12 @@ class TestInitialWeights:
 
     def test_variance_keeps_the_second_moment_through_relu(self):
         layer = Conv2d((50, 12, 12), 400, (3, 3), RELU)
-        build.initialise(layer, compose.load([]).schedule.student_init, seed=0)
+        build.initialise(layer, loading.load([]).schedule.student_init, seed=0)
         output = layer(torch.randn(20, 50, 12, 12, generator=torch.Generator().manual_seed(0)))
         assert output.square().mean().item() == pytest.approx(1, abs=0.05)
 
     def test_batch_normalisation_starts_as_the_identity(self):
-        config = compose.load(["dataset=cifar100", "teacher=resnet", "student=resnet"])
+        config = loading.load(["dataset=cifar100", "teacher=resnet", "student=resnet"])
         network = build.network(config.student, config.dataset, "student")
         build.initialise(network, config.schedule.student_init, seed=0)
         norm = network.named("conv1").norm
@@ -230,7 +232,7 @@ class TestInitialWeights:
         for seed in (0, 0, 1):
             torch.manual_seed(len(weights))  # the global generator has no part in it
             _, student = mnist_pair()
-            build.initialise(student, compose.load([]).schedule.student_init, seed)
+            build.initialise(student, loading.load([]).schedule.student_init, seed)
             weights.append(student.named("conv3").conv.weight.clone())
         assert torch.equal(weights[0], weights[1])
         assert not torch.equal(weights[0], weights[2])

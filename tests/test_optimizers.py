@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from fitnets.config import AdamW, ConstantLr, RmsProp, Sgd, Stage
-from fitnets.layers import Activation, Conv2d, ConvLayer, DenseLayer, SoftmaxLayer
-from fitnets.optimizers import LayerOptimizer, project
-from fitnets.state import TrainingState
+from fitnets.models.layers import Activation, Conv2d, ConvLayer, DenseLayer, SoftmaxLayer
+from fitnets.training.optimizers import LayerOptimizer, project
+from fitnets.training.state import TrainingState
 
 MAXOUT = Activation("maxout", 2)
 

@@ -10,7 +10,9 @@ import pytest
 from conftest import TINY
 from test_inventory import add_run, hashed
 
-from fitnets import compose, experiment, ownership, store
+from fitnets.composition import loading
+from fitnets.experiment import pipeline
+from fitnets.store import files, ownership
 
 FLAGS = [list(flags) for n in range(3) for flags in itertools.combinations(["--unfinished", "--data"], n)]
 HASH = "0123456789abcdef"
@@ -250,9 +252,9 @@ def test_a_store_of_an_earlier_version_has_no_marker_and_is_cleaned(fitnets, tmp
 
 
 def test_a_store_keeps_the_marker_that_it_has(tmp_path):
-    store.check_writable(tmp_path / "o")
+    files.check_writable(tmp_path / "o")
     first = ownership.marker(tmp_path / "o")
-    store.check_writable(tmp_path / "o")
+    files.check_writable(tmp_path / "o")
     assert first is not None
     assert ownership.marker(tmp_path / "o") == first
 
@@ -262,11 +264,11 @@ def test_a_run_that_is_made_again_keeps_a_user_s_files(tmp_path, earlier_run, st
     root = tmp_path / "o"
     shutil.copytree(earlier_run.parent.parent, root)
     directory = root / "run" / earlier_run.name
-    result = store.read_json(directory / "result.json")
-    store.write_json(directory / "result.json", result | {"status": status})
+    result = files.read_json(directory / "result.json")
+    files.write_json(directory / "result.json", result | {"status": status})
     write(directory / "notes.txt")
     write(directory / "figures" / "a.png")
-    again = experiment.run(compose.load([*TINY, f"store={root}", "rerun=true"]))
+    again = pipeline.run(loading.load([*TINY, f"store={root}", "rerun=true"]))
     assert again["status"] == "finished"
     assert (directory / "notes.txt").read_text() == (directory / "figures" / "a.png").read_text() == "mine"
 
@@ -277,14 +279,14 @@ def test_a_run_that_fails_when_made_again_comes_back_with_a_user_s_files(tmp_pat
     write(directory / "notes.txt")
 
     def fail() -> None:
-        with store.replacing(directory):
+        with files.replacing(directory):
             write(directory / "result.json", '{"status": "running"}')
             write(directory / "late.txt")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert store.read_json(directory / "result.json")["old"] == 1
+    assert files.read_json(directory / "result.json")["old"] == 1
     assert (directory / "notes.txt").exists()
     assert (directory / "late.txt").exists()
 

@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT, TINY, shell
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from analysis import report, runs, tradeoff
+from fitnets.reporting import page as reporting_page
+from fitnets.reporting import runs, tradeoff
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")
@@ -31,7 +32,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def address(made_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return report.write(made_store, tmp_path_factory.mktemp("report")).as_uri()
+    return reporting_page.write(made_store, tmp_path_factory.mktemp("report")).as_uri()
 
 
 @pytest.fixture(params=SIZES)
@@ -230,7 +231,7 @@ def test_hostile_names_everywhere(browser, tmp_path):
             student=made.side(made.HOSTILE, 90.0, 10, 10), teacher=made.side(f"<b>{made.HOSTILE}", 99.0, 20, 20),
         )  # fmt: skip
         made.write_environment(directory, f"student='{made.HOSTILE}'")
-    address = report.write(tmp_path, tmp_path / "report").as_uri()
+    address = reporting_page.write(tmp_path, tmp_path / "report").as_uri()
     for page in opened(browser, address, SIZES["desktop"]):
         page.mouse.move(*place(page, made.HOSTILE))
         page.wait_for_selector(".hovertext")
@@ -250,7 +251,7 @@ def test_two_thousand_runs_are_under_ten_megabytes_and_answer_at_once(browser, t
         )  # fmt: skip
         words = [f"student.{name}={value}" for name, value in options.items()]
         made.write_environment(directory, "+sweeps=depth_width", *words, "store=/shared/outputs", "hydra.mode=RUN")
-    path = report.write(tmp_path, tmp_path / "report")
+    path = reporting_page.write(tmp_path, tmp_path / "report")
     assert path.stat().st_size < 10e6
     slowest_ms = []
     while len(slowest_ms) < 3 and min(slowest_ms, default=200) >= 200:  # other processes only ever add to it

@@ -2,15 +2,16 @@
 
 import json
 
-from fitnets import compose, costs, pairs
+from fitnets.composition import loading
+from fitnets.models import costs, layer_pairs
 
 CIFAR = ("dataset=cifar10", "student=fitnet1")
 
 
 def test_rows_add_up_to_the_networks_cost():
-    config = compose.load([*CIFAR])
-    for side, network in zip(("teacher", "student"), pairs.networks(config), strict=True):
-        rows = pairs.layer_rows(network, (3, 32, 32))
+    config = loading.load([*CIFAR])
+    for side, network in zip(("teacher", "student"), layer_pairs.networks(config), strict=True):
+        rows = layer_pairs.layer_rows(network, (3, 32, 32))
         assert [row.name for row in rows] == list(network.layers)
         assert rows[-1].multiplications == costs.sides(config)[side]["multiplications"]
         assert [row.multiplications for row in rows] == sorted(row.multiplications for row in rows)
@@ -19,7 +20,7 @@ def test_rows_add_up_to_the_networks_cost():
 
 
 def test_the_papers_pair_and_the_middle_one_with_their_regressors():
-    paper, *others = pairs.suggested(compose.load([*CIFAR]))
+    paper, *others = layer_pairs.suggested(loading.load([*CIFAR]))
     assert (paper.source, paper.hint, paper.guided) == ("paper", "conv2", "conv6")
     assert "convolution" in paper.regressor
     assert {pair.source for pair in others} <= {"middle"}
@@ -27,7 +28,7 @@ def test_the_papers_pair_and_the_middle_one_with_their_regressors():
 
 def test_networks_without_a_published_pair_have_a_middle_one():
     words = ["dataset=cifar10", "teacher=resnet", "teacher.depth=20", "student=resnet", "student.depth=8", "method=kd"]
-    (middle,) = pairs.suggested(compose.load(words))
+    (middle,) = layer_pairs.suggested(loading.load(words))
     assert (middle.source, middle.hint, middle.guided) == ("middle", "group2_block3", "group2_block1")
     assert middle.regressor == "no regressor"
 

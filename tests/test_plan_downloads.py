@@ -7,7 +7,7 @@ import datasets
 import pytest
 from huggingface_hub import constants
 
-from fitnets import downloads
+from fitnets.data.reading import downloads
 
 REPOSITORY = "nobody/nothing"
 

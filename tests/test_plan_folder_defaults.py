@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fitnets import build, compose, methods, plan, rules, teachers
-from fitnets.options import content_hash, plain, restore
+from fitnets.composition import loading
+from fitnets.config.options import content_hash, plain, restore
+from fitnets.models import build, hint_pair, teachers
+from fitnets.planning import identity
+from fitnets.training import methods
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def folder(tmp_path):
 def test_they_fit_images_of_any_size(size, channels):
     height, width = size.split()
     shape = [f"dataset.height={height}", f"dataset.width={width}", f"dataset.channels={channels}"]
-    config = compose.load(["dataset=folder", "dataset.path=x", "dataset.classes=3", *shape])
+    config = loading.load(["dataset=folder", "dataset.path=x", "dataset.classes=3", *shape])
     assert (config.teacher.name, config.student.name, config.hint_layer.name) == ("resnet", "thin", "middle")
     teacher, student = teachers.network(config), build.network(config.student, config.dataset, "student")
     assert [stage.name for stage in methods.stages(config, teacher, student)] == ["hint", "student"]
@@ -51,17 +54,17 @@ def test_they_fit_images_of_any_size(size, channels):
     ],
 )
 def test_they_can_be_replaced(words, names):
-    config = compose.load(["dataset=folder", "dataset.path=x", "dataset.classes=3", *words])
+    config = loading.load(["dataset=folder", "dataset.path=x", "dataset.classes=3", *words])
     assert (config.teacher.name, config.student.name, config.hint_layer.name) == names
 
 
 def test_the_networks_of_earlier_versions_are_found_by_name():
     """What `dataset=folder` was before keeps its part of every hash."""
     words = ["dataset=folder", "dataset.path=x", "dataset.classes=3", "teacher=maxout_cifar10", "student=fitnet1"]
-    config = compose.load(words)
+    config = loading.load(words)
     assert (content_hash(config.teacher), content_hash(config.student)) == ("3f499cfe8bdf8dab", "d69066e14234fb00")
-    assert rules.hint_pair(config) == ("conv2", "conv6")
-    assert plan.hashes(restore(plain(config)), "digest", "fp32") == plan.hashes(config, "digest", "fp32")
+    assert hint_pair.hint_pair(config) == ("conv2", "conv6")
+    assert identity.hashes(restore(plain(config)), "digest", "fp32") == identity.hashes(config, "digest", "fp32")
 
 
 def test_quick_trains_them_on_sixty_images_a_class(command, folder):

@@ -8,8 +8,11 @@ import torch
 from conftest import SHARED_MNIST, TINY
 from test_data import write_parquet
 
-from fitnets import compose, data, estimates, imagined, report, sizes
-from fitnets.reproduction import work
+from fitnets.composition import loading
+from fitnets.data import random_images, sizes, splits
+from fitnets.experiment import announcement
+from fitnets.planning import estimates
+from fitnets.reproduction import table_cells
 
 
 @pytest.fixture
@@ -17,7 +20,7 @@ def untouched(monkeypatch):
     """Nothing may be decoded or downloaded for a plan."""
 
     def forbid() -> None:
-        monkeypatch.setattr(data, "_decode", lambda *_: pytest.fail("images were decoded"))
+        monkeypatch.setattr(splits, "_decode", lambda *_: pytest.fail("images were decoded"))
 
     return forbid
 
@@ -48,9 +51,9 @@ def test_local_files_tell_their_number_and_are_not_decoded(fitnets, tmp_path, un
     short = [f"schedule.{stage}.batch_size=16" for stage in ("teacher", "hint", "student")]
     finished = fitnets("reproduce", "table4", "--only", "hints", "--schedule", "modern", *words, *short, "--plan")
     assert finished.code == 0, finished.err
-    dataset = compose.load(["dataset=mnist", *words]).dataset
+    dataset = loading.load(["dataset=mnist", *words]).dataset
     assert (sizes.images(dataset, "train"), sizes.images(dataset, "test")) == (40, 20)
-    planned = imagined.load(dataset, "digest", torch.device("cpu"))
+    planned = random_images.load(dataset, "digest", torch.device("cpu"))
     assert (len(planned.train), len(planned.valid)) == (30, 10)
 
 
@@ -73,14 +76,14 @@ def test_a_folder_that_is_named_and_is_not_there_is_told(fitnets, tmp_path):
     ],
 )
 def test_sizes_are_those_that_are_published(words, train, valid):
-    planned = imagined.load(compose.load(words.split()).dataset, "digest", torch.device("cpu"))
+    planned = random_images.load(loading.load(words.split()).dataset, "digest", torch.device("cpu"))
     assert (len(planned.train), len(planned.valid)) == (train, valid)
 
 
 @pytest.mark.skipif(not SHARED_MNIST.exists(), reason="needs MNIST")
 def test_the_published_number_is_that_of_the_files():
-    files = compose.load(["dataset=mnist", f"dataset.path={SHARED_MNIST}"]).dataset
-    published = compose.load(["dataset=mnist"]).dataset
+    files = loading.load(["dataset=mnist", f"dataset.path={SHARED_MNIST}"]).dataset
+    published = loading.load(["dataset=mnist"]).dataset
     for part in ("train", "test"):
         assert sizes.images(files, part) == sizes.images(published, part)
 
@@ -88,26 +91,26 @@ def test_the_published_number_is_that_of_the_files():
 def test_a_split_that_is_not_drawn_has_no_known_size(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
-    config = compose.load(["dataset=folder", f"dataset.path={tmp_path}"])
+    config = loading.load(["dataset=folder", f"dataset.path={tmp_path}"])
     assert sizes.images(config.dataset, "train") is None
-    assert work.planned_digest(config) is None
+    assert table_cells.planned_digest(config) is None
     assert not (tmp_path / "split.json").exists()
 
 
 def test_decoded_data_keep_their_digest(tiny, tmp_path, untouched):
     config = tiny(f"store={tmp_path}")
-    assert work.planned_digest(config) == "not decoded"
+    assert table_cells.planned_digest(config) == "not decoded"
     watcher = type("Silent", (), {"say": print, "track": staticmethod(lambda items, _: items)})()
-    digest = data.digest(config.dataset, config.root, watcher)
+    digest = splits.digest(config.dataset, config.root, watcher)
     untouched()
-    assert work.planned_digest(config) == data.known_digest(config.dataset, config.root) == digest
+    assert table_cells.planned_digest(config) == splits.known_digest(config.dataset, config.root) == digest
 
 
 # --- the plan of a run ---
 
 
 def test_the_plan_names_the_time_of_evaluation(command, monkeypatch):
-    monkeypatch.setattr(report, "_LONG_S", 1e9)  # evaluation takes no time worth a word
+    monkeypatch.setattr(announcement, "_LONG_S", 1e9)  # evaluation takes no time worth a word
     finished = command(*TINY, "schedule.student.max_steps=1")
     assert re.search(
         r"\n  about    .* of training on .*\n  about    .* of evaluation, diagnoses and latencies", finished.out

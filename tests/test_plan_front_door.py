@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT, TINY, shell
 
-from fitnets import places
+from fitnets import paths
 
 
 def plan_of(finished) -> list[str]:
@@ -134,5 +134,5 @@ def test_a_wheel_names_commands_that_work_there(tmp_path):
 
 
 def test_the_command_of_a_folder(tmp_path):
-    assert places.command() == places.command(ROOT) == ["python", "run.py"]
-    assert places.command(tmp_path) == ["python", str(ROOT / "run.py")]
+    assert paths.command() == paths.command(ROOT) == ["python", "run.py"]
+    assert paths.command(tmp_path) == ["python", str(ROOT / "run.py")]

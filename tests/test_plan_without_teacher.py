@@ -6,9 +6,12 @@ import pandas as pd
 import pytest
 from conftest import TINY
 
-from analysis import controls, report, runs, tradeoff, verdicts
-from fitnets import compose, plan, stored, teachers
-from fitnets.options import ConfigError
+from fitnets.composition import loading
+from fitnets.errors import ConfigError
+from fitnets.models import teachers
+from fitnets.planning import identity, plan
+from fitnets.reporting import controls, page, runs, tradeoff, verdicts
+from fitnets.store import earlier_runs
 
 ALONE = [*(word for word in TINY if not word.startswith("teacher.")), "teacher=none"]
 
@@ -26,9 +29,9 @@ def run(command, store, monkeypatch):
         monkeypatch.setattr(teachers, "network", lambda _: pytest.fail("a teacher was built"))
         finished = command(*ALONE, f"method={method}", *words, store=store)
         assert finished.code == 0, finished.err
-        config = compose.load([*ALONE, f"method={method}", *words, f"store={store}"])
+        config = loading.load([*ALONE, f"method={method}", *words, f"store={store}"])
         digests = [json.loads(path.read_text())["hashes"]["data"] for path in store.glob("run/*/result.json")]
-        return finished, store / "run" / plan.hashes(config, digests[0], "fp32").run
+        return finished, store / "run" / identity.hashes(config, digests[0], "fp32").run
 
     return call
 
@@ -120,14 +123,14 @@ def test_export_runs_and_eval(run, fitnets, store, tmp_path):
 
 def test_its_student_can_be_a_teacher(run):
     _, folder = run()
-    assert stored.find(str(folder), "teacher.path").net.name == "thin"
+    assert earlier_runs.find(str(folder), "teacher.path").net.name == "thin"
 
 
 # --- identity and comparison ---
 
 
-def hashes(*words: str) -> plan.Hashes:
-    return plan.hashes(compose.load([*ALONE, *words]), "digest", "fp32")
+def hashes(*words: str) -> identity.Hashes:
+    return identity.hashes(loading.load([*ALONE, *words]), "digest", "fp32")
 
 
 def test_its_hash_has_data_and_student_and_nothing_of_a_teacher():
@@ -137,15 +140,15 @@ def test_its_hash_has_data_and_student_and_nothing_of_a_teacher():
         assert hashes("method=backprop", word) == before
     for word in ("dataset.seed=1", "seed=1", "schedule.student.epochs=9", "student.width=5"):
         assert hashes("method=backprop", word) != before
-    config = compose.load([*ALONE, "method=backprop"])
-    assert plan.hashes(config, "other images", "fp32") != before
-    assert plan.hashes(config, "digest", "bf16") != before
+    config = loading.load([*ALONE, "method=backprop"])
+    assert identity.hashes(config, "other images", "fp32") != before
+    assert identity.hashes(config, "digest", "bf16") != before
 
 
 def test_settings_agree_but_for_the_teacher():
-    def kinship(*words: str) -> plan.Kinship:
+    def kinship(*words: str) -> identity.Kinship:
         base = [word for word in TINY if not word.startswith("teacher.")]
-        return plan.kinship(compose.load([*base, *words]), "digest", "fp32")
+        return identity.kinship(loading.load([*base, *words]), "digest", "fp32")
 
     alone = kinship("teacher=none", "method=backprop")
     for words in (["method=hints"], ["teacher.seed=3", "method=kd"], ["teacher=resnet14", "method=hints"]):
@@ -169,7 +172,7 @@ def test_a_run_without_teacher_is_compared_with_those_of_any_teacher(command, tm
     assert (compared.valid.seeds, compared.valid.is_paired) == (2, True)
     assert list(tradeoff.teachers(frame)["name"]) == ["maxout_digits"]
     assert "no teacher, student thin" in controls.table(frame)
-    report.write(tmp_path / "store", tmp_path / "page")
+    page.write(tmp_path / "store", tmp_path / "page")
 
 
 def test_a_taught_runs_own_backprop_comes_first(made_store):
@@ -186,4 +189,4 @@ def test_a_taught_runs_own_backprop_comes_first(made_store):
 
 def test_who_builds_a_teacher_is_told_that_there_is_none():
     with pytest.raises(ConfigError, match="teacher=none: a teacher is needed here"):
-        plan.new_teacher(compose.load([*ALONE, "method=backprop"]))
+        plan.new_teacher(loading.load([*ALONE, "method=backprop"]))

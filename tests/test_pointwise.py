@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from fitnets import build, config
-from fitnets.custom import Tap
-from fitnets.layers import LINEAR, RELU, Activation
-from fitnets.options import ConfigError
-from fitnets.pointwise import Grid, Pointwise
+from fitnets import config
+from fitnets.errors import ConfigError
+from fitnets.models import build
+from fitnets.models.custom.hooks import Tap
+from fitnets.models.layers import LINEAR, RELU, Activation
+from fitnets.models.pointwise import Grid, Pointwise
 
 
 def output(*shape: int, activation: Activation = LINEAR) -> Tap:

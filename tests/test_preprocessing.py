@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from fitnets import compose, preprocessing
+from fitnets.composition import loading
 from fitnets.config import LocalContrast, Standardize, Whiten
+from fitnets.data import preprocessing
 
 
 def images(count: int, channels: int = 3, side: int = 9, seed: int = 0) -> torch.Tensor:
@@ -15,7 +16,7 @@ def images(count: int, channels: int = 3, side: int = 9, seed: int = 0) -> torch
 
 
 def option(name: str):
-    return compose.load([f"dataset/preprocessing={name}"]).dataset.preprocessing
+    return loading.load([f"dataset/preprocessing={name}"]).dataset.preprocessing
 
 
 def in_chunks(whole: torch.Tensor):
@@ -76,7 +77,7 @@ class TestLocalContrast:
         return centred / np.maximum(np.maximum(deviation, deviation.mean()), 1e-4)
 
     def test_the_recipe_for_svhn(self):
-        local = compose.load(["dataset=svhn"]).dataset.preprocessing
+        local = loading.load(["dataset=svhn"]).dataset.preprocessing
         assert local == LocalContrast(contrast=1, window=7, sigma=2, threshold=1e-4, divisor="image", channels="all")
 
 
@@ -110,7 +111,7 @@ class TestZca:
 
     def test_the_recipe_for_cifar(self):
         for dataset in ("cifar10", "cifar100"):
-            assert compose.load([f"dataset={dataset}"]).dataset.preprocessing == Whiten(contrast=55, regularizer=0.1)
+            assert loading.load([f"dataset={dataset}"]).dataset.preprocessing == Whiten(contrast=55, regularizer=0.1)
 
     def test_contrast_comes_before_whitening(self):
         given, others = images(40, side=4), images(5, side=4, seed=1)

@@ -13,16 +13,18 @@ import matplotlib
 import pytest
 from conftest import ROOT
 
-from analysis import figures, report, runs
-from fitnets import artifacts, inventory, owners, ownership, process, stopping
+from fitnets import signals
+from fitnets.reporting import figures, page, runs
+from fitnets.store import inventory, lock_owners, locks, ownership
+from fitnets.system import process
 
-SOURCES = sorted(path for name in ("fitnets", "sweeps", "analysis") for path in (ROOT / name).rglob("*.py"))
+SOURCES = sorted((ROOT / "fitnets").rglob("*.py"))
 
 
 def prepared(script: str, cwd: Path, **variables: str) -> str:
     """What a script prints after `process.prepare`, without variables of this user."""
     kept = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH") if key in os.environ}
-    words = [sys.executable, "-c", f"import os, sys; from fitnets import process; process.prepare(); {script}"]
+    words = [sys.executable, "-c", f"import os, sys; from fitnets.system import process; process.prepare(); {script}"]
     environment = kept | {"PYTHONPATH": str(ROOT)} | variables
     done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env=environment, timeout=60, check=True)
     return done.stdout.strip()
@@ -76,29 +78,29 @@ def test_matplotlib_and_wandb_get_a_folder_where_home_is_a_file(tmp_path, monkey
     for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    from fitnets import tracking
+    from fitnets.tracking import wandb_mirror
 
-    monkeypatch.setattr(tracking, "_redirected", set())
+    monkeypatch.setattr(wandb_mirror, "_redirected", set())
     process._find_home()
     assert Path(os.environ["MPLCONFIGDIR"]).parent.is_dir()
     for run in ("first", "second"):
-        tracking._give_home(tmp_path / run / "wandb")
+        wandb_mirror._give_home(tmp_path / run / "wandb")
         for name in ("cache", "data"):
             assert os.environ[f"WANDB_{name.upper()}_DIR"] == str(tmp_path / run / "wandb" / name)
         assert os.environ["WANDB_CONFIG_DIR"] == str(tmp_path / "first" / "wandb" / "config")
 
 
 def test_wandb_keeps_its_usual_folders_where_home_can_be_written(tmp_path, monkeypatch):
-    from fitnets import tracking
+    from fitnets.tracking import wandb_mirror
 
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(tracking, "_redirected", set())
-    tracking._give_home(tmp_path / "run" / "wandb")
+    monkeypatch.setattr(wandb_mirror, "_redirected", set())
+    wandb_mirror._give_home(tmp_path / "run" / "wandb")
     assert "WANDB_CACHE_DIR" not in os.environ
     monkeypatch.setenv("WANDB_CACHE_DIR", "/nowhere/wandb/cache")  # the user's own
-    tracking._give_home(tmp_path / "run" / "wandb")
+    wandb_mirror._give_home(tmp_path / "run" / "wandb")
     assert os.environ["WANDB_CACHE_DIR"] == "/nowhere/wandb/cache"
 
 
@@ -119,7 +121,7 @@ def test_a_users_style_changes_no_figure(made_store, tmp_path):
     for changes in ({}, style):
         with matplotlib.rc_context(changes):
             figure = figures.trade_off(frame)
-            report._save(figure, tmp_path / "it")
+            page._save(figure, tmp_path / "it")
             images.append((tmp_path / "it.png").read_bytes())
     assert images[0] == images[1]
 
@@ -139,16 +141,16 @@ def killed(tmp_path):
     """A killed process that nobody has waited for, and the artifact that it was making."""
     directory = tmp_path / "run" / ("0" * 16)
     script = (
-        "import sys, time; from pathlib import Path; from fitnets import artifacts\n"
-        "with artifacts.claim(Path(sys.argv[1]), 'it', print): print('made', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from fitnets.store import locks\n"
+        "with locks.claim(Path(sys.argv[1]), 'it', print): print('made', flush=True); time.sleep(60)"
     )
     words = [sys.executable, "-c", script, str(directory)]
     child = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "made\n"
-    assert artifacts.is_claimed(directory)
+    assert locks.is_claimed(directory)
     child.kill()
     deadline = time.monotonic() + 10
-    while owners._status(child.pid)[0] not in ("Z", "") and time.monotonic() < deadline:
+    while lock_owners._status(child.pid)[0] not in ("Z", "") and time.monotonic() < deadline:
         time.sleep(0.01)
     yield directory
     child.wait()
@@ -157,45 +159,45 @@ def killed(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="shown by /proc")
 def test_a_killed_process_that_nobody_waited_for_is_dead(killed):
-    assert artifacts.lock(killed).exists()
-    assert not artifacts.is_claimed(killed)
+    assert locks.lock(killed).exists()
+    assert not locks.is_claimed(killed)
     killed.mkdir()
     (killed / "result.json").write_text('{"status": "running"}')
     assert [run.status for run in inventory.runs(killed.parent.parent)] == ["killed"]
     started = time.monotonic()
-    with artifacts.claim(killed, "it", pytest.fail):
-        assert artifacts.is_claimed(killed)
+    with locks.claim(killed, "it", pytest.fail):
+        assert locks.is_claimed(killed)
     assert time.monotonic() - started < 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="shown by /proc")
 def test_what_it_left_is_removed_at_once(killed):
-    partial = artifacts.partial_of(killed)
+    partial = locks.partial_of(killed)
     partial.mkdir()
-    assert artifacts.discard(killed, left_over_alone=True)
+    assert locks.discard(killed, left_over_alone=True)
     assert not partial.exists()
-    assert not artifacts.lock(killed).exists()
+    assert not locks.lock(killed).exists()
 
 
 def test_a_lock_that_names_nobody_is_dead_after_a_moment(tmp_path):
     directory = tmp_path / ("0" * 16)
-    artifacts.lock(directory).touch()
-    assert artifacts.is_claimed(directory)  # its process may be writing its name
+    locks.lock(directory).touch()
+    assert locks.is_claimed(directory)  # its process may be writing its name
     earlier = time.time() - 5
-    os.utime(artifacts.lock(directory), (earlier, earlier))
-    assert not artifacts.is_claimed(directory)
-    with artifacts.claim(directory, "it", pytest.fail):
+    os.utime(locks.lock(directory), (earlier, earlier))
+    assert not locks.is_claimed(directory)
+    with locks.claim(directory, "it", pytest.fail):
         pass
 
 
 def test_a_living_process_stays_alive_for_everyone(tmp_path):
-    with artifacts.claim(tmp_path / "it", "it", print):
-        record = artifacts._lease(tmp_path / "it").owner
-        assert not owners.is_dead(record.pid, record.hostname, record.start)
-        assert not owners.is_dead(record.pid, "elsewhere", record.start)  # a container's name for this host
-        assert artifacts.is_claimed(tmp_path / "it")
-    assert not owners.is_dead(1, "elsewhere", 12345)
-    assert not owners.is_dead(1, "elsewhere", None)
+    with locks.claim(tmp_path / "it", "it", print):
+        record = locks._lease(tmp_path / "it").owner
+        assert not lock_owners.is_dead(record.pid, record.hostname, record.start)
+        assert not lock_owners.is_dead(record.pid, "elsewhere", record.start)  # a container's name for this host
+        assert locks.is_claimed(tmp_path / "it")
+    assert not lock_owners.is_dead(1, "elsewhere", 12345)
+    assert not lock_owners.is_dead(1, "elsewhere", None)
 
 
 # --- signals ---
@@ -205,10 +207,10 @@ def test_a_living_process_stays_alive_for_everyone(tmp_path):
 def test_a_closed_terminal_stops_a_run_as_ctrl_c_does_but_not_under_nohup():
     earlier = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
-        with pytest.raises(stopping.Stopped), stopping.listening():
+        with pytest.raises(signals.Stopped), signals.listening():
             os.kill(os.getpid(), signal.SIGHUP)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with stopping.listening():
+        with signals.listening():
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, earlier)

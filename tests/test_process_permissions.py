@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, TINY
 
-from fitnets import permissions, resources, store
-from fitnets.options import DamagedError
+from fitnets.errors import DamagedError
+from fitnets.store import files
+from fitnets.system import permissions, resources
 
 IN_CHILD = """
 import json, sys
 from pathlib import Path
-from fitnets import artifacts, digests, inventory, permissions, store, stored
+from fitnets.store import digests, earlier_runs, files, inventory, locks, weights
+from fitnets.system import permissions
 from torch import nn
 root = Path(sys.argv[1])
 def told(work):
@@ -29,21 +31,21 @@ def told(work):
         return f"{type(error).__name__}: {error}"
 teacher, run = root / "teacher" / "t", root / "run" / ("a" * 16)
 def read_again():
-    with store.made_again(teacher):
-        store.read_weights(teacher / "weights.safetensors", nn.Linear(1, 1))
+    with files.made_again(teacher):
+        weights.read_weights(teacher / "weights.safetensors", nn.Linear(1, 1))
 print(json.dumps({
-    "json": told(lambda: store.read_json(teacher / "facts.json")),
+    "json": told(lambda: files.read_json(teacher / "facts.json")),
     "weights": told(read_again),
-    "metrics": told(lambda: store.read_metrics(teacher / "metrics.jsonl")),
+    "metrics": told(lambda: files.read_metrics(teacher / "metrics.jsonl")),
     "digest": told(lambda: digests.of_file(teacher / "facts.json", None)),
-    "config": told(lambda: stored.read_config(teacher / "config.yaml")),
-    "folders": told(lambda: stored.teacher_folders(teacher / "config.yaml")),
-    "closed": told(lambda: store.read_json(root / "closed" / "x.json")),
+    "config": told(lambda: earlier_runs.read_config(teacher / "config.yaml")),
+    "folders": told(lambda: earlier_runs.teacher_folders(teacher / "config.yaml")),
+    "closed": told(lambda: files.read_json(root / "closed" / "x.json")),
     "status": told(lambda: [each.status for each in inventory.runs(root)]),
     "unneeded": told(lambda: inventory.unneeded(root, unfinished=True)),
-    "claimed": told(lambda: artifacts.is_claimed(root / "fixed" / ("b" * 16))),
-    "claim": told(lambda: artifacts.claim(root / "fixed" / ("c" * 16), "it", print).__enter__()),
-    "writable": told(lambda: store.check_writable(root / "fixed")),
+    "claimed": told(lambda: locks.is_claimed(root / "fixed" / ("b" * 16))),
+    "claim": told(lambda: locks.claim(root / "fixed" / ("c" * 16), "it", print).__enter__()),
+    "writable": told(lambda: files.check_writable(root / "fixed")),
 }))
 """
 
@@ -160,7 +162,7 @@ def test_errors_that_say_nothing_of_the_content_are_no_damage(tmp_path, monkeypa
 
     monkeypatch.setattr(Path, "read_text", fail)
     with pytest.raises(OSError, match="Too many open files") as caught:
-        store.read_json(tmp_path / "it.json")
+        files.read_json(tmp_path / "it.json")
     assert not isinstance(caught.value, DamagedError)
 
 
@@ -204,5 +206,5 @@ def test_an_error_that_names_its_file_needs_no_guess(tmp_path, monkeypatch):
 def test_writers_of_the_store_name_their_file(tmp_path):
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as caught:
-        store.MetricsFile(tmp_path / "metrics.jsonl").append({"epoch": 1})
+        files.MetricsFile(tmp_path / "metrics.jsonl").append({"epoch": 1})
     assert caught.value.filename == str(tmp_path / "metrics.jsonl")

@@ -10,7 +10,8 @@ import pytest
 from conftest import ROOT, TINY
 from made_store import write_run
 
-from fitnets import inventory, ownership, process
+from fitnets.store import inventory, ownership
+from fitnets.system import process
 
 RUN = str(ROOT / "run.py")
 LOUD = """
@@ -68,7 +69,8 @@ def test_a_closed_stream_stops_nothing(closing, tmp_path):
 
 
 def test_a_data_file_never_gets_the_number_of_a_closed_stream(tmp_path):
-    script = "from fitnets import process; process.prepare(); print(open('data', 'w').fileno(), file=open('told', 'w'))"
+    script = "print(open('data', 'w').fileno(), file=open('told', 'w'))"
+    script = f"from fitnets.system import process; process.prepare(); {script}"
     assert bash(f'{sys.executable} -c "{script}" <&- >&- 2>&-', tmp_path).returncode == 0
     assert int((tmp_path / "told").read_text()) > 2
 
@@ -124,7 +126,7 @@ def test_json_in_this_process_too_and_output_comes_back(fitnets, monkeypatch, tm
     ],
 )
 def test_a_character_that_a_stream_lacks_is_replaced(variables, expected, tmp_path):
-    script = "from fitnets import process; process.prepare(); print('äö', '\\udcff中')"
+    script = "from fitnets.system import process; process.prepare(); print('äö', '\\udcff中')"
     (tmp_path / "say.py").write_text(script, encoding="utf-8")
     environment = {key: os.environ[key] for key in os.environ if not key.startswith(("LC_", "LANG", "PYTHON"))}
     done = subprocess.run(
@@ -148,7 +150,7 @@ def test_a_table_on_an_ascii_stream_has_ascii_lines(tmp_path):
 
 def test_names_of_files_are_read_alike_in_every_locale(tmp_path):
     """Python's UTF-8 mode makes an argument of another locale the same text."""
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from fitnets import process; process.prepare()\n"
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from fitnets.system import process; process.prepare()\n"
     (tmp_path / "say.py").write_text(script + "open('told', 'w').write(ascii(sys.argv[1:]))")
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "say.py", "ü 中"], cwd=tmp_path, env=os.environ | locale, check=True)

@@ -16,8 +16,9 @@ from conftest import ROOT, shell
 from matplotlib.testing.compare import compare_images
 from test_experiment import runs
 
-from analysis import reproduced
-from fitnets import compose, plan
+from fitnets.composition import loading
+from fitnets.planning import identity
+from fitnets.reporting import reproduced
 
 KEPT_TABLES = sorted(readme_tables.KEPT.glob("*/table.json"))
 MY_RESNET = """
@@ -149,7 +150,7 @@ class TestTables:
         (digest,) = digests
         for candidate in (one for row in told["rows"] for found in row["cells"].values() for one in found):
             *words, _ = [word for word in shlex.split(candidate["command"])[2:] if word != "-m"]
-            config = compose.load(words)
+            config = loading.load(words)
             for seed, name in candidate["runs"].items():
-                hashes = plan.hashes(replace(config, seed=int(seed)), digest, config.engine.precision)
+                hashes = identity.hashes(replace(config, seed=int(seed)), digest, config.engine.precision)
                 assert hashes.run == name

@@ -4,10 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fitnets import build, compose, rules, teachers
+from fitnets.composition import loading
 from fitnets.config import AutoRegressor, ConvRegressor, FcRegressor, IdentityRegressor
-from fitnets.layers import Activation, Conv2d
-from fitnets.options import ConfigError
+from fitnets.errors import ConfigError
+from fitnets.models import build, hint_pair, teachers
+from fitnets.models.layers import Activation, Conv2d
 
 TABLE_6 = [
     f"table6 student.layers={layers} student.budget={budget}" for layers in (5, 7, 9, 11) for budget in (30, 107)
@@ -39,8 +40,8 @@ KERNELS = {  # section 2.2: guided size - hint size + 1; a larger hint map: hint
 
 def layers_of(pair: str):
     """(guided layer, hint layer)."""
-    config = compose.load(pair.split())
-    hint, guided = rules.hint_pair(config)
+    config = loading.load(pair.split())
+    hint, guided = hint_pair.hint_pair(config)
     student = build.network(config.student, config.dataset, "student")
     return student.named(guided), teachers.network(config).named(hint)
 

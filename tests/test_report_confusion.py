@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fitnets import metrics, store
+from fitnets.store import files
+from fitnets.training import metrics
 
 
 def logits_of(predicted: list[int], classes: int) -> torch.Tensor:
@@ -38,7 +39,7 @@ class TestMatrix:
 
 
 def test_a_run_keeps_those_of_its_student_on_both_splits(earlier_run):
-    result = store.read_json(earlier_run / "result.json")
+    result = files.read_json(earlier_run / "result.json")
     for split in ("valid", "test"):
         counts = np.array(result["student"][f"{split}_confusion"])
         assert counts.shape == (10, 10)
@@ -57,7 +58,7 @@ def test_rows_of_numbers_are_lines_and_nothing_else_is_changed(tmp_path):
         "c": {"d": [7]},
         "e": [None, 1],
     }
-    store.write_json(tmp_path / "a.json", content)
+    files.write_json(tmp_path / "a.json", content)
     text = (tmp_path / "a.json").read_text()
     assert json.loads(text) == content
     assert "[30, -4]" in text

@@ -10,8 +10,9 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 from test_page import CHROMIUM, QUIET, SIZES, opened
 
-from analysis import report, runs
-from fitnets import quantities
+from fitnets.console import quantities
+from fitnets.reporting import page as reporting_page
+from fitnets.reporting import runs
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")
 COUNTS = [[40, 7, 3], [0, 49, 1], [25, 25, 0]]
@@ -36,7 +37,7 @@ def address(tmp_path_factory) -> str:
         student = made.side("spread", accuracy, 2_000_000, 20_000)
         timing = {"run_seconds": 100_000, "device": "cpu", "precision": "fp32", "latency": made.latency(1.0)}
         made.write_run(store, f"spread{seed}", student=student, hashes=made.hashes("spread"), timing=timing)
-    return report.write(store, store / "report").as_uri()
+    return reporting_page.write(store, store / "report").as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def test_numbers_and_durations_are_written_as_elsewhere(desktop):
 
 def test_a_hundred_classes_in_many_runs_leave_the_page_small():
     big = {f"r{number}": {"test": [[7] * 100] * 100, "classes": None} for number in range(200)}
-    kept = report._confusions(big, first=["r150"])
+    kept = reporting_page._confusions(big, first=["r150"])
     assert next(iter(kept)) == "r150"
     assert 50 < len(kept) < 150
     assert len(json.dumps(kept, separators=(",", ":"))) < 2.1e6

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fitnets import compose, naming, options, stored
-from fitnets import store as storing
-from fitnets.options import ConfigError
+from fitnets.composition import loading
+from fitnets.config import option, short_names
+from fitnets.errors import ConfigError
+from fitnets.store import earlier_runs
+from fitnets.store import files as storing
 
 HASHES = ["1d9f000000000001", "1d9f000000000002", "abcd000000000003", "2222000000000004"]
 FACTS = [  # words of the run, accuracy, seconds, started
@@ -42,7 +44,7 @@ def root(tmp_path_factory) -> Path:
 
 def write(directory: Path, words: list[str], started: str) -> None:
     directory.mkdir(parents=True)
-    storing.write_config(directory / "config.yaml", compose.load([*words, "tracker=none"]))
+    storing.write_config(directory / "config.yaml", loading.load([*words, "tracker=none"]))
     storing.write_json(directory / "environment.json", {"started_at": started})
 
 
@@ -137,20 +139,20 @@ class TestSortAndFilter:
 class TestHashes:
     @pytest.mark.parametrize("given", ["abcd", "abcd000", "ABCD000000000003", "run/abcd", "abcd000000000003/"])
     def test_a_beginning_is_enough(self, root, given):
-        assert stored.locate(given, root, "RUN") == str(root / "run" / HASHES[2])
+        assert earlier_runs.locate(given, root, "RUN") == str(root / "run" / HASHES[2])
 
     def test_a_teacher_is_found_too(self, root):
-        assert stored.locate("7777", root, "RUN") == str(root / "teacher" / "77777777aaaaaaaa")
-        assert stored.locate(f"{root}/teacher/7777", Path("elsewhere"), "RUN").endswith("/77777777aaaaaaaa")
+        assert earlier_runs.locate("7777", root, "RUN") == str(root / "teacher" / "77777777aaaaaaaa")
+        assert earlier_runs.locate(f"{root}/teacher/7777", Path("elsewhere"), "RUN").endswith("/77777777aaaaaaaa")
 
     def test_a_folder_that_exists_comes_first(self, root, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "abcd").mkdir()
-        assert stored.locate("abcd", root, "RUN") == "abcd"
+        assert earlier_runs.locate("abcd", root, "RUN") == "abcd"
 
     def test_of_several_all_are_named(self, root):
         with pytest.raises(ConfigError) as error:
-            stored.locate("1d9f", root, "RUN")
+            earlier_runs.locate("1d9f", root, "RUN")
         assert all(f"run/{name}" in str(error.value) for name in HASHES[:2])
         assert HASHES[2] not in str(error.value)
 
@@ -158,11 +160,11 @@ class TestHashes:
     def test_a_mistyped_one_gives_those_near_it(self, root, given):
         near = HASHES[0] if given.startswith("1") else HASHES[2]
         with pytest.raises(ConfigError, match=rf"RUN={given}: no such folder, and no hash .*near it: .*{near}"):
-            stored.locate(given, root, "RUN")
+            earlier_runs.locate(given, root, "RUN")
 
     def test_three_digits_are_too_few(self, root):
         with pytest.raises(ConfigError, match="at least 4 digits of the hash: run/abcd000000000003"):
-            stored.locate("abc", root, "RUN")
+            earlier_runs.locate("abc", root, "RUN")
 
     def test_eval_export_and_teacher_take_them(self, fitnets, earlier_run, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)  # the store is found by store=, and by its default, outputs
@@ -173,10 +175,10 @@ class TestHashes:
         code, out, err = fitnets("eval", begin, "--json")
         assert code == 0, err
         assert str(tmp_path / "outputs" / "run" / earlier_run.name) in out
-        config = compose.load(["teacher=run", f"teacher.path={begin}", f"store={root}"])
-        assert options.plain(config.teacher)["path"] == str(earlier_run)
+        config = loading.load(["teacher=run", f"teacher.path={begin}", f"store={root}"])
+        assert option.plain(config.teacher)["path"] == str(earlier_run)
         with pytest.raises(ConfigError, match=r"teacher\.path=ffff.*: no such folder, and no hash"):
-            compose.load(["teacher=run", "teacher.path=ffff1", f"store={root}"])
+            loading.load(["teacher=run", "teacher.path=ffff1", f"store={root}"])
         code, _, err = fitnets("export", "ffff1", f"store={root}")
         assert (code, len(err.splitlines())) == (1, 1)
         assert err.startswith("RUN=ffff1: no such folder")
@@ -185,11 +187,11 @@ class TestHashes:
 class TestNames:
     def test_a_folder_is_called_by_as_much_of_its_path_as_tells_it_apart(self):
         found = [("folder", "/a/x/photos"), ("folder", "/b/x/photos/"), ("folder", "birds"), ("digits", None)]
-        assert naming.datasets(found) == ["a/x/photos", "b/x/photos", "birds", "digits"]
+        assert short_names.datasets(found) == ["a/x/photos", "b/x/photos", "birds", "digits"]
 
     def test_an_option_with_files_at_several_places_tells_them(self):
         found = [("mnist", "/data/mnist"), ("mnist", "/data/mine"), ("svhn", "/data/svhn")]
-        assert naming.datasets(found) == ["mnist in mnist", "mnist in mine", "svhn"]
+        assert short_names.datasets(found) == ["mnist in mnist", "mnist in mine", "svhn"]
 
     def test_custom_networks_are_told_apart_by_what_differs(self):
         common = {"name": "nets.small", "target": "nets.small", "logits": None}
@@ -199,11 +201,11 @@ class TestNames:
             {"name": "nets.deep", "target": "nets.deep", "args": {"depth": 5, "width": 8}},
             {"name": "timm.create_model", "target": "timm.create_model", "args": {"model_name": "vit"}},
         ]  # fmt: skip
-        assert naming.networks(nets) == [
+        assert short_names.networks(nets) == [
             "nets.small a/best.pt", "nets.small b/best.pt", "nets.small", "nets.deep depth=3", "nets.deep depth=5",
             "timm.create_model",
         ]  # fmt: skip
 
     def test_earlier_runs_are_called_by_their_hash(self):
         nets = [{"name": "run", "path": "/o/run/1d9f"}, {"name": "ensemble", "members": ["/o/run/1d", "/o/run/2e"]}]
-        assert naming.networks([*nets, None]) == ["run 1d9f", "ensemble 1d+2e", None]
+        assert short_names.networks([*nets, None]) == ["run 1d9f", "ensemble 1d+2e", None]

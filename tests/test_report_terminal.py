@@ -6,10 +6,10 @@ import re
 import pytest
 from rich.console import Console
 
-from fitnets import report
-from fitnets.quantities import duration, number, plural, size
-from fitnets.state import Epoch
-from fitnets.terminal import Terminal, hanging, measure
+from fitnets.console.quantities import duration, number, plural, size
+from fitnets.console.terminal import Terminal, hanging, measure
+from fitnets.experiment import announcement, stage_progress
+from fitnets.training.state import Epoch
 
 HASHES = ["0123456789abcdef", "fedcba9876543210"]
 
@@ -123,7 +123,7 @@ def test_the_lines_of_epochs_are_aligned():
     shower, file = terminal(120, is_terminal=False)
     losses = [111.7, 4.64, 0.08712, 12345.6]
     for stage in ("student", "retrain_student"):
-        with shower.stage(stage, 12, 1) as progress:
+        with stage_progress.shown(shower, stage, 12, 1) as progress:
             for epoch, loss in enumerate(losses):
                 progress.on_epoch(
                     Epoch(
@@ -149,7 +149,7 @@ def test_the_table_of_a_run_has_readable_sizes():
         "timing": {"latency": {"teacher": latency, "student": latency}, "device": "cpu", "precision": "fp32"},
     }  # fmt: skip
     shower, file = terminal(100)
-    report.conclude(result, shower)
+    announcement.conclude(result, shower)
     assert "172 MB" in file.getvalue()
     assert "1 G" in file.getvalue()
     assert file.getvalue().splitlines()[0] == "kd on digits; latencies are medians on cpu, fp32"

@@ -6,7 +6,7 @@ import made_store as made
 import pytest
 import scipy.stats
 
-from analysis import reproduced
+from fitnets.reporting import reproduced
 
 
 def candidate(method, *hashes):

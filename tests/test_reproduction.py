@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from test_data import SILENCE, write_parquet
 
-from analysis import paper
-from fitnets import compose, engine, estimates, plan
 from fitnets.commands import reproduce
-from fitnets.options import ConfigError, DivergedError
-from fitnets.reproduction import forecast, keeping, recipes, work
+from fitnets.composition import loading
+from fitnets.console.terminal import Terminal
+from fitnets.errors import ConfigError, DivergedError
+from fitnets.machine import latency
+from fitnets.planning import estimates, identity
+from fitnets.reporting import paper
+from fitnets.reproduction import forecast, recipes, table_cells, table_folder
 from fitnets.reproduction.recipes import CANDIDATES, RECIPES
 from fitnets.reproduction.scale import Scale, epochs_told
-from fitnets.reproduction.work import Order
-from fitnets.resources import ResourceError
-from fitnets.terminal import Terminal
+from fitnets.reproduction.table_cells import Order
+from fitnets.system.resources import ResourceError
 
 
 class TestScale:
@@ -48,8 +50,8 @@ class TestScale:
     @pytest.mark.parametrize("dataset", ["mnist", "cifar10", "aflw", "digits"])
     def test_shortens_all_that_is_counted_in_epochs(self, dataset):
         words = [f"dataset={dataset}", "schedule=paper"]
-        full = compose.load(words)
-        small = compose.load([*words, *Scale(epochs=0.1, images=0.2).overrides(full)])
+        full = loading.load(words)
+        small = loading.load([*words, *Scale(epochs=0.1, images=0.2).overrides(full)])
         for name in ("teacher", "hint", "student"):
             before, after = getattr(full.schedule, name), getattr(small.schedule, name)
             assert (after.epochs, after.patience) == (before.epochs / 10, None)
@@ -65,12 +67,12 @@ class TestScale:
         assert epochs_told(small, full).endswith(f"stage 2 {student} of {10 * student} epochs")
 
     def test_of_one_changes_nothing(self):
-        assert Scale().overrides(compose.load(["dataset=cifar10", "schedule=paper"])) == []
+        assert Scale().overrides(loading.load(["dataset=cifar10", "schedule=paper"])) == []
 
 
 @pytest.fixture
 def without_data(monkeypatch):
-    monkeypatch.setattr(work.data, "digest", lambda *_: "digest")
+    monkeypatch.setattr(table_cells.splits, "digest", lambda *_: "digest")
 
 
 def ordered(name, **changes) -> Order:
@@ -86,35 +88,35 @@ class TestCells:
     )
     def test_every_command_gives_the_runs_of_its_cell(self, name, scale):
         order = ordered(name, scale=scale, only="hints" if name == "figure2" else None)
-        cells = work.cells(order, SILENCE)
+        cells = table_cells.cells(order, SILENCE)
         rows = [row for row in order.rows if row.overrides is not None]
         assert len(cells) == len(rows) * len(order.recipe.schedules)
         for candidate in (candidate for cell in cells for candidate in cell.candidates):
             python, script, multirun, *words, seeds = shlex.split(candidate.command)
             assert (python, script, multirun, seeds) == ("python", "run.py", "-m", "seed=0,1")
-            config = compose.load(words)
+            config = loading.load(words)
             for run in candidate.runs:
-                hashes = plan.hashes(replace(config, seed=run.seed), "digest", config.engine.precision)
+                hashes = identity.hashes(replace(config, seed=run.seed), "digest", config.engine.precision)
                 assert hashes.run == run.hash
             assert len({run.hash for run in candidate.runs}) == 2
 
     def test_modern_chooses_among_methods_where_a_row_leaves_it_open(self):
-        by_place = {(cell.row.label, cell.schedule): cell for cell in work.cells(ordered("table5"), SILENCE)}
+        by_place = {(cell.row.label, cell.schedule): cell for cell in table_cells.cells(ordered("table5"), SILENCE)}
         assert [one.method for one in by_place["FitNet 1", "modern"].candidates] == list(CANDIDATES)
         assert [one.method for one in by_place["FitNet 1", "paper"].candidates] == ["hints"]
-        (only,) = work.cells(ordered("table4", schedules=["modern"], only="backprop"), SILENCE)
+        (only,) = table_cells.cells(ordered("table4", schedules=["modern"], only="backprop"), SILENCE)
         assert [one.method for one in only.candidates] == ["backprop"]
 
     def test_the_paper_columns_compare_at_equal_epochs_with_one_teacher(self):
-        runs = work.distinct(work.cells(ordered("table4", schedules=["paper"]), SILENCE))
+        runs = table_cells.distinct(table_cells.cells(ordered("table4", schedules=["paper"]), SILENCE))
         assert [run.seed for run in runs] == [0, 0, 0, 1, 1, 1]
         assert all(run.config.schedule.equal_epochs for run in runs)
-        assert len({plan.hashes(run.config, "digest", "fp32").teacher for run in runs}) == 1
+        assert len({identity.hashes(run.config, "digest", "fp32").teacher for run in runs}) == 1
 
     def test_changes_win_over_recipe_and_scale(self):
         changes = ["dataset=digits", "schedule.hint.epochs=3", "store=elsewhere", "dataset.seed=4"]
         order = ordered("figure2", scale=Scale(epochs=0.1), changes=changes, only="hints, 5")
-        cell, *_ = work.cells(order, SILENCE)
+        cell, *_ = table_cells.cells(order, SILENCE)
         config = cell.candidates[0].runs[0].config
         assert (config.dataset.name, config.schedule.hint.epochs, config.store) == ("digits", 3, "elsewhere")
         assert "stage 1 3 of 500" in cell.epochs
@@ -125,16 +127,18 @@ class TestCells:
         (tmp_path / "regressor").mkdir()
         (tmp_path / "regressor" / "mine.yaml").write_text("defaults: [auto]\n")
         changes = ["schedule.student.augmentation={flip: true, pad: 1}", "regressor=mine"]
-        cell, *_ = work.cells(ordered("table4", changes=changes, config_dir=str(tmp_path), only="hints"), SILENCE)
+        cell, *_ = table_cells.cells(
+            ordered("table4", changes=changes, config_dir=str(tmp_path), only="hints"), SILENCE
+        )
         _, _, _, flag, folder, *words, _ = shlex.split(cell.candidates[0].command)
         assert flag == "--config-dir"
-        config = compose.load([*words, "seed=1"], folder)
-        assert plan.hashes(config, "digest", config.engine.precision).run == cell.candidates[0].runs[1].hash
+        config = loading.load([*words, "seed=1"], folder)
+        assert identity.hashes(config, "digest", config.engine.precision).run == cell.candidates[0].runs[1].hash
 
     def test_commands_name_no_folder_of_this_machine(self):
         changes = ["++dataset.path=/home/me/mnist", "store=/data/me", "++engine.threads=1", "tracker=none"]
         order = ordered("table4", changes=changes)
-        cell, *_ = work.cells(order, SILENCE)
+        cell, *_ = table_cells.cells(order, SILENCE)
         assert order.told_changes == []
         assert "dataset.path=DIR" in cell.candidates[0].command
         assert not any(word in cell.candidates[0].command for word in ("/me", "threads", "tracker", "store"))
@@ -178,7 +182,7 @@ def made(tmp_path, request):
 def test_a_table_runs_from_end_to_end_and_says_what_to_download(fitnets, tmp_path, made, schedule, monkeypatch):
     name, words = made
     measured = dict.fromkeys((f"batch_{size}_{part}_ms" for size in (1, 128) for part in ("p50", "p95")), 1.0)
-    monkeypatch.setattr(engine, "latencies", lambda networks, *_: dict.fromkeys(networks, measured))
+    monkeypatch.setattr(latency, "latencies", lambda networks, *_: dict.fromkeys(networks, measured))
     monkeypatch.setattr(estimates, "steadily", lambda *_: 0.01)  # both are tested elsewhere, and take seconds
     order = [name, *words, "--seeds", "1", "--schedule", schedule, "--out", str(tmp_path / "out")]
     finished = fitnets("reproduce", *order)
@@ -205,7 +209,7 @@ def test_what_cells_share_is_forecast_once(made, monkeypatch):
     name, words = made
     words = [*words, "engine.precision=bf16"]
     order = ordered(name, changes=words, schedules=["paper"], seeds=range(1), only="stage 1 with labels, ")
-    first, second = forecast.of_cells(work.cells(order, SILENCE), Terminal())
+    first, second = forecast.of_cells(table_cells.cells(order, SILENCE), Terminal())
     assert [first.gpu_s, second.gpu_s] == pytest.approx([0.015, 0.005], rel=0.1)
 
 
@@ -215,7 +219,7 @@ def test_tables_are_kept_apart_by_what_makes_them_differ(without_data, tmp_path)
         if own is not None:
             own.mkdir()
         order = ordered("table4", config_dir=own and str(own), schedules=["paper"])
-        places.add(keeping.folder(order, work.cells(order, SILENCE)[0].candidates[0].runs[0].config))
+        places.add(table_folder.folder(order, table_cells.cells(order, SILENCE)[0].candidates[0].runs[0].config))
     assert len(places) == 3
 
 
@@ -258,7 +262,7 @@ def test_the_papers_figures_are_the_same_wherever_they_stand():
     published = paper.PUBLISHED.set_index(["dataset", "method", "network"])["accuracy"]
     for recipe in (recipe for name, recipe in RECIPES.items() if name not in ("figure2", "residual")):
         for row in (row for row in recipe.rows if isinstance(row.paper, float) and row.overrides is not None):
-            config = compose.load([f"dataset={recipe.dataset}", *recipe.shared, *row.overrides])
+            config = loading.load([f"dataset={recipe.dataset}", *recipe.shared, *row.overrides])
             network = getattr(config, row.side).name
             method = "teacher" if row.side == "teacher" else config.method.name
             ours = row.paper if recipe.measure == "accuracy" else 100 - row.paper
@@ -326,7 +330,7 @@ def tried(monkeypatch):
             found.append(config.seed)
             return work_of(config)
 
-        monkeypatch.setattr(reproduce.experiment, "run", run)
+        monkeypatch.setattr(reproduce.pipeline, "run", run)
         return found
 
     return instead
@@ -359,10 +363,12 @@ def test_a_teacher_that_diverged_is_not_trained_for_every_student(fitnets, tmp_p
 
 
 def test_what_another_process_makes_comes_last(fitnets, tmp_path, tried, monkeypatch):
-    monkeypatch.setattr(reproduce.artifacts, "is_claimed", lambda directory: directory == claimed[0])
+    monkeypatch.setattr(reproduce.locks, "is_claimed", lambda directory: directory == claimed[0])
     seeds = tried(lambda _: None)
     order = ordered("figure2", changes=["dataset=digits", f"store={tmp_path}"], only="30, hints, 5", seeds=range(3))
-    claimed = [run.directory for run in work.distinct(work.cells(replace(order, schedules=["modern"]), SILENCE))]
+    claimed = [
+        run.directory for run in table_cells.distinct(table_cells.cells(replace(order, schedules=["modern"]), SILENCE))
+    ]
     assert fitnets("reproduce", *hints_on_digits(tmp_path)).code == 0
     assert seeds == [1, 2, 0]
 

@@ -13,10 +13,12 @@ from conftest import TINY
 from test_artifacts import start
 from test_experiment import runs, without_timing
 
-from fitnets import checkpoints, compose, experiment
-from fitnets.options import ConfigError
-from fitnets.state import TrainingState
-from fitnets.store import read_metrics
+from fitnets.composition import loading
+from fitnets.errors import ConfigError
+from fitnets.experiment import pipeline, run_log
+from fitnets.store.files import read_metrics
+from fitnets.training import checkpoints
+from fitnets.training.state import TrainingState
 
 # Three stages and retraining, dropout in the teacher, augmentation, a checkpoint every blink.
 RUN = (
@@ -143,7 +145,7 @@ def interrupted(tmp_path, monkeypatch, *words: str) -> list[str]:
     """The words of a run that broke off in its student's stage and left a checkpoint."""
     command = [*TINY, f"store={tmp_path / 'store'}", "engine.checkpoint_seconds=0.001", "engine.threads=1", *words]
     steps = []
-    real = experiment.EpochObserver.on_step
+    real = run_log.EpochObserver.on_step
 
     def on_step(self):
         real(self)
@@ -152,9 +154,9 @@ def interrupted(tmp_path, monkeypatch, *words: str) -> list[str]:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(experiment.EpochObserver, "on_step", on_step)
+        patched.setattr(run_log.EpochObserver, "on_step", on_step)
         with pytest.raises(KeyboardInterrupt):
-            experiment.run(compose.load(command))
+            pipeline.run(loading.load(command))
     return command
 
 
@@ -164,8 +166,8 @@ def test_another_number_of_threads_is_refused_inside_a_stage(tmp_path, monkeypat
         ConfigError,
         match=r"begun with engine.device=cpu engine.threads=1 .* go on with engine.device=cpu engine.threads=2",
     ):
-        experiment.run(compose.load([*command, "engine.threads=2"]))
-    afresh = experiment.run(compose.load([*command, "engine.threads=2", "rerun=true"]))
+        pipeline.run(loading.load([*command, "engine.threads=2"]))
+    afresh = pipeline.run(loading.load([*command, "engine.threads=2", "rerun=true"]))
     assert afresh["status"] == "finished"
 
 
@@ -174,16 +176,16 @@ def test_a_damaged_checkpoint_is_told_and_the_run_ends_as_it_would_have(tmp_path
     newest = max((tmp_path / "store").glob("run/.*.checkpoints/student/*.checkpoint"))
     newest.write_bytes(newest.read_bytes()[:-1])
     capfd.readouterr()
-    experiment.run(compose.load(command))
+    pipeline.run(loading.load(command))
     assert f"{newest} is damaged: going on from the checkpoint before it" in capfd.readouterr().out.replace("\n", "")
     other = tmp_path / "other"
-    experiment.run(compose.load([*command, f"store={other}"]))
+    pipeline.run(loading.load([*command, f"store={other}"]))
     assert outcome(tmp_path / "store") == outcome(other)
 
 
 class TestSeconds:
     def test_of_a_stage_that_was_gone_on_with_are_those_of_all_processes(self, tmp_path, monkeypatch):
-        real, steps = experiment.EpochObserver.on_step, []
+        real, steps = run_log.EpochObserver.on_step, []
 
         def slow(self):
             real(self)
@@ -192,10 +194,10 @@ class TestSeconds:
                 time.sleep(0.5)
 
         with monkeypatch.context() as patched:
-            patched.setattr(experiment.EpochObserver, "on_step", slow)
+            patched.setattr(run_log.EpochObserver, "on_step", slow)
             command = interrupted(tmp_path, monkeypatch)
         started = time.perf_counter()
-        result = experiment.run(compose.load(command))
+        result = pipeline.run(loading.load(command))
         wall_s = time.perf_counter() - started
         (*_, row) = read_metrics(tmp_path / "store" / "run" / result["hashes"]["run"] / "metrics.jsonl")
         assert row["timing"]["validation_seconds"] < 0.5 < row["timing"]["seconds"]
@@ -209,8 +211,8 @@ class TestSeconds:
                 TrainingState, "facts", lambda self: {k: v for k, v in real(self).items() if k != "elapsed_s"}
             )
             command = interrupted(tmp_path, monkeypatch)
-        experiment.run(compose.load(command))
-        experiment.run(compose.load([*command, f"store={tmp_path / 'other'}"]))
+        pipeline.run(loading.load(command))
+        pipeline.run(loading.load([*command, f"store={tmp_path / 'other'}"]))
         assert outcome(tmp_path / "store") == outcome(tmp_path / "other")
 
 
@@ -219,6 +221,6 @@ class TestSeconds:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_on_a_gpu_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch, precision):
     command = interrupted(tmp_path, monkeypatch, "engine.device=cuda", f"engine.precision={precision}")
-    experiment.run(compose.load(command))
-    experiment.run(compose.load([*command, f"store={tmp_path / 'other'}"]))
+    pipeline.run(loading.load(command))
+    pipeline.run(loading.load([*command, f"store={tmp_path / 'other'}"]))
     assert outcome(tmp_path / "store") == outcome(tmp_path / "other")

@@ -1,7 +1,8 @@
 import pytest
 
-from fitnets import compose, schedules
+from fitnets.composition import loading
 from fitnets.config import AdamW, CosineLr, Distillation, ExponentialLr, LinearLr, Sgd, Stage
+from fitnets.training import schedules
 
 
 def kd(**changes) -> Distillation:
@@ -24,7 +25,7 @@ class TestLambda:
         assert steps == pytest.approx([0.1] * 30)
 
     def test_meets_its_end_points_in_the_papers_mnist_schedule(self):
-        paper = compose.load(["dataset=mnist", "schedule=paper"]).schedule
+        paper = loading.load(["dataset=mnist", "schedule=paper"]).schedule
         weights = [schedules.kd_weight(paper.kd, epoch, paper.student.epochs) for epoch in (0, 75, 150, 151, 499)]
         assert weights == pytest.approx([4, 2.5, 1, 1, 1])
 
@@ -32,7 +33,7 @@ class TestLambda:
     def test_equals_the_released_codes_decay(self, dataset, saturate, final):
         """init - step * (count - start + 1), step = (init - final) / (saturate - start + 1); count is 1 in the first
         epoch, before which the original monitors once."""
-        released = compose.load([f"dataset={dataset}", "schedule=released"]).schedule.kd
+        released = loading.load([f"dataset={dataset}", "schedule=released"]).schedule.kd
         start, initial = 5, 4
         step = (initial - final) / (saturate - start + 1)
         for count in range(1, 500):

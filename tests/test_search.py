@@ -9,8 +9,9 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from optuna.trial import TrialState
 
-from fitnets import compose, costs
-from sweeps.composer import Composer
+from fitnets.composition import loading, mistakes
+from fitnets.models import costs
+from fitnets.sweeper.composer import Composer
 
 # --- the student that a budget allows ---
 
@@ -18,11 +19,11 @@ from sweeps.composer import Composer
 @pytest.mark.parametrize(("depth", "budget"), [(5, 30), (17, 30), (11, 107), (3, 1)])
 def test_the_width_that_follows_from_a_budget_is_the_largest_within(depth, budget):
     words = ["dataset=cifar10", "student=thin", f"student.depth={depth}"]
-    config = compose.load([*words, "student.width=null", f"student.budget={budget}"])
+    config = loading.load([*words, "student.width=null", f"student.budget={budget}"])
     width = config.student.width
-    assert config == compose.load([*words, f"student.width={width}"])
+    assert config == loading.load([*words, f"student.width={width}"])
     found, wider = (
-        costs.sides(compose.load([*words, f"student.width={one}"]))["student"]["paper_multiplications"]
+        costs.sides(loading.load([*words, f"student.width={one}"]))["student"]["paper_multiplications"]
         for one in (width, width + 1)
     )
     assert found <= budget * 1e6 < wider
@@ -53,7 +54,7 @@ def stubbed(monkeypatch):
         nonlocal seconds
         seconds = value
 
-    monkeypatch.setattr("fitnets.experiment.run", run)
+    monkeypatch.setattr("fitnets.experiment.pipeline.run", run)
     return slow
 
 
@@ -71,19 +72,19 @@ def stubbed(monkeypatch):
 )  # fmt: skip
 def test_the_composer_composes_what_hydra_does(words):
     words = ["student=thin", *words]
-    with initialize_config_dir(str(compose.CONF)):
+    with initialize_config_dir(str(loading.CONF)):
         composer = Composer(lambda overrides: hydra_compose("config", overrides))
         composer([*words, "student.depth=17", "seed=8", "dataset.seed=3"])  # of which nothing may stay
         assert composer(words) == hydra_compose("config", words)
-        assert compose.to_config(composer(words)) == compose.to_config(hydra_compose("config", words))
+        assert loading.to_config(composer(words)) == loading.to_config(hydra_compose("config", words))
 
 
 def test_a_mistake_is_told_by_the_composer_as_by_hydra():
-    with initialize_config_dir(str(compose.CONF)):
+    with initialize_config_dir(str(loading.CONF)):
         composer = Composer(lambda overrides: hydra_compose("config", overrides))
         for word in ("student.dpth=3", "seed=one", "student=thinn", "+seed=3", "student.depth=[1"):
             composer(["student=thin"])
-            with pytest.raises(compose.MISTAKES) as expected:
+            with pytest.raises(mistakes.MISTAKES) as expected:
                 hydra_compose("config", ["student=thin", word])
             with pytest.raises(type(expected.value)) as told:
                 composer(["student=thin", word])
@@ -92,7 +93,7 @@ def test_a_mistake_is_told_by_the_composer_as_by_hydra():
 
 def test_with_a_budget_that_most_of_the_space_violates_most_proposals_keep_it(study, stubbed):
     space = ["student.depth=range(3,18)", "student.width=int(interval(4,64))"]
-    config = compose.load(["student=thin"])
+    config = loading.load(["student=thin"])
     points = [
         costs.sides(replace(config, student=replace(config.student, depth=depth, width=width)))["student"]
         for depth in range(3, 18, 2)
@@ -119,7 +120,7 @@ def test_a_trial_costs_little_more_than_its_training(study, stubbed, tmp_path):
     overheads, bound = [], 0.5
     while len(overheads) < 3 and min(overheads, default=bound) >= bound:
         started = time.monotonic()
-        with initialize_config_dir(str(compose.CONF)):
+        with initialize_config_dir(str(loading.CONF)):
             hydra_compose("config")
         bound = max(bound, 3 * (time.monotonic() - started))
         finished, found = study(

@@ -8,15 +8,15 @@ import torch
 from test_data import SILENCE
 from test_losses import kd_reference
 
-from fitnets import methods
-from fitnets import plan as planning
 from fitnets.config import ConstantLr
-from fitnets.loop import fit
-from fitnets.networks import freeze
-from fitnets.objectives import HintObjective, WholeObjective
-from fitnets.options import DivergedError
-from fitnets.seeds import seed_of
-from fitnets.views import view
+from fitnets.config.seeds import seed_of
+from fitnets.data.augmentation import view
+from fitnets.errors import DivergedError
+from fitnets.models.network import freeze
+from fitnets.planning import plan as planning
+from fitnets.training import methods
+from fitnets.training.loop import fit
+from fitnets.training.stages import HintObjective, WholeObjective
 
 
 class Watch:

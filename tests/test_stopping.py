@@ -15,12 +15,15 @@ from test_artifacts import LONG, start, wait_for
 from test_experiment import runs
 from test_resume import outcome
 
-from fitnets import experiment, loop, resources, store
-from fitnets.objectives import HintObjective, WholeObjective
-from fitnets.options import DivergedError, LostClaimError, PrunedError
-from fitnets.state import TrainingState
-from fitnets.stopping import Stopped, held, listening
-from fitnets.terminal import Terminal
+from fitnets.console.terminal import Terminal
+from fitnets.errors import DivergedError, LostClaimError, PrunedError
+from fitnets.experiment import pipeline
+from fitnets.signals import Stopped, held, listening
+from fitnets.store import files
+from fitnets.system import resources
+from fitnets.training import loop
+from fitnets.training.stages import HintObjective, WholeObjective
+from fitnets.training.state import TrainingState
 
 
 def held_work(*, requests: int, error: Exception | None = None) -> list[str]:
@@ -95,7 +98,7 @@ def test_a_run_that_is_asked_to_leave_writes_a_checkpoint_and_goes_on_from_it(tm
     assert f"stopped by {number.name}: the same command goes on from the last checkpoint" in said
     assert "Traceback" not in said
     (directory,) = (tmp_path / "store" / "run").glob("[!.]*")
-    assert store.read_json(directory / "result.json")["status"] == "stopped"
+    assert files.read_json(directory / "result.json")["status"] == "stopped"
     assert not list((tmp_path / "store" / "teacher").glob(".*.partial-*"))
     again, whole = start(tmp_path / "store", *LONG), start(tmp_path / "whole", *LONG)
     assert (again.wait(120), whole.wait(120)) == (0, 0)
@@ -126,9 +129,9 @@ def test_two_impatient_requests_tear_a_step_and_cost_what_came_after_the_last_ch
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, torn)
         with pytest.raises(Stopped):
-            experiment.run(tiny(*words, f"store={tmp_path / 'store'}"))
-    experiment.run(tiny(*words, f"store={tmp_path / 'store'}"))
-    experiment.run(tiny(*words, f"store={tmp_path / 'whole'}"))
+            pipeline.run(tiny(*words, f"store={tmp_path / 'store'}"))
+    pipeline.run(tiny(*words, f"store={tmp_path / 'store'}"))
+    pipeline.run(tiny(*words, f"store={tmp_path / 'whole'}"))
     assert outcome(tmp_path / "store") == outcome(tmp_path / "whole")
 
 
@@ -140,13 +143,11 @@ def test_a_request_during_validation_does_not_wait_for_its_end(tmp_path, tiny, m
     with monkeypatch.context() as patched:
         patched.setattr(WholeObjective, "validate", validate)
         with pytest.raises(Stopped):
-            experiment.run(
-                tiny(f"store={tmp_path / 'store'}"), terminal=Terminal(quiet=True)
-            )  # which estimates nothing
+            pipeline.run(tiny(f"store={tmp_path / 'store'}"), terminal=Terminal(quiet=True))  # which estimates nothing
     capfd.readouterr()
-    experiment.run(tiny(f"store={tmp_path / 'store'}"))
+    pipeline.run(tiny(f"store={tmp_path / 'store'}"))
     assert "the teacher stage goes on from a checkpoint" in capfd.readouterr().out
-    experiment.run(tiny(f"store={tmp_path / 'whole'}"))
+    pipeline.run(tiny(f"store={tmp_path / 'whole'}"))
     assert outcome(tmp_path / "store") == outcome(tmp_path / "whole")
 
 
@@ -159,10 +160,10 @@ def test_a_request_that_comes_with_an_error_stops_the_next_run(tmp_path, tiny):
 
     with listening():
         with pytest.raises(PrunedError):
-            experiment.run(tiny(f"store={tmp_path}"), watch=watch)
+            pipeline.run(tiny(f"store={tmp_path}"), watch=watch)
         with pytest.raises(Stopped, match="SIGTERM"):
-            experiment.run(tiny(f"store={tmp_path}"))
-    assert experiment.run(tiny(f"store={tmp_path}"))["status"] == "finished"
+            pipeline.run(tiny(f"store={tmp_path}"))
+    assert pipeline.run(tiny(f"store={tmp_path}"))["status"] == "finished"
 
 
 class TestMemory:
@@ -242,7 +243,7 @@ def test_a_disk_that_fills_up_costs_no_checkpoint_and_the_run_goes_on_when_there
 def test_a_process_whose_claim_was_taken_over_writes_nothing_more(tmp_path, tiny, monkeypatch, method, ending):
     """As after a long suspension: the locks name another process, which has begun to make the same run."""
     words = (f"store={tmp_path}", f"method={method}")
-    experiment.run(tiny(*words))
+    pipeline.run(tiny(*words))
     real, steps = loop._step, []
 
     def step(state, *positional):
@@ -258,7 +259,7 @@ def test_a_process_whose_claim_was_taken_over_writes_nothing_more(tmp_path, tiny
     taken: list[dict] = []
     monkeypatch.setattr(loop, "_step", step)
     with pytest.raises(LostClaimError, match=r"process 1 on .* took over while this process was suspended"):
-        experiment.run(tiny(*words, "rerun=true"))
+        pipeline.run(tiny(*words, "rerun=true"))
     (expected,), found = taken, contents(tmp_path)
     assert {name for name in expected | found if expected.get(name) != found.get(name)} == set()
 
@@ -272,7 +273,7 @@ def take_over(root: Path) -> list[dict]:
     (run,) = (root / "run").glob("[!.]*")
     shutil.rmtree(run)
     run.mkdir()
-    store.write_json(run / "result.json", {"status": "running", "of": "the other process"})
+    files.write_json(run / "result.json", {"status": "running", "of": "the other process"})
     for path in root.glob("*/.*.checkpoints/*"):
         (path / "of the other process").touch()
     return [contents(root)]

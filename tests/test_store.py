@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from fitnets import artifacts, store
-from fitnets.options import DamagedError
+from fitnets.errors import DamagedError
+from fitnets.store import files, locks, weights
 
 DAMAGED = ['{"status": "fin', "[]", '{"value": 1}']
 """contents of `result.json`"""
@@ -18,17 +18,17 @@ class Stop(Exception):
 
 
 def test_a_written_file_replaces_the_old_one_whole(tmp_path):
-    store.write_json(tmp_path / "a" / "b.json", {"value": 1})
-    store.write_json(tmp_path / "a" / "b.json", {"value": 0.1 + 0.2})
-    assert store.read_json(tmp_path / "a" / "b.json") == {"value": 0.1 + 0.2}  # full precision
+    files.write_json(tmp_path / "a" / "b.json", {"value": 1})
+    files.write_json(tmp_path / "a" / "b.json", {"value": 0.1 + 0.2})
+    assert files.read_json(tmp_path / "a" / "b.json") == {"value": 0.1 + 0.2}  # full precision
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
-    store.write_json(tmp_path / "b.json", {"value": 1})
+    files.write_json(tmp_path / "b.json", {"value": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        store.write_json(tmp_path / "b.json", {"value": float("nan")})
-    assert store.read_json(tmp_path / "b.json") == {"value": 1}
+        files.write_json(tmp_path / "b.json", {"value": float("nan")})
+    assert files.read_json(tmp_path / "b.json") == {"value": 1}
 
 
 def test_a_write_that_fails_leaves_nothing_half_written(tmp_path, monkeypatch):
@@ -37,7 +37,7 @@ def test_a_write_that_fails_leaves_nothing_half_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        store.write(tmp_path / "file", b"content")
+        files.write(tmp_path / "file", b"content")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -45,7 +45,7 @@ def test_a_write_that_fails_leaves_nothing_half_written(tmp_path, monkeypatch):
 def test_an_allocated_file_has_its_room_on_the_disk(tmp_path):
     path = tmp_path / "mapped.npy"
     np.lib.format.open_memmap(path, "w+", np.float32, (1000, 1000))
-    store.allocate(path)
+    files.allocate(path)
     assert 512 * path.stat().st_blocks >= path.stat().st_size
 
 
@@ -60,24 +60,24 @@ def test_a_directory_is_gone_from_one_moment_to_the_next(tmp_path, monkeypatch):
 
     monkeypatch.setattr("shutil.rmtree", killed)
     with pytest.raises(Stop):
-        artifacts.remove(tmp_path / "final")
+        locks.remove(tmp_path / "final")
 
 
 def test_a_folder_appears_when_it_is_whole_or_not_at_all(tmp_path):
-    with suppress(Stop), store.directory(tmp_path / "final") as partial:
+    with suppress(Stop), files.directory(tmp_path / "final") as partial:
         (partial / "file").write_text("half")
         assert not (tmp_path / "final").exists()
         raise Stop
     assert list(tmp_path.iterdir()) == []
-    with store.directory(tmp_path / "final") as partial:
+    with files.directory(tmp_path / "final") as partial:
         (partial / "file").write_text("whole")
     assert (tmp_path / "final" / "file").read_text() == "whole"
 
 
 def test_the_first_of_two_who_fill_a_folder_wins(tmp_path):
-    with store.directory(tmp_path / "final") as slow:
+    with files.directory(tmp_path / "final") as slow:
         (slow / "file").write_text("second")
-        with store.directory(tmp_path / "final") as fast:
+        with files.directory(tmp_path / "final") as fast:
             (fast / "file").write_text("first")
     assert (tmp_path / "final" / "file").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
@@ -85,20 +85,20 @@ def test_the_first_of_two_who_fill_a_folder_wins(tmp_path):
 
 class TestReplacing:
     def finish(self, directory, value):
-        with store.replacing(directory):
-            store.write_json(directory / "result.json", {"status": "finished", "value": value})
+        with files.replacing(directory):
+            files.write_json(directory / "result.json", {"status": "finished", "value": value})
 
     def value(self, directory):
-        return store.read_json(directory / "result.json")["value"]
+        return files.read_json(directory / "result.json")["value"]
 
     def test_a_killed_successor_does_not_cost_the_earlier_run(self, tmp_path):
         """Nobody puts the earlier run back then; the next start does, or replaces it."""
         directory = tmp_path / "run"
         self.finish(directory, 1)
-        killed = store.replacing(directory)
+        killed = files.replacing(directory)
         killed.__enter__()
-        store.write_json(directory / "metrics.jsonl", {})
-        with suppress(Stop), store.replacing(directory):
+        files.write_json(directory / "metrics.jsonl", {})
+        with suppress(Stop), files.replacing(directory):
             assert not (directory / "metrics.jsonl").exists()
             raise Stop
         assert self.value(directory) == 1
@@ -109,17 +109,17 @@ class TestReplacing:
     def test_what_is_left_of_an_older_one_never_takes_the_place_of_a_finished_run(self, tmp_path):
         directory = tmp_path / "run"
         self.finish(directory, 2)
-        artifacts.earlier(directory).mkdir()  # half removed when the process was killed
-        with suppress(Stop), store.replacing(directory):
+        locks.earlier(directory).mkdir()  # half removed when the process was killed
+        with suppress(Stop), files.replacing(directory):
             raise Stop
         assert self.value(directory) == 2
 
     def test_a_run_that_failed_is_no_loss(self, tmp_path):
         directory = tmp_path / "run"
-        with suppress(Stop), store.replacing(directory):
-            store.write_json(directory / "result.json", {"status": "failed"})
+        with suppress(Stop), files.replacing(directory):
+            files.write_json(directory / "result.json", {"status": "failed"})
             raise Stop
-        assert store.read_json(directory / "result.json") == {"status": "failed"}
+        assert files.read_json(directory / "result.json") == {"status": "failed"}
         self.finish(directory, 3)
         assert self.value(directory) == 3
 
@@ -137,11 +137,11 @@ class TestReplacing:
 def test_a_damaged_result_is_told_with_the_way_out(tmp_path, damaged):
     (tmp_path / "result.json").write_text(damaged)
     with pytest.raises(DamagedError, match=f"result.json .*: remove {tmp_path}, and it is made again"):
-        store.is_finished(tmp_path)
+        files.is_finished(tmp_path)
 
 
 def test_weights_come_back_bit_for_bit(tmp_path):
     there, back = nn.Linear(3, 2), nn.Linear(3, 2)
-    store.write_weights(tmp_path / "w.safetensors", there)
-    store.read_weights(tmp_path / "w.safetensors", back)
+    weights.write_weights(tmp_path / "w.safetensors", there)
+    weights.read_weights(tmp_path / "w.safetensors", back)
     assert all(torch.equal(a, b) for a, b in zip(there.parameters(), back.parameters(), strict=True))

@@ -18,9 +18,9 @@ from optuna.trial import TrialState
 from studies import BASE, STUDY, opened, params_of
 from test_resume import interrupted
 
-from fitnets import compose
-from fitnets.store import is_finished, read_json
-from sweeps import setting, trials
+from fitnets.composition import loading
+from fitnets.store.files import is_finished, read_json
+from fitnets.sweeper import study_settings, trials
 
 
 class TestAStudy:
@@ -122,7 +122,7 @@ class TestAStudy:
         def constant(networks, *_positional):
             return {name: {f"batch_{size}_p50_ms": 7.5 for size in (1, 128)} for name in networks}
 
-        monkeypatch.setattr("fitnets.evaluation.engine.latencies", constant)
+        monkeypatch.setattr("fitnets.experiment.evaluation.machine_latency.latencies", constant)
         space = ["student.depth=3", "student.width=4,5", "hydra.sweeper.objectives=[accuracy,latency_ms]"]
         finished, found = study(*space, "hydra.sweeper.n_trials=2")
         assert finished.code == 0, finished.err
@@ -159,7 +159,7 @@ def has_test(run: Path) -> bool:
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )  # fmt: skip
 def test_a_mistake_is_told_in_short(command, words, told, monkeypatch):
-    monkeypatch.setattr("sweeps.worker._FRUITLESS_TRIALS", 3)
+    monkeypatch.setattr("fitnets.sweeper.worker._FRUITLESS_TRIALS", 3)
     finished = command(*STUDY, "hydra.sweeper.n_trials=1", "hydra.sweeper.max_failures=0", *words)
     assert finished.code == 1
     assert told in finished.err
@@ -262,13 +262,13 @@ def fetched(url: str) -> dict:
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "sweeps").glob("*.yaml"))])
 def test_every_question_composes(name):
-    with initialize_config_dir(str(compose.CONF)):
+    with initialize_config_dir(str(loading.CONF)):
         composed = hydra_compose("config", [f"+sweeps={name}"], return_hydra_config=True)
-    space, _ = setting.parsed(composed.hydra.sweeper.params, [])
+    space, _ = study_settings.parsed(composed.hydra.sweeper.params, [])
     assert space
     assert f"`{name}`" in (ROOT / "README.md").read_text()
     if "objectives" in composed.hydra.sweeper:
-        assert setting.objectives(composed.hydra.sweeper)
+        assert study_settings.objectives(composed.hydra.sweeper)
         assert not composed.test
         total = trials.size(space)
         assert total is not None

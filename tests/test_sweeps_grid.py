@@ -6,8 +6,8 @@ from pathlib import Path
 from conftest import TINY
 from studies import BASE, STUDY, opened
 
-from fitnets.store import read_json
-from sweeps import grid
+from fitnets.store.files import read_json
+from fitnets.sweeper import grid
 
 GRID = ("-m", *TINY, "engine.threads=1", "method=backprop")
 
@@ -43,7 +43,7 @@ class TestAGrid:
         assert [len(row.split("│")[-2].split()) for row in rows] == [2, 2]
 
     def test_a_stopped_grid_shows_what_it_had(self, command, monkeypatch):
-        from sweeps import job
+        from fitnets.sweeper import job
 
         real, ran = job.run, []
 

@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 from small_data import BASE, KINDS, NETWORKS
 from studies import opened
 
-from fitnets import compose
-from fitnets.options import ConfigError
-from sweeps import setting, trials
+from fitnets.composition import loading
+from fitnets.errors import ConfigError
+from fitnets.sweeper import study_settings, trials
 
 QUESTIONS = {  # name: (overrides that every kind of data set needs, a search space of two points)
     "depth_width": (NETWORKS, ("student.depth=3", "student.width=4,5")),
@@ -41,7 +41,7 @@ def test_every_question_is_here():
 
 
 def composed(*words: str) -> DictConfig:
-    with initialize_config_dir(str(compose.CONF)):
+    with initialize_config_dir(str(loading.CONF)):
         return hydra_compose("config", list(words), return_hydra_config=True)
 
 
@@ -52,12 +52,12 @@ def test_a_study_composes_and_agrees_with_a_restarted_worker(name, kind, dataset
     for path in ("as it was", "elsewhere"):
         moved = () if kind == "digits" or path == "as it was" else ("dataset.path=/elsewhere",)
         config = composed(f"+sweeps={name}", *datasets[kind], *QUESTIONS[name][0], *BASE, *moved)
-        space, _ = setting.parsed(config.hydra.sweeper.params, [])
-        objectives = setting.objectives(config.hydra.sweeper)
-        setting.agree(study, setting.of(config, space, objectives))
+        space, _ = study_settings.parsed(config.hydra.sweeper.params, [])
+        objectives = study_settings.objectives(config.hydra.sweeper)
+        study_settings.agree(study, study_settings.of(config, space, objectives))
     other = composed(f"+sweeps={name}", *datasets[kind], *QUESTIONS[name][0], *BASE, "schedule.student.epochs=2")
     with pytest.raises(ConfigError, match=r"was begun with schedule\.student\.epochs=1, not 2"):
-        setting.agree(study, setting.of(other, space, objectives))
+        study_settings.agree(study, study_settings.of(other, space, objectives))
 
 
 def cells():

@@ -9,10 +9,10 @@ import pytest
 from optuna.trial import TrialState
 from studies import STUDY, ends, opened
 
-from fitnets import compose
+from fitnets.composition import loading
 from fitnets.config import Sweep, Thin
-from fitnets.options import BudgetError, ConfigError
-from sweeps import probes, sampling, setting, trials
+from fitnets.errors import BudgetError, ConfigError
+from fitnets.sweeper import probes, sampling, study_settings, trials
 
 LOG = "sweeps/depth_width-digits/study.log"
 ACCURACY = "hydra.sweeper.objectives=[accuracy]"
@@ -78,8 +78,8 @@ class TestSamplersAndPruners:
 
     @pytest.mark.parametrize("name", ["NSGAIISampler", "RandomSampler", "BruteForceSampler", "QMCSampler"])
     def test_samplers_that_can(self, name):
-        space, _ = setting.parsed({"student.depth": "range(3,6)", "method": "kd,hints"}, [])
-        given = compose.OmegaConf.create({"_target_": f"optuna.samplers.{name}", "seed": 1})
+        space, _ = study_settings.parsed({"student.depth": "range(3,6)", "method": "kd,hints"}, [])
+        given = loading.OmegaConf.create({"_target_": f"optuna.samplers.{name}", "seed": 1})
         for directions in (["maximize"], ["maximize", "minimize"]):
             sampling.try_sampler(given, space, directions)
 
@@ -90,8 +90,8 @@ class TestSamplersAndPruners:
                     raise RuntimeError("no more")
                 return super().sample_independent(study, trial, name, distribution)
 
-        monkeypatch.setattr("sweeps.worker.sampling.sampler", lambda *_: Late())
-        monkeypatch.setattr("sweeps.worker.sampling.try_sampler", lambda *_: None)
+        monkeypatch.setattr("fitnets.sweeper.worker.sampling.sampler", lambda *_: Late())
+        monkeypatch.setattr("fitnets.sweeper.worker.sampling.try_sampler", lambda *_: None)
         finished, found = study("hydra.sweeper.n_trials=3", "hydra.sweeper.sampler={_target_: x}")
         assert (finished.code, len(finished.err.splitlines())) == (1, 1), finished.err
         assert "hydra.sweeper.sampler: it proposes nothing (RuntimeError: no more)" in finished.err
@@ -139,7 +139,7 @@ class TestSearchSpaces:
         assert text == "schedule.student.epochs=0 is out of range: at least 1, finite\n"
 
     def test_whole_numbers_suit_keys_of_numbers(self):
-        space, _ = setting.parsed({"a": "interval(1,2)", "b": "int(interval(1,2))"}, [])
+        space, _ = study_settings.parsed({"a": "interval(1,2)", "b": "int(interval(1,2))"}, [])
         seen = []
         probes.check(space, lambda params: seen.append(params))
         assert {"a": 1, "b": 1} in seen
@@ -172,7 +172,7 @@ class TestBudgets:
         ],
     )
     def test_of_which_no_point_is_within_are_refused(self, monkeypatch, space, is_met):
-        parsed, _ = setting.parsed(space, [])
+        parsed, _ = study_settings.parsed(space, [])
         configure, bounded = configured(lambda params: params["a"])
         monkeypatch.setattr(probes.job, "bounded", bounded)
         told = r"no student of the study is within budget.*the cheapest a=1.*=10 "
@@ -181,7 +181,7 @@ class TestBudgets:
 
     def test_a_small_space_is_looked_at_point_by_point(self, monkeypatch):
         """The only point within budget is no corner."""
-        parsed, _ = setting.parsed({"a": "range(0,9)"}, [])
+        parsed, _ = study_settings.parsed({"a": "range(0,9)"}, [])
         configure, bounded = configured(lambda params: 1 if params["a"] == 4 else 99)
         monkeypatch.setattr(probes.job, "bounded", bounded)
         probes.check_budgets(parsed, configure)
@@ -206,7 +206,7 @@ class TestBudgets:
                 raise BudgetError("too deep")
             return replace(config, student=replace(student, width=4, budget=None))
 
-        monkeypatch.setattr("fitnets.costs.within_budget", within)
+        monkeypatch.setattr("fitnets.models.costs.within_budget", within)
         words = [word for word in STUDY if not word.startswith(("+sweeps", "sweep.budgets"))]
         words += ["+sweeps=budget_30m", "dataset=digits", "student.depth=3,4,5", "hint_layer=middle", "test=false"]
         finished = command(*words, "hydra.sweeper.n_trials=3")
@@ -217,10 +217,10 @@ class TestBudgets:
         assert [states[depth].user_attrs["closed"] for depth in (4, 5)] == ["infeasible"] * 2
 
     def test_proposals_over_budget_are_not_silent(self, study, monkeypatch):
-        monkeypatch.setattr("sweeps.worker._TOLD_OVER", 2)
-        monkeypatch.setattr("sweeps.worker._TOLD_AGAIN", 2)
-        monkeypatch.setattr("sweeps.worker._FRUITLESS_TRIALS", 4)
-        monkeypatch.setattr("sweeps.worker.probes.check_budgets", lambda *_: None)
+        monkeypatch.setattr("fitnets.sweeper.worker._TOLD_OVER", 2)
+        monkeypatch.setattr("fitnets.sweeper.worker._TOLD_AGAIN", 2)
+        monkeypatch.setattr("fitnets.sweeper.worker._FRUITLESS_TRIALS", 4)
+        monkeypatch.setattr("fitnets.sweeper.worker.probes.check_budgets", lambda *_: None)
         finished, _ = study("+sweep.budgets.parameters=10", "hydra.sweeper.n_trials=2", opens=False)
         assert finished.code == 1
         assert "the last 2 proposals were over budget; the cheapest " in finished.out

@@ -9,8 +9,8 @@ import optuna
 import pytest
 from studies import STUDY, opened
 
-from fitnets.options import ConfigError
-from sweeps import address, history, storage, trials
+from fitnets.errors import ConfigError
+from fitnets.sweeper import address, history, storage, trials
 
 ONE = {"accuracy": "maximize"}
 QUICK = (*STUDY, "student.depth=3", "student.width=4,5", "hydra.sweeper.objectives=[accuracy]", "test=false")

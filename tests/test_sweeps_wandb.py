@@ -9,10 +9,11 @@ from conftest import TINY
 from test_resume import interrupted
 from test_tracking import only, read_back
 
-from fitnets import ownership, tracking, wandb_environment
 from fitnets.config import Wandb
-from fitnets.options import ConfigError
-from fitnets.store import read_json
+from fitnets.errors import ConfigError
+from fitnets.store import ownership
+from fitnets.store.files import read_json
+from fitnets.tracking import wandb_environment, wandb_mirror
 
 WANDB = (*TINY[1:], "engine.threads=1", "method=backprop")
 VARIABLES = (*wandb_environment.UNUSED, *wandb_environment._COUNTED, "WANDB_MODE", "WANDB_DISABLED")
@@ -22,7 +23,7 @@ VARIABLES = (*wandb_environment.UNUSED, *wandb_environment._COUNTED, "WANDB_MODE
 def _no_variables(monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(tracking, "_unused", tracking._Unused())
+    monkeypatch.setattr(wandb_mirror, "_unused", wandb_mirror._Unused())
 
 
 def settings(**given) -> Wandb:
@@ -67,9 +68,9 @@ class TestIds:
     )
     def test_only_what_goes_on_is_continued(self, tmp_path, status, goes_on):
         (tmp_path / "result.json").write_text(json.dumps({"status": status}))
-        assert tracking.unfinished_id(tmp_path) is None
+        assert wandb_mirror.unfinished_id(tmp_path) is None
         (tmp_path / "wandb.json").write_text(json.dumps({"id": "one"}))
-        assert tracking.unfinished_id(tmp_path) == ("one" if goes_on else None)
+        assert wandb_mirror.unfinished_id(tmp_path) == ("one" if goes_on else None)
 
     def test_the_same_run_in_two_stores_has_two_ids(self, command, tmp_path):
         ids = []
@@ -116,7 +117,7 @@ class TestTheEnvironment:
     def test_a_mode_that_there_is_not_is_told_before_anything_is_trained(self, command, tmp_path, monkeypatch):
         monkeypatch.setenv("WANDB_MODE", "sometimes")
         with pytest.raises(ConfigError, match="WANDB_MODE=sometimes: give online, offline or disabled"):
-            tracking.is_on(settings())
+            wandb_mirror.is_on(settings())
         finished = command(*WANDB)
         assert (finished.code, len(finished.err.splitlines())) == (1, 1)
         assert not (tmp_path / "store" / "run").exists()

@@ -9,8 +9,14 @@ from conftest import TINY
 from safetensors.torch import load_file
 from test_experiment import runs
 
-from fitnets import build, compose, experiment, losses, networks, plan, stored, teachers
-from fitnets.options import ConfigError
+from fitnets.composition import loading
+from fitnets.errors import ConfigError
+from fitnets.experiment import pipeline
+from fitnets.models import build, teachers
+from fitnets.models import network as models_network
+from fitnets.planning import identity
+from fitnets.store import earlier_runs
+from fitnets.training import losses
 
 AS_TEACHER = [word for word in TINY if not word.startswith("teacher.")]
 IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -25,31 +31,31 @@ def earlier_teacher(earlier_run):
 @pytest.fixture(scope="session")
 def other_run(earlier_run):
     """A second student of the same store."""
-    result = experiment.run(compose.load([*TINY, "seed=1", "student.depth=4", f"store={earlier_run.parent.parent}"]))
+    result = pipeline.run(loading.load([*TINY, "seed=1", "student.depth=4", f"store={earlier_run.parent.parent}"]))
     return earlier_run.parent / result["hashes"]["run"]
 
 
 def answers(config, images=IMAGES):
-    network = networks.freeze(teachers.network(config))
+    network = models_network.freeze(teachers.network(config))
     return network(images)
 
 
 def student_of(directory):
     """The run's student, rebuilt by hand."""
-    one = stored.find(str(directory), "here")
+    one = earlier_runs.find(str(directory), "here")
     network = build.network(one.config.student, one.config.dataset, "student")
     network.load_state_dict(load_file(directory / "student.safetensors"))
-    return networks.freeze(network)
+    return models_network.freeze(network)
 
 
 def test_a_run_gives_its_student(earlier_run):
-    config = compose.load(["teacher=run", f"teacher.path={earlier_run}"])
+    config = loading.load(["teacher=run", f"teacher.path={earlier_run}"])
     assert torch.equal(answers(config)[0], student_of(earlier_run)(IMAGES)[0])
     assert config.hint_layer.name == "middle"
 
 
 def test_a_teacher_artifact_gives_its_teacher(earlier_teacher):
-    config = compose.load(["teacher=run", f"teacher.path={earlier_teacher}"])
+    config = loading.load(["teacher=run", f"teacher.path={earlier_teacher}"])
     found = load_file(earlier_teacher / "teacher.safetensors")
     assert torch.equal(
         teachers.network(config).state_dict()["layers.conv1.conv.weight"], found["layers.conv1.conv.weight"]
@@ -58,7 +64,7 @@ def test_a_teacher_artifact_gives_its_teacher(earlier_teacher):
 
 def ensemble(*directories, hint=None, words=()):
     members = f"teacher.members=[{','.join(map(str, directories))}]"
-    return compose.load(["teacher=ensemble", members, f"teacher.hint_member={hint or directories[0]}", *words])
+    return loading.load(["teacher=ensemble", members, f"teacher.hint_member={hint or directories[0]}", *words])
 
 
 @pytest.mark.parametrize("temperature", [1, 3])
@@ -82,7 +88,7 @@ def test_mimic_regresses_the_mean_of_the_members_logits(earlier_run, other_run):
 def test_an_ensembles_hints_are_those_of_the_named_member(earlier_run, other_run):
     for run in (earlier_run, other_run):
         config = ensemble(earlier_run, other_run, hint=run)
-        network = networks.freeze(teachers.network(config))
+        network = models_network.freeze(teachers.network(config))
         expected = student_of(run)(IMAGES, network.hidden)[1]
         assert list(network(IMAGES, network.hidden)[1]) == list(expected) == network.hidden
         assert torch.equal(network.up_to(IMAGES, "conv2"), expected["conv2"])
@@ -135,7 +141,7 @@ def test_a_retrained_teacher_is_said_to_have_seen_validation_images(command, tmp
 
 class TestIdentity:
     def hashes(self, *words):
-        return plan.hashes(compose.load([*words]), "digest", "fp32")
+        return identity.hashes(loading.load([*words]), "digest", "fp32")
 
     def test_is_content_not_location(self, earlier_run, other_run, tmp_path):
         shutil.copytree(earlier_run, tmp_path / "moved")
@@ -150,19 +156,19 @@ class TestIdentity:
             ensemble(earlier_run),
             ensemble(earlier_run, other_run, words=["schedule.kd.temperature=5"]),
         ]
-        assert len({plan.hashes(config, "digest", "fp32")[0] for config in made}) == 4
+        assert len({identity.hashes(config, "digest", "fp32")[0] for config in made}) == 4
 
 
 class TestMistakes:
     def test_folder_without_a_run(self, tmp_path):
         with pytest.raises(ConfigError, match=r"teacher.path=.*: no trained network there: give the run/<hash>"):
-            compose.load(["teacher=run", f"teacher.path={tmp_path}"])
+            loading.load(["teacher=run", f"teacher.path={tmp_path}"])
 
     def test_run_that_did_not_finish(self, earlier_run, tmp_path):
         shutil.copytree(earlier_run, tmp_path / "broken")
         (tmp_path / "broken" / "result.json").write_text('{"status": "diverged", "error": "loss"}')
         with pytest.raises(ConfigError, match="that run did not finish"):
-            compose.load(["teacher=run", f"teacher.path={tmp_path / 'broken'}"])
+            loading.load(["teacher=run", f"teacher.path={tmp_path / 'broken'}"])
 
     def test_configuration_of_another_version(self, earlier_run, tmp_path):
         shutil.copytree(earlier_run, tmp_path / "other")
@@ -170,15 +176,15 @@ class TestMistakes:
             directory = shutil.copytree(tmp_path / "other", tmp_path / str(number))
             (directory / "config.yaml").write_text(content)
             with pytest.raises(ConfigError, match="is not a configuration that this version can read"):
-                compose.load(["teacher=run", f"teacher.path={directory}"])
+                loading.load(["teacher=run", f"teacher.path={directory}"])
         (tmp_path / "other" / "result.json").write_text("{")
         with pytest.raises(ConfigError, match="result.json cannot be read"):
-            compose.load(["teacher=run", f"teacher.path={tmp_path / 'other'}"])
+            loading.load(["teacher=run", f"teacher.path={tmp_path / 'other'}"])
 
     @pytest.mark.parametrize("content", ["{", "{}", '{"hashes": null}'])
     def test_images_that_nobody_knows(self, earlier_run, tmp_path, content):
         directory = shutil.copytree(earlier_run, tmp_path / "untold")
-        (found,) = stored.members(compose.load(["teacher=run", f"teacher.path={directory}"]).teacher).values()
+        (found,) = earlier_runs.members(loading.load(["teacher=run", f"teacher.path={directory}"]).teacher).values()
         (directory / "result.json").write_text(content)
         with pytest.raises(ConfigError, match=r"result.json does not tell which images .*: give another run"):
             found.data_digest()
@@ -187,27 +193,27 @@ class TestMistakes:
         shutil.copytree(earlier_run, tmp_path / "cut")
         (tmp_path / "cut" / "student.safetensors").write_bytes(b"\x08")
         with pytest.raises(ConfigError, match="student.safetensors cannot be read as these weights"):
-            teachers.network(compose.load(["teacher=run", f"teacher.path={tmp_path / 'cut'}"]))
+            teachers.network(loading.load(["teacher=run", f"teacher.path={tmp_path / 'cut'}"]))
 
     def test_other_images(self, earlier_run):
         with pytest.raises(ConfigError, match=r"trained on digits with height 8, and dataset=mnist has 28"):
-            compose.load(["dataset=mnist", "teacher=run", f"teacher.path={earlier_run}"])
+            loading.load(["dataset=mnist", "teacher=run", f"teacher.path={earlier_run}"])
 
     def test_other_preprocessing(self, earlier_run):
         with pytest.raises(ConfigError, match=r"trained on digits with preprocessing Scale"):
-            compose.load(["dataset/preprocessing=standardize", "teacher=run", f"teacher.path={earlier_run}"])
+            loading.load(["dataset/preprocessing=standardize", "teacher=run", f"teacher.path={earlier_run}"])
 
     def test_preprocessing_that_was_fitted_on_other_images(self, tmp_path):
         store = tmp_path / "store"
         words = [*TINY, "dataset/preprocessing=standardize", f"store={store}"]
-        first = experiment.run(compose.load([*words, "dataset.test=300"]))
+        first = pipeline.run(loading.load([*words, "dataset.test=300"]))
         again = [*AS_TEACHER, "dataset/preprocessing=standardize", f"store={store}", "teacher=run"]
         path = f"teacher.path={store / 'run' / first['hashes']['run']}"
         with pytest.raises(
             ConfigError, match="its preprocessing was fitted on other images than those of dataset=digits"
         ):
-            experiment.run(compose.load([*again, path]))
-        assert experiment.run(compose.load([*again, path, "dataset.test=300"]))["status"] == "finished"
+            pipeline.run(loading.load([*again, path]))
+        assert pipeline.run(loading.load([*again, path, "dataset.test=300"]))["status"] == "finished"
 
     def test_member_that_is_none(self, earlier_run):
         with pytest.raises(ConfigError, match=r"teacher.hint_member=elsewhere: not in teacher.members=\["):

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from mistakes import Mistake, make
 
-from fitnets import cli, compose, stored
+from fitnets import cli
+from fitnets.composition import entry_point
 from fitnets.config import Config
-from sweeps import job
+from fitnets.store import earlier_runs
+from fitnets.sweeper import job
 
 COUNT = int(os.environ.get("MISTAKES", "40"))
 
@@ -26,7 +28,7 @@ def test_a_mistake_is_told_or_harmless(number, earlier_run, tmp_path, monkeypatc
     mistake = make(number, earlier_run, files)
     mistake.makes()
     monkeypatch.chdir(here)
-    stored.find.cache_clear()
+    earlier_runs.find.cache_clear()
     before = _tree(tmp_path)
 
     code, out, err = _called(mistake, monkeypatch, capfd)
@@ -55,7 +57,7 @@ def _called(mistake: Mistake, monkeypatch: Any, capfd: Any) -> tuple[int, str, s
     monkeypatch.setattr("sys.argv", [mistake.program, *mistake.words])
     capfd.readouterr()
     try:
-        code = cli.main() if mistake.program == "fitnets" else compose.command_line(run.main)
+        code = cli.main() if mistake.program == "fitnets" else entry_point.command_line(run.main)
     except SystemExit as error:  # of argparse
         code = int(error.code or 0)
     captured = capfd.readouterr()

@@ -7,9 +7,9 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from fitnets import compose, overrides
+from fitnets.composition import loading, overrides
 from fitnets.config import NamedPair, Wandb
-from fitnets.options import ConfigError
+from fitnets.errors import ConfigError
 
 LIKE_NUMBERS = ("0.10", "1e3", "007", "1_000", "0x1F", "-5", "+1", ".5", "5.", "inf", "nan", "1:30", "2026-01-01")
 LIKE_WORDS = ("null", "None", "true", "False", "on", "yes", "off", "[a]", "{a: 1}")
@@ -19,7 +19,7 @@ IN_BRACES = ("$HOME", "100%", "a${b", "x,y(z)"[2:], "C:\\new")
 
 def hint_layer(word: str) -> str:
     """`hint_layer.teacher` after this override of it."""
-    return compose.adapted(NamedPair(teacher="a", student="b"), "hint_layer", [word]).teacher
+    return loading.adapted(NamedPair(teacher="a", student="b"), "hint_layer", [word]).teacher
 
 
 @pytest.mark.parametrize("text", [*LIKE_NUMBERS, *LIKE_WORDS, *WITH_GRAMMAR, *IN_BRACES])
@@ -34,7 +34,7 @@ def test_the_command_line_keeps_the_name_of_a_layer(command, text):
 
 
 def test_every_element_of_a_list_of_texts_is_kept():
-    tracker = compose.load(["tracker=wandb", "tracker.tags=[0.10,1e3,007,true,ü b,'c, d',null]"]).tracker
+    tracker = loading.load(["tracker=wandb", "tracker.tags=[0.10,1e3,007,true,ü b,'c, d',null]"]).tracker
     assert isinstance(tracker, Wandb)
     assert tracker.tags == ["0.10", "1e3", "007", "true", "ü b", "c, d", "null"]
 
@@ -54,7 +54,7 @@ def test_every_element_of_a_list_of_texts_is_kept():
     ],
 )
 def test_what_hydra_understands_keeps_its_meaning(word, value):
-    tracker = compose.load(["tracker=wandb", word]).tracker
+    tracker = loading.load(["tracker=wandb", word]).tracker
     assert isinstance(tracker, Wandb)
     assert tracker.project == value
 
@@ -81,8 +81,8 @@ def test_keys_that_hold_no_text_are_left_to_hydra(word):
 
 def test_arguments_of_a_custom_network_stay_typed():
     options = ["teacher=custom", "teacher.target=a.b", "teacher.args={a: 0.10, b: '0.10', c: 1_000, d: true}"]
-    with compose.initialize_config_dir(str(compose.CONF)):
-        composed = compose.compose("config", [overrides.as_typed(word) for word in options])
+    with loading.initialize_config_dir(str(loading.CONF)):
+        composed = loading.compose("config", [overrides.as_typed(word) for word in options])
     assert OmegaConf.to_container(composed.teacher.args) == {"a": 0.1, "b": "0.10", "c": 1000, "d": True}
 
 
@@ -111,7 +111,7 @@ def test_an_option_may_be_called_like_a_number(tmp_path):
     text = "defaults: [/hydra/fitnets/Thin@_here_, _self_]\ndepth: 3\nwidth: 4\n"
     for name in ("0.10", "1e3"):
         (tmp_path / "student" / f"{name}.yaml").write_text(text)
-        config = compose.load([f"student={name}", "hint_layer=middle"], str(tmp_path))
+        config = loading.load([f"student={name}", "hint_layer=middle"], str(tmp_path))
         assert config.student.name == "thin"
 
 
@@ -147,7 +147,7 @@ def test_any_text_survives_as_a_literal_and_in_the_shell():
 )
 def test_what_cannot_be_taken_is_refused_with_what_can(word, pattern):
     with pytest.raises(ConfigError) as raised:
-        compose.load([word])
+        loading.load([word])
     assert pattern in str(raised.value)
     assert len(str(raised.value).splitlines()) == 1
 
@@ -161,6 +161,6 @@ def test_values_of_a_hydra_job_are_refused_by_the_commands(fitnets, monkeypatch)
 
 def test_a_quoted_form_that_a_message_shows_works():
     with pytest.raises(ConfigError) as raised:
-        compose.load(["store=a(b,c"])
+        loading.load(["store=a(b,c"])
     (shown,) = shlex.split(str(raised.value).rpartition("quote it, ")[2])
-    assert compose.load([shown]).store == "a(b,c"
+    assert loading.load([shown]).store == "a(b,c"

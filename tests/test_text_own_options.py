@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fitnets import compose
+from fitnets.composition import loading
 from fitnets.config import NamedPair, Thin, Wandb
-from fitnets.options import ConfigError
+from fitnets.errors import ConfigError
 
 THIN = "defaults: [/hydra/fitnets/Thin@_here_, _self_]\ndepth: 3\nwidth: {}\n"
 
@@ -30,7 +30,7 @@ def mine(tmp_path):
 
 def test_an_option_with_a_shipped_name_wins(mine, command):
     folder = mine(student__thin=THIN.format(9))
-    student = compose.load(["student=thin", "hint_layer=middle"], folder).student
+    student = loading.load(["student=thin", "hint_layer=middle"], folder).student
     assert isinstance(student, Thin)
     assert student.width == 9
     for words in (("--config-dir", folder), (f"hydra.searchpath=[file://{folder}]",)):
@@ -65,7 +65,7 @@ def test_config_yaml_wins_if_it_is_whole_and_else_is_refused(mine, command):
     assert refused.code == 1
     assert "the name is taken by the shipped config.yaml" in refused.err
     assert refused.err.count("\n") == 1
-    whole = (compose.CONF / "config.yaml").read_text().replace("student: fitnet_digits", "student: wrn")
+    whole = (loading.CONF / "config.yaml").read_text().replace("student: fitnet_digits", "student: wrn")
     shown = command("--config-dir", mine(config=whole), "--cfg", "job", "-p", "student")
     assert "name: wrn" in shown.out, shown.err
 
@@ -77,7 +77,7 @@ def test_the_way_out_of_a_taken_config_yaml_works(mine, command):
 
 def test_an_option_that_names_itself_is_refused(mine):
     with pytest.raises(ConfigError, match="thin.yaml has thin in its defaults, and that is the file itself"):
-        compose.load(["student=thin"], mine(student__thin="defaults: [thin, _self_]\nwidth: 9\n"))
+        loading.load(["student=thin"], mine(student__thin="defaults: [thin, _self_]\nwidth: 9\n"))
 
 
 # --- text in YAML ---
@@ -87,7 +87,7 @@ def test_text_keys_of_a_file_keep_the_text(mine):
     schema = "defaults: [/hydra/fitnets/NamedPair@_here_, _self_]\n"
     folder = mine(hint_layer__pair=schema + "teacher: 0.10\nstudent: on\n")
     with pytest.raises(ConfigError) as raised:
-        compose.load(["hint_layer=pair"], folder)
+        loading.load(["hint_layer=pair"], folder)
     assert "hint_layer.teacher=0.10: no such layer" in str(raised.value)
     assert "hint_layer.student=on: no such layer" in str(raised.value)
 
@@ -95,7 +95,7 @@ def test_text_keys_of_a_file_keep_the_text(mine):
 @pytest.mark.parametrize("text", ["0.10", "1e3", "007", "0x1F", "1_000", "1:30", "yes", "2026-01-01", ".inf", "true"])
 def test_so_do_those_of_options_that_build_on_others(mine, text):
     folder = mine(tracker__mine=f"defaults: [wandb, _self_]\nproject: {text}\nentity: null\ntags: [{text}, 'a']\n")
-    tracker = compose.load(["tracker=mine"], folder).tracker
+    tracker = loading.load(["tracker=mine"], folder).tracker
     assert isinstance(tracker, Wandb)
     assert (tracker.project, tracker.entity, tracker.tags) == (text, None, [text, "a"])
 
@@ -104,8 +104,8 @@ def test_so_do_those_of_a_file_for_all_groups(mine, command):
     folder = mine(exp__one="# @package _global_\nstore: 1_000\ntracker: {project: 1e3}\nteacher: {seed: 1_0}\n")
     shown = command("--config-dir", folder, "+exp=one", "--cfg", "job", "-p", "tracker")
     assert "project: '1e3'" in shown.out, shown.err
-    assert compose.load(["+exp=one"], folder).teacher.seed == 10
-    assert compose.load(["+exp=one"], folder).store == "1_000"
+    assert loading.load(["+exp=one"], folder).teacher.seed == 10
+    assert loading.load(["+exp=one"], folder).store == "1_000"
 
 
 def test_arguments_in_a_file_stay_typed(mine, command):
@@ -121,7 +121,7 @@ def test_arguments_in_a_file_stay_typed(mine, command):
 def test_a_home_in_a_file_is_the_home(mine, monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     folder = mine(exp__one="# @package _global_\nstore: ~/results\n")
-    assert compose.load(["+exp=one"], folder).store == "/home/somebody/results"
+    assert loading.load(["+exp=one"], folder).store == "/home/somebody/results"
 
 
 # --- files that are no options ---
@@ -145,21 +145,21 @@ def test_a_file_that_is_no_option_is_named(mine, text, told):
     folder = Path(mine(student__own=""))
     (folder / "student" / "own.yaml").write_bytes(text)
     with pytest.raises(ConfigError, match=f"(?s){told}") as raised:
-        compose.load(["student=own"], str(folder))
+        loading.load(["student=own"], str(folder))
     assert len(str(raised.value).splitlines()) <= 3
 
 
 def test_an_empty_path_in_a_file_is_refused_by_name(mine):
     with pytest.raises(ConfigError, match=r"one.yaml: store= is empty: give a path"):
-        compose.load(["+exp=one"], mine(exp__one="# @package _global_\nstore: ''\n"))
+        loading.load(["+exp=one"], mine(exp__one="# @package _global_\nstore: ''\n"))
 
 
 def test_many_missing_keys_are_told_in_six_lines(mine):
     with pytest.raises(ConfigError) as raised:
-        compose.load(["schedule=own"], mine(schedule__own="defaults: [/hydra/fitnets/Schedule@_here_]\n"))
+        loading.load(["schedule=own"], mine(schedule__own="defaults: [/hydra/fitnets/Schedule@_here_]\n"))
     assert len(str(raised.value).splitlines()) <= 6
 
 
 def test_pairs_of_names_reach_the_run_as_text(mine):
     folder = mine(hint_layer__pair="defaults: [named, _self_]\nteacher: conv1\nstudent: conv4\n")
-    assert compose.load(["hint_layer=pair"], folder).hint_layer == NamedPair(teacher="conv1", student="conv4")
+    assert loading.load(["hint_layer=pair"], folder).hint_layer == NamedPair(teacher="conv1", student="conv4")

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, TINY, shell
 
-from fitnets import compose, options, overrides, rules, store, stored
-from fitnets.config import CustomTeacher, Ensemble, Folder, RunTeacher
-from fitnets.options import ConfigError
+from fitnets import checks
+from fitnets.composition import entry_point, loading, overrides
+from fitnets.config import CustomTeacher, Ensemble, Folder, RunTeacher, options
+from fitnets.errors import ConfigError
+from fitnets.store import earlier_runs, files
 
 STRANGE = ["a(b)", "a=b,c", "it's [ü]", '~x "y" $HOME ${z} 100%', "1e3", "tail\\"]
 
@@ -84,7 +86,7 @@ def test_the_checkout_may_lie_anywhere(tmp_path):
 )
 def test_an_empty_path_is_refused_by_name(words, key):
     with pytest.raises(ConfigError, match=rf"^{key}= is empty: give a path"):
-        compose.load(words.split())
+        loading.load(words.split())
 
 
 def test_nothing_is_written_for_an_empty_store(tmp_path, monkeypatch, command):
@@ -92,21 +94,21 @@ def test_nothing_is_written_for_an_empty_store(tmp_path, monkeypatch, command):
     for words in (["-m", "seed=0,1"], []):
         finished = command(*TINY, *words, store=Path("") / "x")  # replaced below
         monkeypatch.setattr("sys.argv", ["run.py", *TINY, *words, "store="])
-        assert compose.command_line(__import__("run").main) == 1
+        assert entry_point.command_line(__import__("run").main) == 1
         assert finished.code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_a_store_of_null_is_refused():
     with pytest.raises(ConfigError, match=r"^store=null: give a path \(./null for a folder of that name\)"):
-        compose.load(["store=null"])
+        loading.load(["store=null"])
 
 
 def test_rules_refuse_an_empty_path_that_came_another_way(tiny):
     config = tiny()
     config.store = " "
     with pytest.raises(ConfigError, match="^store= is empty"):
-        rules.check(config)
+        checks.check(config)
 
 
 @pytest.mark.parametrize("words", ["runs ''", "clean ''", "report ''", "report outputs --out ''", "eval ''"])
@@ -119,8 +121,8 @@ def test_commands_refuse_empty_paths(fitnets, words):
 
 def test_a_home_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert compose.load(["store=~/x"]).store == "/home/somebody/x"
-    assert compose.load(["store='~/x'"]).store == "/home/somebody/x"
+    assert loading.load(["store=~/x"]).store == "/home/somebody/x"
+    assert loading.load(["store='~/x'"]).store == "/home/somebody/x"
     assert overrides.as_typed("store=~nobody-of-that-name/x") == "store='~nobody-of-that-name/x'"
 
 
@@ -151,19 +153,19 @@ def test_a_run_is_evaluated_from_another_folder(earlier_run, tmp_path, monkeypat
     """A relative path of an earlier version is taken from the folder that the run was started in."""
     run = tmp_path / "run" / earlier_run.name
     shutil.copytree(earlier_run, run)
-    config = stored.read_config(run / "config.yaml")
+    config = earlier_runs.read_config(run / "config.yaml")
     digits = config.dataset
     config.dataset = Folder(path="img", channels=1, height=8, width=8, classes=10, validation_share=0.1,
                             test_share=0.1, preprocessing=digits.preprocessing)  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    store.write_config(run / "config.yaml", config)
+    files.write_config(run / "config.yaml", config)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert stored.find(str(run), "RUN").config.dataset.path == str(tmp_path / "img")
+    assert earlier_runs.find(str(run), "RUN").config.dataset.path == str(tmp_path / "img")
 
     text = (run / "config.yaml").read_text().replace(str(tmp_path / "img"), "img")
     (run / "config.yaml").write_text(text)
-    environment = store.read_json(run / "environment.json") | {"folder": str(tmp_path)}
-    store.write_json(run / "environment.json", environment)
-    stored.find.cache_clear()
-    assert stored.find(str(run), "RUN").config.dataset.path == str(tmp_path / "img")
+    environment = files.read_json(run / "environment.json") | {"folder": str(tmp_path)}
+    files.write_json(run / "environment.json", environment)
+    earlier_runs.find.cache_clear()
+    assert earlier_runs.find(str(run), "RUN").config.dataset.path == str(tmp_path / "img")

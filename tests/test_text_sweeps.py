@@ -7,10 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution
 
-from fitnets import compose, overrides
+from fitnets.composition import loading, overrides
 from fitnets.config import Config
-from sweeps import job, setting
-from sweeps.worker import Worker
+from fitnets.sweeper import job, study_settings
+from fitnets.sweeper.worker import Worker
 
 TEXTS = ["0.10", "1e3", "007", "true", "a(b)", "ü b", "conv1"]
 
@@ -80,7 +80,7 @@ def test_the_recorded_command_does_the_same_again_when_it_is_pasted(jobs, tmp_pa
 
 
 def test_choices_of_a_study_are_text():
-    space, fixed = setting.parsed(
+    space, fixed = study_settings.parsed(
         {"tracker.project": "0.10,1e3,conv1"}, ["tracker.group=choice(1_0,ü)", "student.depth=range(3,5)", "store=a=b"]
     )
     assert [distribution for distribution in space.values() if isinstance(distribution, CategoricalDistribution)] == [
@@ -103,7 +103,7 @@ def test_choices_of_a_study_are_text():
 def test_a_trial_composes_the_text(params, expected):
     worker = Worker.__new__(Worker)
     worker.fixed = ["tracker=wandb"]
-    assert compose.load(worker._overrides(params)).tracker.project == expected
+    assert loading.load(worker._overrides(params)).tracker.project == expected
 
 
 def test_a_choice_of_null_is_null():
@@ -115,7 +115,7 @@ def test_a_choice_of_null_is_null():
 def test_the_search_space_of_earlier_studies_is_the_same():
     """Distributions are compared by their JSON: a study that was begun before goes on."""
     params = {"method": "backprop,kd,hints", "student.depth": "range(3,18)", "dataset.train_share": "0.1,0.5"}
-    space, _ = setting.parsed(params, ["hint_layer.teacher=conv1,conv2"])
+    space, _ = study_settings.parsed(params, ["hint_layer.teacher=conv1,conv2"])
     assert space["method"] == CategoricalDistribution(["backprop", "kd", "hints"])
     assert space["dataset.train_share"] == CategoricalDistribution([0.1, 0.5])
     assert space["hint_layer.teacher"] == CategoricalDistribution(["conv1", "conv2"])

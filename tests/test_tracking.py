@@ -23,9 +23,10 @@ from fake_wandb import FakeWandb, black_hole, closed_port, gateway, serving
 from optuna.trial import TrialState
 from studies import DIED_TWICE, STUDY, opened
 
-from fitnets import experiment, tracking
-from fitnets.store import read_json, read_metrics
-from sweeps import trials
+from fitnets.experiment import pipeline
+from fitnets.store.files import read_json, read_metrics
+from fitnets.sweeper import trials
+from fitnets.tracking import wandb_mirror
 
 WANDB = (*TINY[1:], "tracker=wandb", "engine.threads=1")
 ONLINE = (*WANDB, "tracker.mode=online")
@@ -134,7 +135,7 @@ class TestARun:
         assert files["result.json"].local_path != str(directory / "result.json")  # which may change
 
     def test_disabled_begins_nothing(self, command, tmp_path, monkeypatch):
-        monkeypatch.delattr(tracking, "_begun")
+        monkeypatch.delattr(wandb_mirror, "_begun")
         assert command(*WANDB, "tracker.mode=disabled", "tracker.artifact=true").code == 0
         assert not list((tmp_path / "store").rglob("wandb"))
 
@@ -160,10 +161,10 @@ class TestARun:
         assert codes == {"diverged": 1, "finished": 0}
 
     def test_a_pruned_run_has_not_failed(self, tiny, tmp_path):
-        from fitnets.options import PrunedError
+        from fitnets.errors import PrunedError
 
         config = tiny("tracker=wandb", f"store={tmp_path}")
-        with pytest.raises(PrunedError), tracking.tracking(config, tmp_path, "name", print):
+        with pytest.raises(PrunedError), wandb_mirror.tracking(config, tmp_path, "name", print):
             raise PrunedError("seen enough")
         assert read_back(tmp_path)["exit_code"] == 0
 
@@ -175,11 +176,13 @@ import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 import run
-from fitnets import compose, experiment, stored
-real = experiment.RunLog.append
+from fitnets.composition import entry_point
+from fitnets.experiment.run_log import RunLog
+from fitnets.store import earlier_runs
+real = RunLog.append
 def poisoned(self, row):
     real(self, row)
-    width = stored.read_config(self.claim.directory / "config.yaml").student.width
+    width = earlier_runs.read_config(self.claim.directory / "config.yaml").student.width
     if row["stage"] != "student" or row["epoch"] < 1:
         return
     if width == 5:
@@ -188,8 +191,8 @@ def poisoned(self, row):
         Path("killed").touch() if width == 7 else None
         time.sleep(3)
         os.kill(os.getpid(), signal.SIGKILL)
-experiment.RunLog.append = poisoned
-sys.exit(compose.command_line(run.main))
+RunLog.append = poisoned
+sys.exit(entry_point.command_line(run.main))
 """
 
 
@@ -293,10 +296,10 @@ def test_what_shows_that_a_server_is_there(monkeypatch, error, answers):
     def urlopen(*_positional, **_named):
         raise error
 
-    monkeypatch.setattr(tracking, "urlopen", urlopen)
+    monkeypatch.setattr(wandb_mirror, "urlopen", urlopen)
     server = SimpleNamespace(base_url="http://server", http_proxy=None, https_proxy=None)
-    assert tracking._answers(server) == answers
-    assert tracking._answers(SimpleNamespace(**vars(server) | {"https_proxy": "http://proxy"}))
+    assert wandb_mirror._answers(server) == answers
+    assert wandb_mirror._answers(SimpleNamespace(**vars(server) | {"https_proxy": "http://proxy"}))
 
 
 class Endpoint:
@@ -309,11 +312,10 @@ class Endpoint:
         self.waits: list[float] = []
         patch.setenv("WANDB_API_KEY", "a" * 40)
         for name, seconds in (("ANSWER_S", 1.0), ("INIT_S", 1.5), ("FINISH_S", 1.5)):
-            patch.setattr(tracking, name, seconds)
-        patch.setattr(tracking, "_link", tracking._Link())
-        for owner, name in (
-            (tracking, "_begun"), (tracking._WandbTracker, "keep_student"), (tracking._WandbTracker, "finish")
-        ):  # fmt: skip
+            patch.setattr(wandb_mirror, name, seconds)
+        patch.setattr(wandb_mirror, "_link", wandb_mirror._Link())
+        tracker = wandb_mirror._WandbTracker
+        for owner, name in ((wandb_mirror, "_begun"), (tracker, "keep_student"), (tracker, "finish")):
             patch.setattr(owner, name, self._timed(getattr(owner, name)))
 
     def _timed(self, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -333,8 +335,8 @@ class Endpoint:
             before_log()
             real(tracker, *positional)
 
-        real = tracking._WandbTracker.log
-        self.patch.setattr(tracking._WandbTracker, "log", log)
+        real = wandb_mirror._WandbTracker.log
+        self.patch.setattr(wandb_mirror._WandbTracker, "log", log)
         self.patch.setenv("WANDB_BASE_URL", url)
 
 
@@ -366,7 +368,7 @@ class TestADeadEndpoint:
     def test_a_study_goes_on_offline_and_says_so_once(self, command, tmp_path, endpoint, kind, limit_s):
         with {"closed port": closed_port, "black hole": black_hole}[kind]() as url:
             endpoint.ask(url)
-            endpoint.patch.setattr(tracking, "INIT_S", 60)  # is not waited for
+            endpoint.patch.setattr(wandb_mirror, "INIT_S", 60)  # is not waited for
             words = ["tracker=wandb", "tracker.mode=online", "student.depth=3", "student.width=4,5"]
             finished = command(*STUDY, *words, "hydra.sweeper.n_trials=2")
         assert finished.code == 0, finished.err
@@ -459,8 +461,8 @@ def has_run(directory: Path) -> bool:
 
 class TestALivingEndpoint:
     def test_is_told_all(self, command, tmp_path, endpoint, monkeypatch):
-        monkeypatch.setattr(tracking, "FINISH_S", 20)
-        monkeypatch.setattr(tracking, "ANSWER_S", 10)
+        monkeypatch.setattr(wandb_mirror, "FINISH_S", 20)
+        monkeypatch.setattr(wandb_mirror, "ANSWER_S", 10)
         with serving() as server:
             endpoint.ask(server.url)
             finished = command(*ONLINE, "tracker.artifact=true")
@@ -495,14 +497,14 @@ class TestALivingEndpoint:
 def test_a_signal_while_it_is_told_leaves_a_finished_run_finished(tiny, tmp_path, monkeypatch):
     @contextmanager
     def interrupted(*_):
-        tracker = tracking.Silent()
+        tracker = wandb_mirror.Silent()
         monkeypatch.setattr(tracker, "keep_student", lambda: signal.raise_signal(signal.SIGTERM))
         yield tracker
 
-    monkeypatch.setattr(experiment, "tracking", interrupted)
+    monkeypatch.setattr(pipeline, "tracking", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        experiment.run(tiny(f"store={tmp_path}"))
+        pipeline.run(tiny(f"store={tmp_path}"))
     (result,) = tmp_path.glob("run/*/result.json")
     assert json.loads(result.read_text())["status"] == "finished"
     monkeypatch.undo()
-    assert experiment.run(tiny(f"store={tmp_path}"))["status"] == "finished"
+    assert pipeline.run(tiny(f"store={tmp_path}"))["status"] == "finished"

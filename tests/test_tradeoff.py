@@ -13,8 +13,10 @@ from made_store import write_run
 from optuna._hypervolume import compute_hypervolume
 from scipy import stats
 
-from analysis import paper, report, runs, studies, tradeoff, verdicts
-from fitnets import compose, costs
+from fitnets.composition import loading
+from fitnets.models import costs
+from fitnets.reporting import page as reporting_page
+from fitnets.reporting import paper, runs, studies, tradeoff, verdicts
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ class TestPoints:
             write_run(tmp_path, name, hashes=made.hashes(teacher=teacher))
         (point,) = tradeoff.points(runs.load(tmp_path)).to_dict("records")
         assert (point["seeds"], point["count"], point["valid_accuracy"]) == (1, 2, 0.9)
-        assert report.counted(point) == "2 runs of 1 seed"
+        assert reporting_page.counted(point) == "2 runs of 1 seed"
         assert np.isnan(point["valid_half_width"])
 
     def test_runs_without_hashes_are_points_of_their_own(self, tmp_path):
@@ -111,7 +113,9 @@ class TestPoints:
             )  # fmt: skip
         frame = runs.load(tmp_path)
         assert sorted(tradeoff.teachers(frame)["valid_accuracy"]) == [0.8, 0.99]
-        assert [line.split("(")[1][:7] for line in report.headlines(frame) if "no cheaper" in line] == ["99.00 %"]
+        assert [line.split("(")[1][:7] for line in reporting_page.headlines(frame) if "no cheaper" in line] == [
+            "99.00 %"
+        ]
 
     def test_latencies_of_several_devices_are_not_one(self, tmp_path):
         for number, device in enumerate(("cpu", "gpu")):
@@ -348,14 +352,14 @@ class TestVerdicts:
 class TestWords:
     def test_headlines(self, frame):
         """On digits no student is within a point of 99 %; on CIFAR-10 the cheapest with 89 % or more costs 29.9 M."""
-        lines = {line.split(":")[0]: line for line in report.headlines(frame)}
+        lines = {line.split(":")[0]: line for line in reporting_page.headlines(frame)}
         assert lines["digits"].endswith("(99.00 % on validation); the best has 97.00 %.")
         assert "table6 layers=9" in lines["cifar10"]
         assert f"{725 / 29.9:.1f} x fewer multiplications" in lines["cifar10"]
         assert "one run, no interval; chosen among 12" in lines["cifar10"]
 
     def test_markdown_tables(self, frame):
-        text = report.tables(frame, verdicts.comparisons(frame))
+        text = reporting_page.tables(frame, verdicts.comparisons(frame))
         rows = [line for line in text.splitlines() if line.startswith("| thin depth")]
         assert [line.split(",")[0] for line in rows] == [
             f"| thin depth={depth} width={width}" for depth, width in made.FRONT
@@ -367,7 +371,7 @@ class TestWords:
     @pytest.mark.parametrize("network", ["fitnet1", "fitnet2", "fitnet3_table5", "fitnet4"])
     def test_the_papers_points_lie_at_our_own_networks(self, network):
         """Its rounded costs are within 3 % of what we count in its convention."""
-        sides = costs.sides(compose.load([f"student={network}", "dataset=cifar10"]))
+        sides = costs.sides(loading.load([f"student={network}", "dataset=cifar10"]))
         published = paper.PUBLISHED.set_index(["dataset", "method", "network"]).loc["cifar10"]
         for key, name in (("teacher", ("teacher", "maxout_cifar10")), ("student", ("hints", network))):
             for cost in ("paper_parameters", "paper_multiplications"):
@@ -375,7 +379,7 @@ class TestWords:
 
 
 def test_the_files_of_a_report_hold_the_tables(made_store, tmp_path):
-    page = report.write(made_store, tmp_path)
+    page = reporting_page.write(made_store, tmp_path)
     frame = runs.load(made_store)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "runs.parquet"), frame)
     assert len(pd.read_csv(tmp_path / "runs.csv")) == len(frame)
@@ -393,24 +397,25 @@ def test_a_hint_loss_that_is_nothing_ends_no_report(tmp_path):
         '{"stage": "hint", "epoch": 0, "valid_hint_loss": 0.0, "train_loss": 0.0}\n'
     )
     frame, epochs = runs.load(tmp_path), runs.epochs(tmp_path)
-    assert report.page_data(frame, epochs)["hints"]["a0"]["left"] is None
-    assert report.write(tmp_path, tmp_path / "report").exists()
+    assert reporting_page.page_data(frame, epochs)["hints"]["a0"]["left"] is None
+    assert reporting_page.write(tmp_path, tmp_path / "report").exists()
 
 
-def test_a_disk_that_fills_up_leaves_the_report_that_was_there(tmp_path, monkeypatch, capsys):
+def test_a_disk_that_fills_up_leaves_the_report_that_was_there(fitnets, tmp_path, monkeypatch):
     def full(path, content, **_named):
         with path.open("wb") as file:
             file.write(content[:10].encode() if isinstance(content, str) else content[:10])
         raise OSError(28, "No space left on device")
 
     write_run(tmp_path, "a0")
-    assert report.main([str(tmp_path)]) == 0
+    assert fitnets("report", tmp_path).code == 0
     before = files(tmp_path / "report")
     write_run(tmp_path, "b0")
     monkeypatch.setattr(Path, "write_bytes", full)
     monkeypatch.setattr(Path, "write_text", full)
-    assert report.main([str(tmp_path)]) == 1
-    assert "No space left" in capsys.readouterr().err
+    finished = fitnets("report", tmp_path)
+    assert finished.code == 1
+    assert "no room left on the disk" in finished.err
     assert files(tmp_path / "report") == before
 
 
@@ -418,7 +423,8 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_no_store_is_told_in_a_line(tmp_path, capsys):
-    assert report.main([str(tmp_path / "nowhere")]) == 1
-    assert "no runs in it: give the folder" in capsys.readouterr().err
+def test_no_store_is_told_in_a_line(fitnets, tmp_path):
+    finished = fitnets("report", tmp_path / "nowhere")
+    assert finished.code == 1
+    assert "no runs in it: give the folder" in finished.err
     assert json.dumps(sorted(path.name for path in tmp_path.iterdir())) == "[]"

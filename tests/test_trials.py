@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import optuna
 from optuna.trial import TrialState
 
-from sweeps import setting, trials
-from sweeps.worker import Worker
+from fitnets.sweeper import study_settings, trials
+from fitnets.sweeper.worker import Worker
 
 
 def made(*told: tuple[TrialState, dict], params: dict[int, dict] | None = None) -> list[optuna.trial.FrozenTrial]:
@@ -84,6 +84,6 @@ class TestTrials:
         assert trials.same_before(known[1], known).number == 0
 
     def test_sizes_of_spaces(self):
-        space, _ = setting.parsed({"a": "1,2,3", "b": "range(3,18)", "c": "range(0,1,0.25)"}, [])
+        space, _ = study_settings.parsed({"a": "1,2,3", "b": "range(3,18)", "c": "range(0,1,0.25)"}, [])
         assert trials.size(space) == 3 * 15 * 4
-        assert trials.size(setting.parsed({"a": "interval(0,1)"}, [])[0]) is None
+        assert trials.size(study_settings.parsed({"a": "interval(0,1)"}, [])[0]) is None

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from fitnets.config import Augmentation
-from fitnets.views import view
+from fitnets.data.augmentation import view
 
 BOTH = Augmentation(flip=True, pad=4)
 ROWS = torch.arange(100, 612)

@@ -21,10 +21,10 @@ from optuna.trial import TrialState
 from sqlalchemy.pool import NullPool
 from studies import DIED_TWICE, STUDY, begin, ends, opened, params_of
 
-from fitnets import measures
-from fitnets.options import ConfigError
-from fitnets.store import is_finished
-from sweeps import journal, storage, trials
+from fitnets.config import measures
+from fitnets.errors import ConfigError
+from fitnets.store.files import is_finished
+from fitnets.sweeper import journal, storage, trials
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +106,9 @@ POISON = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 import run
-from fitnets import compose, experiment
-real = experiment.run
+from fitnets.composition import entry_point
+from fitnets.experiment import pipeline
+real = pipeline.run
 def poisoned(config, **named):
     match config.student.width:
         case 4: raise RuntimeError("boom\\nand more")
@@ -125,8 +126,8 @@ def poisoned(config, **named):
             result["student"]["valid_accuracy"] = float("inf")
             return result
     return real(config, **named)
-experiment.run = poisoned
-sys.exit(compose.command_line(run.main))
+pipeline.run = poisoned
+sys.exit(entry_point.command_line(run.main))
 """
 
 
@@ -178,7 +179,7 @@ def test_three_failures_in_a_row_are_enough(study, monkeypatch):
     def broken(*_positional, **_named):
         raise RuntimeError("no such thing")
 
-    monkeypatch.setattr("fitnets.experiment.run", broken)
+    monkeypatch.setattr("fitnets.experiment.pipeline.run", broken)
     finished, found = study("hydra.sweeper.max_failures=3")
     assert finished.code == 1
     assert finished.err.startswith(

@@ -1,1 +1,4 @@
-"""How fast training is: steps against plain PyTorch, the machine and peers (`steps`), epochs and start-up (`runs`)."""
+"""How fast training is, against plain PyTorch, the machine and peers.
+
+Imports: experiment, planning, composition and all below them.
+"""

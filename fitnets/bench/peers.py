@@ -20,14 +20,14 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, multiprocessing, nn
 
-from fitnets import engine
 from fitnets.config import Config, Hints
-from fitnets.data import Batch
-from fitnets.networks import Network, freeze
-from fitnets.objectives import HintObjective
-from fitnets.options import ConfigError, near
-from fitnets.places import expanded
-from fitnets.plan import new_student, new_teacher
+from fitnets.data.splits import Batch
+from fitnets.errors import ConfigError, near
+from fitnets.machine import latency
+from fitnets.models.network import Network, freeze
+from fitnets.paths import expanded
+from fitnets.planning.plan import new_student, new_teacher
+from fitnets.training.stages import HintObjective
 
 Step = Callable[[], None]
 _LR = 1e-6
@@ -102,7 +102,7 @@ def _serve(connection: Connection, peer: Peer, config: Config, batch: Batch, dev
         return
     connection.send("")
     while True:
-        (took,) = engine.timed(steps[connection.recv()], device, repeats=1)  # once before that: the process slept
+        (took,) = latency.timed(steps[connection.recv()], device, repeats=1)  # once before that: the process slept
         connection.send(took)
 
 

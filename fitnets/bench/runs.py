@@ -10,14 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fitnets import engine, experiment, overrides, places, store
-from fitnets.answers import Known
+from fitnets import paths
 from fitnets.bench.peers import Step
 from fitnets.bench.steps import ours
+from fitnets.composition import overrides
 from fitnets.config import Config
-from fitnets.options import ConfigError
-from fitnets.plan import Plan, prepare
-from fitnets.terminal import Terminal
+from fitnets.console.terminal import Terminal
+from fitnets.errors import ConfigError
+from fitnets.experiment import pipeline
+from fitnets.machine import latency
+from fitnets.planning.plan import Plan, prepare
+from fitnets.store import files
+from fitnets.training.teacher_cache import Known
 
 _STEPS = 10
 """measured beside each epoch"""
@@ -49,11 +53,11 @@ def epochs(config: Config) -> list[Epochs]:
         # The first run makes teacher and tables; those of the second are there.
         warm = replace(quick, store=root, test=False)
         quiet = Terminal(quiet=True)
-        experiment.run(_with_epochs(warm, 1), terminal=quiet)
+        pipeline.run(_with_epochs(warm, 1), terminal=quiet)
         plan = prepare(warm, quiet)
         _open_tables(plan, quiet)
         turns = _Turns(plan)
-        experiment.run(warm, watch=turns, terminal=quiet)
+        pipeline.run(warm, watch=turns, terminal=quiet)
         return turns.found()
 
 
@@ -97,7 +101,7 @@ class _Turns:
         stage = row["stage"]
         if stage not in self.steps:
             return
-        took = engine.timed(self.steps[stage], self.plan.device, repeats=_STEPS)
+        took = latency.timed(self.steps[stage], self.plan.device, repeats=_STEPS)
         self.steps_s.setdefault(stage, []).append(statistics.median(took))
         timing = row["timing"]
         self.epochs_s.setdefault(stage, []).append(timing["seconds"] - timing["validation_seconds"])
@@ -147,14 +151,14 @@ def startup(rounds: int) -> dict[str, float]:
 def _call(words: Sequence[str]) -> float:
     """Seconds that the command takes."""
     started = time.perf_counter()
-    subprocess.run([sys.executable, places.RUN, *words], capture_output=True, check=True)
+    subprocess.run([sys.executable, paths.RUN, *words], capture_output=True, check=True)
     return time.perf_counter() - started
 
 
 def _to_training(words: Sequence[str], root: Path) -> float:
     """Until the run has a log: it begins with the epochs of the teacher that was found."""
     before, started = set(root.glob("run/*/metrics.jsonl")), time.perf_counter()
-    with subprocess.Popen([sys.executable, places.RUN, *words], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen([sys.executable, paths.RUN, *words], stdout=subprocess.DEVNULL) as process:
         while set(root.glob("run/*/metrics.jsonl")) == before and process.poll() is None:
             time.sleep(0.005)
         return time.perf_counter() - started
@@ -162,6 +166,6 @@ def _to_training(words: Sequence[str], root: Path) -> float:
 
 def _stages_s(root: Path, seeds: Collection[int]) -> float:
     """Of the student's stages, in the runs with these seeds."""
-    results = map(store.read_json, root.glob("run/*/result.json"))
+    results = map(files.read_json, root.glob("run/*/result.json"))
     timings = [result["timing"] for result in results if result["seeds"]["student"] in seeds]
     return float(sum(timing["stage_seconds"][stage] for timing in timings for stage in ("hint", "student")))

@@ -17,17 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fitnets import costs, engine
-from fitnets.answers import Library, needed
 from fitnets.bench.peers import Peer, Step, running
 from fitnets.config import Augmentation, Backprop, Config, Distill, Hints, Method, Precision, Scale, image_shape
-from fitnets.data import Batch, Data, Split
-from fitnets.labelled import Watcher
-from fitnets.networks import Network, freeze, placed
-from fitnets.objectives import Objective, train_mode
-from fitnets.optimizers import LayerOptimizer
-from fitnets.plan import new_student, new_teacher
-from fitnets.terminal import Terminal
+from fitnets.console.terminal import Terminal
+from fitnets.data.splits import Batch, Data, Split
+from fitnets.machine import devices, latency
+from fitnets.models import costs
+from fitnets.models.network import Network, freeze, placed
+from fitnets.planning.plan import new_student, new_teacher
+from fitnets.progress import Watcher
+from fitnets.training.optimizers import LayerOptimizer
+from fitnets.training.stages import Objective, train_mode
+from fitnets.training.teacher_cache import Library, needed
 
 Timed = Callable[[], float]
 """makes one step and gives the seconds that it took"""
@@ -90,8 +91,8 @@ def measure(
 ) -> list[Measured]:
     """Of the configuration's student and teacher, in fp32 and in the precision that the configuration comes to; of
     peers in fp32, in processes of their own. rounds: at least 2."""
-    device = engine.device(config.engine)
-    precisions = tuple(dict.fromkeys(("fp32", engine.precision(config, device))))
+    device = devices.device(config.engine)
+    precisions = tuple(dict.fromkeys(("fp32", devices.precision(config, device))))
     data = _random_images(config, _BATCHES * batch, device)
     with _contestants(config, data, batch, precisions, peers) as steps:
         products = {precision: _timed(_product(device, precision), device) for precision in precisions}
@@ -170,7 +171,7 @@ def _contestants(
 
 
 def _timed(step: Step, device: torch.device) -> Timed:
-    return lambda: engine.timed(step, device, repeats=1, warm_up=0)[0]
+    return lambda: latency.timed(step, device, repeats=1, warm_up=0)[0]
 
 
 def _of_ours(

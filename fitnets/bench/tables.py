@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from fitnets import engine
 from fitnets.bench.runs import Epochs
 from fitnets.bench.steps import Measured
-from fitnets.tables import Table
+from fitnets.console.tables import Table
+from fitnets.machine import devices, environment
 
 
 def of_steps(found: Sequence[Measured], *, batch: int, rounds: int, device: torch.device) -> Table:
     rivals = list(dict.fromkeys(name for measured in found for name in measured.against_peers))
-    title = f"training steps of {batch} images on {engine.describe(device)}, {rounds} rounds in turns"
+    title = f"training steps of {batch} images on {devices.describe(device)}, {rounds} rounds in turns"
     header = ["student", "step", "by", "precision", "images/s", "quartiles", "time / plain backprop"]
     header += [f"images/s / {name}" for name in rivals] + ["of the matrix product's rate"]
     return Table(title, header, [_row(measured, rivals) for measured in found])
@@ -54,7 +54,7 @@ def of_contents(found: Sequence[Measured]) -> Table:
 
 
 def of_epochs(found: Sequence[Epochs], device: torch.device) -> Table:
-    title = f"epochs of whole runs on {engine.describe(device)}, validation apart, against as many steps"
+    title = f"epochs of whole runs on {devices.describe(device)}, validation apart, against as many steps"
     header = ["student", "stage", "precision", "epochs", "an epoch", "its steps", "ratio", "images/s"]
     rows = [
         [
@@ -84,6 +84,6 @@ def as_json(
         "epochs": [asdict(of_stage) for of_stage in epochs],
         "startup_seconds": startup,
         **asked,
-        "environment": engine.environment(device),
+        "environment": environment.environment(device),
         "at": time.strftime("%Y-%m-%d %H:%M:%S"),
     }

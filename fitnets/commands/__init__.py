@@ -1,1 +1,4 @@
-"""The commands of `fitnets`, a module with `main(words)` each. Only the one that is called is imported."""
+"""The subcommands of `fitnets`, a module with `main(words)` each.
+
+The one that is called is imported, and no other. Imports: every room.
+"""

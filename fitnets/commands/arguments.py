@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from fitnets import stored
-from fitnets.places import expanded
-from fitnets.stored import Stored
+from fitnets.paths import expanded
+from fitnets.store import earlier_runs
+from fitnets.store.earlier_runs import Stored
 
 RUN_HELP = "folder of a run, or a hash of the store or its first 4 or more digits"
 
@@ -21,11 +21,11 @@ def with_overrides(name: str, description: str, overrides: str) -> argparse.Argu
 def find_run(given: str, overrides: list[str]) -> Stored:
     """The trained network of a RUN on the command line. A hash is looked up in the store that the overrides name."""
     if not expanded(given).is_dir():
-        from fitnets import compose  # Hydra: not for a folder
+        from fitnets.composition import loading  # Hydra: not for a folder
 
-        root = compose.load([word for word in overrides if word.startswith("store=")]).root
-        given = stored.locate(given, root, "RUN")
-    return stored.find(given, "RUN")
+        root = loading.load([word for word in overrides if word.startswith("store=")]).root
+        given = earlier_runs.locate(given, root, "RUN")
+    return earlier_runs.find(given, "RUN")
 
 
 def path(text: str) -> Path:

@@ -3,10 +3,11 @@
 import argparse
 import json
 
-from fitnets import compose, engine
 from fitnets.bench import peers, runs, steps, tables
 from fitnets.commands.arguments import at_least_two, path, positive
-from fitnets.terminal import Terminal
+from fitnets.composition import loading
+from fitnets.console.terminal import Terminal
+from fitnets.machine import devices
 
 
 def main(words: list[str]) -> None:
@@ -25,10 +26,10 @@ def main(words: list[str]) -> None:
     terminal, rivals = Terminal(), list(map(peers.find, arguments.peer))
     dataset = [] if any(word.startswith("dataset=") for word in arguments.overrides) else ["dataset=cifar10"]
     configs = [
-        compose.load([*dataset, f"student={student}", *arguments.overrides])
+        loading.load([*dataset, f"student={student}", *arguments.overrides])
         for student in arguments.students.split(",")
     ]
-    device = engine.device(configs[0].engine)
+    device = devices.device(configs[0].engine)
     size = {"batch": arguments.batch, "rounds": arguments.rounds}
     stepped = [
         measured for config in configs for measured in steps.measure(config, **size, peers=rivals, watcher=terminal)

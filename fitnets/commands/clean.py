@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from fitnets import inventory
 from fitnets.commands.arguments import path
-from fitnets.terminal import Terminal, megabytes
+from fitnets.console.terminal import Terminal, megabytes
+from fitnets.store import inventory
 
 
 def main(words: list[str]) -> None:

@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
-from fitnets import compose, costs, process
 from fitnets.commands.arguments import with_overrides
-from fitnets.terminal import Terminal
+from fitnets.composition import loading
+from fitnets.console.terminal import Terminal
+from fitnets.models import costs
+from fitnets.system import process
 
 
 def main(words: list[str]) -> None:
@@ -16,7 +18,7 @@ def main(words: list[str]) -> None:
     if arguments.json:
         process.reserve_stdout()
 
-    config = compose.load(arguments.overrides, arguments.config_dir)
+    config = loading.load(arguments.overrides, arguments.config_dir)
     sides: dict[str, Any] = {
         side: {"name": getattr(config, side).name} | found for side, found in costs.sides(config).items()
     }

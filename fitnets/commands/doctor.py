@@ -3,12 +3,14 @@
 import json
 from dataclasses import asdict
 
-from fitnets import compose, doctor, process
 from fitnets.commands.arguments import with_overrides
-from fitnets.doctor import Examination
-from fitnets.resources import told_in_short
-from fitnets.tables import Table
-from fitnets.terminal import Terminal, megabytes, seconds
+from fitnets.composition import loading
+from fitnets.console.tables import Table
+from fitnets.console.terminal import Terminal, megabytes, seconds
+from fitnets.planning import doctor
+from fitnets.planning.doctor import Examination
+from fitnets.system import process
+from fitnets.system.resources import told_in_short
 
 _MOST_CLASSES = 20
 """that are shown one by one"""
@@ -22,7 +24,7 @@ def main(words: list[str]) -> None:
     if arguments.json:
         process.reserve_stdout()
 
-    config, terminal = compose.load(arguments.overrides, arguments.config_dir), Terminal(aside=arguments.json)
+    config, terminal = loading.load(arguments.overrides, arguments.config_dir), Terminal(aside=arguments.json)
     with told_in_short(config.root):
         found = doctor.examine(config, terminal)
     if arguments.json:

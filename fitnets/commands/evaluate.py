@@ -5,13 +5,17 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from fitnets import compose, evaluation, layout, options, process, rules
+from fitnets import checks, errors
 from fitnets.commands.arguments import RUN_HELP, find_run
+from fitnets.composition import loading
 from fitnets.config import Dataset, Folder
-from fitnets.quantities import plural
-from fitnets.resources import told_in_short
-from fitnets.tables import Table
-from fitnets.terminal import Terminal
+from fitnets.console.quantities import plural
+from fitnets.console.tables import Table
+from fitnets.console.terminal import Terminal
+from fitnets.data.reading import folder_layout
+from fitnets.experiment import evaluation
+from fitnets.system import process
+from fitnets.system.resources import told_in_short
 
 _MOST_CONFUSED = 20
 """classes up to which the confusion matrix is shown as a table"""
@@ -35,9 +39,9 @@ def main(words: list[str]) -> None:
     network = find_run(arguments.run, arguments.overrides)
     _check_words(arguments.overrides)
     dataset = _dataset(network.config.dataset, arguments.overrides, arguments.config_dir)
-    rules.check_dataset(replace(network.config, dataset=_with_two_classes(dataset)))
+    checks.check_dataset(replace(network.config, dataset=_with_two_classes(dataset)))
     others = [word for word in arguments.overrides if not word.startswith("dataset")]
-    settings, terminal = compose.load(others), Terminal(aside=arguments.json)
+    settings, terminal = loading.load(others), Terminal(aside=arguments.json)
     given = settings.store if any(word.startswith("store=") for word in others) else None
     with evaluation.working_store(network, given) as root, told_in_short(root):
         settings = replace(settings, store=str(root))
@@ -59,7 +63,7 @@ def _check_words(words: list[str]) -> None:
     for word in words:
         key = word.split("=")[0]
         if key not in ("dataset", "store") and not key.startswith(("dataset.", "engine.")) or "preprocessing" in key:
-            raise options.ConfigError(
+            raise errors.ConfigError(
                 f"{word}: fitnets eval takes dataset, dataset.*, engine.* and store; images are preprocessed as those "
                 "that the network was trained on"
             )
@@ -71,14 +75,14 @@ def _dataset(trained_on: Dataset, words: list[str], config_dir: str | None) -> D
     changes = [word for word in words if word.startswith("dataset.")]
     names = [word.removeprefix("dataset=") for word in words if word.startswith("dataset=")]
     if names in ([], [trained_on.name]):
-        dataset = compose.adapted(_elsewhere(trained_on, changes), "dataset", changes)
+        dataset = loading.adapted(_elsewhere(trained_on, changes), "dataset", changes)
     else:
-        composed = compose.load([word for word in words if word.startswith("dataset")], config_dir).dataset
+        composed = loading.load([word for word in words if word.startswith("dataset")], config_dir).dataset
         shared = ("channels", "height", "width") if isinstance(composed, Folder) else ()
         inherited = {key: getattr(trained_on, key) for key in shared if not _gives(changes, key)}
         dataset = replace(composed, **inherited)
     if isinstance(dataset, Folder) and not _gives(changes, "classes"):
-        dataset = replace(dataset, classes=len(layout.structure(dataset.path).classes))
+        dataset = replace(dataset, classes=len(folder_layout.structure(dataset.path).classes))
     return dataset
 
 

@@ -4,12 +4,14 @@ import argparse
 import json
 from dataclasses import replace
 
-from fitnets import compose, evaluation, process
 from fitnets.commands.arguments import RUN_HELP, find_run, path
-from fitnets.export import card, student
-from fitnets.options import ConfigError
-from fitnets.resources import told_in_short
-from fitnets.terminal import Terminal
+from fitnets.composition import loading
+from fitnets.console.terminal import Terminal
+from fitnets.errors import ConfigError
+from fitnets.experiment import evaluation
+from fitnets.exporting import card, student
+from fitnets.system import process
+from fitnets.system.resources import told_in_short
 
 
 def main(words: list[str]) -> None:
@@ -27,7 +29,7 @@ def main(words: list[str]) -> None:
     for word in arguments.overrides:
         if not word.startswith(("engine.threads=", "store=")):
             raise ConfigError(f"{word}: fitnets export takes engine.threads and store; all else is the run's own")
-    settings, terminal = compose.load(arguments.overrides), Terminal(aside=arguments.json)
+    settings, terminal = loading.load(arguments.overrides), Terminal(aside=arguments.json)
     given = settings.store if any(word.startswith("store=") for word in arguments.overrides) else None
     folder = network.weights.parent.resolve()
     out = arguments.out.resolve() if arguments.out else folder / "export"

@@ -3,11 +3,13 @@
 import json
 from dataclasses import asdict
 
-from fitnets import compose, pairs, process
 from fitnets.commands.arguments import with_overrides
+from fitnets.composition import loading
 from fitnets.config import image_shape
-from fitnets.custom import CustomNetwork
-from fitnets.terminal import Terminal, count
+from fitnets.console.terminal import Terminal, count
+from fitnets.models import layer_pairs
+from fitnets.models.custom.adapter import CustomNetwork
+from fitnets.system import process
 
 
 def main(words: list[str]) -> None:
@@ -22,11 +24,11 @@ def main(words: list[str]) -> None:
 
     is_open = not any(word.startswith("hint_layer") for word in arguments.overrides)
     without_hints = ["method=kd"] if is_open else []  # there need not be a pair yet
-    config, terminal = compose.load([*without_hints, *arguments.overrides], arguments.config_dir), Terminal()
+    config, terminal = loading.load([*without_hints, *arguments.overrides], arguments.config_dir), Terminal()
     shape = image_shape(config.dataset)
-    sides = dict(zip(("teacher", "student"), pairs.networks(config), strict=True))
-    found = {side: pairs.layer_rows(network, shape) for side, network in sides.items() if network is not None}
-    suggested = pairs.suggested(config)
+    sides = dict(zip(("teacher", "student"), layer_pairs.networks(config), strict=True))
+    found = {side: layer_pairs.layer_rows(network, shape) for side, network in sides.items() if network is not None}
+    suggested = layer_pairs.suggested(config)
     if arguments.json:
         told = {side: [asdict(row) for row in rows] for side, rows in found.items()}
         process.write_result(json.dumps(told | {"pairs": [asdict(pair) for pair in suggested]}, indent=2))

@@ -6,13 +6,17 @@ import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from fitnets import class_names, compose, evaluation, image_files, prediction, process, stored
 from fitnets.commands.arguments import RUN_HELP, find_run, positive
-from fitnets.options import ConfigError
-from fitnets.places import expanded
-from fitnets.prediction import Prediction
-from fitnets.resources import told_in_short
-from fitnets.terminal import Terminal
+from fitnets.composition import loading
+from fitnets.console.terminal import Terminal
+from fitnets.data import class_names, image_files
+from fitnets.errors import ConfigError
+from fitnets.experiment import evaluation, prediction
+from fitnets.experiment.prediction import Prediction
+from fitnets.paths import expanded
+from fitnets.store import earlier_runs
+from fitnets.system import process
+from fitnets.system.resources import told_in_short
 
 _LISTED = 5
 _OVERRIDE = re.compile(r"(engine\.\w+|store)=")
@@ -32,7 +36,7 @@ def main(words: list[str]) -> None:
     overrides = [word for word in arguments.images if _OVERRIDE.match(word) and not Path(word).exists()]
     places = [expanded(word) for word in arguments.images if word not in overrides]
     network = find_run(arguments.run, overrides)
-    settings, terminal = compose.load(overrides), Terminal(aside=arguments.json)
+    settings, terminal = loading.load(overrides), Terminal(aside=arguments.json)
     files, others = image_files.listed(places)
     if not files:
         raise ConfigError(
@@ -63,7 +67,7 @@ def _line(one: Prediction) -> str:
     return f"{_printable(str(one.file))}: {guesses}"
 
 
-def _notes(network: stored.Stored, others: list[Path]) -> list[str]:
+def _notes(network: earlier_runs.Stored, others: list[Path]) -> list[str]:
     names = class_names.of_network(network)
     unknown = "the network's class names are unknown: classes have their numbers" if names.names is None else None
     left_out = f"{len(others)} other files were left out, {_printable(str(others[0]))} the first" if others else None

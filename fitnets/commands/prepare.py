@@ -3,9 +3,11 @@
 import argparse
 from pathlib import Path
 
-from fitnets import aflw, overrides, places
+from fitnets import paths
 from fitnets.commands.arguments import path, positive
-from fitnets.terminal import Terminal
+from fitnets.composition import overrides
+from fitnets.console.terminal import Terminal
+from fitnets.data import aflw
 
 
 def main(words: list[str]) -> None:
@@ -33,4 +35,4 @@ def main(words: list[str]) -> None:
         terminal.say(f"left out: {reason}")
     for part, classes in parts.items():
         terminal.say(f"{part}: " + ", ".join(f"{count} patches with {name}" for name, count in classes.items()))
-    terminal.say(f"{places.COMMAND} dataset=aflw {overrides.shown('dataset.path', str(arguments.out))}")
+    terminal.say(f"{paths.COMMAND} dataset=aflw {overrides.shown('dataset.path', str(arguments.out))}")

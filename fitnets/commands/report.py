@@ -1,8 +1,23 @@
 """One page, figures and tables of a store."""
 
-from analysis import report
-from fitnets.terminal import Terminal
+import argparse
+import sys
+from pathlib import Path
+
+from fitnets.commands.arguments import path
+from fitnets.console.terminal import Terminal
+from fitnets.errors import NotEnough
+from fitnets.reporting import page
 
 
 def main(words: list[str]) -> None:
-    raise SystemExit(report.run(words, Terminal().track))
+    parser = argparse.ArgumentParser("fitnets report", description="Tables, figures and one page of a store's runs.")
+    parser.add_argument("store", nargs="?", type=path, default=Path("outputs"), help="default: outputs")
+    parser.add_argument("--out", type=path, help="folder for the report; default: STORE/report")
+    arguments = parser.parse_args(words)
+    try:
+        written = page.write(arguments.store, arguments.out or arguments.store / "report", Terminal().track)
+    except NotEnough as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
+    print(f"{written}: open it in a browser; tables and figures lie beside it")

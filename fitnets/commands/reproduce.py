@@ -4,17 +4,19 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fitnets import artifacts, compose, experiment, store
 from fitnets.commands.arguments import path, positive
-from fitnets.options import ConfigError, DivergedError, near
-from fitnets.reproduction import forecast, keeping, work
+from fitnets.composition import loading
+from fitnets.console.tables import Table
+from fitnets.console.terminal import Terminal, seconds
+from fitnets.errors import ConfigError, DivergedError, near
+from fitnets.experiment import pipeline
+from fitnets.reproduction import forecast, table_cells, table_folder
 from fitnets.reproduction.forecast import CellTime
 from fitnets.reproduction.recipes import RECIPES, Recipe
 from fitnets.reproduction.scale import Scale
-from fitnets.reproduction.work import Cell, Order
-from fitnets.resources import ResourceError, told_in_short
-from fitnets.tables import Table
-from fitnets.terminal import Terminal, seconds
+from fitnets.reproduction.table_cells import Cell, Order
+from fitnets.store import files, locks
+from fitnets.system.resources import ResourceError, told_in_short
 
 _OURS = {
     "seed": "--seeds",
@@ -50,23 +52,23 @@ def main(words: list[str]) -> None:
     arguments = parser.parse_intermixed_args(words)
 
     order, terminal = _order(arguments), Terminal()
-    root = compose.load([word for word in order.changes if work.key(word) == "store"]).root
-    store.check_writable(root)
+    root = loading.load([word for word in order.changes if table_cells.key(word) == "store"]).root
+    files.check_writable(root)
     terminal.say(order.recipe.title)
-    if not any(work.key(word) == "dataset" for word in order.changes):
+    if not any(table_cells.key(word) == "dataset" for word in order.changes):
         terminal.say(f"data: {order.recipe.data}")
     with told_in_short(root):
-        cells = work.cells(order, terminal, decode=not arguments.plan)
-        place = keeping.folder(order, cells[0].candidates[0].runs[0].config)
+        cells = table_cells.cells(order, terminal, decode=not arguments.plan)
+        place = table_folder.folder(order, cells[0].candidates[0].runs[0].config)
         if arguments.out is not None:
             place = arguments.out
         if not arguments.plan:
-            store.check_writable(place, "--out ")
+            files.check_writable(place, "--out ")
         _announce(order, cells, terminal, decode=not arguments.plan)
         if arguments.plan:
             return
         failures = _run(order, cells, place, terminal)
-        written = keeping.keep(order, cells, place)
+        written = table_folder.keep(order, cells, place)
     terminal.say(f"{written}: the table as it stands; results and commands lie beside it")
     if failures:
         raise ResourceError("\n".join([*failures, "the same command tries them again"]))
@@ -107,10 +109,12 @@ def _order(arguments: argparse.Namespace) -> Order:
 
 def _check_changes(recipe: Recipe, changes: Sequence[str]) -> None:
     """ConfigError for overrides that would make a row another one than its label says."""
-    own = dict.fromkeys((work.key(word) for row in recipe.rows for word in row.overrides or ()), "--only") | _OURS
-    shared = [work.key(word) for word in recipe.shared]
+    own = (
+        dict.fromkeys((table_cells.key(word) for row in recipe.rows for word in row.overrides or ()), "--only") | _OURS
+    )
+    shared = [table_cells.key(word) for word in recipe.shared]
     for word in changes:
-        key = work.key(word)
+        key = table_cells.key(word)
         if key in own:
             raise ConfigError(f"{word}: the table gives that to each run: choose with {own[key]}")
         if key in shared:
@@ -142,22 +146,22 @@ def _time(time: CellTime) -> list[str]:
 def _run(order: Order, cells: Sequence[Cell], place: Path, terminal: Terminal) -> list[str]:
     """Everything that is not finished; what another process makes comes last. The table is written after every run. One
     that diverges is part of it; those for which memory or disk ran out are given back, in words."""
-    left = [run for run in work.distinct(cells) if not run.is_settled]
+    left = [run for run in table_cells.distinct(cells) if not run.is_settled]
     count, failures, hopeless = len(left), [], set()
     while left:
-        run = next((run for run in left if not artifacts.is_claimed(run.directory)), left[0])
+        run = next((run for run in left if not locks.is_claimed(run.directory)), left[0])
         left.remove(run)
         if run.hashes.teacher in hopeless:
             terminal.say(f"{run.hash}: not begun, its teacher diverged")
             continue
         terminal.say(f"run {count - len(left)} of {count}: {' '.join(run.words)} seed={run.seed}")
         try:
-            experiment.run(run.config, terminal=terminal, notes={"command": run.command, "folder": str(Path.cwd())})
+            pipeline.run(run.config, terminal=terminal, notes={"command": run.command, "folder": str(Path.cwd())})
         except DivergedError as error:
             terminal.say(f"{run.hash} diverged: {error}")
             if run.lacks_teacher:
                 hopeless.add(run.hashes.teacher)
         except ResourceError as error:
             failures.append(f"{run.hash}: {error}")
-        keeping.keep(order, cells, place)
+        table_folder.keep(order, cells, place)
     return failures

@@ -3,12 +3,12 @@
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 
-from fitnets import places
+from fitnets import paths
 
 
 def main(words: list[str]) -> None:
     """Hydra reads the words from the command line: it gets one without the word `run`."""
-    spec = spec_from_file_location("run", places.RUN)
+    spec = spec_from_file_location("run", paths.RUN)
     assert spec is not None
     assert spec.loader is not None
     run = module_from_spec(spec)

@@ -10,12 +10,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fitnets import inventory, process, tables
 from fitnets.commands.arguments import path, positive
-from fitnets.inventory import Run
-from fitnets.options import ConfigError, near
-from fitnets.quantities import duration, plural
-from fitnets.terminal import Terminal
+from fitnets.console import tables
+from fitnets.console.quantities import duration, plural
+from fitnets.console.terminal import Terminal
+from fitnets.errors import ConfigError, near
+from fitnets.store import inventory
+from fitnets.store.inventory import Run
+from fitnets.system import process
 
 
 class Column(NamedTuple):

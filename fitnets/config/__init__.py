@@ -21,16 +21,7 @@ from fitnets.config.data import (
     Whiten,
     image_shape,
 )
-from fitnets.config.methods import (
-    Backprop,
-    DeeplySupervised,
-    Distill,
-    Hints,
-    Joint,
-    LabelHints,
-    Method,
-    Mimic,
-)
+from fitnets.config.methods import Backprop, DeeplySupervised, Distill, Hints, Joint, LabelHints, Method, Mimic
 from fitnets.config.networks import (
     Architecture,
     AutoRegressor,
@@ -69,6 +60,7 @@ from fitnets.config.networks import (
     Wrn,
     WrnTeacher,
 )
+from fitnets.config.options import added, location, neutral, option
 from fitnets.config.schedule import (
     AdamW,
     ConstantLr,
@@ -87,8 +79,7 @@ from fitnets.config.schedule import (
     UniformInit,
     VarianceInit,
 )
-from fitnets.options import added, location, neutral, option
-from fitnets.places import expanded
+from fitnets.paths import expanded
 
 Precision: TypeAlias = Literal["fp32", "bf16"]
 

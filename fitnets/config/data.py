@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal, TypeAlias
 
-from fitnets.options import added, location, neutral, option
+from fitnets.config.options import added, location, neutral, option
 
 # --- preprocessing: of images whose pixels were scaled to [0, 1] ---
 

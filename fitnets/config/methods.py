@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeAlias
 
-from fitnets.options import neutral, option
+from fitnets.config.options import neutral, option
 
 
 @option

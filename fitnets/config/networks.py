@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from fitnets.options import added, location, neutral, option
+from fitnets.config.options import added, location, neutral, option
 
 # --- maxout networks ---
 

@@ -4,7 +4,7 @@ from dataclasses import field
 from typing import Literal, TypeAlias
 
 from fitnets.config.data import Augmentation
-from fitnets.options import added, neutral, option
+from fitnets.config.options import added, neutral, option
 
 
 @option

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fitnets import costs, engine, estimates, imagined
 from fitnets.config import Config, image_shape
-from fitnets.data import Data
-from fitnets.estimates import Rough
-from fitnets.objectives import HintObjective, LabelHintObjective, Objective
-from fitnets.plan import Plan, prepare
-from fitnets.reproduction.work import Cell, planned_digest
-from fitnets.terminal import Terminal
+from fitnets.console.terminal import Terminal
+from fitnets.data import random_images
+from fitnets.data.splits import Data
+from fitnets.machine import devices
+from fitnets.models import costs
+from fitnets.planning import estimates
+from fitnets.planning.estimates import Rough
+from fitnets.planning.plan import Plan, prepare
+from fitnets.reproduction.table_cells import Cell, planned_digest
+from fitnets.training.stages import HintObjective, LabelHintObjective, Objective
 
 GPU = "one H200"
 _GPU_RATES = {"fp32": 67e12, "bf16": 989e12}
@@ -73,7 +76,7 @@ def _of_cell(cell: Cell, counted: set[str], terminal: Terminal, rough: Rough | N
 
 def _imagined(config: Config) -> Data | None:
     digest = planned_digest(config)
-    return None if digest is None else imagined.load(config.dataset, digest, engine.device(config.engine))
+    return None if digest is None else random_images.load(config.dataset, digest, devices.device(config.engine))
 
 
 def _to_train(plan: Plan) -> list[Objective]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fitnets.config import Config, LinearLr, Sgd, Stage
-from fitnets.options import ConfigError, near
+from fitnets.errors import ConfigError, near
 
 _SHARES = ("epochs", "images")
 

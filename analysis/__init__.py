@@ -1,1 +1,0 @@
-"""From run directories to tables; reads files only, nothing of torch or Hydra."""

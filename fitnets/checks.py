@@ -1,0 +1,345 @@
+"""What a composed configuration must fulfil, checked before anything heavy."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from fitnets.config import (
+    Architecture,
+    Config,
+    CustomNet,
+    CustomStudent,
+    Dataset,
+    DeeplySupervised,
+    EarlierRuns,
+    Ensemble,
+    Folder,
+    HubImages,
+    LabelHints,
+    LocalContrast,
+    NoPair,
+    NoTeacher,
+    PaperPair,
+    Resnet,
+    RunTeacher,
+    Scale,
+    Stage,
+    Standardize,
+    Thin,
+    Whiten,
+    Wrn,
+    measures,
+)
+from fitnets.config import layer_names as config_layer_names
+from fitnets.config.layer_names import layer_names
+from fitnets.config.options import locations
+from fitnets.errors import ConfigError, listed, near
+from fitnets.models.hint_pair import guided_layer, hint_pair, needs_pair, needs_teacher
+from fitnets.store import earlier_runs
+
+
+def check(config: Config) -> Config:
+    """The config itself; a ConfigError with every broken rule, a line each, otherwise."""
+    broken = [
+        *_empty_paths(config),
+        *_out_of_range(config),
+        *_broken_dataset(config),
+        *_broken_networks(config),
+        *_broken_schedule(config),
+    ]
+    broken += [*_broken_custom(config), *_broken_sweep(config), *_broken_without_teacher(config)]
+    if not broken:  # the rules about layers need networks that are sound
+        broken = [*_broken_hints(config), *_broken_scales(config)]
+    if broken:
+        raise ConfigError(listed(broken))
+    return config
+
+
+def check_dataset(config: Config) -> None:
+    """Raises ConfigError for the rules of data sets alone."""
+    broken = [line for line in _out_of_range(config) if line.startswith("dataset.")] + [*_broken_dataset(config)]
+    if broken:
+        raise ConfigError(listed(broken))
+
+
+def _empty_paths(config: Config) -> Iterator[str]:
+    for option, name, key in locations(config):
+        path = getattr(option, name)
+        if isinstance(path, str) and not path.strip():
+            yield f"{key}= is empty: give a path"
+        if isinstance(path, list) and not all(member.strip() for member in path):
+            yield f"{key}={path}: a path in it is empty"
+
+
+_TINY, _INFINITY = 1e-12, float("inf")
+_RANGES: dict[str, tuple[float, float]] = {  # by a key, its last part, or the name of its table
+    **dict.fromkeys(("epochs", "max_steps", "patience", "batch_size", "momentum_epochs", "end_epoch"), (1, _INFINITY)),
+    **dict.fromkeys(("units", "groups", "kernel", "pieces", "pool", "stride"), (1, _INFINITY)),
+    **dict.fromkeys(("depth", "width", "stem", "channels", "height", "dataset.test", "window"), (1, _INFINITY)),
+    **dict.fromkeys(("threads", "eval_batch_size", "divisor", "seeds", "views"), (1, _INFINITY)),
+    "size": (8, _INFINITY),
+    **dict.fromkeys(("pad", "warmup", "start_epoch", "minimum", "bound", "validation"), (0, _INFINITY)),
+    **dict.fromkeys(("weight", "weight_end", "weight_decay", "lr_scale", "hint_weight"), (0, _INFINITY)),
+    **dict.fromkeys(("extra_validation", "threshold", "hint_cache_gb"), (0, _INFINITY)),
+    **dict.fromkeys(("budget", "budgets"), (_TINY, _INFINITY)),
+    **dict.fromkeys(("lr", "temperature", "pixel_max", "floor", "max_norm", "checkpoint_seconds"), (_TINY, _INFINITY)),
+    **dict.fromkeys(("contrast", "sigma", "regularizer", "max_grad_norm"), (_TINY, _INFINITY)),
+    **dict.fromkeys(("decay", "momentum", "momentum_end", "end"), (0, 1)),
+    **dict.fromkeys(("input", "hidden"), (0, 0.99)),
+    **dict.fromkeys(("validation_share", "test_share"), (0.001, 0.9)),
+    "train_share": (1e-6, 1),
+    "classes": (2, _INFINITY),
+}
+
+
+def _out_of_range(config: Config) -> Iterator[str]:
+    for key, value in leaves(config):
+        *_, table, last = ["", *(part for part in key.split(".") if not part.isdigit())]
+        bounds = _RANGES.get(key) or _RANGES.get(last) or _RANGES.get(table)
+        if ".args." in key or bounds is None or isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        low, high = bounds
+        if not low <= value <= high or value == _INFINITY:
+            least = "more than 0" if low == _TINY else f"at least {low}"
+            allowed = f"{least}, finite" if high == _INFINITY else f"from {low} to {high}"
+            yield f"{key}={value} is out of range: {allowed}"
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of every leaf of a composed config."""
+    match value:
+        case dict():
+            items: list[tuple[Any, Any]] = list(value.items())
+        case list():
+            items = list(enumerate(value))
+        case _ if is_dataclass(value):
+            items = [(f.name, getattr(value, f.name)) for f in fields(value)]
+        case _:
+            yield key, value
+            return
+    for name, item in items:
+        yield from leaves(item, f"{key}.{name}" if key else str(name))
+
+
+_WHITENED = 3 * 64 * 64  # values of an image whose covariance takes a gigabyte
+
+
+def _broken_dataset(config: Config) -> Iterator[str]:
+    dataset = config.dataset
+    values = dataset.channels * dataset.height * dataset.width
+    if isinstance(dataset.preprocessing, Whiten) and values > _WHITENED:
+        yield (
+            f"dataset/preprocessing=whiten needs the covariance of all {values} values of an image, and {_WHITENED} "
+            "are allowed: give smaller images, or standardize"
+        )
+    if isinstance(dataset.preprocessing, LocalContrast) and dataset.preprocessing.window % 2 == 0:
+        yield f"dataset.preprocessing.window={dataset.preprocessing.window} is even: give an odd number of pixels"
+    if isinstance(dataset, Folder) and dataset.validation_share + dataset.test_share > 0.9:
+        yield "dataset.validation_share and dataset.test_share leave less than a tenth to train on: give smaller ones"
+    if isinstance(dataset, Folder):
+        return
+    own_split = isinstance(dataset, HubImages) and dataset.validation_split is not None
+    if dataset.validation == 0 and not own_split:
+        yield "dataset.validation=0 is out of range: at least 1"
+    if not isinstance(dataset, HubImages):
+        return
+    splits = [dataset.train_split, dataset.extra_split, dataset.validation_split, dataset.test_split]
+    given = [split for split in splits if split is not None]
+    if len(set(given)) < len(given):
+        yield f"dataset: train, extra, validation and test split are {', '.join(given)}: they must all differ"
+    if dataset.validation_split is not None and dataset.validation + dataset.extra_validation > 0:
+        yield (
+            f"dataset.validation_split={dataset.validation_split} and dataset.validation={dataset.validation}: "
+            "give dataset.validation=0, or dataset.validation_split=null"
+        )
+    if dataset.extra_split is None and dataset.extra_validation > 0:
+        yield f"dataset.extra_validation={dataset.extra_validation} without dataset.extra_split: give 0"
+
+
+def _broken_networks(config: Config) -> Iterator[str]:
+    for side in ("teacher", "student"):
+        net = getattr(config, side)
+        if isinstance(net, Resnet | Wrn):
+            rest = 4 if isinstance(net, Wrn) else 2
+            if net.depth < 6 + rest or (net.depth - rest) % 6:
+                yield f"{side}.depth={net.depth}: {net.name} has depth 6 n + {rest}: give {6 + rest}, {12 + rest}, ..."
+        if isinstance(net, Resnet) and net.shortcut == "pad" and net.stem > 16 * net.width:
+            yield f"{side}.stem={net.stem}: shortcut=pad cannot narrow to {16 * net.width} channels: give shortcut=conv"
+    if isinstance(config.student, Thin) and (config.student.width is None) == (config.student.budget is None):
+        yield "student.width and student.budget: give one of them, and null for the other"
+    if isinstance(config.teacher, Ensemble):
+        paths = config.teacher.members
+        if len(set(paths)) != len(paths):
+            yield f"teacher.members={paths}: a folder is in it twice"
+        if config.teacher.hint_member not in paths:
+            yield f"teacher.hint_member={config.teacher.hint_member}: not in teacher.members={paths}"
+            return
+    if isinstance(config.teacher, EarlierRuns):
+        yield from _broken_members(config, config.teacher)
+
+
+def _broken_without_teacher(config: Config) -> Iterator[str]:
+    """The rules of teacher=none."""
+    if not isinstance(config.teacher, NoTeacher):
+        return
+    method = config.method.name
+    if needs_teacher(config.method):
+        yield (
+            f"method={method} needs a teacher: give teacher=..., or with teacher=none method=backprop, dsn, "
+            "labels_then_labels or labels_with_labels"
+        )
+    for name in config.sweep.budgets:
+        if name in measures.OF_TEACHER:
+            own = name.removeprefix("relative_")
+            yield f"sweep.budgets.{name} compares with a teacher, and teacher=none: give sweep.budgets.{own}"
+    for name in [config.returns] if isinstance(config.returns, str) else config.returns or []:
+        if name in measures.OF_TEACHER:
+            yield f"returns={name} compares with a teacher, and teacher=none: give another measure, or a teacher"
+
+
+def _broken_custom(config: Config) -> Iterator[str]:
+    for side in ("teacher", "student"):
+        net = getattr(config, side)
+        if isinstance(net, CustomNet):
+            yield from _broken_options(net, side, config.dataset)
+    if not isinstance(config.student, CustomStudent):
+        return
+    if isinstance(config.method, DeeplySupervised):
+        yield "method=dsn teaches every hidden layer, and a custom student has no list of them: give another method"
+    for section in ("hint", "student"):
+        dropout = getattr(config.schedule, section).dropout
+        if dropout.input or dropout.hidden:
+            yield (
+                f"schedule.{section}.dropout: a custom student trains with its own: give "
+                f"schedule.{section}.dropout={{input: 0, hidden: 0}}"
+            )
+
+
+def _broken_options(net: CustomNet, side: str, dataset: Dataset) -> Iterator[str]:
+    if not isinstance(net.args, dict | None) or not all(isinstance(name, str) for name in net.args or {}):
+        yield f"{side}.args={net.args}: give them by name, '{side}.args={{num_classes: 10}}'"
+    elif not _is_plain(net.args):
+        yield f"{side}.args={net.args}: give finite numbers, text, lists and tables whose keys are text"
+    if net.channels not in (None, 3):
+        yield f"{side}.channels={net.channels}: grey images can be repeated to 3 channels: give 3, or null"
+    if (net.mean is None) != (net.std is None) or len(net.mean or []) != len(net.std or []):
+        yield f"{side}.mean={net.mean} and {side}.std={net.std}: give one number for each channel in both, or null"
+    if any(value <= 0 for value in net.std or []):
+        yield f"{side}.std={net.std}: give numbers above 0"
+    channels = net.channels or dataset.channels
+    if net.mean and len(net.mean) not in (1, channels):
+        yield f"{side}.mean has {len(net.mean)} numbers for images of {channels} channels: give one for each"
+    if net.mean and not isinstance(dataset.preprocessing, Scale | Standardize):
+        yield (
+            f"{side}.mean: images that dataset/preprocessing={dataset.preprocessing.name} has changed cannot be "
+            f"turned back: give dataset/preprocessing=standardize or scale, or {side}.mean=null {side}.std=null"
+        )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is the same after it was written as JSON."""
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except ValueError:
+        return False
+
+
+def _broken_members(config: Config, teacher: EarlierRuns) -> Iterator[str]:
+    """Stored networks see the same preprocessed images as the student: theirs must have been such images."""
+    try:
+        found = earlier_runs.members(teacher)
+    except ConfigError as error:
+        yield str(error)
+        return
+    for path, member in found.items():
+        key = f"teacher.path={path}" if isinstance(teacher, RunTeacher) else f"teacher.members: {path}"
+        for what in ("channels", "height", "width", "classes", "pixel_max", "preprocessing"):
+            theirs, ours = getattr(member.config.dataset, what), getattr(config.dataset, what)
+            if theirs != ours:
+                yield (
+                    f"{key}: that network was trained on {member.config.dataset.name} with {what} {theirs}, and "
+                    f"dataset={config.dataset.name} has {ours}: give the same"
+                )
+
+
+def _broken_hints(config: Config) -> Iterator[str]:
+    if not needs_pair(config):
+        return
+    method, teacher = config.method.name, earlier_runs.architecture(config.teacher)
+    if isinstance(config.hint_layer, NoPair):
+        yield f"method={method} needs a hint layer and hint_layer is none: give hint_layer=middle, or method=kd"
+        return
+    if teacher is None:  # labels at the guided layer
+        yield from _broken_guided(config)
+        return
+    pair = hint_pair(config)
+    if pair is None:
+        side = "teacher" if config_layer_names.published_hint(teacher) is None else "student"
+        name = getattr(config, side).name
+        yield f"hint_layer=paper: the paper has no pair for {side} {name}: give hint_layer=middle or named"
+        return
+    published = isinstance(config.hint_layer, PaperPair)
+    sides: list[tuple[str, Architecture, str]] = [
+        ("student.guided" if published else "hint_layer.student", config.student, pair[1])
+    ]
+    if not isinstance(config.method, LabelHints):
+        sides.insert(0, ("teacher.hint" if published else "hint_layer.teacher", teacher, pair[0]))
+    for key, net, layer in sides:
+        if isinstance(net, CustomNet):
+            continue  # `pairs.resolved` builds and asks it
+        yield from _broken_layer(key, net, layer)
+
+
+def _broken_guided(config: Config) -> Iterator[str]:
+    """The rules of a guided layer without a hint layer."""
+    guided = guided_layer(config)
+    if guided is None:
+        name = config.student.name
+        yield f"hint_layer=paper: the paper has no guided layer for student {name}: give hint_layer=middle or named"
+    elif not isinstance(config.student, CustomNet):
+        yield from _broken_layer("hint_layer.student", config.student, guided)
+
+
+def _broken_layer(key: str, net: Architecture, layer: str) -> Iterator[str]:
+    names = layer_names(net)[:-1]
+    if layer not in names:
+        known = f"{near(layer, names)} (layers: {', '.join(names) or 'none'})"
+        yield f"{key}={layer}: no such layer in {net.name}{known}"
+
+
+def _broken_schedule(config: Config) -> Iterator[str]:
+    kd = config.schedule.kd
+    if kd.end_epoch is not None and kd.start_epoch > kd.end_epoch:
+        yield f"schedule.kd.start_epoch={kd.start_epoch} is after schedule.kd.end_epoch={kd.end_epoch}"
+
+
+def _broken_sweep(config: Config) -> Iterator[str]:
+    for name in config.sweep.budgets:
+        if name not in measures.KNOWN_BEFORE:
+            known = list(measures.KNOWN_BEFORE)
+            yield f"sweep.budgets.{name}: no such cost{near(name, known)} (costs: {', '.join(known)})"
+    for name in [config.returns] if isinstance(config.returns, str) else config.returns or []:
+        if name not in measures.NAMES:
+            names = list(measures.NAMES)
+            yield f"returns={name}: no such measure{near(str(name), names)} (measures: {', '.join(names)})"
+
+
+def _broken_scales(config: Config) -> Iterator[str]:
+    kinds = ["conv", "dense", "block", "softmax", "sigmoid"]
+    student, teacher = layer_names(config.student), earlier_runs.architecture(config.teacher)
+    sections = {
+        "hint": [*kinds, "regressor", *student],
+        "student": [*kinds, "regressor", *student],
+    }
+    if teacher is not None:
+        sections = {"teacher": [*kinds, *layer_names(teacher)], **sections}
+    for section, names in sections.items():
+        stage: Stage = getattr(config.schedule, section)
+        for key in ("lr_scale", "max_norm"):
+            for name in getattr(stage, key):
+                if name not in names:
+                    yield (
+                        f"schedule.{section}.{key}.{name}: no such layer or kind{near(name, names)} "
+                        f"(there are {', '.join(dict.fromkeys(names))}); ~schedule.{section}.{key}.{name} leaves it out"
+                    )

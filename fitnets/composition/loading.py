@@ -1,0 +1,139 @@
+"""Hydra's side of the configuration: groups and overrides in, a checked `Config` out, and mistakes told in short.
+
+With `overrides` and `own_options` the only modules of the package that import Hydra and OmegaConf.
+"""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fitnets import checks, errors, paths
+from fitnets.composition import overrides as typed
+from fitnets.composition import own_options
+from fitnets.composition.mistakes import MISTAKES, brief
+from fitnets.config import Config, Ensemble, Folder, RunTeacher, Thin, options
+from fitnets.data.reading import folder_layout
+from fitnets.errors import ConfigError, near
+from fitnets.models import hint_pair
+from fitnets.store import earlier_runs
+
+T = TypeVar("T")
+CONF = paths.CONF
+
+OmegaConf.register_resolver("run_command", lambda: paths.COMMAND, replace=True)  # for --help
+for _name, _class in options.OPTIONS.items():
+    # Below hydra/ the schema's types do not show up among the user's groups in --help.
+    ConfigStore.instance().store(group="hydra/fitnets", name=_name, node=_class)
+own_options.install()
+
+
+def to_config(composed: DictConfig) -> Config:
+    """The composed tree as checked dataclasses. ConfigError: all unknown and missing keys, or all broken rules."""
+    try:
+        config = _checked(composed)
+    except OmegaConfBaseException as error:
+        raise ConfigError(brief(error)) from error
+    if isinstance(config.student, Thin) and config.student.width is None:
+        from fitnets.models import costs  # imports torch
+
+        config = costs.within_budget(config, config.student)
+    if hint_pair.has_custom(config):
+        from fitnets.models import layer_pairs  # imports torch
+
+        config = layer_pairs.resolved(config)
+    return config
+
+
+def _checked(composed: DictConfig) -> Config:
+    _count_classes(composed)
+    _locate_teachers(composed)
+    problems = [*_unknown_keys(composed)]
+    problems += [_missing(key) for key in sorted(OmegaConf.missing_keys(composed))]
+    if problems:
+        raise ConfigError(errors.listed(problems))
+    return checks.check(cast(Config, OmegaConf.to_object(composed)))
+
+
+def _count_classes(composed: DictConfig) -> None:
+    """A folder has as many classes as class folders, unless their number is given."""
+    dataset = composed.dataset
+    is_open = OmegaConf.get_type(dataset) is Folder and OmegaConf.is_missing(dataset, "classes")
+    if is_open and not OmegaConf.is_missing(dataset, "path"):
+        store = None if OmegaConf.is_missing(composed, "store") else composed.store
+        dataset.classes = max(2, len(folder_layout.structure(dataset.path, store).classes))
+
+
+def _locate_teachers(composed: DictConfig) -> None:
+    """Replace hashes of earlier runs, and beginnings of hashes, by their folders in the store."""
+    teacher = composed.teacher
+
+    def located(key: str, given: str) -> str:
+        return earlier_runs.locate(given, paths.expanded(str(composed.store)), f"teacher.{key}")
+
+    kind = OmegaConf.get_type(teacher) if isinstance(teacher, DictConfig) else None
+    for key in {RunTeacher: ["path"], Ensemble: ["hint_member", "members"]}.get(cast(Any, kind), []):
+        if OmegaConf.is_missing(teacher, key):
+            continue
+        given = teacher[key]
+        teacher[key] = located(key, given) if isinstance(given, str) else [located(key, str(one)) for one in given]
+
+
+def load(overrides: list[str], config_dir: str | None = None) -> Config:
+    """The Config that `python run.py OVERRIDES` would use; writes nothing. config_dir: of the user's own options.
+    ConfigError for every mistake."""
+    if config_dir is not None:
+        if not config_dir or not Path(config_dir).is_dir():
+            raise ConfigError(f"--config-dir {config_dir}: no such folder")
+        folder = f"file://{Path(config_dir).resolve()}"
+        overrides = [f"hydra.searchpath=[{typed.quoted(folder)}]", *overrides]
+    try:
+        with initialize_config_dir(str(CONF)):
+            composed = compose("config", [typed.as_typed(word) for word in overrides])
+    except MISTAKES as error:
+        raise ConfigError(brief(error)) from error
+    return to_config(composed)
+
+
+def adapted(option: T, key: str, overrides: list[str]) -> T:
+    """An option with other values of some keys. key: of the option; overrides: `key.name=value` each."""
+    names = [f.name for f in fields(cast(Any, option))]
+    changed = OmegaConf.structured(option)
+    try:
+        for override in OverridesParser.create().parse_overrides([typed.as_typed(word) for word in overrides]):
+            name = override.key_or_group.removeprefix(f"{key}.")
+            if name.split(".")[0] not in names:
+                raise ConfigError(f"{key}.{name}: no such key{near(name, names)} (keys of {key}: {', '.join(names)})")
+            OmegaConf.update(changed, name, override.value())
+        return cast(T, OmegaConf.to_object(changed))
+    except MISTAKES as error:
+        raise ConfigError(brief(error)) from error
+
+
+def _missing(key: str) -> str:
+    group = key.replace(".", "/")
+    return f"{key} has no value: give {group if (CONF / group).is_dir() else key}=..."
+
+
+def _unknown_keys(node: Any, key: str = "") -> Iterator[str]:
+    """`+student.nonsense=1` gets past Hydra: every key must be a field of its node's type."""
+    if isinstance(node, ListConfig):
+        for index, item in enumerate(node):
+            yield from _unknown_keys(item, f"{key}[{index}]")
+    if not isinstance(node, DictConfig):
+        return
+    kind = OmegaConf.get_type(node)
+    names = [f.name for f in fields(kind)] if kind is not None and is_dataclass(kind) else None
+    for name in map(str, node):
+        dotted = f"{key}.{name}" if key else name
+        if names is not None and name not in names:
+            close = near(name, names) or "".join(f"; {other}=..." for other in typed.keys_ending(dotted))
+            yield f"{dotted}: no such key{close} (keys of {key or 'the config'}: {', '.join(names)})"
+        elif not OmegaConf.is_missing(node, name):
+            yield from _unknown_keys(node[name], dotted)

@@ -1,0 +1,111 @@
+"""Short messages for the errors of Hydra, OmegaConf and YAML."""
+
+import re
+from typing import cast
+
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
+from yaml import YAMLError
+
+from fitnets.composition import overrides as typed
+from fitnets.errors import ToldError, near
+
+MISTAKES = (HydraException, OmegaConfBaseException, YAMLError)
+
+
+# --- errors ---
+
+_NOISE = re.compile(
+    r"^(Config search path:|\s*provider=|To append to your config|Set the environment variable|See https|"
+    r"\s*(full_key:|reference_type=|object_type=)|Error when parsing index|\d\. To )"
+)
+_REPHRASED = (  # Hydra's words, ours
+    (r"Error parsing override '([^']+)'\s+missing EQUAL", r"\1: no value: give \1=..."),
+    (r"Config group override must be a string or a list", "a group has no value or null: give GROUP=OPTION"),
+    (
+        r"Interpolation key 'teacher\.hint' not found",
+        "hint_layer.teacher: the paper names no hint layer for this teacher: give hint_layer.teacher=LAYER "
+        "(`fitnets layers` lists them)",
+    ),
+    (r"hydra.mode changed during config composition", "+sweeps=... is a sweep: add -m"),
+    (
+        r"In 'schedule/(\w+)': Could not load 'schedule/\w+/(\w+)'",
+        r"schedule=\1 has no numbers for dataset=\2: give schedule=modern, or a file schedule/\1/\2.yaml of yours",
+    ),
+    (
+        r"Could not override '([^']+)'\.\s+To append to your config use (\S+)\s+Key '\S+' is not in struct",
+        r"\1: not in the table yet: add it with \2",
+    ),
+    (
+        r"In '([^']+)': ValidationError.*Ambiguous assignment to Union\[([^\]]+)\]",
+        r"\1: the file must say which of \2 it is: defaults: [/hydra/fitnets/TYPE@_here_, _self_]; or which option it "
+        r"changes: defaults: [OPTION, _self_]",
+    ),
+)
+_OPTIONS = re.compile(r"Could not find '(.+?)/([^/']*)'\n+Available options in '.+?':\n((?:\t\S+\n?)+)")
+
+
+def brief(error: BaseException) -> str:
+    """What went wrong in one to three lines."""
+    if isinstance(error, ToldError):
+        return str(error)
+    told = [str(error)]
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        told.append(str(error.__cause__))
+    text = "\n".join(told)
+    if own := _of_grammar(error, text):
+        return own
+    if missing := _OPTIONS.search(text):
+        group, given, listed = cast(tuple[str, str, str], missing.groups())
+        names = listed.split()
+        return f"{group}={given}: no such option{near(given, names)} (options of {group}: {', '.join(names)})"
+    for pattern, ours in _REPHRASED:
+        if found := re.search(pattern, text, re.DOTALL):
+            return found.expand(ours)
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _NOISE.match(line)]
+    first, *rest = lines
+    if not rest:
+        return first
+    first = first.removeprefix("Error merging override ").rstrip(":.")
+    return "\n".join([f"{first}: {rest[0]}", *([" ".join(rest[1:])] if rest[1:] else [])])
+
+
+def _of_grammar(error: BaseException, text: str) -> str | None:
+    """What to type instead of an override that cannot be read, is several values, names no key, or has an interpolation
+    without value. None: the error is another one."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(error, OverrideParseException) and "missing EQUAL" not in text:
+        return _unreadable(str(error.override))
+    if found := re.search(r"Ambiguous value for argument '(.*)'\n", text):
+        word = found[1]
+        is_text = (kind := typed.text_of(word.partition("=")[0])) is not None and not kind.is_list
+        quoted = f"text, {typed.in_shell(word)}" if is_text else "a list, 'key=[a,b]'"
+        return f"{word}: several values: add -m to sweep over them, or quote {quoted}"
+    if found := re.search(r"Could not override '(\w[\w.]*)'.*Key '\w+' (?:is )?not in", text, re.DOTALL):
+        others = typed.keys_ending(found[1])
+        if others and found[1] not in others:
+            return f"{found[1]}: no such key: give {' or '.join(f'{key}=...' for key in others)}"
+    if isinstance(cause, InterpolationResolutionError | GrammarParseError) and cause.full_key:
+        return _unresolved(cause)
+    return None
+
+
+def _unreadable(word: str) -> str:
+    """An override that Hydra cannot parse, with the form of it that it can."""
+    key, equals, value = word.partition("=")
+    shown = ascii(word)[1:-1] if not word.isprintable() else word
+    if not (equals and re.fullmatch(r"[~+]{0,2}[\w./@$:\[\]-]+", key, re.ASCII)):
+        return f"{shown}: no KEY=VALUE: a key has letters, digits, _ and dots alone"
+    name = key.lstrip("~+")
+    is_other = typed.text_of(name) is None and name in typed.keys_ending(name)
+    way_out = "" if is_other or shown != word else f": quote it, {typed.in_shell(word)}"
+    return f"{shown}: the value cannot be read{way_out}"
+
+
+def _unresolved(error: OmegaConfBaseException) -> str:
+    reason = str(error).splitlines()[0]
+    if "HydraConfig was not set" in reason:
+        reason = "${hydra:...} has a value in python run.py alone: give the value itself"
+    elif named := re.search(r"Environment variable '(.+)' not found", reason):
+        reason = f"${{oc.env:{named[1]}}}: the environment has no {named[1]}"
+    return f"{error.full_key}: {reason}; text with a dollar sign and a brace is written \\${{"

@@ -1,0 +1,108 @@
+"""What a person sees: progress bars on a terminal, one line an epoch elsewhere, tables."""
+
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from fitnets.console import quantities, tables
+from fitnets.console.quantities import number
+
+T = TypeVar("T")
+_PLAIN_WIDTH = 120
+_LABEL = re.compile(r" *\S+ {2,}| *")
+"""what stands before the text of a line: a label and at least two spaces, or an indentation"""
+
+count, seconds, megabytes = quantities.number, quantities.duration, quantities.size
+
+
+class Terminal:
+    """Rich output on a terminal; plain lines, at least 120 columns wide, elsewhere.
+
+    quiet: only what a person has to know
+    aside: on standard error, since standard output is for a machine"""
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False, aside: bool = False):
+        self.quiet = quiet
+        self.console = console or Console(highlight=False, markup=False, stderr=aside)
+        if not self.console.is_terminal:
+            self.console.width = max(self.console.width, _PLAIN_WIDTH)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    def narrate(self, text: str) -> None:
+        """What need not be known."""
+        if not self.quiet:
+            self.say(text)
+
+    def explain(self, text: str) -> None:
+        """Print lines of labels and text unless quiet. On a terminal a long line goes on under the column of its text,
+        and is broken between words alone; elsewhere every line stays whole."""
+        if self.console.is_terminal:
+            text = "\n".join(hanging(line, self.console.width) for line in text.splitlines())
+        self.narrate(text)
+
+    def track(self, items: Sequence[T], what: str) -> Iterable[T]:
+        """The items, with a bar while they are worked through."""
+        return track(items, what, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+    def show(self, table: tables.Table) -> None:
+        self.table(table.title, table.header, table.rows)
+
+    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print the title, then the table below it. Where a terminal is too narrow for it, every row becomes a
+        paragraph: no word is broken, and no hash is cut."""
+        is_terminal = self.console.is_terminal
+        self.console.print(title, soft_wrap=not is_terminal)
+        room = self.console.width if is_terminal else sys.maxsize
+        widths = tables.column_widths(header, rows, room)
+        if widths is None:
+            self._paragraphs(header, rows)
+            return
+        table = Table()
+        for index, (column, width) in enumerate(zip(header, widths, strict=True)):
+            table.add_column(column, justify="left" if index == 0 else "right", width=width)
+        for row in rows:
+            table.add_row(*row)
+        before = self.console.width
+        self.console.width = max(before, sum(widths) + 3 * len(widths) + 1)
+        self.console.print(table)
+        self.console.width = before
+
+    def _paragraphs(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        labels = [" ".join(name.split()) for name in header]
+        longest = max(map(len, labels))
+        for row in rows:
+            lines = (f"{label:<{longest}}  {' '.join(cell.split())}" for label, cell in zip(labels, row, strict=True))
+            self.say("\n".join(["", *(hanging(line, self.console.width) for line in lines)]))
+
+
+def hanging(line: str, width: int) -> str:
+    """The line broken between words, its further lines under the column where its text begins. A word that is longer
+    than a line, as a path may be, stays whole."""
+    found = _LABEL.match(line)
+    label = found[0] if found and len(found[0]) < width // 2 else ""
+    parts = textwrap.wrap(
+        line[len(label) :], width, initial_indent=label, subsequent_indent=" " * len(label), break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+    return "\n".join(parts) or line
+
+
+def measure(name: str, value: float) -> str:
+    """A measure of `measures` with its unit."""
+    if name.startswith("relative_"):
+        return f"{value:.3g} x"
+    if name.startswith("latency"):
+        return f"{value:.2f} ms"
+    if name.endswith(("parameters", "multiplications")):
+        return number(value)
+    if name == "weights_bytes":
+        return quantities.size(value)
+    return f"{value:.4g} nats" if name == "loss" else f"{100 * value:.2f} %"

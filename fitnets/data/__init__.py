@@ -1,0 +1,4 @@
+"""Images and labels: sources, splits, preprocessing, augmentation.
+
+`data.reading` decodes image files and Parquet tables. Imports: config, store, system.
+"""

@@ -1,0 +1,33 @@
+"""How many images a part of a data set has, without decoding or downloading any."""
+
+from fitnets.config import Dataset, Digits, Folder
+from fitnets.data import sources
+from fitnets.data.reading import folder
+from fitnets.data.sources import Part
+
+_DIGITS = 1797
+_PUBLISHED: dict[str, dict[str, int]] = {  # of each split, by data set
+    "mnist": {"train": 60_000, "test": 10_000},
+    "cifar10": {"train": 50_000, "test": 10_000},
+    "cifar100": {"train": 50_000, "test": 10_000},
+    "svhn": {"train": 73_257, "extra": 531_131, "test": 26_032},
+    "aflw": {"train": 45_000, "validation": 5_000},  # 25,000 faces and as many others, nine tenths of them to train on
+}
+
+
+def images(dataset: Dataset, part: Part) -> int | None:
+    """The number of images of a part: local Parquet files state it, that of the others is published. None where only
+    decoding tells.
+
+    Raises ConfigError where local files are named and are not there."""
+    match dataset:
+        case Digits():
+            return dataset.test if part == "test" else _DIGITS - dataset.test
+        case Folder():
+            if dataset.skip_broken or not folder.has_split(dataset):  # else it would be drawn
+                return None
+            return len(folder.files(dataset)[part])
+        case _ if dataset.path is None:
+            return _PUBLISHED.get(dataset.name, {}).get(getattr(dataset, f"{part}_split"))
+        case _:
+            return sources.row_count(dataset, part)

@@ -1,0 +1,211 @@
+"""Where images come from: scikit-learn's digits, the Hugging Face hub or its Parquet files, folders of images."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fitnets.config import Dataset, Digits, Folder, HubImages
+from fitnets.data.draws import Raw, proportional_draw
+from fitnets.data.reading import folder, folder_layout, parquet
+from fitnets.data.reading.decoding import BrokenImages, Decoded, Report
+from fitnets.data.reading.examined import examine
+from fitnets.data.reading.parquet import UNLABELLED
+from fitnets.errors import ConfigError, printable
+from fitnets.paths import expanded
+from fitnets.progress import Track, Watcher
+
+Part = Literal["train", "extra", "validation", "test", "all"]
+"""all: every image of a folder, whatever its split"""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One part of a data set."""
+
+    identity: dict[str, Any]
+    """what tells it from others, without decoding it"""
+    read: Callable[[Track], Decoded]
+    """decodes it; broken images are in the report alone"""
+    version: int
+    """one more with every change of what the code makes of the same images"""
+    earlier: int | None = None
+    """an earlier version that serves as well, if it is in the store: a download may be impossible now"""
+
+    def decode(self, track: Track) -> Raw:
+        """Images and labels, broken images left out."""
+        return self.read(track).raw
+
+
+def source(dataset: Dataset, part: Part, root: Path | None = None, watcher: Watcher | None = None) -> Source:
+    """Raises ConfigError if local files are missing. Of a folder, all images are decoded the first time: broken ones
+    are named before a split with them is drawn.
+
+    root: of the store that remembers digests and decoded images; watcher: sees the progress."""
+    match dataset:
+        case Digits():
+            identity = {"scikit-learn": "digits", "part": part, "test": dataset.test}
+            return Source(identity, lambda _: _decode_digits(dataset, part), version=1)
+        case Folder():
+            return _folder_source(dataset, part, root, watcher)
+        case HubImages():
+            split = _split(dataset, part)
+            identity = parquet.identity(dataset, split, root)
+            earlier = 1 if dataset.path is None else None
+            return Source(identity, lambda track: parquet.decoded(dataset, split, track), version=2, earlier=earlier)
+
+
+def _folder_source(dataset: Folder, part: Part, root: Path | None, watcher: Watcher | None) -> Source:
+    is_whole = part == "all"
+    found = folder.contents(dataset, may_lack_classes=is_whole)
+    examined = examine(dataset, found, root, watcher)
+    broken = examined.report.broken
+    usable = [name for name in folder.images(found) if printable(name) not in broken]
+    names = usable if is_whole else folder.files(dataset, broken)[part]
+    if not names:
+        raise ConfigError(f"dataset.path={dataset.path}: the folder has no {part} images")
+    return Source(folder.identity(dataset, names), lambda _: examined.chosen(dataset, names), version=2)
+
+
+def training_parts(dataset: Dataset) -> list[Part]:
+    """The parts that are trained on, once validation images are held out of them."""
+    has_extra = isinstance(dataset, HubImages) and dataset.extra_split is not None
+    return ["train", "extra"] if has_extra else ["train"]
+
+
+def has_validation_part(dataset: Dataset) -> bool:
+    """Whether validation images are a part of their own."""
+    return isinstance(dataset, Folder) or (isinstance(dataset, HubImages) and dataset.validation_split is not None)
+
+
+def class_names(dataset: Dataset) -> list[str] | None:
+    """The class names that a data set's files give, in the order of the labels; None where they give none. A Parquet
+    file may name more or fewer classes than `dataset.classes`.
+
+    Raises ConfigError where the files are missing, or two of them name the classes differently."""
+    match dataset:
+        case Digits():
+            return [str(digit) for digit in range(dataset.classes)]
+        case Folder():
+            return folder.class_names(dataset)
+        case HubImages(path=str()):
+            return parquet.class_names(dataset, [_split(dataset, part) for part in present_parts(dataset)])
+        case HubImages():
+            return None
+
+
+def row_count(dataset: HubImages, part: Part) -> int | None:
+    """The rows that the local Parquet files of a part state; None where they cannot be read. Nothing is decoded."""
+    return parquet.row_count(dataset, _split(dataset, part))
+
+
+def _split(dataset: HubImages, part: Part) -> str:
+    split: str | None = getattr(dataset, f"{part}_split")
+    assert split is not None, f"{dataset.name} has no {part} split"
+    return split
+
+
+def present_parts(dataset: Dataset) -> list[Part]:
+    """The parts that a data set has files of. A data set on the hub, and digits, have all that are configured."""
+    if isinstance(dataset, Folder):
+        return ["all"]
+    if isinstance(dataset, Digits):
+        return ["train", "test"]
+    configured: list[Part] = ["train", "extra", "validation", "test"]
+    parts = [part for part in configured if getattr(dataset, f"{part}_split") is not None]
+    if dataset.path is None:
+        return parts
+    root = expanded(dataset.path)
+    patterns = {part: f"{_split(dataset, part)}-*.parquet" for part in parts}
+    found = [part for part, pattern in patterns.items() if any(root.glob(pattern)) or any(root.glob(f"*/{pattern}"))]
+    return found or parts[:1]  # the first one's absence is then an error
+
+
+def notes(dataset: Dataset, root: Path | None = None) -> Iterator[str]:
+    """Sentences for the plan and for `fitnets doctor`: which files are used, what is left out, what was done to images.
+    What decoding met in a table's rows is in `data.notes`."""
+    match dataset:
+        case Folder():
+            found = folder.contents(dataset)
+            yield from folder_layout.notes(found)
+            yield from examine(dataset, found, root).report.notes("images")
+        case HubImages():
+            yield from parquet.notes(dataset)
+        case Digits():
+            return
+
+
+def sizes(dataset: Folder, root: Path | None) -> tuple[str, str]:
+    """Width and height of the smallest and of the largest image, '20x30'."""
+    report = examine(dataset, folder.contents(dataset), root).report
+    smallest, largest = ("x".join(map(str, size or [])) for size in (report.smallest, report.largest))
+    return smallest, largest
+
+
+def check(dataset: Dataset, report: Report) -> None:
+    """Raises BrokenImages if some images of a part cannot be used, and are not to be skipped."""
+    if report.broken and isinstance(dataset, HubImages) and not dataset.skip_broken:
+        place = f"dataset.path={dataset.path}" if dataset.path else f"dataset={dataset.name}"
+        raise BrokenImages(place, [report])
+
+
+_WITHOUT = {
+    "test": "dataset.test_split=null does without test figures",
+    "validation": "dataset.validation_split=null dataset.validation=COUNT holds training images out instead",
+    "extra": "dataset.extra_split=null dataset.extra_validation=0 does without these images",
+    "train": "give a dataset.label_column that has them",
+    "all": "give images that have them",
+}
+
+
+def check_labels(dataset: Dataset, part: Part, labels: NDArray[np.int64]) -> None:
+    """Raises ConfigError, with the way out that fits, unless all labels are from 0 to classes - 1."""
+    unlabelled = np.flatnonzero(labels == UNLABELLED)
+    if len(unlabelled) == len(labels):
+        raise ConfigError(
+            f"dataset={dataset.name}: the {part} split has no labels (all are -1 or null): {_WITHOUT[part]}"
+        )
+    if len(unlabelled):
+        raise ConfigError(
+            f"dataset={dataset.name}: {len(unlabelled)} of {len(labels)} rows of the {part} split have no label (-1 or "
+            f"null), row {unlabelled[0]} the first: {_WITHOUT[part]}"
+        )
+    distinct = np.unique(labels)
+    low, high, classes = int(distinct[0]), int(distinct[-1]), dataset.classes
+    if low >= 0 and high < classes:
+        return
+    first = dataset.first_label if isinstance(dataset, HubImages) else 0
+    has_gaps = len(distinct) < high - low + 1
+    if low < 0:
+        way_out = f"give dataset.first_label={first + low}"
+    elif high == classes and low > 0:
+        way_out = f"they count from {first + 1}: give dataset.first_label={first + 1}"
+    elif len(distinct) == classes and not has_gaps:
+        way_out = f"they count from {first + low}: give dataset.first_label={first + low}"
+    elif has_gaps:
+        shown = ", ".join(str(label + first) for label in distinct[:4]) + ", ..." * (len(distinct) > 4)
+        way_out = (
+            f"only {len(distinct)} numbers occur ({shown}): number the classes from 0 without gaps, or give "
+            f"dataset.classes={high + 1}, most of them without images"
+        )
+    else:
+        way_out = f"give dataset.classes={high + 1}"
+    raise ConfigError(
+        f"dataset.classes={classes} allows labels {first} to {first + classes - 1}, and the {part} split has "
+        f"{first + low} to {first + high}: {way_out}"
+    )
+
+
+def _decode_digits(dataset: Digits, part: Part) -> Decoded:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    labels = bunch.target.astype(np.int64)
+    if dataset.test >= len(labels):
+        raise ConfigError(f"dataset.test={dataset.test}: digits has {len(labels)} images in all: give fewer than that")
+    is_test = proportional_draw(labels, dataset.test, seed=0)
+    rows = np.flatnonzero(is_test if part == "test" else ~is_test)
+    return Decoded(bunch.images[rows, None].astype(np.uint8), labels[rows], Report(total=len(rows)))

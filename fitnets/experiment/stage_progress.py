@@ -1,0 +1,67 @@
+"""Progress of a training stage: a bar on a terminal, one line an epoch elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fitnets.console.terminal import Terminal
+from fitnets.training.state import Epoch, TrainingState
+
+_STAGE_WIDTH = len("retrain_student")
+
+
+@contextmanager
+def shown(terminal: Terminal, name: str, epochs: int, steps_per_epoch: int) -> Iterator["StageProgress"]:
+    columns = (
+        TextColumn("{task.description:>8}"),
+        BarColumn(16),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[best]}"),
+        TimeRemainingColumn(),
+    )
+    is_terminal = terminal.console.is_terminal
+    with Progress(*columns, console=terminal.console, disable=not is_terminal, transient=terminal.quiet) as progress:
+        yield StageProgress(terminal, progress, name, epochs, steps_per_epoch)
+
+
+class StageProgress:
+    """An observer of the loop: moves the bar with every update, prints every epoch."""
+
+    def __init__(self, terminal: Terminal, progress: Progress, name: str, epochs: int, steps_per_epoch: int):
+        self.terminal = terminal
+        self.progress = progress
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.task = progress.add_task(name, total=epochs, best="")
+
+    def on_step(self) -> None:
+        self.progress.advance(self.task, 1 / self.steps_per_epoch)
+
+    def on_resume(self, state: TrainingState) -> None:
+        self.progress.update(self.task, completed=state.epoch)
+        place = f"epoch {state.epoch + 1}, update {state.batches + 1}" if state.ended_by is None else "its end"
+        self.terminal.say(f"the {state.objective.name} stage goes on from a checkpoint, at {place}")
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        self.progress.update(self.task, completed=epoch.epoch + 1)
+        if epoch.best:
+            watched = dict([next(iter(epoch.valid.items()))])
+            self.progress.update(self.task, best=f"best: epoch {epoch.epoch + 1}, {values(watched)}")
+        if not self.terminal.console.is_terminal:
+            width = max(3, len(str(self.epochs)))
+            place = f"{epoch.stage:>{_STAGE_WIDTH}} epoch {epoch.epoch + 1:>{width}}/{self.epochs}"
+            shown = values({"train_loss": epoch.train["train_loss"], **epoch.valid}, aligned=True)
+            best = "best" if epoch.best else "    "
+            self.terminal.narrate(f"{place}  {shown}  {best} {epoch.seconds:>6.1f} s")
+
+
+def values(named: dict[str, float], *, aligned: bool = False) -> str:
+    """Values with their units: errors in per cent, losses in nats (the hint loss has none).
+
+    aligned: padded to the widths that the same values take in other epochs"""
+    per_cent, loss = (6, 9) if aligned else (0, 0)
+    return "  ".join(
+        f"{name} {100 * value:>{per_cent}.2f} %" if name.endswith("error") else f"{name} {value:>{loss}.4g}"
+        for name, value in named.items()
+    )

@@ -1,0 +1,49 @@
+"""What a run was made with, for `environment.json`: versions, commit, device, threads."""
+
+import platform
+import subprocess
+import sys
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from fitnets import paths
+from fitnets.errors import without_passwords
+from fitnets.machine.devices import describe
+
+_PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "datasets", "wandb", "safetensors")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What the run was made with; no part of it changes what the run is."""
+    return {
+        "started_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "started_by": [without_passwords(word) for word in sys.argv],
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") not in (None, ""),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "device": describe(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _git(*words: str) -> str | None:
+    """Git's answer about the checkout of this package; None without git or a checkout."""
+    if paths.IS_WHEEL:  # whose folder may lie in somebody else's checkout
+        return None
+    try:
+        return subprocess.run(
+            ["git", *words],
+            cwd=paths.ROOT,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,141 @@
+"""What a network costs: parameters and multiplications, as trained and in the paper's convention."""
+
+import copy
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from fitnets.config import Config, NoTeacher, Thin, image_shape
+from fitnets.errors import BudgetError
+from fitnets.models import build, teachers
+from fitnets.models.custom.adapter import CustomNetwork
+from fitnets.models.layers import LOGITS, Conv2d, Dense
+from fitnets.models.network import EnsembleNetwork, Network
+
+PAPER_PIECES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """`parameters`: all that is trained. `multiplications`: multiply-accumulates of one image in convolutions and dense
+    layers, each maxout piece counted. The paper's convention counts every maxout layer with 2 pieces, and no biases."""
+
+    parameters: int
+    multiplications: int
+    paper_parameters: int
+    paper_multiplications: int
+
+
+def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
+    """Counted in one forward pass of a copy; of a custom network, matrix products of attention included, when it was
+    built. image_shape: (C, H, W)."""
+    if isinstance(network, CustomNetwork):
+        weights = [p.numel() for p in network.parameters() if p.ndim > 1]
+        return Cost(
+            parameters=sum(p.numel() for p in network.parameters()),
+            multiplications=network.multiplications,
+            paper_parameters=sum(weights),
+            paper_multiplications=network.multiplications,
+        )
+    if isinstance(network, EnsembleNetwork):
+        members = [asdict(cost(cast(Network, member), image_shape)) for member in network.members]
+        return Cost(**{key: sum(member[key] for member in members) for key in members[0]})
+    positions = _positions(_copied(network), image_shape)
+    counted = {layer: _weights(layer) for layer in positions}
+    return Cost(
+        parameters=sum(p.numel() for p in network.parameters()),
+        multiplications=sum(trained * positions[layer] for layer, (trained, _) in counted.items()),
+        paper_parameters=sum(paper for _, paper in counted.values()),
+        paper_multiplications=sum(paper * positions[layer] for layer, (_, paper) in counted.items()),
+    )
+
+
+def up_to(network: Network, image_shape: tuple[int, int, int]) -> dict[str, int]:
+    """Multiplications of one image as trained until each layer has answered, the logits last (`LOGITS` of a custom
+    network, whose layer of the logits has no name)."""
+    if isinstance(network, EnsembleNetwork):
+        return up_to(network.hinting, image_shape)
+    if isinstance(network, CustomNetwork):
+        found = {name: network.named(name).multiplications for name in network.hidden}
+        return found | {LOGITS: network.multiplications}
+    traced = _copied(network)
+    positions = _positions(traced, image_shape)
+    in_layer = [
+        sum(_weights(part)[0] * positions[part] for part in layer.modules() if part in positions)
+        for layer in traced.layers.values()
+    ]
+    return dict(zip(traced.layers, accumulate(in_layer), strict=True))
+
+
+@torch.no_grad()
+def _copied(network: Network) -> Network:
+    """On the CPU, with zeros for weights: on the meta device a convolution first imports half of PyTorch's compiler."""
+    copied = copy.deepcopy(network).to_empty(device="cpu").eval()
+    for values in (*copied.parameters(), *copied.buffers()):
+        values.zero_()
+    copied.precision = "fp32"
+    return copied
+
+
+@torch.no_grad()
+def _positions(traced: Network, image_shape: tuple[int, int, int]) -> dict[nn.Module, int]:
+    """At how many places each convolution and dense layer is applied. traced: a copy, which keeps the hooks."""
+    positions: dict[nn.Module, int] = {}
+
+    def count(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        positions[layer] = output[0, 0].numel()  # pooling comes later
+
+    for layer in traced.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    traced(torch.zeros(1, *image_shape))
+    return positions
+
+
+def within_budget(config: Config, student: Thin) -> Config:
+    """With the widest student of its depth within its budget. BudgetError if even width 1 costs more."""
+    assert student.budget is not None
+    dataset, bound = config.dataset, 1e6 * student.budget
+
+    def fits(width: int) -> bool:
+        with torch.device("meta"):
+            network = build.network(replace(student, width=width, budget=None), dataset, "student")
+        found = cost(network, image_shape(dataset))
+        return found.paper_multiplications <= bound
+
+    if not fits(1):
+        raise BudgetError(
+            f"student.budget={student.budget:g}: a student of depth {student.depth} costs more at any width: give more "
+            "million multiplications, or another depth"
+        )
+    low, high = 1, 2
+    while fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return replace(config, student=replace(student, width=low, budget=None))
+
+
+def sides(config: Config) -> dict[str, dict[str, int]]:
+    """The costs of teacher (where there is one) and student, before anything is trained."""
+    dataset = config.dataset
+    with torch.device("meta"):
+        student = build.network(config.student, dataset, "student")
+    networks = {"student": student}
+    if not isinstance(config.teacher, NoTeacher):
+        networks = {"teacher": teachers.network(config), **networks}
+    shape = image_shape(dataset)
+    return {side: asdict(cost(network, shape)) for side, network in networks.items()}
+
+
+def _weights(layer: nn.Module) -> tuple[int, int]:
+    """(as trained, as the paper counts)."""
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    trained = layer.weight.numel()
+    if isinstance(layer, Conv2d | Dense) and layer.activation.kind == "maxout":
+        return trained, trained // layer.activation.pieces * PAPER_PIECES
+    return trained, trained

@@ -1,0 +1,369 @@
+"""A model of the user's as a network: run as it is, listened to with hooks."""
+
+import copy
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from fitnets.config import CustomNet, Preprocessing, Standardize
+from fitnets.data.preprocessing import Fitted
+from fitnets.errors import ConfigError, near
+from fitnets.models.custom import advice, copies, factory, middle
+from fitnets.models.custom.advice import in_short
+from fitnets.models.custom.hooks import Reached, Tap, hookable, hooks
+from fitnets.models.custom.imports import last_line
+from fitnets.models.custom.part import Part
+from fitnets.models.layers import LINEAR, LOGITS, RELU, full
+from fitnets.models.network import Network
+
+
+class CustomNetwork(Network):
+    """A model of the user's. Its layers are its modules by their dotted names; the second call of a module that is
+    called several times goes by `NAME:2`.
+
+    The model takes images in its own resolution, channels and normalisation, and trains with its own dropout."""
+
+    any_layout = False
+    image_scale: Tensor
+    image_shift: Tensor
+
+    def __init__(self, model: nn.Module, net: CustomNet, image_shape: tuple[int, int, int], side: str):
+        super().__init__({})
+        self.model = model
+        self.net = net
+        self.image_shape = image_shape
+        self.side = side
+        if net.mean is not None:  # unknown until `sees`
+            unknown = torch.full((1, net.channels or image_shape[0], 1, 1), torch.nan)
+            self.register_buffer("image_scale", unknown)
+            self.register_buffer("image_shift", unknown.clone())
+        self._below: dict[str, list[str]] = {}
+        self._value_bytes: dict[str, int] = {}
+        advice.check_can_be_guided(model, self._place, side)
+        if next(self.parameters(), None) is None:
+            raise ConfigError(advice.without_parameters(model, self._place))
+        self.grows = False
+        """whether the first call makes buffers that belong to the state dict"""
+        self.no_copy = copies.why_not(model, net, image_shape)
+        """why `copy.deepcopy` of the model cannot be used; None: it can"""
+        self.taps, self.multiplications, self._classes = self._probed()
+
+    # --- as a network ---
+
+    def forward(self, images: Tensor, wanted: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """The features are copies: what follows may change its input in place."""
+        features: dict[str, Tensor] = {}
+
+        def keep(name: str, output: Tensor) -> None:
+            features[name] = output.clone()
+
+        with self._listening(wanted, keep), self.arithmetic():
+            output = self.model(self._as_taken(images))
+        if len(features) < len(wanted):
+            raise self._not_reached(next(name for name in wanted if name not in features))
+        features = {name: _computed_with(values) for name, values in features.items()}
+        return full(_computed_with(self._logits(output))), features
+
+    def up_to(self, images: Tensor, layer: str) -> Tensor:
+        def leave(_name: str, output: Tensor) -> None:
+            raise Reached(output)
+
+        try:
+            with self._listening([layer], leave), self.arithmetic():
+                self.model(self._as_taken(images))
+        except Reached as reached:
+            return _computed_with(reached.output)
+        raise self._not_reached(layer)
+
+    def _not_reached(self, layer: str) -> ConfigError:
+        return ConfigError(
+            f"{self._place}: its layer {layer} was not reached: its way depends on the images or on chance: give "
+            f"another hint_layer.{self.side}"
+        )
+
+    @property
+    def hidden(self) -> list[str]:
+        return list(self.taps)
+
+    @property
+    def has_middle(self) -> bool:
+        return bool(self.taps) and self.multiplications > 0
+
+    @property
+    def why_no_layers(self) -> str | None:
+        """Why no layer can be in a pair, and the way out; None where some can."""
+        return None if self.has_middle else advice.no_layers(self.model, self._place, self.side)
+
+    @property
+    def middles(self) -> dict[str, float]:
+        """Layers that can be the middle of the model (`middle.candidates`), with their distance from half of the
+        multiplications. Raises ConfigError where it has no layers."""
+        if not self.has_middle:
+            raise ConfigError(self.why_no_layers)
+        names = middle.candidates(self.model, self.taps, self.multiplications)
+        return {name: middle.distance(self.taps[name], self.multiplications) for name in names}
+
+    @property
+    def classes(self) -> int:
+        return self._classes
+
+    def named(self, layer: str) -> Tap:
+        """Raises ConfigError where there is no such layer."""
+        if layer not in self.taps:
+            raise ConfigError(
+                f"hint_layer.{self.side}={layer}: no such layer in {self.net.name}{near(layer, self.hidden)} "
+                "(fitnets layers, with the same options, lists them)"
+            )
+        return self.taps[layer]
+
+    def bytes_per_value(self, layer: str) -> int:
+        if self.precision == "fp32":
+            return 4
+        if layer not in self._value_bytes:  # not all is computed in bf16
+            with torch.no_grad():
+                self._value_bytes[layer] = _evaluating(self).up_to(self._random_images(), layer).element_size()
+        return self._value_bytes[layer]
+
+    def parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
+        """The parameters that have a gradient from the layer's output; those above it, and never run, have none."""
+        if up_to is None:
+            trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+            return {"custom": Part(self.model, trained or [name for name, _ in self.model.named_parameters()])}
+        if up_to not in self._below:
+            self._below[up_to] = self._parameters_below(up_to)
+        return {"custom": Part(self.model, self._below[up_to])}
+
+    def sees(self, preprocessing: Preprocessing, fitted: Fitted) -> None:
+        if self.net.mean is None or self.net.std is None:
+            return
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.net.mean, self.net.std))
+        scale, shift = torch.ones(1), torch.zeros(1)  # back to images in [0, 1]
+        if isinstance(preprocessing, Standardize):
+            scale, shift = fitted["deviation"].view(1, -1, 1, 1), fitted["mean"].view(1, -1, 1, 1)
+        self.image_scale.copy_(scale / std)
+        self.image_shift.copy_((shift - mean) / std)
+
+    # --- the model ---
+
+    @property
+    def _place(self) -> str:
+        return f"{self.side}.target={self.net.target}"
+
+    def _as_taken(self, images: Tensor) -> Tensor:
+        """Preprocessed images as the model wants them."""
+        images = factory.repeated(self.net, images)
+        if self.net.mean is not None:
+            images = images * self.image_scale + self.image_shift
+        return factory.sized(self.net, images)
+
+    def _logits(self, output: Any) -> Tensor:
+        """(N, classes). Raises ConfigError where there are none."""
+        way_out = f"give {self.side}.logits=NAME, or a module whose forward gives logits (N, classes)"
+        name = self.net.logits
+        logits: Any
+        match output:
+            case Tensor():
+                logits = output
+            case Mapping():
+                logits = output.get(name or "logits", _only_tensor(output.values()) if name is None else None)
+            case tuple() if name is not None and hasattr(output, name):
+                logits = getattr(output, name)
+            case tuple() | list():
+                logits = dict(enumerate(output)).get(int(name or 0) if (name or "0").isdigit() else -1)
+            case _:
+                logits = getattr(output, name or "logits", None)
+        if not isinstance(logits, Tensor):
+            wanted = f" and no logits by {self.side}.logits={name}" if name else ""
+            raise ConfigError(f"{self._place}: its forward gives {_in_words(output)}{wanted}: {way_out}")
+        if logits.ndim != 2:
+            raise ConfigError(f"{self._place}: its logits are {_in_words(logits)}: {way_out}")
+        return logits
+
+    @contextmanager
+    def _listening(self, wanted: Collection[str], take: Callable[[str, Tensor], None]) -> Iterator[None]:
+        """Hand over the wanted layers' outputs as they come."""
+        names: dict[str, dict[int, str]] = defaultdict(dict)
+        for name in wanted:
+            tap = self.named(name)
+            names[tap.module][tap.call] = name
+
+        def take_wanted(module: str, call: int, output: Tensor) -> None:
+            if call in names[module]:
+                take(names[module][call], output)
+
+        with hooks(self.model, names, take_wanted):
+            yield
+
+    # --- tried once, with random images ---
+
+    def _random_images(self) -> Tensor:
+        return factory.random_images(self.image_shape).to(next(self.parameters()).device)
+
+    @torch.no_grad()
+    def _probed(self) -> tuple[dict[str, Tap], int, int]:
+        """Its layers, multiplications of an image, classes."""
+        trial, taps = _evaluating(self), []
+        if self.net.mean is not None:
+            trial.sees(Standardize(), {"mean": torch.zeros(1), "deviation": torch.ones(1)})
+        images, model = trial._as_taken(self._random_images()), trial.model
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+
+            def note(module: str, call: int, output: Tensor) -> None:
+                if output.is_floating_point() and output.ndim > 1 and len(output) == factory.PROBED:
+                    multiplications = counter.get_total_flops() // (2 * factory.PROBED)
+                    taps.append(_tap(module, call, output, multiplications))
+
+            with (
+                in_short(self.net, self.side, self.image_shape, model),
+                hooks(model, hookable(model), note),
+                warnings.catch_warnings(),
+            ):
+                warnings.filterwarnings("ignore", "Using `torch.compile")  # of the hooks that the counter needs
+                output = model(images)
+        self.grows = model.state_dict().keys() != self.model.state_dict().keys()
+        logits = self._logits(output)
+        if len(logits) != factory.PROBED:
+            raise ConfigError(f"{self._place}: it answers {factory.PROBED} images with logits for {len(logits)}")
+        if not bool(logits.isfinite().all()):
+            raise ConfigError(f"{self._place}: its logits on random images are not finite: give other weights")
+        self._check_batches(model, images)
+        if self.side == "student":
+            self._check_trainable(model, trial._as_taken(self._random_images()))
+        calls = Counter(tap.module for tap in taps)
+        by_name = {
+            tap.module if calls[tap.module] == 1 and tap.module != LOGITS else f"{tap.module}:{tap.call + 1}": tap
+            for tap in taps
+        }
+        return by_name, counter.get_total_flops() // (2 * factory.PROBED), logits.shape[1]
+
+    def _check_batches(self, trial: nn.Module, images: Tensor) -> None:
+        """Raises ConfigError for a model of one batch size, as tracing and exporting make them."""
+        way_out = "its forward must take batches of any size (torch.export: dynamic_shapes)"
+        for count, batch in ((1, images[:1]), (3, torch.cat([images, images[:1]]))):
+            what = f"takes batches of {factory.PROBED} and none of {count}"
+            with in_short(self.net, self.side, self.image_shape, trial, what=what, way_out=way_out):
+                logits = self._logits(trial(batch.clone()))
+            if len(logits) != count:
+                raise ConfigError(f"{self._place}: it gives {len(logits)} logits for {count} images: {way_out}")
+
+    def _check_trainable(self, trial: nn.Module, images: Tensor) -> None:
+        """Raises ConfigError where a student cannot be trained, or its weights cannot be stored. trial: a copy."""
+        trained = {name: values for name, values in trial.named_parameters() if values.requires_grad}
+        if not trained:
+            raise ConfigError(f"{self._place}: all its parameters have requires_grad=False: train some of them")
+        for name, values in trained.items():
+            if values.is_complex():
+                raise ConfigError(
+                    f"{self._place}: its parameter {name} is complex, and only real ones can be trained here: keep "
+                    "torch.view_as_real of it as the parameter"
+                )
+        for name, values in trial.state_dict().items():
+            if not isinstance(values, Tensor) or values.layout != torch.strided or values.is_quantized:
+                raise ConfigError(
+                    f"{self._place}: {name} in its state_dict() is {_kind(values)}, and a student's weights are stored "
+                    "as plain tensors: keep it out of the state_dict, or have it as a dense tensor"
+                )
+        try:
+            trial.load_state_dict(trial.state_dict())
+        except Exception as error:  # of PyTorch, or of the user's module
+            raise ConfigError(
+                f"{self._place}: load_state_dict does not take its own state_dict() ({last_line(error)}): without that "
+                "a student cannot be stored: give a module for which it does"
+            ) from error
+        what, way_out = "cannot be trained with", "its forward must take images alone in training mode too"
+        with in_short(self.net, self.side, self.image_shape, trial, what=what, way_out=way_out), torch.enable_grad():
+            logits = self._logits(trial.train()(images))
+        if not logits.requires_grad:
+            raise ConfigError(
+                f"{self._place}: its logits have no gradient: leave torch.no_grad, inference_mode and detach out of "
+                "its forward"
+            )
+
+    # --- copies ---
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CustomNetwork":
+        """A network with a model of its own. Where PyTorch cannot copy the model, the factory makes it again."""
+        if self.no_copy is not None:
+            memo[id(self.model)] = copies.made_again(self.model, self.net, self.image_shape, self.side, self.no_copy)
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
+    def settle(self) -> None:
+        """Have the model make the buffers of its first call, so that its state dict has all names that it will have."""
+        if self.grows:
+            factory.run(self.model, self.net, self.image_shape)
+
+    def redraw(self, seed: int) -> None:
+        """Take the initial weights of this seed."""
+        drawn = factory.made(self.net, self.image_shape, self.side, seed).state_dict()
+        self.model.load_state_dict(drawn, strict=not self.grows)
+
+    def _parameters_below(self, layer: str) -> list[str]:
+        """Raises ConfigError where none of them is trained."""
+        trial = _evaluating(self)
+        parameters = {name: p for name, p in trial.model.named_parameters() if p.requires_grad}
+        with torch.enable_grad():
+            output = trial.up_to(self._random_images(), layer)
+            if not output.requires_grad:
+                raise ConfigError(
+                    f"hint_layer.{self.side}={layer}: nothing up to that layer is trained: its parameters have "
+                    "requires_grad=False, or its forward detaches them: give a later layer, or train them"
+                )
+            gradients = torch.autograd.grad(output.float().sum(), list(parameters.values()), allow_unused=True)
+        return [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
+
+
+def _tap(module: str, call: int, output: Tensor, multiplications: int) -> Tap:
+    return Tap(
+        module=module,
+        call=call,
+        out_shape=tuple(output.shape[1:]),
+        activation=RELU if float(output.min()) >= 0 else LINEAR,
+        multiplications=multiplications,
+    )
+
+
+def _only_tensor(values: Collection[Any]) -> Tensor | None:
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    return tensors[0] if len(tensors) == 1 else None
+
+
+def _in_words(output: Any) -> str:
+    match output:
+        case None:
+            return "nothing"
+        case Tensor():
+            return f"a tensor of {'x'.join(map(str, output.shape))}"
+        case Mapping():
+            return (
+                f"a {type(output).__name__} of {', '.join(f'{key}: {_in_words(item)}' for key, item in output.items())}"
+            )
+        case tuple() | list():
+            return f"a {type(output).__name__} of {', '.join(map(_in_words, output))}"
+        case _:
+            return f"a {type(output).__name__}"
+
+
+def _kind(values: Any) -> str:
+    if not isinstance(values, Tensor):
+        return f"a {type(values).__name__}"
+    return "a quantised tensor" if values.is_quantized else "a sparse tensor"
+
+
+def _computed_with(values: Tensor) -> Tensor:
+    """A tensor that can be changed and trained with: those made under `torch.inference_mode` cannot."""
+    return values.clone() if values.is_inference() else values
+
+
+def _evaluating(network: CustomNetwork) -> CustomNetwork:
+    """A copy in evaluation mode, to try something with."""
+    return copy.deepcopy(network).eval()

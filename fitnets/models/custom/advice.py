@@ -1,0 +1,108 @@
+"""Errors of the user's module in one line: what it could not do, and the way out."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import torch
+from torch import nn
+
+from fitnets.config import CustomNet
+from fitnets.errors import ConfigError
+from fitnets.models.custom.imports import first_line
+
+_PRECISIONS = re.compile(r"c10::|BFloat16|\b(Half|half|Double|double|dtype)\b|scalar type", re.ASCII)
+_CALLED_WRONGLY = re.compile(r"positional argument|keyword|argument\(s\)|unexpected .*argument|missing value for arg")
+
+
+@contextmanager
+def in_short(
+    net: CustomNet,
+    side: str,
+    image_shape: tuple[int, int, int],
+    model: nn.Module,
+    *,
+    what: str = "cannot take",
+    way_out: str | None = None,
+) -> Iterator[None]:
+    """Around a call of the user's module: any error becomes a ConfigError of one line.
+
+    what: what the module cannot do with such images; way_out: None derives it from the error."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:  # of the user's code
+        images = f"images of {'x'.join(map(str, image_shape))}"
+        if net.size is not None:
+            images += f", resized to {net.size}x{net.size}"
+        raise ConfigError(
+            f"{side}.target={net.target} {what} {images} ({type(error).__name__}: {first_line(error)}): "
+            f"{way_out or _way_out(error, net, side, image_shape, model)}"
+        ) from error
+
+
+def _way_out(error: Exception, net: CustomNet, side: str, image_shape: tuple[int, int, int], model: nn.Module) -> str:
+    told = str(error)
+    if isinstance(error, TypeError | RuntimeError) and _CALLED_WRONGLY.search(told):
+        return f"its forward{_signature(model)} is called with images alone: wrap it in a module that does the rest"
+    if "CUDA" in told or re.search(r"same device|at least two devices", told):
+        return (
+            "it is moved to the device of engine.device, the CPU first: leave .cuda() out of it, and make new tensors "
+            "with device=images.device"
+        )
+    if _PRECISIONS.search(told):
+        return "images and weights are float32 here (engine.precision=bf16 casts by itself): leave the casts out of it"
+    return _other_images(net, side, image_shape, model)
+
+
+def _signature(model: nn.Module) -> str:
+    with suppress(TypeError, ValueError):
+        return str(inspect.signature(model.forward))
+    return ""
+
+
+def _other_images(net: CustomNet, side: str, image_shape: tuple[int, int, int], model: nn.Module) -> str:
+    channels = image_shape[0]
+    first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
+    if first is None or first.in_channels in (0, net.channels or channels):  # 0: lazy
+        return f"give {side}.size=PIXELS if it wants another resolution"
+    wanted = f"its first convolution takes {first.in_channels} channels: give "
+    if channels == 1:
+        return f"{wanted}{side}.channels={first.in_channels}, which repeats the grey one"
+    return f"{wanted}dataset.channels={first.in_channels}, or a model for {channels} channels"
+
+
+def check_can_be_guided(model: nn.Module, place: str, side: str) -> None:
+    """Raises ConfigError for a TorchScript student: its layers cannot be hooked, and it cannot be exported."""
+    if side == "student" and is_script(model):
+        raise ConfigError(
+            f"{place}: a TorchScript module cannot be a student: its layers cannot be hooked, and neither ONNX nor "
+            f"torch.export take it: give the function that makes the eager model, with {side}.weights of its state_dict"
+        )
+
+
+def no_layers(model: nn.Module, place: str, side: str) -> str:
+    """Why a model has no layers for hints, and the way out."""
+    if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
+        return (
+            f"{place}: a TorchScript module: it can teach with its logits, and its inner layers cannot be hooked: give "
+            f"hint_layer=none method=kd, or the function that makes the eager model, with {side}.weights of its "
+            "state_dict"
+        )
+    return f"{place}: it has no modules whose outputs could be hints: give hint_layer=none method=kd"
+
+
+def is_script(model: nn.Module) -> bool:
+    """Whether the module itself was scripted, traced, or read with `torch.jit.load`."""
+    return isinstance(model, torch.jit.ScriptModule)
+
+
+def without_parameters(model: nn.Module, place: str) -> str:
+    if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
+        return (
+            f"{place}: a TorchScript module without parameters: torch.jit.freeze made them constants: give the module "
+            "as it was before that"
+        )
+    return f"{place}: a module without parameters: give one that answers images with logits"

@@ -1,0 +1,118 @@
+"""Calls the user's factory: the module in fp32, with the weights of a file or of a seed."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from fitnets.config import CustomNet
+from fitnets.config.seeds import seed_of
+from fitnets.errors import ConfigError
+from fitnets.models.custom import imports, weights
+from fitnets.models.custom.advice import in_short
+from fitnets.paths import expanded
+
+Shape = tuple[int, int, int]
+PROBED = 2
+"""images that a model is tried with: one could not be told from a dimension of size 1"""
+
+
+def made(net: CustomNet, image_shape: Shape, side: str, seed: int) -> nn.Module:
+    """Call the factory and give the module its weights: those of `net.weights`, else those that the factory draws
+    with this seed. Lazy modules get their shapes from a batch of random images.
+
+    image_shape: (C, H, W) of the data set; side: "teacher" or "student", for messages.
+
+    Raises ConfigError where the factory, the file or the module is not usable."""
+    place = f"{side}.target={net.target}"
+    factory, _ = imports.find(net.target, f"{side}.target")
+    with torch.device("cpu"), _seeded(seed_of("custom weights", seed)):
+        model = imports.call(factory, net.args or {}, side, net.target)
+        _check_tensors(model, place)
+        model = model.float()
+        if net.weights is not None:
+            weights.load(expanded(net.weights), model, f"{side}.weights", lambda: run(model, net, image_shape))
+        if _has_lazy(model):
+            with in_short(net, side, image_shape, model):
+                run(model, net, image_shape)
+    if net.weights is None:
+        weights.check_finite(model, place)
+    return model
+
+
+def _check_tensors(model: nn.Module, place: str) -> None:
+    """Raises ConfigError for tensors that cannot be computed with here."""
+    for name, values in (*model.named_parameters(), *model.named_buffers()):
+        if values.is_meta:
+            raise ConfigError(f"{place}: {name} is on the meta device and has no values: make the module on the CPU")
+
+
+def _has_lazy(model: nn.Module) -> bool:
+    return any(is_lazy(values) for values in (*model.parameters(), *model.buffers()))
+
+
+# --- trial images ---
+
+
+def random_images(image_shape: Shape) -> Tensor:
+    """(2, C, H, W) in [0, 1], always the same."""
+    return torch.rand(PROBED, *image_shape, generator=torch.Generator().manual_seed(0), device="cpu")
+
+
+def run(model: nn.Module, net: CustomNet, image_shape: Shape) -> None:
+    """Run random images through the model in evaluation mode: lazy modules get their shapes, and buffers that the
+    first call makes are there afterwards."""
+    device = next((values.device for values in model.parameters() if not is_lazy(values)), None)
+    with evaluating(model), torch.no_grad():
+        model(sized(net, repeated(net, random_images(image_shape).to(device))))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the block; afterwards each module is in the mode that it had."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def repeated(net: CustomNet, images: Tensor) -> Tensor:
+    """Grey images with as many channels as the model takes."""
+    if net.channels is not None and images.shape[1] == 1:
+        return images.expand(-1, net.channels, -1, -1)
+    return images
+
+
+def sized(net: CustomNet, images: Tensor) -> Tensor:
+    """Images in the model's resolution, channels first as models are written for, and in memory of their own: a model
+    may change its input in place."""
+    size = net.size
+    if size is not None and images.shape[2:] != (size, size):
+        shrinks = size < min(images.shape[2:])
+        images = F.interpolate(images, (size, size), mode="bilinear", antialias=shrinks)
+    return images.clone(memory_format=torch.contiguous_format)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed PyTorch, NumPy and `random` for the block; afterwards all three go on where they were. GPUs that are not
+    in use yet stay so."""
+    states = random.getstate(), np.random.get_state()
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])

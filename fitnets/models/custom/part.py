@@ -1,0 +1,38 @@
+"""Some of a model's parameters, as what is trained."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from torch import nn
+
+from fitnets.models.custom.hooks import submodule
+
+
+class Part(nn.Module):
+    """Parameters of a model by name, and all of its buffers. The model is not a child of it: its weights are saved with
+    the network that it belongs to."""
+
+    kind: ClassVar[str] = "custom"
+
+    def __init__(self, model: nn.Module, names: list[str]):
+        super().__init__()
+        self._model = (model,)
+        self.names = names
+
+    def named_parameters(self, *_: Any, **__: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        parameters = dict(self._model[0].named_parameters())
+        return ((name, parameters[name]) for name in self.names)
+
+    def modules(self, remove_duplicate: bool = True) -> Iterator[nn.Module]:
+        """Those with one of the parameters."""
+        owners = {name.rpartition(".")[0]: None for name in self.names}
+        return (submodule(self._model[0], owner) for owner in owners)
+
+    def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]
+        state, buffers = self._model[0].state_dict(), dict(self._model[0].named_buffers())
+        return {name: state[name] for name in [*self.names, *(name for name in buffers if name in state)]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """The rest of the model's state stays."""
+        assert state_dict.keys() == self.state_dict().keys(), "weights of other parameters"
+        return self._model[0].load_state_dict(state_dict, strict=False)

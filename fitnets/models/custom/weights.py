@@ -1,0 +1,273 @@
+"""Weights from files of other programs, loaded into a user's module. `load_state_dict` decides what fits."""
+
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from fitnets.errors import ConfigError, near
+from fitnets.models.custom.imports import first_line
+from fitnets.system import permissions
+
+State = dict[str, Any]
+"""A state dict: tensors by name, and whatever a module keeps as extra state."""
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "student", "teacher")
+"""keys under which checkpoints of other programs hold the weights, in the order of preference"""
+_WRAPPER_MODULES = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""names that `torch.compile`, DataParallel, FSDP and activation checkpointing put into the path of a parameter"""
+_COUNTERS = {"num_batches_tracked", "n_averaged"}
+"""of batch normalisation and `AveragedModel`: no output depends on them, and many files lack them"""
+_BESIDE = {"n_averaged", "module.n_averaged", "image_scale", "image_shift"}
+"""entries beside the model's own: of `AveragedModel`, and of this project's students"""
+_LISTED = 3
+
+
+def load(path: Path, model: nn.Module, key: str, run: Callable[[], None]) -> None:
+    """Load a safetensors file, or a file of `torch.save`, without executing code that may be in it.
+
+    Where the file holds several state dicts, as with an average of the weights (EMA), the first one that fits counts:
+    `state_dict` and `model` before all others. Names may differ from the model's by what torch.compile, DataParallel
+    and the like add, or by a prefix that all of them share.
+
+    key: of the configuration, for messages; run: calls the model once, so that buffers are there that the first call
+    makes.
+
+    Raises ConfigError where the file cannot be read, or holds the weights of another model."""
+    content = _read(path, key)
+    states = list(_states(content))
+    if not states:
+        told = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
+        raise ConfigError(
+            f"{key}={path}: no weights by name in it ({told}): give torch.save(model.state_dict(), FILE), or a "
+            "safetensors file"
+        )
+    problem = _load_first(states, model)
+    if problem and _runs(run):
+        problem = _load_first(states, model)
+    if problem:
+        raise ConfigError(f"{key}={path}: not the weights of this model: {problem}")
+    check_finite(model, f"{key}={path}")
+
+
+def _load_first(states: list[State], model: nn.Module) -> str | None:
+    """Load the first state dict that fits; else return what is wrong with the one that comes nearest."""
+    problems: list[tuple[int, str]] = []
+    for state in states:
+        for renamed in _renamed(state, list(model.state_dict())):
+            problem = _loaded(renamed, model)
+            if problem is None:
+                return None
+            problems.append(problem)
+    return min(problems, key=lambda problem: problem[0])[1]
+
+
+def _runs(run: Callable[[], None]) -> bool:
+    try:
+        run()
+    except Exception:  # of the user's code: said where the model is tried
+        return False
+    return True
+
+
+def _loaded(state: State, model: nn.Module) -> tuple[int, str] | None:
+    """Load a state dict. Where it does not fit, return the number of tensors that do not, and which these are."""
+    try:
+        result = model.load_state_dict(state, strict=False)
+    except Exception as error:  # other shapes, or an error of the user's hooks
+        return _misfits(state, model.state_dict(), error)
+    missing = _without_known(result.missing_keys, state, model)
+    if not missing and not result.unexpected_keys:
+        return None
+    return len(missing) + len(result.unexpected_keys), _listed(missing, list(result.unexpected_keys), state)
+
+
+def _without_known(missing: list[str], state: State, model: nn.Module) -> list[str]:
+    """The missing names that the model does need: not those of tensors that another name has loaded."""
+    expected = model.state_dict()
+    loaded = {_memory(expected[name]) for name in state if name in expected}
+    return [
+        name
+        for name in missing
+        if name.rpartition(".")[2] not in _COUNTERS and (name not in expected or _memory(expected[name]) not in loaded)
+    ]
+
+
+def _memory(values: Any) -> Any:
+    """Equal for names of one tensor."""
+    if not isinstance(values, Tensor) or is_lazy(values) or values.layout != torch.strided or values.numel() == 0:
+        return id(values)
+    return values.data_ptr(), values.shape, values.stride()
+
+
+# --- messages ---
+
+
+def _misfits(state: State, expected: State, error: Exception) -> tuple[int, str]:
+    told = [
+        f"{name} is {_shape(state[name])} in the file and {_shape(expected[name])} in the model"
+        for name in state
+        if isinstance(expected.get(name), Tensor)
+        and isinstance(state[name], Tensor)
+        and not is_lazy(expected[name])
+        and _shape(expected[name]) != _shape(state[name])
+    ]
+    more = [f"{len(told) - _LISTED} more differ"] if len(told) > _LISTED else []
+    return max(1, len(told)), "; ".join([*told[:_LISTED], *more]) or _second_line(error)
+
+
+def _second_line(error: Exception) -> str:
+    """PyTorch's first line only names the class of the model."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 else f"{type(error).__name__}: {first_line(error)}"
+
+
+def _listed(missing: list[str], unexpected: list[str], state: State) -> str:
+    told = []
+    if missing:
+        close = near(missing[0], unexpected or list(state)).replace("did you mean", "the file has").replace("?", "")
+        told.append(f"{len(missing)} of the model's tensors are not in the file ({_few(missing)}{close})")
+    if unexpected:
+        told.append(f"{len(unexpected)} of its tensors are not in the model ({_few(unexpected)})")
+    return "; ".join(told)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_LISTED]) + ", ..." * (len(names) > _LISTED)
+
+
+def _shape(values: Tensor) -> str:
+    return "x".join(map(str, values.shape)) or "a number"
+
+
+def check_finite(model: nn.Module, what: str) -> None:
+    """Raise ConfigError for the first parameter that is not finite throughout, or buffer with a NaN: a mask may hold
+    infinities. what: says whose the weights are."""
+    buffers = {name for name, _ in model.named_buffers(remove_duplicate=False)}
+    for name, values in model.state_dict().items():
+        if not isinstance(values, Tensor) or not (values.is_floating_point() or values.is_complex()):
+            continue
+        values = values.to_dense() if values.layout != torch.strided else values
+        wrong = values.isnan() if name in buffers else ~values.isfinite()
+        if count := int(wrong.sum()):
+            raise ConfigError(f"{what}: {count} of the {values.numel()} values in {name} are not finite: give others")
+
+
+# --- files ---
+
+
+def _read(path: Path, key: str) -> Any:
+    if not path.is_file():
+        raise ConfigError(f"{key}={path}: no such file: give one of safetensors, or of torch.save")
+    permissions.check_readable(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that it is TorchScript, which is said below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"{key}={path}: it holds more than tensors, and loading that could run code of its maker, or it is no file "
+            "of torch.save: give torch.save(model.state_dict(), FILE), or a safetensors file"
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+        if "TorchScript" in str(error):
+            raise ConfigError(_is_script(path, key)) from error
+        raise ConfigError(
+            f"{key}={path}: cannot be read ({first_line(error)}): give a safetensors file, or one of "
+            "torch.save(model.state_dict(), FILE)"
+        ) from error
+
+
+def _is_script(path: Path, key: str) -> str:
+    side = key.partition(".")[0]
+    way_out = "give torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
+    if side == "teacher":
+        way_out += (
+            f"; or teach with its logits alone: teacher.target=torch.jit.load 'teacher.args={{f: \"{path}\"}}' "
+            "teacher.weights=null hint_layer=none method=kd"
+        )
+    return f"{key}={path}: a TorchScript archive, which is a program and no file of weights: {way_out}"
+
+
+def _states(content: Any, depth: int = 0) -> Iterator[State]:
+    """The state dicts in a checkpoint, the preferred ones first."""
+    if not isinstance(content, Mapping) or depth > 3:
+        return
+    inner = [content[name] for name in _WRAPPERS if isinstance(content.get(name), Mapping)]
+    inner += [
+        value
+        for name, value in content.items()
+        if isinstance(name, str)
+        and isinstance(value, Mapping)
+        and name not in _WRAPPERS
+        and not name.startswith("optim")
+    ]
+    if any(isinstance(value, Tensor) for value in content.values()):
+        yield _named(content)
+    for value in inner:
+        yield from _states(value, depth + 1)
+
+
+def _named(content: Mapping[Any, Any]) -> State:
+    """With the version numbers of its modules, which PyTorch keeps in an attribute."""
+    state = _WithMetadata((name, value) for name, value in content.items() if isinstance(name, str))
+    state._metadata = getattr(content, "_metadata", None)
+    return state
+
+
+class _WithMetadata(dict[str, Any]):
+    _metadata: Any = None
+
+
+# --- names ---
+
+
+def _renamed(state: State, expected: list[str]) -> Iterator[State]:
+    """The state dict as it is, and without what wrappers of modules have added to its names or to the model's."""
+    yield state
+    plain = {_without_wrappers(name): name for name in expected}
+    if len(plain) < len(expected):  # a module of the model itself has the name of a wrapper
+        plain = {name: name for name in expected}
+    names = {
+        name: name if name in plain else _without_wrappers(name)
+        for name, values in state.items()
+        if name not in _BESIDE and _is_kept(values, name)
+    }
+    while names and plain.keys().isdisjoint(names.values()) and _have_prefix(names):
+        names = {name: short.partition(".")[2] for name, short in names.items()}
+    changed = {name: plain.get(short, short) for name, short in names.items()}
+    if [*changed.values()] != [*state]:
+        yield _taken(state, changed)
+
+
+def _taken(state: State, names: dict[str, str]) -> State:
+    """The state dict with other names. names: the new ones, by the names that it has."""
+    renamed = _WithMetadata((names[name], values) for name, values in state.items() if name in names)
+    metadata = getattr(state, "_metadata", None)
+    if metadata is not None:
+        owners = {name.rpartition(".")[0]: new.rpartition(".")[0] for name, new in names.items()}
+        renamed._metadata = {owners[name]: facts for name, facts in metadata.items() if name in owners}
+    return renamed
+
+
+def _without_wrappers(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPER_MODULES)
+
+
+def _have_prefix(names: dict[str, str]) -> bool:
+    """Whether all names begin with the same module."""
+    return len({short.partition(".")[0] for short in names.values()}) == 1 and all("." in s for s in names.values())
+
+
+def _is_kept(value: Any, name: str) -> bool:
+    """Whether an entry belongs to the weights. Numbers and text beside them, such as an epoch, do not."""
+    return isinstance(value, Tensor) or name.endswith("_extra_state") or "_packed_params" in name

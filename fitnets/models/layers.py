@@ -1,0 +1,292 @@
+"""Layers of the paper's networks: maxout (Goodfellow et al., 2013) and ReLU convolutions, dense layers, outputs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+def full(values: Tensor) -> Tensor:
+    """In fp32 where they are bf16: what losses are computed from."""
+    return values.float() if values.dtype == torch.bfloat16 else values
+
+
+def maxout(linear: Tensor, pieces: int) -> Tensor:
+    """(N, pieces * units, ...) -> (N, units, ...): the maximum of the pieces, which are stored one after the other.
+
+    Where pieces tie, the first one gets the gradient."""
+    if pieces > 1 and linear.requires_grad and torch.is_grad_enabled():
+        maximum: Tensor = _Maxout.apply(linear, pieces)  # type: ignore[no-untyped-call]
+        return maximum
+    return reduce(torch.maximum, _pieces(linear, pieces))
+
+
+class _Maxout(torch.autograd.Function):
+    """With a quicker gradient than that of `torch.maximum`, which took half of a FitNet's training step in bf16.
+
+    `threshold_backward` is ReLU's gradient: it lets pass where its second argument is positive."""
+
+    @staticmethod
+    def forward(ctx: Any, linear: Tensor, pieces: int) -> Tensor:
+        ctx.shape, ctx.is_channels_last = linear.shape, _is_channels_last(linear)
+        maximum, *others = _pieces(linear, pieces)
+        leads = []  # of each piece over the largest before it
+        for other in others:
+            leads.append(other - maximum)
+            maximum = torch.maximum(maximum, other)
+        ctx.save_for_backward(*leads)
+        return maximum
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        leads = ctx.saved_tensors
+        layout = torch.channels_last if ctx.is_channels_last else torch.contiguous_format
+        gradients = torch.empty(ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=layout)
+        first, *others = gradients.chunk(len(leads) + 1, dim=1)
+        for lead, other in zip(reversed(leads), reversed(others), strict=True):
+            if _are_ragged(gradients, len(leads) + 1):
+                won = torch.ops.aten.threshold_backward(gradient, lead, 0)
+                gradient = gradient - won
+                other.copy_(won)
+            else:
+                torch.ops.aten.threshold_backward(gradient, lead, 0, grad_input=other)
+                gradient = torch.sub(gradient, other, out=first)
+        if gradient is not first:
+            first.copy_(gradient)
+        return gradients, None
+
+
+def _pieces(linear: Tensor, pieces: int) -> Sequence[Tensor]:
+    """(N, units, ...) each."""
+    parts = linear.chunk(pieces, dim=1)
+    if pieces > 1 and _are_ragged(linear, pieces):
+        return [part.contiguous(memory_format=torch.channels_last) for part in parts]
+    return parts
+
+
+_VECTOR_BYTES = 64
+
+
+def _are_ragged(linear: Tensor, pieces: int) -> bool:
+    """Whether, channels last, a pixel's values of one piece end in mid-vector: on a CPU arithmetic on these is up to
+    ten times slower than copying them together first."""
+    bytes_per_pixel = linear.shape[1] // pieces * linear.element_size()
+    return linear.device.type == "cpu" and bytes_per_pixel % _VECTOR_BYTES != 0 and _is_channels_last(linear)
+
+
+def _is_channels_last(values: Tensor) -> bool:
+    return values.ndim == 4 and values.stride(1) == 1 and values.stride(3) > 1
+
+
+LOGITS = "logits"
+"""what the last layer's answers go by; those of the others go by the layer's name"""
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """What follows a linear map: the maximum over its `pieces`, ReLU, or nothing."""
+
+    kind: Literal["maxout", "relu", "linear"]
+    pieces: int = 1
+
+    def __call__(self, linear: Tensor) -> Tensor:
+        match self.kind:
+            case "maxout":
+                return maxout(linear, self.pieces)
+            case "relu":
+                return F.relu(linear)
+            case "linear":
+                return linear
+
+
+RELU = Activation("relu")
+LINEAR = Activation("linear")
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution and its activation. (N, C, H, W) -> (N, units, H', W').
+
+    weight: (pieces * units, C, K, K). Tied biases: one a channel; untied: (pieces * units, H', W')."""
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        units: int,
+        kernel: tuple[int, int],
+        activation: Activation,
+        *,
+        pad: int = 0,
+        stride: int = 1,
+        tied_biases: bool = True,
+    ):
+        channels = activation.pieces * units
+        super().__init__(in_shape[0], channels, kernel, stride=stride, padding=pad, bias=tied_biases)
+        self.activation = activation
+        height, width = ((size + 2 * pad - k) // stride + 1 for size, k in zip(in_shape[1:], kernel, strict=True))
+        self.out_shape = (units, height, width)
+        self.untied_bias = None if tied_biases else nn.Parameter(torch.zeros(channels, height, width))
+
+    @property
+    def tied_biases(self) -> bool:
+        return self.untied_bias is None
+
+    def forward(self, images: Tensor) -> Tensor:
+        linear = super().forward(images)
+        return self.activation(linear if self.untied_bias is None else linear + self.untied_bias.to(linear.dtype))
+
+
+class Dense(nn.Linear):
+    """A linear map of the flattened input and its activation. (N, ...) -> (N, units)."""
+
+    def __init__(self, in_features: int, units: int, activation: Activation):
+        super().__init__(in_features, activation.pieces * units)
+        self.activation = activation
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.activation(super().forward(features.flatten(1)))
+
+
+class Output(Protocol):
+    """What is known of a layer's output. `out_shape`: for one image; `activation`: the last thing done to it, which a
+    regressor to this layer shares, as it shares whether biases are tied."""
+
+    @property
+    def out_shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def activation(self) -> Activation: ...
+
+    @property
+    def tied_biases(self) -> bool: ...
+
+
+class Layer(nn.Module):
+    """A named step of a network, which tells of its `Output`. `kind`: what learning-rate scales and norm bounds are
+    keyed by."""
+
+    kind: ClassVar[str]
+    out_shape: tuple[int, ...]
+    activation: Activation
+    tied_biases: bool = True
+
+
+class ConvLayer(Layer):
+    """A convolution and its pooling, which keeps the windows that reach over the edge (ceil mode)."""
+
+    kind = "conv"
+
+    def __init__(self, conv: Conv2d, pool: int | None, stride: int):
+        super().__init__()
+        self.conv = conv
+        self.pool = nn.MaxPool2d(pool, stride, ceil_mode=True) if pool else nn.Identity()
+        units, height, width = conv.out_shape
+        if pool:
+            height, width = (-(-(size - pool) // stride) + 1 for size in (height, width))
+        self.out_shape = (units, height, width)
+        self.activation = conv.activation
+        self.tied_biases = conv.tied_biases
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.pool(self.conv(images))
+        return features
+
+
+class DenseLayer(Layer):
+    kind = "dense"
+
+    def __init__(self, in_features: int, units: int, activation: Activation):
+        super().__init__()
+        self.linear = Dense(in_features, units, activation)
+        self.out_shape = (units,)
+        self.activation = activation
+
+    def forward(self, features: Tensor) -> Tensor:
+        units: Tensor = self.linear(features)
+        return units
+
+
+class SoftmaxLayer(Layer):
+    """The logits; the softmax itself is in the losses."""
+
+    kind = "softmax"
+    activation = LINEAR
+
+    def __init__(self, in_features: int, classes: int):
+        super().__init__()
+        self.linear = nn.Linear(in_features, classes)
+        self.out_shape = (classes,)
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.linear(features.flatten(1))
+        return logits
+
+
+class SigmoidLayer(Layer):
+    """One sigmoid unit a for two classes, as the logits (0, a): their softmax is (1 - sigmoid(a), sigmoid(a)) at every
+    temperature, so the losses on logits are the binary cross-entropies of the paper's AFLW networks."""
+
+    kind = "sigmoid"
+    activation = LINEAR
+
+    def __init__(self, in_features: int):
+        super().__init__()
+        self.linear = nn.Linear(in_features, 1)
+        self.out_shape = (2,)
+
+    def forward(self, features: Tensor) -> Tensor:
+        unit = self.linear(features.flatten(1))
+        return torch.cat([torch.zeros_like(unit), unit], dim=1)
+
+
+class Regressor(nn.Module):
+    """Maps the guided layer's output to the hint's shape: r(v_g; W_r) of Eq. 3. Only stage 1 has one."""
+
+    kind: ClassVar[str] = "regressor"
+
+    def __init__(self, mapping: nn.Module, hint_shape: tuple[int, ...]):
+        super().__init__()
+        self.mapping = mapping
+        self.hint_shape = hint_shape
+
+    def describe(self) -> str:
+        """In words, with its size."""
+        weights = sum(part.weight.numel() for part in self.modules() if isinstance(part, nn.Conv2d | nn.Linear))
+        match self.mapping:
+            case Conv2d() as conv:
+                return f"a {_of_conv(conv)} ({weights:,} weights)"
+            case Dense(activation=activation):
+                return f"a fully connected {_in_words(activation)} layer ({weights:,} weights)"
+            case nn.Identity():
+                return "no regressor"
+            case _:
+                return f"a linear map of each position's channels ({weights:,} weights)"
+
+    def forward(self, guided: Tensor) -> Tensor:
+        regressed: Tensor = self.mapping(guided)
+        return regressed.view(len(guided), *self.hint_shape)
+
+
+def _of_conv(conv: Conv2d) -> str:
+    height, width = conv.kernel_size
+    pad, stride = conv.padding[0], conv.stride[0]
+    details = f" with pad {pad}" * (pad != 0) + f" of stride {stride}" * (stride != 1)
+    return f"{height}x{width} {_in_words(conv.activation)} convolution{details}"
+
+
+def _in_words(activation: Activation) -> str:
+    return {"maxout": "maxout", "relu": "ReLU", "linear": "linear"}[activation.kind]
+
+
+def input_dropout(images: Tensor, rate: float) -> Tensor:
+    """Drops values and leaves the rest as they are: the maxout recipes do not scale inputs up."""
+    return images * (torch.rand_like(images) >= rate)
+
+
+def hidden_dropout(features: Tensor, rate: float) -> Tensor:
+    return F.dropout(features, rate)

@@ -1,0 +1,70 @@
+"""The teacher's network: new, to be trained; the user's own; or rebuilt from earlier runs with its weights."""
+
+from typing import Any
+
+from fitnets.config import (
+    Architecture,
+    Config,
+    CustomNet,
+    CustomTeacher,
+    Dataset,
+    EarlierRuns,
+    Ensemble,
+    Mimic,
+    NoTeacher,
+    ReadyTeacher,
+    RunTeacher,
+)
+from fitnets.errors import ConfigError
+from fitnets.models import build
+from fitnets.models.custom import imports, wrapping
+from fitnets.models.network import EnsembleNetwork, Network
+from fitnets.store import digests, earlier_runs, weights
+
+
+def network(config: Config) -> Network:
+    """Raises ConfigError where the network does not fit the images, or a stored one cannot be read."""
+    match config.teacher:
+        case RunTeacher(path=path) as teacher:
+            return _rebuilt(earlier_runs.members(teacher)[path], config.dataset)
+        case Ensemble(hint_member=hint_member) as teacher:
+            found = earlier_runs.members(teacher)
+            networks = [_rebuilt(member, config.dataset) for member in found.values()]
+            return EnsembleNetwork(networks, list(found).index(hint_member), _temperature(config))
+        case NoTeacher():
+            raise ConfigError("teacher=none: a teacher is needed here: give teacher=...")
+        case architecture:
+            return build.network(architecture, config.dataset, "teacher")
+
+
+def _rebuilt(member: earlier_runs.Stored, dataset: Dataset) -> Network:
+    rebuilt = build.network(member.net, dataset, "teacher")
+    weights.read_weights(member.weights, rebuilt)
+    return rebuilt
+
+
+def _temperature(config: Config) -> float | None:
+    """At which the outputs of an ensemble are averaged; None: its logits are."""
+    return None if isinstance(config.method, Mimic) else config.schedule.kd.temperature
+
+
+def identity(config: Config, teacher: ReadyTeacher) -> list[Any]:
+    """What determines a teacher that is not trained: networks and weights, not where they lie."""
+    if isinstance(teacher, CustomTeacher):
+        return [teacher, *wrapping.identity(teacher, config.dataset, "teacher", seed=0)]
+    members = earlier_runs.members(teacher)
+    parts: list[Any] = [
+        [member.net, digests.of_file(member.weights, config.root), *_source(member.net)] for member in members.values()
+    ]
+    if isinstance(teacher, Ensemble):
+        parts += [list(members).index(teacher.hint_member), _temperature(config)]
+    return parts
+
+
+def _source(net: Architecture) -> list[str]:
+    return [imports.source_digest(net.target)] if isinstance(net, CustomNet) else []
+
+
+def weights_bytes(teacher: EarlierRuns) -> int:
+    """Size of the weight files."""
+    return sum(member.weights.stat().st_size for member in earlier_runs.members(teacher).values())

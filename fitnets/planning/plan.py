@@ -1,0 +1,225 @@
+"""A configuration made ready: data loaded, networks built, stages laid out, hashes known; nothing trained yet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fitnets.config import Config, CustomTeacher, EarlierRuns, NoTeacher, Precision, ReadyTeacher, RunTeacher
+from fitnets.config.seeds import seed_of
+from fitnets.data import class_names, preprocessing, splits
+from fitnets.data.augmentation import Views
+from fitnets.data.class_names import ClassNames
+from fitnets.data.splits import Data
+from fitnets.data.test_split import has_test
+from fitnets.errors import ConfigError
+from fitnets.machine import devices
+from fitnets.models import build, teachers
+from fitnets.models.network import Network, beside, freeze, placed
+from fitnets.planning.identity import Hashes, _student_seed, hashes
+from fitnets.progress import Watcher
+from fitnets.store import digests, earlier_runs, files, weights
+from fitnets.training import methods
+from fitnets.training.loss_terms import HintTerm
+from fitnets.training.stages import HintObjective, Objective, WholeObjective, label_objective
+from fitnets.training.teacher_cache import Library, Need, needed
+
+_CPU = torch.device("cpu")
+_MOST_TABLES = 16
+"""of a stage whose views never come again; longer ones run the teacher at every step"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run will do. class_names: of the data set; teacher: None for teacher=none; teacher_stage: None where no
+    teacher is trained; stages: the student's, in order."""
+
+    config: Config
+    device: torch.device
+    precision: Precision
+    data: Data
+    class_names: ClassNames
+    teacher: Network | None
+    student: Network
+    teacher_stage: WholeObjective | None
+    stages: list[Objective]
+    hashes: Hashes
+
+    @property
+    def teacher_directory(self) -> Path:
+        assert self.hashes.teacher is not None
+        return self.config.root / "teacher" / self.hashes.teacher
+
+    @property
+    def hint_directory(self) -> Path | None:
+        """Of stage 1; None for methods of one stage."""
+        return None if self.hashes.hint is None else self.config.root / "hint" / self.hashes.hint
+
+    @property
+    def run_directory(self) -> Path:
+        return self.config.root / "run" / self.hashes.run
+
+    @property
+    def teacher_is_trained(self) -> bool:
+        return self.teacher_stage is None or self.teacher_directory.exists()
+
+    @property
+    def hint_is_trained(self) -> bool:
+        return self.hint_directory is not None and self.hint_directory.exists() and not self.config.rerun
+
+    @property
+    def run_is_finished(self) -> bool:
+        """Raises DamagedError where its result cannot be read; with rerun=true nobody reads it."""
+        return not self.config.rerun and files.is_finished(self.run_directory)
+
+    @property
+    def teacher_weights_bytes(self) -> int:
+        """Size of the teacher's weight file or files."""
+        assert self.teacher is not None
+        if isinstance(self.config.teacher, EarlierRuns):
+            return teachers.weights_bytes(self.config.teacher)
+        if isinstance(self.config.teacher, CustomTeacher):
+            return digests.bytes_of_state(self.teacher)
+        return (self.teacher_directory / "teacher.safetensors").stat().st_size
+
+    @property
+    def hint(self) -> HintObjective | HintTerm | None:
+        """What links the hint layer to the guided layer, in a method with hints."""
+        parts = [part for stage in self.stages for part in getattr(stage, "terms", [stage])]
+        return next((part for part in parts if isinstance(part, HintObjective | HintTerm)), None)
+
+    def load_teacher(self) -> None:
+        """Have the teacher as it answers: with the weights of its training, frozen. Raises DamagedError."""
+        if self.teacher is None:
+            return
+        if self.teacher_stage is not None:
+            with files.made_again(self.teacher_directory):
+                weights.read_weights(self.teacher_directory / "teacher.safetensors", self.teacher)
+        freeze(self.teacher)
+
+    def library(self, watcher: Watcher) -> Library:
+        """Of the teacher's answers, once its weights are there."""
+        assert self.teacher is not None
+        assert self.hashes.teacher is not None
+        return Library(self.config.root, self.teacher, self.hashes.teacher, watcher)
+
+    def views(self, objective: Objective) -> Views:
+        """How a stage sees the training images. Those of a teacher that is trained never come again."""
+        count = None if objective is self.teacher_stage else methods.view_count(self.config)
+        return self.data.views(objective.stage.augmentation, count)
+
+    def need(self, objective: Objective, data: Data) -> Need | None:
+        """What a stage wants of the teacher; None: nothing."""
+        if objective.teacher is None:
+            return None
+        engine = self.config.engine
+        return needed(
+            objective.wants,
+            objective.teacher,
+            objective.stage,
+            data,
+            views=self.views(objective),
+            most=0 if engine.views == "fresh" else _MOST_TABLES,
+            budget_bytes=1e9 * engine.hint_cache_gb,
+        )
+
+
+def prepare(config: Config, watcher: Watcher, instead: Data | None = None) -> Plan:
+    """Raises ConfigError for everything that can be known before training: shapes, layers, data, device.
+
+    instead: images in the place of the data set's, which is then not looked at."""
+    device = devices.device(config.engine)
+    precision = devices.precision(config, device)
+    teacher = None if isinstance(config.teacher, NoTeacher) else placed(new_teacher(config), device, precision)
+    is_trained = teacher is not None and not isinstance(config.teacher, ReadyTeacher)
+    teacher_stage = label_objective("teacher", teacher, config.schedule.teacher) if is_trained and teacher else None
+    student, student_stages = new_student(config, teacher, device, precision)
+    if instead is None:
+        files.check_writable(config.root)
+        splits.check_files(config.dataset, config.root, watcher, test=has_test(config))
+        names = class_names.of_data(config.dataset)
+        _check_member_classes(config, names)
+        found = splits.load(config.dataset, config.root, device, watcher)
+    else:
+        names, found = ClassNames(None), instead
+    for network in filter(None, (teacher, student)):
+        network.sees(config.dataset.preprocessing, found.fitted)
+    _check_batches([*([teacher_stage] if teacher_stage else []), *student_stages], len(found.train))
+    if instead is None:
+        _check_fitted(config, found.digest)
+    return Plan(
+        config=config,
+        device=device,
+        precision=precision,
+        data=found,
+        class_names=names,
+        teacher=teacher,
+        student=student,
+        teacher_stage=teacher_stage,
+        stages=student_stages,
+        hashes=hashes(config, found.digest, precision),
+    )
+
+
+def new_teacher(config: Config) -> Network:
+    """The teacher with its initial weights, or with those that it has. On the CPU, as its seed's numbers are."""
+    teacher = teachers.network(config)
+    if not isinstance(config.teacher, ReadyTeacher | NoTeacher):
+        build.initialise(teacher, config.schedule.teacher_init, seed_of("teacher weights", config.teacher.seed))
+    return teacher
+
+
+def new_student(
+    config: Config, teacher: Network | None, device: torch.device = _CPU, precision: Precision = "fp32"
+) -> tuple[Network, list[Objective]]:
+    """The student with its initial weights, where and as the teacher is, and its stages.
+
+    teacher: None for teacher=none; the student is then on the device, in the precision."""
+    student = build.network(config.student, config.dataset, "student")
+    build.initialise(student, config.schedule.student_init, _student_seed(config))
+    student = placed(student, device, precision) if teacher is None else beside(teacher, student)
+    return student, methods.stages(config, teacher, student)
+
+
+def _check_batches(objectives: list[Objective], images: int) -> None:
+    too_large = [
+        f"schedule.{objective.name}.batch_size={objective.stage.batch_size} is more than the {images} training images: "
+        f"give at most {images}"
+        for objective in objectives
+        if objective.stage.batch_size > images
+    ]
+    if too_large:
+        raise ConfigError("\n".join(too_large))
+
+
+def _check_member_classes(config: Config, names: ClassNames) -> None:
+    """Raises ConfigError where a stored teacher was trained on other classes than the data have, or on the same in
+    another order; where those of the data are unknown, on others than another member."""
+    if not isinstance(config.teacher, EarlierRuns):
+        return
+    expected, owner = names.names, f"dataset={config.dataset.name}"
+    for path, member in earlier_runs.members(config.teacher).items():
+        theirs = class_names.of_network(member).names
+        if theirs is None:
+            continue
+        if expected is None:
+            expected, owner = theirs, f"the network of {path}"
+        elif not class_names.are_equal(theirs, expected):
+            key = f"teacher.path={path}" if isinstance(config.teacher, RunTeacher) else f"teacher.members: {path}"
+            raise ConfigError(
+                f"{key}: that network was trained on the classes {class_names.listed(theirs)}, and {owner} has "
+                f"{class_names.listed(expected)}: give a teacher that was trained on the same classes in the same order"
+            )
+
+
+def _check_fitted(config: Config, digest: str) -> None:
+    """Preprocessing that was fitted on other images gives other inputs: no stored teacher understands them."""
+    if not isinstance(config.teacher, EarlierRuns) or not preprocessing.is_fitted(config.dataset.preprocessing):
+        return
+    for path, member in earlier_runs.members(config.teacher).items():
+        theirs = member.data_digest()
+        if theirs != digest:
+            raise ConfigError(
+                f"teacher {path}: its preprocessing was fitted on other images than those of "
+                f"dataset={config.dataset.name}: give the same data, or dataset/preprocessing=scale for both"
+            )

@@ -1,0 +1,100 @@
+"""Backprop, KD and hints side by side: `python -m fitnets.reporting.controls outputs` prints a Markdown table."""
+
+import math
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from fitnets.console import markdown
+from fitnets.console.quantities import number
+from fitnets.reporting import runs
+from fitnets.reporting.verdicts import (
+    CUT_OFF,
+    METHODS,
+    Comparison,
+    comparisons,
+    interval,
+    resolution,
+    total_epochs,
+    variant_names,
+    with_interval,
+)
+
+_HEADER = ["", "n", "epochs", "validation accuracy", "test accuracy", "multiplications", "parameters"]
+
+
+def table(frame: pd.DataFrame, found: list[Comparison] | None = None) -> str:
+    """A Markdown table for each setting (all that methods have in common) of the finished runs, and the verdicts.
+    found: `comparisons` of the frame, where they are known already. NotEnough where no run is finished."""
+    finished = frame[frame["status"] == "finished"]
+    if finished.empty:
+        raise runs.NotEnough(f"none of the {len(frame)} runs is finished")
+    found = comparisons(frame) if found is None else found
+    return "\n\n".join(
+        _setting(group, [comparison for comparison in found if comparison.setting_hash == setting])
+        for setting, group in finished.groupby("setting_hash")
+    )
+
+
+def _setting(group: pd.DataFrame, found: list[Comparison]) -> str:
+    first = group.iloc[0]
+    has_teacher = pd.notna(first["teacher"])
+    teacher = f"teacher {first['teacher_name']}" if has_teacher else "no teacher"
+    title = (
+        f"{first['data']}, schedule {first['schedule']}: {teacher}, student "
+        f"{runs.students(group).iloc[0]}. Mean and 95 % interval over n runs, in %."
+    )
+    rows = []
+    if has_teacher:
+        rows.append(
+            _row("teacher", group.drop_duplicates("teacher_hash"), "teacher", group["teacher_epochs"].fillna(0))
+        )
+    variants = group.assign(variant=variant_names(group)).groupby(["method", "variant", "method_hash"])
+    for _, chosen in sorted(variants, key=lambda item: _place(item[1]["method"].iloc[0])):
+        rows.append(_row(chosen["variant"].iloc[0], chosen, "student", total_epochs(chosen)))
+    if any(" to " in cell for row in rows for cell in row[3:5]):
+        title += f" {CUT_OFF}"
+    parts = [title, markdown.table(_HEADER, rows), "\n".join(f"- {comparison}." for comparison in found)]
+    return "\n\n".join(filter(None, parts))
+
+
+def _place(method: str) -> int:
+    return METHODS.index(method) if method in METHODS else len(METHODS)
+
+
+def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> list[str]:
+    return [
+        label,
+        str(len(chosen)),
+        "-".join(f"{value:.0f}" for value in sorted({epochs.min(), epochs.max()})),
+        *(_accuracy(chosen, side, split) for split in ("valid", "test")),
+        *(number(float(chosen[f"{side}_{cost}"].iloc[0])) for cost in ("multiplications", "parameters")),
+    ]
+
+
+def _accuracy(chosen: pd.DataFrame, side: str, split: str) -> str:
+    column = f"{side}_{split}_accuracy"
+    if chosen[column].isna().any():
+        return "not evaluated"
+    mean, half_width = interval(100 * chosen[column], 100 * resolution(chosen, split))
+    if side == "student" and chosen["seed"].duplicated().any():  # with several teachers: no independent repetitions
+        half_width = math.nan
+    return f"{mean:.2f} (no interval)" if math.isnan(half_width) else with_interval(mean, half_width)
+
+
+def main() -> int:
+    store = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs")
+    if not any(store.glob("run/*/result.json")):
+        print(f"{store}: no run/*/result.json in it: give the store of your runs", file=sys.stderr)
+        return 1
+    try:
+        print(table(runs.load(store)))
+    except runs.NotEnough as error:
+        print(f"{store}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

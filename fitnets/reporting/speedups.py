@@ -1,0 +1,49 @@
+"""Costs and speed-ups of exported students beside those of the paper's Table 5, from the files that `fitnets export`
+left."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fitnets.console import markdown
+from fitnets.console.quantities import number
+from fitnets.reporting.paper import TABLE_5
+
+_SETTINGS = ((1, 1), (128, 1), (128, 2))
+"""batch, threads"""
+_HEADER = [
+    "student", "layers", "parameters, paper", "counted", "compression, paper", "counted",
+    "multiplications, paper", "counted", "speed-up, paper",
+    *(f"{batch} image{'s' * (batch > 1)}, {threads} thread{'s' * (threads > 1)}" for batch, threads in _SETTINGS),
+    "8 bits, 128 images, 1 thread",
+]  # fmt: skip
+
+
+def table(folder: Path) -> str:
+    """A Markdown table: a row for each `NAME/export.json` of the folder, with the run's `result.json` beside it.
+    Counts are as the paper counts, speed-ups those of medians over the exported teacher's."""
+    return markdown.table(_HEADER, (_row(path.parent) for path in sorted(folder.glob("*/export.json"))))
+
+
+def _row(folder: Path) -> list[str]:
+    told, result = (json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("export", "result"))
+    teacher: dict[str, Any] = result["teacher"]
+    student: dict[str, Any] = result["student"]
+    p50 = {(latency["file"], latency["batch"], latency["threads"]): latency["p50_ms"] for latency in told["latency"]}
+    parameters, multiplications, speedup, compression = TABLE_5.get(student["name"], ("", "", "", ""))
+    return [
+        f"`{student['name']}`",
+        str(student["layers"]),
+        parameters,
+        number(student["paper_parameters"]),
+        compression,
+        f"{teacher['paper_parameters'] / student['paper_parameters']:.2f}",
+        multiplications,
+        number(student["paper_multiplications"]),
+        speedup,
+        *(
+            f"{p50['teacher, network only', *setting] / p50['student, network only', *setting]:.1f}"
+            for setting in _SETTINGS
+        ),
+        f"{p50['teacher', 128, 1] / p50['student, int8', 128, 1]:.1f}",
+    ]

@@ -1,0 +1,24 @@
+"""Makes Hydra know the sweepers `hydra/sweeper=study` and `basic`, and each question of `sweeps/` as `+sweeps=NAME`.
+
+Importing this module is enough.
+"""
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from omegaconf import OmegaConf
+
+from fitnets.composition import overrides, sweeper_targets
+from fitnets.paths import SWEEPS
+from fitnets.sweeper.grid import GridConf, GridSweeper
+from fitnets.sweeper.study import StudyConf, StudySweeper
+
+Plugins.instance().register(StudySweeper)
+Plugins.instance().register(GridSweeper)
+Plugins.instance().class_name_to_class |= dict.fromkeys(sweeper_targets.STUDY, StudySweeper)
+Plugins.instance().class_name_to_class |= dict.fromkeys(sweeper_targets.GRID, GridSweeper)
+overrides.register("hydra.sweeper", StudyConf)
+ConfigStore.instance().store(group="hydra/sweeper", name="study", node=StudyConf, provider="fitnets")
+ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=GridConf, provider="fitnets", replace=True)
+for _path in sorted(SWEEPS.glob("*.yaml")):
+    # As a search path, the folder's parent would make groups of everything in the repository.
+    ConfigStore.instance().store(group="sweeps", name=_path.stem, node=OmegaConf.load(_path), package="_global_")

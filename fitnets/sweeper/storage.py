@@ -1,0 +1,192 @@
+"""Where a study lives: a journal file, or a data base by its URL, and what goes wrong there in short."""
+
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any, Literal
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages.journal import JournalStorage
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from fitnets.errors import ConfigError, without_passwords
+from fitnets.paths import expanded
+from fitnets.sweeper import journal
+from fitnets.sweeper.journal import Say
+
+Direction = Literal["maximize", "minimize"]
+HEARTBEAT_S, GRACE_S = 20, 60
+"""A data base takes a worker for dead that gave no sign of life for so many seconds, wherever it ran"""
+_ATTEMPTS = 5
+_CONNECT_S = 10
+
+
+def open_study(
+    storage: str,
+    name: str,
+    objectives: dict[str, Direction],
+    pruner: optuna.pruners.BasePruner | None = None,
+    say: Say = print,
+) -> optuna.Study:
+    """Open the study, or create it. Raises ConfigError if the storage cannot be used, or the study is another one.
+
+    storage: path of a journal file, or URL of a data base
+    objectives: direction of each measure
+    say: is handed what the user should read about a damaged journal"""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    opened = _open(storage, say)
+    try:
+        study = optuna.create_study(
+            storage=opened,
+            study_name=name,
+            directions=list(objectives.values()),
+            load_if_exists=True,
+            pruner=pruner,
+        )
+    except Exception as error:
+        raise ConfigError(_refusal(storage, error)) from error
+    directions = [direction.name.lower() for direction in study.directions]
+    names = study.metric_names
+    if names is None and directions == list(objectives.values()):  # a new one
+        study.set_metric_names(list(objectives))
+        return study
+    found = list(zip(names or ["?"] * len(directions), directions, strict=True))
+    if found != list(objectives.items()):
+        raise ConfigError(
+            f"hydra.sweeper.study_name={name}: that study is about {_in_words(found)}, not "
+            f"{_in_words(objectives.items())}: give another study_name"
+        )
+    return study
+
+
+def look_up(storage: str, name: str) -> optuna.Study:
+    """Load a study and change nothing. Raises ConfigError if it cannot be loaded."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    file = file_of(storage)
+    if file is not None and not file.is_file():
+        raise ConfigError(f"{file}: no such file")
+    try:
+        return optuna.load_study(study_name=name, storage=_open(storage))
+    except KeyError as error:
+        raise ConfigError(f"{without_passwords(storage)}: no study {name} in it") from error
+
+
+def _in_words(objectives: Iterable[tuple[str, str]]) -> str:
+    return " and ".join(f"{direction.removesuffix('imize')}. {name}" for name, direction in objectives)
+
+
+def sqlite_url(storage: str) -> URL | None:
+    """The parsed URL, if it is one of SQLite. What is wrong with other URLs shows when they are opened."""
+    try:
+        url = make_url(storage)
+    except (SQLAlchemyError, ValueError):
+        return None
+    return url if url.get_backend_name() == "sqlite" else None
+
+
+def file_of(storage: str) -> Path | None:
+    """The file of a journal or of an SQLite data base; None for a server."""
+    if "://" not in storage:
+        return expanded(storage)
+    url = sqlite_url(storage)
+    return None if url is None else Path((url.database or "").removeprefix("file:"))
+
+
+def _open(storage: str, say: Say | None = None) -> BaseStorage:
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _journal(storage, say) if "://" not in storage else _database(storage)
+        except ConfigError:
+            raise
+        except Exception as error:
+            if attempt == _ATTEMPTS - 1 or not _may_pass(error):
+                raise ConfigError(_refusal(storage, error)) from error
+            time.sleep(0.5 + attempt)
+    raise AssertionError
+
+
+def _journal(storage: str, say: Say | None) -> JournalStorage:
+    path = expanded(storage).resolve()  # a relative lock would point nowhere, and never be found old
+    backend = journal.Journal(path, say)
+    try:
+        return JournalStorage(backend)
+    except (ValueError, TypeError, KeyError) as error:
+        damaged = journal.damaged_line(path)
+        if damaged is None:
+            raise
+        raise ConfigError(
+            f"{path}, line {damaged}: this line is damaged, and the file cannot be read beyond it: restore the file, "
+            "or give another hydra.sweeper.study_name (what the store has trained is found again)"
+        ) from error
+
+
+def _database(storage: str) -> RDBStorage:
+    # No connection lies idle while a student trains for hours.
+    engine: dict[str, Any] = {"poolclass": NullPool}
+    if storage.startswith("postgresql"):
+        engine["connect_args"] = {"connect_timeout": _CONNECT_S}
+    return RDBStorage(storage, engine, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Two workers that make the tables at once collide; a data base that is not there stays away."""
+    return "already exists" in str(error) or "duplicate key" in str(error) or "locked" in str(error)
+
+
+def _refusal(storage: str, error: BaseException) -> str:
+    """One line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    way_out = "give another URL, or a file's path"
+    if isinstance(error, ImportError):
+        way_out = "install that driver (psycopg comes with pip install -e '.[cluster]')"
+    return without_passwords(
+        f"hydra.sweeper.storage={storage}: {lines[0] if lines else type(error).__name__}: {way_out}"
+    )
+
+
+@contextmanager
+def told_in_short(storage: str) -> Iterator[None]:
+    """Around the work with a study: a data base that is gone is told in one line, and the same command goes on."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise ConfigError(f"{_refusal(storage, error)}, or start the same command again when it is back") from error
+
+
+@contextmanager
+def sign_of_life(study: optuna.Study, trial: optuna.Trial) -> Iterator[None]:
+    """While the block runs, the data base is told every few seconds that somebody works at the trial."""
+    record = getattr(study._storage, "record_heartbeat", None)
+    if record is None:  # a journal file
+        yield
+        return
+    ended = Event()
+
+    def beat() -> None:
+        while True:
+            with suppress(Exception):  # the data base may be away for a while; what has to be told will say so
+                record(trial._trial_id)
+            if ended.wait(HEARTBEAT_S):
+                return
+
+    thread = Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def fail_silent_trials(study: optuna.Study) -> None:
+    """Trials whose workers gave no sign of life to the data base become FAIL, without a reason on record."""
+    optuna.storages.fail_stale_trials(study)

@@ -1,0 +1,135 @@
+"""Which stages a method trains the student in, and with which losses."""
+
+from dataclasses import replace
+
+from fitnets.config import Config, DeeplySupervised, Distill, Hints, Joint, LabelHints, Method, Mimic, Stage
+from fitnets.config.seeds import seed_of
+from fitnets.models import build
+from fitnets.models.hint_pair import needed_guided, needed_pair
+from fitnets.models.layers import Output, Regressor, SoftmaxLayer
+from fitnets.models.network import Network, beside
+from fitnets.training.loss_terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, MimicTerm, Term
+from fitnets.training.losses import Reduction
+from fitnets.training.stages import HintObjective, LabelHintObjective, Objective, WholeObjective
+
+
+def stages(config: Config, teacher: Network | None, student: Network) -> list[Objective]:
+    """The student's stages, in order, with fresh regressors and classifiers. teacher: None for teacher=none."""
+    terms = _terms(config, teacher, student)
+    taught_by = teacher if any(term.wants for term in terms) else None
+    whole = WholeObjective("student", student, student_stage(config), terms, taught_by)
+    match config.method:
+        case Hints():
+            assert teacher is not None
+            return [_hint_objective(config, teacher, student), whole]
+        case LabelHints(staged=True):
+            return [_label_hint_objective(config, student), whole]
+        case _:
+            return [whole]
+
+
+def _terms(config: Config, teacher: Network | None, student: Network) -> list[Term]:
+    """Of the loss of the whole student."""
+    method, schedule = config.method, config.schedule
+    terms: list[Term] = [MimicTerm() if isinstance(method, Mimic) else LabelTerm()]
+    if uses_kd(method):
+        terms.append(KdTerm(schedule.kd, student_stage(config).epochs))
+    match method:
+        case Joint(hint_weight=weight):
+            assert teacher is not None
+            hint_layer, guided = needed_pair(config)
+            regressor = _regressor(config, teacher, student)
+            terms.append(HintTerm(regressor, hint_layer, guided, weight, reduction="mean"))
+        case DeeplySupervised(weight=weight):
+            terms.append(LabelHintTerm(_classifiers(config, student, student.hidden), weight))
+        case LabelHints(staged=False):
+            terms.append(LabelHintTerm(_classifiers(config, student, [needed_guided(config)]), factor=1.0))
+    return terms
+
+
+def uses_kd(method: Method) -> bool:
+    """Whether the loss has the softened term of Eq. 2."""
+    match method:
+        case Joint(distill=distill):
+            return distill
+        case LabelHints(whole=whole):
+            return whole == "kd"
+        case _:
+            return isinstance(method, Hints | Distill)
+
+
+def student_stage(config: Config) -> Stage:
+    """Stage 2; for methods of one stage, with the epochs of stage 1 added where the schedule wants equal totals."""
+    stage, hint = config.schedule.student, config.schedule.hint
+    if is_staged(config) or not config.schedule.equal_epochs:
+        return stage
+    max_steps = stage.max_steps
+    if max_steps is not None and hint.max_steps is not None:
+        max_steps += hint.max_steps
+    return replace(stage, epochs=stage.epochs + hint.epochs, max_steps=max_steps)
+
+
+def view_count(config: Config) -> int | None:
+    """How many different crops of an image the student's stages see before they come again; None: no bound."""
+    views = config.engine.views
+    return views if isinstance(views, int) else None
+
+
+def repeated_views(config: Config, stage: Stage) -> list[int]:
+    """Their number where that makes a difference to the stage, else nothing: what is hashed of it."""
+    count = view_count(config)
+    return [count] if stage.augmentation.pad and count is not None and count < stage.epochs else []
+
+
+def is_staged(config: Config) -> bool:
+    """Whether the method has a stage 1."""
+    method = config.method
+    return isinstance(method, Hints) or (isinstance(method, LabelHints) and method.staged)
+
+
+# --- the teacher's hint ---
+
+
+def _hint_objective(config: Config, teacher: Network, student: Network) -> HintObjective:
+    hint_layer, guided = needed_pair(config)
+    return HintObjective(
+        network=student,
+        teacher=teacher,
+        regressor=_regressor(config, teacher, student),
+        hint_layer=hint_layer,
+        guided_layer=guided,
+        stage=config.schedule.hint,
+        reduction=_reduction(config, teacher.named(hint_layer)),
+    )
+
+
+def _reduction(config: Config, hint: Output) -> Reduction:
+    """The released code sums another axis for layers that are not maxout."""
+    if config.schedule.hint_loss == "released" and hint.activation.kind != "maxout":
+        return "released_relu"
+    return config.schedule.hint_loss
+
+
+def _regressor(config: Config, teacher: Network, student: Network) -> Regressor:
+    hint_layer, guided = needed_pair(config)
+    regressor = build.regressor(config.regressor, student.named(guided), teacher.named(hint_layer))
+    build.initialise(regressor, config.schedule.regressor_init, seed_of("regressor weights", config.seed))
+    return beside(student, regressor)
+
+
+# --- labels at hidden layers ---
+
+
+def _label_hint_objective(config: Config, student: Network) -> LabelHintObjective:
+    layer = needed_guided(config)
+    classifier = _classifiers(config, student, [layer])[layer]
+    return LabelHintObjective(student, classifier, layer, config.schedule.hint)
+
+
+def _classifiers(config: Config, student: Network, layers: list[str]) -> dict[str, SoftmaxLayer]:
+    classifiers = {layer: build.classifier(student.named(layer), config.dataset.classes) for layer in layers}
+    for layer, classifier in classifiers.items():
+        seed = seed_of("classifier weights", layer, config.seed)
+        build.initialise(classifier, config.schedule.student_init, seed)
+        beside(student, classifier)
+    return classifiers

@@ -1,0 +1,71 @@
+"""How good logits are."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fitnets.data.splits import Split
+from fitnets.models.network import Network
+
+
+@torch.no_grad()
+def predict(network: Network, split: Split, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Logits (N, classes) and labels (N,) of a split, in evaluation mode."""
+    network.eval()
+    batches = [(network(batch.images)[0], batch.labels) for batch in split.ordered(batch_size)]
+    logits, labels = zip(*batches, strict=True)
+    return torch.cat(logits), torch.cat(labels)
+
+
+def quality(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy, error and calibration error as fractions, loss in nats."""
+    wrong = error(logits, labels)
+    return {
+        "accuracy": 1 - wrong,
+        "error": wrong,
+        "loss": cross_entropy(logits, labels),
+        "calibration_error": calibration_error(logits, labels),
+    }
+
+
+def error(logits: Tensor, labels: Tensor) -> float:
+    """Fraction misclassified."""
+    return int((logits.argmax(1) != labels).sum()) / len(labels)
+
+
+MOST_CLASSES = 100
+"""of a confusion matrix that is kept: with more it would outgrow all else that a run stores"""
+
+
+def confusion(logits: Tensor, labels: Tensor) -> list[list[int]] | None:
+    """`confusion_counts`, small enough to be stored; None for more than MOST_CLASSES classes."""
+    return None if logits.shape[1] > MOST_CLASSES else confusion_counts(logits, labels)
+
+
+def confusion_counts(logits: Tensor, labels: Tensor) -> list[list[int]]:
+    """Counts of images, a row for each true class and a column for each predicted one. logits (N, classes), labels
+    (N,)."""
+    classes = logits.shape[1]
+    places = labels.long() * classes + logits.argmax(1)
+    counts: list[list[int]] = torch.bincount(places.cpu(), minlength=classes**2).view(classes, classes).tolist()
+    return counts
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> float:
+    """Mean negative log-likelihood, in nats."""
+    return float(F.cross_entropy(logits, labels))
+
+
+def agreement(logits: Tensor, teacher_logits: Tensor) -> float:
+    """Fraction of images that get the teacher's class."""
+    return int((logits.argmax(1) == teacher_logits.argmax(1)).sum()) / len(logits)
+
+
+def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al., 2017): |accuracy - confidence| over equal bins of confidence, 0 to 1."""
+    confidence, predicted = logits.softmax(1).max(1)
+    correct = (predicted == labels).double()
+    index = (confidence * bins).long().clamp(max=bins - 1)
+    gap = torch.zeros(bins, dtype=torch.float64, device=logits.device)
+    gap.index_add_(0, index, correct - confidence.double())
+    return float(gap.abs().sum()) / len(labels)

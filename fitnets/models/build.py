@@ -11,6 +11,7 @@ from fitnets.config import Dataset, MaxoutConv, MaxoutDense, image_shape
 from fitnets.config.layer_names import groups, residual_blocks
 from fitnets.errors import ConfigError
 from fitnets.models.custom import wrapping
+from fitnets.models.custom.adapter import CustomNetwork
 from fitnets.models.layers import (
     LINEAR,
     RELU,
@@ -237,7 +238,7 @@ def classifier(layer: Output, classes: int) -> SoftmaxLayer:
 def initialise(module: nn.Module, init: config.Init, seed: int) -> None:
     """Weights by the rule, biases 0, batch normalisation as it is, as a function of the seed alone; a custom network's
     are those of its factory or file."""
-    if isinstance(module, wrapping.CustomNetwork):
+    if isinstance(module, CustomNetwork):
         module.redraw(seed)
         return
     generator = torch.Generator().manual_seed(seed)

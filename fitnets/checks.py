@@ -12,7 +12,7 @@ from fitnets.config import (
     CustomStudent,
     Dataset,
     DeeplySupervised,
-    EarlierRuns,
+    EarlierRunTeacher,
     Ensemble,
     Folder,
     HubImages,
@@ -24,7 +24,7 @@ from fitnets.config import (
     Resnet,
     RunTeacher,
     Scale,
-    Stage,
+    StageSettings,
     Standardize,
     Thin,
     Whiten,
@@ -175,7 +175,7 @@ def _broken_networks(config: Config) -> Iterator[str]:
         if config.teacher.hint_member not in paths:
             yield f"teacher.hint_member={config.teacher.hint_member}: not in teacher.members={paths}"
             return
-    if isinstance(config.teacher, EarlierRuns):
+    if isinstance(config.teacher, EarlierRunTeacher):
         yield from _broken_members(config, config.teacher)
 
 
@@ -245,7 +245,7 @@ def _is_plain(value: Any) -> bool:
         return False
 
 
-def _broken_members(config: Config, teacher: EarlierRuns) -> Iterator[str]:
+def _broken_members(config: Config, teacher: EarlierRunTeacher) -> Iterator[str]:
     """Stored networks see the same preprocessed images as the student: theirs must have been such images."""
     try:
         found = earlier_runs.members(teacher)
@@ -335,7 +335,7 @@ def _broken_scales(config: Config) -> Iterator[str]:
     if teacher is not None:
         sections = {"teacher": [*kinds, *layer_names(teacher)], **sections}
     for section, names in sections.items():
-        stage: Stage = getattr(config.schedule, section)
+        stage: StageSettings = getattr(config.schedule, section)
         for key in ("lr_scale", "max_norm"):
             for name in getattr(stage, key):
                 if name not in names:

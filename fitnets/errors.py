@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 
-class ToldError(Exception):
+class UserError(Exception):
     """An error whose message is all that a user is shown."""
 
 
-class ConfigError(ToldError, ValueError):
+class ConfigError(UserError, ValueError):
     """Something the user has to change: one line a problem, with the way out."""
 
 
@@ -20,15 +20,15 @@ class BudgetError(ConfigError):
     """A student that costs more than its budget at any width."""
 
 
-class DivergedError(ToldError, RuntimeError):
+class DivergedError(UserError, RuntimeError):
     """A loss that is not finite; no weights after it are kept."""
 
 
-class PrunedError(ToldError, RuntimeError):
+class PrunedError(UserError, RuntimeError):
     """Training that somebody who watched it has ended."""
 
 
-class LostClaimError(ToldError, RuntimeError):
+class LostLockError(UserError, RuntimeError):
     """This process gave no sign of life for so long that another one took over what it made."""
 
 
@@ -36,7 +36,7 @@ class DamagedError(ConfigError):
     """A file of the store that cannot be read."""
 
 
-class NotEnough(ValueError):
+class NotEnoughError(ValueError):
     """The runs or trials that there are do not suffice for what is asked. Its text is a sentence for the user."""
 
 

@@ -7,7 +7,7 @@ Track = Callable[[range, str], Iterable[int]]
 """Shows the progress through a range under a title"""
 
 
-class Watcher(Protocol):
+class Progress(Protocol):
     """Who is told of long work."""
 
     def track(self, items: range, what: str, /) -> Iterable[int]:

@@ -22,14 +22,14 @@ from fitnets.experiment import pipeline
 from fitnets.machine import devices
 from fitnets.models import build
 from fitnets.models.layers import LOGITS
-from fitnets.models.network import freeze, placed
+from fitnets.models.network import freeze, place
 from fitnets.planning import identity as planning
 from fitnets.store import digests
 from fitnets.store.files import read_json, read_metrics
 from fitnets.store.weights import read_weights
 from fitnets.training import loop, metrics
 from fitnets.training.loop import fit
-from fitnets.training.teacher_cache import Computed, Library, LookedUp
+from fitnets.training.teacher_cache import CachedTeacher, LiveTeacher, TeacherCache
 
 PAIRED = "conv1"
 AUGMENTED = ("schedule.hint.augmentation={flip: true, pad: 2}", "schedule.student.augmentation={flip: true, pad: 2}")
@@ -49,10 +49,10 @@ def plan(tiny, tmp_path):
 
 @pytest.fixture
 def library(plan, tmp_path):
-    return Library(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
+    return TeacherCache(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
 
 
-def looked_up(plan, library, objective, *, views=None) -> LookedUp:
+def looked_up(plan, library, objective, *, views=None) -> CachedTeacher:
     need = plan.need(objective, plan.data)
     assert need.looked_up == objective.wants
     return library.answers(need if views is None else replace(need, views=views), plan.data)
@@ -61,7 +61,7 @@ def looked_up(plan, library, objective, *, views=None) -> LookedUp:
 def batches(plan, views, epochs, size=48):
     for epoch in range(epochs):
         for rows in plan.data.train.shuffled(size, seed=epoch):
-            yield plan.data.train.viewed(rows, views.number(epoch), views)
+            yield plan.data.train.viewed(rows, views.view_of_epoch(epoch), views)
 
 
 def files(root):
@@ -74,7 +74,7 @@ class TestTables:
     def test_hold_what_the_teacher_answers_to_every_view_of_every_image(self, plan, library, augmentation, count):
         views = plan.data.views(AUGMENTATIONS[augmentation], count)
         found = looked_up(plan, library, plan.stages[1], views=views)
-        computed = Computed(plan.teacher)
+        computed = LiveTeacher(plan.teacher)
         seen = 0
         for batch in batches(plan, views, epochs=4):
             torch.testing.assert_close(found(batch, [LOGITS]), computed(batch, [LOGITS]), rtol=1e-5, atol=1e-6)
@@ -85,7 +85,7 @@ class TestTables:
 
     def test_of_maps_as_of_logits_and_in_the_students_layout(self, plan, library):
         views = plan.data.views(Augmentation(flip=True))
-        found, computed = looked_up(plan, library, plan.stages[0], views=views), Computed(plan.teacher)
+        found, computed = looked_up(plan, library, plan.stages[0], views=views), LiveTeacher(plan.teacher)
         for batch in batches(plan, views, epochs=2):
             mine, theirs = found(batch, [PAIRED])[PAIRED], computed(batch, [PAIRED])[PAIRED]
             torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
@@ -93,7 +93,7 @@ class TestTables:
 
     def test_of_validation_images_are_of_the_images_as_they_are(self, plan, library):
         views = plan.data.views(Augmentation(flip=True, pad=2))
-        found, computed = looked_up(plan, library, plan.stages[0], views=views), Computed(plan.teacher)
+        found, computed = looked_up(plan, library, plan.stages[0], views=views), LiveTeacher(plan.teacher)
         for batch in plan.data.valid.ordered(300):
             torch.testing.assert_close(found(batch, [PAIRED]), computed(batch, [PAIRED]), rtol=1e-5, atol=1e-6)
 
@@ -101,7 +101,7 @@ class TestTables:
         """The arithmetic of an image does not depend on its neighbours, so batches of the tables' size agree to the
         bit."""
         table, split = library.logits(plan.data.valid), plan.data.valid
-        computed = Computed(plan.teacher)
+        computed = LiveTeacher(plan.teacher)
         for number, rows in enumerate(torch.split(split.rows, 250)):
             answered = computed(split.batch(rows), [LOGITS])[LOGITS]
             assert torch.equal(table[250 * number : 250 * number + len(rows)], answered)
@@ -121,11 +121,11 @@ class TestTables:
     def test_bf16_answers_are_stored_as_they_are(self, tiny, tmp_path):
         plan = prepared(tiny, tmp_path, "engine.precision=bf16")
         assert plan.teacher.precision == "bf16"
-        library = Library(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
+        library = TeacherCache(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
         found = looked_up(plan, library, plan.stages[0])
         views = plan.data.views(Augmentation())
         for batch in batches(plan, views, epochs=1):
-            mine, theirs = found(batch, [PAIRED])[PAIRED], Computed(plan.teacher)(batch, [PAIRED])[PAIRED]
+            mine, theirs = found(batch, [PAIRED])[PAIRED], LiveTeacher(plan.teacher)(batch, [PAIRED])[PAIRED]
             assert mine.dtype == theirs.dtype == torch.bfloat16
             torch.testing.assert_close(mine, theirs, rtol=2e-2, atol=1e-3)
 
@@ -137,7 +137,7 @@ class TestAnother:
         library.logits(plan.data.valid)
         with torch.no_grad():
             plan.teacher.layers["softmax"].linear.bias += 1
-        other = Library(library.root, plan.teacher, plan.hashes.teacher, SILENCE)
+        other = TeacherCache(library.root, plan.teacher, plan.hashes.teacher, SILENCE)
         assert other.weights_digest != library.weights_digest
         other.logits(plan.data.valid)
         assert len(files(library.root)) == 2
@@ -223,11 +223,11 @@ class TestTraining:
 
     def curves(self, tiny, root, *words, fresh):
         plan = prepared(tiny, root, *words, f"engine.views={'fresh' if fresh else 'auto'}")
-        library = Library(root, plan.teacher, plan.hashes.teacher, SILENCE)
+        library = TeacherCache(root, plan.teacher, plan.hashes.teacher, SILENCE)
         found = []
         for objective in plan.stages:
             need = plan.need(objective, plan.data)
-            objective.answers = Computed(plan.teacher) if fresh else library.answers(need, plan.data)
+            objective.teacher_outputs = LiveTeacher(plan.teacher) if fresh else library.answers(need, plan.data)
             watch = Watch()
             fit(objective, plan.data, seed=0, eval_batch_size=500, observer=watch, views=plan.views(objective))
             found += [[epoch.train["train_loss"], *epoch.valid.values()] for epoch in watch.epochs]
@@ -252,7 +252,7 @@ class TestTraining:
 
         def step(state, batch):
             real(state, batch)
-            steps.append(state.objective.name)
+            steps.append(state.stage.name)
             if len(steps) in (15, 40):
                 signal.raise_signal(signal.SIGTERM)
 
@@ -288,7 +288,7 @@ class TestTraining:
 
     def test_stage_2_never_runs_the_teacher_once_the_tables_are_there(self, tiny, tmp_path):
         plan = prepared(tiny, tmp_path, *FLIPPED)
-        library = Library(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
+        library = TeacherCache(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
         whole = plan.stages[1]
         images = []
         plan.teacher.layers["conv1"].register_forward_hook(lambda _, given, __: images.append(len(given[0])))
@@ -303,17 +303,17 @@ class TestTraining:
         whole, broken = tmp_path / "whole", tmp_path / "broken"
         words = (*TINY, *AUGMENTED, "schedule.student.epochs=3")
         assert command(*words, store=whole).code == 0
-        real, made = Library._make, []
+        real, made = TeacherCache._make, []
 
         def make(library, request, told, folder):
             made.append(request)
             if request.layer == LOGITS and request.number == 1:
-                monkeypatch.setattr(Library, "_make", real)
+                monkeypatch.setattr(TeacherCache, "_make", real)
                 signal.raise_signal(signal.SIGTERM)
                 raise AssertionError("the signal waited")
             real(library, request, told, folder)
 
-        monkeypatch.setattr(Library, "_make", make)
+        monkeypatch.setattr(TeacherCache, "_make", make)
         assert command(*words, store=broken).code == 143
         assert list(broken.glob("run/.*.checkpoints/student/*"))
         assert command(*words, store=broken).code == 0
@@ -328,7 +328,7 @@ class TestNeed:
 
     def test_sizes_are_those_of_the_files(self, tiny, tmp_path):
         plan = prepared(tiny, tmp_path, *FLIPPED)
-        library = Library(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
+        library = TeacherCache(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
         told = 0
         for objective in plan.stages:
             need = plan.need(objective, plan.data)
@@ -377,7 +377,7 @@ def test_resuming_with_other_answers_is_refused(command, tmp_path, monkeypatch):
     def step(state, batch):
         real(state, batch)
         steps.append(True)
-        if state.objective.name == "hint" and state.batches == 3:
+        if state.stage.name == "hint" and state.batches == 3:
             monkeypatch.setattr(loop, "_step", real)
             signal.raise_signal(signal.SIGTERM)
 
@@ -406,7 +406,7 @@ class TestViewsInHashes:
         return planning.hashes(loading.load([*AUGMENTED, *words]), "digest", "fp32")
 
     def kinship(self, *words):
-        return planning.kinship(loading.load([*AUGMENTED, *words]), "digest", "fp32")
+        return planning.comparison_keys(loading.load([*AUGMENTED, *words]), "digest", "fp32")
 
     def test_of_stages_that_see_views_again(self):
         assert self.hashes("engine.views=auto") == self.hashes("engine.views=fresh") == self.hashes("engine.views=30")
@@ -470,18 +470,18 @@ class TestPrecision:
         for precision in ("fp32", "bf16"):
             student = build.network(config.student, config.dataset, "student")
             build.initialise(student, config.schedule.student_init, seed=0)
-            for part in student.parts().values():
+            for part in student.trainable_parts().values():
                 for name, value in part.named_parameters():
                     if "bias" in name:
                         torch.nn.init.constant_(value, 0.005)  # some updates of RMSProp at its rate of 0.0005
-            logits = placed(student, torch.device("cpu"), precision)(images)[0]
+            logits = place(student, torch.device("cpu"), precision)(images)[0]
             spread[precision] = logits.float().std(0).max().item()
         assert spread["bf16"] == 0 < spread["fp32"]
 
     def test_is_part_of_every_hash(self, tiny):
         first, second = (planning.hashes(tiny(), "digest", precision) for precision in ("fp32", "bf16"))
         assert not set(first) & set(second)
-        kin = [planning.kinship(tiny(), "digest", precision) for precision in ("fp32", "bf16")]
+        kin = [planning.comparison_keys(tiny(), "digest", precision) for precision in ("fp32", "bf16")]
         assert kin[0].setting != kin[1].setting
 
     def test_bf16_keeps_weights_losses_and_state_in_fp32(self, tiny, tmp_path):
@@ -496,7 +496,7 @@ class TestPrecision:
             loss.backward()
         for parameter in plan.student.parameters():
             assert parameter.dtype == parameter.grad.dtype == torch.float32
-        features = plan.student(batch.images, plan.student.hidden)[1]
+        features = plan.student(batch.images, plan.student.hint_layer_names)[1]
         assert {value.dtype for value in features.values()} == {torch.bfloat16}
 
     def test_bf16_learns_what_fp32_learns(self, tiny, tmp_path):
@@ -512,4 +512,4 @@ class TestPrecision:
         batch = plan.data.train.batch(plan.data.train.rows[:48])
         plain = plan.teacher.to(memory_format=torch.contiguous_format)
         expected = plain(batch.images)[0]
-        torch.testing.assert_close(placed(plain, torch.device("cpu"), "fp32")(batch.images)[0], expected)
+        torch.testing.assert_close(place(plain, torch.device("cpu"), "fp32")(batch.images)[0], expected)

@@ -176,12 +176,12 @@ def test_a_waiting_process_takes_over_when_the_one_that_trains_is_killed(tmp_pat
 def test_a_claim_of_another_host_is_taken_over_when_it_shows_no_sign_of_life(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "LEASE_S", 1.0)
     directory, said = tmp_path / "teacher" / "hash", []
-    with locks.claim(directory, "the teacher", said.append):
+    with locks.locked(directory, "the teacher", said.append):
         lock = directory.with_name(".hash.lock")
         record = lock.read_text()
     lock.write_text(record.replace(f"host={os.uname().nodename}", "host=elsewhere"))
     started = time.monotonic()
-    with locks.claim(directory, "the teacher", said.append):
+    with locks.locked(directory, "the teacher", said.append):
         assert 0.9 < time.monotonic() - started < 10
     assert len(said) == 1
     assert "on elsewhere, which makes the teacher" in said[0]

@@ -110,7 +110,7 @@ def test_all_take_turns_and_the_first_round_is_not_counted(config, monkeypatch):
     monkeypatch.setattr(steps, "_contestants", contestants)
     monkeypatch.setattr(steps, "_timed", lambda *_: lambda: 0.5)  # the matrix product
     monkeypatch.setattr(steps.devices, "precision", lambda *_: "fp32")
-    found = {one.contestant: one for one in steps.measure(config, batch=8, rounds=3, peers=[], watcher=QUIET)}
+    found = {one.contestant: one for one in steps.measure(config, batch=8, rounds=3, peers=[], progress=QUIET)}
     assert order == list(clock) * 4
     assert {one.step: found[one].against_plain for one in (plain, ours, hint)} == {"backprop": 1, "KD": 2, "hint": 3}
     assert found[ours].against_peers == {"rival": 4.0}

@@ -75,10 +75,10 @@ def build_everything(config: Config) -> None:
     student = build.network(config.student, dataset, "student")
     build.initialise(student, schedule.student_init, 0)
     for objective in methods.stages(config, teacher, student):
-        LayerOptimizer(objective.layers, objective.stage, steps_per_epoch=10)
+        LayerOptimizer(objective.layers, objective.settings, steps_per_epoch=10)
     if teacher is not None:
         build.initialise(teacher, schedule.teacher_init, 0)
-        LayerOptimizer(teacher.parts(), schedule.teacher, steps_per_epoch=10)
+        LayerOptimizer(teacher.trainable_parts(), schedule.teacher, steps_per_epoch=10)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

@@ -11,7 +11,7 @@ from fitnets.models import build, costs
 README = ROOT / "README.md"
 
 
-def cost_of(side: str, *overrides: str) -> costs.Cost:
+def cost_of(side: str, *overrides: str) -> costs.NetworkCost:
     config = loading.load(list(overrides))
     dataset = config.dataset
     network = build.network(getattr(config, side), dataset, side)

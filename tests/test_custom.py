@@ -23,7 +23,7 @@ from fitnets.models.custom.adapter import CustomNetwork
 from fitnets.models.layers import LOGITS
 from fitnets.planning import identity, plan
 from fitnets.training import stages
-from fitnets.training.teacher_cache import Computed
+from fitnets.training.teacher_cache import LiveTeacher
 
 IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 SHORT = ["tracker=none", "schedule.hint.epochs=1", "schedule.student.epochs=1"]
@@ -90,34 +90,34 @@ class TestNetwork:
         features = found(IMAGES, ["second", "norm"])[1]
         torch.testing.assert_close(features["norm"], found.model.norm(features["second"]), rtol=0, atol=0)
         found.model.norm.register_forward_hook(lambda *_: called.append("norm"))
-        torch.testing.assert_close(found.up_to(IMAGES, "second"), features["second"], rtol=0, atol=0)
+        torch.testing.assert_close(found.forward_until(IMAGES, "second"), features["second"], rtol=0, atol=0)
         assert called == []
 
     def test_declared_shapes_are_those_of_the_features(self):
         for target in ("small", "vit", "resnet"):
             found = network(target).eval()
-            for name, features in found(IMAGES, found.hidden)[1].items():
-                assert tuple(features.shape[1:]) == found.named(name).out_shape, (target, name)
+            for name, features in found(IMAGES, found.hint_layer_names)[1].items():
+                assert tuple(features.shape[1:]) == found.layer_output(name).out_shape, (target, name)
 
     def test_what_follows_in_place_does_not_reach_the_features(self, wobbly):
         config = loading.load([*WOBBLY, "method=kd", "hint_layer=none"])
         found = teachers.network(config).eval()
         features = found(IMAGES, ["norm_1", "Größe"])[1]
         assert bool((features["norm_1"] < 0).any())  # an in-place ReLU follows
-        torch.testing.assert_close(features["norm_1"], found.up_to(IMAGES, "norm_1"), rtol=0, atol=0)
+        torch.testing.assert_close(features["norm_1"], found.forward_until(IMAGES, "norm_1"), rtol=0, atol=0)
 
     def test_the_calls_of_a_shared_module_are_layers_of_their_own(self, wobbly):
         found = teachers.network(loading.load([*WOBBLY, "method=kd", "hint_layer=none"])).eval()
-        first, second = (found.up_to(IMAGES, f"again:{call}") for call in (1, 2))
+        first, second = (found.forward_until(IMAGES, f"again:{call}") for call in (1, 2))
         assert not torch.equal(first, second)
-        torch.testing.assert_close(found.model.again(found.up_to(IMAGES, "bend:2")), second)
+        torch.testing.assert_close(found.model.again(found.forward_until(IMAGES, "bend:2")), second)
 
     def test_multiplications_are_counted_attention_included(self):
         found = network("vit")
         tokens, width, layers = 17, 24, 3
         one = 4 * tokens * width**2 + 2 * tokens**2 * width + 2 * tokens * width * 2 * width
         assert found.multiplications == 16 * 4 * width + layers * one + 10 * width
-        assert found.named("vit.layers.0").multiplications == 16 * 4 * width + one
+        assert found.layer_output("vit.layers.0").multiplications == 16 * 4 * width + one
 
     def test_logits_of_a_named_tuple(self):
         found = network("named", logits="scores").eval()
@@ -128,15 +128,15 @@ class TestNetwork:
 
     def test_a_module_called_logits_is_a_layer_like_others(self):
         found = network("viewing").eval()
-        assert found.named("logits:1").out_shape == (10, 8, 8)
-        answers = Computed(found)(Batch(IMAGES, None, torch.arange(20)), [LOGITS, "logits:1"])
+        assert found.layer_output("logits:1").out_shape == (10, 8, 8)
+        answers = LiveTeacher(found)(Batch(IMAGES, None, torch.arange(20)), [LOGITS, "logits:1"])
         assert answers[LOGITS].shape == (20, 10)
         assert answers["logits:1"].shape == (20, 10, 8, 8)
 
     def test_a_model_that_wants_its_own_layout_keeps_it(self):
         images = IMAGES.to(memory_format=torch.channels_last)
         for precision in ("fp32", "bf16"):
-            found = models_network.placed(network("viewing", "student"), CPU, precision).train()
+            found = models_network.place(network("viewing", "student"), CPU, precision).train()
             found(images)[0].sum().backward()
             assert found(images)[0].shape == (20, 10)
 
@@ -150,7 +150,7 @@ class TestNetwork:
         assert set(network("vit").middles) == {"vit.layers.0", "vit.layers.1"}
 
     def test_half_precision_is_told_of_each_layer(self):
-        found = models_network.placed(network("vit"), CPU, "bf16").eval()
+        found = models_network.place(network("vit"), CPU, "bf16").eval()
         expected = {"vit.layers.0.mlp.fc1": 2, "vit.embeddings.patch_embeddings.projection": 2, "vit.layernorm": 4}
         assert {layer: found.bytes_per_value(layer) for layer in expected} == expected
 
@@ -169,7 +169,7 @@ class TestImages:
             target="own_models.small", args={"channels": 3}, channels=3, size=16, mean=self.MEAN, std=self.STD
         )
         network, seen = wrapping.network(net, config.dataset, "teacher"), []
-        network.sees(config.dataset.preprocessing, found.fitted)
+        network.set_preprocessing(config.dataset.preprocessing, found.fitted)
         network.model.register_forward_hook(lambda _, given, __: seen.append(given[0]))
         network.eval()(images)
         raw = splits.raw_images(config.dataset, "train", found.train.rows[:7], tmp_path, SILENCE) / 16
@@ -179,7 +179,7 @@ class TestImages:
 
     def test_it_is_part_of_what_is_saved(self):
         found = network("small", mean=[0.5], std=[0.25])
-        found.sees(Scale(), {})
+        found.set_preprocessing(Scale(), {})
         assert found.image_scale.flatten().tolist() == [4]
         assert found.image_shift.flatten().tolist() == [-2]
         assert {"image_scale", "image_shift"} <= set(found.state_dict())
@@ -188,12 +188,12 @@ class TestImages:
         config = loading.load(["dataset=cifar10", "dataset/preprocessing=standardize", "method=kd", "hint_layer=none"])
         net = CustomTeacher(target="own_models.small", args={"channels": 3}, mean=[0.5], std=[0.25])
         found = wrapping.network(net, config.dataset, "teacher")
-        found.sees(Standardize(), {"mean": torch.rand(3), "deviation": torch.rand(3)})
+        found.set_preprocessing(Standardize(), {"mean": torch.rand(3), "deviation": torch.rand(3)})
         assert found.image_scale.shape == (1, 3, 1, 1)
 
     def test_fitted_values_are_undone(self):
         found = network("small", mean=[0.5], std=[0.25])
-        found.sees(Standardize(), {"mean": torch.tensor([0.3]), "deviation": torch.tensor([0.1])})
+        found.set_preprocessing(Standardize(), {"mean": torch.tensor([0.3]), "deviation": torch.tensor([0.1])})
         raw = torch.rand(4, 1, 8, 8)
         taken = (raw - 0.3) / 0.1 * found.image_scale + found.image_shift
         torch.testing.assert_close(taken, (raw - 0.5) / 0.25)
@@ -282,7 +282,7 @@ def test_in_stage_1_only_what_lies_below_the_guided_layer_moves(custom_pair):
     before = {name: value.clone() for name, value in custom_pair.student.state_dict().items()}
     teacher = {name: value.clone() for name, value in custom_pair.teacher.state_dict().items()}
     stage = custom_pair.stages[0]
-    optimizer = LayerOptimizer(stage.layers, stage.stage, steps_per_epoch=1)
+    optimizer = LayerOptimizer(stage.layers, stage.settings, steps_per_epoch=1)
     stages.train_mode(stage)
     for _ in range(3):
         optimizer.update(stage.step(batch_of(custom_pair), 0)[0])
@@ -302,7 +302,7 @@ def test_a_teacher_that_leaves_evaluation_mode_is_caught(custom_pair):
 def test_computed_answers_are_the_models(custom_pair):
     models_network.freeze(custom_pair.teacher)
     batch = batch_of(custom_pair)
-    answers = Computed(custom_pair.teacher)(batch, [LOGITS, "second"])
+    answers = LiveTeacher(custom_pair.teacher)(batch, [LOGITS, "second"])
     assert set(answers) == {LOGITS, "second"}
     torch.testing.assert_close(answers[LOGITS], custom_pair.teacher(batch.images)[0])
     model = custom_pair.teacher.model
@@ -342,7 +342,7 @@ def test_where_a_layer_is_not_reached_it_is_told():
     found = network("small").eval()
     found.model.forward = lambda images: images.flatten(1)[:, :10]
     with pytest.raises(ConfigError, match="its layer second was not reached"):
-        found.up_to(IMAGES, "second")
+        found.forward_until(IMAGES, "second")
 
 
 @pytest.mark.parametrize("is_used", [False, True])

@@ -127,4 +127,4 @@ def test_an_ensemble_of_custom_networks(command, tmp_path):
     config = loading.load([*ensemble, *pair])
     teacher = teachers.network(config)
     assert costs.cost(teacher, (1, 8, 8)).multiplications == 2 * network("vit").multiplications
-    assert len(layer_pairs.layer_rows(teacher, (1, 8, 8))) == len(network("vit").hidden) + 1
+    assert len(layer_pairs.layer_rows(teacher, (1, 8, 8))) == len(network("vit").hint_layer_names) + 1

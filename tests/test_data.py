@@ -27,7 +27,7 @@ def in_silence(items, _title):
 
 
 class Silence:
-    """A watcher that shows nothing."""
+    """A progress that shows nothing."""
 
     track = staticmethod(in_silence)
 

@@ -69,9 +69,9 @@ def _random(dataset: Dataset) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def fitted(raw_images):
     """What the preprocessing learns from these images."""
-    found: dict[tuple[str, int], preprocessing.Fitted] = {}
+    found: dict[tuple[str, int], preprocessing.FittedPreprocessing] = {}
 
-    def fit(config: Config) -> preprocessing.Fitted:
+    def fit(config: Config) -> preprocessing.FittedPreprocessing:
         dataset = config.dataset
         key = dataset.preprocessing.name, dataset.height  # whitening takes a while: one for all sets of CIFAR
         if key not in found:
@@ -109,7 +109,7 @@ def exported(earlier_run, tmp_path_factory) -> Path:
     from fitnets import cli
 
     out = tmp_path_factory.mktemp("export") / "files.1"
-    locks.partial_of(out).mkdir()
+    locks.temporary_path(out).mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fitnets", "export", str(earlier_run), "--out", str(out), "--int8"])
         assert cli.main() == 0

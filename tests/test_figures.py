@@ -10,6 +10,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from fitnets.errors import NotEnoughError
 from fitnets.reporting import figures, runs, studies
 
 
@@ -96,7 +97,7 @@ def test_importances_of_enough_trials(made_store):
     shares = {"accuracy": {"student.width": 0.9, "student.depth": 0.1}}
     figure = figures.importance(dataclasses.replace(study, importances=shares))
     assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx([10, 90])
-    with pytest.raises(runs.NotEnough, match="too few finished trials"):
+    with pytest.raises(NotEnoughError, match="too few finished trials"):
         figures.importance(study)
 
 
@@ -109,7 +110,7 @@ def test_depth_is_figure_2(drawn):
 
 
 def test_students_of_other_costs_are_no_depth_study(frame):
-    with pytest.raises(runs.NotEnough, match=r"no three depths .*\+sweeps=figure2"):
+    with pytest.raises(NotEnoughError, match=r"no three depths .*\+sweeps=figure2"):
         figures.depth(frame[frame["dataset"] == "digits"])
 
 
@@ -124,7 +125,7 @@ def test_guided_layers_are_in_their_order(drawn):
 
 
 def test_no_two_guided_layers_are_told(frame):
-    with pytest.raises(runs.NotEnough, match=r"no two guided layers .*\+sweeps=hint_depth"):
+    with pytest.raises(NotEnoughError, match=r"no two guided layers .*\+sweeps=hint_depth"):
         figures.hint_layers(frame[frame["dataset"] == "digits"])
 
 

@@ -133,7 +133,15 @@ class TestLeftOut:
         folder(root)
         (root / "a" / "more" / "deep").mkdir(parents=True)
         (root / "a" / "more" / "deep" / "x.png").touch()
-        for name in ("a/x.heic", "a/Y.HEIC", "b/notes.pdf", "b/plain", "c/.hidden.png", "c/clip.mp4", "loose.jpg"):
+        for name in (
+            "a/x.heic",
+            "a/Y.HEIC",
+            "b/notes.pdf",
+            "b/plain",
+            "c/.hidden.png",
+            "c/clip.mp4",
+            "loose.jpg",
+        ):
             (root / name).touch()
         found = of_folder(root)
         assert found[:3] == (6, 3, 3)

@@ -10,7 +10,7 @@ import yaml
 from test_config import NEEDED
 
 from fitnets.composition import loading
-from fitnets.config import Config, MaxoutDense, NoTeacher, ReadyTeacher, options
+from fitnets.config import Config, MaxoutDense, NoTeacher, PretrainedTeacher, options
 from fitnets.config.options import added, content_hash, option, plain, restore
 from fitnets.planning import identity
 
@@ -160,7 +160,7 @@ def expected(config: Config, leaf: Leaf, *, is_staged: bool) -> set[str]:
     unused = [*UNUSED[config.method.name]]
     if config.hint_layer.name != "paper":
         unused += ["teacher.hint", "student.guided"]
-    if isinstance(config.teacher, ReadyTeacher | NoTeacher):
+    if isinstance(config.teacher, PretrainedTeacher | NoTeacher):
         unused += ["schedule.teacher", "schedule.teacher_init", "schedule.retrain_teacher"]
     special = {"method.staged": STAGE_1}
     if config.schedule.equal_epochs and not is_staged:  # the epochs of both stages
@@ -381,7 +381,7 @@ class TestHashes:
         assert identity.hashes(loading.load(["method=kd"]), "digest", "fp32").hint is None
 
     def kinship(self, *words):
-        return identity.kinship(loading.load(list(words)), "digest", "fp32")
+        return identity.comparison_keys(loading.load(list(words)), "digest", "fp32")
 
     def test_methods_share_a_setting_and_have_parts_of_their_own(self):
         for words in (

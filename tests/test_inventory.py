@@ -63,7 +63,7 @@ class TestRuns:
 
     def test_a_run_that_a_living_process_makes_is_running(self, root):
         directory = add_run(root, "alive", status="running")
-        with locks.claim(directory, "this run", print):
+        with locks.locked(directory, "this run", print):
             assert [run.status for run in inventory.runs(root) if run.directory == str(directory)] == ["running"]
 
     @pytest.mark.parametrize("command", ["runs", "clean"])
@@ -104,8 +104,8 @@ class TestClean:
 
     def test_what_a_killed_export_left_in_its_run_goes_and_what_a_living_one_fills_stays(self, root, fitnets):
         (finished,) = (root / "run").iterdir()
-        with locks.claim(finished / "export", "an export", print):
-            half_made = locks.partial_of(finished / "export")
+        with locks.locked(finished / "export", "an export", print):
+            half_made = locks.temporary_path(finished / "export")
             half_made.mkdir()
             fitnets("clean", root, "--yes")
             assert half_made.exists()
@@ -142,7 +142,7 @@ class TestClean:
         assert pipeline.run(loading.load([*TINY, f"store={root}"]))["status"] == "finished"
 
     def test_what_a_living_process_makes_stays(self, root, fitnets):
-        with locks.claim(root / "teacher" / hashed("made"), "the teacher", print) as claim:
+        with locks.locked(root / "teacher" / hashed("made"), "the teacher", print) as claim:
             claim.checkpoints.mkdir()
             assert self.removed(fitnets, root) == set()
 

@@ -6,7 +6,7 @@ import torch
 from test_stages import changed, in_float64, prepared, state, train
 
 from fitnets.training import methods
-from fitnets.training.stages import LabelHintObjective, WholeObjective
+from fitnets.training.stages import LabelHintStage, WholeNetworkStage
 
 CONVS = ("conv1", "conv2", "conv3")
 METHODS = {  # stages, terms of the whole student's loss, heads that are dropped after training
@@ -24,9 +24,9 @@ METHODS = {  # stages, terms of the whole student's loss, heads that are dropped
 }
 
 
-def whole_of(plan) -> WholeObjective:
+def whole_of(plan) -> WholeNetworkStage:
     whole = plan.stages[-1]
-    assert isinstance(whole, WholeObjective)
+    assert isinstance(whole, WholeNetworkStage)
     return whole
 
 
@@ -83,8 +83,8 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 def outputs(plan, images):
     with torch.no_grad():
         (logits, features), (teacher_logits, teacher_features) = (
-            plan.student(images, plan.student.hidden),
-            plan.teacher(images, plan.teacher.hidden),
+            plan.student(images, plan.student.hint_layer_names),
+            plan.teacher(images, plan.teacher.hint_layer_names),
         )
     return logits.numpy(), features, teacher_logits.numpy(), teacher_features
 
@@ -148,7 +148,7 @@ class TestLosses:
     def test_staged_ablations_learn_the_labels_at_the_guided_layer_first(self, tiny, tmp_path):
         plan, batch = in_float64(tiny, tmp_path, "method=labels_then_kd")
         first = plan.stages[0]
-        assert isinstance(first, LabelHintObjective)
+        assert isinstance(first, LabelHintStage)
         first.classifier.double()
         with torch.no_grad():
             logits = first.classifier(plan.student(batch.images, ["conv2"])[1]["conv2"]).numpy()

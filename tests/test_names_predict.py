@@ -15,7 +15,7 @@ from PIL import Image
 from fitnets.composition import loading
 from fitnets.data import image_files, preprocessing, splits
 from fitnets.exporting import student
-from fitnets.progress import Watcher
+from fitnets.progress import Progress
 from fitnets.store import earlier_runs
 
 
@@ -87,7 +87,7 @@ class TestPredict:
         turned[0x0112] = 6
         picture(1, 0).resize((30, 20)).convert("RGB").save(place, exif=turned)
         dataset = loading.adapted(
-            earlier_runs.find(str(run), "").config.dataset, "dataset", [f"dataset.path={place.parents[1]}"]
+            earlier_runs.find_network(str(run), "").config.dataset, "dataset", [f"dataset.path={place.parents[1]}"]
         )
         loaded = splits.load_all(dataset, tmp_path / "store", torch.device("cpu"), _Silent(), _fitted(run))
         alone = preprocessing.apply(
@@ -113,7 +113,7 @@ class TestPredict:
         assert "note: the network's class names are unknown: classes have their numbers" in finished.out
 
 
-class _Silent(Watcher):
+class _Silent(Progress):
     def track(self, items, what):
         return items
 
@@ -172,7 +172,7 @@ class TestExport:
         assert listing(tmp_path) == before
 
     def test_renamed_classes_of_the_data_are_not_the_networks(self, home, run, tmp_path):
-        network = earlier_runs.find(str(run), "")
+        network = earlier_runs.find_network(str(run), "")
         shutil.copytree(home / "own", tmp_path / "own")
         (tmp_path / "own" / "cow").rename(tmp_path / "own" / "0")
         dataset = loading.adapted(network.config.dataset, "dataset", [f"dataset.path={tmp_path / 'own'}"])

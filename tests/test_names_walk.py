@@ -101,7 +101,7 @@ def test_own_photos_become_an_exported_student_that_names_new_ones(command, fitn
     assert [Path(one["file"]).name for one in answers["broken"]] == ["broken.png"]
     assert all(one["class"] == Path(one["file"]).parent.name for one in answers["predictions"])
 
-    dataset = earlier_runs.find(str(run), "RUN").config.dataset
+    dataset = earlier_runs.find_network(str(run), "RUN").config.dataset
     for one in answers["predictions"]:  # the file that a phone would run answers the same
         pixels = image_files.pixels(dataset, Path(one["file"]))
         (logits,) = session.run(["logits"], {"images": np.stack([pixels])})

@@ -98,7 +98,7 @@ class TestCopies:
 
 class TestLayers:
     def test_modules_that_compute_weights_are_no_layers(self):
-        assert network("weight_norm").hidden == ["0", "1", "2", "3", "4"]
+        assert network("weight_norm").hint_layer_names == ["0", "1", "2", "3", "4"]
 
     def test_the_given_example(self, fitnets, tmp_path, monkeypatch):
         lines = "def normed():\n    import odd_models\n    return odd_models.old_weight_norm()\n"
@@ -110,8 +110,8 @@ class TestLayers:
 
     def test_a_name_with_a_dot(self):
         found = network("dotted").eval()
-        assert "first.conv" in found.hidden
-        assert found.up_to(IMAGES, "first.conv").shape == (20, 4, 8, 8)
+        assert "first.conv" in found.hint_layer_names
+        assert found.forward_until(IMAGES, "first.conv").shape == (20, 4, 8, 8)
 
     def test_images_that_a_model_changes_in_place_stay(self):
         images = IMAGES.clone()

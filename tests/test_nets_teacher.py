@@ -106,8 +106,8 @@ class TestPairs:
         """The student has maps of 4 and 2 beside those of 8; the teacher's hint is a map of 4."""
         own = ["student=custom", "student.target=odd_models.blocks"]
         found = loading.load(["teacher=resnet", "teacher.depth=8", *own, "hint_layer=middle"])
-        hint = layer_pairs.networks(found)[0].named(found.hint_layer.teacher).out_shape
-        guided = network("blocks").named(found.hint_layer.student).out_shape
+        hint = layer_pairs.networks(found)[0].layer_output(found.hint_layer.teacher).out_shape
+        guided = network("blocks").layer_output(found.hint_layer.student).out_shape
         assert hint[1:] == guided[1:] == (4, 4)
 
     def test_size_counts_for_more_than_depth(self):
@@ -123,7 +123,7 @@ class TestPairs:
         assert layer_pairs.resolved(again).hint_layer == NamedPair(teacher="conv1", student="block1.norm")
 
     def test_distance(self):
-        tap = network("blocks").named("block2")
+        tap = network("blocks").layer_output("block2")
         assert middle.distance(tap, 2 * tap.multiplications) == 0
 
 

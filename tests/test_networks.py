@@ -26,23 +26,23 @@ def test_mnist_networks_have_the_papers_maps():
 
 def test_declared_shapes_are_those_of_the_features():
     for net in mnist_pair():
-        logits, features = net(torch.randn(2, 1, 28, 28), net.hidden)
+        logits, features = net(torch.randn(2, 1, 28, 28), net.hint_layer_names)
         assert logits.shape == (2, 10)
-        assert list(features) == net.hidden == list(net.layers)[:-1]
+        assert list(features) == net.hint_layer_names == list(net.layers)[:-1]
         for name, output in features.items():
-            assert output.shape[1:] == net.named(name).out_shape
+            assert output.shape[1:] == net.layer_output(name).out_shape
 
 
 def test_up_to_a_layer_gives_its_features_and_leaves_the_rest_alone():
     _, student = mnist_pair()
     images = torch.randn(2, 1, 28, 28)
-    _, features = student(images, student.hidden)
+    _, features = student(images, student.hint_layer_names)
     called = []
     for name, layer in student.layers.items():
         layer.register_forward_hook(lambda *_, name=name: called.append(name))
-    torch.testing.assert_close(student.up_to(images, "conv4"), features["conv4"], rtol=0, atol=0)
+    torch.testing.assert_close(student.forward_until(images, "conv4"), features["conv4"], rtol=0, atol=0)
     assert called == ["conv1", "conv2", "conv3", "conv4"]
-    assert list(student.parts("conv4")) == called
+    assert list(student.trainable_parts("conv4")) == called
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_students_have_the_papers_depth_and_guided_map(student, guided, shape, d
     config = loading.load(["dataset=cifar10", f"student={student}"])
     network = build.network(config.student, config.dataset, "student")
     assert hint_pair.hint_pair(config) == ("conv2", guided)
-    assert network.named(guided).out_shape == shape
+    assert network.layer_output(guided).out_shape == shape
     assert len(network.layers) == depth
     *_, last, dense, _ = (layer.out_shape for layer in network.layers.values())
     assert (last[1:], dense) == ((1, 1), (500,))
@@ -113,7 +113,7 @@ def test_table_6_has_its_layers_and_guided_layers(layers, guided, budget):
     network = build.network(config.student, config.dataset, "student")
     assert len(network.layers) == layers
     assert hint_pair.hint_pair(config) == ("conv2", guided)
-    assert network.named(guided).out_shape[1:] in ((8, 8),)
+    assert network.layer_output(guided).out_shape[1:] in ((8, 8),)
 
 
 class TestAflw:
@@ -128,7 +128,7 @@ class TestAflw:
         sizes = [layer.out_shape for layer in student.layers.values()]
         assert sizes[:-1] == [(16, 14, 14), *((32, side, side) for side in (12, 10, 8, 6, 4, 2))]
         assert hint_pair.hint_pair(self.config) == ("conv3", "conv5")
-        assert (teacher.named("conv1").conv(torch.randn(1, 3, 16, 16)) >= 0).all()
+        assert (teacher.layer_output("conv1").conv(torch.randn(1, 3, 16, 16)) >= 0).all()
 
     @pytest.mark.parametrize("temperature", [1.0, 3.0])
     def test_losses_are_the_binary_cross_entropies_of_one_sigmoid_unit(self, temperature):
@@ -160,13 +160,13 @@ class TestResidual:
         config = loading.load(["dataset=cifar100", "teacher=wrn", *words.split()])
         network = build.network(config.student, config.dataset, "student").eval()
         images = torch.randn(2, 3, 32, 32)
-        logits, features = network(images, network.hidden)
+        logits, features = network(images, network.hint_layer_names)
         assert logits.shape == (2, 100)
         assert [*features, "softmax"] == layer_names.layer_names(config.student) == list(network.layers)
         for name, output in features.items():
-            assert output.shape[1:] == network.named(name).out_shape
+            assert output.shape[1:] == network.layer_output(name).out_shape
             negative = (output < 0).any().item()
-            assert negative == (network.named(name).activation.kind == "linear")
+            assert negative == (network.layer_output(name).activation.kind == "linear")
 
     def test_the_middle_is_the_end_of_the_second_group(self):
         config = loading.load(["dataset=cifar100", "teacher=resnet", "student=resnet"])
@@ -185,7 +185,7 @@ class TestResidual:
         config = loading.load(["dataset=cifar100", "teacher=resnet", "student=resnet", "student.depth=8"])
         network = build.network(config.student, config.dataset, "student").train()
         before = {name: value.clone() for name, value in network.state_dict().items() if "running" in name}
-        network.up_to(torch.randn(4, 3, 32, 32), "group2_block1")
+        network.forward_until(torch.randn(4, 3, 32, 32), "group2_block1")
         moved = {
             name.split(".")[1] for name, value in before.items() if not torch.equal(network.state_dict()[name], value)
         }
@@ -210,7 +210,7 @@ class TestInitialWeights:
         network = build.network(config.teacher, config.dataset, "teacher")
         build.initialise(network, config.schedule.teacher_init, seed=0)
         generator = torch.Generator().manual_seed(0)
-        output = network.named("dense1")(torch.randn(500, 1, 8, 8, generator=generator))
+        output = network.layer_output("dense1")(torch.randn(500, 1, 8, 8, generator=generator))
         assert output.square().mean().item() == pytest.approx(1, abs=0.05)
 
     def test_variance_keeps_the_second_moment_through_relu(self):
@@ -223,7 +223,7 @@ class TestInitialWeights:
         config = loading.load(["dataset=cifar100", "teacher=resnet", "student=resnet"])
         network = build.network(config.student, config.dataset, "student")
         build.initialise(network, config.schedule.student_init, seed=0)
-        norm = network.named("conv1").norm
+        norm = network.layer_output("conv1").norm
         assert (norm.weight == 1).all()
         assert not norm.bias.any()
 
@@ -233,6 +233,6 @@ class TestInitialWeights:
             torch.manual_seed(len(weights))  # the global generator has no part in it
             _, student = mnist_pair()
             build.initialise(student, loading.load([]).schedule.student_init, seed)
-            weights.append(student.named("conv3").conv.weight.clone())
+            weights.append(student.layer_output("conv3").conv.weight.clone())
         assert torch.equal(weights[0], weights[1])
         assert not torch.equal(weights[0], weights[2])

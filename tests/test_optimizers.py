@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from fitnets.config import AdamW, ConstantLr, RmsProp, Sgd, Stage
+from fitnets.config import AdamW, ConstantLr, RmsProp, Sgd, StageSettings
 from fitnets.models.layers import Activation, Conv2d, ConvLayer, DenseLayer, SoftmaxLayer
 from fitnets.training.optimizers import LayerOptimizer, project
 from fitnets.training.state import TrainingState
@@ -22,8 +22,8 @@ def layers():
     }
 
 
-def stage(optimizer, **changes) -> Stage:
-    return Stage(epochs=9, patience=None, batch_size=1, optimizer=optimizer, lr_decay=ConstantLr(), **changes)
+def stage(optimizer, **changes) -> StageSettings:
+    return StageSettings(epochs=9, patience=None, batch_size=1, optimizer=optimizer, lr_decay=ConstantLr(), **changes)
 
 
 def loss_of(parts, factor=1.0):
@@ -104,14 +104,14 @@ def test_what_is_remembered_of_a_single_number_comes_back_where_and_as_the_numbe
         return TrainingState(objective, optimizer, None, {})
 
     state = begun(Scaled())
-    state.optimizer.update(state.objective.network.factor.square())
+    state.optimizer.update(state.stage.network.factor.square())
     again = begun(Scaled().double())
     again.restore(state.tensors(), state.facts())
     (found,) = again.optimizer.optimizer.state.values()
     kinds = {key: value.dtype for key, value in found.items()}
     assert kinds.pop("step", torch.float32) == torch.float32
     assert set(kinds.values()) == {torch.float64}
-    again.optimizer.update(again.objective.network.factor.square())
+    again.optimizer.update(again.stage.network.factor.square())
 
 
 def test_learning_rate_scale_by_name_wins_over_kind():

@@ -279,7 +279,7 @@ def test_a_run_that_fails_when_made_again_comes_back_with_a_user_s_files(tmp_pat
     write(directory / "notes.txt")
 
     def fail() -> None:
-        with files.replacing(directory):
+        with files.replace_run(directory):
             write(directory / "result.json", '{"status": "running"}')
             write(directory / "late.txt")
             raise RuntimeError

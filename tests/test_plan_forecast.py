@@ -100,8 +100,8 @@ def test_a_split_that_is_not_drawn_has_no_known_size(tmp_path):
 def test_decoded_data_keep_their_digest(tiny, tmp_path, untouched):
     config = tiny(f"store={tmp_path}")
     assert table_cells.planned_digest(config) == "not decoded"
-    watcher = type("Silent", (), {"say": print, "track": staticmethod(lambda items, _: items)})()
-    digest = splits.digest(config.dataset, config.root, watcher)
+    progress = type("Silent", (), {"say": print, "track": staticmethod(lambda items, _: items)})()
+    digest = splits.digest(config.dataset, config.root, progress)
     untouched()
     assert table_cells.planned_digest(config) == splits.known_digest(config.dataset, config.root) == digest
 

@@ -123,7 +123,7 @@ def test_export_runs_and_eval(run, fitnets, store, tmp_path):
 
 def test_its_student_can_be_a_teacher(run):
     _, folder = run()
-    assert earlier_runs.find(str(folder), "teacher.path").net.name == "thin"
+    assert earlier_runs.find_network(str(folder), "teacher.path").net.name == "thin"
 
 
 # --- identity and comparison ---
@@ -146,9 +146,9 @@ def test_its_hash_has_data_and_student_and_nothing_of_a_teacher():
 
 
 def test_settings_agree_but_for_the_teacher():
-    def kinship(*words: str) -> identity.Kinship:
+    def kinship(*words: str) -> identity.ComparisonKeys:
         base = [word for word in TINY if not word.startswith("teacher.")]
-        return identity.kinship(loading.load([*base, *words]), "digest", "fp32")
+        return identity.comparison_keys(loading.load([*base, *words]), "digest", "fp32")
 
     alone = kinship("teacher=none", "method=backprop")
     for words in (["method=hints"], ["teacher.seed=3", "method=kd"], ["teacher=resnet14", "method=hints"]):

@@ -147,7 +147,7 @@ def killed(tmp_path):
     words = [sys.executable, "-c", script, str(directory)]
     child = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "made\n"
-    assert locks.is_claimed(directory)
+    assert locks.is_locked(directory)
     child.kill()
     deadline = time.monotonic() + 10
     while lock_owners._status(child.pid)[0] not in ("Z", "") and time.monotonic() < deadline:
@@ -159,43 +159,43 @@ def killed(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="shown by /proc")
 def test_a_killed_process_that_nobody_waited_for_is_dead(killed):
-    assert locks.lock(killed).exists()
-    assert not locks.is_claimed(killed)
+    assert locks.lock_file(killed).exists()
+    assert not locks.is_locked(killed)
     killed.mkdir()
     (killed / "result.json").write_text('{"status": "running"}')
     assert [run.status for run in inventory.runs(killed.parent.parent)] == ["killed"]
     started = time.monotonic()
-    with locks.claim(killed, "it", pytest.fail):
-        assert locks.is_claimed(killed)
+    with locks.locked(killed, "it", pytest.fail):
+        assert locks.is_locked(killed)
     assert time.monotonic() - started < 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="shown by /proc")
 def test_what_it_left_is_removed_at_once(killed):
-    partial = locks.partial_of(killed)
+    partial = locks.temporary_path(killed)
     partial.mkdir()
     assert locks.discard(killed, left_over_alone=True)
     assert not partial.exists()
-    assert not locks.lock(killed).exists()
+    assert not locks.lock_file(killed).exists()
 
 
 def test_a_lock_that_names_nobody_is_dead_after_a_moment(tmp_path):
     directory = tmp_path / ("0" * 16)
-    locks.lock(directory).touch()
-    assert locks.is_claimed(directory)  # its process may be writing its name
+    locks.lock_file(directory).touch()
+    assert locks.is_locked(directory)  # its process may be writing its name
     earlier = time.time() - 5
-    os.utime(locks.lock(directory), (earlier, earlier))
-    assert not locks.is_claimed(directory)
-    with locks.claim(directory, "it", pytest.fail):
+    os.utime(locks.lock_file(directory), (earlier, earlier))
+    assert not locks.is_locked(directory)
+    with locks.locked(directory, "it", pytest.fail):
         pass
 
 
 def test_a_living_process_stays_alive_for_everyone(tmp_path):
-    with locks.claim(tmp_path / "it", "it", print):
+    with locks.locked(tmp_path / "it", "it", print):
         record = locks._lease(tmp_path / "it").owner
         assert not lock_owners.is_dead(record.pid, record.hostname, record.start)
         assert not lock_owners.is_dead(record.pid, "elsewhere", record.start)  # a container's name for this host
-        assert locks.is_claimed(tmp_path / "it")
+        assert locks.is_locked(tmp_path / "it")
     assert not lock_owners.is_dead(1, "elsewhere", 12345)
     assert not lock_owners.is_dead(1, "elsewhere", None)
 

@@ -43,7 +43,7 @@ print(json.dumps({
     "closed": told(lambda: files.read_json(root / "closed" / "x.json")),
     "status": told(lambda: [each.status for each in inventory.runs(root)]),
     "unneeded": told(lambda: inventory.unneeded(root, unfinished=True)),
-    "claimed": told(lambda: locks.is_claimed(root / "fixed" / ("b" * 16))),
+    "claimed": told(lambda: locks.is_locked(root / "fixed" / ("b" * 16))),
     "claim": told(lambda: locks.claim(root / "fixed" / ("c" * 16), "it", print).__enter__()),
     "writable": told(lambda: files.check_writable(root / "fixed")),
 }))
@@ -185,7 +185,7 @@ def test_the_folder_that_is_full_is_named(tmp_path, monkeypatch, fullest, expect
     monkeypatch.setenv("HF_HOME", str(places["cache"]))
     monkeypatch.chdir(places["here"])
     monkeypatch.setattr(permissions, "_room", lambda folder: 0.0 if folder.resolve() == places[fullest] else 1e9)
-    with pytest.raises(resources.ResourceError) as caught, resources.told_in_short(places["store"]):
+    with pytest.raises(resources.ResourceError) as caught, resources.short_errors(places["store"]):
         raise OSError(number, "full")
     place = "." if fullest == "here" else places[fullest]
     what = "no room left on the disk of" if number == errno.ENOSPC else "the disk quota is used up for"

@@ -17,18 +17,18 @@ from fitnets.planning import estimates, identity
 from fitnets.reporting import paper
 from fitnets.reproduction import forecast, recipes, table_cells, table_folder
 from fitnets.reproduction.recipes import CANDIDATES, RECIPES
-from fitnets.reproduction.scale import Scale, epochs_told
-from fitnets.reproduction.table_cells import Order
+from fitnets.reproduction.scale import TableScale, epochs_told
+from fitnets.reproduction.table_cells import ReproductionRequest
 from fitnets.system.resources import ResourceError
 
 
 class TestScale:
     def test_is_read(self):
-        assert Scale.read("0.1") == Scale(epochs=0.1, images=0.1)
-        assert Scale.read("epochs=0.1") == Scale(epochs=0.1)
-        assert Scale.read("images=0.5,epochs=0.25") == Scale(epochs=0.25, images=0.5)
-        assert Scale.read("1").is_full
-        assert str(Scale.read("epochs=0.1")) == "epochs x 0.1"
+        assert TableScale.read("0.1") == TableScale(epochs=0.1, images=0.1)
+        assert TableScale.read("epochs=0.1") == TableScale(epochs=0.1)
+        assert TableScale.read("images=0.5,epochs=0.25") == TableScale(epochs=0.25, images=0.5)
+        assert TableScale.read("1").is_full
+        assert str(TableScale.read("epochs=0.1")) == "epochs x 0.1"
 
     @pytest.mark.parametrize(
         ("text", "told"),
@@ -45,13 +45,13 @@ class TestScale:
     )
     def test_a_mistake_is_told(self, text, told):
         with pytest.raises(ConfigError, match=told):
-            Scale.read(text)
+            TableScale.read(text)
 
     @pytest.mark.parametrize("dataset", ["mnist", "cifar10", "aflw", "digits"])
     def test_shortens_all_that_is_counted_in_epochs(self, dataset):
         words = [f"dataset={dataset}", "schedule=paper"]
         full = loading.load(words)
-        small = loading.load([*words, *Scale(epochs=0.1, images=0.2).overrides(full)])
+        small = loading.load([*words, *TableScale(epochs=0.1, images=0.2).overrides(full)])
         for name in ("teacher", "hint", "student"):
             before, after = getattr(full.schedule, name), getattr(small.schedule, name)
             assert (after.epochs, after.patience) == (before.epochs / 10, None)
@@ -67,7 +67,7 @@ class TestScale:
         assert epochs_told(small, full).endswith(f"stage 2 {student} of {10 * student} epochs")
 
     def test_of_one_changes_nothing(self):
-        assert Scale().overrides(loading.load(["dataset=cifar10", "schedule=paper"])) == []
+        assert TableScale().overrides(loading.load(["dataset=cifar10", "schedule=paper"])) == []
 
 
 @pytest.fixture
@@ -75,16 +75,17 @@ def without_data(monkeypatch):
     monkeypatch.setattr(table_cells.splits, "digest", lambda *_: "digest")
 
 
-def ordered(name, **changes) -> Order:
+def ordered(name, **changes) -> ReproductionRequest:
     recipe = RECIPES[name]
-    given = {"schedules": recipe.schedules, "scale": Scale(), "seeds": range(2)}
-    return Order(recipe=recipe, **given | changes)
+    given = {"schedules": recipe.schedules, "scale": TableScale(), "seeds": range(2)}
+    return ReproductionRequest(recipe=recipe, **given | changes)
 
 
 @pytest.mark.usefixtures("without_data")
 class TestCells:
     @pytest.mark.parametrize(
-        ("name", "scale"), [("table2", Scale()), *((name, Scale(epochs=0.01, images=0.1)) for name in RECIPES)]
+        ("name", "scale"),
+        [("table2", TableScale()), *((name, TableScale(epochs=0.01, images=0.1)) for name in RECIPES)],
     )
     def test_every_command_gives_the_runs_of_its_cell(self, name, scale):
         order = ordered(name, scale=scale, only="hints" if name == "figure2" else None)
@@ -115,7 +116,7 @@ class TestCells:
 
     def test_changes_win_over_recipe_and_scale(self):
         changes = ["dataset=digits", "schedule.hint.epochs=3", "store=elsewhere", "dataset.seed=4"]
-        order = ordered("figure2", scale=Scale(epochs=0.1), changes=changes, only="hints, 5")
+        order = ordered("figure2", scale=TableScale(epochs=0.1), changes=changes, only="hints, 5")
         cell, *_ = table_cells.cells(order, SILENCE)
         config = cell.candidates[0].runs[0].config
         assert (config.dataset.name, config.schedule.hint.epochs, config.store) == ("digits", 3, "elsewhere")
@@ -363,7 +364,7 @@ def test_a_teacher_that_diverged_is_not_trained_for_every_student(fitnets, tmp_p
 
 
 def test_what_another_process_makes_comes_last(fitnets, tmp_path, tried, monkeypatch):
-    monkeypatch.setattr(reproduce.locks, "is_claimed", lambda directory: directory == claimed[0])
+    monkeypatch.setattr(reproduce.locks, "is_locked", lambda directory: directory == claimed[0])
     seeds = tried(lambda _: None)
     order = ordered("figure2", changes=["dataset=digits", f"store={tmp_path}"], only="30, hints, 5", seeds=range(3))
     claimed = [

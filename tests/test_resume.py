@@ -167,8 +167,8 @@ def test_another_number_of_threads_is_refused_inside_a_stage(tmp_path, monkeypat
         match=r"begun with engine.device=cpu engine.threads=1 .* go on with engine.device=cpu engine.threads=2",
     ):
         pipeline.run(loading.load([*command, "engine.threads=2"]))
-    afresh = pipeline.run(loading.load([*command, "engine.threads=2", "rerun=true"]))
-    assert afresh["status"] == "finished"
+    retrain = pipeline.run(loading.load([*command, "engine.threads=2", "rerun=true"]))
+    assert retrain["status"] == "finished"
 
 
 def test_a_damaged_checkpoint_is_told_and_the_run_ends_as_it_would_have(tmp_path, monkeypatch, capfd):

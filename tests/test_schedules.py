@@ -1,7 +1,7 @@
 import pytest
 
 from fitnets.composition import loading
-from fitnets.config import AdamW, CosineLr, Distillation, ExponentialLr, LinearLr, Sgd, Stage
+from fitnets.config import AdamW, CosineLr, Distillation, ExponentialLr, LinearLr, Sgd, StageSettings
 from fitnets.training import schedules
 
 
@@ -49,9 +49,9 @@ class TestLambda:
         assert schedules.kd_weight(kd(), 0, epochs=1) == 1
 
 
-def stage(decay, epochs=10) -> Stage:
+def stage(decay, epochs=10) -> StageSettings:
     optimizer = AdamW(lr=0.1, weight_decay=0.0)
-    return Stage(epochs=epochs, patience=None, batch_size=1, optimizer=optimizer, lr_decay=decay)
+    return StageSettings(epochs=epochs, patience=None, batch_size=1, optimizer=optimizer, lr_decay=decay)
 
 
 def test_linear_decay_reaches_its_factor_and_stays():

@@ -16,7 +16,7 @@ from fitnets.models.network import freeze
 from fitnets.planning import plan as planning
 from fitnets.training import methods
 from fitnets.training.loop import fit
-from fitnets.training.stages import HintObjective, WholeObjective
+from fitnets.training.stages import HintStage, WholeNetworkStage
 
 
 class Watch:
@@ -58,7 +58,7 @@ def train(plan, objective, seed=0):
 def test_stage_1_moves_the_student_up_to_the_guided_layer_and_nothing_else(tiny, tmp_path):
     plan = prepared(tiny, tmp_path, "schedule.hint.epochs=3", "schedule.hint.optimizer.weight_decay=0.1")
     hint = plan.stages[0]
-    assert isinstance(hint, HintObjective)
+    assert isinstance(hint, HintStage)
     assert hint.guided_layer == "conv2"
     teacher, student, regressor = state(plan.teacher), state(plan.student), state(hint.regressor)
     train(plan, hint)
@@ -72,7 +72,7 @@ def test_stage_1_moves_the_student_up_to_the_guided_layer_and_nothing_else(tiny,
 def test_stage_2_starts_from_stage_1_moves_the_whole_student_and_not_the_teacher(tiny, tmp_path):
     plan = prepared(tiny, tmp_path)
     hint, distill = plan.stages
-    assert isinstance(distill, WholeObjective)
+    assert isinstance(distill, WholeNetworkStage)
     assert distill.network is hint.network is plan.student
     train(plan, hint)
     teacher, student = state(plan.teacher), state(plan.student)
@@ -102,7 +102,7 @@ def test_modes_in_every_epoch(tiny, tmp_path):
     for objective in plan.stages:
         modes["student"].clear()
         train(plan, objective)
-        steps = len(plan.data.train) // objective.stage.batch_size
+        steps = len(plan.data.train) // objective.settings.batch_size
         validations = -(-len(plan.data.valid) // 500)
         assert modes["student"] == ([(True, True)] * steps + [(False, False)] * validations) * 3
     assert set(modes["teacher"]) == {False}
@@ -122,7 +122,7 @@ def test_a_teacher_that_could_move_is_refused(tiny, tmp_path, stage):
 def in_float64(tiny, tmp_path, *overrides):
     """A prepared plan in double precision, and one batch."""
     plan = prepared(tiny, tmp_path, *overrides)
-    regressors = [stage.regressor for stage in plan.stages if isinstance(stage, HintObjective)]
+    regressors = [stage.regressor for stage in plan.stages if isinstance(stage, HintStage)]
     for module in (plan.teacher, plan.student, *regressors):
         module.double()
     batch = plan.data.train.batch(plan.data.train.rows[:50])
@@ -185,11 +185,11 @@ class TestLoop:
         objective = plan.stages[0]
         told = iter(zip(valid_errors, losses or [1.0] * len(valid_errors), strict=True))
 
-        class Scripted(WholeObjective):
+        class Scripted(WholeNetworkStage):
             def validate(self, valid, batch_size):
                 return dict(zip(("valid_error", "valid_loss"), next(told), strict=True))
 
-        return Scripted("student", objective.network, objective.stage, objective.terms)
+        return Scripted("student", objective.network, objective.settings, objective.terms)
 
     def backprop(self, tiny, tmp_path, *overrides):
         return prepared(tiny, tmp_path, "method=backprop", "schedule.equal_epochs=false", *overrides)
@@ -198,7 +198,7 @@ class TestLoop:
         weights = {}
         for epochs in (2, 4):
             plan = self.backprop(tiny, tmp_path, f"schedule.student.epochs={epochs}")
-            plan.stages[0].stage.lr_decay = ConstantLr()  # the same steps, however many follow
+            plan.stages[0].settings.lr_decay = ConstantLr()  # the same steps, however many follow
             fitted, _ = train(plan, self.objective(plan, [0.5, 0.2, 0.3, 0.2][:epochs]))
             assert (fitted.best_epoch, fitted.epochs, fitted.stopped_by) == (1, epochs, "epochs")
             weights[epochs] = state(plan.student)
@@ -221,15 +221,15 @@ class TestLoop:
         fitted, watch = train(plan, self.objective(plan, [0.5, 0.4, 0.4, 0.45, 0.1]))
         assert (fitted.epochs, fitted.best_epoch, fitted.stopped_by) == (4, 1, "patience")
         assert [epoch.best for epoch in watch.epochs] == [True, True, False, False]
-        assert fitted.images == watch.epochs[-1].images == watch.steps * plan.stages[0].stage.batch_size
+        assert fitted.images == watch.epochs[-1].images == watch.steps * plan.stages[0].settings.batch_size
 
     def test_max_steps_cuts_the_stage_short(self, tiny, tmp_path):
         plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=9", "schedule.student.max_steps=16")
         fitted, watch = train(plan, plan.stages[0])
-        per_epoch = 437 // plan.stages[0].stage.batch_size
+        per_epoch = 437 // plan.stages[0].settings.batch_size
         assert watch.steps == 16
         assert (fitted.epochs, fitted.stopped_by) == (-(-16 // per_epoch), "max_steps")
-        assert fitted.images == 16 * plan.stages[0].stage.batch_size
+        assert fitted.images == 16 * plan.stages[0].settings.batch_size
         assert watch.epochs[-1].valid  # the cut epoch is validated too
 
     def test_known_epochs_select_nothing_and_keep_the_last_weights(self, tiny, tmp_path):
@@ -241,25 +241,25 @@ class TestLoop:
         assert (fitted.epochs, fitted.best_epoch, fitted.stopped_by) == (3, 2, "epochs")
         assert [epoch.stage for epoch in watch.epochs] == ["retrain_student"] * 3
         assert changed(last, plan.student.state_dict()) == set()
-        assert watch.steps == 3 * (1437 // scripted.stage.batch_size)
+        assert watch.steps == 3 * (1437 // scripted.settings.batch_size)
 
     def test_training_sees_the_views_of_its_epoch_and_validation_the_images(self, tiny, tmp_path):
         words = ("schedule.student.augmentation.flip=true", "schedule.student.augmentation.pad=2")
         plan = self.backprop(tiny, tmp_path, *words, "schedule.student.epochs=2")
         whole, seen = plan.stages[0], []
 
-        class Spied(WholeObjective):
+        class Spied(WholeNetworkStage):
             def step(self, batch, epoch):
                 seen.append((epoch, batch))
                 return super().step(batch, epoch)
 
-        spied = Spied("student", whole.network, whole.stage, whole.terms)
+        spied = Spied("student", whole.network, whole.settings, whole.terms)
         train(plan, spied)
         for epoch in range(2):
-            order = plan.data.train.shuffled(whole.stage.batch_size, seed_of("student", 0, epoch))
+            order = plan.data.train.shuffled(whole.settings.batch_size, seed_of("student", 0, epoch))
             for (_, batch), rows in zip([step for step in seen if step[0] == epoch], order, strict=True):
                 plain = plan.data.train.images[rows]
-                expected = view(plain, rows, epoch, whole.stage.augmentation, plan.data.view_seed)
+                expected = view(plain, rows, epoch, whole.settings.augmentation, plan.data.view_seed)
                 assert torch.equal(batch.images, expected)
                 assert not torch.equal(batch.images, plain)
                 assert torch.equal(batch.labels, plan.data.train.labels[rows])

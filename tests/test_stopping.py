@@ -16,13 +16,13 @@ from test_experiment import runs
 from test_resume import outcome
 
 from fitnets.console.terminal import Terminal
-from fitnets.errors import DivergedError, LostClaimError, PrunedError
+from fitnets.errors import DivergedError, LostLockError, PrunedError
 from fitnets.experiment import pipeline
 from fitnets.signals import Stopped, held, listening
 from fitnets.store import files
 from fitnets.system import resources
 from fitnets.training import loop
-from fitnets.training.stages import HintObjective, WholeObjective
+from fitnets.training.stages import HintStage, WholeNetworkStage
 from fitnets.training.state import TrainingState
 
 
@@ -141,7 +141,7 @@ def test_a_request_during_validation_does_not_wait_for_its_end(tmp_path, tiny, m
         pytest.fail("went on")
 
     with monkeypatch.context() as patched:
-        patched.setattr(WholeObjective, "validate", validate)
+        patched.setattr(WholeNetworkStage, "validate", validate)
         with pytest.raises(Stopped):
             pipeline.run(tiny(f"store={tmp_path / 'store'}"), terminal=Terminal(quiet=True))  # which estimates nothing
     capfd.readouterr()
@@ -154,13 +154,13 @@ def test_a_request_during_validation_does_not_wait_for_its_end(tmp_path, tiny, m
 def test_a_request_that_comes_with_an_error_stops_the_next_run(tmp_path, tiny):
     """As in a study, which goes on after a trial that was pruned."""
 
-    def watch(_row):
+    def on_epoch(_row):
         signal.raise_signal(signal.SIGTERM)
         raise PrunedError("pruned")
 
     with listening():
         with pytest.raises(PrunedError):
-            pipeline.run(tiny(f"store={tmp_path}"), watch=watch)
+            pipeline.run(tiny(f"store={tmp_path}"), on_epoch=on_epoch)
         with pytest.raises(Stopped, match="SIGTERM"):
             pipeline.run(tiny(f"store={tmp_path}"))
     assert pipeline.run(tiny(f"store={tmp_path}"))["status"] == "finished"
@@ -177,14 +177,14 @@ class TestMemory:
     def test_memory_that_runs_out_in_training_leaves_a_failed_run_and_nothing_half_made(
         self, command, tmp_path, monkeypatch
     ):
-        real, calls = HintObjective.step, []
+        real, calls = HintStage.step, []
 
         def too_much(*positional):
             calls.append(True)
             return real(*positional) if len(calls) < 8 else torch.empty(10**15)
 
         with monkeypatch.context() as patched:
-            patched.setattr(HintObjective, "step", too_much)
+            patched.setattr(HintStage, "step", too_much)
             finished = command(*TINY)
         assert finished.code == 1
         assert finished.err.startswith("out of memory: ")
@@ -195,7 +195,7 @@ class TestMemory:
 
     def test_other_errors_stay_what_they_are(self, tmp_path):
         for error in (RuntimeError("shape"), OSError(13, "denied")):
-            with pytest.raises(type(error), match=str(error.args[-1])), resources.told_in_short(tmp_path):
+            with pytest.raises(type(error), match=str(error.args[-1])), resources.short_errors(tmp_path):
                 raise error
 
 
@@ -258,7 +258,7 @@ def test_a_process_whose_claim_was_taken_over_writes_nothing_more(tmp_path, tiny
 
     taken: list[dict] = []
     monkeypatch.setattr(loop, "_step", step)
-    with pytest.raises(LostClaimError, match=r"process 1 on .* took over while this process was suspended"):
+    with pytest.raises(LostLockError, match=r"process 1 on .* took over while this process was suspended"):
         pipeline.run(tiny(*words, "rerun=true"))
     (expected,), found = taken, contents(tmp_path)
     assert {name for name in expected | found if expected.get(name) != found.get(name)} == set()

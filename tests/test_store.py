@@ -85,7 +85,7 @@ def test_the_first_of_two_who_fill_a_folder_wins(tmp_path):
 
 class TestReplacing:
     def finish(self, directory, value):
-        with files.replacing(directory):
+        with files.replace_run(directory):
             files.write_json(directory / "result.json", {"status": "finished", "value": value})
 
     def value(self, directory):
@@ -95,10 +95,10 @@ class TestReplacing:
         """Nobody puts the earlier run back then; the next start does, or replaces it."""
         directory = tmp_path / "run"
         self.finish(directory, 1)
-        killed = files.replacing(directory)
+        killed = files.replace_run(directory)
         killed.__enter__()
         files.write_json(directory / "metrics.jsonl", {})
-        with suppress(Stop), files.replacing(directory):
+        with suppress(Stop), files.replace_run(directory):
             assert not (directory / "metrics.jsonl").exists()
             raise Stop
         assert self.value(directory) == 1
@@ -109,14 +109,14 @@ class TestReplacing:
     def test_what_is_left_of_an_older_one_never_takes_the_place_of_a_finished_run(self, tmp_path):
         directory = tmp_path / "run"
         self.finish(directory, 2)
-        locks.earlier(directory).mkdir()  # half removed when the process was killed
-        with suppress(Stop), files.replacing(directory):
+        locks.backup_path(directory).mkdir()  # half removed when the process was killed
+        with suppress(Stop), files.replace_run(directory):
             raise Stop
         assert self.value(directory) == 2
 
     def test_a_run_that_failed_is_no_loss(self, tmp_path):
         directory = tmp_path / "run"
-        with suppress(Stop), files.replacing(directory):
+        with suppress(Stop), files.replace_run(directory):
             files.write_json(directory / "result.json", {"status": "failed"})
             raise Stop
         assert files.read_json(directory / "result.json") == {"status": "failed"}

@@ -54,10 +54,10 @@ def test_a_study_composes_and_agrees_with_a_restarted_worker(name, kind, dataset
         config = composed(f"+sweeps={name}", *datasets[kind], *QUESTIONS[name][0], *BASE, *moved)
         space, _ = study_settings.parsed(config.hydra.sweeper.params, [])
         objectives = study_settings.objectives(config.hydra.sweeper)
-        study_settings.agree(study, study_settings.of(config, space, objectives))
+        study_settings.check_same_study(study, study_settings.shared_settings(config, space, objectives))
     other = composed(f"+sweeps={name}", *datasets[kind], *QUESTIONS[name][0], *BASE, "schedule.student.epochs=2")
     with pytest.raises(ConfigError, match=r"was begun with schedule\.student\.epochs=1, not 2"):
-        study_settings.agree(study, study_settings.of(other, space, objectives))
+        study_settings.check_same_study(study, study_settings.shared_settings(other, space, objectives))
 
 
 def cells():

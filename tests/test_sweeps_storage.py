@@ -18,7 +18,8 @@ QUICK = (*STUDY, "student.depth=3", "student.width=4,5", "hydra.sweeper.objectiv
 
 class TestNames:
     @pytest.mark.parametrize(
-        "name", ["a/b", "../x", ".hidden", "a:b", "", " ", "a\\b", "a\nb", "x" * 300, "ü" * 121, " a", "..", "a*b"]
+        "name",
+        ["a/b", "../x", ".hidden", "a:b", "", " ", "a\\b", "a\nb", "x" * 300, "ü" * 121, " a", "..", "a*b"],
     )
     def test_what_is_no_plain_name_is_refused_with_a_plain_one(self, name):
         with pytest.raises(ConfigError, match="hydra.sweeper.study_name") as refused:

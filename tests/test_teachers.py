@@ -42,7 +42,7 @@ def answers(config, images=IMAGES):
 
 def student_of(directory):
     """The run's student, rebuilt by hand."""
-    one = earlier_runs.find(str(directory), "here")
+    one = earlier_runs.find_network(str(directory), "here")
     network = build.network(one.config.student, one.config.dataset, "student")
     network.load_state_dict(load_file(directory / "student.safetensors"))
     return models_network.freeze(network)
@@ -89,9 +89,9 @@ def test_an_ensembles_hints_are_those_of_the_named_member(earlier_run, other_run
     for run in (earlier_run, other_run):
         config = ensemble(earlier_run, other_run, hint=run)
         network = models_network.freeze(teachers.network(config))
-        expected = student_of(run)(IMAGES, network.hidden)[1]
-        assert list(network(IMAGES, network.hidden)[1]) == list(expected) == network.hidden
-        assert torch.equal(network.up_to(IMAGES, "conv2"), expected["conv2"])
+        expected = student_of(run)(IMAGES, network.hint_layer_names)[1]
+        assert list(network(IMAGES, network.hint_layer_names)[1]) == list(expected) == network.hint_layer_names
+        assert torch.equal(network.forward_until(IMAGES, "conv2"), expected["conv2"])
         assert torch.equal(network(IMAGES, ["conv2"])[1]["conv2"], expected["conv2"])
 
 

@@ -28,7 +28,7 @@ def test_a_mistake_is_told_or_harmless(number, earlier_run, tmp_path, monkeypatc
     mistake = make(number, earlier_run, files)
     mistake.makes()
     monkeypatch.chdir(here)
-    earlier_runs.find.cache_clear()
+    earlier_runs.find_network.cache_clear()
     before = _tree(tmp_path)
 
     code, out, err = _called(mistake, monkeypatch, capfd)

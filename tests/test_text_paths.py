@@ -161,11 +161,11 @@ def test_a_run_is_evaluated_from_another_folder(earlier_run, tmp_path, monkeypat
     files.write_config(run / "config.yaml", config)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert earlier_runs.find(str(run), "RUN").config.dataset.path == str(tmp_path / "img")
+    assert earlier_runs.find_network(str(run), "RUN").config.dataset.path == str(tmp_path / "img")
 
     text = (run / "config.yaml").read_text().replace(str(tmp_path / "img"), "img")
     (run / "config.yaml").write_text(text)
     environment = files.read_json(run / "environment.json") | {"folder": str(tmp_path)}
     files.write_json(run / "environment.json", environment)
-    earlier_runs.find.cache_clear()
-    assert earlier_runs.find(str(run), "RUN").config.dataset.path == str(tmp_path / "img")
+    earlier_runs.find_network.cache_clear()
+    assert earlier_runs.find_network(str(run), "RUN").config.dataset.path == str(tmp_path / "img")

@@ -27,7 +27,7 @@ from fitnets.machine import latency
 from fitnets.models.network import Network, freeze
 from fitnets.paths import expanded
 from fitnets.planning.plan import new_student, new_teacher
-from fitnets.training.stages import HintObjective
+from fitnets.training.stages import HintStage
 
 Step = Callable[[], None]
 _LR = 1e-6
@@ -114,10 +114,10 @@ def _steps(peer: Peer, config: Config, batch: Batch) -> dict[str, Step]:
     return steps | {"hint": adapter.hint(teacher, student, link, batch)}
 
 
-def _networks(config: Config, device: torch.device) -> tuple[Network, Network, HintObjective]:
+def _networks(config: Config, device: torch.device) -> tuple[Network, Network, HintStage]:
     teacher = freeze(new_teacher(config))
     student, (link, *_) = new_student(replace(config, method=Hints()), teacher)
-    assert isinstance(link, HintObjective)
+    assert isinstance(link, HintStage)
     for module in (teacher, student, link.regressor):
         module.to(device=device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return teacher, student, link
@@ -130,7 +130,7 @@ class _Adapter(Protocol):
 
     def kd(self, teacher: Network, student: Network, batch: Batch) -> Step: ...
 
-    def hint(self, teacher: Network, student: Network, link: HintObjective, batch: Batch) -> Step: ...
+    def hint(self, teacher: Network, student: Network, link: HintStage, batch: Batch) -> Step: ...
 
 
 @contextlib.contextmanager
@@ -153,7 +153,7 @@ class _Answering(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor, is_feat: bool = False, preact: bool = False) -> tuple[list[Tensor], Tensor]:
-        logits, features = self.network(images, self.network.hidden)
+        logits, features = self.network(images, self.network.hint_layer_names)
         return list(features.values()), logits
 
 
@@ -175,11 +175,12 @@ class _RepDistiller:
         options = {"distill": "kd", "hint_layer": 0, "gamma": 1.0, "alpha": 0.9, "beta": 0.0}
         return self._step([_Answering(student), _Answering(teacher)], options, batch)
 
-    def hint(self, teacher: Network, student: Network, link: HintObjective, batch: Batch) -> Step:
+    def hint(self, teacher: Network, student: Network, link: HintStage, batch: Batch) -> Step:
         hint_layer, guided_layer = link.hint_layer, link.guided_layer
-        index = student.hidden.index(guided_layer)
+        index = student.hint_layer_names.index(guided_layer)
         shapes = (
-            (1, *network.named(layer).out_shape) for network, layer in ((student, guided_layer), (teacher, hint_layer))
+            (1, *network.layer_output(layer).out_shape)
+            for network, layer in ((student, guided_layer), (teacher, hint_layer))
         )
         mapping = self.models.ConvReg(*shapes).to(batch.images.device)
         options = {"distill": "hint", "hint_layer": index, "gamma": 1.0, "alpha": 0.0, "beta": 100.0}
@@ -226,7 +227,7 @@ class _Truncated(nn.Module):
         self.mapping = mapping
 
     def forward(self, images: Tensor) -> Tensor:
-        mapped: Tensor = self.mapping(self.network.up_to(images, self.layer))
+        mapped: Tensor = self.mapping(self.network.forward_until(images, self.layer))
         return mapped
 
 
@@ -267,7 +268,7 @@ class _TorchDistill:
         }
         return self._step(_Logits(teacher), _Logits(student), {"criterion": loss}, batch)
 
-    def hint(self, teacher: Network, student: Network, link: HintObjective, batch: Batch) -> Step:
+    def hint(self, teacher: Network, student: Network, link: HintStage, batch: Batch) -> Step:
         of_student = {"is_from_teacher": False, "module_path": ".", "io": "output"}
         wrapper = {"input": of_student, "target": of_student | {"is_from_teacher": True}}
         loss = {"key": "MSELoss", "kwargs": {"reduction": "mean"}}

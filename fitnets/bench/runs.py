@@ -21,7 +21,7 @@ from fitnets.experiment import pipeline
 from fitnets.machine import latency
 from fitnets.planning.plan import Plan, prepare
 from fitnets.store import files
-from fitnets.training.teacher_cache import Known
+from fitnets.training.teacher_cache import FixedOutputs
 
 _STEPS = 10
 """measured beside each epoch"""
@@ -57,19 +57,19 @@ def epochs(config: Config) -> list[Epochs]:
         plan = prepare(warm, quiet)
         _open_tables(plan, quiet)
         turns = _Turns(plan)
-        pipeline.run(warm, watch=turns, terminal=quiet)
+        pipeline.run(warm, on_epoch=turns, terminal=quiet)
         return turns.found()
 
 
 def _open_tables(plan: Plan, terminal: Terminal) -> None:
     """Have all tables that the stages will look up. Raises ConfigError if they compute the teacher's answers."""
     plan.load_teacher()
-    for objective in plan.stages:
-        need = plan.need(objective, plan.data)
+    for stage in plan.stages:
+        need = plan.need(stage, plan.data)
         if need is None:
             continue
         if need.looked_up != need.wanted:
-            raise ConfigError(f"--epochs: the {objective.name} stage computes the teacher's answers ({need.reason})")
+            raise ConfigError(f"--epochs: the {stage.name} stage computes the teacher's answers ({need.reason})")
         answers = plan.library(terminal).answers(need, plan.data)
         for view in range(need.tables):
             answers.open(view)
@@ -90,12 +90,12 @@ class _Turns:
         self.count: dict[str, tuple[int, int]] = {}
         self.epochs_s: dict[str, list[float]] = {}
         self.steps_s: dict[str, list[float]] = {}
-        for objective in plan.stages:
-            batch = plan.data.train.batch(plan.data.train.rows[: objective.stage.batch_size])
-            if objective.answers is not None:
-                objective.answers = Known(objective.answers(batch, objective.wants))
-            self.steps[objective.name] = ours(objective, [batch])
-            self.count[objective.name] = len(plan.data.train) // len(batch), len(batch)
+        for stage in plan.stages:
+            batch = plan.data.train.batch(plan.data.train.rows[: stage.settings.batch_size])
+            if stage.teacher_outputs is not None:
+                stage.teacher_outputs = FixedOutputs(stage.teacher_outputs(batch, stage.wants))
+            self.steps[stage.name] = ours(stage, [batch])
+            self.count[stage.name] = len(plan.data.train) // len(batch), len(batch)
 
     def __call__(self, row: dict[str, Any]) -> None:
         stage = row["stage"]

@@ -23,12 +23,12 @@ from fitnets.console.terminal import Terminal
 from fitnets.data.splits import Batch, Data, Split
 from fitnets.machine import devices, latency
 from fitnets.models import costs
-from fitnets.models.network import Network, freeze, placed
+from fitnets.models.network import Network, freeze, place
 from fitnets.planning.plan import new_student, new_teacher
-from fitnets.progress import Watcher
+from fitnets.progress import Progress
 from fitnets.training.optimizers import LayerOptimizer
-from fitnets.training.stages import Objective, train_mode
-from fitnets.training.teacher_cache import Library, needed
+from fitnets.training.stages import TrainingStage, train_mode
+from fitnets.training.teacher_cache import TeacherCache, plan_cache
 
 Timed = Callable[[], float]
 """makes one step and gives the seconds that it took"""
@@ -87,17 +87,17 @@ def measure(
     batch: int,
     rounds: int,
     peers: Sequence[Peer],
-    watcher: Watcher,
+    progress: Progress,
 ) -> list[Measured]:
     """Of the configuration's student and teacher, in fp32 and in the precision that the configuration comes to; of
     peers in fp32, in processes of their own. rounds: at least 2."""
-    device = devices.device(config.engine)
+    device = devices.set_up_device(config.engine)
     precisions = tuple(dict.fromkeys(("fp32", devices.precision(config, device))))
     data = _random_images(config, _BATCHES * batch, device)
     with _contestants(config, data, batch, precisions, peers) as steps:
         products = {precision: _timed(_product(device, precision), device) for precision in precisions}
         seconds: dict[Contestant | Precision, list[float]] = {who: [] for who in (*steps, *products)}
-        for number in watcher.track(range(rounds + 1), f"benchmark of {config.student.name}"):
+        for number in progress.track(range(rounds + 1), f"benchmark of {config.student.name}"):
             for who, step in (*steps.items(), *products.items()):
                 took = step()
                 if number:  # the first round warms up
@@ -178,24 +178,24 @@ def _of_ours(
     config: Config, data: Data, batches: list[Batch], precision: Precision, root: Path
 ) -> dict[Contestant, Step]:
     """And plain PyTorch's, on the same student in the same layout."""
-    teacher = freeze(placed(new_teacher(config), data.train.images.device, precision))
-    teacher.sees(Scale(), {})
-    library = Library(root, teacher, precision, Terminal(quiet=True))
+    teacher = freeze(place(new_teacher(config), data.train.images.device, precision))
+    teacher.set_preprocessing(Scale(), {})
+    library = TeacherCache(root, teacher, precision, Terminal(quiet=True))
     student, _ = new_student(replace(config, method=Backprop()), teacher)
-    student.sees(Scale(), {})
+    student.set_preprocessing(Scale(), {})
     computes = _METHODS["backprop"][1]
     plain = Contestant(who=PLAIN, step="backprop", precision=precision, answers=None, computes=computes)
     steps = {plain: _plain(student, batches)}
     for name, answers in (("backprop", None), *_TEACHER):
         method, computes = _METHODS[name]
-        _, (objective, *_) = new_student(replace(config, method=method), teacher)
+        _, (stage, *_) = new_student(replace(config, method=method), teacher)
         if answers == "cached":
             views = data.views(Augmentation())
-            need = needed(objective.wants, teacher, objective.stage, data, views=views, most=1, budget_bytes=math.inf)
-            objective.answers = library.answers(replace(need, looked_up=need.wanted), data)
+            need = plan_cache(stage.wants, teacher, stage.settings, data, views=views, most=1, budget_bytes=math.inf)
+            stage.teacher_outputs = library.answers(replace(need, looked_up=need.wanted), data)
         whole = computes if answers is None else f"{computes}; {_TEACHER[name, answers]}"
         contestant = Contestant(who="fitnets", step=name, precision=precision, answers=answers, computes=whole)
-        steps[contestant] = ours(objective, batches)
+        steps[contestant] = ours(stage, batches)
     return steps
 
 
@@ -224,14 +224,14 @@ def _plain(student: Network, batches: list[Batch]) -> Step:
     return step
 
 
-def ours(objective: Objective, batches: list[Batch]) -> Step:
-    """An update of the objective's layers."""
-    optimizer = LayerOptimizer(objective.layers, objective.stage, steps_per_epoch=1000)
-    train_mode(objective)
+def ours(stage: TrainingStage, batches: list[Batch]) -> Step:
+    """An update of the stage's layers."""
+    optimizer = LayerOptimizer(stage.layers, stage.settings, steps_per_epoch=1000)
+    train_mode(stage)
     endless = cycle(batches)
 
     def step() -> None:
-        loss, _ = objective.step(next(endless), 0)
+        loss, _ = stage.step(next(endless), 0)
         optimizer.update(loss)
 
     return step

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fitnets.paths import expanded
 from fitnets.store import earlier_runs
-from fitnets.store.earlier_runs import Stored
+from fitnets.store.earlier_runs import StoredNetwork
 
 RUN_HELP = "folder of a run, or a hash of the store or its first 4 or more digits"
 
@@ -18,14 +18,14 @@ def with_overrides(name: str, description: str, overrides: str) -> argparse.Argu
     return parser
 
 
-def find_run(given: str, overrides: list[str]) -> Stored:
+def find_run(given: str, overrides: list[str]) -> StoredNetwork:
     """The trained network of a RUN on the command line. A hash is looked up in the store that the overrides name."""
     if not expanded(given).is_dir():
         from fitnets.composition import loading  # Hydra: not for a folder
 
         root = loading.load([word for word in overrides if word.startswith("store=")]).root
         given = earlier_runs.locate(given, root, "RUN")
-    return earlier_runs.find(given, "RUN")
+    return earlier_runs.find_network(given, "RUN")
 
 
 def path(text: str) -> Path:

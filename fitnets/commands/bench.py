@@ -29,10 +29,10 @@ def main(words: list[str]) -> None:
         loading.load([*dataset, f"student={student}", *arguments.overrides])
         for student in arguments.students.split(",")
     ]
-    device = devices.device(configs[0].engine)
+    device = devices.set_up_device(configs[0].engine)
     size = {"batch": arguments.batch, "rounds": arguments.rounds}
     stepped = [
-        measured for config in configs for measured in steps.measure(config, **size, peers=rivals, watcher=terminal)
+        measured for config in configs for measured in steps.measure(config, **size, peers=rivals, progress=terminal)
     ]
     shown = [tables.of_steps(stepped, **size, device=device), tables.of_contents(stepped)]
     epochs = [stage for config in configs for stage in runs.epochs(config)] if arguments.epochs else []

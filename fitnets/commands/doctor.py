@@ -10,7 +10,7 @@ from fitnets.console.terminal import Terminal, megabytes, seconds
 from fitnets.planning import doctor
 from fitnets.planning.doctor import Examination
 from fitnets.system import process
-from fitnets.system.resources import told_in_short
+from fitnets.system.resources import short_errors
 
 _MOST_CLASSES = 20
 """that are shown one by one"""
@@ -25,7 +25,7 @@ def main(words: list[str]) -> None:
         process.reserve_stdout()
 
     config, terminal = loading.load(arguments.overrides, arguments.config_dir), Terminal(aside=arguments.json)
-    with told_in_short(config.root):
+    with short_errors(config.root):
         found = doctor.examine(config, terminal)
     if arguments.json:
         process.write_result(json.dumps(asdict(found) | {"total_s": found.total_s}, indent=2))

@@ -15,7 +15,7 @@ from fitnets.console.terminal import Terminal
 from fitnets.data.reading import folder_layout
 from fitnets.experiment import evaluation
 from fitnets.system import process
-from fitnets.system.resources import told_in_short
+from fitnets.system.resources import short_errors
 
 _MOST_CONFUSED = 20
 """classes up to which the confusion matrix is shown as a table"""
@@ -43,7 +43,7 @@ def main(words: list[str]) -> None:
     others = [word for word in arguments.overrides if not word.startswith("dataset")]
     settings, terminal = loading.load(others), Terminal(aside=arguments.json)
     given = settings.store if any(word.startswith("store=") for word in others) else None
-    with evaluation.working_store(network, given) as root, told_in_short(root):
+    with evaluation.working_store(network, given) as root, short_errors(root):
         settings = replace(settings, store=str(root))
         result = evaluation.evaluate(network, dataset, arguments.split, settings, terminal)
     if arguments.json:

@@ -11,7 +11,7 @@ from fitnets.errors import ConfigError
 from fitnets.experiment import evaluation
 from fitnets.exporting import card, student
 from fitnets.system import process
-from fitnets.system.resources import told_in_short
+from fitnets.system.resources import short_errors
 
 
 def main(words: list[str]) -> None:
@@ -33,9 +33,9 @@ def main(words: list[str]) -> None:
     given = settings.store if any(word.startswith("store=") for word in arguments.overrides) else None
     folder = network.weights.parent.resolve()
     out = arguments.out.resolve() if arguments.out else folder / "export"
-    with evaluation.working_store(network, given) as root, told_in_short(root):
+    with evaluation.working_store(network, given) as root, short_errors(root):
         settings = replace(settings, store=str(root))
-        told = student.export(network, settings, out, int8=arguments.int8, watcher=terminal)
+        told = student.export(network, settings, out, int8=arguments.int8, progress=terminal)
     if arguments.json:
         process.write_result(json.dumps(told, indent=2))
         return

@@ -16,7 +16,7 @@ from fitnets.experiment.prediction import Prediction
 from fitnets.paths import expanded
 from fitnets.store import earlier_runs
 from fitnets.system import process
-from fitnets.system.resources import told_in_short
+from fitnets.system.resources import short_errors
 
 _LISTED = 5
 _OVERRIDE = re.compile(r"(engine\.\w+|store)=")
@@ -44,7 +44,7 @@ def main(words: list[str]) -> None:
         )
     given = settings.store if any(word.startswith("store=") for word in overrides) else None
     found: list[Prediction] = []
-    with evaluation.working_store(network, given) as root, told_in_short(root):
+    with evaluation.working_store(network, given) as root, short_errors(root):
         for one in prediction.predict(network, files, arguments.top, replace(settings, store=str(root)), terminal):
             found.append(one)
             if one.reason is None and not arguments.json:
@@ -67,7 +67,7 @@ def _line(one: Prediction) -> str:
     return f"{_printable(str(one.file))}: {guesses}"
 
 
-def _notes(network: earlier_runs.Stored, others: list[Path]) -> list[str]:
+def _notes(network: earlier_runs.StoredNetwork, others: list[Path]) -> list[str]:
     names = class_names.of_network(network)
     unknown = "the network's class names are unknown: classes have their numbers" if names.names is None else None
     left_out = f"{len(others)} other files were left out, {_printable(str(others[0]))} the first" if others else None

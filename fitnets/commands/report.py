@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fitnets.commands.arguments import path
 from fitnets.console.terminal import Terminal
-from fitnets.errors import NotEnough
+from fitnets.errors import NotEnoughError
 from fitnets.reporting import page
 
 
@@ -17,7 +17,7 @@ def main(words: list[str]) -> None:
     arguments = parser.parse_args(words)
     try:
         written = page.write(arguments.store, arguments.out or arguments.store / "report", Terminal().track)
-    except NotEnough as error:
+    except NotEnoughError as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
     print(f"{written}: open it in a browser; tables and figures lie beside it")

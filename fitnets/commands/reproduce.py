@@ -12,11 +12,11 @@ from fitnets.errors import ConfigError, DivergedError, near
 from fitnets.experiment import pipeline
 from fitnets.reproduction import forecast, table_cells, table_folder
 from fitnets.reproduction.forecast import CellTime
-from fitnets.reproduction.recipes import RECIPES, Recipe
-from fitnets.reproduction.scale import Scale
-from fitnets.reproduction.table_cells import Cell, Order
+from fitnets.reproduction.recipes import RECIPES, PaperTable
+from fitnets.reproduction.scale import TableScale
+from fitnets.reproduction.table_cells import ReproductionRequest, TableCell
 from fitnets.store import files, locks
-from fitnets.system.resources import ResourceError, told_in_short
+from fitnets.system.resources import ResourceError, short_errors
 
 _OURS = {
     "seed": "--seeds",
@@ -57,7 +57,7 @@ def main(words: list[str]) -> None:
     terminal.say(order.recipe.title)
     if not any(table_cells.key(word) == "dataset" for word in order.changes):
         terminal.say(f"data: {order.recipe.data}")
-    with told_in_short(root):
+    with short_errors(root):
         cells = table_cells.cells(order, terminal, decode=not arguments.plan)
         place = table_folder.folder(order, cells[0].candidates[0].runs[0].config)
         if arguments.out is not None:
@@ -74,7 +74,7 @@ def main(words: list[str]) -> None:
         raise ResourceError("\n".join([*failures, "the same command tries them again"]))
 
 
-def _order(arguments: argparse.Namespace) -> Order:
+def _order(arguments: argparse.Namespace) -> ReproductionRequest:
     """What the command line asks for. ConfigError for everything that there is not."""
     if arguments.table not in RECIPES:
         names = list(RECIPES)
@@ -92,10 +92,10 @@ def _order(arguments: argparse.Namespace) -> Order:
                 f"--schedule {name}: no such column{near(name, known)} ({recipe.name}: {', '.join(known)})"
             )
     _check_changes(recipe, arguments.overrides)
-    order = Order(
+    order = ReproductionRequest(
         recipe=recipe,
         schedules=schedules,
-        scale=Scale.read(arguments.scale),
+        scale=TableScale.read(arguments.scale),
         seeds=range(arguments.seeds),
         changes=arguments.overrides,
         only=arguments.only,
@@ -107,7 +107,7 @@ def _order(arguments: argparse.Namespace) -> Order:
     return order
 
 
-def _check_changes(recipe: Recipe, changes: Sequence[str]) -> None:
+def _check_changes(recipe: PaperTable, changes: Sequence[str]) -> None:
     """ConfigError for overrides that would make a row another one than its label says."""
     own = (
         dict.fromkeys((table_cells.key(word) for row in recipe.rows for word in row.overrides or ()), "--only") | _OURS
@@ -123,7 +123,7 @@ def _check_changes(recipe: Recipe, changes: Sequence[str]) -> None:
             raise ConfigError(f"{word}: a table evaluates every run, and trains none again: leave it out")
 
 
-def _announce(order: Order, cells: Sequence[Cell], terminal: Terminal, *, decode: bool) -> None:
+def _announce(order: ReproductionRequest, cells: Sequence[TableCell], terminal: Terminal, *, decode: bool) -> None:
     if not order.scale.is_full:
         terminal.say(f"small version ({order.scale}); nothing of it is the paper's training")
         for line in dict.fromkeys(f"schedule={cell.schedule}: {cell.epochs}" for cell in cells):
@@ -143,13 +143,13 @@ def _time(time: CellTime) -> list[str]:
     return [str(time.runs_left), seconds(time.here_s), seconds(time.gpu_s)]
 
 
-def _run(order: Order, cells: Sequence[Cell], place: Path, terminal: Terminal) -> list[str]:
+def _run(order: ReproductionRequest, cells: Sequence[TableCell], place: Path, terminal: Terminal) -> list[str]:
     """Everything that is not finished; what another process makes comes last. The table is written after every run. One
     that diverges is part of it; those for which memory or disk ran out are given back, in words."""
     left = [run for run in table_cells.distinct(cells) if not run.is_settled]
     count, failures, hopeless = len(left), [], set()
     while left:
-        run = next((run for run in left if not locks.is_claimed(run.directory)), left[0])
+        run = next((run for run in left if not locks.is_locked(run.directory)), left[0])
         left.remove(run)
         if run.hashes.teacher in hopeless:
             terminal.say(f"{run.hash}: not begun, its teacher diverged")

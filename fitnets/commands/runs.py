@@ -16,7 +16,7 @@ from fitnets.console.quantities import duration, plural
 from fitnets.console.terminal import Terminal
 from fitnets.errors import ConfigError, near
 from fitnets.store import inventory
-from fitnets.store.inventory import Run
+from fitnets.store.inventory import StoredRun
 from fitnets.system import process
 
 
@@ -46,7 +46,9 @@ COLUMNS = {  # heading: of the table, from left to right
     "valid": Column("valid_accuracy", 2, _percent),
     "test": Column("test_accuracy", 3, _percent),
 }
-_KEYS = {field.name: field.name for field in fields(Run)} | {name: column.field for name, column in COLUMNS.items()}
+_KEYS = {field.name: field.name for field in fields(StoredRun)} | {
+    name: column.field for name, column in COLUMNS.items()
+}
 """what can be sorted and filtered by: the columns of the table and the keys of --json, with the field of a Run"""
 _WIDE = 24
 """characters: a longer cell may be folded between its words, so that its column fits"""
@@ -94,7 +96,7 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _chosen(found: list[Run], arguments: argparse.Namespace) -> list[Run]:
+def _chosen(found: list[StoredRun], arguments: argparse.Namespace) -> list[StoredRun]:
     """The runs that pass the filters, sorted. ConfigError for a key that runs do not have."""
     wanted = list(arguments.filter)
     wanted += [f"{key}={value}" for key in ("status", "dataset", "method") if (value := getattr(arguments, key))]
@@ -117,21 +119,21 @@ def _field(key: str, argument: str) -> str:
     return _KEYS[key]
 
 
-def _matches(run: Run, key: str, field: str, value: str) -> bool:
+def _matches(run: StoredRun, key: str, field: str, value: str) -> bool:
     """Whether the value, as the table or as --json has it, is the wanted one; the case of letters does not count."""
     raw = getattr(run, field)
     shown = {str(raw)} | ({_cell(COLUMNS[key], run)} if key in COLUMNS and raw is not None else set())
     return any(fnmatchcase(one.lower(), value.lower()) for one in shown)
 
 
-def _order(run: Run, field: str) -> Any:
+def _order(run: StoredRun, field: str) -> Any:
     value = getattr(run, field)
     if field == "started":
         return datetime.fromisoformat(value)
     return Path(value).name if field == "directory" else value
 
 
-def _cell(column: Column, run: Run) -> str:
+def _cell(column: Column, run: StoredRun) -> str:
     value = getattr(run, column.field)
     return "-" if value is None else column.show(value)
 

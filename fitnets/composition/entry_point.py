@@ -17,8 +17,8 @@ from yaml import YAMLError
 
 from fitnets.composition import overrides as typed
 from fitnets.composition import sweeper_targets
-from fitnets.composition.mistakes import MISTAKES, brief
-from fitnets.errors import ToldError
+from fitnets.composition.mistakes import MISTAKES, short_message
+from fitnets.errors import UserError
 from fitnets.signals import Stopped
 from fitnets.system import permissions
 
@@ -38,7 +38,7 @@ def job() -> Iterator[None]:
         here = chdir(started_in) if started_in.is_dir() else nullcontext()  # on another machine there may be none
         with here, permissions.in_words():
             yield
-    except ToldError as error:
+    except UserError as error:
         if hydra.mode != RunMode.MULTIRUN:
             raise _Mistake from error
         if hydra.sweeper.get("_target_") not in sweeper_targets.STUDY:
@@ -76,7 +76,7 @@ def command_line(main: Callable[[], Any], stopped: str = GOES_ON) -> int:
     except KeyboardInterrupt as error:
         print(": ".join(filter(None, (str(error) or "stopped", stopped))), file=sys.stderr)
         return error.exit_code if isinstance(error, Stopped) else 130
-    except (ToldError, *MISTAKES, OSError, ValueError) as error:
+    except (UserError, *MISTAKES, OSError, ValueError) as error:
         told = _in_short(error)
         if told is None:
             raise
@@ -93,12 +93,12 @@ def command_line(main: Callable[[], Any], stopped: str = GOES_ON) -> int:
 def _in_short(error: BaseException) -> str | None:
     """What the user has to change: a mistake, a missing permission, a full disk, a file that is in the way. None: it is
     a fault of the program."""
-    if isinstance(error, ToldError | HydraException | OmegaConfBaseException | YAMLError):
-        return brief(error)
+    if isinstance(error, UserError | HydraException | OmegaConfBaseException | YAMLError):
+        return short_message(error)
     if isinstance(error, OSError):
         is_full = error.errno in permissions.FULL
         return permissions.full_disk(error, Path(".")) if is_full else permissions.explained(error)
-    return brief(error) if _raised_by_hydra(error) else None
+    return short_message(error) if _raised_by_hydra(error) else None
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

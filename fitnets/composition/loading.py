@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fitnets import checks, errors, paths
 from fitnets.composition import overrides as typed
 from fitnets.composition import own_options
-from fitnets.composition.mistakes import MISTAKES, brief
+from fitnets.composition.mistakes import MISTAKES, short_message
 from fitnets.config import Config, Ensemble, Folder, RunTeacher, Thin, options
 from fitnets.data.reading import folder_layout
 from fitnets.errors import ConfigError, near
@@ -31,6 +31,8 @@ OmegaConf.register_resolver("run_command", lambda: paths.COMMAND, replace=True) 
 for _name, _class in options.OPTIONS.items():
     # Below hydra/ the schema's types do not show up among the user's groups in --help.
     ConfigStore.instance().store(group="hydra/fitnets", name=_name, node=_class)
+for _former, _name in options.FORMER_NAMES.items():
+    ConfigStore.instance().store(group="hydra/fitnets", name=_former, node=options.OPTIONS[_name])
 own_options.install()
 
 
@@ -39,7 +41,7 @@ def to_config(composed: DictConfig) -> Config:
     try:
         config = _checked(composed)
     except OmegaConfBaseException as error:
-        raise ConfigError(brief(error)) from error
+        raise ConfigError(short_message(error)) from error
     if isinstance(config.student, Thin) and config.student.width is None:
         from fitnets.models import costs  # imports torch
 
@@ -97,7 +99,7 @@ def load(overrides: list[str], config_dir: str | None = None) -> Config:
         with initialize_config_dir(str(CONF)):
             composed = compose("config", [typed.as_typed(word) for word in overrides])
     except MISTAKES as error:
-        raise ConfigError(brief(error)) from error
+        raise ConfigError(short_message(error)) from error
     return to_config(composed)
 
 
@@ -113,7 +115,7 @@ def adapted(option: T, key: str, overrides: list[str]) -> T:
             OmegaConf.update(changed, name, override.value())
         return cast(T, OmegaConf.to_object(changed))
     except MISTAKES as error:
-        raise ConfigError(brief(error)) from error
+        raise ConfigError(short_message(error)) from error
 
 
 def _missing(key: str) -> str:

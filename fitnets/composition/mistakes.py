@@ -8,7 +8,7 @@ from omegaconf.errors import GrammarParseError, InterpolationResolutionError, Om
 from yaml import YAMLError
 
 from fitnets.composition import overrides as typed
-from fitnets.errors import ToldError, near
+from fitnets.errors import UserError, near
 
 MISTAKES = (HydraException, OmegaConfBaseException, YAMLError)
 
@@ -45,9 +45,9 @@ _REPHRASED = (  # Hydra's words, ours
 _OPTIONS = re.compile(r"Could not find '(.+?)/([^/']*)'\n+Available options in '.+?':\n((?:\t\S+\n?)+)")
 
 
-def brief(error: BaseException) -> str:
+def short_message(error: BaseException) -> str:
     """What went wrong in one to three lines."""
-    if isinstance(error, ToldError):
+    if isinstance(error, UserError):
         return str(error)
     told = [str(error)]
     if isinstance(error.__cause__, OmegaConfBaseException):

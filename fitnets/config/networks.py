@@ -240,8 +240,8 @@ class Ensemble:
 Architecture: TypeAlias = (
     MaxoutTeacher | ReluTeacher | FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn | CustomNet
 )
-EarlierRuns: TypeAlias = RunTeacher | Ensemble
-ReadyTeacher: TypeAlias = RunTeacher | Ensemble | CustomTeacher
+EarlierRunTeacher: TypeAlias = RunTeacher | Ensemble
+PretrainedTeacher: TypeAlias = RunTeacher | Ensemble | CustomTeacher
 """one that needs no training"""
 Teacher: TypeAlias = (
     MaxoutTeacher | ReluTeacher | ResnetTeacher | WrnTeacher | RunTeacher | Ensemble | CustomTeacher | NoTeacher

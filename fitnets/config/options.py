@@ -5,16 +5,21 @@ Standard library only, like the package `config`, so that `--help` and `--cfg jo
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform, overload
 
 from fitnets.paths import expanded
 
 T = TypeVar("T")
 OPTIONS: dict[str, type[Any]] = {}
+"""Option classes by name."""
+FORMER_NAMES: dict[str, str] = {}
+"""Names of option classes by the name that they were first stored under, where the two differ."""
+_STORED_NAMES: dict[type[Any], str] = {}
 
 
 def neutral(*, default: Any = MISSING, default_factory: Any = MISSING) -> Any:
@@ -33,12 +38,29 @@ def added(*, default: Any) -> Any:
     return field(default=default, metadata={"added": default})
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(field, neutral, location, added))
-def option(cls: type[T]) -> type[T]:
-    """Make a keyword-only dataclass of the class and let Hydra know it. A field without default is required."""
-    cls = dataclass(kw_only=True, slots=True)(cls)
-    OPTIONS[cls.__name__] = cls
-    return cls
+def renamed(former: str, *, default: Any = MISSING) -> Any:
+    """A field that had another name when results were first stored. That name stays in every hash."""
+    return field(default=default, metadata={"stored_as": former})
+
+
+@overload
+def option(cls: type[T], *, stored_as: str | None = None) -> type[T]: ...
+@overload
+def option(*, stored_as: str) -> Callable[[type[T]], type[T]]: ...
+@dataclass_transform(kw_only_default=True, field_specifiers=(field, neutral, location, added, renamed))
+def option(cls: type[T] | None = None, *, stored_as: str | None = None) -> Any:
+    """Make a keyword-only dataclass of the class and let Hydra know it. A field without default is required.
+
+    stored_as: the name of the class when results were first stored. It stays in every hash, so that they are found
+    again, and is still accepted in YAML files."""
+    if cls is None:
+        return partial(option, stored_as=stored_as)
+    kind = dataclass(kw_only=True, slots=True)(cls)
+    OPTIONS[kind.__name__] = kind
+    if stored_as is not None:
+        FORMER_NAMES[stored_as] = kind.__name__
+        _STORED_NAMES[kind] = stored_as
+    return kind
 
 
 def locations(value: Any, key: str = "") -> Iterator[tuple[Any, str, str]]:
@@ -73,8 +95,10 @@ def plain(value: Any, *, hashed: bool = False) -> Any:
     """The value in JSON types, each option with its type's name. `hashed`: only what determines a result, 4.0 and 4
     alike."""
     if is_dataclass(value) and not isinstance(value, type):
-        kept = {f.name: getattr(value, f.name) for f in fields(value) if not (hashed and _is_silent(value, f))}
-        return {"_type_": type(value).__name__, **plain(kept, hashed=hashed)}
+        if not hashed:
+            return {"_type_": type(value).__name__, **plain({f.name: getattr(value, f.name) for f in fields(value)})}
+        kept = {stored_name(f): getattr(value, f.name) for f in fields(value) if not _is_silent(value, f)}
+        return {"_type_": _STORED_NAMES.get(type(value), type(value).__name__), **plain(kept, hashed=True)}
     if isinstance(value, dict):
         return {str(key): plain(item, hashed=hashed) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -82,6 +106,11 @@ def plain(value: Any, *, hashed: bool = False) -> Any:
     if hashed and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+def stored_name(field: Field[Any]) -> str:
+    """The key of a field in hashes and in configurations that earlier versions stored."""
+    return str(field.metadata.get("stored_as", field.name))
 
 
 def _is_silent(option: Any, field: Field[Any]) -> bool:
@@ -97,7 +126,12 @@ def restore(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     items = {key: restore(item) for key, item in value.items() if key != "_type_"}
-    return OPTIONS[value["_type_"]](**items) if "_type_" in value else items
+    if "_type_" not in value:
+        return items
+    name: str = value["_type_"]
+    kind = OPTIONS[FORMER_NAMES.get(name, name)]
+    present = {stored_name(f): f.name for f in fields(kind)}
+    return kind(**{present.get(key, key): item for key, item in items.items()})
 
 
 def content_hash(*parts: Any) -> str:

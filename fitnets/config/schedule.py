@@ -100,8 +100,8 @@ class Dropout:
     hidden: float = 0.0
 
 
-@option
-class Stage:
+@option(stored_as="Stage")
+class StageSettings:
     """How one network is trained. `lr_scale` and `max_norm` are keyed by a layer's name (`conv1`) or its kind (`conv`,
     `dense`, `softmax`, `regressor`); the name wins. A layer without an entry has scale 1 and no bound."""
 
@@ -149,10 +149,10 @@ class Schedule:
     teacher_init: Init
     student_init: Init
     regressor_init: Init
-    teacher: Stage
-    hint: Stage
+    teacher: StageSettings
+    hint: StageSettings
     """stage 1"""
-    student: Stage
+    student: StageSettings
     """stage 2, or the only one"""
     kd: Distillation
     hint_loss: Literal["sum", "released"]

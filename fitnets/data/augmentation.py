@@ -25,35 +25,35 @@ class Views:
     def crops(self) -> bool:
         return self.augmentation.pad > 0
 
-    def number(self, epoch: int) -> int:
+    def view_of_epoch(self, epoch: int) -> int:
         """Of the view that an epoch sees."""
         return epoch % self.count if self.crops and self.count is not None else epoch
 
-    def different(self, epochs: int) -> int:
+    def distinct_views(self, epochs: int) -> int:
         """How many sets of pictures so many epochs choose from."""
         if not self.crops:
             return 1
         return epochs if self.count is None else min(self.count, epochs)
 
     @property
-    def pictures(self) -> int:
+    def images_per_view(self) -> int:
         """How many pictures of an image are in a set of them."""
         return 2 if self.augmentation.flip and not self.crops else 1
 
-    def pictured(self, images: Tensor, rows: Tensor, number: int) -> list[Tensor]:
+    def all_versions(self, images: Tensor, rows: Tensor, number: int) -> list[Tensor]:
         """The set of pictures that the view `number` chooses from: (N, C, H, W) each. rows: (N,)."""
         if self.crops:
             return [view(images, rows, number, self.augmentation, self.seed)]
-        return [images, images.flip(3)][: self.pictures]
+        return [images, images.flip(3)][: self.images_per_view]
 
-    def chosen(self, rows: Tensor, number: int) -> Tensor:
+    def pick(self, rows: Tensor, number: int) -> Tensor:
         """(N,): which of an image's pictures the view `number` is."""
-        return mirrored(rows, number, self.seed) if self.pictures == 2 else torch.zeros_like(rows)
+        return mirrored(rows, number, self.seed) if self.images_per_view == 2 else torch.zeros_like(rows)
 
     def identity(self, number: int) -> dict[str, Any]:
         """What determines the set of pictures that the view `number` chooses from, in JSON types."""
         if not self.crops:
-            return {"mirrored": self.pictures == 2}
+            return {"mirrored": self.images_per_view == 2}
         return {"flip": self.augmentation.flip, "pad": self.augmentation.pad, "seed": self.seed, "view": number}
 
 

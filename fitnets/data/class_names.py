@@ -7,7 +7,7 @@ from typing import NamedTuple
 from fitnets.config import Dataset
 from fitnets.data import sources
 from fitnets.errors import ConfigError
-from fitnets.store.earlier_runs import Stored
+from fitnets.store.earlier_runs import StoredNetwork
 
 _LISTED = 8
 
@@ -39,7 +39,7 @@ def of_data(dataset: Dataset) -> ClassNames:
     )
 
 
-def of_network(network: Stored) -> ClassNames:
+def of_network(network: StoredNetwork) -> ClassNames:
     """The class names that a network was trained with: those that its run recorded. Runs of earlier versions recorded
     none: theirs are read from their data, where those are still there."""
     recorded = network.recorded()

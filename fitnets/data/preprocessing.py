@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fitnets.config import LocalContrast, Preprocessing, Scale, Standardize, Whiten
 
-Fitted = dict[str, Tensor]
+FittedPreprocessing = dict[str, Tensor]
 """What was learnt from the training images, by name; empty where there is nothing to learn"""
 
 
@@ -20,7 +20,7 @@ def is_fitted(preprocessing: Preprocessing) -> bool:
     return isinstance(preprocessing, Standardize | Whiten)
 
 
-def fit(preprocessing: Preprocessing, chunks: Callable[[], Iterable[Tensor]]) -> Fitted:
+def fit(preprocessing: Preprocessing, chunks: Callable[[], Iterable[Tensor]]) -> FittedPreprocessing:
     """chunks: gives an iterator over the training images in [0, 1], as often as it is called."""
     match preprocessing:
         case Scale() | LocalContrast():
@@ -34,7 +34,7 @@ def fit(preprocessing: Preprocessing, chunks: Callable[[], Iterable[Tensor]]) ->
 _RECORDED = 1000
 
 
-def recordable(fitted: Fitted) -> dict[str, list[float]] | None:
+def recordable(fitted: FittedPreprocessing) -> dict[str, list[float]] | None:
     """The fitted values as numbers for a run's record, so that its network can be used without its training images;
     None where they are too many (the matrix of `Whiten`). They keep every bit."""
     if sum(values.numel() for values in fitted.values()) > _RECORDED:
@@ -42,12 +42,12 @@ def recordable(fitted: Fitted) -> dict[str, list[float]] | None:
     return {name: values.tolist() for name, values in fitted.items()}
 
 
-def recorded(values: dict[str, list[float]]) -> Fitted:
+def recorded(values: dict[str, list[float]]) -> FittedPreprocessing:
     """The inverse of `recordable`."""
     return {name: torch.tensor(numbers, dtype=torch.float32) for name, numbers in values.items()}
 
 
-def apply(preprocessing: Preprocessing, fitted: Fitted, images: Tensor) -> Tensor:
+def apply(preprocessing: Preprocessing, fitted: FittedPreprocessing, images: Tensor) -> Tensor:
     """images: in [0, 1]. fitted: from `fit` of the same preprocessing."""
     match preprocessing:
         case Scale():
@@ -60,7 +60,7 @@ def apply(preprocessing: Preprocessing, fitted: Fitted, images: Tensor) -> Tenso
             return local_contrast(global_contrast(images, contrast), local)
 
 
-def _channel_moments(chunks: Callable[[], Iterable[Tensor]]) -> Fitted:
+def _channel_moments(chunks: Callable[[], Iterable[Tensor]]) -> FittedPreprocessing:
     sums = [
         torch.stack([images.double().sum((0, 2, 3)), images.double().square().sum((0, 2, 3))]) for images in chunks()
     ]
@@ -77,7 +77,7 @@ def global_contrast(images: Tensor, norm: float) -> Tensor:
     return torch.where(lengths > 1e-6, norm * centred / lengths.clamp(min=1e-6), torch.zeros_like(centred))
 
 
-def fit_zca(chunks: Callable[[], Iterable[Tensor]], regularizer: float) -> Fitted:
+def fit_zca(chunks: Callable[[], Iterable[Tensor]], regularizer: float) -> FittedPreprocessing:
     """W = U diag(1 / sqrt(e)) U^T, where U diag(e) U^T = cov(X) + regularizer I over flattened images; in float64."""
     count = sum(len(images) for images in chunks())
     total = sum(images.flatten(1).double().sum(0) for images in chunks())
@@ -93,7 +93,7 @@ def fit_zca(chunks: Callable[[], Iterable[Tensor]], regularizer: float) -> Fitte
     return {"mean": mean.float(), "whitening": whitening.float()}
 
 
-def whiten(fitted: Fitted, images: Tensor) -> Tensor:
+def whiten(fitted: FittedPreprocessing, images: Tensor) -> Tensor:
     return ((images.flatten(1) - fitted["mean"]) @ fitted["whitening"]).view_as(images)
 
 

@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 from fitnets.config import Dataset, image_shape
 from fitnets.config.seeds import seed_of
 from fitnets.data import sizes, splits
-from fitnets.data.sources import Part, has_validation_part, training_parts
+from fitnets.data.sources import SplitPart, has_validation_part, training_parts
 from fitnets.data.splits import Data, Split
 
 _DIFFERENT = 256
 """images that are made; all rows are of these"""
 
 
-def counts(dataset: Dataset) -> dict[Part, int] | None:
+def counts(dataset: Dataset) -> dict[SplitPart, int] | None:
     """The images of each part that is trained or selected on; None where only decoding tells."""
-    parts: list[Part] = [*training_parts(dataset)]
+    parts: list[SplitPart] = [*training_parts(dataset)]
     if has_validation_part(dataset):
         parts.append("validation")
     found = {part: sizes.images(dataset, part) for part in parts}
@@ -29,7 +29,7 @@ def load(dataset: Dataset, digest: str, device: torch.device) -> Data | None:
     known = counts(dataset)
     if known is None:
         return None
-    labels: dict[Part, NDArray[np.int64]] = {
+    labels: dict[SplitPart, NDArray[np.int64]] = {
         part: np.arange(count, dtype=np.int64) % dataset.classes for part, count in known.items()
     }
     generator = torch.Generator().manual_seed(0)

@@ -3,7 +3,7 @@
 from fitnets.config import Dataset, Digits, Folder
 from fitnets.data import sources
 from fitnets.data.reading import folder
-from fitnets.data.sources import Part
+from fitnets.data.sources import SplitPart
 
 _DIGITS = 1797
 _PUBLISHED: dict[str, dict[str, int]] = {  # of each split, by data set
@@ -15,7 +15,7 @@ _PUBLISHED: dict[str, dict[str, int]] = {  # of each split, by data set
 }
 
 
-def images(dataset: Dataset, part: Part) -> int | None:
+def images(dataset: Dataset, part: SplitPart) -> int | None:
     """The number of images of a part: local Parquet files state it, that of the others is published. None where only
     decoding tells.
 

@@ -16,9 +16,9 @@ from fitnets.data.reading.examined import examine
 from fitnets.data.reading.parquet import UNLABELLED
 from fitnets.errors import ConfigError, printable
 from fitnets.paths import expanded
-from fitnets.progress import Track, Watcher
+from fitnets.progress import Progress, Track
 
-Part = Literal["train", "extra", "validation", "test", "all"]
+SplitPart = Literal["train", "extra", "validation", "test", "all"]
 """all: every image of a folder, whatever its split"""
 
 
@@ -40,17 +40,17 @@ class Source:
         return self.read(track).raw
 
 
-def source(dataset: Dataset, part: Part, root: Path | None = None, watcher: Watcher | None = None) -> Source:
+def source(dataset: Dataset, part: SplitPart, root: Path | None = None, progress: Progress | None = None) -> Source:
     """Raises ConfigError if local files are missing. Of a folder, all images are decoded the first time: broken ones
     are named before a split with them is drawn.
 
-    root: of the store that remembers digests and decoded images; watcher: sees the progress."""
+    root: of the store that remembers digests and decoded images; progress: sees the progress."""
     match dataset:
         case Digits():
             identity = {"scikit-learn": "digits", "part": part, "test": dataset.test}
             return Source(identity, lambda _: _decode_digits(dataset, part), version=1)
         case Folder():
-            return _folder_source(dataset, part, root, watcher)
+            return _folder_source(dataset, part, root, progress)
         case HubImages():
             split = _split(dataset, part)
             identity = parquet.identity(dataset, split, root)
@@ -58,10 +58,10 @@ def source(dataset: Dataset, part: Part, root: Path | None = None, watcher: Watc
             return Source(identity, lambda track: parquet.decoded(dataset, split, track), version=2, earlier=earlier)
 
 
-def _folder_source(dataset: Folder, part: Part, root: Path | None, watcher: Watcher | None) -> Source:
+def _folder_source(dataset: Folder, part: SplitPart, root: Path | None, progress: Progress | None) -> Source:
     is_whole = part == "all"
     found = folder.contents(dataset, may_lack_classes=is_whole)
-    examined = examine(dataset, found, root, watcher)
+    examined = examine(dataset, found, root, progress)
     broken = examined.report.broken
     usable = [name for name in folder.images(found) if printable(name) not in broken]
     names = usable if is_whole else folder.files(dataset, broken)[part]
@@ -70,7 +70,7 @@ def _folder_source(dataset: Folder, part: Part, root: Path | None, watcher: Watc
     return Source(folder.identity(dataset, names), lambda _: examined.chosen(dataset, names), version=2)
 
 
-def training_parts(dataset: Dataset) -> list[Part]:
+def training_parts(dataset: Dataset) -> list[SplitPart]:
     """The parts that are trained on, once validation images are held out of them."""
     has_extra = isinstance(dataset, HubImages) and dataset.extra_split is not None
     return ["train", "extra"] if has_extra else ["train"]
@@ -97,24 +97,24 @@ def class_names(dataset: Dataset) -> list[str] | None:
             return None
 
 
-def row_count(dataset: HubImages, part: Part) -> int | None:
+def row_count(dataset: HubImages, part: SplitPart) -> int | None:
     """The rows that the local Parquet files of a part state; None where they cannot be read. Nothing is decoded."""
     return parquet.row_count(dataset, _split(dataset, part))
 
 
-def _split(dataset: HubImages, part: Part) -> str:
+def _split(dataset: HubImages, part: SplitPart) -> str:
     split: str | None = getattr(dataset, f"{part}_split")
     assert split is not None, f"{dataset.name} has no {part} split"
     return split
 
 
-def present_parts(dataset: Dataset) -> list[Part]:
+def present_parts(dataset: Dataset) -> list[SplitPart]:
     """The parts that a data set has files of. A data set on the hub, and digits, have all that are configured."""
     if isinstance(dataset, Folder):
         return ["all"]
     if isinstance(dataset, Digits):
         return ["train", "test"]
-    configured: list[Part] = ["train", "extra", "validation", "test"]
+    configured: list[SplitPart] = ["train", "extra", "validation", "test"]
     parts = [part for part in configured if getattr(dataset, f"{part}_split") is not None]
     if dataset.path is None:
         return parts
@@ -161,7 +161,7 @@ _WITHOUT = {
 }
 
 
-def check_labels(dataset: Dataset, part: Part, labels: NDArray[np.int64]) -> None:
+def check_labels(dataset: Dataset, part: SplitPart, labels: NDArray[np.int64]) -> None:
     """Raises ConfigError, with the way out that fits, unless all labels are from 0 to classes - 1."""
     unlabelled = np.flatnonzero(labels == UNLABELLED)
     if len(unlabelled) == len(labels):
@@ -199,7 +199,7 @@ def check_labels(dataset: Dataset, part: Part, labels: NDArray[np.int64]) -> Non
     )
 
 
-def _decode_digits(dataset: Digits, part: Part) -> Decoded:
+def _decode_digits(dataset: Digits, part: SplitPart) -> Decoded:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

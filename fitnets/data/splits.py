@@ -20,9 +20,9 @@ from fitnets.data import preprocessing, sources
 from fitnets.data.augmentation import Views, view
 from fitnets.data.draws import equal_draw, proportional_draw
 from fitnets.data.reading.decoding import BrokenImages, Report, together
-from fitnets.data.sources import Part, Source, has_validation_part, present_parts, source, training_parts
+from fitnets.data.sources import Source, SplitPart, has_validation_part, present_parts, source, training_parts
 from fitnets.errors import ConfigError, DamagedError
-from fitnets.progress import Watcher
+from fitnets.progress import Progress
 from fitnets.store import files, locks
 from fitnets.system import permissions
 
@@ -87,7 +87,7 @@ class Data:
     valid: Split
     digest: str
     view_seed: int
-    fitted: preprocessing.Fitted = field(default_factory=dict)
+    fitted: preprocessing.FittedPreprocessing = field(default_factory=dict)
 
     def views(self, augmentation: Augmentation, count: int | None = None) -> Views:
         """How a stage sees the training images. count: of different crops; None: no bound."""
@@ -99,11 +99,11 @@ class Data:
         return replace(self, train=replace(self.train, rows=rows))
 
 
-def load(dataset: Dataset, root: Path, device: torch.device, watcher: Watcher) -> Data:
+def load(dataset: Dataset, root: Path, device: torch.device, progress: Progress) -> Data:
     """Training and validation images. The test split is not touched."""
     parts = _parts(dataset)
-    decoded = [_decoded(dataset, part, root, watcher) for part in parts]
-    folder = _prepared(dataset, root, decoded, watcher)
+    decoded = [_decoded(dataset, part, root, progress) for part in parts]
+    folder = _prepared(dataset, root, decoded, progress)
     train, valid = split({name: part.labels for name, part in zip(parts, decoded, strict=True)}, dataset)
     images, labels = _tensors(folder, device)
     return Data(
@@ -115,9 +115,9 @@ def load(dataset: Dataset, root: Path, device: torch.device, watcher: Watcher) -
     )
 
 
-def load_test(dataset: Dataset, root: Path, device: torch.device, watcher: Watcher) -> Split:
+def load_test(dataset: Dataset, root: Path, device: torch.device, progress: Progress) -> Split:
     """The test split, decoded the first time that it is asked for; preprocessed as fitted on training images."""
-    return load_split(dataset, "test", root, device, watcher, fitted_on=dataset)
+    return load_split(dataset, "test", root, device, progress, fitted_on=dataset)
 
 
 def test_identity(dataset: Dataset, root: Path) -> str:
@@ -125,9 +125,9 @@ def test_identity(dataset: Dataset, root: Path) -> str:
     return content_hash("test", source(dataset, "test", root).identity)
 
 
-def digest(dataset: Dataset, root: Path, watcher: Watcher) -> str:
+def digest(dataset: Dataset, root: Path, progress: Progress) -> str:
     """Of the images and labels for training and validation."""
-    return _digest([_decoded(dataset, part, root, watcher) for part in _parts(dataset)])
+    return _digest([_decoded(dataset, part, root, progress) for part in _parts(dataset)])
 
 
 def known_digest(dataset: Dataset, root: Path) -> str | None:
@@ -153,10 +153,10 @@ def load_split(
     name: SplitName,
     root: Path,
     device: torch.device,
-    watcher: Watcher,
+    progress: Progress,
     *,
     fitted_on: Dataset,
-    fitted: preprocessing.Fitted | None = None,
+    fitted: preprocessing.FittedPreprocessing | None = None,
 ) -> Split:
     """A split of a data set, preprocessed as another one is. Training and validation images of the latter itself are
     those of `load`: no second copy is made.
@@ -165,14 +165,14 @@ def load_split(
     again."""
     alike = replace(dataset, preprocessing=fitted_on.preprocessing)
     if alike == fitted_on and name != "test":
-        own = load(alike, root, device, watcher)
+        own = load(alike, root, device, progress)
         if fitted is None or all(torch.equal(values, own.fitted[key]) for key, values in fitted.items()):
             return own.train if name == "train" else own.valid
     if fitted is None:
-        fitted = fitted_values(fitted_on, root, watcher)
-    parts: list[Part] = ["test"] if name == "test" else _parts(dataset)
-    decoded = [_decoded(alike, part, root, watcher) for part in parts]
-    images, labels = _tensors(_prepared(alike, root, decoded, watcher, fitted=fitted), device)
+        fitted = fitted_values(fitted_on, root, progress)
+    parts: list[SplitPart] = ["test"] if name == "test" else _parts(dataset)
+    decoded = [_decoded(alike, part, root, progress) for part in parts]
+    images, labels = _tensors(_prepared(alike, root, decoded, progress, fitted=fitted), device)
     if name == "test":
         rows = torch.arange(len(labels))
     else:
@@ -182,43 +182,43 @@ def load_split(
 
 
 def load_all(
-    dataset: Dataset, root: Path, device: torch.device, watcher: Watcher, fitted: preprocessing.Fitted
+    dataset: Dataset, root: Path, device: torch.device, progress: Progress, fitted: preprocessing.FittedPreprocessing
 ) -> Split:
     """All images of a data set, whatever their split. fitted: values that its preprocessing applies."""
-    decoded = [_decoded(dataset, part, root, watcher) for part in present_parts(dataset)]
-    images, labels = _tensors(_prepared(dataset, root, decoded, watcher, fitted=fitted), device)
+    decoded = [_decoded(dataset, part, root, progress) for part in present_parts(dataset)]
+    images, labels = _tensors(_prepared(dataset, root, decoded, progress, fitted=fitted), device)
     return Split(images, labels, torch.arange(len(labels), device=device))
 
 
-def fitted_values(dataset: Dataset, root: Path, watcher: Watcher) -> preprocessing.Fitted:
+def fitted_values(dataset: Dataset, root: Path, progress: Progress) -> preprocessing.FittedPreprocessing:
     """What its preprocessing has learnt from its training images."""
     if not preprocessing.is_fitted(dataset.preprocessing):
         return {}
-    training = [_decoded(dataset, part, root, watcher) for part in _parts(dataset)]
-    return _fitted(_prepared(dataset, root, training, watcher))
+    training = [_decoded(dataset, part, root, progress) for part in _parts(dataset)]
+    return _fitted(_prepared(dataset, root, training, progress))
 
 
-def raw_images(dataset: Dataset, name: SplitName, rows: Tensor, root: Path, watcher: Watcher) -> Tensor:
+def raw_images(dataset: Dataset, name: SplitName, rows: Tensor, root: Path, progress: Progress) -> Tensor:
     """(N, C, H, W) uint8, as they were published. rows: of the split that `load_split` gives."""
-    parts: list[Part] = ["test"] if name == "test" else _parts(dataset)
-    decoded = [_decoded(dataset, part, root, watcher).images for part in parts]
+    parts: list[SplitPart] = ["test"] if name == "test" else _parts(dataset)
+    decoded = [_decoded(dataset, part, root, progress).images for part in parts]
     starts = np.cumsum([0, *map(len, decoded)])
     places = [(row, int(np.searchsorted(starts, row, side="right")) - 1) for row in rows.tolist()]
     return torch.from_numpy(np.stack([decoded[part][row - starts[part]] for row, part in places]))
 
 
-def check_files(dataset: Dataset, root: Path, watcher: Watcher, *, test: bool) -> None:
+def check_files(dataset: Dataset, root: Path, progress: Progress, *, test: bool) -> None:
     """Decode all parts, so that every missing file, broken image and wrong label is named before anything is trained.
     test: whether the test split is needed.
 
     Raises ConfigError; BrokenImages with those of all parts."""
     if isinstance(dataset, Folder):
-        source(dataset, "train", root, watcher)  # what is wrong with a folder is wrong with all its parts
+        source(dataset, "train", root, progress)  # what is wrong with a folder is wrong with all its parts
     for step in (source, _decoded):
         errors: list[ConfigError] = []
         for part in _parts(dataset, test=test):
             try:
-                step(dataset, part, root, watcher)
+                step(dataset, part, root, progress)
             except ConfigError as error:
                 errors.append(error)
                 if isinstance(dataset, HubImages) and dataset.path is None:  # the next download would fail likewise
@@ -235,17 +235,17 @@ def _joined(errors: list[ConfigError]) -> ConfigError:
     return joined[0] if len(joined) == 1 else ConfigError("\n".join(map(str, joined)))
 
 
-def notes(dataset: Dataset, root: Path, watcher: Watcher, *, test: bool) -> list[str]:
+def notes(dataset: Dataset, root: Path, progress: Progress, *, test: bool) -> list[str]:
     """Sentences for the plan and for `fitnets doctor`: which files and images are used, what is left out, and what was
     done to images. test: whether the test split is used."""
     found = [*sources.notes(dataset, root)]
     if isinstance(dataset, HubImages):
         for part in _parts(dataset, test=test):
-            found += _decoded(dataset, part, root, watcher).report.notes(part)
+            found += _decoded(dataset, part, root, progress).report.notes(part)
     return found
 
 
-def _parts(dataset: Dataset, *, test: bool = False) -> list[Part]:
+def _parts(dataset: Dataset, *, test: bool = False) -> list[SplitPart]:
     parts = training_parts(dataset)
     if has_validation_part(dataset):
         parts.append("validation")
@@ -255,7 +255,7 @@ def _parts(dataset: Dataset, *, test: bool = False) -> list[Part]:
 # --- split ---
 
 
-def split(labels: dict[Part, NDArray[np.int64]], dataset: Dataset) -> tuple[Tensor, Tensor]:
+def split(labels: dict[SplitPart, NDArray[np.int64]], dataset: Dataset) -> tuple[Tensor, Tensor]:
     """Row numbers (train, validation), both ascending. labels: of each part, in the order of the rows."""
     held_out = np.concatenate([_held_out(dataset, part, of_part) for part, of_part in labels.items()])
     train = np.flatnonzero(~held_out)
@@ -266,7 +266,7 @@ def split(labels: dict[Part, NDArray[np.int64]], dataset: Dataset) -> tuple[Tens
     return torch.from_numpy(train), torch.from_numpy(np.flatnonzero(held_out))
 
 
-def _held_out(dataset: Dataset, part: Part, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _held_out(dataset: Dataset, part: SplitPart, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which rows of a part are for validation."""
     if has_validation_part(dataset):
         return np.full(len(labels), part == "validation")
@@ -313,14 +313,14 @@ def _digest(decoded: list[_Decoded]) -> str:
     return decoded[0].digest if len(decoded) == 1 else content_hash([part.digest for part in decoded])
 
 
-def _decoded(dataset: Dataset, part: Part, root: Path, watcher: Watcher) -> _Decoded:
+def _decoded(dataset: Dataset, part: SplitPart, root: Path, progress: Progress) -> _Decoded:
     """One part as it was published, mapped from its files; decoded into them when they are not there yet."""
-    origin = source(dataset, part, root, watcher)
+    origin = source(dataset, part, root, progress)
     folder = _decoded_folder(dataset, origin, root)
     if not folder.exists():
-        with locks.claim(folder, f"the decoded images of {dataset.name}", watcher.say):
+        with locks.locked(folder, f"the decoded images of {dataset.name}", progress.say):
             if not folder.exists():
-                _decode(dataset, part, origin, folder, watcher)
+                _decode(dataset, part, origin, folder, progress)
     with files.made_again(folder):
         meta = files.read_json(folder / "meta.json")
     report = Report(**meta["report"]) if "report" in meta else Report(total=meta["images"])
@@ -338,8 +338,8 @@ def _decoded_folder(dataset: Dataset, origin: Source, root: Path) -> Path:
     return next((folder for folder in folders if folder.exists()), folders[0])
 
 
-def _decode(dataset: Dataset, part: Part, origin: Source, folder: Path, watcher: Watcher) -> None:
-    found = origin.read(watcher.track)
+def _decode(dataset: Dataset, part: SplitPart, origin: Source, folder: Path, progress: Progress) -> None:
+    found = origin.read(progress.track)
     sources.check(dataset, found.report)
     images, labels = found.raw
     if len(images) == 0:
@@ -358,9 +358,9 @@ def _prepared(
     dataset: Dataset,
     root: Path,
     decoded: list[_Decoded],
-    watcher: Watcher,
+    progress: Progress,
     *,
-    fitted: preprocessing.Fitted | None = None,
+    fitted: preprocessing.FittedPreprocessing | None = None,
 ) -> Path:
     """The folder with the preprocessed images of some parts, one after the other, their labels, and what was fitted on
     them. fitted: from the training images; None: these are the training images (and validation images of their own)."""
@@ -374,14 +374,18 @@ def _prepared(
         root / "data" / content_hash("prepared", _PREPARING, told, trained_on, dataset.preprocessing, dataset.pixel_max)
     )
     if not folder.exists():
-        with locks.claim(folder, f"the preprocessed images of {dataset.name}", watcher.say):
+        with locks.locked(folder, f"the preprocessed images of {dataset.name}", progress.say):
             if not folder.exists():
-                _prepare(dataset, decoded, folder, watcher, fitted)
+                _prepare(dataset, decoded, folder, progress, fitted)
     return folder
 
 
 def _prepare(
-    dataset: Dataset, decoded: list[_Decoded], folder: Path, watcher: Watcher, fitted: preprocessing.Fitted | None
+    dataset: Dataset,
+    decoded: list[_Decoded],
+    folder: Path,
+    progress: Progress,
+    fitted: preprocessing.FittedPreprocessing | None,
 ) -> None:
     count = sum(len(part.labels) for part in decoded)
     if fitted is None:
@@ -396,7 +400,7 @@ def _prepare(
         files.allocate(path)
         chunks = _chunks(decoded, dataset.pixel_max)
         filled = 0
-        for _ in watcher.track(range(sum(-(-len(part.labels) // _CHUNK) for part in decoded)), "preprocessing"):
+        for _ in progress.track(range(sum(-(-len(part.labels) // _CHUNK) for part in decoded)), "preprocessing"):
             chunk = preprocessing.apply(dataset.preprocessing, fitted, next(chunks))
             images[filled : filled + len(chunk)] = chunk.numpy()
             filled += len(chunk)
@@ -435,7 +439,7 @@ def _mapped(path: Path) -> NDArray[Any]:
     return array
 
 
-def _fitted(folder: Path) -> preprocessing.Fitted:
+def _fitted(folder: Path) -> preprocessing.FittedPreprocessing:
     """What the preprocessing of a set has learnt. Raises DamagedError, with the way out."""
     path = folder / "fitted.safetensors"
     with files.made_again(folder):

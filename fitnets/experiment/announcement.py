@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fitnets.config import Config, CustomTeacher, EarlierRuns, Stage, image_shape
+from fitnets.config import Config, CustomTeacher, EarlierRunTeacher, StageSettings, image_shape
 from fitnets.config.options import content_hash
 from fitnets.console import quantities
 from fitnets.console.terminal import Terminal, count, megabytes, seconds
@@ -21,8 +21,8 @@ from fitnets.planning.plan import Plan
 from fitnets.planning.readiness import Readiness
 from fitnets.store import earlier_runs
 from fitnets.training import schedules
-from fitnets.training.loss_terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, MimicTerm, Term
-from fitnets.training.stages import HintObjective, LabelHintObjective, Objective, WholeObjective
+from fitnets.training.loss_terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, LossTerm, MimicTerm
+from fitnets.training.stages import HintStage, LabelHintStage, TrainingStage, WholeNetworkStage
 
 
 def announce(plan: Plan, terminal: Terminal) -> None:
@@ -38,11 +38,11 @@ def announce(plan: Plan, terminal: Terminal) -> None:
         f"  teacher  {_teacher(plan, ready)}",
         f"  student  {_describe(plan, config.student.name, plan.student)}",
     ]
-    for objective in plan.stages:
-        label = "hint" if isinstance(objective, HintObjective | LabelHintObjective) else "student"
+    for stage in plan.stages:
+        label = "hint" if isinstance(stage, HintStage | LabelHintStage) else "student"
         found = label == "hint" and plan.hint_is_trained
-        length = f"found in {plan.hint_directory}" if found else _student_length(objective, config)
-        lines.append(f"  {label:<7}  {_task(objective, plan)}: {length}")
+        length = f"found in {plan.hint_directory}" if found else _student_length(stage, config)
+        lines.append(f"  {label:<7}  {_task(stage, plan)}: {length}")
     lines += [f"  note     {note}" for note in [*readiness.warnings(plan, ready), *_notes(plan, terminal)]]
     if config.schedule.retrain_student:
         lines.append("  student  afresh on training and validation images, with the epochs found")
@@ -97,7 +97,7 @@ def _test_images(plan: Plan) -> int:
 def _shorter(plan: Plan, evaluation_s: float) -> str:
     """What makes a trial of a few updates short: its evaluation is that of a whole run."""
     trained = [*plan.stages, *([plan.teacher_stage] if plan.teacher_stage is not None else [])]
-    is_trial = any(objective.stage.max_steps is not None for objective in trained)
+    is_trial = any(stage.settings.max_steps is not None for stage in trained)
     if not is_trial or evaluation_s < _LONG_S:
         return ""
     is_held_out = getattr(plan.config.dataset, "validation", 0) > _FEW
@@ -107,18 +107,18 @@ def _shorter(plan: Plan, evaluation_s: float) -> str:
 
 def _cached(plan: Plan) -> Iterator[str]:
     """What the teacher's answers will take on the disk, and which of them are computed at every step instead."""
-    for objective in plan.stages:
-        need = plan.need(objective, plan.data)
+    for stage in plan.stages:
+        need = plan.need(stage, plan.data)
         if need is None:
             continue
         for layer in need.looked_up:
             size = megabytes(need.bytes[layer])
             again = ", and again for retraining" if plan.config.schedule.retrain_student else ""
-            yield f"{objective.name}: the teacher's {layer} answers are computed once, {size}{again}"
+            yield f"{stage.name}: the teacher's {layer} answers are computed once, {size}{again}"
         for layer in need.wanted:
             if layer not in need.looked_up:
                 reason = f"{need.reason}; {megabytes(need.bytes[layer])}"
-                yield f"{objective.name}: the teacher's {layer} answers are computed at every step ({reason})"
+                yield f"{stage.name}: the teacher's {layer} answers are computed at every step ({reason})"
 
 
 def _why(plan: Plan) -> str:
@@ -147,7 +147,7 @@ def _teacher_training(plan: Plan, ready: Readiness | None) -> str:
     if plan.teacher_is_trained:
         return f"found in {plan.teacher_directory}"
     again = ", then afresh on training and validation images" if plan.config.schedule.retrain_teacher else ""
-    return _length(plan.teacher_stage.stage) + again
+    return _length(plan.teacher_stage.settings) + again
 
 
 def _notes(plan: Plan, terminal: Terminal) -> Iterator[str]:
@@ -161,7 +161,7 @@ def _notes(plan: Plan, terminal: Terminal) -> Iterator[str]:
     yield from class_notes(names, {name: split.class_counts(len(names)) for name, split in splits.items()})
     if isinstance(config.teacher, CustomTeacher) and config.teacher.weights is None:
         yield "teacher.weights is null: the teacher is taken as it is made, whether it was trained or not"
-    if not isinstance(config.teacher, EarlierRuns):
+    if not isinstance(config.teacher, EarlierRunTeacher):
         if (
             plan.teacher_stage is not None
             and config.schedule.retrain_teacher
@@ -181,7 +181,7 @@ def _notes(plan: Plan, terminal: Terminal) -> Iterator[str]:
             yield f"{path} was retrained on the validation images: it has seen what its validation figures are of"
 
 
-def _unknown_classes(plan: Plan, path: str, member: earlier_runs.Stored) -> Iterator[str]:
+def _unknown_classes(plan: Plan, path: str, member: earlier_runs.StoredNetwork) -> Iterator[str]:
     """A note where nobody can tell whether a teacher's classes are those of the data. The same images with the same
     labels need none."""
     theirs = class_names.of_network(member)
@@ -192,18 +192,18 @@ def _unknown_classes(plan: Plan, path: str, member: earlier_runs.Stored) -> Iter
         yield f"{path}: its classes are taken to be those of this data set by their numbers: {whose} names none"
 
 
-def _task(objective: Objective, plan: Plan) -> str:
-    match objective:
-        case HintObjective():
-            return _hint(objective, plan)
-        case LabelHintObjective(guided_layer=guided_layer):
+def _task(stage: TrainingStage, plan: Plan) -> str:
+    match stage:
+        case HintStage():
+            return _hint(stage, plan)
+        case LabelHintStage(guided_layer=guided_layer):
             return f"student {guided_layer} learns the labels through a softmax layer of its own"
-        case WholeObjective(terms=terms, stage=stage):
-            return " + ".join(_term(term, stage.epochs, plan) for term in terms)
-    raise AssertionError(objective)
+        case WholeNetworkStage(terms=terms, settings=settings):
+            return " + ".join(_term(term, settings.epochs, plan) for term in terms)
+    raise AssertionError(stage)
 
 
-def _term(term: Term, epochs: int, plan: Plan) -> str:
+def _term(term: LossTerm, epochs: int, plan: Plan) -> str:
     match term:
         case LabelTerm():
             return "cross-entropy with the labels"
@@ -220,10 +220,10 @@ def _term(term: Term, epochs: int, plan: Plan) -> str:
     raise AssertionError(term)
 
 
-def _hint(link: HintObjective | HintTerm, plan: Plan) -> str:
+def _hint(link: HintStage | HintTerm, plan: Plan) -> str:
     assert plan.teacher is not None
     guided, hint = (
-        "x".join(map(str, network.named(layer).out_shape))
+        "x".join(map(str, network.layer_output(layer).out_shape))
         for network, layer in ((plan.student, link.guided_layer), (plan.teacher, link.hint_layer))
     )
     return (
@@ -232,18 +232,20 @@ def _hint(link: HintObjective | HintTerm, plan: Plan) -> str:
     )
 
 
-def _length(stage: Stage) -> str:
-    epochs = "1 epoch" if stage.epochs == 1 else f"at most {stage.epochs} epochs"
-    return epochs if stage.max_steps is None else f"{epochs}, at most {quantities.plural(stage.max_steps, 'update')}"
+def _length(settings: StageSettings) -> str:
+    epochs = "1 epoch" if settings.epochs == 1 else f"at most {settings.epochs} epochs"
+    return (
+        epochs if settings.max_steps is None else f"{epochs}, at most {quantities.plural(settings.max_steps, 'update')}"
+    )
 
 
-def _student_length(objective: Objective, config: Config) -> str:
+def _student_length(stage: TrainingStage, config: Config) -> str:
     """The length of a stage of the student and, where it is longer than its key says, why."""
     own, added = config.schedule.student, config.schedule.hint.epochs
-    if objective.name != "student" or objective.stage.epochs == own.epochs:
-        return _length(objective.stage)
+    if stage.name != "student" or stage.settings.epochs == own.epochs:
+        return _length(stage.settings)
     return (
-        f"{_length(objective.stage)}: schedule.student.epochs={own.epochs} plus schedule.hint.epochs={added}, because "
+        f"{_length(stage.settings)}: schedule.student.epochs={own.epochs} plus schedule.hint.epochs={added}, because "
         f"schedule.equal_epochs=true gives every method the epochs of both stages (schedule.equal_epochs=false: "
         f"{own.epochs} alone)"
     )

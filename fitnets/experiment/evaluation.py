@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fitnets.config import Config, Dataset, Folder, Precision, image_shape
 from fitnets.data import class_names, preprocessing, splits
-from fitnets.data.preprocessing import Fitted
+from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.data.reading import folder
 from fitnets.data.splits import SplitName
 from fitnets.data.test_split import has_test_split
@@ -20,16 +20,16 @@ from fitnets.errors import ConfigError
 from fitnets.machine import devices
 from fitnets.machine import latency as machine_latency
 from fitnets.models import build
-from fitnets.models.network import Network, placed
+from fitnets.models.network import Network, place
 from fitnets.paths import expanded
-from fitnets.progress import Watcher
+from fitnets.progress import Progress
 from fitnets.store import earlier_runs, files, ownership, weights
-from fitnets.store.earlier_runs import Stored
+from fitnets.store.earlier_runs import StoredNetwork
 from fitnets.training import metrics
 
 
 def evaluate(
-    network: Stored, dataset: Dataset, split: SplitName | None, settings: Config, watcher: Watcher
+    network: StoredNetwork, dataset: Dataset, split: SplitName | None, settings: Config, progress: Progress
 ) -> dict[str, Any]:
     """Accuracy, error and calibration error as fractions, loss in nats; accuracy and images of each class; the
     confusion matrix (rows: true classes, columns: predicted ones). Classes of the data become the network's by name.
@@ -39,7 +39,7 @@ def evaluate(
     settings: whose engine and store are used.
 
     Raises ConfigError where images and network do not fit, or there is no such split."""
-    device = devices.device(settings.engine)
+    device = devices.set_up_device(settings.engine)
     files.check_writable(settings.root)
     trained_on = network.config.dataset
     images = replace(dataset, preprocessing=trained_on.preprocessing)
@@ -49,7 +49,7 @@ def evaluate(
         is_same = True
     else:  # an explicit split of other data needs no look at the rest of them
         is_same = (stays or (split is None and _has_split(images))) and _has_images_of(
-            network, images, settings.root, watcher
+            network, images, settings.root, progress
         )
     names, new_labels, notes = _matched(network, images, is_same=is_same)
     if stays and isinstance(images, Folder) and not is_same:
@@ -57,11 +57,11 @@ def evaluate(
     if split is None and (stays or is_same):
         split = "test"
     _check_split(images, split, stays=stays)
-    fitted = fitted_values(network, settings.root, watcher)
+    fitted = fitted_values(network, settings.root, progress)
     if split is None:
-        found = splits.load_all(images, settings.root, device, watcher, fitted)
+        found = splits.load_all(images, settings.root, device, progress, fitted)
     else:
-        found = splits.load_split(images, split, settings.root, device, watcher, fitted_on=trained_on, fitted=fitted)
+        found = splits.load_split(images, split, settings.root, device, progress, fitted_on=trained_on, fitted=fitted)
     logits, labels = metrics.predict(rebuild(network, settings, device), found, settings.engine.eval_batch_size)
     labels = torch.tensor(new_labels, device=labels.device)[labels]
     facts = {"network": str(network.weights), "dataset": dataset.name, "split": split or "all", "images": len(found)}
@@ -89,7 +89,7 @@ def _check_size(trained_on: Dataset, dataset: Dataset) -> None:
             )
 
 
-def _matched(network: Stored, dataset: Dataset, *, is_same: bool) -> tuple[list[str], list[int], list[str]]:
+def _matched(network: StoredNetwork, dataset: Dataset, *, is_same: bool) -> tuple[list[str], list[int], list[str]]:
     """(the network's classes, the network's label for each label of the data, notes). is_same: whether these are the
     images and labels that the network was trained on. Raises ConfigError for a class that it does not know."""
     known, found = class_names.of_network(network), class_names.of_data(dataset)
@@ -137,12 +137,12 @@ def _has_split(dataset: Dataset) -> bool:
     return not isinstance(dataset, Folder) or folder.has_split(dataset)
 
 
-def _has_images_of(network: Stored, dataset: Dataset, root: Path, watcher: Watcher) -> bool:
+def _has_images_of(network: StoredNetwork, dataset: Dataset, root: Path, progress: Progress) -> bool:
     """Whether the training and validation images are those that the network was trained on."""
     if type(dataset) is not type(network.config.dataset):
         return False
     try:
-        return splits.digest(dataset, root, watcher) == network.data_digest()
+        return splits.digest(dataset, root, progress) == network.data_digest()
     except ConfigError:  # no training split there, or a split of other images
         return False
 
@@ -157,7 +157,7 @@ def _check_split(dataset: Dataset, split: SplitName | None, *, stays: bool) -> N
         )
 
 
-def fitted_values(network: Stored, root: Path, watcher: Watcher) -> Fitted:
+def fitted_values(network: StoredNetwork, root: Path, progress: Progress) -> FittedPreprocessing:
     """What the network's preprocessing learnt: from its record, or from its training images where the record of an
     earlier version has none.
 
@@ -167,16 +167,16 @@ def fitted_values(network: Stored, root: Path, watcher: Watcher) -> Fitted:
         return preprocessing.recorded(recorded)
     trained_on = network.config.dataset
     is_fitted = preprocessing.is_fitted(trained_on.preprocessing)
-    if is_fitted and splits.digest(trained_on, root, watcher) != network.data_digest():
+    if is_fitted and splits.digest(trained_on, root, progress) != network.data_digest():
         raise ConfigError(
             f"the network's preprocessing was fitted on other images than those that dataset={trained_on.name} has "
             "now: give the images of that time, at the same place"
         )
-    return splits.fitted_values(trained_on, root, watcher)
+    return splits.fitted_values(trained_on, root, progress)
 
 
 @contextmanager
-def working_store(network: Stored, given: str | None) -> Iterator[Path]:
+def working_store(network: StoredNetwork, given: str | None) -> Iterator[Path]:
     """The store for decoded images: the one that is given, else the network's own where it can be written, else a
     temporary folder. Nothing is ever written elsewhere."""
     if given is not None:
@@ -200,21 +200,21 @@ def _is_writable(root: Path) -> bool:
 
 def latency(run: Path, settings: Config) -> dict[str, float]:
     """Of a run's student here and now, in milliseconds, as `engine.latencies` has it."""
-    network = earlier_runs.find(str(run), "run")
-    dataset, device = network.config.dataset, devices.device(settings.engine)
+    network = earlier_runs.find_network(str(run), "run")
+    dataset, device = network.config.dataset, devices.set_up_device(settings.engine)
     rebuilt = rebuild(network, settings, device)
     image = torch.zeros(*image_shape(dataset), device=device)
     return machine_latency.latencies({"student": rebuilt}, image)["student"]
 
 
-def rebuild(network: Stored, settings: Config, device: torch.device) -> Network:
+def rebuild(network: StoredNetwork, settings: Config, device: torch.device) -> Network:
     """The network with its trained weights, on the device."""
     rebuilt = build.network(network.net, network.config.dataset, "student")
     weights.read_weights(network.weights, rebuilt)
-    return placed(rebuilt, device, _precision(network, settings, device))
+    return place(rebuilt, device, _precision(network, settings, device))
 
 
-def _precision(network: Stored, settings: Config, device: torch.device) -> Precision:
+def _precision(network: StoredNetwork, settings: Config, device: torch.device) -> Precision:
     """The one asked for, else the one it was trained in, as far as that is known."""
     if settings.engine.precision == "auto" and network.of_run:
         trained_in: Precision = network.recorded().get("timing", {}).get("precision", "fp32")

@@ -18,31 +18,31 @@ from fitnets.data.splits import Data
 from fitnets.data.test_split import has_test
 from fitnets.errors import ConfigError, DivergedError, PrunedError
 from fitnets.experiment import announcement, results, stage_progress
-from fitnets.experiment.run_log import EpochObserver, Keeper, RunLog
+from fitnets.experiment.run_log import EpochCallback, EpochObserver, RunLog
 from fitnets.machine import environment as machine_environment
 from fitnets.models.hint_pair import hint_pair
 from fitnets.models.network import freeze
 from fitnets.planning.identity import teacher_seed
 from fitnets.planning.plan import Plan, new_student, new_teacher, prepare
 from fitnets.store import files, locks, weights
-from fitnets.store.locks import Claim
-from fitnets.system.resources import told_in_short
+from fitnets.store.locks import Lock
+from fitnets.system.resources import short_errors
 from fitnets.tracking.wandb_mirror import Tracker, is_on, tracking, unfinished_id
 from fitnets.training.checkpoints import Checkpoints
 from fitnets.training.loop import fit
 from fitnets.training.similarity import Diagnosis
-from fitnets.training.stages import Objective
-from fitnets.training.teacher_cache import Computed
+from fitnets.training.stages import TrainingStage
+from fitnets.training.teacher_cache import LiveTeacher
 
 StageSummary = dict[str, Any]
 Stages = dict[str, StageSummary]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+class RunCallbacks:
     """Who wants a run: is handed the row of every epoch, reads what is said, and has notes for `environment.json`."""
 
-    watch: Keeper | None
+    on_epoch: EpochCallback | None
     terminal: Terminal
     notes: dict[str, Any]
 
@@ -50,39 +50,39 @@ class Caller:
 def run(
     config: Config,
     *,
-    watch: Keeper | None = None,
+    on_epoch: EpochCallback | None = None,
     terminal: Terminal | None = None,
     notes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Do what the configuration says, or find that it is done. Gives the content of `result.json`.
 
-    watch: is handed the row of every epoch; a PrunedError that it raises ends the run. notes: go into
+    on_epoch: is handed the row of every epoch; a PrunedError that it raises ends the run. notes: go into
     `environment.json`.
 
     Raises ConfigError for what the user has to change, DivergedError for a loss that is not finite, ResourceError for
     memory or disk that ran out, and Stopped, once a checkpoint is written, when SIGINT or SIGTERM came."""
-    with signals.listening(), told_in_short(config.root):
-        return _run(config, Caller(watch=watch, terminal=terminal or Terminal(), notes=notes or {}))
+    with signals.listening(), short_errors(config.root):
+        return _run(config, RunCallbacks(on_epoch=on_epoch, terminal=terminal or Terminal(), notes=notes or {}))
 
 
-def _run(config: Config, caller: Caller) -> dict[str, Any]:
+def _run(config: Config, caller: RunCallbacks) -> dict[str, Any]:
     started, terminal = time.perf_counter(), caller.terminal
     is_on(config.tracker)  # a WANDB_MODE that there is not ends nothing half-way
     plan = prepare(config, terminal)
     if not plan.run_is_finished:
         announcement.announce(plan, terminal)
-    elif not _lacks_test(plan):
-        return _recalled(plan, caller)
-    with locks.claim(plan.run_directory, "this run", terminal.say, afresh=config.rerun) as claim:
+    elif not _needs_test_figures(plan):
+        return _load_finished(plan, caller)
+    with locks.locked(plan.run_directory, "this run", terminal.say, start_over=config.rerun) as claim:
         if plan.run_is_finished:  # but for its figures on test, or by the process that was waited for
-            return _recalled(plan, caller)
-        result = _made(plan, claim, caller, started)
+            return _load_finished(plan, caller)
+        result = _train_run(plan, claim, caller, started)
     announcement.conclude(result, terminal)
     terminal.narrate(f"done in {seconds(result['timing']['run_seconds'])}; files in {plan.run_directory}")
     return result
 
 
-def _lacks_test(plan: Plan) -> bool:
+def _needs_test_figures(plan: Plan) -> bool:
     """Whether a finished run has no figures on this test split, and they are wanted."""
     if not has_test(plan.config):
         return False
@@ -90,11 +90,11 @@ def _lacks_test(plan: Plan) -> bool:
     return bool(told != splits.test_identity(plan.config.dataset, plan.config.root))
 
 
-def _recalled(plan: Plan, caller: Caller) -> dict[str, Any]:
+def _load_finished(plan: Plan, caller: RunCallbacks) -> dict[str, Any]:
     """The stored result, with figures on test added where they are wanted and were not."""
     directory, terminal = plan.run_directory, caller.terminal
     result = files.read_json(directory / "result.json")
-    if _lacks_test(plan):
+    if _needs_test_figures(plan):
         if not plan.teacher_is_trained:
             raise ConfigError(
                 f"{plan.teacher_directory} is gone, and the teacher's figures on test are wanted: give rerun=true"
@@ -113,13 +113,13 @@ def _recalled(plan: Plan, caller: Caller) -> dict[str, Any]:
     return result
 
 
-def _made(plan: Plan, claim: Claim, caller: Caller, started: float) -> dict[str, Any]:
+def _train_run(plan: Plan, claim: Lock, caller: RunCallbacks, started: float) -> dict[str, Any]:
     """Train and measure in the run's directory. `result.json` is there from the start, with a `status`."""
     config = plan.config
     facts = results.facts(plan)
     late: BaseException | None = None
     continued = None if config.rerun else unfinished_id(plan.run_directory)
-    with files.replacing(plan.run_directory) as directory:
+    with files.replace_run(plan.run_directory) as directory:
         files.write_json(directory / "result.json", {"status": "running"} | facts)
         files.write_config(directory / "config.yaml", config)
         files.write_json(directory / "environment.json", machine_environment.environment(plan.device) | caller.notes)
@@ -127,8 +127,8 @@ def _made(plan: Plan, claim: Claim, caller: Caller, started: float) -> dict[str,
             name = f"{config.student.name}-{plan.hashes.run}"
             tracked = tracking(config, directory, name, caller.terminal.say, continued)
             with tracked as tracker, _failure_told(tracker, plan, facts):
-                log = RunLog(claim, tracker, caller.watch)
-                result = _finish(plan, claim, log, caller.terminal)
+                log = RunLog(claim, tracker, caller.on_epoch)
+                result = _train_and_measure(plan, claim, log, caller.terminal)
                 result["timing"]["run_seconds"] = log.earlier_s + time.perf_counter() - started
                 claim.check()
                 files.write_json(directory / "result.json", result)
@@ -165,7 +165,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
     return {"status": status, "error": str(error) or type(error).__name__}
 
 
-def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[str, Any]:
+def _train_and_measure(plan: Plan, claim: Lock, log: RunLog, terminal: Terminal) -> dict[str, Any]:
     """Train what is not trained yet, then measure."""
     trainer = Trainer(plan, claim, log, terminal)
     teacher = _teacher(plan, log, terminal)
@@ -187,7 +187,7 @@ def _finish(plan: Plan, claim: Claim, log: RunLog, terminal: Terminal) -> dict[s
     student = plan.student
     if plan.config.schedule.retrain_student:
         student, student_stages = new_student(plan.config, plan.teacher, plan.device, plan.precision)
-        student.sees(plan.config.dataset.preprocessing, plan.data.fitted)
+        student.set_preprocessing(plan.config.dataset.preprocessing, plan.data.fitted)
         stages |= trainer.retrain(student_stages, plan.config.seed, stages)
     weights.write_weights(plan.run_directory / "student.safetensors", student)
     return results.result(plan, student, terminal, stages=stages, valid=valid, diagnoses=diagnoses)
@@ -197,29 +197,29 @@ class Trainer:
     """Trains the stages of an artifact one after the other, from its checkpoints where there are any, and tells the
     keepers and the run's log of every epoch."""
 
-    def __init__(self, plan: Plan, claim: Claim, log: RunLog, terminal: Terminal, keepers: Sequence[Keeper] = ()):
+    def __init__(self, plan: Plan, claim: Lock, log: RunLog, terminal: Terminal, keepers: Sequence[EpochCallback] = ()):
         self.plan = plan
         self.claim = claim
         self.log = log
         self.terminal = terminal
         self.keepers = [*keepers, log.append]
 
-    def train(self, stages: Sequence[Objective], seed: int) -> Stages:
+    def train(self, stages: Sequence[TrainingStage], seed: int) -> Stages:
         """A summary of each stage, by its name."""
-        return {objective.name: self._fit(objective, self.plan.data, seed) for objective in stages}
+        return {stage.name: self._fit(stage, self.plan.data, seed) for stage in stages}
 
-    def retrain(self, stages: Sequence[Objective], seed: int, found: Stages) -> Stages:
+    def retrain(self, stages: Sequence[TrainingStage], seed: int, found: Stages) -> Stages:
         """The same from fresh networks, on training and validation images, with the epochs that were found."""
         whole = self.plan.data.whole()
         return {
-            f"retrain_{objective.name}": self._fit(objective, whole, seed, found[objective.name]["best_epoch"] + 1)
-            for objective in stages
+            f"retrain_{stage.name}": self._fit(stage, whole, seed, found[stage.name]["best_epoch"] + 1)
+            for stage in stages
         }
 
-    def _fit(self, objective: Objective, data: Data, seed: int, known_epochs: int | None = None) -> StageSummary:
+    def _fit(self, stage: TrainingStage, data: Data, seed: int, known_epochs: int | None = None) -> StageSummary:
         started = time.perf_counter()
-        steps = len(data.train) // objective.stage.batch_size
-        name = objective.name if known_epochs is None else f"retrain {objective.name}"
+        steps = len(data.train) // stage.settings.batch_size
+        name = stage.name if known_epochs is None else f"retrain {stage.name}"
         checkpoints = Checkpoints(
             self.claim.checkpoints / name.replace(" ", "_"),
             self.plan.config.engine.checkpoint_seconds,
@@ -227,22 +227,22 @@ class Trainer:
             self.claim.check,
             anew_elsewhere=self.plan.config.engine.elsewhere == "begin_anew",
         )
-        need = self.plan.need(objective, data)
+        need = self.plan.need(stage, data)
         if need is not None:
-            objective.answers = self.plan.library(self.terminal).answers(need, data)
-        with stage_progress.shown(self.terminal, name, known_epochs or objective.stage.epochs, steps) as progress:
+            stage.teacher_outputs = self.plan.library(self.terminal).answers(need, data)
+        with stage_progress.shown(self.terminal, name, known_epochs or stage.settings.epochs, steps) as progress:
             fitted = fit(
-                objective,
+                stage,
                 data,
                 seed=seed,
                 eval_batch_size=self.plan.config.engine.eval_batch_size,
                 observer=EpochObserver(progress, self.keepers),
-                views=self.plan.views(objective),
+                views=self.plan.views(stage),
                 known_epochs=known_epochs,
                 checkpoints=checkpoints,
             )
-        if objective.teacher is not None:
-            objective.answers = Computed(objective.teacher)  # the tables are let go
+        if stage.teacher is not None:
+            stage.teacher_outputs = LiveTeacher(stage.teacher)  # the tables are let go
         told = asdict(fitted)
         earlier_s = told.pop("earlier_s")
         self.log.earlier_s += earlier_s
@@ -266,27 +266,29 @@ def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
         hashes = {"data": plan.data.digest}
         return {"stages": stages, "valid": valid, "hashes": hashes, "classes": classes, "fitted": fitted}
 
-    with locks.claim(plan.teacher_directory, "the teacher", terminal.say) as claim:
+    with locks.locked(plan.teacher_directory, "the teacher", terminal.say) as claim:
         if plan.config.rerun and not plan.teacher_is_trained:
-            claim.forget()
+            claim.delete_checkpoints()
         return _artifact(plan, claim, {"teacher": network}, make, log=log, terminal=terminal)
 
 
-def _stage_1(plan: Plan, directory: Path, stages: list[Objective], log: RunLog, terminal: Terminal) -> dict[str, Any]:
+def _stage_1(
+    plan: Plan, directory: Path, stages: list[TrainingStage], log: RunLog, terminal: Terminal
+) -> dict[str, Any]:
     """Stage 1's student comes into `plan.student`. Its regressor or classifier is stored beside it."""
     (stage,) = stages
-    heads = {name: layer for name, layer in stage.layers.items() if name not in plan.student.parts()}
+    heads = {name: layer for name, layer in stage.layers.items() if name not in plan.student.trainable_parts()}
 
     def make(trainer: Trainer) -> dict[str, Any]:
         return {"stages": trainer.train([stage], plan.config.seed)}
 
-    with locks.claim(directory, "stage 1", terminal.say, afresh=plan.config.rerun) as claim:
+    with locks.locked(directory, "stage 1", terminal.say, start_over=plan.config.rerun) as claim:
         return _artifact(plan, claim, {"hint": plan.student, **heads}, make, log=log, terminal=terminal)
 
 
 def _artifact(
     plan: Plan,
-    claim: Claim,
+    claim: Lock,
     modules: dict[str, nn.Module],
     make: Callable[[Trainer], dict[str, Any]],
     *,
@@ -297,14 +299,14 @@ def _artifact(
     names the file of what is said. The epochs become part of the run's log either way."""
     directory = claim.directory
     told = f"{next(iter(modules))}.json"
-    if directory.exists() and not claim.afresh:
+    if directory.exists() and not claim.start_over:
         with files.made_again(directory):
             for name, module in modules.items():
                 weights.read_weights(directory / f"{name}.safetensors", module)
             for row in files.read_metrics(directory / "metrics.jsonl"):
                 log.append(row)
             return files.read_json(directory / told)
-    with files.directory(directory, replace=claim.afresh) as partial:
+    with files.directory(directory, replace=claim.start_over) as partial:
         found = make(Trainer(plan, claim, log, terminal, [files.MetricsFile(partial / "metrics.jsonl").append]))
         for name, module in modules.items():
             weights.write_weights(partial / f"{name}.safetensors", module)

@@ -12,8 +12,8 @@ from fitnets.data import class_names, image_files, preprocessing
 from fitnets.data.reading.encoded_image import BrokenImage
 from fitnets.experiment import evaluation
 from fitnets.machine import devices
-from fitnets.progress import Watcher
-from fitnets.store.earlier_runs import Stored
+from fitnets.progress import Progress
+from fitnets.store.earlier_runs import StoredNetwork
 
 _BATCH = 100
 
@@ -36,13 +36,15 @@ class Prediction:
     reason: str | None = None
 
 
-def predict(network: Stored, files: list[Path], top: int, settings: Config, watcher: Watcher) -> Iterator[Prediction]:
+def predict(
+    network: StoredNetwork, files: list[Path], top: int, settings: Config, progress: Progress
+) -> Iterator[Prediction]:
     """The most probable classes of each file, in the order of the files, prepared as the network's data set prepares
     its images. Classes without a name are called 'class' and their number.
 
     top: classes for each image. Raises ConfigError where the network cannot be rebuilt."""
-    dataset, device = network.config.dataset, devices.device(settings.engine)
-    fitted = evaluation.fitted_values(network, settings.root, watcher)
+    dataset, device = network.config.dataset, devices.set_up_device(settings.engine)
+    fitted = evaluation.fitted_values(network, settings.root, progress)
     names = class_names.of_network(network).names or [f"class {label}" for label in range(dataset.classes)]
     rebuilt = evaluation.rebuild(network, settings, device).eval()
     for start in range(0, len(files), _BATCH):

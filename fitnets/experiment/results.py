@@ -15,11 +15,11 @@ from fitnets.machine import devices
 from fitnets.machine import latency as machine_latency
 from fitnets.models import costs
 from fitnets.models.network import Network
-from fitnets.planning.identity import kinship, teacher_seed
+from fitnets.planning.identity import comparison_keys, teacher_seed
 from fitnets.planning.plan import Plan
 from fitnets.training import metrics
 from fitnets.training.loss_terms import HintTerm
-from fitnets.training.stages import HintObjective
+from fitnets.training.stages import HintStage
 
 Sides = dict[str, dict[str, Any]]
 """of the teacher and of the student"""
@@ -40,7 +40,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "hashes": {
             "data": plan.data.digest,
             **plan.hashes._asdict(),
-            **kinship(config, plan.data.digest, plan.precision)._asdict(),
+            **comparison_keys(config, plan.data.digest, plan.precision)._asdict(),
         },
         "seeds": {"dataset": config.dataset.seed, "teacher": teacher_seed(config), "student": config.seed},
         "hint": None if plan.hint is None else _hint(plan.hint),
@@ -126,12 +126,14 @@ def _described(option: Teacher | Student, network: Network | None, dataset: Data
         "name": option.name,
         "options": {name: value for name, value in given.items() if value is not None},
         "layers": sum(
-            isinstance(module, nn.Conv2d | nn.Linear) for part in network.parts().values() for module in part.modules()
+            isinstance(module, nn.Conv2d | nn.Linear)
+            for part in network.trainable_parts().values()
+            for module in part.modules()
         ),
     } | asdict(costs.cost(network, image_shape(dataset)))
 
 
-def _hint(link: HintObjective | HintTerm) -> dict[str, Any]:
+def _hint(link: HintStage | HintTerm) -> dict[str, Any]:
     return {
         "teacher_layer": link.hint_layer,
         "student_layer": link.guided_layer,

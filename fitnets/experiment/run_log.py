@@ -5,11 +5,11 @@ from typing import Any
 
 from fitnets.experiment.stage_progress import StageProgress
 from fitnets.store import files
-from fitnets.store.locks import Claim
+from fitnets.store.locks import Lock
 from fitnets.tracking.wandb_mirror import Tracker
 from fitnets.training.state import Epoch, TrainingState
 
-Keeper = Callable[[dict[str, Any]], None]
+EpochCallback = Callable[[dict[str, Any]], None]
 """is handed the row of every epoch"""
 
 
@@ -18,9 +18,9 @@ class RunLog:
 
     `earlier_s`: what processes before this one had worked at the stages that it went on with."""
 
-    def __init__(self, claim: Claim, tracker: Tracker, watch: Keeper | None):
+    def __init__(self, claim: Lock, tracker: Tracker, on_epoch: EpochCallback | None):
         self.claim = claim
-        self.watch = watch
+        self.on_epoch = on_epoch
         self.file = files.MetricsFile(claim.directory / "metrics.jsonl")
         self.tracker = tracker
         self.step = 0
@@ -31,14 +31,14 @@ class RunLog:
         self.file.append({"step": self.step, **row})
         self.tracker.log(self.step, row)
         self.step += 1
-        if self.watch is not None:
-            self.watch(row)
+        if self.on_epoch is not None:
+            self.on_epoch(row)
 
 
 class EpochObserver:
     """Shows each epoch and hands its row to those who keep it."""
 
-    def __init__(self, progress: StageProgress, keepers: Sequence[Keeper]):
+    def __init__(self, progress: StageProgress, keepers: Sequence[EpochCallback]):
         self.progress = progress
         self.keepers = keepers
 

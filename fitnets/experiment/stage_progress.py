@@ -41,13 +41,13 @@ class StageProgress:
     def on_resume(self, state: TrainingState) -> None:
         self.progress.update(self.task, completed=state.epoch)
         place = f"epoch {state.epoch + 1}, update {state.batches + 1}" if state.ended_by is None else "its end"
-        self.terminal.say(f"the {state.objective.name} stage goes on from a checkpoint, at {place}")
+        self.terminal.say(f"the {state.stage.name} stage goes on from a checkpoint, at {place}")
 
     def on_epoch(self, epoch: Epoch) -> None:
         self.progress.update(self.task, completed=epoch.epoch + 1)
         if epoch.best:
-            watched = dict([next(iter(epoch.valid.items()))])
-            self.progress.update(self.task, best=f"best: epoch {epoch.epoch + 1}, {values(watched)}")
+            selected_by = dict([next(iter(epoch.valid.items()))])
+            self.progress.update(self.task, best=f"best: epoch {epoch.epoch + 1}, {values(selected_by)}")
         if not self.terminal.console.is_terminal:
             width = max(3, len(str(self.epochs)))
             place = f"{epoch.stage:>{_STAGE_WIDTH}} epoch {epoch.epoch + 1:>{width}}/{self.epochs}"

@@ -11,7 +11,7 @@ from torch.export import Dim, ExportedProgram
 
 from fitnets.config import Dataset, image_shape
 from fitnets.data import preprocessing
-from fitnets.data.preprocessing import Fitted
+from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.models.network import Network
 
 _EXAMPLES = 2
@@ -21,7 +21,7 @@ _EXAMPLES = 2
 class Whole(nn.Module):
     """Raw images (N, C, H, W), uint8, to logits (N, classes). fitted: what the preprocessing learnt."""
 
-    def __init__(self, network: Network, dataset: Dataset, fitted: Fitted):
+    def __init__(self, network: Network, dataset: Dataset, fitted: FittedPreprocessing):
         super().__init__()
         self.network = network
         self.pixel_max = dataset.pixel_max

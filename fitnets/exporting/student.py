@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from fitnets.config import Config, Dataset, NoTeacher, image_shape
 from fitnets.data import class_names, image_files, preprocessing, splits
-from fitnets.data.preprocessing import Fitted
+from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.data.splits import SplitName
 from fitnets.data.test_split import has_test_split
 from fitnets.errors import ConfigError
@@ -25,11 +25,11 @@ from fitnets.models import build
 from fitnets.models.custom import imports
 from fitnets.models.network import Network
 from fitnets.planning.plan import new_teacher
-from fitnets.progress import Watcher
+from fitnets.progress import Progress
 from fitnets.store import digests, locks, ownership
 from fitnets.store import files as store_files
 from fitnets.store import weights as store_weights
-from fitnets.store.earlier_runs import Stored
+from fitnets.store.earlier_runs import StoredNetwork
 from fitnets.training import metrics
 
 TOLERANCE = 1e-4
@@ -60,7 +60,7 @@ class _Images:
         return f"{len(self.raw)} of {self.of} {self.split} images"
 
 
-def export(stored: Stored, settings: Config, out: Path, *, int8: bool, watcher: Watcher) -> dict[str, Any]:
+def export(stored: StoredNetwork, settings: Config, out: Path, *, int8: bool, progress: Progress) -> dict[str, Any]:
     """Fill the folder `out`; gives what its `export.json` says. settings: whose store and threads are used. The files
     are checked on random images where the run's data are gone, or are not what they were.
 
@@ -69,16 +69,16 @@ def export(stored: Stored, settings: Config, out: Path, *, int8: bool, watcher: 
     if not stored.of_run:
         raise ConfigError(f"{stored.weights.parent}: a teacher's folder: give that of a run, outputs/run/HASH")
     _check_replaceable(out)
-    devices.device(settings.engine)  # sets the threads
+    devices.set_up_device(settings.engine)  # sets the threads
     dataset, root = stored.config.dataset, settings.root
     student = _student(stored)
-    fitted = evaluation.fitted_values(stored, root, watcher)
+    fitted = evaluation.fitted_values(stored, root, progress)
     names = class_names.of_network(stored)
-    images = _images(stored, names.names, root, watcher, fitted)
+    images = _images(stored, names.names, root, progress, fitted)
     if int8 and images.missing:
         raise ConfigError(f"--int8 is calibrated on training images, which cannot be had: {images.missing}")
     for note in filter(None, (names.note, images.missing and f"checked on random images: {images.missing}")):
-        watcher.say(f"note: {note}")
+        progress.say(f"note: {note}")
     whole = Whole(student, dataset, fitted)
     facts: dict[str, Any] = {
         "run": str(stored.weights.parent),
@@ -87,16 +87,16 @@ def export(stored: Stored, settings: Config, out: Path, *, int8: bool, watcher: 
         "images": {"split": images.split, "checked": len(images.raw), "of": images.of}
         | ({"missing": images.missing} if images.missing else {}),
     }
-    with locks.claim(out, "an export there", watcher.say), store_files.directory(out, replace=True) as folder:
-        watcher.say(f"tracing the student; checking the files on {images.described()}")
+    with locks.locked(out, "an export there", progress.say), store_files.directory(out, replace=True) as folder:
+        progress.say(f"tracing the student; checking the files on {images.described()}")
         traced = _written(whole, folder / "student.onnx", "the student", _props(dataset, names.names))
         torch.export.save(traced, folder / "student.pt2")
         facts |= _agreement(folder, student, images)
         if int8:
-            watcher.say("quantising it to 8 bits")
-            calibration = _calibration(dataset, root, watcher)
+            progress.say("quantising it to 8 bits")
+            calibration = _calibration(dataset, root, progress)
             facts |= _quantised(folder, calibration, images)
-        watcher.say("measuring latencies by ONNX Runtime, in turns")
+        progress.say("measuring latencies by ONNX Runtime, in turns")
         facts |= _latencies(folder, stored, whole) | {"machine": devices.describe_cpu()}
         facts["files"] = {
             path.name: {"bytes": path.stat().st_size, "sha256": digests.of_file(path, None)}
@@ -130,7 +130,7 @@ def _written(graph: Whole | Bare, path: Path, what: str, told: dict[str, str] | 
     return traced
 
 
-def _student(stored: Stored) -> Network:
+def _student(stored: StoredNetwork) -> Network:
     network = build.network(stored.net, stored.config.dataset, "student")
     store_weights.read_weights(stored.weights, network)
     return _without_parametrizations(network.eval())
@@ -146,7 +146,7 @@ def _without_parametrizations(network: Network) -> Network:
     return network
 
 
-def _teacher(stored: Stored) -> Network:
+def _teacher(stored: StoredNetwork) -> Network:
     """With its weights where they still are: its speed does not depend on them. ConfigError: it cannot be had."""
     run = stored.weights.parent
     teacher = new_teacher(stored.config)
@@ -160,7 +160,9 @@ def _bare(network: Network, dataset: Dataset) -> Bare:
     return Bare(network, image_shape(dataset))
 
 
-def _images(stored: Stored, names: list[str] | None, root: Path, watcher: Watcher, fitted: Fitted) -> _Images:
+def _images(
+    stored: StoredNetwork, names: list[str] | None, root: Path, progress: Progress, fitted: FittedPreprocessing
+) -> _Images:
     """Test images, evenly spaced; validation images of a data set that has none; random ones where the data are gone,
     or images or classes are not those of the run any more. names: of the network's classes."""
     dataset = stored.config.dataset
@@ -169,17 +171,17 @@ def _images(stored: Stored, names: list[str] | None, root: Path, watcher: Watche
         found = class_names.of_data(dataset).names
         if names is not None and found is not None and not class_names.are_equal(names, found):
             raise ConfigError(f"dataset={dataset.name} has the classes {class_names.listed(found)} now")
-        if splits.digest(dataset, root, watcher) != stored.data_digest():
+        if splits.digest(dataset, root, progress) != stored.data_digest():
             raise ConfigError(f"dataset={dataset.name} has other images now than those that the run was trained on")
-        split = splits.load_split(dataset, name, root, torch.device("cpu"), watcher, fitted_on=dataset, fitted=fitted)
+        split = splits.load_split(dataset, name, root, torch.device("cpu"), progress, fitted_on=dataset, fitted=fitted)
         rows = split.rows[:: -(-len(split) // _CHECKED)]
-        raw = splits.raw_images(dataset, name, rows, root, watcher)
+        raw = splits.raw_images(dataset, name, rows, root, progress)
     except ConfigError as error:
         return _random_images(dataset, fitted, str(error).splitlines()[0])
     return _Images(split=name, raw=raw, prepared=split.images[rows], labels=split.labels[rows], of=len(split))
 
 
-def _random_images(dataset: Dataset, fitted: Fitted, missing: str) -> _Images:
+def _random_images(dataset: Dataset, fitted: FittedPreprocessing, missing: str) -> _Images:
     generator = torch.Generator().manual_seed(0)
     size = (_RANDOM, *image_shape(dataset))
     raw = torch.randint(0, int(dataset.pixel_max) + 1, size, dtype=torch.uint8, generator=generator)
@@ -221,11 +223,11 @@ def _agreement(folder: Path, student: Network, images: _Images) -> dict[str, Any
     return {"difference": differences, "accuracy": accuracies}
 
 
-def _calibration(dataset: Dataset, root: Path, watcher: Watcher) -> Tensor:
+def _calibration(dataset: Dataset, root: Path, progress: Progress) -> Tensor:
     """(N, C, H, W) uint8: training images, evenly spaced."""
-    training = splits.load_split(dataset, "train", root, torch.device("cpu"), watcher, fitted_on=dataset)
+    training = splits.load_split(dataset, "train", root, torch.device("cpu"), progress, fitted_on=dataset)
     rows = training.rows[:: -(-len(training) // _CALIBRATED)]
-    return splits.raw_images(dataset, "train", rows, root, watcher)
+    return splits.raw_images(dataset, "train", rows, root, progress)
 
 
 def _quantised(folder: Path, calibration: Tensor, images: _Images) -> dict[str, Any]:
@@ -244,7 +246,7 @@ def _quantised(folder: Path, calibration: Tensor, images: _Images) -> dict[str, 
     }
 
 
-def _latencies(folder: Path, stored: Stored, whole: Whole) -> dict[str, Any]:
+def _latencies(folder: Path, stored: StoredNetwork, whole: Whole) -> dict[str, Any]:
     """Of the exported files, and of files that are only measured."""
     dataset = stored.config.dataset
     files: Files = {"student": (folder / "student.onnx", whole.example)}
@@ -259,13 +261,13 @@ def _latencies(folder: Path, stored: Stored, whole: Whole) -> dict[str, Any]:
         return {"latency": runtimes.latencies(files), "no_teacher": why_none}
 
 
-def _add_teacher(files: Files, stored: Stored, whole: Whole, scratch: Path) -> str | None:
+def _add_teacher(files: Files, stored: StoredNetwork, whole: Whole, scratch: Path) -> str | None:
     """Add the teacher's files, which are only measured. Gives why there are none, if so."""
     dataset = stored.config.dataset
     try:
         teacher = _teacher(stored)
         fitted = dict(whole.named_buffers(recurse=False))
-        teacher.sees(dataset.preprocessing, fitted)
+        teacher.set_preprocessing(dataset.preprocessing, fitted)
         graphs: dict[str, Whole | Bare] = {
             "teacher": Whole(teacher, dataset, fitted),
             "teacher, network only": _bare(teacher, dataset),

@@ -15,7 +15,7 @@ from fitnets.store import earlier_runs
 _DEFAULT_THREADS = torch.get_num_threads()
 
 
-def device(engine: Engine) -> torch.device:
+def set_up_device(engine: Engine) -> torch.device:
     """The device asked for, with the process set up for it: threads, arithmetic, memory. Raises ConfigError if there is
     no such device."""
     torch.set_num_threads(engine.threads or _DEFAULT_THREADS)

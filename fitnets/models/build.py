@@ -21,7 +21,7 @@ from fitnets.models.layers import (
     Dense,
     DenseLayer,
     Layer,
-    Output,
+    LayerOutput,
     Regressor,
     SigmoidLayer,
     SoftmaxLayer,
@@ -30,7 +30,7 @@ from fitnets.models.network import Network
 from fitnets.models.pointwise import Pointwise
 from fitnets.models.residual import PooledSoftmaxLayer, PreActivationBlock, ResidualBlock, Stem
 
-Shape = tuple[int, ...]
+MapShape = tuple[int, ...]
 
 
 def network(net: config.Architecture, dataset: Dataset, side: str) -> Network:
@@ -76,7 +76,7 @@ def _maxout_network(
     choice: str, dataset: Dataset, convs: list[MaxoutConv], dense: list[MaxoutDense], *, tied_biases: bool
 ) -> Network:
     layers: dict[str, Layer] = {}
-    shape: Shape = image_shape(dataset)
+    shape: MapShape = image_shape(dataset)
     for number, conv in enumerate(convs, start=1):
         name = f"conv{number}"
         layers[name] = _conv_layer(
@@ -94,7 +94,7 @@ def _relu_network(choice: str, dataset: Dataset, convs: list[config.ReluConv]) -
     if dataset.classes != 2:
         raise ConfigError(f"{choice} ends in one sigmoid unit, for two classes: {dataset.name} has {dataset.classes}")
     layers: dict[str, Layer] = {}
-    shape: Shape = image_shape(dataset)
+    shape: MapShape = image_shape(dataset)
     for number, relu in enumerate(convs, start=1):
         name = f"conv{number}"
         conv = MaxoutConv(units=relu.units, kernel=relu.kernel, pieces=1, pool=relu.pool, stride=relu.pool or 1)
@@ -105,7 +105,7 @@ def _relu_network(choice: str, dataset: Dataset, convs: list[config.ReluConv]) -
 
 
 def _conv_layer(
-    place: str, dataset: Dataset, shape: Shape, conv: MaxoutConv, activation: Activation, *, tied_biases: bool
+    place: str, dataset: Dataset, shape: MapShape, conv: MaxoutConv, activation: Activation, *, tied_biases: bool
 ) -> ConvLayer:
     if problem := _misfit(conv, shape):
         raise ConfigError(
@@ -118,7 +118,7 @@ def _conv_layer(
     return ConvLayer(linear, conv.pool, conv.stride)
 
 
-def _misfit(conv: MaxoutConv, shape: Shape) -> str | None:
+def _misfit(conv: MaxoutConv, shape: MapShape) -> str | None:
     """Why a convolution cannot follow an output of this shape, if it cannot."""
     _, height, width = shape
     kernel, pad, pool = conv.kernel, conv.pad, conv.pool
@@ -161,7 +161,7 @@ def _wrn(net: config.Wrn, dataset: Dataset) -> Network:
 # --- regressor ---
 
 
-def regressor(choice: config.Regressor, guided: Output, hint: Output) -> Regressor:
+def regressor(choice: config.Regressor, guided: LayerOutput, hint: LayerOutput) -> Regressor:
     """The regressor from the guided layer's output to the hint layer's, with the activation of the hint layer.
 
     Raises ConfigError where the choice does not fit the two shapes."""
@@ -177,7 +177,7 @@ def regressor(choice: config.Regressor, guided: Output, hint: Output) -> Regress
     return Regressor(mapping, hint.out_shape)
 
 
-def resolved_regressor(choice: config.Regressor, guided: Output, hint: Output) -> config.Regressor:
+def resolved_regressor(choice: config.Regressor, guided: LayerOutput, hint: LayerOutput) -> config.Regressor:
     """The same with nothing left open: which kind, and which pad. Raises ConfigError where it does not fit."""
     shapes = f"the guided layer gives {_shape(guided)}, the hint layer {_shape(hint)}"
     are_maps = len(guided.out_shape) == len(hint.out_shape) == 3
@@ -201,11 +201,11 @@ def resolved_regressor(choice: config.Regressor, guided: Output, hint: Output) -
             return choice
 
 
-def _shape(layer: Output) -> str:
+def _shape(layer: LayerOutput) -> str:
     return "x".join(map(str, layer.out_shape))
 
 
-def _conv_regressor(guided: Output, hint: Output, *, pad: int, stride: int) -> Conv2d:
+def _conv_regressor(guided: LayerOutput, hint: LayerOutput, *, pad: int, stride: int) -> Conv2d:
     """Section 2.2, for maps of any two sizes: kernel = guided + 2 pad - stride (hint - 1)."""
     channels, *guided_size = guided.out_shape
     units, *hint_size = hint.out_shape
@@ -226,7 +226,7 @@ def _conv_regressor(guided: Output, hint: Output, *, pad: int, stride: int) -> C
     )
 
 
-def classifier(layer: Output, classes: int) -> SoftmaxLayer:
+def classifier(layer: LayerOutput, classes: int) -> SoftmaxLayer:
     """A softmax layer of its own for a hidden layer that learns the labels; dropped after training."""
     return SoftmaxLayer(math.prod(layer.out_shape), classes)
 

@@ -19,7 +19,7 @@ PAPER_PIECES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class NetworkCost:
     """`parameters`: all that is trained. `multiplications`: multiply-accumulates of one image in convolutions and dense
     layers, each maxout piece counted. The paper's convention counts every maxout layer with 2 pieces, and no biases."""
 
@@ -29,12 +29,12 @@ class Cost:
     paper_multiplications: int
 
 
-def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
+def cost(network: Network, image_shape: tuple[int, int, int]) -> NetworkCost:
     """Counted in one forward pass of a copy; of a custom network, matrix products of attention included, when it was
     built. image_shape: (C, H, W)."""
     if isinstance(network, CustomNetwork):
         weights = [p.numel() for p in network.parameters() if p.ndim > 1]
-        return Cost(
+        return NetworkCost(
             parameters=sum(p.numel() for p in network.parameters()),
             multiplications=network.multiplications,
             paper_parameters=sum(weights),
@@ -42,10 +42,10 @@ def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
         )
     if isinstance(network, EnsembleNetwork):
         members = [asdict(cost(cast(Network, member), image_shape)) for member in network.members]
-        return Cost(**{key: sum(member[key] for member in members) for key in members[0]})
+        return NetworkCost(**{key: sum(member[key] for member in members) for key in members[0]})
     positions = _positions(_copied(network), image_shape)
     counted = {layer: _weights(layer) for layer in positions}
-    return Cost(
+    return NetworkCost(
         parameters=sum(p.numel() for p in network.parameters()),
         multiplications=sum(trained * positions[layer] for layer, (trained, _) in counted.items()),
         paper_parameters=sum(paper for _, paper in counted.values()),
@@ -53,13 +53,13 @@ def cost(network: Network, image_shape: tuple[int, int, int]) -> Cost:
     )
 
 
-def up_to(network: Network, image_shape: tuple[int, int, int]) -> dict[str, int]:
+def multiplications_up_to(network: Network, image_shape: tuple[int, int, int]) -> dict[str, int]:
     """Multiplications of one image as trained until each layer has answered, the logits last (`LOGITS` of a custom
     network, whose layer of the logits has no name)."""
     if isinstance(network, EnsembleNetwork):
-        return up_to(network.hinting, image_shape)
+        return multiplications_up_to(network.hinting, image_shape)
     if isinstance(network, CustomNetwork):
-        found = {name: network.named(name).multiplications for name in network.hidden}
+        found = {name: network.layer_output(name).multiplications for name in network.hint_layer_names}
         return found | {LOGITS: network.multiplications}
     traced = _copied(network)
     positions = _positions(traced, image_shape)

@@ -104,11 +104,11 @@ def _candidates(net: Architecture, dataset: Dataset, side: str, given: str | Non
         network = build.network(net, dataset, side)
     if not isinstance(network, CustomNetwork):
         name = layer_names.middle(net)
-        return [_Candidate(name, 0.0, network.named(name).out_shape)]
+        return [_Candidate(name, 0.0, network.layer_output(name).out_shape)]
     if given is None and not network.has_middle and not needed:
         return []
     distances = network.middles if given is None else {given: 0.0}
-    return [_Candidate(name, distance, network.named(name).out_shape) for name, distance in distances.items()]
+    return [_Candidate(name, distance, network.layer_output(name).out_shape) for name, distance in distances.items()]
 
 
 def _unlikeness(pair: tuple[_Candidate, ...]) -> float:
@@ -121,11 +121,11 @@ def _unlikeness(pair: tuple[_Candidate, ...]) -> float:
 
 def layer_rows(network: Network, image_shape: tuple[int, int, int]) -> list[LayerRow]:
     """In order, the logits last. image_shape: (C, H, W)."""
-    multiplications = costs.up_to(network, image_shape)
+    multiplications = costs.multiplications_up_to(network, image_shape)
     return [
         LayerRow(
             name=name,
-            shape=network.named(name).out_shape if name in network.hidden else (network.classes,),
+            shape=network.layer_output(name).out_shape if name in network.hint_layer_names else (network.classes,),
             depth=number / len(multiplications),
             multiplications=total,
         )
@@ -147,7 +147,7 @@ def suggested(config: Config) -> list[Pair]:
         hint, guided = pair
         try:
             with torch.device("meta"):
-                regressor = build.regressor(config.regressor, student.named(guided), teacher.named(hint))
+                regressor = build.regressor(config.regressor, student.layer_output(guided), teacher.layer_output(hint))
             told, warning = regressor.describe(), outweighs(regressor, student)
         except ConfigError as error:
             told, warning = str(error), None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-def full(values: Tensor) -> Tensor:
+def as_float32(values: Tensor) -> Tensor:
     """In fp32 where they are bf16: what losses are computed from."""
     return values.float() if values.dtype == torch.bfloat16 else values
 
@@ -152,7 +152,7 @@ class Dense(nn.Linear):
         return self.activation(super().forward(features.flatten(1)))
 
 
-class Output(Protocol):
+class LayerOutput(Protocol):
     """What is known of a layer's output. `out_shape`: for one image; `activation`: the last thing done to it, which a
     regressor to this layer shares, as it shares whether biases are tied."""
 
@@ -167,8 +167,9 @@ class Output(Protocol):
 
 
 class Layer(nn.Module):
-    """A named step of a network, which tells of its `Output`. `kind`: what learning-rate scales and norm bounds are
-    keyed by."""
+    """A named step of a network, with the properties of its `LayerOutput`.
+
+    kind: the key of its learning-rate scale and of its norm bound."""
 
     kind: ClassVar[str]
     out_shape: tuple[int, ...]

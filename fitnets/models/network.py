@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fitnets.config import Dropout, Precision, Preprocessing
-from fitnets.data.preprocessing import Fitted
-from fitnets.models.layers import Layer, Output, full, hidden_dropout, input_dropout
+from fitnets.data.preprocessing import FittedPreprocessing
+from fitnets.models.layers import Layer, LayerOutput, as_float32, hidden_dropout, input_dropout
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -38,16 +38,16 @@ class Network(nn.Module):
                 output = layer(self._drop(output, first=index == 0))
                 if name in wanted:
                     features[name] = output
-        return full(output), features
+        return as_float32(output), features
 
     @property
-    def hidden(self) -> list[str]:
+    def hint_layer_names(self) -> list[str]:
         """The layers that can give hints or be guided, in order: all but that of the logits."""
         return list(self.layers)[:-1]
 
     @property
     def classes(self) -> int:
-        return self.named(list(self.layers)[-1]).out_shape[0]
+        return self.layer_output(list(self.layers)[-1]).out_shape[0]
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """The context of its computations, and of those by layers that are trained beside it."""
@@ -61,7 +61,7 @@ class Network(nn.Module):
         self.train()
         self.dropout = dropout
 
-    def up_to(self, images: Tensor, layer: str) -> Tensor:
+    def forward_until(self, images: Tensor, layer: str) -> Tensor:
         """The output of one layer; nothing above it is computed."""
         output = images
         with self.arithmetic():
@@ -71,21 +71,21 @@ class Network(nn.Module):
                     break
         return output
 
-    def named(self, layer: str) -> Output:
+    def layer_output(self, layer: str) -> LayerOutput:
         return cast(Layer, self.layers[layer])
 
     def bytes_per_value(self, layer: str) -> int:
         """Of what a hidden layer answers."""
         return 2 if self.precision == "bf16" else 4
 
-    def parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
+    def trainable_parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
         """What is trained, by name: all of it, or as much as a layer's output depends on (W_Guided of the paper's
         algorithm 1)."""
         names = list(self.layers)
         count = len(names) if up_to is None else names.index(up_to) + 1
         return {name: self.layers[name] for name in names[:count]}
 
-    def sees(self, preprocessing: Preprocessing, fitted: Fitted) -> None:
+    def set_preprocessing(self, preprocessing: Preprocessing, fitted: FittedPreprocessing) -> None:
         """What was done to the images that it will get, for a network that wants them otherwise."""
 
     def _drop(self, values: Tensor, *, first: bool) -> Tensor:
@@ -114,28 +114,28 @@ class EnsembleNetwork(Network):
         return cast(Network, self.members[self.hint_member])
 
     @property
-    def hidden(self) -> list[str]:
-        return self.hinting.hidden
+    def hint_layer_names(self) -> list[str]:
+        return self.hinting.hint_layer_names
 
     @property
     def classes(self) -> int:
         return self.hinting.classes
 
-    def named(self, layer: str) -> Output:
-        return self.hinting.named(layer)
+    def layer_output(self, layer: str) -> LayerOutput:
+        return self.hinting.layer_output(layer)
 
-    def up_to(self, images: Tensor, layer: str) -> Tensor:
-        return self.hinting.up_to(images, layer)
+    def forward_until(self, images: Tensor, layer: str) -> Tensor:
+        return self.hinting.forward_until(images, layer)
 
     def bytes_per_value(self, layer: str) -> int:
         return self.hinting.bytes_per_value(layer)
 
-    def parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
-        return self.hinting.parts(up_to)
+    def trainable_parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
+        return self.hinting.trainable_parts(up_to)
 
-    def sees(self, preprocessing: Preprocessing, fitted: Fitted) -> None:
+    def set_preprocessing(self, preprocessing: Preprocessing, fitted: FittedPreprocessing) -> None:
         for member in self.members:
-            cast(Network, member).sees(preprocessing, fitted)
+            cast(Network, member).set_preprocessing(preprocessing, fitted)
 
     def forward(self, images: Tensor, wanted: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
         answers: list[tuple[Tensor, dict[str, Tensor]]] = [
@@ -148,7 +148,7 @@ class EnsembleNetwork(Network):
         return self.temperature * (torch.logsumexp(softened, dim=0) - math.log(len(answers))), features
 
 
-def placed(module: M, device: torch.device, precision: Precision) -> M:
+def place(module: M, device: torch.device, precision: Precision) -> M:
     """The module on the device, laid out in the way that is faster there; its networks compute in this precision."""
     for part in module.modules():
         if isinstance(part, Network):
@@ -165,9 +165,9 @@ def placed(module: M, device: torch.device, precision: Precision) -> M:
     return module
 
 
-def beside(network: Network, module: M) -> M:
+def place_like(network: Network, module: M) -> M:
     """The module where and as the network is."""
-    return placed(module, next(network.parameters()).device, network.precision)
+    return place(module, next(network.parameters()).device, network.precision)
 
 
 def freeze(network: Network) -> Network:

@@ -8,11 +8,11 @@ from fitnets.config import (
     CustomNet,
     CustomTeacher,
     Dataset,
-    EarlierRuns,
+    EarlierRunTeacher,
     Ensemble,
     Mimic,
     NoTeacher,
-    ReadyTeacher,
+    PretrainedTeacher,
     RunTeacher,
 )
 from fitnets.errors import ConfigError
@@ -37,7 +37,7 @@ def network(config: Config) -> Network:
             return build.network(architecture, config.dataset, "teacher")
 
 
-def _rebuilt(member: earlier_runs.Stored, dataset: Dataset) -> Network:
+def _rebuilt(member: earlier_runs.StoredNetwork, dataset: Dataset) -> Network:
     rebuilt = build.network(member.net, dataset, "teacher")
     weights.read_weights(member.weights, rebuilt)
     return rebuilt
@@ -48,7 +48,7 @@ def _temperature(config: Config) -> float | None:
     return None if isinstance(config.method, Mimic) else config.schedule.kd.temperature
 
 
-def identity(config: Config, teacher: ReadyTeacher) -> list[Any]:
+def identity(config: Config, teacher: PretrainedTeacher) -> list[Any]:
     """What determines a teacher that is not trained: networks and weights, not where they lie."""
     if isinstance(teacher, CustomTeacher):
         return [teacher, *wrapping.identity(teacher, config.dataset, "teacher", seed=0)]
@@ -65,6 +65,6 @@ def _source(net: Architecture) -> list[str]:
     return [imports.source_digest(net.target)] if isinstance(net, CustomNet) else []
 
 
-def weights_bytes(teacher: EarlierRuns) -> int:
+def weights_bytes(teacher: EarlierRunTeacher) -> int:
     """Size of the weight files."""
     return sum(member.weights.stat().st_size for member in earlier_runs.members(teacher).values())

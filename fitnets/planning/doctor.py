@@ -23,16 +23,16 @@ from fitnets.planning import estimates, readiness
 from fitnets.planning.estimates import StageTime
 from fitnets.planning.plan import Plan, prepare
 from fitnets.planning.readiness import Readiness
-from fitnets.progress import Watcher
-from fitnets.training.stages import Objective, WholeObjective, train_mode
-from fitnets.training.teacher_cache import Library
+from fitnets.progress import Progress
+from fitnets.training.stages import TrainingStage, WholeNetworkStage, train_mode
+from fitnets.training.teacher_cache import TeacherCache
 
 _WANDB_S = 2.0
 """about what W&B takes to begin and end, offline"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class LayerShape:
     """what: of which network or layer; shape: of one image's value there."""
 
     what: str
@@ -41,7 +41,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
+class StageLosses:
     """A term of a stage's loss on one batch of training images, before any training. weight: its factor; gradient: the
     L2 norm of the weighted term's gradient, over all that the stage trains."""
 
@@ -53,7 +53,7 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
+class CacheSize:
     """bytes: of all tables of a layer's answers; looked_up: whether there will be any, else why not."""
 
     stage: str
@@ -74,9 +74,9 @@ class Examination:
     classes: dict[str, list[int]]
     class_names: list[str]
     pixels: tuple[float, float, float]
-    shapes: list[Shape]
-    losses: list[Loss]
-    cache: list[Cache]
+    shapes: list[LayerShape]
+    losses: list[StageLosses]
+    cache: list[CacheSize]
     cache_bytes: int
     peak_bytes: int
     times: list[StageTime]
@@ -91,19 +91,19 @@ class Examination:
         return self.preparing_s + self.evaluation_s + self.tracking_s + sum(stage.total_s for stage in self.times)
 
 
-def examine(config: Config, watcher: Watcher) -> Examination:
+def examine(config: Config, progress: Progress) -> Examination:
     """Raises ConfigError as a run would; nothing is trained, images are decoded."""
     started = time.perf_counter()
-    plan = prepare(config, watcher)
+    plan = prepare(config, progress)
     preparing_s = time.perf_counter() - started
     splits = {"train": plan.data.train, "valid": plan.data.valid}
     if has_test(config):
-        splits["test"] = data_splits.load_test(config.dataset, config.root, plan.device, watcher)
-    noted = data_splits.notes(config.dataset, config.root, watcher, test=has_test(config))
+        splits["test"] = data_splits.load_test(config.dataset, config.root, plan.device, progress)
+    noted = data_splits.notes(config.dataset, config.root, progress, test=has_test(config))
     names = class_names.numbered(plan.class_names.names, config.dataset.classes)
     classes = {name: split.class_counts(len(names)) for name, split in splits.items()}
     pixels = plan.data.train.batch(plan.data.train.rows[:500]).images
-    library = None if plan.teacher is None else plan.library(watcher)
+    library = None if plan.teacher is None else plan.library(progress)
     untrained = plan.teacher_stage
     if plan.teacher_is_trained:
         plan.load_teacher()
@@ -140,9 +140,9 @@ def examine(config: Config, watcher: Watcher) -> Examination:
     )
 
 
-def _shapes(plan: Plan) -> list[Shape]:
+def _shapes(plan: Plan) -> list[LayerShape]:
     dataset = plan.config.dataset
-    rows = [Shape(what="images", name=_named(dataset, plan.config.root), shape=image_shape(dataset))]
+    rows = [LayerShape(what="images", name=_named(dataset, plan.config.root), shape=image_shape(dataset))]
     networks: dict[str, tuple[Network | None, str]] = {
         "teacher": (plan.teacher, plan.config.teacher.name),
         "student": (plan.student, plan.config.student.name),
@@ -153,10 +153,12 @@ def _shapes(plan: Plan) -> list[Shape]:
             continue
         if pair is not None:
             what = f"{side}, {'hint' if side == 'teacher' else 'guided'} layer"
-            rows.append(Shape(what=what, name=pair[index], shape=network.named(pair[index]).out_shape))
-        rows.append(Shape(what=f"{side}, logits", name=name, shape=(network.classes,)))
+            rows.append(LayerShape(what=what, name=pair[index], shape=network.layer_output(pair[index]).out_shape))
+        rows.append(LayerShape(what=f"{side}, logits", name=name, shape=(network.classes,)))
     if plan.hint is not None:
-        rows.append(Shape(what="regressor", name=plan.hint.regressor.describe(), shape=plan.hint.regressor.hint_shape))
+        rows.append(
+            LayerShape(what="regressor", name=plan.hint.regressor.describe(), shape=plan.hint.regressor.hint_shape)
+        )
     return rows
 
 
@@ -168,14 +170,14 @@ def _named(dataset: Dataset, root: Path) -> str:
     return f"{dataset.path}: {smallest} to {largest} pixels, resized"
 
 
-def _losses(plan: Plan, stage: Objective) -> list[Loss]:
+def _losses(plan: Plan, stage: TrainingStage) -> list[StageLosses]:
     """Of each term by itself."""
     train = plan.data.train
-    batch = train.viewed(train.rows[: stage.stage.batch_size], 0, plan.views(stage))
+    batch = train.viewed(train.rows[: stage.settings.batch_size], 0, plan.views(stage))
     train_mode(stage)
     parameters = [p for part in stage.layers.values() for p in part.parameters() if p.requires_grad]
     return [
-        Loss(
+        StageLosses(
             stage=stage.name,
             term=name,
             value=float(value.detach()),
@@ -186,10 +188,10 @@ def _losses(plan: Plan, stage: Objective) -> list[Loss]:
     ]
 
 
-def _terms(stage: Objective, batch: Batch) -> list[tuple[str, Tensor, float]]:
+def _terms(stage: TrainingStage, batch: Batch) -> list[tuple[str, Tensor, float]]:
     """(name, value, weight) of what the loss of a stage is the sum of."""
     loss, told = stage.step(batch, epoch=0)
-    if not isinstance(stage, WholeObjective):
+    if not isinstance(stage, WholeNetworkStage):
         return [(stage.name, loss, 1.0)]
     found: list[tuple[str, Tensor, float]] = []
     for term in stage.terms:
@@ -204,7 +206,7 @@ def _norm(gradients: tuple[Tensor | None, ...]) -> float:
     return math.sqrt(sum(squares))
 
 
-def _cache(plan: Plan) -> list[Cache]:
+def _cache(plan: Plan) -> list[CacheSize]:
     found = []
     for stage in plan.stages:
         need = plan.need(stage, plan.data)
@@ -213,11 +215,11 @@ def _cache(plan: Plan) -> list[Cache]:
             is_looked_up = layer in need.looked_up
             reason = "" if is_looked_up else need.reason
             size = need.bytes[layer]
-            found.append(Cache(stage=stage.name, layer=layer, bytes=size, looked_up=is_looked_up, reason=reason))
+            found.append(CacheSize(stage=stage.name, layer=layer, bytes=size, looked_up=is_looked_up, reason=reason))
     return found
 
 
-def _tables(plan: Plan, library: Library, splits: dict[str, Split]) -> dict[Path, int]:
+def _tables(plan: Plan, library: TeacherCache, splits: dict[str, Split]) -> dict[Path, int]:
     """The folders of all tables that the run will look up, with their bytes."""
     config, found = plan.config, library.room_for_logits(splits["valid"])
     if "test" in splits:
@@ -243,7 +245,7 @@ def _of_classes(plan: Plan, names: list[str], classes: dict[str, list[int]]) -> 
     yield from class_notes(names, classes)
 
 
-def _of_losses(losses: list[Loss]) -> Iterator[str]:
+def _of_losses(losses: list[StageLosses]) -> Iterator[str]:
     for loss in losses:
         if not (math.isfinite(loss.value) and math.isfinite(loss.gradient)):
             yield f"{loss.stage}: the {loss.term} loss is {loss.value}, its gradient {loss.gradient}: it will diverge"

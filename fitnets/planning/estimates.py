@@ -16,8 +16,8 @@ from fitnets.planning.plan import Plan
 from fitnets.training import metrics
 from fitnets.training.optimizers import LayerOptimizer
 from fitnets.training.similarity import DIAGNOSED
-from fitnets.training.stages import Objective, train_mode
-from fitnets.training.teacher_cache import Known, Library
+from fitnets.training.stages import TrainingStage, train_mode
+from fitnets.training.teacher_cache import FixedOutputs, TeacherCache
 
 ONCE_S, QUICK_S, THOROUGH_S = -1.0, 0.0, 1.0
 """how long each thing is measured: once, not longer than a run can wait for it, or as long as noise wants"""
@@ -59,7 +59,9 @@ class Rough:
     answering: dict[str, float] = field(default_factory=dict)
 
 
-def stages(plan: Plan, budget_s: float, library: Library | None = None, rough: Rough | None = None) -> list[StageTime]:
+def stages(
+    plan: Plan, budget_s: float, library: TeacherCache | None = None, rough: Rough | None = None
+) -> list[StageTime]:
     """Of the stages that are still to be trained.
 
     library: of a trained teacher, which may have tables already
@@ -67,35 +69,35 @@ def stages(plan: Plan, budget_s: float, library: Library | None = None, rough: R
     found = []
     if plan.teacher_stage is not None and not plan.teacher_is_trained:
         found.append(_stage(plan, plan.teacher_stage, budget_s, library, rough))
-    for objective in plan.stages:
-        if not (objective.name == "hint" and plan.hint_is_trained):
-            found.append(_stage(plan, objective, budget_s, library, rough))
+    for stage in plan.stages:
+        if not (stage.name == "hint" and plan.hint_is_trained):
+            found.append(_stage(plan, stage, budget_s, library, rough))
     return found
 
 
 def _stage(
-    plan: Plan, objective: Objective, budget_s: float, library: Library | None, rough: Rough | None
+    plan: Plan, stage: TrainingStage, budget_s: float, library: TeacherCache | None, rough: Rough | None
 ) -> StageTime:
-    stage, train, valid, schedule = objective.stage, plan.data.train, plan.data.valid, plan.config.schedule
-    retrained = schedule.retrain_teacher if objective is plan.teacher_stage else schedule.retrain_student
-    per_epoch = len(train) // stage.batch_size
-    steps = float(stage.epochs * per_epoch)
-    if stage.max_steps is not None:
-        steps = min(steps, stage.max_steps)
-    need = plan.need(objective, plan.data)
+    settings, train, valid, schedule = stage.settings, plan.data.train, plan.data.valid, plan.config.schedule
+    retrained = schedule.retrain_teacher if stage is plan.teacher_stage else schedule.retrain_student
+    per_epoch = len(train) // settings.batch_size
+    steps = float(settings.epochs * per_epoch)
+    if settings.max_steps is not None:
+        steps = min(steps, settings.max_steps)
+    need = plan.need(stage, plan.data)
     is_looked_up = need is not None and need.looked_up == need.wanted
     tables_s = 0.0
     if need is not None and is_looked_up:
-        images = need.tables * need.views.pictures * len(train) + len(valid)
+        images = need.tables * need.views.images_per_view * len(train) + len(valid)
         if library is not None:
             images = library.missing_answers(need, plan.data) // len(need.looked_up)
-        tables_s = images * _answering_s(plan, objective, budget_s, rough)
-    step_s = _step_s(plan, objective, is_looked_up, budget_s, rough)
-    validation_s = step_s * len(valid) / stage.batch_size / 3  # the forward third of a step
+        tables_s = images * _answering_s(plan, stage, budget_s, rough)
+    step_s = _step_s(plan, stage, is_looked_up, budget_s, rough)
+    validation_s = step_s * len(valid) / settings.batch_size / 3  # the forward third of a step
     if budget_s > QUICK_S:
-        validation_s = _validation_s(plan, objective, is_looked_up, budget_s)
+        validation_s = _validation_s(plan, stage, is_looked_up, budget_s)
     return StageTime(
-        name=objective.name,
+        name=stage.name,
         step_s=step_s,
         steps=steps,
         validation_s=validation_s,
@@ -106,36 +108,36 @@ def _stage(
     )
 
 
-def _answering_s(plan: Plan, objective: Objective, budget_s: float, rough: Rough | None) -> float:
+def _answering_s(plan: Plan, stage: TrainingStage, budget_s: float, rough: Rough | None) -> float:
     """Of one image by the teacher."""
     known = {} if rough is None else rough.answering
-    key = repr((plan.config.teacher, plan.config.dataset, plan.precision, objective.wants))
+    key = repr((plan.config.teacher, plan.config.dataset, plan.precision, stage.wants))
     if key not in known:
-        train, trial = plan.data.train, _copied(objective)
+        train, trial = plan.data.train, _copied(stage)
         batch = train.batch(train.rows[: _ANSWERED if rough is None else rough.images])
-        answers = trial.answers
+        answers = trial.teacher_outputs
         assert answers is not None
         work = partial(answers, batch, trial.wants)
         known[key] = steadily(work, batch.images.device, budget_s) / len(batch)
     return known[key]
 
 
-def _step_s(plan: Plan, objective: Objective, is_looked_up: bool, budget_s: float, rough: Rough | None) -> float:
+def _step_s(plan: Plan, stage: TrainingStage, is_looked_up: bool, budget_s: float, rough: Rough | None) -> float:
     """Of an update, images put together and augmented. rough: where that takes long, of few images, scaled up."""
-    rows = plan.data.train.rows[: objective.stage.batch_size]
+    rows = plan.data.train.rows[: stage.settings.batch_size]
     if rough is not None:
         some = rows[: rough.images]
-        scaled_s = _step_of_s(plan, objective, some, is_looked_up, budget_s) * len(rows) / len(some)
+        scaled_s = _step_of_s(plan, stage, some, is_looked_up, budget_s) * len(rows) / len(some)
         if scaled_s > _AFFORDABLE_S:
             return scaled_s
-    return _step_of_s(plan, objective, rows, is_looked_up, budget_s)
+    return _step_of_s(plan, stage, rows, is_looked_up, budget_s)
 
 
-def _step_of_s(plan: Plan, objective: Objective, rows: Tensor, is_looked_up: bool, budget_s: float) -> float:
-    trial, stage, train, views = _copied(objective), objective.stage, plan.data.train, plan.views(objective)
-    if is_looked_up and trial.answers is not None:
-        trial.answers = Known(trial.answers(train.batch(rows), trial.wants))
-    optimizer = LayerOptimizer(trial.layers, stage, len(train) // stage.batch_size)
+def _step_of_s(plan: Plan, stage: TrainingStage, rows: Tensor, is_looked_up: bool, budget_s: float) -> float:
+    trial, settings, train, views = _copied(stage), stage.settings, plan.data.train, plan.views(stage)
+    if is_looked_up and trial.teacher_outputs is not None:
+        trial.teacher_outputs = FixedOutputs(trial.teacher_outputs(train.batch(rows), trial.wants))
+    optimizer = LayerOptimizer(trial.layers, settings, len(train) // settings.batch_size)
     train_mode(trial)
 
     def step() -> None:
@@ -145,11 +147,11 @@ def _step_of_s(plan: Plan, objective: Objective, rows: Tensor, is_looked_up: boo
     return steadily(step, rows.device, budget_s)
 
 
-def _validation_s(plan: Plan, objective: Objective, is_looked_up: bool, budget_s: float) -> float:
-    trial, valid, size = _copied(objective), plan.data.valid, plan.config.engine.eval_batch_size
+def _validation_s(plan: Plan, stage: TrainingStage, is_looked_up: bool, budget_s: float) -> float:
+    trial, valid, size = _copied(stage), plan.data.valid, plan.config.engine.eval_batch_size
     some = replace(valid, rows=valid.rows[:size])
-    if is_looked_up and trial.answers is not None:
-        trial.answers = Known(trial.answers(some.batch(some.rows), trial.wants))
+    if is_looked_up and trial.teacher_outputs is not None:
+        trial.teacher_outputs = FixedOutputs(trial.teacher_outputs(some.batch(some.rows), trial.wants))
     once_s = steadily(lambda: trial.validate(some, size), some.rows.device, budget_s)
     return once_s * len(valid) / len(some)
 
@@ -197,8 +199,8 @@ def steadily(work: Callable[[], Any], device: torch.device, budget_s: float) -> 
     return statistics.median(latency.timed(work, device, repeats=repeats, warm_up=repeats // 3))
 
 
-def _copied(objective: Objective) -> Objective:
-    trial = copy.deepcopy(objective)
+def _copied(stage: TrainingStage) -> TrainingStage:
+    trial = copy.deepcopy(stage)
     if trial.teacher is not None:
         freeze(trial.teacher)
     return trial

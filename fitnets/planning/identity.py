@@ -16,7 +16,7 @@ from fitnets.config import (
     LabelHints,
     NoTeacher,
     Precision,
-    ReadyTeacher,
+    PretrainedTeacher,
     Regressor,
 )
 from fitnets.config.options import content_hash
@@ -49,7 +49,7 @@ def hashes(config: Config, digest: str, precision: Precision) -> Hashes:
     schedule = config.schedule
     if isinstance(config.teacher, NoTeacher):
         teacher_parts = []
-    elif isinstance(config.teacher, ReadyTeacher):
+    elif isinstance(config.teacher, PretrainedTeacher):
         teacher_parts = teachers.identity(config, config.teacher)
     else:
         teacher_parts = [config.teacher, schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
@@ -105,10 +105,10 @@ def _regressor(config: Config) -> Regressor:
     with torch.device("meta"):  # shapes alone
         teacher = build.network(architecture, config.dataset, "teacher")
         student = build.network(config.student, config.dataset, "student")
-    return build.resolved_regressor(config.regressor, student.named(guided), teacher.named(hint_layer))
+    return build.resolved_regressor(config.regressor, student.layer_output(guided), teacher.layer_output(hint_layer))
 
 
-class Kinship(NamedTuple):
+class ComparisonKeys(NamedTuple):
     """Hashes by which runs are compared.
 
     teacher_setting: the teacher but for its seed; None for teacher=none
@@ -124,11 +124,11 @@ class Kinship(NamedTuple):
     kd: str | None
 
 
-def kinship(config: Config, digest: str, precision: Precision) -> Kinship:
+def comparison_keys(config: Config, digest: str, precision: Precision) -> ComparisonKeys:
     """digest: of the data."""
     schedule = config.schedule
     teacher_parts: list[Any] = []
-    if isinstance(config.teacher, ReadyTeacher):
+    if isinstance(config.teacher, PretrainedTeacher):
         teacher_parts = teachers.identity(replace(config, seed=0), config.teacher)
     elif not isinstance(config.teacher, NoTeacher):
         training = [schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
@@ -145,7 +145,7 @@ def kinship(config: Config, digest: str, precision: Precision) -> Kinship:
     own = [config.method, length.epochs, length.max_steps, kd, *_link_parts(config)]
     if methods.is_staged(config):
         own += [schedule.hint, schedule.hint_loss, *methods.repeated_views(config, schedule.hint)]
-    return Kinship(
+    return ComparisonKeys(
         teacher_setting=teacher_setting if teacher_parts else None,
         setting=content_hash("setting", teacher_setting, *shared),
         student_setting=content_hash("student setting", *data_parts, *in_precision, *shared),
@@ -156,4 +156,4 @@ def kinship(config: Config, digest: str, precision: Precision) -> Kinship:
 
 def teacher_seed(config: Config) -> int | None:
     """None where no teacher is trained."""
-    return None if isinstance(config.teacher, ReadyTeacher | NoTeacher) else config.teacher.seed
+    return None if isinstance(config.teacher, PretrainedTeacher | NoTeacher) else config.teacher.seed

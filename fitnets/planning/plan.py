@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from fitnets.config import Config, CustomTeacher, EarlierRuns, NoTeacher, Precision, ReadyTeacher, RunTeacher
+from fitnets.config import Config, CustomTeacher, EarlierRunTeacher, NoTeacher, Precision, PretrainedTeacher, RunTeacher
 from fitnets.config.seeds import seed_of
 from fitnets.data import class_names, preprocessing, splits
 from fitnets.data.augmentation import Views
@@ -15,14 +15,14 @@ from fitnets.data.test_split import has_test
 from fitnets.errors import ConfigError
 from fitnets.machine import devices
 from fitnets.models import build, teachers
-from fitnets.models.network import Network, beside, freeze, placed
+from fitnets.models.network import Network, freeze, place, place_like
 from fitnets.planning.identity import Hashes, _student_seed, hashes
-from fitnets.progress import Watcher
+from fitnets.progress import Progress
 from fitnets.store import digests, earlier_runs, files, weights
 from fitnets.training import methods
 from fitnets.training.loss_terms import HintTerm
-from fitnets.training.stages import HintObjective, Objective, WholeObjective, label_objective
-from fitnets.training.teacher_cache import Library, Need, needed
+from fitnets.training.stages import HintStage, TrainingStage, WholeNetworkStage, label_stage
+from fitnets.training.teacher_cache import CachePlan, TeacherCache, plan_cache
 
 _CPU = torch.device("cpu")
 _MOST_TABLES = 16
@@ -41,8 +41,8 @@ class Plan:
     class_names: ClassNames
     teacher: Network | None
     student: Network
-    teacher_stage: WholeObjective | None
-    stages: list[Objective]
+    teacher_stage: WholeNetworkStage | None
+    stages: list[TrainingStage]
     hashes: Hashes
 
     @property
@@ -76,17 +76,17 @@ class Plan:
     def teacher_weights_bytes(self) -> int:
         """Size of the teacher's weight file or files."""
         assert self.teacher is not None
-        if isinstance(self.config.teacher, EarlierRuns):
+        if isinstance(self.config.teacher, EarlierRunTeacher):
             return teachers.weights_bytes(self.config.teacher)
         if isinstance(self.config.teacher, CustomTeacher):
             return digests.bytes_of_state(self.teacher)
         return (self.teacher_directory / "teacher.safetensors").stat().st_size
 
     @property
-    def hint(self) -> HintObjective | HintTerm | None:
+    def hint(self) -> HintStage | HintTerm | None:
         """What links the hint layer to the guided layer, in a method with hints."""
         parts = [part for stage in self.stages for part in getattr(stage, "terms", [stage])]
-        return next((part for part in parts if isinstance(part, HintObjective | HintTerm)), None)
+        return next((part for part in parts if isinstance(part, HintStage | HintTerm)), None)
 
     def load_teacher(self) -> None:
         """Have the teacher as it answers: with the weights of its training, frozen. Raises DamagedError."""
@@ -97,53 +97,53 @@ class Plan:
                 weights.read_weights(self.teacher_directory / "teacher.safetensors", self.teacher)
         freeze(self.teacher)
 
-    def library(self, watcher: Watcher) -> Library:
+    def library(self, progress: Progress) -> TeacherCache:
         """Of the teacher's answers, once its weights are there."""
         assert self.teacher is not None
         assert self.hashes.teacher is not None
-        return Library(self.config.root, self.teacher, self.hashes.teacher, watcher)
+        return TeacherCache(self.config.root, self.teacher, self.hashes.teacher, progress)
 
-    def views(self, objective: Objective) -> Views:
+    def views(self, stage: TrainingStage) -> Views:
         """How a stage sees the training images. Those of a teacher that is trained never come again."""
-        count = None if objective is self.teacher_stage else methods.view_count(self.config)
-        return self.data.views(objective.stage.augmentation, count)
+        count = None if stage is self.teacher_stage else methods.view_count(self.config)
+        return self.data.views(stage.settings.augmentation, count)
 
-    def need(self, objective: Objective, data: Data) -> Need | None:
+    def need(self, stage: TrainingStage, data: Data) -> CachePlan | None:
         """What a stage wants of the teacher; None: nothing."""
-        if objective.teacher is None:
+        if stage.teacher is None:
             return None
         engine = self.config.engine
-        return needed(
-            objective.wants,
-            objective.teacher,
-            objective.stage,
+        return plan_cache(
+            stage.wants,
+            stage.teacher,
+            stage.settings,
             data,
-            views=self.views(objective),
+            views=self.views(stage),
             most=0 if engine.views == "fresh" else _MOST_TABLES,
             budget_bytes=1e9 * engine.hint_cache_gb,
         )
 
 
-def prepare(config: Config, watcher: Watcher, instead: Data | None = None) -> Plan:
+def prepare(config: Config, progress: Progress, instead: Data | None = None) -> Plan:
     """Raises ConfigError for everything that can be known before training: shapes, layers, data, device.
 
     instead: images in the place of the data set's, which is then not looked at."""
-    device = devices.device(config.engine)
+    device = devices.set_up_device(config.engine)
     precision = devices.precision(config, device)
-    teacher = None if isinstance(config.teacher, NoTeacher) else placed(new_teacher(config), device, precision)
-    is_trained = teacher is not None and not isinstance(config.teacher, ReadyTeacher)
-    teacher_stage = label_objective("teacher", teacher, config.schedule.teacher) if is_trained and teacher else None
+    teacher = None if isinstance(config.teacher, NoTeacher) else place(new_teacher(config), device, precision)
+    is_trained = teacher is not None and not isinstance(config.teacher, PretrainedTeacher)
+    teacher_stage = label_stage("teacher", teacher, config.schedule.teacher) if is_trained and teacher else None
     student, student_stages = new_student(config, teacher, device, precision)
     if instead is None:
         files.check_writable(config.root)
-        splits.check_files(config.dataset, config.root, watcher, test=has_test(config))
+        splits.check_files(config.dataset, config.root, progress, test=has_test(config))
         names = class_names.of_data(config.dataset)
         _check_member_classes(config, names)
-        found = splits.load(config.dataset, config.root, device, watcher)
+        found = splits.load(config.dataset, config.root, device, progress)
     else:
         names, found = ClassNames(None), instead
     for network in filter(None, (teacher, student)):
-        network.sees(config.dataset.preprocessing, found.fitted)
+        network.set_preprocessing(config.dataset.preprocessing, found.fitted)
     _check_batches([*([teacher_stage] if teacher_stage else []), *student_stages], len(found.train))
     if instead is None:
         _check_fitted(config, found.digest)
@@ -164,29 +164,29 @@ def prepare(config: Config, watcher: Watcher, instead: Data | None = None) -> Pl
 def new_teacher(config: Config) -> Network:
     """The teacher with its initial weights, or with those that it has. On the CPU, as its seed's numbers are."""
     teacher = teachers.network(config)
-    if not isinstance(config.teacher, ReadyTeacher | NoTeacher):
+    if not isinstance(config.teacher, PretrainedTeacher | NoTeacher):
         build.initialise(teacher, config.schedule.teacher_init, seed_of("teacher weights", config.teacher.seed))
     return teacher
 
 
 def new_student(
     config: Config, teacher: Network | None, device: torch.device = _CPU, precision: Precision = "fp32"
-) -> tuple[Network, list[Objective]]:
+) -> tuple[Network, list[TrainingStage]]:
     """The student with its initial weights, where and as the teacher is, and its stages.
 
     teacher: None for teacher=none; the student is then on the device, in the precision."""
     student = build.network(config.student, config.dataset, "student")
     build.initialise(student, config.schedule.student_init, _student_seed(config))
-    student = placed(student, device, precision) if teacher is None else beside(teacher, student)
+    student = place(student, device, precision) if teacher is None else place_like(teacher, student)
     return student, methods.stages(config, teacher, student)
 
 
-def _check_batches(objectives: list[Objective], images: int) -> None:
+def _check_batches(objectives: list[TrainingStage], images: int) -> None:
     too_large = [
-        f"schedule.{objective.name}.batch_size={objective.stage.batch_size} is more than the {images} training images: "
+        f"schedule.{stage.name}.batch_size={stage.settings.batch_size} is more than the {images} training images: "
         f"give at most {images}"
-        for objective in objectives
-        if objective.stage.batch_size > images
+        for stage in objectives
+        if stage.settings.batch_size > images
     ]
     if too_large:
         raise ConfigError("\n".join(too_large))
@@ -195,7 +195,7 @@ def _check_batches(objectives: list[Objective], images: int) -> None:
 def _check_member_classes(config: Config, names: ClassNames) -> None:
     """Raises ConfigError where a stored teacher was trained on other classes than the data have, or on the same in
     another order; where those of the data are unknown, on others than another member."""
-    if not isinstance(config.teacher, EarlierRuns):
+    if not isinstance(config.teacher, EarlierRunTeacher):
         return
     expected, owner = names.names, f"dataset={config.dataset.name}"
     for path, member in earlier_runs.members(config.teacher).items():
@@ -214,7 +214,7 @@ def _check_member_classes(config: Config, names: ClassNames) -> None:
 
 def _check_fitted(config: Config, digest: str) -> None:
     """Preprocessing that was fitted on other images gives other inputs: no stored teacher understands them."""
-    if not isinstance(config.teacher, EarlierRuns) or not preprocessing.is_fitted(config.dataset.preprocessing):
+    if not isinstance(config.teacher, EarlierRunTeacher) or not preprocessing.is_fitted(config.dataset.preprocessing):
         return
     for path, member in earlier_runs.members(config.teacher).items():
         theirs = member.data_digest()

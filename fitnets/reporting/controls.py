@@ -8,6 +8,7 @@ import pandas as pd
 
 from fitnets.console import markdown
 from fitnets.console.quantities import number
+from fitnets.errors import NotEnoughError
 from fitnets.reporting import runs
 from fitnets.reporting.verdicts import (
     CUT_OFF,
@@ -29,7 +30,7 @@ def table(frame: pd.DataFrame, found: list[Comparison] | None = None) -> str:
     found: `comparisons` of the frame, where they are known already. NotEnough where no run is finished."""
     finished = frame[frame["status"] == "finished"]
     if finished.empty:
-        raise runs.NotEnough(f"none of the {len(frame)} runs is finished")
+        raise NotEnoughError(f"none of the {len(frame)} runs is finished")
     found = comparisons(frame) if found is None else found
     return "\n\n".join(
         _setting(group, [comparison for comparison in found if comparison.setting_hash == setting])
@@ -90,7 +91,7 @@ def main() -> int:
         return 1
     try:
         print(table(runs.load(store)))
-    except runs.NotEnough as error:
+    except NotEnoughError as error:
         print(f"{store}: {error}", file=sys.stderr)
         return 1
     return 0

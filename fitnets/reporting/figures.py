@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from fitnets.console import quantities
+from fitnets.errors import NotEnoughError
 from fitnets.reporting import paper, runs, studies, tradeoff
 from fitnets.reporting.studies import Study
 from fitnets.reporting.tradeoff import COSTS
@@ -83,7 +84,7 @@ def trade_off(frame: pd.DataFrame, cost: str = "multiplications", split: str = "
     paper, its points, hollow. ValueError for several tasks, NotEnough for no runs. frame: of `runs.load`."""
     found = tradeoff.points(frame).dropna(subset=[f"{split}_accuracy", cost])
     if found.empty:
-        raise runs.NotEnough(f"no finished run has an accuracy on {_SPLITS[split]} and {COSTS[cost].label}")
+        raise NotEnoughError(f"no finished run has an accuracy on {_SPLITS[split]} and {COSTS[cost].label}")
     if found["task"].nunique() > 1:
         raise ValueError(f"runs of {', '.join(found['task'].unique())}: their accuracies cannot be compared: give one")
     name = _SPLITS[split]
@@ -177,7 +178,7 @@ def budget_table(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs of each budget of `budgets`, with layers, cost and accuracy. NotEnough where there is none."""
     found = budgets(frame)
     if not found:
-        raise runs.NotEnough(_NO_DEPTHS)
+        raise NotEnoughError(_NO_DEPTHS)
     columns = ["method", "student", "student_layers", "student_paper_multiplications", "student_valid_accuracy"]
     return pd.concat([group[columns] for group in found], keys=range(len(found)), names=["budget"])
 
@@ -191,7 +192,7 @@ def depth(frame: pd.DataFrame, split: str = "valid", note: str = "") -> Figure:
     where there is no such budget. frame: of `runs.load`, of one task; note: into the titles."""
     panels = budgets(frame)
     if not panels:
-        raise runs.NotEnough(_NO_DEPTHS)
+        raise NotEnoughError(_NO_DEPTHS)
     figure = _figure(max(_WIDTH, 3.6 * len(panels)))
     for number, group in enumerate(panels, start=1):
         cost = quantities.number(float(group["student_paper_multiplications"].astype(float).median()))
@@ -214,7 +215,7 @@ def hint_layers(frame: pd.DataFrame) -> Figure:
     hints = hints[hints["method"] == "hints"].assign(student=runs.students)
     studies = [group for _, group in hints.groupby(["setting_hash", "hint_layer"], sort=False) if _is_hint_study(group)]
     if not studies:
-        raise runs.NotEnough("no two guided layers of one student: run `fitnets run -m +sweeps=hint_depth`")
+        raise NotEnoughError("no two guided layers of one student: run `fitnets run -m +sweeps=hint_depth`")
     order = sorted(pd.concat(studies)["guided_layer"].unique(), key=_natural)
     figure = _figure()
     axes = _axes(
@@ -278,7 +279,7 @@ def curves(epochs: pd.DataFrame) -> Figure:
     there is one. NotEnough without epochs. epochs: rows of one run, of `runs.epochs`."""
     stages = list(dict.fromkeys(epochs["stage"].dropna()))
     if not stages:
-        raise runs.NotEnough("no epochs of this run are known")
+        raise NotEnoughError("no epochs of this run are known")
     columns = len(stages)
     figure = _figure(max(_WIDTH, 3.2 * columns), 4.8)
     for column, stage in enumerate(stages, start=1):
@@ -329,7 +330,7 @@ def similarity(frame: pd.DataFrame) -> Figure:
     moments = {"initial": "initialisation", "after_hint": "stage 1", "after_student": "stage 2"}
     done = tradeoff.finished(frame)
     if done[[f"similarity_{moment}" for moment in moments]].isna().all(axis=None):
-        raise runs.NotEnough("no finished run tells how similar its guided layer is to the hint layer")
+        raise NotEnoughError("no finished run tells how similar its guided layer is to the hint layer")
     figure = _figure()
     axes = _axes(
         figure, xlabel="after", ylabel="similarity of guided and hint layer (CKA)",
@@ -384,7 +385,7 @@ def study_progress(study: Study) -> Figure:
 def importance(study: Study) -> Figure:
     """How much each parameter matters for each objective. NotEnough where it is not known: too few trials."""
     if not study.importances:
-        raise runs.NotEnough(f"study {study.name}: too few finished trials to tell what matters")
+        raise NotEnoughError(f"study {study.name}: too few finished trials to tell what matters")
     names = sorted({name for shares in study.importances.values() for name in shares})
     figure = _figure(height=1.4 + 0.5 * len(names) * len(study.importances))
     axes = _axes(
@@ -413,7 +414,7 @@ def of_store(frame: pd.DataFrame, found: Iterable[Study]) -> dict[str, Figure]:
         for name, draw in (("depth", depth), ("hint_layers", hint_layers)):
             try:
                 figures[f"{name}-{stem}"] = draw(own)
-            except runs.NotEnough:
+            except NotEnoughError:
                 continue
         several = own[own.groupby("setting_hash")["method"].transform("nunique") > 1]
         several = several.dropna(subset=["similarity_after_student"])

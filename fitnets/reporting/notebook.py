@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from fitnets.errors import NotEnough
+from fitnets.errors import NotEnoughError
 from fitnets.reporting import runs, studies, tradeoff, verdicts
 from fitnets.reporting.studies import Study
 
@@ -24,7 +24,7 @@ def shown(make: Callable[[], T], otherwise: str = "nothing to show") -> T | None
     empty, `otherwise`."""
     try:
         found = make()
-    except NotEnough as error:
+    except NotEnoughError as error:
         print(f"{error}.")
         return None
     if isinstance(found, Sized) and len(found) == 0:
@@ -36,9 +36,11 @@ def shown(make: Callable[[], T], otherwise: str = "nothing to show") -> T | None
 def statuses(store: Path, frame: pd.DataFrame) -> pd.Series:
     """How many runs of the store have which status. frame: of `runs.load`. NotEnough where there are none."""
     if not store.is_dir():
-        raise NotEnough(f"{store}: no such folder: set FITNETS_STORE to that of your runs, their store=")
+        raise NotEnoughError(f"{store}: no such folder: set FITNETS_STORE to that of your runs, their store=")
     if frame.empty:
-        raise NotEnough(f"{store}: no runs in it: `python run.py` makes one, or set FITNETS_STORE to another store")
+        raise NotEnoughError(
+            f"{store}: no runs in it: `python run.py` makes one, or set FITNETS_STORE to another store"
+        )
     return frame["status"].value_counts()
 
 
@@ -73,7 +75,7 @@ def verdict_table(frame: pd.DataFrame) -> pd.DataFrame:
 def study_table(found: list[Study]) -> pd.DataFrame:
     """A row a study: how many of its trials have which status, and why it could not be read. NotEnough without any."""
     if not found:
-        raise NotEnough(studies.NO_STUDY)
+        raise NotEnoughError(studies.NO_STUDY)
     return pd.DataFrame(
         [{"study": one.name, "error": one.error, **one.trials["status"].value_counts()} for one in found]
     )
@@ -83,7 +85,7 @@ def deepest_curves(frame: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """The epochs of the finished student with the most layers. NotEnough where there is none."""
     done = tradeoff.finished(frame).dropna(subset=["student_layers"]).sort_values("student_layers")
     if done.empty:
-        raise NotEnough("no run is finished")
+        raise NotEnoughError("no run is finished")
     of_deepest: pd.DataFrame = epochs[epochs["run"] == done["run"].iloc[-1]]
     return of_deepest
 

@@ -21,6 +21,7 @@ from plotly.offline import get_plotlyjs
 
 from fitnets.console import markdown, quantities
 from fitnets.console.quantities import plural
+from fitnets.errors import NotEnoughError
 from fitnets.reporting import controls, figures, files, paper, runs, studies, tradeoff, verdicts
 from fitnets.reporting.studies import Study
 from fitnets.reporting.tradeoff import COSTS
@@ -56,7 +57,7 @@ def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path
     found = studies.load(store, with_importances=True)
     frame = runs.load(store, found)
     if frame.empty:
-        raise runs.NotEnough(
+        raise NotEnoughError(
             f"{store}: no runs in it: give the folder that they were given as store= (by default outputs)"
         )
     epochs = runs.epochs(store)

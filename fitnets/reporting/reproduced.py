@@ -17,6 +17,7 @@ import pandas as pd
 
 from fitnets.console import markdown
 from fitnets.console.quantities import number
+from fitnets.errors import NotEnoughError
 from fitnets.reporting import figures, files, runs
 from fitnets.reporting.verdicts import CUT_OFF, Comparison, Verdict, comparisons, interval, resolution, with_interval
 
@@ -24,7 +25,7 @@ _CUT_OFF_CELL = re.compile(r"\(\d+\.\d+ to \d+\.\d+\)")
 """an interval that is given by its ends"""
 
 
-class Cell(NamedTuple):
+class ResultCell(NamedTuple):
     """A figure of ours. text: as the table has it; candidates: the methods that it was chosen from."""
 
     row: str
@@ -48,7 +49,7 @@ def draw(folder: Path, kind: str) -> None:
     path = folder / f"{spec['name']}.{kind}"
     path.unlink(missing_ok=True)
     if spec["figure"] == "depth":
-        with contextlib.suppress(runs.NotEnough):
+        with contextlib.suppress(NotEnoughError):
             figure = figures.depth(_frame(folder, spec), spec["split"], note=_version(spec))
             image = io.BytesIO()
             with figures.default_style():
@@ -114,7 +115,7 @@ def _heading(spec: dict[str, Any], frame: pd.DataFrame) -> str:
 # --- the table ---
 
 
-def _table(spec: dict[str, Any], cells: list[Cell], frame: pd.DataFrame) -> str:
+def _table(spec: dict[str, Any], cells: list[ResultCell], frame: pd.DataFrame) -> str:
     by_place = {(cell.row, cell.schedule): cell.text for cell in cells}
     version = f" ({_version(spec)})" if _version(spec) else ""
     elsewhere = f", {spec['paper_dataset']}" if spec["dataset"] != spec["paper_dataset"] else ""
@@ -148,11 +149,11 @@ def _counts(row: dict[str, Any], frame: pd.DataFrame) -> list[str]:
     return cells
 
 
-def _cells(row: dict[str, Any], spec: dict[str, Any], frame: pd.DataFrame) -> Iterator[Cell]:
+def _cells(row: dict[str, Any], spec: dict[str, Any], frame: pd.DataFrame) -> Iterator[ResultCell]:
     for schedule, candidates in row["cells"].items():
         chosen, why = _chosen(candidates, frame)
         text = _figure(chosen, row["side"], spec, frame)
-        yield Cell(row["label"], schedule, text + why, candidates)
+        yield ResultCell(row["label"], schedule, text + why, candidates)
 
 
 def _chosen(candidates: list[dict[str, Any]], frame: pd.DataFrame) -> tuple[dict[str, Any], str]:
@@ -258,7 +259,7 @@ def _notes(spec: dict[str, Any]) -> Iterator[str]:
     yield from spec["notes"]
 
 
-def _commands(cells: list[Cell]) -> str:
+def _commands(cells: list[ResultCell]) -> str:
     header = ["", "schedule", "command", "runs"]
     rows = [
         [cell.row, cell.schedule, f"`{candidate['command']}`", " ".join(candidate["runs"].values())]

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from fitnets.errors import NotEnough as NotEnough
 from fitnets.reporting import names, studies
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fitnets.console.quantities import plural
-from fitnets.errors import NotEnough
+from fitnets.errors import NotEnoughError
 
 if TYPE_CHECKING:
     from fitnets.sweeper.history import History, Trial
@@ -52,15 +52,15 @@ class Study:
     def check(self) -> None:
         """Raises NotEnough where the study cannot be read or no trial is finished."""
         if self.error is not None:
-            raise NotEnough(f"study {self.name} cannot be read: {self.error}")
+            raise NotEnoughError(f"study {self.name} cannot be read: {self.error}")
         if self.finished().empty:
-            raise NotEnough(f"study {self.name}: none of its {plural(len(self.trials), 'trial')} is finished")
+            raise NotEnoughError(f"study {self.name}: none of its {plural(len(self.trials), 'trial')} is finished")
 
     def importance_table(self) -> pd.DataFrame:
         """The share of each parameter in each objective. NotEnough where it is not known: too few trials."""
         self.check()
         if not self.importances:
-            raise NotEnough(
+            raise NotEnoughError(
                 f"study {self.name}: {plural(len(self.finished()), 'finished trial')}, and which parameter matters is "
                 f"told from {ENOUGH_TRIALS} on"
             )
@@ -77,7 +77,7 @@ NO_STUDY = "no study in this store: `python run.py -m +sweeps=depth_width` makes
 def largest(found: list[Study]) -> Study:
     """The study with the most trials. NotEnough where there is no study."""
     if not found:
-        raise NotEnough(NO_STUDY)
+        raise NotEnoughError(NO_STUDY)
     return max(found, key=lambda study: len(study.trials))
 
 
@@ -136,7 +136,9 @@ def progress(study: Study) -> pd.Series:
         ((objective, direction),) = study.objectives.items()
         return finished[objective].cummax() if direction == "maximize" else finished[objective].cummin()
     if len(study.objectives) != 2:
-        raise NotEnough(f"study {study.name} has {len(study.objectives)} objectives: its progress is known for 1 and 2")
+        raise NotEnoughError(
+            f"study {study.name} has {len(study.objectives)} objectives: its progress is known for 1 and 2"
+        )
     costs = np.column_stack([_as_costs(finished[name], way) for name, way in study.objectives.items()])
     reached = [hypervolume(costs[: count + 1]) for count in range(len(costs))]
     return pd.Series(reached, index=finished.index, name="hypervolume")

@@ -13,7 +13,7 @@ TASK = ["dataset", "data_hash", "dataset_seed", "valid_images"]
 """Accuracies can be compared between runs that agree in these: the same images were held out"""
 
 
-class Cost(NamedTuple):
+class CostAxis(NamedTuple):
     """suffix: of the runs' columns, after `teacher_` or `student_`."""
 
     label: str
@@ -22,15 +22,15 @@ class Cost(NamedTuple):
 
 
 COSTS = {
-    "multiplications": Cost("multiplications of one image", "multiplications", "multiplications"),
-    "parameters": Cost("parameters", "parameters", "parameters"),
-    "paper_multiplications": Cost(
+    "multiplications": CostAxis("multiplications of one image", "multiplications", "multiplications"),
+    "parameters": CostAxis("parameters", "parameters", "parameters"),
+    "paper_multiplications": CostAxis(
         "multiplications as the paper counts", "multiplications (paper)", "paper_multiplications"
     ),
-    "paper_parameters": Cost("parameters as the paper counts", "parameters (paper)", "paper_parameters"),
-    "weights_bytes": Cost("weight file, bytes", "bytes", "weights_bytes"),
-    "latency_ms": Cost("latency of 1 image, ms", "ms", "batch_1_p50_ms"),
-    "latency_128_ms": Cost("latency of 128 images, ms", "ms", "batch_128_p50_ms"),
+    "paper_parameters": CostAxis("parameters as the paper counts", "parameters (paper)", "paper_parameters"),
+    "weights_bytes": CostAxis("weight file, bytes", "bytes", "weights_bytes"),
+    "latency_ms": CostAxis("latency of 1 image, ms", "ms", "batch_1_p50_ms"),
+    "latency_128_ms": CostAxis("latency of 128 images, ms", "ms", "batch_128_p50_ms"),
 }
 POINT_COLUMNS = {
     "task": "data set, numbered where there are several splits or images of it",

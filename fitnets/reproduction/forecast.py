@@ -12,8 +12,8 @@ from fitnets.models import costs
 from fitnets.planning import estimates
 from fitnets.planning.estimates import Rough
 from fitnets.planning.plan import Plan, prepare
-from fitnets.reproduction.table_cells import Cell, planned_digest
-from fitnets.training.stages import HintObjective, LabelHintObjective, Objective
+from fitnets.reproduction.table_cells import TableCell, planned_digest
+from fitnets.training.stages import HintStage, LabelHintStage, TrainingStage
 
 GPU = "one H200"
 _GPU_RATES = {"fp32": 67e12, "bf16": 989e12}
@@ -32,13 +32,13 @@ class CellTime:
     """Of the runs of a cell that are not finished, in seconds; what an earlier cell trains too is counted there.
     runs_left: how many; here_s: on this machine; gpu_s: on `GPU`."""
 
-    cell: Cell
+    cell: TableCell
     runs_left: int
     here_s: float
     gpu_s: float
 
 
-def of_cells(cells: Sequence[Cell], terminal: Terminal, *, decode: bool = True) -> list[CellTime]:
+def of_cells(cells: Sequence[TableCell], terminal: Terminal, *, decode: bool = True) -> list[CellTime]:
     """Measured on the first unfinished run of each candidate: its other seeds take as long. Those of teachers last,
     whose runs are mostly those of a student.
 
@@ -49,7 +49,7 @@ def of_cells(cells: Sequence[Cell], terminal: Terminal, *, decode: bool = True) 
     return [_of_cell(cell, counted, terminal, rough) for cell in terminal.track(students_first, "measuring")]
 
 
-def _of_cell(cell: Cell, counted: set[str], terminal: Terminal, rough: Rough | None) -> CellTime:
+def _of_cell(cell: TableCell, counted: set[str], terminal: Terminal, rough: Rough | None) -> CellTime:
     """counted: hashes of what is counted already; grows."""
     runs_left, here_s, gpu_s = 0, 0.0, 0.0
     budget_s = estimates.QUICK_S if rough is None else estimates.ONCE_S
@@ -66,7 +66,7 @@ def _of_cell(cell: Cell, counted: set[str], terminal: Terminal, rough: Rough | N
         if prepared.hashes.hint in counted:  # the methods of a row's neighbours may share stage 1
             prepared = replace(prepared, stages=[stage for stage in prepared.stages if stage.name != "hint"])
         counted |= {*filter(None, [prepared.hashes.teacher, prepared.hashes.hint])}
-        on_gpu = {objective.name: _gpu_s(prepared, objective) for objective in _to_train(prepared)}
+        on_gpu = {stage.name: _gpu_s(prepared, stage) for stage in _to_train(prepared)}
         for stage in estimates.stages(prepared, budget_s, rough=rough):
             times = 1 if stage.name == "teacher" else len(left)
             here_s += times * stage.total_s
@@ -76,31 +76,31 @@ def _of_cell(cell: Cell, counted: set[str], terminal: Terminal, rough: Rough | N
 
 def _imagined(config: Config) -> Data | None:
     digest = planned_digest(config)
-    return None if digest is None else random_images.load(config.dataset, digest, devices.device(config.engine))
+    return None if digest is None else random_images.load(config.dataset, digest, devices.set_up_device(config.engine))
 
 
-def _to_train(plan: Plan) -> list[Objective]:
+def _to_train(plan: Plan) -> list[TrainingStage]:
     return [*([plan.teacher_stage] if plan.teacher_stage is not None else []), *plan.stages]
 
 
-def _gpu_s(plan: Plan, objective: Objective) -> float:
+def _gpu_s(plan: Plan, stage: TrainingStage) -> float:
     """At the stage's full length. Forward and backward pass are three forward passes; the teacher's answers, tables or
     not, are left out."""
-    stage, schedule, data = objective.stage, plan.config.schedule, plan.data
-    steps = float(stage.epochs * (len(data.train) // stage.batch_size))
-    if stage.max_steps is not None:
-        steps = min(steps, stage.max_steps)
-    is_teacher = objective is plan.teacher_stage
+    settings, schedule, data = stage.settings, plan.config.schedule, plan.data
+    steps = float(settings.epochs * (len(data.train) // settings.batch_size))
+    if settings.max_steps is not None:
+        steps = min(steps, settings.max_steps)
+    is_teacher = stage is plan.teacher_stage
     if schedule.retrain_teacher if is_teacher else schedule.retrain_student:
         steps *= 2 + len(data.valid) / len(data.train)
-    operations = 2 * 3 * stage.batch_size * _multiplications(plan, objective)
+    operations = 2 * 3 * settings.batch_size * _multiplications(plan, stage)
     return steps * (_LAUNCHES_S + operations / (_GPU_SHARE * _GPU_RATES[plan.precision]))
 
 
-def _multiplications(plan: Plan, objective: Objective) -> int:
+def _multiplications(plan: Plan, stage: TrainingStage) -> int:
     """Of an image, as far as the stage trains."""
     dataset = plan.config.dataset
     shape = image_shape(dataset)
-    if isinstance(objective, HintObjective | LabelHintObjective):
-        return costs.up_to(objective.network, shape)[objective.guided_layer]
-    return costs.cost(objective.network, shape).multiplications
+    if isinstance(stage, HintStage | LabelHintStage):
+        return costs.multiplications_up_to(stage.network, shape)[stage.guided_layer]
+    return costs.cost(stage.network, shape).multiplications

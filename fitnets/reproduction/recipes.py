@@ -7,13 +7,13 @@ from typing import Literal
 
 from fitnets.reproduction import choices
 
-Schedule = Literal["paper", "modern"]
+ScheduleName = Literal["paper", "modern"]
 CANDIDATES = ("hints", "kd", "backprop")
 """methods that schedule=modern chooses from, on validation, where a row leaves the method open"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class TableRow:
     """paper: its value in %, or what it says in words; parameters, multiplications: as it prints them; overrides: of
     the run, `hints` where they name no method; None: a figure of others, quoted beside; side: whose figure of the run
     it is."""
@@ -31,7 +31,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class PaperTable:
     """measure: what the table shows; split: of which images; dataset: the paper's; shared: further overrides of all
     runs; data: what to get for it; figure: drawn of its runs beside the table.
 
@@ -44,16 +44,16 @@ class Recipe:
     split: Literal["valid", "test"] = "test"
     dataset: str
     shared: tuple[str, ...] = ()
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     choices: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     training: tuple[str, ...] = ()
     data: str
-    schedules: tuple[Schedule, ...] = ("paper", "modern")
+    schedules: tuple[ScheduleName, ...] = ("paper", "modern")
     figure: Literal["depth"] | None = None
 
 
-def notes(recipe: Recipe, dataset: str, schedules: Sequence[Schedule], *, equal_epochs: bool) -> list[str]:
+def notes(recipe: PaperTable, dataset: str, schedules: Sequence[ScheduleName], *, equal_epochs: bool) -> list[str]:
     """What has to be said of a table's figures. dataset: which they are of; equal_epochs: of all their runs."""
     told = [choices.SPREAD, *([choices.EQUAL_EPOCHS] if equal_epochs else []), *recipe.choices]
     if any(row.paper is not None for row in recipe.rows):
@@ -65,7 +65,7 @@ def notes(recipe: Recipe, dataset: str, schedules: Sequence[Schedule], *, equal_
     return [*told, *([choices.MODERN] if "modern" in schedules else [])]
 
 
-def _training(recipe: Recipe, dataset: str) -> tuple[str, ...]:
+def _training(recipe: PaperTable, dataset: str) -> tuple[str, ...]:
     if dataset == recipe.dataset:
         return recipe.training
     return (
@@ -78,19 +78,19 @@ _CIFAR10 = "CIFAR-10 from the Hugging Face hub (uoft-cs/cifar10), or its Parquet
 _CIFAR100 = "CIFAR-100 from the Hugging Face hub (uoft-cs/cifar100), or its Parquet files: dataset.path=DIR."
 
 
-def _others(*rows: tuple[str, float, str]) -> tuple[Row, ...]:
-    return tuple(Row(label=f"{label} (published)", paper=paper, parameters=size) for label, paper, size in rows)
+def _others(*rows: tuple[str, float, str]) -> tuple[TableRow, ...]:
+    return tuple(TableRow(label=f"{label} (published)", paper=paper, parameters=size) for label, paper, size in rows)
 
 
-TABLE_1 = Recipe(
+TABLE_1 = PaperTable(
     name="table1",
     title="Table 1: accuracy",
     measure="accuracy",
     dataset="cifar10",
     rows=(
-        Row(label="teacher", paper=90.18, parameters="~9M", overrides=("student=fitnet4",), side="teacher"),
-        Row(label="FitNet 4", paper=91.61, parameters="~2.5M", overrides=("student=fitnet4",)),
-        Row(
+        TableRow(label="teacher", paper=90.18, parameters="~9M", overrides=("student=fitnet4",), side="teacher"),
+        TableRow(label="FitNet 4", paper=91.61, parameters="~2.5M", overrides=("student=fitnet4",)),
+        TableRow(
             label="the same student by DSN",
             paper=88.2,
             parameters="~2.5M",
@@ -110,15 +110,15 @@ TABLE_1 = Recipe(
     training=(*choices.CIFAR, choices.RETRAINED),
     data=_CIFAR10,
 )
-TABLE_2 = Recipe(
+TABLE_2 = PaperTable(
     name="table2",
     title="Table 2: accuracy",
     measure="accuracy",
     dataset="cifar100",
     shared=("student=fitnet4",),
     rows=(
-        Row(label="teacher", paper=63.54, parameters="~9M", overrides=(), side="teacher"),
-        Row(label="FitNet 4", paper=64.96, parameters="~2.5M", overrides=()),
+        TableRow(label="teacher", paper=63.54, parameters="~9M", overrides=(), side="teacher"),
+        TableRow(label="FitNet 4", paper=64.96, parameters="~2.5M", overrides=()),
         *_others(("Maxout", 61.43, ""), ("Network in Network", 64.32, ""), ("Deeply-Supervised Nets", 65.43, "")),
     ),
     choices=(choices.TABLE_7,),
@@ -132,15 +132,15 @@ TABLE_2 = Recipe(
     ),
     data=_CIFAR100,
 )
-TABLE_3 = Recipe(
+TABLE_3 = PaperTable(
     name="table3",
     title="Table 3: misclassification",
     measure="error",
     dataset="svhn",
     shared=("student=fitnet3",),
     rows=(
-        Row(label="teacher", paper=2.38, parameters="~4.9M", overrides=(), side="teacher"),
-        Row(label="FitNet 3", paper=2.42, parameters="~1.5M", overrides=()),
+        TableRow(label="teacher", paper=2.38, parameters="~4.9M", overrides=(), side="teacher"),
+        TableRow(label="FitNet 3", paper=2.42, parameters="~1.5M", overrides=()),
         *_others(("Maxout", 2.47, ""), ("Network in Network", 2.35, ""), ("Deeply-Supervised Nets", 1.92, "")),
     ),
     networks=choices.SVHN_NETWORKS,
@@ -148,29 +148,29 @@ TABLE_3 = Recipe(
     data="SVHN from the Hugging Face hub (ufldl-stanford/svhn, cropped_digits), or its Parquet files: "
     "dataset.path=DIR.",
 )
-TABLE_4 = Recipe(
+TABLE_4 = PaperTable(
     name="table4",
     title="Table 4: misclassification",
     measure="error",
     dataset="mnist",
     rows=(
-        Row(label="teacher", paper=0.55, parameters="~361K", overrides=("method=hints",), side="teacher"),
-        Row(label="FitNet, backprop", paper=1.9, parameters="~30K", overrides=("method=backprop",)),
-        Row(label="FitNet, KD", paper=0.65, parameters="~30K", overrides=("method=kd",)),
-        Row(label="FitNet, hints", paper=0.51, parameters="~30K", overrides=("method=hints",)),
+        TableRow(label="teacher", paper=0.55, parameters="~361K", overrides=("method=hints",), side="teacher"),
+        TableRow(label="FitNet, backprop", paper=1.9, parameters="~30K", overrides=("method=backprop",)),
+        TableRow(label="FitNet, KD", paper=0.65, parameters="~30K", overrides=("method=kd",)),
+        TableRow(label="FitNet, hints", paper=0.51, parameters="~30K", overrides=("method=hints",)),
         *_others(("Maxout", 0.45, ""), ("Network in Network", 0.47, ""), ("Deeply-Supervised Nets", 0.39, "")),
     ),
     networks=choices.MNIST_NETWORKS,
     training=choices.MNIST,
     data="MNIST from the Hugging Face hub (ylecun/mnist), or its Parquet files: dataset.path=DIR.",
 )
-TABLE_5 = Recipe(
+TABLE_5 = PaperTable(
     name="table5",
     title="Table 5: accuracy and cost",
     measure="accuracy",
     dataset="cifar10",
     rows=(
-        Row(
+        TableRow(
             label="teacher",
             paper=90.18,
             parameters="~9M",
@@ -179,7 +179,7 @@ TABLE_5 = Recipe(
             side="teacher",
         ),
         *(
-            Row(
+            TableRow(
                 label=label,
                 paper=paper,
                 parameters=parameters,
@@ -204,16 +204,16 @@ TABLE_5 = Recipe(
     training=(*choices.CIFAR, choices.RETRAINED),
     data=_CIFAR10,
 )
-AFLW = Recipe(
+AFLW = PaperTable(
     name="aflw",
     title="Section 3.4: misclassification",
     measure="error",
     split="valid",
     dataset="aflw",
     rows=(
-        Row(label="teacher", paper=4.21, overrides=("student=fitnet_aflw1", "method=kd"), side="teacher"),
+        TableRow(label="teacher", paper=4.21, overrides=("student=fitnet_aflw1", "method=kd"), side="teacher"),
         *(
-            Row(label=f"FitNet {number}, {label}", paper=paper, overrides=(f"student=fitnet_aflw{number}", method))
+            TableRow(label=f"FitNet {number}, {label}", paper=paper, overrides=(f"student=fitnet_aflw{number}", method))
             for number, label, method, paper in (
                 (1, "KD", "method=kd", 4.58),
                 (1, "hints", "method=hints", 2.55),
@@ -229,7 +229,7 @@ AFLW = Recipe(
 )
 
 
-def _figure_2() -> Iterator[Row]:
+def _figure_2() -> Iterator[TableRow]:
     """What the paper tells in words; points of its plot are not known."""
     told = {
         ("backprop", 5): "trains",
@@ -243,14 +243,14 @@ def _figure_2() -> Iterator[Row]:
         for method in ("backprop", "kd", "hints"):
             for layers in (5, 7, 9, 11):
                 paper = told.get((method, layers)) if budget == 30 else at_107.get((method, layers))
-                yield Row(
+                yield TableRow(
                     label=f"budget {budget}, {method}, {layers} layers",
                     paper=paper,
                     overrides=(f"student.budget={budget}", f"student.layers={layers}", f"method={method}"),
                 )
 
 
-FIGURE_2 = Recipe(
+FIGURE_2 = PaperTable(
     name="figure2",
     title="Figure 2: accuracy by depth, students of equal cost",
     measure="accuracy",
@@ -271,14 +271,14 @@ FIGURE_2 = Recipe(
     data=_CIFAR10,
     figure="depth",
 )
-ABLATIONS = Recipe(
+ABLATIONS = PaperTable(
     name="ablations",
     title="Section 3.1: the 19-layer student taught otherwise",
     measure="accuracy",
     dataset="cifar10",
     shared=("student=fitnet4",),
     rows=tuple(
-        Row(label=label, paper=paper, overrides=(f"method={method}",))
+        TableRow(label=label, paper=paper, overrides=(f"method={method}",))
         for label, method, paper in (
             ("stage 1 with labels, stage 2 with labels", "labels_then_labels", "fails to learn"),
             ("stage 1 with labels, stage 2 KD", "labels_then_kd", "fails to learn"),
@@ -293,14 +293,14 @@ ABLATIONS = Recipe(
     training=(*choices.CIFAR, choices.RETRAINED),
     data=_CIFAR10,
 )
-RESIDUAL = Recipe(
+RESIDUAL = PaperTable(
     name="residual",
     title="Two stages beside later literature's one, residual networks",
     measure="accuracy",
     dataset="cifar100",
     shared=("hint_layer=middle",),
     rows=tuple(
-        Row(label=f"{names}, {method}", overrides=(*pair, f"method={method}"))
+        TableRow(label=f"{names}, {method}", overrides=(*pair, f"method={method}"))
         for names, pair in (
             ("resnet56 to resnet20", ("teacher=resnet", "student=resnet")),
             ("wrn40-2 to wrn16-2", ("teacher=wrn", "student=wrn")),

@@ -2,21 +2,21 @@
 
 from dataclasses import dataclass
 
-from fitnets.config import Config, LinearLr, Sgd, Stage
+from fitnets.config import Config, LinearLr, Sgd, StageSettings
 from fitnets.errors import ConfigError, near
 
 _SHARES = ("epochs", "images")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class TableScale:
     """Fractions, above 0 and at most 1."""
 
     epochs: float = 1.0
     images: float = 1.0
 
     @classmethod
-    def read(cls, text: str) -> "Scale":
+    def read(cls, text: str) -> "TableScale":
         """'0.1' of both, or 'epochs=0.1', 'epochs=0.1,images=0.2'. ConfigError for anything else."""
         pairs = [part.split("=") for part in (text if "=" in text else f"epochs={text},images={text}").split(",")]
         found: dict[str, float] = {}
@@ -35,7 +35,7 @@ class Scale:
 
     @property
     def is_full(self) -> bool:
-        return self == Scale()
+        return self == TableScale()
 
     @property
     def label(self) -> str:
@@ -55,7 +55,7 @@ class Scale:
         schedule = config.schedule
         found = [f"schedule.name={schedule.name}_{self.label}"]
         for name in ("teacher", "hint", "student"):
-            stage: Stage = getattr(schedule, name)
+            stage: StageSettings = getattr(schedule, name)
             found.append(f"schedule.{name}.epochs={self._shorter(stage.epochs)}")
             if stage.patience is not None:
                 found.append(f"schedule.{name}.patience=null")

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from fitnets import paths
 from fitnets.composition import loading
-from fitnets.config import Config, ReadyTeacher
+from fitnets.config import Config, PretrainedTeacher
 from fitnets.data import random_images, splits
 from fitnets.data.test_split import has_test
 from fitnets.machine import devices
 from fitnets.planning import identity
 from fitnets.planning.identity import Hashes
-from fitnets.progress import Watcher
-from fitnets.reproduction.recipes import CANDIDATES, Recipe, Row, Schedule
-from fitnets.reproduction.scale import Scale, epochs_told
+from fitnets.progress import Progress
+from fitnets.reproduction.recipes import CANDIDATES, PaperTable, ScheduleName, TableRow
+from fitnets.reproduction.scale import TableScale, epochs_told
 from fitnets.store import files
 
 _PLACES = ("store", *(f"engine.{key}" for key in ("device", "threads", "checkpoint_seconds", "elsewhere")))
@@ -25,7 +25,7 @@ _FILES = ("dataset.path", "dataset.split_file")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class PlannedRun:
     """One student of one seed. words: its overrides, without the seed."""
 
     config: Config
@@ -47,7 +47,7 @@ class Run:
     @property
     def lacks_teacher(self) -> bool:
         """Whether its teacher is still to be trained."""
-        teacher = None if isinstance(self.config.teacher, ReadyTeacher) else self.hashes.teacher
+        teacher = None if isinstance(self.config.teacher, PretrainedTeacher) else self.hashes.teacher
         return teacher is not None and not (self.config.root / "teacher" / teacher).exists()
 
     @property
@@ -67,11 +67,11 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class MethodRuns:
     """A method, one run for each seed."""
 
     method: str
-    runs: tuple[Run, ...]
+    runs: tuple[PlannedRun, ...]
 
     @property
     def command(self) -> str:
@@ -83,24 +83,24 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class TableCell:
     """A row of the table under one schedule. candidates: the methods that validation chooses from; epochs: the stages'
     lengths, in words, against those of the full version."""
 
-    row: Row
-    schedule: Schedule
-    candidates: tuple[Candidate, ...]
+    row: TableRow
+    schedule: ScheduleName
+    candidates: tuple[MethodRuns, ...]
     epochs: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class ReproductionRequest:
     """What was asked for. changes: overrides from the command line; only: a part of the label of the rows that are
     wanted."""
 
-    recipe: Recipe
-    schedules: Sequence[Schedule]
-    scale: Scale
+    recipe: PaperTable
+    schedules: Sequence[ScheduleName]
+    scale: TableScale
     seeds: Sequence[int]
     changes: Sequence[str] = ()
     only: str | None = None
@@ -116,19 +116,21 @@ class Order:
         return [word for word in self.changes if not _is_place(word) and key(word) not in _FILES]
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TableRow]:
         return [row for row in self.recipe.rows if self.only is None or self.only in row.label]
 
 
-def cells(order: Order, watcher: Watcher, *, decode: bool = True) -> list[Cell]:
+def cells(order: ReproductionRequest, progress: Progress, *, decode: bool = True) -> list[TableCell]:
     """Everything that there is to run. ConfigError for what the user has to change.
 
     decode: False where data that were not decoded before are not to be looked at; no run is then found"""
     wanted = [(row, schedule) for schedule in order.schedules for row in order.rows if row.overrides is not None]
-    return [_cell(order, row, schedule, watcher, decode=decode) for row, schedule in wanted]
+    return [_cell(order, row, schedule, progress, decode=decode) for row, schedule in wanted]
 
 
-def _cell(order: Order, row: Row, schedule: Schedule, watcher: Watcher, *, decode: bool) -> Cell:
+def _cell(
+    order: ReproductionRequest, row: TableRow, schedule: ScheduleName, progress: Progress, *, decode: bool
+) -> TableCell:
     chosen = ("hints",) if schedule == "paper" or row.side == "teacher" else CANDIDATES
     methods = [None] if row.names_method else [f"method={name}" for name in chosen]
     own = () if order.config_dir is None else ("--config-dir", str(Path(order.config_dir).resolve()))
@@ -138,17 +140,17 @@ def _cell(order: Order, row: Row, schedule: Schedule, watcher: Watcher, *, decod
         later = order.scale.overrides(full), order.schedule_changes
         words = _words(order, row, schedule, method, *later)
         config = loading.load(words, order.config_dir) if any(later) else full
-        precision = devices.precision(config, devices.device(config.engine))
+        precision = devices.precision(config, devices.set_up_device(config.engine))
         if config.engine.precision == "auto":  # so that the command gives these hashes on other machines too
             words.append(f"engine.precision={precision}")
             config = replace(config, engine=replace(config.engine, precision=precision))
         digest = None if decode else planned_digest(config)
         if digest is None:
-            digest = splits.digest(config.dataset, config.root, watcher)
+            digest = splits.digest(config.dataset, config.root, progress)
         runs = tuple(_run(replace(config, seed=seed), (*own, *words), digest) for seed in order.seeds)
-        candidates.append(Candidate(method=config.method.name, runs=runs))
+        candidates.append(MethodRuns(method=config.method.name, runs=runs))
         epochs = epochs_told(config, full)  # the same for all methods
-    return Cell(row=row, schedule=schedule, candidates=tuple(candidates), epochs=epochs)
+    return TableCell(row=row, schedule=schedule, candidates=tuple(candidates), epochs=epochs)
 
 
 def planned_digest(config: Config) -> str | None:
@@ -159,7 +161,9 @@ def planned_digest(config: Config) -> str | None:
     return splits.known_digest(config.dataset, config.root) or "not decoded"
 
 
-def _words(order: Order, row: Row, schedule: Schedule, method: str | None, *later: Sequence[str]) -> list[str]:
+def _words(
+    order: ReproductionRequest, row: TableRow, schedule: ScheduleName, method: str | None, *later: Sequence[str]
+) -> list[str]:
     """The overrides of a run: the recipe's, those of the command line that are not of the schedule, and later ones. A
     later one replaces an earlier one of the same key."""
     assert row.overrides is not None
@@ -185,13 +189,13 @@ def _is_place(word: str) -> bool:
     return key(word) in _PLACES or key(word).startswith("tracker")
 
 
-def _run(config: Config, words: tuple[str, ...], digest: str) -> Run:
+def _run(config: Config, words: tuple[str, ...], digest: str) -> PlannedRun:
     precision = config.engine.precision
     assert precision != "auto"
-    return Run(config=config, words=words, hashes=identity.hashes(config, digest, precision))
+    return PlannedRun(config=config, words=words, hashes=identity.hashes(config, digest, precision))
 
 
-def distinct(cells: Sequence[Cell]) -> list[Run]:
+def distinct(cells: Sequence[TableCell]) -> list[PlannedRun]:
     """The runs of some cells, each once, all methods of a seed before the next seed: a table that is stopped half-way
     compares what it has."""
     found = {run.hash: run for cell in cells for candidate in cell.candidates for run in candidate.runs}

@@ -10,12 +10,12 @@ from fitnets.config import Config
 from fitnets.config.options import content_hash
 from fitnets.reporting import reproduced
 from fitnets.reproduction import recipes, table_cells
-from fitnets.reproduction.recipes import Row
-from fitnets.reproduction.table_cells import Candidate, Cell, Order
+from fitnets.reproduction.recipes import TableRow
+from fitnets.reproduction.table_cells import MethodRuns, ReproductionRequest, TableCell
 from fitnets.store import files
 
 
-def folder(order: Order, config: Config) -> Path:
+def folder(order: ReproductionRequest, config: Config) -> Path:
     """Where an order is kept if nobody says: by all that makes it another table but the number of seeds."""
     parts = [order.recipe.name, config.dataset.name]
     if order.only is not None:
@@ -32,7 +32,7 @@ def folder(order: Order, config: Config) -> Path:
     return config.root / "reproduced" / "-".join(parts)
 
 
-def keep(order: Order, cells: Sequence[Cell], place: Path) -> Path:
+def keep(order: ReproductionRequest, cells: Sequence[TableCell], place: Path) -> Path:
     """Write all that is there by now; gives the Markdown file."""
     for run in table_cells.distinct(cells):
         result = run.directory / "result.json"
@@ -42,7 +42,7 @@ def keep(order: Order, cells: Sequence[Cell], place: Path) -> Path:
     return reproduced.write(place)
 
 
-def _told(order: Order, cells: Sequence[Cell]) -> dict[str, Any]:
+def _told(order: ReproductionRequest, cells: Sequence[TableCell]) -> dict[str, Any]:
     recipe, configs = order.recipe, [run.config for run in table_cells.distinct(cells)]
     dataset = configs[0].dataset.name
     equal_epochs = all(config.schedule.equal_epochs for config in configs)
@@ -64,7 +64,7 @@ def _told(order: Order, cells: Sequence[Cell]) -> dict[str, Any]:
     }
 
 
-def _row(row: Row, cells: Sequence[Cell]) -> dict[str, Any]:
+def _row(row: TableRow, cells: Sequence[TableCell]) -> dict[str, Any]:
     return {
         "label": row.label,
         "paper": row.paper,
@@ -75,7 +75,7 @@ def _row(row: Row, cells: Sequence[Cell]) -> dict[str, Any]:
     }
 
 
-def _candidate(candidate: Candidate) -> dict[str, Any]:
+def _candidate(candidate: MethodRuns) -> dict[str, Any]:
     return {
         "method": candidate.method,
         "command": candidate.command,

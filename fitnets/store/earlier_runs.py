@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from fitnets.config import Architecture, Config, CustomNet, EarlierRuns, Ensemble, NoTeacher, RunTeacher, Teacher
+from fitnets.config import Architecture, Config, CustomNet, EarlierRunTeacher, Ensemble, NoTeacher, RunTeacher, Teacher
 from fitnets.config.options import absolute, restore
 from fitnets.errors import ConfigError
 from fitnets.paths import expanded
@@ -19,7 +19,7 @@ from fitnets.system import permissions
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredNetwork:
     """A trained network on disk. config: of the run that trained it."""
 
     net: Architecture
@@ -110,7 +110,7 @@ def _near(begin: str, known: list[Path]) -> str:
 
 
 @cache
-def find(directory: str, key: str) -> Stored:
+def find_network(directory: str, key: str) -> StoredNetwork:
     """What a `run/<hash>` or `teacher/<hash>` folder holds. key: of the configuration, for messages.
 
     Where its network is custom, its configuration names what will be imported: a folder of somebody else is a program.
@@ -131,7 +131,7 @@ def find(directory: str, key: str) -> Stored:
         net = getattr(config, side)
         if isinstance(net, CustomNet):
             net = replace(net, weights=None)  # those that its training began with
-        return Stored(net, weights, config, side == "student")
+        return StoredNetwork(net, weights, config, side == "student")
     raise ConfigError(
         f"{key}={directory}: no trained network there: give the run/<hash> or teacher/<hash> folder of an earlier run"
     )
@@ -166,13 +166,13 @@ def teacher_folders(config: Path) -> list[Path] | None:
         return None
 
 
-def members(teacher: EarlierRuns) -> dict[str, Stored]:
+def members(teacher: EarlierRunTeacher) -> dict[str, StoredNetwork]:
     """The stored networks that a teacher is made of, by their folders."""
     match teacher:
         case RunTeacher(path=path):
-            return {path: find(path, "teacher.path")}
+            return {path: find_network(path, "teacher.path")}
         case Ensemble():
-            return {path: find(path, "teacher.members") for path in teacher.members}
+            return {path: find_network(path, "teacher.members") for path in teacher.members}
 
 
 def architecture(teacher: Teacher) -> Architecture | None:

@@ -15,7 +15,7 @@ import yaml
 
 from fitnets.config import Config
 from fitnets.config.options import absolute, plain
-from fitnets.errors import ConfigError, DamagedError, LostClaimError
+from fitnets.errors import ConfigError, DamagedError, LostLockError
 from fitnets.store import locks, ownership
 from fitnets.system import permissions
 
@@ -89,7 +89,7 @@ def _sync(path: Path) -> None:
 def directory(final: Path, *, replace: bool = False) -> Iterator[Path]:
     """A folder to fill, which becomes `final` when the block ends well. The first to finish wins: all fill it alike;
     replace: it takes the place of an earlier one."""
-    partial = locks.partial_of(final)
+    partial = locks.temporary_path(final)
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -145,11 +145,11 @@ def allocate(path: Path) -> None:
 
 
 @contextmanager
-def replacing(directory: Path) -> Iterator[Path]:
+def replace_run(directory: Path) -> Iterator[Path]:
     """The run's directory, without what an earlier run wrote there. An earlier finished run is put aside, and comes
     back when the block fails; one whose result cannot be read is no loss. Entries that are not ours stay where they
     are."""
-    earlier = locks.earlier(directory)
+    earlier = locks.backup_path(directory)
     if _is_whole(directory):
         _remove_run(earlier, rescued_into=directory)
         directory.rename(earlier)
@@ -157,7 +157,7 @@ def replacing(directory: Path) -> Iterator[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     try:
         yield directory
-    except LostClaimError:  # all of it is another process's now
+    except LostLockError:  # all of it is another process's now
         raise
     except BaseException:
         if earlier.exists():

@@ -15,7 +15,7 @@ from fitnets.system import permissions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class StoredRun:
     """A run directory. A value that the run does not have is None.
 
     status: finished, running, killed or stopped (the same command goes on), failed, diverged, pruned, damaged, or
@@ -56,7 +56,7 @@ def check_store(root: Path) -> None:
         raise ConfigError(f"{root}: no store: give the folder that runs were given as store= (by default outputs)")
 
 
-def runs(root: Path) -> list[Run]:
+def runs(root: Path) -> list[StoredRun]:
     """The runs of a store, the oldest first."""
     directories = list(ownership.artifacts_of(root / "run"))
     configs = [_config(directory) for directory in directories]
@@ -70,13 +70,15 @@ def runs(root: Path) -> list[Run]:
     return sorted(found, key=lambda run: datetime.fromisoformat(run.started))
 
 
-def _run(directory: Path, config: Config | None, names: tuple[str | None, str | None, str | None]) -> Run:
+def _run(directory: Path, config: Config | None, names: tuple[str | None, str | None, str | None]) -> StoredRun:
     """A run, also one that this user may not read. names: of data set, teacher and student."""
     try:
         return _readable(directory, config, names)
     except PermissionError as error:
-        unknown = [field.name for field in fields(Run) if field.name not in ("directory", "status", "started", "error")]
-        return Run(
+        unknown = [
+            field.name for field in fields(StoredRun) if field.name not in ("directory", "status", "started", "error")
+        ]
+        return StoredRun(
             directory=str(directory),
             status=UNREADABLE,
             started=_modified(directory),
@@ -85,12 +87,12 @@ def _run(directory: Path, config: Config | None, names: tuple[str | None, str | 
         )
 
 
-def _readable(directory: Path, config: Config | None, names: tuple[str | None, str | None, str | None]) -> Run:
+def _readable(directory: Path, config: Config | None, names: tuple[str | None, str | None, str | None]) -> StoredRun:
     """Raises PermissionError."""
     result = _read(directory / "result.json")
     student, timing = result.get("student", {}), result.get("timing", {})
     dataset, path = (None, None) if config is None else _place(config)
-    return Run(
+    return StoredRun(
         directory=str(directory),
         status=_status(directory, result.get("status")),
         started=_started(directory),
@@ -137,7 +139,7 @@ def _status_of(directory: Path) -> str:
 
 def _status(directory: Path, told: str | None) -> str:
     """A run that was killed could not say so: it is told as running, and nobody makes it."""
-    if told == "running" and not locks.is_claimed(directory):
+    if told == "running" and not locks.is_locked(directory):
         return "killed"
     return told or "damaged"
 
@@ -231,7 +233,7 @@ def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> lis
             for path in beside
             if path not in whole and path.parent not in whole and not (_key(path) in needed and not _is_made(path))
         ]
-    return [removable for removable in found if not locks.is_claimed(removable.artifact)]
+    return [removable for removable in found if not locks.is_locked(removable.artifact)]
 
 
 def _earlier(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from filelock import SoftFileLease, Timeout
 
-from fitnets.errors import DivergedError, LostClaimError, PrunedError
+from fitnets.errors import DivergedError, LostLockError, PrunedError
 from fitnets.store import lock_owners
 
 LEASE_S = 60.0
@@ -25,13 +25,13 @@ _LOOK_S = 5.0
 Say = Callable[[str], None]
 
 
-class Claim:
-    """The right to make the artifact `directory`. afresh: although it is there."""
+class Lock:
+    """The right to make the artifact `directory`. start_over: although it is there."""
 
-    def __init__(self, lease: SoftFileLease, directory: Path, *, afresh: bool):
+    def __init__(self, lease: SoftFileLease, directory: Path, *, start_over: bool):
         self._lease = lease
         self.directory = directory
-        self.afresh = afresh
+        self.start_over = start_over
 
     @property
     def checkpoints(self) -> Path:
@@ -41,24 +41,24 @@ class Claim:
     def check(self) -> None:
         """Raises LostClaimError before a suspended process writes among the files of the one that took over."""
         if not self._lease.is_lock_held_by_us:
-            raise LostClaimError(
+            raise LostLockError(
                 f"{_holder(self._lease)} took over while this process was suspended: start the same command again, "
                 "it waits for that one"
             )
 
-    def forget(self) -> None:
+    def delete_checkpoints(self) -> None:
         """Remove the checkpoints: what was begun is not gone on with."""
         self.check()
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
 @contextmanager
-def claim(directory: Path, what: str, say: Say, *, afresh: bool = False) -> Iterator[Claim]:
+def locked(directory: Path, what: str, say: Say, *, start_over: bool = False) -> Iterator[Lock]:
     """Be the only process that makes the artifact `directory`; wait for another one that does.
 
     what: the artifact in words, for the message. Inside, look whether it is there: the other process may have made it.
     Half-made files of processes that died are removed; their checkpoints stay until the block ends well or the training
-    cannot or shall not go on (DivergedError, PrunedError). afresh: without them."""
+    cannot or shall not go on (DivergedError, PrunedError). start_over: without them."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     lease = _lease(directory)
     _remove_dead(lease)
@@ -67,23 +67,23 @@ def claim(directory: Path, what: str, say: Say, *, afresh: bool = False) -> Iter
     except Timeout:
         say(f"waiting for {_holder(lease)}, which makes {what}")
         _wait(lease)
-    claimed = Claim(lease, directory, afresh=afresh)
+    claimed = Lock(lease, directory, start_over=start_over)
     try:
         _remove_partial(directory)
-        if afresh:
-            claimed.forget()
+        if start_over:
+            claimed.delete_checkpoints()
         yield claimed
-        claimed.forget()
+        claimed.delete_checkpoints()
     except (DivergedError, PrunedError):
-        claimed.forget()
+        claimed.delete_checkpoints()
         raise
     finally:
         lease.release()
 
 
-def is_claimed(directory: Path) -> bool:
+def is_locked(directory: Path) -> bool:
     """Whether a living process makes the artifact."""
-    if not lock(directory).exists() or _is_silent(directory):
+    if not lock_file(directory).exists() or _is_silent(directory):
         return False
     lease = _lease(directory)
     if _is_dead(lease):
@@ -110,8 +110,8 @@ def discard(directory: Path, *, left_over_alone: bool) -> bool:
         shutil.rmtree(_checkpoints(directory), ignore_errors=True)
         if not left_over_alone:
             remove(directory)
-        if earlier(directory).exists() and not directory.exists():
-            earlier(directory).rename(directory)
+        if backup_path(directory).exists() and not directory.exists():
+            backup_path(directory).rename(directory)
     finally:
         lease.release()
     return True
@@ -119,7 +119,7 @@ def discard(directory: Path, *, left_over_alone: bool) -> bool:
 
 def remove(directory: Path) -> None:
     """Remove a claimed directory, if it is there: whole from one moment to the next, though its files go one by one."""
-    partial = partial_of(directory)
+    partial = temporary_path(directory)
     with suppress(FileNotFoundError):
         directory.rename(partial)
     shutil.rmtree(partial, ignore_errors=True)
@@ -131,18 +131,18 @@ def unused_name(path: Path) -> Path:
     return path if not os.path.lexists(path) else next(other for other in numbered if not os.path.lexists(other))
 
 
-def partial_of(directory: Path) -> Path:
-    """A new name beside an artifact (or its `earlier`), for what is no whole one."""
+def temporary_path(directory: Path) -> Path:
+    """A new name beside an artifact (or its `backup_path`), for what is no whole one."""
     name = directory.name.removeprefix(".").removesuffix(".earlier")
     return directory.with_name(f".{name}.partial-{uuid4().hex}")
 
 
-def earlier(directory: Path) -> Path:
+def backup_path(directory: Path) -> Path:
     """Where the finished run lies that is to be replaced by the one in the directory."""
     return directory.with_name(f".{directory.name}.earlier")
 
 
-def lock(directory: Path) -> Path:
+def lock_file(directory: Path) -> Path:
     """The file that says who makes the artifact."""
     return directory.with_name(f".{directory.name}.lock")
 
@@ -158,7 +158,7 @@ def _remove_partial(directory: Path) -> None:
 def _is_silent(directory: Path) -> bool:
     """Whether the claim, of another host perhaps, has shown no sign of life for long."""
     try:
-        return time.time() - lock(directory).stat().st_mtime > 3 * LEASE_S
+        return time.time() - lock_file(directory).stat().st_mtime > 3 * LEASE_S
     except FileNotFoundError:
         return False
 
@@ -209,7 +209,7 @@ def _holder(lease: SoftFileLease) -> str:
 
 
 def _lease(directory: Path) -> SoftFileLease:
-    return SoftFileLease(lock(directory), lease_duration=LEASE_S)
+    return SoftFileLease(lock_file(directory), lease_duration=LEASE_S)
 
 
 def _checkpoints(directory: Path) -> Path:

@@ -83,7 +83,7 @@ def _mirror(
 
     place = directory / "wandb"
     told = {"front": [[row["trial"], *row["runs"]] for row in rows]}
-    with locks.claim(place, "the study's W&B run", terminal.say):
+    with locks.locked(place, "the study's W&B run", terminal.say):
         if (place / "told.json").exists() and files.read_json(place / "told.json") == told:
             return
         if ownership.is_mirrored_front(place):  # the front of before; a user may have a folder of that name there

@@ -11,7 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from fitnets.errors import DivergedError, ToldError, without_passwords
+from fitnets.errors import DivergedError, UserError, without_passwords
 
 Words = Sequence[str]
 
@@ -48,7 +48,7 @@ class GridSweeper(BasicSweeper):
         finally:
             self.watched.conclude()
         if failed := self.watched.failed():
-            raise ToldError(f"{failed} of {len(self.watched.jobs)} jobs failed")
+            raise UserError(f"{failed} of {len(self.watched.jobs)} jobs failed")
         return returns
 
     def get_job_batch(self) -> Sequence[Sequence[str]]:
@@ -107,7 +107,7 @@ _HEADER = ("job", "overrides", "status", "validation", "test", "run")
 
 def _is_told(done: JobReturn) -> bool:
     """Whether the job failed with a message, which was shown at once."""
-    return done.status == JobStatus.FAILED and isinstance(done._return_value, ToldError)
+    return done.status == JobStatus.FAILED and isinstance(done._return_value, UserError)
 
 
 def _row(job: Job) -> list[str]:

@@ -57,11 +57,11 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
             raise ConfigError(f"{name} compares with a teacher, and teacher=none: give another measure, or a teacher")
     results = []
     for number in range(config.sweep.seeds):
-        watch = _reporter(study) if study is not None and number == 0 else None
+        on_epoch = _reporter(study) if study is not None and number == 0 else None
         terminal = Terminal(quiet=study is not None)
         seed = config.seed + number
         seeded = replace(config, seed=seed)
-        result = pipeline.run(seeded, watch=watch, terminal=terminal, notes=_notes(config, seed))
+        result = pipeline.run(seeded, on_epoch=on_epoch, terminal=terminal, notes=_notes(config, seed))
         if any(name.startswith("latency") for name in asked):
             latency = evaluation.latency(config.root / "run" / result["hashes"]["run"], config)
             result = {**result, "timing": {**result["timing"], "latency": {"student": latency}}}
@@ -174,7 +174,7 @@ def _reporter(settings: DictConfig) -> Watch | None:
     number = HydraConfig.get().job.num
     trial = Trial(study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
 
-    def watch(row: dict[str, Any]) -> None:
+    def on_epoch(row: dict[str, Any]) -> None:
         if row["stage"] != "student":
             return
         value = measures.PRUNABLE[objective](row)
@@ -183,4 +183,4 @@ def _reporter(settings: DictConfig) -> Watch | None:
         if trial.should_prune():
             raise PrunedError(f"pruned after epoch {row['epoch'] + 1} of the student's stage")
 
-    return watch
+    return on_epoch

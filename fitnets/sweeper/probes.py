@@ -83,7 +83,7 @@ def _problem(configure: Configure, params: Params) -> str | None:
     except BudgetError:
         return None
     except (ConfigError, *mistakes.MISTAKES) as error:
-        return mistakes.brief(error)
+        return mistakes.short_message(error)
     return None
 
 

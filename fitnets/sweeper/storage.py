@@ -154,7 +154,7 @@ def _refusal(storage: str, error: BaseException) -> str:
 
 
 @contextmanager
-def told_in_short(storage: str) -> Iterator[None]:
+def short_errors(storage: str) -> Iterator[None]:
     """Around the work with a study: a data base that is gone is told in one line, and the same command goes on."""
     try:
         yield

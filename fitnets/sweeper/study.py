@@ -105,13 +105,13 @@ class StudySweeper(Sweeper):
         note = address.check(record, name, place, folder)
         worker.check(list(objectives.values()))
         study = worker.study = storage.open_study(place, name, objectives, say=terminal.say)
-        study_settings.agree(study, study_settings.of(self.config, space, objectives))
+        study_settings.check_same_study(study, study_settings.shared_settings(self.config, space, objectives))
         address.leave(record, study, place)
         if note is not None:
             terminal.say(note)
         terminal.say(f"study {name}: {plural(self.conf.n_trials, 'trial')} in {without_passwords(place)}")
-        with signals.listening(), storage.told_in_short(place):
-            with locks.claim(worker.place, "itself", terminal.say):
+        with signals.listening(), storage.short_errors(place):
+            with locks.locked(worker.place, "itself", terminal.say):
                 worker.work()
             front.conclude(study, worker.launch, worker.directory, tracker, terminal)
 

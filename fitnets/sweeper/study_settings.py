@@ -51,7 +51,7 @@ def direction_of(measure: str) -> Direction:
     return "maximize" if measure in MAXIMIZED else "minimize"
 
 
-def of(config: DictConfig, space: Space, measures: Iterable[str]) -> dict[str, str]:
+def shared_settings(config: DictConfig, space: Space, measures: Iterable[str]) -> dict[str, str]:
     """What the trials of a study share, by key: studies that agree in it are one. Where data lie is no part of it;
     device and threads are where a latency is measured, precision and views decide results."""
     job = config.copy()
@@ -82,7 +82,7 @@ def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(item, f"{key}.{name}" if key else str(name))
 
 
-def agree(study: optuna.Study, setting: dict[str, str]) -> None:
+def check_same_study(study: optuna.Study, setting: dict[str, str]) -> None:
     """Raises ConfigError if the study was begun with another setting; writes it down if the study is new."""
     told = study.user_attrs.get("setting")
     if told is None:

@@ -19,7 +19,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from fitnets.errors import ToldError
+from fitnets.errors import UserError
 from fitnets.store import locks
 
 Space = dict[str, BaseDistribution]
@@ -69,8 +69,8 @@ def is_left(trial: FrozenTrial, worker: str | None = None) -> bool:
     if trial.state != TrialState.RUNNING or owner is None or owner == worker:
         return False
     place = Path(trial.user_attrs["place"])
-    if locks.lock(place).exists():
-        return not locks.is_claimed(place)
+    if locks.lock_file(place).exists():
+        return not locks.is_locked(place)
     return bool(owner.split(":")[0] == socket.gethostname())  # of other hosts the folder may not be seen here
 
 
@@ -96,7 +96,7 @@ def reason(trial: FrozenTrial) -> str:
 def in_one_line(error: BaseException) -> str:
     """What went wrong in a job."""
     lines = str(error).strip().splitlines()
-    if isinstance(error, ToldError):
+    if isinstance(error, UserError):
         return lines[0]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 

@@ -250,7 +250,7 @@ class Worker:
 
     def _rank(self) -> int:
         """0, 1, ... among the workers that are there: those that begin together are not to propose the same."""
-        mine = locks.lock(self.place).name
+        mine = locks.lock_file(self.place).name
         return sum(lock.name < mine for lock in self.place.parent.glob(".*.lock"))
 
     def _close_duplicate(self, trial: Trial, same: FrozenTrial) -> None:

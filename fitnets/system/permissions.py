@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fitnets.errors import ToldError
+from fitnets.errors import UserError
 from fitnets.system.process import cache_home, may
 
 DAMAGE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError)
@@ -19,7 +19,7 @@ _DENIED = (errno.EACCES, errno.EPERM)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class FileError(ToldError, OSError):
+class FileError(UserError, OSError):
     """A file or folder that cannot be used, in words for the user."""
 
 
@@ -43,7 +43,7 @@ def in_words() -> Iterator[None]:
         yield
     except OSError as error:
         told = explained(error) if error.errno in (*_DENIED, errno.EROFS) else None
-        if told is None or isinstance(error, ToldError):
+        if told is None or isinstance(error, UserError):
             raise
         raise FileError(told) from error
 

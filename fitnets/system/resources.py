@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from fitnets.errors import ToldError
+from fitnets.errors import UserError
 from fitnets.system import permissions
 
 
-class ResourceError(ToldError, RuntimeError):
+class ResourceError(UserError, RuntimeError):
     """Memory or disk ran out."""
 
 
 @contextmanager
-def told_in_short(root: Path) -> Iterator[None]:
+def short_errors(root: Path) -> Iterator[None]:
     """Around the work of a run. root: of its store."""
     try:
         with permissions.in_words():

@@ -1,4 +1,4 @@
-"""The one training loop. It knows no teacher and no tracker: an objective steps, an observer is told."""
+"""The one training loop. It knows no teacher and no tracker: an stage steps, an observer is told."""
 
 import math
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from fitnets.errors import ConfigError, DivergedError
 from fitnets.signals import Stopped, held
 from fitnets.training.checkpoints import Checkpoints
 from fitnets.training.optimizers import LayerOptimizer
-from fitnets.training.stages import Objective, train_mode
+from fitnets.training.stages import TrainingStage, train_mode
 from fitnets.training.state import Epoch, Selection, TrainingState, made_on
-from fitnets.training.teacher_cache import LookedUp
+from fitnets.training.teacher_cache import CachedTeacher
 
 
-class Observer(Protocol):
+class StageObserver(Protocol):
     def on_resume(self, state: TrainingState) -> None:
         """Called before a stage goes on from a checkpoint, with what was done before it."""
 
@@ -33,7 +33,7 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class StageOutcome:
     """What a stage came to: its best epoch's weights are in the network. earlier_s: seconds that processes before this
     one worked at it, up to the checkpoint that it went on from."""
 
@@ -45,17 +45,17 @@ class Fitted:
 
 
 def fit(
-    objective: Objective,
+    stage: TrainingStage,
     data: Data,
     *,
     seed: int,
     eval_batch_size: int,
-    observer: Observer,
+    observer: StageObserver,
     views: Views | None = None,
     known_epochs: int | None = None,
     checkpoints: Checkpoints | None = None,
-) -> Fitted:
-    """Train the objective's layers; keep the epoch with the smallest watched values on validation.
+) -> StageOutcome:
+    """Train the stage's layers; keep the epoch with the smallest selected_by values on validation.
 
     views: of the training images; None: another one in every epoch. known_epochs: train for so many instead, select
     nothing and keep the last weights (for retraining, where the validation images are trained on). checkpoints: where
@@ -63,35 +63,35 @@ def fit(
     (seed, stage, epoch). Raises DivergedError where a loss is not finite; no weights after it are kept.
 
     Inside an epoch a GPU is never waited for but for checkpoints."""
-    stage = objective.stage
-    views = views or data.views(stage.augmentation)
-    optimizer = LayerOptimizer(objective.layers, stage, steps_per_epoch=len(data.train) // stage.batch_size)
-    selection = Selection(objective) if known_epochs is None else None
-    device = next(objective.network.parameters()).device
-    state = TrainingState(objective, optimizer, selection, made_on(device, eval_batch_size, objective.answers))
+    settings = stage.settings
+    views = views or data.views(settings.augmentation)
+    optimizer = LayerOptimizer(stage.layers, settings, steps_per_epoch=len(data.train) // settings.batch_size)
+    selection = Selection(stage) if known_epochs is None else None
+    device = next(stage.network.parameters()).device
+    state = TrainingState(stage, optimizer, selection, made_on(device, eval_batch_size, stage.teacher_outputs))
     if checkpoints is not None:
         _resume(state, checkpoints, observer)
     state.clock.start()
     with _saved_when_stopped(state, checkpoints):
         while state.ended_by is None:
-            if isinstance(objective.answers, LookedUp):  # which may take long, and can be interrupted here
-                objective.answers.open(views.number(state.epoch))
+            if isinstance(stage.teacher_outputs, CachedTeacher):  # which may take long, and can be interrupted here
+                stage.teacher_outputs.open(views.view_of_epoch(state.epoch))
             state.epoch_clock.start()
             means = _epoch(state, _batches(state, data, views, seed), observer, checkpoints)
             trained_s = state.epoch_clock.elapsed_s
             valid = {} if selection is None else _validated(state, data.valid, eval_batch_size)
             with held():
                 done = _finish_epoch(state, means, valid, trained_s)
-                state.ended_by = _end(state, known_epochs or stage.epochs)
+                state.ended_by = _end(state, known_epochs or settings.epochs)
                 observer.on_epoch(done)
                 if checkpoints is not None and (state.ended_by or checkpoints.is_due(epoch_end=True)):
                     checkpoints.save(state.tensors(), state.facts())
     if selection is not None:
         selection.restore()
-    return Fitted(
+    return StageOutcome(
         epochs=state.epoch,
         best_epoch=selection.epoch if selection else state.epoch - 1,
-        images=optimizer.step_count * stage.batch_size,
+        images=optimizer.step_count * settings.batch_size,
         stopped_by=state.ended_by,
         earlier_s=state.clock.earlier_s,
     )
@@ -100,11 +100,11 @@ def fit(
 def _finish_epoch(state: TrainingState, means: dict[str, float], valid: dict[str, float], trained_s: float) -> Epoch:
     """The record of the epoch, which is counted, and kept if it is the best. trained_s: seconds before validation."""
     selection, seconds = state.selection, state.epoch_clock.elapsed_s
-    name = state.objective.name
+    name = state.stage.name
     done = Epoch(
         stage=name if selection else f"retrain_{name}",
         epoch=state.epoch,
-        images=state.optimizer.step_count * state.objective.stage.batch_size,
+        images=state.optimizer.step_count * state.stage.settings.batch_size,
         lr=state.lr,
         train=means,
         valid=valid,
@@ -129,7 +129,7 @@ def _saved_when_stopped(state: TrainingState, checkpoints: Checkpoints | None) -
         raise
 
 
-def _resume(state: TrainingState, checkpoints: Checkpoints, observer: Observer) -> None:
+def _resume(state: TrainingState, checkpoints: Checkpoints, observer: StageObserver) -> None:
     """Go on from the newest checkpoint, if there is one. ConfigError where that would change the result."""
     found = checkpoints.load()
     if found is None:
@@ -137,7 +137,7 @@ def _resume(state: TrainingState, checkpoints: Checkpoints, observer: Observer) 
     tensors, facts = found
     if facts["made_on"] != state.made_on:
         problem = (
-            f"the {state.objective.name} stage was begun with {_in_words(facts['made_on'])} and would go on with "
+            f"the {state.stage.name} stage was begun with {_in_words(facts['made_on'])} and would go on with "
             f"{_in_words(state.made_on)}, to other results"
         )
         if not checkpoints.anew_elsewhere:
@@ -154,34 +154,34 @@ def _in_words(machine: dict[str, Any]) -> str:
 
 def _end(state: TrainingState, epochs: int) -> str | None:
     """What ends the stage after this epoch; None: it goes on."""
-    stage, selection = state.objective.stage, state.selection
-    if stage.max_steps is not None and state.optimizer.step_count >= stage.max_steps:
+    settings, selection = state.stage.settings, state.selection
+    if settings.max_steps is not None and state.optimizer.step_count >= settings.max_steps:
         return "max_steps"
     idle = 0 if selection is None else state.epoch - 1 - selection.progress_epoch
-    if stage.patience is not None and idle >= stage.patience:
+    if settings.patience is not None and idle >= settings.patience:
         return "patience"
     return "epochs" if state.epoch == epochs else None
 
 
 def _batches(state: TrainingState, data: Data, views: Views, seed: int) -> Iterator[Batch]:
     """What is left of the epoch's shuffled images, each in the view of this epoch."""
-    stage, seed_of_epoch = state.objective.stage, seed_of(state.objective.name, seed, state.epoch)
+    settings, seed_of_epoch = state.stage.settings, seed_of(state.stage.name, seed, state.epoch)
     if state.batches == 0:
         torch.manual_seed(seed_of_epoch)
-    for rows in islice(data.train.shuffled(stage.batch_size, seed_of_epoch), state.batches, None):
-        yield data.train.viewed(rows, views.number(state.epoch), views)
+    for rows in islice(data.train.shuffled(settings.batch_size, seed_of_epoch), state.batches, None):
+        yield data.train.viewed(rows, views.view_of_epoch(state.epoch), views)
 
 
 def _epoch(
-    state: TrainingState, batches: Iterator[Batch], observer: Observer, checkpoints: Checkpoints | None
+    state: TrainingState, batches: Iterator[Batch], observer: StageObserver, checkpoints: Checkpoints | None
 ) -> dict[str, float]:
     """An update from each batch; means of the loss and its terms."""
-    objective, optimizer = state.objective, state.optimizer
+    stage, optimizer = state.stage, state.optimizer
     is_at_hand = state.device.type == "cpu"
     if state.batches == 0:
         state.lr = optimizer.lr
-    train_mode(objective)
-    while optimizer.step_count != objective.stage.max_steps:
+    train_mode(stage)
+    while optimizer.step_count != stage.settings.max_steps:
         with held():
             batch = next(batches, None)
             if batch is None:
@@ -198,7 +198,7 @@ def _epoch(
 
 
 def _step(state: TrainingState, batch: Batch) -> None:
-    loss, terms = state.objective.step(batch, state.epoch)
+    loss, terms = state.stage.step(batch, state.epoch)
     state.optimizer.update(loss)
     state.finish_batch({"train_loss": loss, **terms})
 
@@ -207,15 +207,15 @@ def _check_finite(state: TrainingState) -> None:
     """A loss of this epoch that was not finite has left a sum that is not."""
     if state.batches and not math.isfinite(float(state.sums["train_loss"])):
         where = f"in epoch {state.epoch}, by step {state.batches - 1}"
-        raise DivergedError(_divergence(state.objective.name, where, state.means(), state.optimizer.lr))
+        raise DivergedError(_divergence(state.stage.name, where, state.means(), state.optimizer.lr))
 
 
 def _validated(state: TrainingState, valid: Split, eval_batch_size: int) -> dict[str, float]:
-    """The watched values, all finite."""
-    found = state.objective.validate(valid, eval_batch_size)
+    """The selected_by values, all finite."""
+    found = state.stage.validate(valid, eval_batch_size)
     if not all(map(math.isfinite, found.values())):
         where = f"on validation after epoch {state.epoch}"
-        raise DivergedError(_divergence(state.objective.name, where, found, state.lr))
+        raise DivergedError(_divergence(state.stage.name, where, found, state.lr))
     return found
 
 

@@ -12,7 +12,7 @@ from fitnets.training import losses, schedules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
+class BatchOutputs:
     """Of one batch. logits: (N, classes); features: by layer; teacher: the answers that its terms want."""
 
     labels: Tensor
@@ -21,7 +21,7 @@ class Outputs:
     teacher: Mapping[str, Tensor]
 
 
-class Term(Protocol):
+class LossTerm(Protocol):
     """`wants`: of the teacher's answers (LOGITS, or a layer's name); `reads`: the student's layers whose features it
     compares; `heads`: what is trained beside the network and dropped afterwards, by layer name."""
 
@@ -36,7 +36,7 @@ class Term(Protocol):
     @property
     def heads(self) -> dict[str, nn.Module]: ...
 
-    def loss(self, outputs: Outputs) -> Tensor:
+    def loss(self, outputs: BatchOutputs) -> Tensor:
         """The mean over the batch."""
 
     def weight(self, epoch: int) -> float | None:
@@ -52,7 +52,7 @@ class LabelTerm:
     reads: tuple[str, ...] = ()
     heads: dict[str, nn.Module] = field(default_factory=dict)
 
-    def loss(self, outputs: Outputs) -> Tensor:
+    def loss(self, outputs: BatchOutputs) -> Tensor:
         return losses.label_loss(outputs.logits, outputs.labels)
 
     def weight(self, epoch: int) -> float | None:
@@ -70,7 +70,7 @@ class KdTerm:
     reads: tuple[str, ...] = ()
     heads: dict[str, nn.Module] = field(default_factory=dict)
 
-    def loss(self, outputs: Outputs) -> Tensor:
+    def loss(self, outputs: BatchOutputs) -> Tensor:
         return losses.softened_loss(
             outputs.logits, outputs.teacher[LOGITS], self.kd.temperature, soften_student=self.kd.soften_student
         )
@@ -88,7 +88,7 @@ class MimicTerm:
     reads: tuple[str, ...] = ()
     heads: dict[str, nn.Module] = field(default_factory=dict)
 
-    def loss(self, outputs: Outputs) -> Tensor:
+    def loss(self, outputs: BatchOutputs) -> Tensor:
         return losses.mimic_loss(outputs.logits, outputs.teacher[LOGITS])
 
     def weight(self, epoch: int) -> float | None:
@@ -118,7 +118,7 @@ class HintTerm:
     def heads(self) -> dict[str, nn.Module]:
         return {"regressor": self.regressor}
 
-    def loss(self, outputs: Outputs) -> Tensor:
+    def loss(self, outputs: BatchOutputs) -> Tensor:
         regressed = self.regressor(outputs.features[self.guided_layer])
         return losses.hint_loss(regressed, outputs.teacher[self.hint_layer], self.reduction)
 
@@ -143,7 +143,7 @@ class LabelHintTerm:
     def heads(self) -> dict[str, nn.Module]:
         return {f"classifier_{layer}": classifier for layer, classifier in self.classifiers.items()}
 
-    def loss(self, outputs: Outputs) -> Tensor:
+    def loss(self, outputs: BatchOutputs) -> Tensor:
         hidden = [
             losses.label_loss(classifier(outputs.features[layer]), outputs.labels)
             for layer, classifier in self.classifiers.items()

@@ -5,14 +5,14 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from fitnets.models.layers import full
+from fitnets.models.layers import as_float32
 
 Reduction = Literal["sum", "released", "released_relu", "mean"]
 
 
 def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """H(y, P): cross-entropy with the labels, in nats. logits: (N, classes); labels: (N,)."""
-    return F.cross_entropy(full(logits), labels)
+    return F.cross_entropy(as_float32(logits), labels)
 
 
 def softened_loss(student: Tensor, teacher: Tensor, temperature: float, *, soften_student: bool = True) -> Tensor:
@@ -32,7 +32,7 @@ def hint_loss(regressed: Tensor, hint: Tensor, reduction: Reduction = "sum") -> 
     square, H the map's height, for others C/2 times; "mean" gives the mean square of later literature."""
     if regressed.shape != hint.shape:
         raise ValueError(f"the regressor gives {tuple(regressed.shape[1:])} and the hint is {tuple(hint.shape[1:])}")
-    square = (full(regressed) - full(hint)).square()
+    square = (as_float32(regressed) - as_float32(hint)).square()
     if reduction == "sum":
         return 0.5 * square.flatten(1).sum(dim=1).mean()
     if reduction == "mean":

@@ -2,22 +2,22 @@
 
 from dataclasses import replace
 
-from fitnets.config import Config, DeeplySupervised, Distill, Hints, Joint, LabelHints, Method, Mimic, Stage
+from fitnets.config import Config, DeeplySupervised, Distill, Hints, Joint, LabelHints, Method, Mimic, StageSettings
 from fitnets.config.seeds import seed_of
 from fitnets.models import build
 from fitnets.models.hint_pair import needed_guided, needed_pair
-from fitnets.models.layers import Output, Regressor, SoftmaxLayer
-from fitnets.models.network import Network, beside
-from fitnets.training.loss_terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, MimicTerm, Term
+from fitnets.models.layers import LayerOutput, Regressor, SoftmaxLayer
+from fitnets.models.network import Network, place_like
+from fitnets.training.loss_terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, LossTerm, MimicTerm
 from fitnets.training.losses import Reduction
-from fitnets.training.stages import HintObjective, LabelHintObjective, Objective, WholeObjective
+from fitnets.training.stages import HintStage, LabelHintStage, TrainingStage, WholeNetworkStage
 
 
-def stages(config: Config, teacher: Network | None, student: Network) -> list[Objective]:
+def stages(config: Config, teacher: Network | None, student: Network) -> list[TrainingStage]:
     """The student's stages, in order, with fresh regressors and classifiers. teacher: None for teacher=none."""
     terms = _terms(config, teacher, student)
     taught_by = teacher if any(term.wants for term in terms) else None
-    whole = WholeObjective("student", student, student_stage(config), terms, taught_by)
+    whole = WholeNetworkStage("student", student, student_stage(config), terms, taught_by)
     match config.method:
         case Hints():
             assert teacher is not None
@@ -28,10 +28,10 @@ def stages(config: Config, teacher: Network | None, student: Network) -> list[Ob
             return [whole]
 
 
-def _terms(config: Config, teacher: Network | None, student: Network) -> list[Term]:
+def _terms(config: Config, teacher: Network | None, student: Network) -> list[LossTerm]:
     """Of the loss of the whole student."""
     method, schedule = config.method, config.schedule
-    terms: list[Term] = [MimicTerm() if isinstance(method, Mimic) else LabelTerm()]
+    terms: list[LossTerm] = [MimicTerm() if isinstance(method, Mimic) else LabelTerm()]
     if uses_kd(method):
         terms.append(KdTerm(schedule.kd, student_stage(config).epochs))
     match method:
@@ -41,7 +41,7 @@ def _terms(config: Config, teacher: Network | None, student: Network) -> list[Te
             regressor = _regressor(config, teacher, student)
             terms.append(HintTerm(regressor, hint_layer, guided, weight, reduction="mean"))
         case DeeplySupervised(weight=weight):
-            terms.append(LabelHintTerm(_classifiers(config, student, student.hidden), weight))
+            terms.append(LabelHintTerm(_classifiers(config, student, student.hint_layer_names), weight))
         case LabelHints(staged=False):
             terms.append(LabelHintTerm(_classifiers(config, student, [needed_guided(config)]), factor=1.0))
     return terms
@@ -58,7 +58,7 @@ def uses_kd(method: Method) -> bool:
             return isinstance(method, Hints | Distill)
 
 
-def student_stage(config: Config) -> Stage:
+def student_stage(config: Config) -> StageSettings:
     """Stage 2; for methods of one stage, with the epochs of stage 1 added where the schedule wants equal totals."""
     stage, hint = config.schedule.student, config.schedule.hint
     if is_staged(config) or not config.schedule.equal_epochs:
@@ -75,7 +75,7 @@ def view_count(config: Config) -> int | None:
     return views if isinstance(views, int) else None
 
 
-def repeated_views(config: Config, stage: Stage) -> list[int]:
+def repeated_views(config: Config, stage: StageSettings) -> list[int]:
     """Their number where that makes a difference to the stage, else nothing: what is hashed of it."""
     count = view_count(config)
     return [count] if stage.augmentation.pad and count is not None and count < stage.epochs else []
@@ -90,20 +90,20 @@ def is_staged(config: Config) -> bool:
 # --- the teacher's hint ---
 
 
-def _hint_objective(config: Config, teacher: Network, student: Network) -> HintObjective:
+def _hint_objective(config: Config, teacher: Network, student: Network) -> HintStage:
     hint_layer, guided = needed_pair(config)
-    return HintObjective(
+    return HintStage(
         network=student,
         teacher=teacher,
         regressor=_regressor(config, teacher, student),
         hint_layer=hint_layer,
         guided_layer=guided,
-        stage=config.schedule.hint,
-        reduction=_reduction(config, teacher.named(hint_layer)),
+        settings=config.schedule.hint,
+        reduction=_reduction(config, teacher.layer_output(hint_layer)),
     )
 
 
-def _reduction(config: Config, hint: Output) -> Reduction:
+def _reduction(config: Config, hint: LayerOutput) -> Reduction:
     """The released code sums another axis for layers that are not maxout."""
     if config.schedule.hint_loss == "released" and hint.activation.kind != "maxout":
         return "released_relu"
@@ -112,24 +112,24 @@ def _reduction(config: Config, hint: Output) -> Reduction:
 
 def _regressor(config: Config, teacher: Network, student: Network) -> Regressor:
     hint_layer, guided = needed_pair(config)
-    regressor = build.regressor(config.regressor, student.named(guided), teacher.named(hint_layer))
+    regressor = build.regressor(config.regressor, student.layer_output(guided), teacher.layer_output(hint_layer))
     build.initialise(regressor, config.schedule.regressor_init, seed_of("regressor weights", config.seed))
-    return beside(student, regressor)
+    return place_like(student, regressor)
 
 
 # --- labels at hidden layers ---
 
 
-def _label_hint_objective(config: Config, student: Network) -> LabelHintObjective:
+def _label_hint_objective(config: Config, student: Network) -> LabelHintStage:
     layer = needed_guided(config)
     classifier = _classifiers(config, student, [layer])[layer]
-    return LabelHintObjective(student, classifier, layer, config.schedule.hint)
+    return LabelHintStage(student, classifier, layer, config.schedule.hint)
 
 
 def _classifiers(config: Config, student: Network, layers: list[str]) -> dict[str, SoftmaxLayer]:
-    classifiers = {layer: build.classifier(student.named(layer), config.dataset.classes) for layer in layers}
+    classifiers = {layer: build.classifier(student.layer_output(layer), config.dataset.classes) for layer in layers}
     for layer, classifier in classifiers.items():
         seed = seed_of("classifier weights", layer, config.seed)
         build.initialise(classifier, config.schedule.student_init, seed)
-        beside(student, classifier)
+        place_like(student, classifier)
     return classifiers

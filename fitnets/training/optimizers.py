@@ -58,7 +58,7 @@ class FlooredRmsProp(_Eager):
 class LayerOptimizer:
     """Updates a stage's layers: the optimiser, its schedule, and the max-norm projection after every update."""
 
-    def __init__(self, layers: dict[str, nn.Module], stage: config.Stage, steps_per_epoch: int):
+    def __init__(self, layers: dict[str, nn.Module], stage: config.StageSettings, steps_per_epoch: int):
         self.stage = stage
         self.steps_per_epoch = steps_per_epoch
         self.optimizer = _optimizer(stage.optimizer, _groups(layers, stage.lr_scale))

@@ -5,7 +5,7 @@ import math
 from fitnets import config
 
 
-def learning_rate(stage: config.Stage, step: int, steps_per_epoch: int) -> float:
+def learning_rate(stage: config.StageSettings, step: int, steps_per_epoch: int) -> float:
     """The learning rate of an update, counted from 0 in its stage, before any layer's own scale."""
     base = stage.optimizer.lr
     epoch = step / steps_per_epoch

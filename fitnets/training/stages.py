@@ -11,25 +11,28 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from fitnets.config import Stage
+from fitnets.config import StageSettings
 from fitnets.data.splits import Batch, Split
 from fitnets.models import layers as models_layers
 from fitnets.models.layers import Regressor, SoftmaxLayer
 from fitnets.models.network import Network
 from fitnets.training import losses, metrics
-from fitnets.training.loss_terms import LabelTerm, Outputs, Term
-from fitnets.training.teacher_cache import Answers, Computed
+from fitnets.training.loss_terms import BatchOutputs, LabelTerm, LossTerm
+from fitnets.training.teacher_cache import LiveTeacher, TeacherOutputs
 
-Terms = Mapping[str, Tensor | float]
+Values = Mapping[str, Tensor | float]
 
 
-class Objective(Protocol):
-    """`name`: of the stage, in every file. `watched`: values on validation whose minimum selects the epoch; the first
-    decides, the others break ties. `teacher`: what must not move; None: the stage needs none."""
+class TrainingStage(Protocol):
+    """What the training loop needs of a stage.
+
+    name: the stage's name in every file.
+    selected_by: validation values whose minimum selects the epoch; the first decides, the others break ties.
+    teacher: must not move; None if the stage needs no teacher."""
 
     name: str
-    watched: tuple[str, ...]
-    stage: Stage
+    selected_by: tuple[str, ...]
+    settings: StageSettings
     network: Network
 
     @property
@@ -39,46 +42,46 @@ class Objective(Protocol):
     def wants(self) -> tuple[str, ...]:
         """What it asks the teacher for."""
 
-    answers: Answers | None
-    """of the teacher; who only has the objective gets them computed"""
+    teacher_outputs: TeacherOutputs | None
+    """of the teacher; who only has the stage gets them computed"""
 
     @property
     def layers(self) -> dict[str, nn.Module]:
         """What is trained, by layer name; nothing else may change."""
 
-    def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Terms]:
+    def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Values]:
         """The loss of a batch, and what else to report, by name."""
 
     def validate(self, valid: Split, batch_size: int) -> dict[str, float]:
         """Values on the validation split, by name. Leaves the networks in evaluation mode."""
 
 
-def train_mode(objective: Objective) -> None:
+def train_mode(stage: TrainingStage) -> None:
     """Called before each epoch: all that is trained is in training mode, the teacher is frozen."""
-    teacher = objective.teacher
+    teacher = stage.teacher
     if teacher is not None:
         assert not any(module.training for module in teacher.modules()), "the teacher left evaluation mode"
         assert not any(parameter.requires_grad for parameter in teacher.parameters()), "the teacher can move"
-    for layer in objective.layers.values():
+    for layer in stage.layers.values():
         layer.train()
-    objective.network.train_with(objective.stage.dropout)
+    stage.network.train_with(stage.settings.dropout)
 
 
 @dataclass(slots=True)
-class WholeObjective:
+class WholeNetworkStage:
     """A whole network learns the weighted sum of some terms: the teacher's training, stage 2, and every baseline."""
 
     name: str
     network: Network
-    stage: Stage
-    terms: Sequence[Term]
+    settings: StageSettings
+    terms: Sequence[LossTerm]
     teacher: Network | None = None
-    watched: tuple[str, ...] = ("valid_error", "valid_loss")
-    answers: Answers | None = field(init=False, default=None)
+    selected_by: tuple[str, ...] = ("valid_error", "valid_loss")
+    teacher_outputs: TeacherOutputs | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if self.teacher is not None:
-            self.answers = Computed(self.teacher)
+            self.teacher_outputs = LiveTeacher(self.teacher)
 
     @property
     def wants(self) -> tuple[str, ...]:
@@ -86,15 +89,15 @@ class WholeObjective:
 
     @property
     def layers(self) -> dict[str, nn.Module]:
-        layers = self.network.parts()
+        layers = self.network.trainable_parts()
         for term in self.terms:
             layers |= term.heads
         return layers
 
-    def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Terms]:
+    def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Values]:
         logits, features = self.network(batch.images, {layer for term in self.terms for layer in term.reads})
-        taught = self.answers(batch, self.wants) if self.answers is not None else {}
-        outputs = Outputs(labels=batch.labels, logits=logits, features=features, teacher=taught)
+        taught = self.teacher_outputs(batch, self.wants) if self.teacher_outputs is not None else {}
+        outputs = BatchOutputs(labels=batch.labels, logits=logits, features=features, teacher=taught)
         total = torch.zeros((), device=logits.device)
         told: dict[str, Tensor | float] = {}
         for term in self.terms:
@@ -112,13 +115,13 @@ class WholeObjective:
         return {"valid_error": metrics.error(logits, labels), "valid_loss": metrics.cross_entropy(logits, labels)}
 
 
-def label_objective(name: str, network: Network, stage: Stage) -> WholeObjective:
+def label_stage(name: str, network: Network, settings: StageSettings) -> WholeNetworkStage:
     """Cross-entropy with the labels: the teacher's training, and the backprop baseline."""
-    return WholeObjective(name, network, stage, [LabelTerm()])
+    return WholeNetworkStage(name, network, settings, [LabelTerm()])
 
 
 @dataclass(slots=True)
-class HintObjective:
+class HintStage:
     """Stage 1: the student up to its guided layer, through the regressor, learns the teacher's hint (Eq. 3).
 
     Neither network is computed beyond those layers."""
@@ -128,14 +131,14 @@ class HintObjective:
     regressor: Regressor
     hint_layer: str
     guided_layer: str
-    stage: Stage
+    settings: StageSettings
     reduction: losses.Reduction
     name: str = "hint"
-    watched: tuple[str, ...] = ("valid_hint_loss",)
-    answers: Answers | None = field(init=False, default=None)
+    selected_by: tuple[str, ...] = ("valid_hint_loss",)
+    teacher_outputs: TeacherOutputs | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.answers = Computed(self.teacher)
+        self.teacher_outputs = LiveTeacher(self.teacher)
 
     @property
     def wants(self) -> tuple[str, ...]:
@@ -143,9 +146,9 @@ class HintObjective:
 
     @property
     def layers(self) -> dict[str, nn.Module]:
-        return self.network.parts(self.guided_layer) | {"regressor": self.regressor}
+        return self.network.trainable_parts(self.guided_layer) | {"regressor": self.regressor}
 
-    def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Terms]:
+    def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Values]:
         return self._loss(batch), {}
 
     def validate(self, valid: Split, batch_size: int) -> dict[str, float]:
@@ -156,33 +159,33 @@ class HintObjective:
         return {"valid_hint_loss": summed / len(valid)}
 
     def _loss(self, batch: Batch) -> Tensor:
-        assert self.answers is not None
-        hint = self.answers(batch, self.wants)[self.hint_layer]
+        assert self.teacher_outputs is not None
+        hint = self.teacher_outputs(batch, self.wants)[self.hint_layer]
         with self.network.arithmetic():
-            regressed = self.regressor(self.network.up_to(batch.images, self.guided_layer))
+            regressed = self.regressor(self.network.forward_until(batch.images, self.guided_layer))
         return losses.hint_loss(regressed, hint, self.reduction)
 
 
 @dataclass(slots=True)
-class LabelHintObjective:
+class LabelHintStage:
     """Stage 1 of the ablations in section 3.1: the student up to its guided layer, through a softmax layer of its own,
     learns the labels."""
 
     network: Network
     classifier: SoftmaxLayer
     guided_layer: str
-    stage: Stage
+    settings: StageSettings
     name: str = "hint"
-    watched: tuple[str, ...] = ("valid_error", "valid_loss")
+    selected_by: tuple[str, ...] = ("valid_error", "valid_loss")
     teacher: Network | None = None
-    answers: Answers | None = None
+    teacher_outputs: TeacherOutputs | None = None
     wants: tuple[str, ...] = ()
 
     @property
     def layers(self) -> dict[str, nn.Module]:
-        return self.network.parts(self.guided_layer) | {f"classifier_{self.guided_layer}": self.classifier}
+        return self.network.trainable_parts(self.guided_layer) | {f"classifier_{self.guided_layer}": self.classifier}
 
-    def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Terms]:
+    def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Values]:
         return losses.label_loss(self._logits(batch.images), batch.labels), {}
 
     def validate(self, valid: Split, batch_size: int) -> dict[str, float]:
@@ -195,5 +198,5 @@ class LabelHintObjective:
 
     def _logits(self, images: Tensor) -> Tensor:
         with self.network.arithmetic():
-            logits: Tensor = self.classifier(self.network.up_to(images, self.guided_layer))
-        return models_layers.full(logits)
+            logits: Tensor = self.classifier(self.network.forward_until(images, self.guided_layer))
+        return models_layers.as_float32(logits)

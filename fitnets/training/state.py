@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fitnets.training.optimizers import LayerOptimizer
-from fitnets.training.stages import Objective
-from fitnets.training.teacher_cache import Answers, LookedUp
+from fitnets.training.stages import TrainingStage
+from fitnets.training.teacher_cache import CachedTeacher, TeacherOutputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,35 +46,34 @@ class Clock:
 
 
 class Selection:
-    """The epoch with the smallest watched values so far, and its weights.
+    """The epoch with the smallest selected_by values so far, and its weights.
 
-    `progress_epoch`: the last one that made the first watched value smaller; a tie does not prolong patience."""
+    `progress_epoch`: the last one that made the first selected_by value smaller; a tie does not prolong patience."""
 
-    def __init__(self, objective: Objective):
-        self.objective = objective
+    def __init__(self, stage: TrainingStage):
+        self.stage = stage
         self.best: tuple[float, ...] = (math.inf,)
         self.epoch = self.progress_epoch = 0
-        self.weights = weights_of(objective)
+        self.weights = weights_of(stage)
 
     def takes(self, epoch: int, valid: dict[str, float]) -> bool:
-        watched = tuple(valid[name] for name in self.objective.watched)
-        if watched[0] < self.best[0]:
+        selected_by = tuple(valid[name] for name in self.stage.selected_by)
+        if selected_by[0] < self.best[0]:
             self.progress_epoch = epoch
-        if watched < self.best:
-            self.best, self.epoch, self.weights = watched, epoch, weights_of(self.objective)
+        if selected_by < self.best:
+            self.best, self.epoch, self.weights = selected_by, epoch, weights_of(self.stage)
             return True
         return False
 
     def restore(self) -> None:
-        for name, layer in self.objective.layers.items():
+        for name, layer in self.stage.layers.items():
             layer.load_state_dict(self.weights[name])
 
 
-def weights_of(objective: Objective) -> dict[str, dict[str, Tensor]]:
+def weights_of(stage: TrainingStage) -> dict[str, dict[str, Tensor]]:
     """Copies of the trained layers' state, by layer."""
     return {
-        name: {key: value.clone() for key, value in layer.state_dict().items()}
-        for name, layer in objective.layers.items()
+        name: {key: value.clone() for key, value in layer.state_dict().items()} for name, layer in stage.layers.items()
     }
 
 
@@ -84,7 +83,7 @@ class TrainingState:
     `sums`: of the present epoch's loss and terms; `lr`: of its first update; `epochs`: the records so far; `ended_by`:
     why the stage ended, once it has; `clock`, `epoch_clock`: of the stage and of its present epoch."""
 
-    objective: Objective
+    stage: TrainingStage
     optimizer: LayerOptimizer
     selection: Selection | None
     made_on: dict[str, Any]
@@ -114,11 +113,11 @@ class TrainingState:
 
     @property
     def device(self) -> torch.device:
-        return next(self.objective.network.parameters()).device
+        return next(self.stage.network.parameters()).device
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, best weights, optimiser state, sums, random state: by a path."""
-        found = _flat("weights", weights_of(self.objective))
+        found = _flat("weights", weights_of(self.stage))
         if self.selection is not None:
             found |= _flat("best", self.selection.weights)
         for number, parameter in enumerate(self._parameters()):
@@ -151,14 +150,14 @@ class TrainingState:
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Be where the checkpoint was made."""
         device = self.device
-        for name, layer in self.objective.layers.items():
+        for name, layer in self.stage.layers.items():
             layer.load_state_dict(_below(f"weights/{name}", tensors))
         if self.selection is not None:
             best, self.selection.epoch, self.selection.progress_epoch = facts["selection"]
             self.selection.best = tuple(best)
             self.selection.weights = {
                 name: {key: value.to(device) for key, value in _below(f"best/{name}", tensors).items()}
-                for name in self.objective.layers
+                for name in self.stage.layers
             }
         for number, parameter in enumerate(self._parameters()):
             state = _below(f"optimizer/{number}", tensors)
@@ -185,10 +184,10 @@ class TrainingState:
         return [parameter for group in self.optimizer.optimizer.param_groups for parameter in group["params"]]
 
 
-def made_on(device: torch.device, eval_batch_size: int, answers: Answers | None) -> dict[str, Any]:
+def made_on(device: torch.device, eval_batch_size: int, answers: TeacherOutputs | None) -> dict[str, Any]:
     """What changes the last digits of results, by its key: a stage that is continued needs the same."""
     same: dict[str, Any] = {"engine.eval_batch_size": eval_batch_size}
-    if isinstance(answers, LookedUp):
+    if isinstance(answers, CachedTeacher):
         same["answers looked up (engine.views, engine.hint_cache_gb)"] = "+".join(answers.train) or "none"
     if device.type == "cuda":
         return {"engine.device": torch.cuda.get_device_name(device)} | same

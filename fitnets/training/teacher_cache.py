@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fitnets.config import Augmentation, Stage
+from fitnets.config import Augmentation, StageSettings
 from fitnets.config.options import content_hash
 from fitnets.data.augmentation import Views
 from fitnets.data.splits import Batch, Data, Split
 from fitnets.errors import ConfigError, DamagedError
 from fitnets.models.layers import LOGITS
 from fitnets.models.network import Network
-from fitnets.progress import Watcher
+from fitnets.progress import Progress
 from fitnets.store import digests, files, locks
 from fitnets.system import permissions
 
@@ -42,12 +42,12 @@ _FORMAT = 2
 """1: test images may have been answered in training mode"""
 
 
-class Answers(Protocol):
+class TeacherOutputs(Protocol):
     def __call__(self, batch: Batch, wanted: Collection[str]) -> dict[str, Tensor]:
         """Without gradients: LOGITS (N, classes) or features by layer. wanted: at least one of them."""
 
 
-class Computed:
+class LiveTeacher:
     """The teacher is run, and no further than the layer that is wanted."""
 
     def __init__(self, teacher: Network):
@@ -58,26 +58,26 @@ class Computed:
         assert not self.teacher.training, "a teacher answers in evaluation mode"
         if LOGITS not in wanted and len(wanted) == 1:
             (layer,) = wanted
-            return {layer: self.teacher.up_to(batch.images, layer)}
+            return {layer: self.teacher.forward_until(batch.images, layer)}
         logits, features = self.teacher(batch.images, [name for name in wanted if name != LOGITS])
         return {name: logits if name == LOGITS else features[name] for name in wanted}
 
 
-class Known:
+class FixedOutputs:
     """The same answers whatever is asked, to measure what the rest of a step takes."""
 
     def __init__(self, answers: dict[str, Tensor]):
-        self.answers = answers
+        self.teacher_outputs = answers
 
     def __call__(self, batch: Batch, wanted: Collection[str]) -> dict[str, Tensor]:
-        return self.answers
+        return self.teacher_outputs
 
 
 @dataclass(slots=True)
 class _Tables:
     """One layer's tables for the views of a split; the one in use is open."""
 
-    library: "Library"
+    library: "TeacherCache"
     layer: str
     split: Split
     views: Views
@@ -102,16 +102,16 @@ class _Tables:
     def __call__(self, batch: Batch) -> Tensor:
         view = batch.view or 0
         positions = self.positions[batch.rows]
-        if self.views.pictures > 1:
-            positions = positions + len(self.split) * self.views.chosen(batch.rows, view)
+        if self.views.images_per_view > 1:
+            positions = positions + len(self.split) * self.views.pick(batch.rows, view)
         return self.open(view)[positions]
 
 
-class LookedUp:
+class CachedTeacher:
     """From tables: of training and of validation images, by what they answer. What has none is computed."""
 
     def __init__(self, teacher: Network, train: Mapping[str, _Tables], valid: Mapping[str, _Tables]):
-        self.computed = Computed(teacher)
+        self.computed = LiveTeacher(teacher)
         self.train = train
         self.valid = valid
 
@@ -128,7 +128,7 @@ class LookedUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class CachePlan:
     """What a stage wants of its teacher. tables: how many of each for training, one more for validation (where the
     stage has one); bytes: of all tables of a layer; looked_up: the answers that are not computed at every step."""
 
@@ -141,14 +141,21 @@ class Need:
     """for what is not looked up"""
 
 
-def needed(
-    wanted: tuple[str, ...], teacher: Network, stage: Stage, data: Data, *, views: Views, most: int, budget_bytes: float
-) -> Need:
+def plan_cache(
+    wanted: tuple[str, ...],
+    teacher: Network,
+    stage: StageSettings,
+    data: Data,
+    *,
+    views: Views,
+    most: int,
+    budget_bytes: float,
+) -> CachePlan:
     """Of a stage. Logits are looked up unless there are more than `most` different crops of an image that never come
     again, or the stage is so short that the tables would take longer than it; other layers' answers where their tables
     also fit the budget."""
-    tables = views.different(stage.epochs)
-    images = len(data.train) * views.pictures
+    tables = views.distinct_views(stage.epochs)
+    images = len(data.train) * views.images_per_view
     sizes = {name: (tables * images + len(data.valid)) * _bytes_per_image(teacher, name) for name in wanted}
     fitting = tuple(name for name in wanted if name == LOGITS or sizes[name] <= budget_bytes)
     reason = "engine.hint_cache_gb allows less"
@@ -156,27 +163,27 @@ def needed(
         fitting, reason = (), "crops never come again, with engine.views=16 they would after 16 epochs"
     elif stage.max_steps is not None and stage.max_steps * stage.batch_size < images:
         fitting, reason = (), "a stage this short would not make up for computing them once"
-    return Need(wanted=wanted, views=views, tables=tables, bytes=sizes, looked_up=fitting, reason=reason)
+    return CachePlan(wanted=wanted, views=views, tables=tables, bytes=sizes, looked_up=fitting, reason=reason)
 
 
 def _bytes_per_image(teacher: Network, name: str) -> int:
     if name == LOGITS:
         return 4 * teacher.classes
-    return teacher.bytes_per_value(name) * math.prod(teacher.named(name).out_shape)
+    return teacher.bytes_per_value(name) * math.prod(teacher.layer_output(name).out_shape)
 
 
-class Library:
+class TeacherCache:
     """The tables of a frozen teacher in a store.
 
     teacher_hash: of what it was made from, images and precision included."""
 
-    def __init__(self, root: Path, teacher: Network, teacher_hash: str, watcher: Watcher):
+    def __init__(self, root: Path, teacher: Network, teacher_hash: str, progress: Progress):
         self.root = root
         self.teacher = teacher
         self.teacher_hash = teacher_hash
-        self.watcher = watcher
+        self.progress = progress
 
-    def answers(self, need: Need, data: Data) -> LookedUp:
+    def answers(self, need: CachePlan, data: Data) -> CachedTeacher:
         """Raises ConfigError if the disk lacks room for the tables that are not there yet."""
         missing = [
             request for request in self._requests(need, data) if not self._folder(self._identity(request)).exists()
@@ -184,44 +191,44 @@ class Library:
         self._check_space(missing)
         train = {name: _Tables(self, name, data.train, need.views) for name in need.looked_up}
         valid = {name: _Tables(self, name, data.valid, _PLAIN) for name in need.looked_up}
-        return LookedUp(self.teacher, train, valid)
+        return CachedTeacher(self.teacher, train, valid)
 
-    def _requests(self, need: Need, data: Data) -> list["_Request"]:
+    def _requests(self, need: CachePlan, data: Data) -> list["TableKey"]:
         """The tables that a stage looks its answers up in."""
-        train = [_Request(name, data.train, need.views, view) for name in need.looked_up for view in range(need.tables)]
-        return train + [_Request(name, data.valid, _PLAIN, 0) for name in need.looked_up]
+        train = [TableKey(name, data.train, need.views, view) for name in need.looked_up for view in range(need.tables)]
+        return train + [TableKey(name, data.valid, _PLAIN, 0) for name in need.looked_up]
 
-    def room(self, need: Need, data: Data) -> dict[Path, int]:
+    def room(self, need: CachePlan, data: Data) -> dict[Path, int]:
         """The folders of these tables, whether they are there or not, with their bytes."""
         return {self._folder(self._identity(request)): self._bytes(request) for request in self._requests(need, data)}
 
     def room_for_logits(self, split: Split, images: str = "") -> dict[Path, int]:
         """The same of `logits`."""
-        request = _Request(LOGITS, split, _PLAIN, 0, images)
+        request = TableKey(LOGITS, split, _PLAIN, 0, images)
         return {self._folder(self._identity(request)): self._bytes(request)}
 
-    def missing_answers(self, need: Need, data: Data) -> int:
+    def missing_answers(self, need: CachePlan, data: Data) -> int:
         """To how many pictures, in all layers together, the teacher's answers are still to be computed."""
         requests = self._requests(need, data)
         return sum(request.rows for request in requests if not self._folder(self._identity(request)).exists())
 
-    def _bytes(self, request: "_Request") -> int:
+    def _bytes(self, request: "TableKey") -> int:
         return request.rows * _bytes_per_image(self.teacher, request.layer)
 
     def logits(self, split: Split, images: str = "") -> Tensor:
         """(N, classes): of the images of a split as they are. images: what they are, if not those of the teacher's
         own data."""
-        return self._table(_Request(LOGITS, split, _PLAIN, 0, images))
+        return self._table(TableKey(LOGITS, split, _PLAIN, 0, images))
 
     def table(self, layer: str, split: Split, views: Views, number: int) -> Tensor:
         """(pictures x N, ...): the answers to all pictures of a split's images; made if they are not there."""
-        return self._table(_Request(layer, split, views, number))
+        return self._table(TableKey(layer, split, views, number))
 
-    def _table(self, request: "_Request") -> Tensor:
+    def _table(self, request: "TableKey") -> Tensor:
         identity = self._identity(request)
         folder = self._folder(identity)
         if not folder.exists():
-            with locks.claim(folder, f"the teacher's {request.layer} answers", self.watcher.say):
+            with locks.locked(folder, f"the teacher's {request.layer} answers", self.progress.say):
                 if not folder.exists():
                     self._make(request, identity, folder)
         with files.made_again(folder):
@@ -229,7 +236,7 @@ class Library:
         self._check(request, table, folder)
         return _as_images(table.flatten(0, 1)).to(request.split.rows.device)
 
-    def _identity(self, request: "_Request") -> dict[str, Any]:
+    def _identity(self, request: "TableKey") -> dict[str, Any]:
         return {
             "teacher": self.teacher_hash,
             "weights": self.weights_digest,
@@ -242,7 +249,7 @@ class Library:
     def _folder(self, identity: dict[str, Any]) -> Path:
         return self.root / "cache" / content_hash("answers", _FORMAT, identity)
 
-    def _check_space(self, missing: Sequence["_Request"]) -> None:
+    def _check_space(self, missing: Sequence["TableKey"]) -> None:
         size = sum(map(self._bytes, missing))
         self.root.mkdir(parents=True, exist_ok=True)
         way_out = "give another store=..., or engine.hint_cache_gb=0, which computes hints at every step"
@@ -252,17 +259,17 @@ class Library:
     def weights_digest(self) -> str:
         return digests.of_state(self.teacher)
 
-    def _make(self, request: "_Request", identity: dict[str, Any], folder: Path) -> None:
-        split, pictures = request.split, request.views.pictures
+    def _make(self, request: "TableKey", identity: dict[str, Any], folder: Path) -> None:
+        split, pictures = request.split, request.views.images_per_view
         size = self._bytes(request)
         self._check_space([request])
         if size >= _WORTH_A_WORD:
             what = f"{request.layer} answers to {len(split)} images{_in_words(request)}"
-            self.watcher.say(f"the teacher's {what}: {size / 1e9:.2f} GB in {folder}")
+            self.progress.say(f"the teacher's {what}: {size / 1e9:.2f} GB in {folder}")
         with files.directory(folder) as partial:
             path, table = partial / "answers.npy", None
             batches = torch.split(split.rows, _BATCH)
-            for index in self.watcher.track(range(len(batches)), f"teacher's {request.layer}"):
+            for index in self.progress.track(range(len(batches)), f"teacher's {request.layer}"):
                 answered = torch.stack(self._answered(request, batches[index]))
                 if table is None:
                     shape = (pictures, len(split), *answered.shape[2:])
@@ -280,17 +287,17 @@ class Library:
             files.write_json(partial / "meta.json", identity | made)
 
     @torch.no_grad()
-    def _answered(self, request: "_Request", rows: Tensor) -> list[Tensor]:
+    def _answered(self, request: "TableKey", rows: Tensor) -> list[Tensor]:
         """(N, ...) for each picture of an image, channels last."""
         split, views = request.split, request.views
-        pictures = views.pictured(split.images[rows], rows, request.number)
-        computed = Computed(self.teacher)
+        pictures = views.all_versions(split.images[rows], rows, request.number)
+        computed = LiveTeacher(self.teacher)
         answered = [
             computed(Batch(images, split.labels[rows], rows), [request.layer])[request.layer] for images in pictures
         ]
         return [_channels_last(answer).contiguous() for answer in answered]
 
-    def _check(self, request: "_Request", table: Tensor, folder: Path) -> None:
+    def _check(self, request: "TableKey", table: Tensor, folder: Path) -> None:
         """Raises ConfigError where the table is not what the teacher answers."""
         places = torch.linspace(0, len(request.split) - 1, min(_CHECKED, len(request.split))).long()
         answered = torch.stack(self._answered(request, request.split.rows[places.to(request.split.rows.device)])).cpu()
@@ -309,7 +316,7 @@ class Library:
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class TableKey:
     """A layer's answers to the pictures of a split's images. images: as for `Library.logits`."""
 
     layer: str
@@ -321,13 +328,13 @@ class _Request:
     @property
     def rows(self) -> int:
         """Of the table."""
-        return self.views.pictures * len(self.split)
+        return self.views.images_per_view * len(self.split)
 
 
-def _in_words(request: _Request) -> str:
+def _in_words(request: TableKey) -> str:
     if request.views.crops:
         return f" in view {request.number}"
-    return ", mirrored and not" if request.views.pictures > 1 else ""
+    return ", mirrored and not" if request.views.images_per_view > 1 else ""
 
 
 def _read(folder: Path, root: Path) -> Tensor:

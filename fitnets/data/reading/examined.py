@@ -13,7 +13,7 @@ from fitnets.data.reading import folder
 from fitnets.data.reading.decoding import BrokenImages, Decoded, Report
 from fitnets.data.reading.folder_layout import Contents
 from fitnets.errors import printable
-from fitnets.progress import Watcher
+from fitnets.progress import Progress
 from fitnets.store import files, locks
 
 _EXAMINING = 1  # one more with every change of what the code makes of the same images
@@ -36,19 +36,19 @@ class Examined:
         return Decoded(self.images[rows], labels, Report(total=len(names)))
 
 
-def examine(dataset: Folder, found: Contents, root: Path | None, watcher: Watcher | None = None) -> Examined:
+def examine(dataset: Folder, found: Contents, root: Path | None, progress: Progress | None = None) -> Examined:
     """Decode all images, or read what was made of them before. root: of the store; None: nothing is kept.
 
     Raises BrokenImages where some cannot be used and are not to be skipped; nothing is kept then."""
     names = folder.images(found)
     if root is None:
-        return _examine(dataset, names, watcher)
+        return _examine(dataset, names, progress)
     key = content_hash("examined", _EXAMINING, [_stamp(found.structure.root / name) for name in names], names)
     place = root / "data" / content_hash(key, image_shape(dataset))
     if not place.exists():
-        with locks.claim(place, f"the decoded images of {dataset.path}", watcher.say if watcher else _in_silence):
+        with locks.locked(place, f"the decoded images of {dataset.path}", progress.say if progress else _in_silence):
             if not place.exists():
-                _keep(_examine(dataset, names, watcher), place)
+                _keep(_examine(dataset, names, progress), place)
     with files.made_again(place):
         kept = files.read_json(place / "meta.json")
     report = Report(**kept["report"])
@@ -56,8 +56,8 @@ def examine(dataset: Folder, found: Contents, root: Path | None, watcher: Watche
     return Examined(report, kept["names"], np.load(place / "images.npy", mmap_mode="r"))
 
 
-def _examine(dataset: Folder, names: list[str], watcher: Watcher | None) -> Examined:
-    made = folder.decoded(dataset, names, watcher.track if watcher else lambda items, _: items)
+def _examine(dataset: Folder, names: list[str], progress: Progress | None) -> Examined:
+    made = folder.decoded(dataset, names, progress.track if progress else lambda items, _: items)
     _check(dataset, made.report)
     shown = [printable(name) for name in names]
     return Examined(made.report, [name for name in shown if name not in made.report.broken], made.images)

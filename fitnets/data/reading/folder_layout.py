@@ -13,9 +13,9 @@ from fitnets.errors import ConfigError, near, printable
 from fitnets.paths import expanded
 from fitnets.store import ownership
 
-Part = Literal["train", "validation", "test"]
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
-_NAMES: dict[str, Part] = {
+FolderPart = Literal["train", "validation", "test"]
+PARTS: tuple[FolderPart, ...] = ("train", "validation", "test")
+_NAMES: dict[str, FolderPart] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -34,7 +34,7 @@ class Structure:
     directly in the root; classes: names in the order of the labels; left_out: names of other folders, by reason."""
 
     root: Path
-    splits: dict[Part, str]
+    splits: dict[FolderPart, str]
     classes: list[str]
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
@@ -87,9 +87,9 @@ def structure(path: str, store: str | None = None) -> Structure:
     return Structure(root, splits, inside[splits["train"]], left_out)
 
 
-def _splits(path: str, holding: dict[str, Part], with_images: list[str]) -> dict[Part, str]:
+def _splits(path: str, holding: dict[str, FolderPart], with_images: list[str]) -> dict[FolderPart, str]:
     """The folder of each part. holding: folders called like parts that hold class folders."""
-    splits: dict[Part, str] = {}
+    splits: dict[FolderPart, str] = {}
     for name, part in holding.items():
         if part in splits:
             raise ConfigError(

@@ -13,14 +13,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fitnets.config import CustomNet, Preprocessing, Standardize
-from fitnets.data.preprocessing import Fitted
+from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.errors import ConfigError, near
 from fitnets.models.custom import advice, copies, factory, middle
 from fitnets.models.custom.advice import in_short
 from fitnets.models.custom.hooks import Reached, Tap, hookable, hooks
 from fitnets.models.custom.imports import last_line
-from fitnets.models.custom.part import Part
-from fitnets.models.layers import LINEAR, LOGITS, RELU, full
+from fitnets.models.custom.part import TrainedPart
+from fitnets.models.layers import LINEAR, LOGITS, RELU, as_float32
 from fitnets.models.network import Network
 
 
@@ -69,9 +69,9 @@ class CustomNetwork(Network):
         if len(features) < len(wanted):
             raise self._not_reached(next(name for name in wanted if name not in features))
         features = {name: _computed_with(values) for name, values in features.items()}
-        return full(_computed_with(self._logits(output))), features
+        return as_float32(_computed_with(self._logits(output))), features
 
-    def up_to(self, images: Tensor, layer: str) -> Tensor:
+    def forward_until(self, images: Tensor, layer: str) -> Tensor:
         def leave(_name: str, output: Tensor) -> None:
             raise Reached(output)
 
@@ -89,7 +89,7 @@ class CustomNetwork(Network):
         )
 
     @property
-    def hidden(self) -> list[str]:
+    def hint_layer_names(self) -> list[str]:
         return list(self.taps)
 
     @property
@@ -114,11 +114,11 @@ class CustomNetwork(Network):
     def classes(self) -> int:
         return self._classes
 
-    def named(self, layer: str) -> Tap:
+    def layer_output(self, layer: str) -> Tap:
         """Raises ConfigError where there is no such layer."""
         if layer not in self.taps:
             raise ConfigError(
-                f"hint_layer.{self.side}={layer}: no such layer in {self.net.name}{near(layer, self.hidden)} "
+                f"hint_layer.{self.side}={layer}: no such layer in {self.net.name}{near(layer, self.hint_layer_names)} "
                 "(fitnets layers, with the same options, lists them)"
             )
         return self.taps[layer]
@@ -128,19 +128,19 @@ class CustomNetwork(Network):
             return 4
         if layer not in self._value_bytes:  # not all is computed in bf16
             with torch.no_grad():
-                self._value_bytes[layer] = _evaluating(self).up_to(self._random_images(), layer).element_size()
+                self._value_bytes[layer] = _evaluating(self).forward_until(self._random_images(), layer).element_size()
         return self._value_bytes[layer]
 
-    def parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
+    def trainable_parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
         """The parameters that have a gradient from the layer's output; those above it, and never run, have none."""
         if up_to is None:
             trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
-            return {"custom": Part(self.model, trained or [name for name, _ in self.model.named_parameters()])}
+            return {"custom": TrainedPart(self.model, trained or [name for name, _ in self.model.named_parameters()])}
         if up_to not in self._below:
             self._below[up_to] = self._parameters_below(up_to)
-        return {"custom": Part(self.model, self._below[up_to])}
+        return {"custom": TrainedPart(self.model, self._below[up_to])}
 
-    def sees(self, preprocessing: Preprocessing, fitted: Fitted) -> None:
+    def set_preprocessing(self, preprocessing: Preprocessing, fitted: FittedPreprocessing) -> None:
         if self.net.mean is None or self.net.std is None:
             return
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.net.mean, self.net.std))
@@ -191,7 +191,7 @@ class CustomNetwork(Network):
         """Hand over the wanted layers' outputs as they come."""
         names: dict[str, dict[int, str]] = defaultdict(dict)
         for name in wanted:
-            tap = self.named(name)
+            tap = self.layer_output(name)
             names[tap.module][tap.call] = name
 
         def take_wanted(module: str, call: int, output: Tensor) -> None:
@@ -211,7 +211,7 @@ class CustomNetwork(Network):
         """Its layers, multiplications of an image, classes."""
         trial, taps = _evaluating(self), []
         if self.net.mean is not None:
-            trial.sees(Standardize(), {"mean": torch.zeros(1), "deviation": torch.ones(1)})
+            trial.set_preprocessing(Standardize(), {"mean": torch.zeros(1), "deviation": torch.ones(1)})
         images, model = trial._as_taken(self._random_images()), trial.model
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
 
@@ -312,7 +312,7 @@ class CustomNetwork(Network):
         trial = _evaluating(self)
         parameters = {name: p for name, p in trial.model.named_parameters() if p.requires_grad}
         with torch.enable_grad():
-            output = trial.up_to(self._random_images(), layer)
+            output = trial.forward_until(self._random_images(), layer)
             if not output.requires_grad:
                 raise ConfigError(
                     f"hint_layer.{self.side}={layer}: nothing up to that layer is trained: its parameters have "

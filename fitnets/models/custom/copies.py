@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from fitnets.config import CustomNet
 from fitnets.errors import ConfigError
 from fitnets.models.custom import factory, imports
-from fitnets.models.custom.factory import Shape
+from fitnets.models.custom.factory import ImageShape
 
 
-def why_not(model: nn.Module, net: CustomNet, image_shape: Shape) -> str | None:
+def why_not(model: nn.Module, net: CustomNet, image_shape: ImageShape) -> str | None:
     """Why `copy.deepcopy` cannot be used for this model; None if it can.
 
     Some models cannot be copied (locks, generators, tensors that are results of others, as with the old weight_norm).
@@ -65,7 +65,7 @@ def _tensors(output: object) -> Iterator[Tensor]:
                 yield from _tensors(item)
 
 
-def made_again(model: nn.Module, net: CustomNet, image_shape: Shape, side: str, reason: str) -> nn.Module:
+def made_again(model: nn.Module, net: CustomNet, image_shape: ImageShape, side: str, reason: str) -> nn.Module:
     """A new module of the factory with the weights, buffers and modes of this one, on its device.
 
     Raises ConfigError where the factory gives the same module at every call."""

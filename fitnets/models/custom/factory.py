@@ -17,12 +17,12 @@ from fitnets.models.custom import imports, weights
 from fitnets.models.custom.advice import in_short
 from fitnets.paths import expanded
 
-Shape = tuple[int, int, int]
+ImageShape = tuple[int, int, int]
 PROBED = 2
 """images that a model is tried with: one could not be told from a dimension of size 1"""
 
 
-def made(net: CustomNet, image_shape: Shape, side: str, seed: int) -> nn.Module:
+def made(net: CustomNet, image_shape: ImageShape, side: str, seed: int) -> nn.Module:
     """Call the factory and give the module its weights: those of `net.weights`, else those that the factory draws
     with this seed. Lazy modules get their shapes from a batch of random images.
 
@@ -59,12 +59,12 @@ def _has_lazy(model: nn.Module) -> bool:
 # --- trial images ---
 
 
-def random_images(image_shape: Shape) -> Tensor:
+def random_images(image_shape: ImageShape) -> Tensor:
     """(2, C, H, W) in [0, 1], always the same."""
     return torch.rand(PROBED, *image_shape, generator=torch.Generator().manual_seed(0), device="cpu")
 
 
-def run(model: nn.Module, net: CustomNet, image_shape: Shape) -> None:
+def run(model: nn.Module, net: CustomNet, image_shape: ImageShape) -> None:
     """Run random images through the model in evaluation mode: lazy modules get their shapes, and buffers that the
     first call makes are there afterwards."""
     device = next((values.device for values in model.parameters() if not is_lazy(values)), None)

@@ -15,7 +15,7 @@ from fitnets.models.layers import Activation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tap:
-    """An output of one of a model's modules (`layers.Output`). call: which one of the module's in a forward pass,
+    """An output of one of a model's modules (`layers.LayerOutput`). call: which one of the module's in a forward pass,
     from 0; multiplications: of one image, until it is there."""
 
     module: str

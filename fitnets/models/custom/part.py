@@ -8,7 +8,7 @@ from torch import nn
 from fitnets.models.custom.hooks import submodule
 
 
-class Part(nn.Module):
+class TrainedPart(nn.Module):
     """Parameters of a model by name, and all of its buffers. The model is not a child of it: its weights are saved with
     the network that it belongs to."""
 

@@ -13,11 +13,11 @@ test: .venv/installed ## set up .venv, then the whole test suite; less by make t
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 soak: .venv/installed ## a run killed at 100 random moments, 300 mistakes on the command line; ten minutes
-	KILLS=100 $(BIN)/python -m pytest -s tests/test_resume.py -k random_moments
-	MISTAKES=300 $(BIN)/python -m pytest -q tests/test_text_mistakes.py
+	KILLS=100 $(BIN)/python -m pytest -s tests/experiment/test_resume.py -k random_moments
+	MISTAKES=300 $(BIN)/python -m pytest -q tests/composition/test_seeded_mistakes.py
 
 timed: .venv/installed ## what fitnets doctor estimates against whole runs, digits and MNIST; four minutes
-	TIMED=1 $(BIN)/python -m pytest -s tests/test_doctor.py -k estimate
+	TIMED=1 $(BIN)/python -m pytest -s tests/planning/test_doctor.py -k estimate
 
 check: .venv/installed ## ruff format and lint, mypy
 	$(BIN)/ruff format --check .

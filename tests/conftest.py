@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import made_store as made
+sys.path += [str(folder) for folder in Path(__file__).parent.iterdir() if folder.is_dir()]  # tests share helpers
+
+import made_store as made  # noqa: E402
 import optuna
 import pytest
 import torch

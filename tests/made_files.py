@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from test_data import CPU, SILENCE, hub_images
+from test_splits import CPU, SILENCE, hub_images
 
 from fitnets.composition import loading
 from fitnets.config import Dataset

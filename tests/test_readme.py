@@ -14,7 +14,7 @@ import pytest
 import readme_tables
 from conftest import ROOT, shell
 from matplotlib.testing.compare import compare_images
-from test_experiment import runs
+from test_pipeline import runs
 
 from fitnets.composition import loading
 from fitnets.planning import identity

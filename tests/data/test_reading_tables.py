@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from made_files import of_tables, png, shards, table
-from test_data import CPU, SILENCE, hub_images
+from test_splits import CPU, SILENCE, hub_images
 
 from fitnets.data import splits
 from fitnets.errors import ConfigError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHARED_MNIST, TINY
-from test_data import write_parquet
+from test_splits import write_parquet
 
 from fitnets.composition import loading
 from fitnets.data import random_images, sizes, splits

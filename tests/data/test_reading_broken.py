@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_files import BRIEF, folder, of_folder, of_tables, png, shards, table
 from PIL import Image
-from test_data import CPU, SILENCE, hub_images
+from test_splits import CPU, SILENCE, hub_images
 
 from fitnets.composition import loading
 from fitnets.data import splits

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_data import SILENCE
 from test_losses import kd_reference
+from test_splits import SILENCE
 
 from fitnets.config import ConstantLr
 from fitnets.config.seeds import seed_of

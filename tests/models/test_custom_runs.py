@@ -8,7 +8,7 @@ import torch
 from conftest import ROOT, TINY, shell
 from safetensors.torch import load_file
 from test_custom import NEVER_SEEN, SHORT, WOBBLY, network
-from test_experiment import runs
+from test_pipeline import runs
 
 from fitnets.composition import loading
 from fitnets.models import costs, layer_pairs, teachers

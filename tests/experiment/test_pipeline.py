@@ -9,7 +9,7 @@ import torch
 import yaml
 from conftest import SHARED_CIFAR10, SHARED_MNIST, TINY
 from safetensors.torch import load_file
-from test_data import SILENCE, write_parquet
+from test_splits import SILENCE, write_parquet
 
 from fitnets.composition import loading
 from fitnets.config.options import restore

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import ROOT, shell
 from safetensors.torch import save_file, save_model
-from test_data import CPU, SILENCE
+from test_splits import CPU, SILENCE
 from torch import nn
 
 from fitnets.composition import loading

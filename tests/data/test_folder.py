@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_data import CPU, SILENCE, in_silence
-from test_experiment import runs
+from test_pipeline import runs
+from test_splits import CPU, SILENCE, in_silence
 
 from fitnets.composition import loading
 from fitnets.config.options import content_hash

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from made_files import folder, of_folder, of_tables, table
 from PIL import Image
-from test_data import hub_images, in_silence
+from test_splits import hub_images, in_silence
 
 from fitnets.composition import loading
 from fitnets.data import sources

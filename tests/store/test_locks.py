@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, TINY
-from test_experiment import runs, without_timing
+from test_pipeline import runs, without_timing
 
 from fitnets.store import locks
 from fitnets.training import loop

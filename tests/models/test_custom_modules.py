@@ -7,7 +7,7 @@ import odd_models
 import pytest
 import torch
 from test_custom import IMAGES
-from test_experiment import runs
+from test_pipeline import runs
 
 from fitnets.composition import loading
 from fitnets.config import CustomStudent, CustomTeacher

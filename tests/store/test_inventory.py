@@ -9,8 +9,8 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from conftest import TINY
-from test_data import write_parquet
 from test_folder import write_images
+from test_splits import write_parquet
 
 from fitnets.composition import loading
 from fitnets.experiment import pipeline

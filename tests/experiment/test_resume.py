@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY
-from test_artifacts import start
-from test_experiment import runs, without_timing
+from test_locks import start
+from test_pipeline import runs, without_timing
 
 from fitnets.composition import loading
 from fitnets.errors import ConfigError

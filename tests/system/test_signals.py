@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, TINY
-from test_artifacts import LONG, start, wait_for
-from test_experiment import runs
+from test_locks import LONG, start, wait_for
+from test_pipeline import runs
 from test_resume import outcome
 
 from fitnets.console.terminal import Terminal

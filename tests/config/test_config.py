@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, TINY
-from test_data import SILENCE, write_parquet
 from test_folder import write_images
+from test_splits import SILENCE, write_parquet
 
 from fitnets.checks import leaves
 from fitnets.composition import loading

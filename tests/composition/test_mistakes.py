@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, TINY, shell
-from test_data import write_parquet
+from test_splits import write_parquet
 
 # (id, command line, pattern in the message). {mine}: a --config-dir with broken files; {made}: a run on Parquet of
 # 4x5 images of 3 classes; {empty}, {corrupt}: folders.

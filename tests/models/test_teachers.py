@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import TINY
 from safetensors.torch import load_file
-from test_experiment import runs
+from test_pipeline import runs
 
 from fitnets.composition import loading
 from fitnets.errors import ConfigError

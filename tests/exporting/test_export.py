@@ -11,8 +11,8 @@ import torch
 from conftest import SHARED_CIFAR10, SHARED_MNIST, TINY
 from PIL import Image
 from sklearn.datasets import load_digits
-from test_data import in_silence
 from test_folder import write_images
+from test_splits import in_silence
 
 from fitnets.composition import loading
 from fitnets.config import Config, Dataset, image_shape

@@ -3,8 +3,8 @@ loss."""
 
 import numpy as np
 import pytest
-from test_data import write_parquet
-from test_experiment import runs
+from test_pipeline import runs
+from test_splits import write_parquet
 
 PAIRS = {
     "resnet": ["teacher=resnet", "teacher.depth=56", "student=resnet", "student.depth=20"],

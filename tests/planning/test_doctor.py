@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SHARED_MNIST, TINY, shell
 from PIL import Image
-from test_data import SILENCE
-from test_experiment import runs
 from test_folder import write_images
+from test_pipeline import runs
+from test_splits import SILENCE
 
 from fitnets.composition import loading
 from fitnets.planning import doctor, estimates

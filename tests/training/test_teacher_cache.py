@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, TINY
-from test_data import SILENCE
+from test_splits import SILENCE
 from test_stages import Watch, prepared
 
 from fitnets.composition import loading

@@ -161,7 +161,7 @@ class TestLosses:
 def test_every_method_runs_from_the_command_line(command, tmp_path, method):
     from conftest import TINY
     from safetensors.torch import load_file
-    from test_experiment import runs
+    from test_pipeline import runs
 
     finished = command(*TINY, *f"method={method}".split())
     assert finished.code == 0, finished.err

@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import Finished
 from PIL import Image
-from test_data import CPU, SILENCE, in_silence
-from test_experiment import runs
+from test_pipeline import runs
+from test_splits import CPU, SILENCE, in_silence
 
 from fitnets.composition import loading
 from fitnets.data import aflw, splits

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_data import SILENCE, write_parquet
+from test_splits import SILENCE, write_parquet
 
 from fitnets.commands import reproduce
 from fitnets.composition import loading

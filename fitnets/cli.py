@@ -32,6 +32,9 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
   reproduce
          a table or figure of the paper, run and written beside the paper's, at full length or in small:
          fitnets reproduce table4 [--scale epochs=0.1] [--seeds 3] [--plan] [OVERRIDES]
+  results
+         the pages of analysis/results and the README's tables, written from stored results (in a checkout):
+         fitnets results
   clean  remove what no run of a store needs; shows it, and asks:
          fitnets clean [STORE] [--unfinished] [--data] [--yes]
   prepare
@@ -67,7 +70,7 @@ def _main() -> int:
         return 2
     from fitnets.composition import entry_point  # Hydra: not for --help
 
-    if words[0] in ("report", "reproduce"):
+    if words[0] in ("report", "reproduce", "results"):
         process.ignore_plot_settings()
     command = import_module(f"fitnets.commands.{_COMMANDS[words[0]]}")
     stopped = entry_point.GOES_ON if words[0] in ("run", "reproduce") else ""
@@ -96,6 +99,7 @@ _COMMANDS = {  # by their modules
     "export": "export",
     "bench": "bench",
     "reproduce": "reproduce",
+    "results": "results",
     "clean": "clean",
     "prepare": "prepare",
 }

@@ -1,26 +1,16 @@
-"""The README's ten lines, as they stand there, on a residual network that the project does not know; its tables, from
-what is kept of the runs."""
+"""The README: its length, its ten lines on an unknown residual network, its commands, its links, its tables."""
 
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import readme_tables
 from conftest import ROOT, shell
-from matplotlib.testing.compare import compare_images
 from test_pipeline import runs
 
-from fitnets.composition import loading
-from fitnets.planning import identity
-from fitnets.reporting import reproduced
-
-KEPT_TABLES = sorted(readme_tables.KEPT.glob("*/table.json"))
 MY_RESNET = """
 import torch.nn.functional as F
 from torch import nn
@@ -99,58 +89,34 @@ def test_ten_lines(tmp_path: Path):
     assert sum(answer == digit for digit, answer in enumerate(answers)) >= 7
 
 
-class TestTables:
+class TestPage:
     text = (ROOT / "README.md").read_text()
 
-    def test_are_what_the_kept_results_give(self):
-        assert readme_tables.rewritten(self.text) == self.text, "run python tests/readme_tables.py"
+    def test_is_short_and_begins_with_a_command(self):
+        assert len(self.text.splitlines()) <= 200
+        assert len(self.text.encode()) <= 16_384
+        assert "make run" in "\n".join(self.text.splitlines()[:15])
 
-    def test_show_all_that_is_kept(self):
-        kept = {path.stem if path.is_file() else path.name for path in readme_tables.KEPT.iterdir()}
-        assert kept <= set(readme_tables.names(self.text))
+    def test_links_lead_somewhere(self):
+        pages = [ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("analysis/results/*.md")]
+        for page in pages:
+            text = page.read_text()
+            for target in re.findall(r"\]\(([^)#:]*)(?:#[^)]*)?\)", text):
+                assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+            for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]*)\)", text):
+                linked = (page.parent / target).read_text() if target else text
+                titles = re.findall(r"^#+ (.*)$", linked, flags=re.M)
+                anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+                assert anchor in anchors, f"{page.relative_to(ROOT)} links to {target}#{anchor}"
 
-    def test_hold_every_figure(self):
-        """None is written by hand: outside the blocks no table has a cell that begins with a number."""
-        written = re.sub(r"<!-- table: .*?<!-- end -->", "", self.text, flags=re.S)
-        lines = [line for line in written.splitlines() if line.startswith(("|", "│"))]
+    def test_names_every_question_and_group(self):
+        for path in [*(ROOT / "sweeps").glob("*.yaml"), *(path for path in (ROOT / "conf").iterdir() if path.is_dir())]:
+            if path.stem not in ("base", "engine", "hydra"):
+                assert f"`{path.stem}`" in self.text, path
+
+    def test_has_no_figure_that_was_typed(self):
+        """No table has a cell that begins with a number, except those that are written from stored results."""
+        typed = re.sub(r"<!-- results: .*?<!-- end -->", "", self.text, flags=re.S)
+        lines = [line for line in typed.splitlines() if line.startswith(("|", "│"))]
         cells = [cell.strip() for line in lines for cell in re.split(r"[|│]", line)]
         assert [cell for cell in cells if re.match(r"[-+~]?\d", cell)] == []
-
-    @pytest.mark.parametrize("folder", KEPT_TABLES, ids=lambda path: path.parent.name)
-    def test_of_the_paper_have_an_interval_or_say_that_there_is_none_and_a_command(self, folder):
-        text = reproduced.document(folder.parent)
-        _, table, verdicts, _, _, commands, _ = text.split("\n\n")
-        rows, verdicts = ([line[2:-2].split(" | ") for line in part.splitlines()[2:]] for part in (table, verdicts))
-        told = json.loads(folder.read_text())
-        ours = [row[4:] for row, one in zip(rows, told["rows"], strict=True) if one["cells"]]
-        figures = [figure for row in ours for figure in row] + [one for row in verdicts for one in row[1:3]]
-        for figure in figures:
-            assert re.search(r"± \d+\.\d+ \(n = \d+|\(n = 1, no interval|no interval \(n = 1", figure), figure
-        for row in told["rows"]:
-            for schedule, candidates in row["cells"].items():
-                for one in candidates:
-                    runs = " ".join(one["runs"].values())
-                    assert f"| {row['label']} | {schedule} | `{one['command']}` | {runs} |" in commands
-
-    @pytest.mark.parametrize("folder", KEPT_TABLES, ids=lambda path: path.parent.name)
-    def test_of_the_paper_say_what_the_recipes_say(self, folder):
-        told = json.loads(folder.read_text())
-        assert readme_tables.told_anew(told) == told, "run python tests/readme_tables.py"
-
-    def test_and_figures_are_drawn_of_what_is_kept(self, tmp_path):
-        readme_tables.draw(tmp_path)
-        for name in ("results/figure2/figure2.png", "screenshots/similarity.png"):
-            kept, drawn = (str(folder / name) for folder in (ROOT / "analysis", tmp_path))
-            assert compare_images(kept, drawn, tol=1) is None, "run python tests/readme_tables.py"
-
-    @pytest.mark.parametrize("folder", KEPT_TABLES, ids=lambda path: path.parent.name)
-    def test_of_the_paper_have_commands_that_give_their_hashes(self, folder):
-        told = json.loads(folder.read_text())
-        digests = {json.loads(path.read_text())["hashes"]["data"] for path in folder.parent.glob("run/*/result.json")}
-        (digest,) = digests
-        for candidate in (one for row in told["rows"] for found in row["cells"].values() for one in found):
-            *words, _ = [word for word in shlex.split(candidate["command"])[2:] if word != "-m"]
-            config = loading.load(words)
-            for seed, name in candidate["runs"].items():
-                hashes = identity.hashes(replace(config, seed=int(seed)), digest, config.engine.precision)
-                assert hashes.run == name

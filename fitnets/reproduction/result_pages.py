@@ -190,10 +190,10 @@ validation images (ties by the loss there), and the test images are evaluated on
 `python run.py -m +sweeps=controls` and `fitnets report outputs/controls`."""
 
 _ABOUT_SPEEDUPS = """\
-The paper's Table 5 (a GPU's time for all CIFAR-10 test images) stands beside the counts here, and beside the speed-up of
-exported students over the exported teacher on two cores of an AMD EPYC (Zen 5). Speed-ups are ratios of medians of 5 to
-30 turns, fp32 except in the last column, without an interval. Speed does not depend on the weights: these students were
-trained for two updates.
+The paper's Table 5 (a GPU's time for all CIFAR-10 test images) stands beside the counts here, and beside the speed-up
+of exported students over the exported teacher on two cores of an AMD EPYC (Zen 5). Speed-ups are ratios of medians of 5
+to 30 turns, fp32 except in the last column, without an interval. Speed does not depend on the weights: these students
+were trained for two updates.
 
 Speed-ups are of the networks alone, without the ZCA whitening in front of them. The last column is an exception: it
 compares the whole 8-bit file with the teacher's whole float file. Each row comes from two commands:

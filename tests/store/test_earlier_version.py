@@ -1,8 +1,8 @@
 """A small store that an earlier version wrote: its runs are found, listed, evaluated, exported and reported.
 
 `tests/store/earlier_version` was written by the version before the modules moved into rooms. It holds two runs, their
-first stages, their teacher and a study of both, without images and cached teacher outputs. The commands are typed as they
-were then."""
+first stages, their teacher and a study of both, without images and cached teacher outputs. The commands are those of
+that version."""
 
 import json
 import shutil

@@ -267,7 +267,7 @@ class TestPostgres:
             storage.open_study(postgres, "one", {"loss": "minimize"})
 
     def test_workers_that_make_the_tables_at_once_do_not_collide(self, postgres):
-        code = f"from sweeps import storage; storage.open_study({postgres!r}, 'all', {{'accuracy': 'maximize'}})"
+        code = f"from fitnets.sweeper import storage; storage.open_study({postgres!r}, 'all', {{'accuracy': 'maximize'}})"
         with sqlalchemy.create_engine(
             postgres, isolation_level="AUTOCOMMIT", poolclass=NullPool
         ).connect() as connection:

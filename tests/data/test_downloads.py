@@ -33,7 +33,7 @@ def test_a_download_without_a_network_ends_at_once_with_the_way_out(command, off
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     finished = command(f"dataset={dataset}", "tracker=none", "student=thin", "teacher=resnet14")
     assert finished.code == 1
-    assert "no answer from there, and no copy of an earlier download here" in finished.err
+    assert "the hub does not respond, and no earlier download is on this machine" in finished.err
     assert "give dataset.path=DIR, a folder with train-*.parquet" in finished.err
     assert len(finished.err.splitlines()) == 2
     assert offline == [REPOSITORY]

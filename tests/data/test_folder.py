@@ -68,7 +68,7 @@ def test_an_image_is_resized_and_cropped_at_its_centre(root, tmp_path):
     pixels = np.zeros((20, 60, 3), dtype=np.uint8)
     pixels[:, 20:40] = 255  # the middle square
     Image.fromarray(pixels).save(root / "cat" / "wide.png")
-    images, labels = folder.decode(dataset(root), ["cat/wide.png"], in_silence)
+    images, labels = folder.decode(dataset(root), ["cat/wide.png"], in_silence).raw
     assert (images.shape, labels.tolist()) == ((1, 3, 32, 32), [0])
     assert images[0, :, 2:-2, 2:-2].min() > 240
 
@@ -92,13 +92,13 @@ class TestSplit:
                 Image.new("L", (20, 20)).save(root / "owl" / f"{index}.png")
             words = [f"dataset.validation_share={shares[0]}", f"dataset.test_share={shares[1]}"]
             given = dataset(root, *words, f"dataset.split_file={tmp_path / f'{each}-{shares[0]}.json'}")
-            for names in folder.files(given).values():
+            for names in folder.images_by_part(given).values():
                 assert {name.split("/")[0] for name in names} == {"cat", "dog", "owl"}
 
     def test_other_shares_than_those_of_the_saved_split_are_told(self, root):
-        folder.files(dataset(root))
+        folder.images_by_part(dataset(root))
         with pytest.raises(ConfigError, match=r"dataset.test_share=0.3: the split in .*split.json was drawn with 0.15"):
-            folder.files(dataset(root, "dataset.test_share=0.3"))
+            folder.images_by_part(dataset(root, "dataset.test_share=0.3"))
 
     def test_shares_are_in_no_hash(self, root):
         hashes = [content_hash(dataset(root, f"dataset.test_share={share}")) for share in (0.15, 0.3)]
@@ -110,13 +110,13 @@ class TestSplit:
     def test_a_file_that_is_no_split(self, root, content):
         (root / "split.json").write_text(content)
         with pytest.raises(ConfigError, match=r"split.json is no split, a JSON object with lists train"):
-            folder.files(dataset(root))
+            folder.images_by_part(dataset(root))
 
     def test_it_is_a_function_of_the_seed(self, root, tmp_path):
         drawn = []
         for seed in (0, 0, 1):
             given = dataset(root, f"dataset.seed={seed}", f"dataset.split_file={tmp_path / f'{len(drawn)}.json'}")
-            drawn.append(folder.files(given)["test"])
+            drawn.append(folder.images_by_part(given)["test"])
         assert drawn[0] == drawn[1]
         assert drawn[0] != drawn[2]
         assert not (root / "split.json").exists()
@@ -125,7 +125,7 @@ class TestSplit:
         images = sorted(str(path.relative_to(root)) for path in root.glob("*/*") if path.suffix != ".txt")
         own = {"train": images[2:], "validation": images[:1], "test": images[1:2]}
         (tmp_path / "own.json").write_text(json.dumps(own))
-        assert folder.files(dataset(root, f"dataset.split_file={tmp_path / 'own.json'}")) == own
+        assert folder.images_by_part(dataset(root, f"dataset.split_file={tmp_path / 'own.json'}")) == own
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -141,10 +141,10 @@ class TestSplit:
         ],
     )
     def test_images_that_came_or_went_are_told(self, root, change, message):
-        folder.files(dataset(root))
+        folder.images_by_part(dataset(root))
         change(root)
         with pytest.raises(ConfigError, match=message):
-            folder.files(dataset(root))
+            folder.images_by_part(dataset(root))
 
 
 class TestMistakes:
@@ -181,7 +181,7 @@ class TestMistakes:
         for path in (root / "owl").iterdir():
             path.unlink()
         with pytest.raises(ConfigError, match="no image in the class folder owl"):
-            folder.files(dataset(root))
+            folder.images_by_part(dataset(root))
 
 
 def test_a_whole_run(command, root, tmp_path):

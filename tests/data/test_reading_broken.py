@@ -101,7 +101,7 @@ class TestFolder:
 
     def test_skipping_changes_nothing_where_nothing_is_broken(self, root, tmp_path, monkeypatch):
         whole = of_folder(root)
-        monkeypatch.setattr(folders, "decoded", lambda *_: pytest.fail("decoded again"))
+        monkeypatch.setattr(folders, "decode", lambda *_: pytest.fail("decoded again"))
         assert of_folder(root, "dataset.skip_broken=true") == whole
 
     def test_broken_images_of_all_splits_are_named_together(self, tmp_path):
@@ -163,9 +163,9 @@ class TestFolder:
 
     def test_all_images_are_decoded_once(self, root, monkeypatch):
         decoded = []
-        real = encoded_image.opened
+        real = encoded_image.open_image
         monkeypatch.setattr(
-            encoded_image, "opened", lambda path, channels: (decoded.append(path), real(path, channels))[1]
+            encoded_image, "open_image", lambda path, channels: (decoded.append(path), real(path, channels))[1]
         )
         of_folder(root)
         of_folder(root)
@@ -199,7 +199,7 @@ TURNED = struct.pack("<HHLHH", 0x0112, 3, 1, 6, 0)
 def test_a_wrong_exif_block_loses_no_image(form, block, size, unread):
     file = BytesIO()
     Image.new("RGB", (20, 10)).save(file, form, exif=block)
-    found = encoded_image.opened(file.getvalue(), 3)
+    found = encoded_image.open_image(file.getvalue(), 3)
     assert found.picture.size == size
     assert found.unoriented == (unread and form != "JPEG")  # Pillow reads such a block of a JPEG as an empty one
 

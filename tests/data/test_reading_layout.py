@@ -202,11 +202,11 @@ class TestLeftOut:
 
 
 def test_numbered_classes_are_sorted_as_text_and_that_is_said(root):
-    assert folder_layout.numbers_as_text(["0", "1", "10", "2"]) == (
+    assert folder_layout.text_order_note(["0", "1", "10", "2"]) == (
         "classes are sorted as text, as in torchvision: 10 comes before 2, and 2 has label 3"
     )
     for names in (["0", "1", "2"], ["00", "01", "10"], ["1", "9", "10", "x"], ["10 km", "2 km"], ["a", "b"]):
-        assert folder_layout.numbers_as_text(names) is None
+        assert folder_layout.text_order_note(names) is None
     assert "100 comes before 20" in of_folder(folder(root, "100,20,9")).notes
 
 

@@ -82,9 +82,9 @@ def _spoilt(root: Path) -> None:
 SHARDS = [
     (_missing, r"1 of 3 shards of the train split missing: train-00001-of-00003\.parquet: download"),
     (_last_missing, r"1 of 3 shards of the train split missing: train-00002-of-00003\.parquet"),
-    (_copied, r"train-00000-of-00003 \(1\)\.parquet: no shard of the train split is called so"),
-    (_backup, r"train-backup\.parquet: no shard of the train split is called so"),
-    (_other_split, r"train-old-00000-of-00001\.parquet: no shard of the train split is called so"),
+    (_copied, r"train-00000-of-00003 \(1\)\.parquet: not the name of a shard of the train split"),
+    (_backup, r"train-backup\.parquet: not the name of a shard of the train split"),
+    (_other_split, r"train-old-00000-of-00001\.parquet: not the name of a shard of the train split"),
     (_two_versions, r"train-00000-of-00003\.parquet, train-00000-of-00004\.parquet: shards of several versions"),
     (_twice, r"train-00000-of-00003-0123456789abcdef\.parquet, .*: the same shard of the train split more than once"),
     (_from_one, r"missing: train-00000-of-00003\.parquet \(and train-00003-of-00003\.parquet is one too many\)"),

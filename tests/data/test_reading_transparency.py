@@ -55,7 +55,7 @@ FILES = {  # the first pixel is transparent, the second is not: (file, grey of t
 @pytest.mark.parametrize("name", FILES)
 def test_a_transparent_pixel_is_white(name, channels):
     content, grey = FILES[name]
-    found = encoded_image.opened(content, channels)
+    found = encoded_image.open_image(content, channels)
     assert found.transparent
     np.testing.assert_array_equal(encoded_image.pixels(found.picture), np.full((channels, 1, 2), [255, grey]))
 
@@ -116,7 +116,7 @@ def test_folders_and_tables_see_the_same_and_say_so(tmp_path):
     ]
     dataset = loading.load(words).dataset
     names = [f"{name}/{index}.png" for name in "ab" for index in range(4)]
-    from_folder, _ = folders.decode(dataset, names, in_silence)
+    from_folder = folders.decode(dataset, names, in_silence).images
     from_table, labels = sources.source(hub_images(tmp_path / "made", classes=2), "train").decode(in_silence)
     np.testing.assert_array_equal(from_folder, from_table)
     assert from_folder[labels == 0].min() > from_folder[labels == 1].max() > 0

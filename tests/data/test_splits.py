@@ -15,6 +15,7 @@ from fitnets.composition import loading
 from fitnets.config import Digits, HubImages, Scale, Standardize, Whiten
 from fitnets.data import preprocessing
 from fitnets.data import splits as data_splits
+from fitnets.data.held_out import train_and_validation_rows
 from fitnets.data.reading import parquet
 from fitnets.errors import ConfigError
 
@@ -105,7 +106,7 @@ def test_a_downloaded_repository_has_its_files_in_a_folder_of_its_own(made, tmp_
 def test_the_second_load_maps_the_cache(made, tmp_path, monkeypatch):
     folder, *_ = made
     first = data_splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
-    monkeypatch.setattr(parquet, "decoded", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(parquet, "decode", lambda *_: pytest.fail("decoded again"))
     second = data_splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
     assert second.digest == first.digest
     assert torch.equal(second.train.images, first.train.images)
@@ -179,7 +180,7 @@ class TestPreprocessing:
     def test_other_preprocessing_decodes_nothing_again(self, tmp_path, monkeypatch):
         dataset, _ = self.made(tmp_path)
         data_splits.load(dataset, tmp_path, CPU, SILENCE)
-        monkeypatch.setattr(parquet, "decoded", lambda *_: pytest.fail("decoded again"))
+        monkeypatch.setattr(parquet, "decode", lambda *_: pytest.fail("decoded again"))
         found = data_splits.load(replace(dataset, preprocessing=Scale()), tmp_path, CPU, SILENCE)
         assert found.train.images.min() >= 0
 
@@ -284,7 +285,7 @@ class TestHubLayouts:
         dataset = self.svhn(Path("anywhere"))
         assert (dataset.validation, dataset.extra_validation, dataset.classes) == (10 * 400, 10 * 200, 10)
         labels = {"train": np.arange(73_257) % 10, "extra": np.arange(531_131) % 10}
-        train, valid = data_splits.split(labels, dataset)
+        train, valid = train_and_validation_rows(labels, dataset)
         assert (len(train), len(valid)) == (598_388, 6_000)
 
     def test_svhn_without_extra(self, tmp_path):
@@ -299,7 +300,7 @@ class TestHubLayouts:
         ):
             dataset = hub_images(tmp_path, validation=count, validation_rule="equal")
             with pytest.raises(ConfigError, match=f"dataset.validation={count} with validation_rule=equal .*{message}"):
-                data_splits.split({"train": np.array(labels)}, dataset)
+                train_and_validation_rows({"train": np.array(labels)}, dataset)
 
     def test_the_only_column_of_images_need_not_be_named(self, tmp_path):
         """The hub calls it `img` in CIFAR, others `image`."""
@@ -348,15 +349,15 @@ class TestSplit:
 
     def test_a_share_of_the_training_images_has_its_share_of_each_class(self, tmp_path):
         rule = {"validation": 20, "validation_rule": "last"}
-        train, valid = data_splits.split({"train": self.labels}, hub_images(tmp_path, **rule))
+        train, valid = train_and_validation_rows({"train": self.labels}, hub_images(tmp_path, **rule))
         for seed in (0, 1):
-            some, same = data_splits.split(
+            some, same = train_and_validation_rows(
                 {"train": self.labels}, hub_images(tmp_path, **rule, train_share=0.5, seed=seed)
             )
             assert torch.equal(same, valid)
             assert set(some.tolist()) < set(train.tolist())
             assert Counter(self.labels[some].tolist()) == dict.fromkeys(range(10), 4)
-            fewer, _ = data_splits.split(
+            fewer, _ = train_and_validation_rows(
                 {"train": self.labels}, hub_images(tmp_path, **rule, train_share=0.25, seed=seed)
             )
             assert set(fewer.tolist()) < set(some.tolist())
@@ -374,13 +375,13 @@ class TestSplit:
     def test_last_rows_whatever_the_seed(self, tmp_path):
         for seed in (0, 1):
             rule = hub_images(tmp_path, validation=20, validation_rule="last", seed=seed)
-            train, valid = data_splits.split({"train": self.labels}, rule)
+            train, valid = train_and_validation_rows({"train": self.labels}, rule)
             assert torch.equal(train, torch.arange(80))
             assert torch.equal(valid, torch.arange(80, 100))
 
     def test_by_class_is_even_and_a_function_of_the_seed(self, tmp_path):
         splits = [
-            data_splits.split({"train": self.labels}, hub_images(tmp_path, validation=20, seed=seed))
+            train_and_validation_rows({"train": self.labels}, hub_images(tmp_path, validation=20, seed=seed))
             for seed in (0, 0, 1)
         ]
         for train, valid in splits:
@@ -454,5 +455,5 @@ def test_real_cifar10_has_the_papers_split(tmp_path):
     found = data_splits.load(small, tmp_path / "store", CPU, SILENCE)
     assert found.train.labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]  # the official order
     assert found.train.images[0, :, 0, 0].mul(255).tolist() == [59, 62, 63]
-    train, valid = data_splits.split({"train": np.zeros(50_000, dtype=np.int64)}, dataset)
+    train, valid = train_and_validation_rows({"train": np.zeros(50_000, dtype=np.int64)}, dataset)
     assert (train.tolist(), valid.tolist()) == (list(range(40_000)), list(range(40_000, 50_000)))

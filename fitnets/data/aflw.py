@@ -102,7 +102,7 @@ def _check_replaceable(out: Path) -> None:
 
     for path in sorted(path for part in ("train", "validation") for path in out.glob(f"{part}-*.parquet")):
         if class_label_names(path, "label") != list(CLASSES):
-            raise ConfigError(f"--out {out}: {path.name} there is of another data set: give a new folder")
+            raise ConfigError(f"--out {out}: {path.name} there belongs to another data set: give a new folder")
 
 
 # --- faces ---
@@ -160,7 +160,7 @@ def _face_patch(face: Face) -> Patch:
     if None in face.rectangle:
         raise ValueError("no rectangle")
     if not all(isinstance(value, int | float) for value in face.rectangle):
-        raise ValueError(f"its rectangle {face.rectangle} is not of numbers")
+        raise ValueError(f"its rectangle {face.rectangle} is not numeric")
     x, y, width, height = face.rectangle
     if width <= 0 or height <= 0:
         raise ValueError(f"its rectangle is {width}x{height} pixels")

@@ -12,8 +12,9 @@ from fitnets.config import Augmentation
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """The augmented versions of the images that a stage sees. Every epoch has a view, and a view picks one version of
-    each image. With flips alone an image has two versions, and without augmentation one."""
+    """The augmented versions of the images that a stage sees. Every epoch has a view, which picks one version of
+    each image from a set. With crops, every view has a set of its own with one version of each image. With flips
+    alone, all views share a set of two; without augmentation, a set of one."""
 
     augmentation: Augmentation
     seed: int
@@ -29,14 +30,14 @@ class Views:
         return epoch % self.count if self.crops and self.count is not None else epoch
 
     def distinct_views(self, epochs: int) -> int:
-        """How many sets of augmented versions this many epochs pick from."""
+        """The number of sets of augmented versions that so many epochs pick from."""
         if not self.crops:
             return 1
         return epochs if self.count is None else min(self.count, epochs)
 
     @property
     def images_per_view(self) -> int:
-        """How many versions of an image one set holds."""
+        """The number of versions of an image in one set."""
         return 2 if self.augmentation.flip and not self.crops else 1
 
     def all_versions(self, images: Tensor, rows: Tensor, number: int) -> list[Tensor]:

@@ -52,8 +52,10 @@ def of_network(network: StoredNetwork) -> ClassNames:
     except ConfigError:
         names = None
     if names is None:
-        return ClassNames(None, f"{folder} is of an earlier version and does not name its classes")
-    return ClassNames(names, f"{folder} is of an earlier version: its class names are those that its data have now")
+        return ClassNames(None, f"{folder} was written by an earlier version and does not record its class names")
+    return ClassNames(
+        names, f"{folder} was written by an earlier version: its class names are read from its data as they are now"
+    )
 
 
 def numbered(names: list[str] | None, classes: int) -> list[str]:

@@ -168,9 +168,9 @@ def check_report(dataset: Dataset, report: Report) -> None:
 
 
 _WITHOUT_LABELS: dict[SplitPart, str] = {  # the way out for each part
-    "test": "dataset.test_split=null does without test figures",
-    "validation": "dataset.validation_split=null dataset.validation=COUNT holds training images out instead",
-    "extra": "dataset.extra_split=null dataset.extra_validation=0 does without these images",
+    "test": "give dataset.test_split=null to run without test figures",
+    "validation": "give dataset.validation_split=null dataset.validation=COUNT to hold out training images instead",
+    "extra": "give dataset.extra_split=null dataset.extra_validation=0 to train without these images",
     "train": "give a dataset.label_column that has them",
     "all": "give images that have them",
 }

@@ -177,7 +177,7 @@ def load_all(
 
 
 def fitted_values(dataset: Dataset, root: Path, progress: Progress) -> FittedPreprocessing:
-    """The values that the preprocessing is fitted to on the training images; empty if it fits none."""
+    """The values that the preprocessing fits on the training images; empty if it fits none."""
     if not preprocessing.is_fitted(dataset.preprocessing):
         return {}
     parts = [decoded_part(dataset, name, root, progress) for name in used_parts(dataset)]

@@ -110,11 +110,11 @@ def preprocessed_folder(
     *,
     fitted: FittedPreprocessing | None = None,
 ) -> Path:
-    """The folder with the preprocessed images of some parts, in the order of the parts, with their labels and the
-    values that the preprocessing was fitted to. The folder is made if it does not exist.
+    """The folder with the preprocessed images of some parts, in the order of the parts, their labels, and the fitted
+    values of the preprocessing. The folder is made if it does not exist.
 
-    fitted: values fitted on training images before. With None, `parts` are the training parts, followed by the
-    validation part if there is one, and the preprocessing is fitted on the training parts."""
+    parts: if `fitted` is None, the training parts, followed by the validation part if there is one.
+    fitted: the fitted values; None: the preprocessing is fitted on the training parts."""
     fitted_on = (
         len(training_parts(dataset))
         if fitted is None

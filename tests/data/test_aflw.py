@@ -149,7 +149,7 @@ def test_too_few_images_for_a_split_without_common_ones_are_told(places, images)
 
 
 BROKEN = {
-    "UPDATE FaceRect SET x = 'abc' WHERE face_id = 1": r"face 1 \(image00000.png\): its rectangle .* is not of numbers",
+    "UPDATE FaceRect SET x = 'abc' WHERE face_id = 1": r"face 1 \(image00000.png\): its rectangle .* is not numeric",
     "UPDATE FaceImages SET filepath = NULL WHERE file_id = 'image00004.png'": r"face 9 \(no image\): no image",
     "UPDATE FaceRect SET w = 0 WHERE face_id = 3": r"face 3 \(image00001.png\): its rectangle is 0x40 pixels",
     "UPDATE FaceRect SET x = 500 WHERE face_id = 4": r"face 4 \(image00001.png\): its rectangle lies outside",
@@ -255,6 +255,6 @@ def test_another_data_set_s_parquet_files_are_not_replaced(places):
     file = places["out"] / "train-00000-of-00001.parquet"
     pq.write_table(pa.table({"label": [1, 2]}), file)
     before = file.read_bytes()
-    with pytest.raises(ConfigError, match="train-00000-of-00001.parquet there is of another data set"):
+    with pytest.raises(ConfigError, match="train-00000-of-00001.parquet there belongs to another data set"):
         prepare(places)
     assert file.read_bytes() == before

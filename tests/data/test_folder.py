@@ -173,7 +173,7 @@ class TestMistakes:
     def test_an_image_that_is_none(self, root, tmp_path):
         (root / "dog" / "broken.png").write_bytes(b"\x89PNG and then nothing")
         with pytest.raises(
-            ConfigError, match=r"1 of 61 images cannot be used: dog/broken.png \(.*\): mend or replace them, or give"
+            ConfigError, match=r"1 of 61 images cannot be used: dog/broken.png \(.*\): repair or replace them, or give"
         ):
             splits.load(dataset(root), tmp_path / "store", CPU, SILENCE)
 

@@ -63,11 +63,11 @@ def spoil(root: Path) -> dict[str, str]:
         file.write(png())
     Image.new("F", (9, 9)).save(root / "c" / "float.tif")
     return {name.replace("\n", "\\n"): reason for name, (_, reason) in contents.items()} | {
-        "a/link.png": "a link that leads nowhere, to /nowhere/x.png",
+        "a/link.png": "a broken link to /nowhere/x.png",
         "a/loop.png": "Too many levels of symbolic links",
-        "a/pipe.png": "no regular file, but a pipe",
+        "a/pipe.png": "not a regular file but a pipe",
         "b/folder.png": "a folder, not a file",
-        "c/caf\\xe9.png": "its name is no UTF-8: rename it",
+        "c/caf\\xe9.png": "its name is not UTF-8: rename it",
         "c/float.tif": "32-bit pixels",
     }
 

@@ -92,7 +92,7 @@ SHARDS = [
     (_empty, r"cannot read train-00000-of-00003\.parquet \(it is empty\)"),
     (_truncated, r"cannot read train-00000-of-00003\.parquet \(truncated"),
     (_page, r"cannot read train-00000-of-00003\.parquet \(an HTML page"),
-    (_folder, r"cannot read train-00000-of-00003\.parquet \(no regular file\)"),
+    (_folder, r"cannot read train-00000-of-00003\.parquet \(not a regular file\)"),
     (_spoilt, r"cannot read train-00000-of-00003\.parquet \(.*\): download it again"),
 ]
 
@@ -155,8 +155,8 @@ LABELS = [
     ([5, 6, 7] * 4, GOOD, r"the train split has 5 to 7: they count from 5: give dataset\.first_label=5"),
     ([0, 10, 20] * 4, GOOD, r"only 3 numbers occur \(0, 10, 20\): number the classes from 0 without gaps"),
     ([0, 1, 2, 3] * 3, GOOD, r"allows labels 0 to 2, and the train split has 0 to 3: give dataset\.classes=4"),
-    (GOOD, [-1] * 12, r"the test split has no labels \(all are -1 or null\): dataset\.test_split=null"),
-    (GOOD, [None] * 12, r"the test split has no labels \(all are -1 or null\): dataset\.test_split=null"),
+    (GOOD, [-1] * 12, r"the test split has no labels \(all are -1 or null\): give dataset\.test_split=null"),
+    (GOOD, [None] * 12, r"the test split has no labels \(all are -1 or null\): give dataset\.test_split=null"),
     ([*GOOD, -1, None], GOOD, r"2 of 14 rows of the train split have no label \(-1 or null\), row 12 the first"),
     (GOOD, [0, 1, 9] * 4, r"the test split has 0 to 9"),
     (GOOD, [-5, 0, 1] * 4, r"the test split has -5 to 1"),

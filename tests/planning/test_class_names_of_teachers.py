@@ -87,7 +87,7 @@ def test_a_teacher_of_an_earlier_version_is_no_silent_equal(command, run, home, 
     forget(old, "classes")
     finished = command(*STUDENT, f"dataset.path={home / 'own'}", "teacher=run", f"teacher.path={old}")
     assert finished.code == 0, finished.err
-    assert "is of an earlier version: its class names are those that its data have now" in finished.out
+    assert "was written by an earlier version: its class names are read from its data as they are now" in finished.out
 
 
 class TestNumberOfNames:

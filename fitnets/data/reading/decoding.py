@@ -78,8 +78,8 @@ class BrokenImages(ConfigError):
         broken = {name: reason for report in reports for name, reason in report.broken.items()}
         total = sum(report.total for report in reports)
         super().__init__(
-            f"{place}: {len(broken)} of {total} images cannot be used: {listed(broken)}: mend or replace them, or give "
-            "dataset.skip_broken=true to leave them out"
+            f"{place}: {len(broken)} of {total} images cannot be used: {listed(broken)}: repair or replace them, or "
+            "give dataset.skip_broken=true to leave them out"
         )
 
 

@@ -98,16 +98,16 @@ def _file(source: Path | bytes) -> BinaryIO:
         mode = source.stat().st_mode
     except FileNotFoundError:
         if source.is_symlink():
-            raise BrokenImage(f"a link that leads nowhere, to {os.readlink(source)}") from None
+            raise BrokenImage(f"a broken link to {os.readlink(source)}") from None
         raise
     if stat.S_ISDIR(mode):
         raise BrokenImage("a folder, not a file")
     if not stat.S_ISREG(mode):
-        raise BrokenImage("no regular file, but a pipe, socket or device")
+        raise BrokenImage("not a regular file but a pipe, socket or device")
     try:
         source.name.encode()
     except UnicodeEncodeError:
-        raise BrokenImage("its name is no UTF-8: rename it") from None
+        raise BrokenImage("its name is not UTF-8: rename it") from None
     return source.open("rb")
 
 

@@ -126,9 +126,9 @@ def images_by_part(dataset: Folder, broken: Mapping[str, str] = _NOTHING_BROKEN)
     broken: printable names of images to leave out.
 
     Raises ConfigError if the folder, its classes and the saved split do not agree."""
-    found = contents(dataset)
-    usable = {part: [name for name in names if printable(name) not in broken] for part, names in found.images.items()}
-    if found.structure.splits:
+    folder = contents(dataset)
+    usable = {part: [name for name in names if printable(name) not in broken] for part, names in folder.images.items()}
+    if folder.structure.splits:
         return _predefined(dataset, usable)
     path = _split_file(dataset)
     if not path.is_file():

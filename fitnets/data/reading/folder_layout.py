@@ -62,7 +62,7 @@ def structure(path: str, store: str | None = None) -> Structure:
     """Find out which folders are splits and which are classes.
 
     path: the folder of images.
-    store: folder of the store, which is neither, even if it is new and empty.
+    store: folder of the store. It is neither a split nor a class, even if it is new and empty.
 
     Raises ConfigError if the folder does not exist, or if its layout is ambiguous."""
     root = expanded(path)
@@ -86,7 +86,7 @@ def structure(path: str, store: str | None = None) -> Structure:
         return Structure(root, {}, folders, left_out)
     with_images = [name for name in others if _has_images(root / name)]
     if len(with_classes) == 1 and with_images and _has_images(root / next(iter(with_classes))):
-        return Structure(root, {}, folders, left_out)  # the folder train is a class
+        return Structure(root, {}, folders, left_out)  # a class has the name of a part
     splits = _splits(path, with_classes, with_images)
     for name in folders:
         if name in others or (name not in with_classes and not _has_images(root / name)):
@@ -154,14 +154,14 @@ def _check_name(root: Path, name: str) -> None:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"dataset.path={root}: the name of {printable(name)} is no UTF-8: rename it") from None
+        raise ConfigError(f"dataset.path={root}: the name of {printable(name)} is not UTF-8: rename it") from None
 
 
 def _check_link(root: Path, folder: Path, entry: "os.DirEntry[str]") -> None:
     """Raise ConfigError for a broken link that stands in for a class folder."""
     if entry.is_symlink() and not Path(entry.name).suffix and not os.path.exists(entry.path):
         raise ConfigError(
-            f"dataset.path={root}: {printable(os.path.relpath(entry.path, root))} is a link that leads nowhere, to "
+            f"dataset.path={root}: {printable(os.path.relpath(entry.path, root))} is a broken link to "
             f"{printable(os.readlink(entry.path))}: correct it, or put it outside {folder}"
         )
 

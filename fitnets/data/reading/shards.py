@@ -98,9 +98,9 @@ def _check_contents(files: list[Path]) -> None:
 def _damage(file: Path) -> str | None:
     """Why a file is no whole Parquet file, by its first and last bytes; None if it is one."""
     if not file.exists():
-        return "a link that leads nowhere"
+        return "a broken link"
     if not file.is_file():
-        return "no regular file"
+        return "not a regular file"
     try:
         with file.open("rb") as opened:
             head = opened.read(512)

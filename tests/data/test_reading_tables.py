@@ -1,4 +1,4 @@
-"""Parquet files: every shard once and whole; labels that are named for what they are, before anything is trained."""
+"""Parquet files: every shard must be there once and whole, and unusable labels are refused before training."""
 
 import shutil
 from pathlib import Path
@@ -74,7 +74,7 @@ def _folder(root: Path) -> None:
 
 
 def _spoilt(root: Path) -> None:
-    """Its first and last bytes are right, what lies between is not."""
+    """Keep the first and last bytes of a file, and overwrite the rest."""
     content = first(root).read_bytes()
     first(root).write_bytes(content[:4] + bytes(len(content) - 12) + content[-8:])
 
@@ -98,7 +98,7 @@ SHARDS = [
 
 
 @pytest.mark.parametrize(("change", "message"), SHARDS, ids=[change.__name__ for change, _ in SHARDS])
-def test_shards_that_are_not_there_once_and_whole(root, change, message):
+def test_missing_duplicate_and_damaged_shards_are_refused(root, change, message):
     change(root)
     with pytest.raises(ConfigError, match=message) as raised:
         of_tables(root)
@@ -115,27 +115,28 @@ def test_files_of_all_splits_are_named_together(root):
 
 
 def test_shards_are_read_once_each_in_order(root):
-    found = of_tables(root)
-    assert (found.train + found.valid, found.test, found.notes) == (36, 12, "")
+    summary = of_tables(root)
+    assert (summary.train + summary.valid, summary.test, summary.notes) == (36, 12, "")
 
 
-def test_shards_of_former_years_have_a_digest_in_their_names(root):
+def test_shards_with_a_digest_in_their_names_are_read(root):
     for file in root.glob("*.parquet"):
         file.rename(file.with_name(f"{file.stem}-{hash(file.name) & (16**16 - 1):016x}.parquet"))
     assert of_tables(root)[2:4] == (12, "")
 
 
-def test_files_without_numbers_are_taken_and_it_is_said(tmp_path):
+def test_files_without_shard_numbers_are_read_with_a_note(tmp_path):
     for name in ("train-a", "train-b", "test-a"):
         table(tmp_path / "made" / f"{name}.parquet", [png(i) for i in range(12)], [0, 1, 2] * 4)
-    found = of_tables(tmp_path / "made")
-    assert (found.train + found.valid, found.test) == (24, 12)
+    summary = of_tables(tmp_path / "made")
+    assert (summary.train + summary.valid, summary.test) == (24, 12)
     assert (
-        "train: 2 files (train-a.parquet, train-b.parquet), whose names do not say how many there should" in found.notes
+        "train: 2 files (train-a.parquet, train-b.parquet), whose names do not say how many there should"
+        in summary.notes
     )
 
 
-def test_splits_that_are_not_used_are_said(root):
+def test_unused_splits_are_noted(root):
     shutil.copy(first(root), root / "validation-00000-of-00001.parquet")
     assert "left out: 1 Parquet files of other splits (validation-00000-of-00001.parquet)" in of_tables(root).notes
 
@@ -167,24 +168,24 @@ LABELS = [
 
 
 @pytest.mark.parametrize(("train", "test", "message"), LABELS)
-def test_labels_are_called_what_they_are(tmp_path, train, test, message):
+def test_unusable_labels_are_refused_with_the_way_out(tmp_path, train, test, message):
     with pytest.raises(ConfigError, match=message):
         of_tables(labelled(tmp_path / "made", train, test))
 
 
-def test_the_way_out_of_labels_from_one_works(tmp_path):
+def test_first_label_1_fixes_labels_that_count_from_1(tmp_path):
     root = labelled(tmp_path / "made", [1, 2, 3] * 4, [1, 2, 3] * 4)
-    found = of_tables(root, first_label=1)
-    assert found.digest == of_tables(labelled(tmp_path / "zero", GOOD, GOOD)).digest
+    summary = of_tables(root, first_label=1)
+    assert summary.digest == of_tables(labelled(tmp_path / "zero", GOOD, GOOD)).digest
     labels = splits.load(hub_images(root, first_label=1), tmp_path / "store", CPU, SILENCE).train.labels
     assert labels.tolist() == GOOD
 
 
-def test_the_way_out_of_a_test_split_without_labels_works(tmp_path):
+def test_a_null_test_split_replaces_one_without_labels(tmp_path):
     assert of_tables(labelled(tmp_path / "made", GOOD, [-1] * 12), test_split=None).test is None
 
 
-def test_a_column_of_whole_numbers_is_proposed(tmp_path):
+def test_the_error_proposes_a_column_of_whole_numbers(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 

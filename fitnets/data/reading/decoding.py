@@ -99,7 +99,7 @@ def decode(
     broken images.
 
     names: name of each image, for the report.
-    read: returns the pixels (C, H, W) and the `encoded_image.Opened` of a row; raises BrokenImage.
+    read: returns the pixels (C, H, W) and the `encoded_image.OpenedImage` of a row; raises BrokenImage.
     shape: (C, H, W) of an image."""
     images = np.empty((len(names), *shape), dtype=np.uint8)
     usable = np.ones(len(names), dtype=bool)

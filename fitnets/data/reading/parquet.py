@@ -66,7 +66,7 @@ def row_count(dataset: HubImages, split: str) -> int | None:
 
 
 def class_names(dataset: HubImages, splits: list[str]) -> list[str] | None:
-    """The class names in the local Parquet files of some splits, in the order of the labels; None if no file has names.
+    """The class names in the local Parquet files of some splits, in label order; None if no file has names.
 
     Raises ConfigError if files are missing, or if two files name the classes differently."""
     names_by_file: dict[Path, list[str]] = {}
@@ -164,9 +164,9 @@ def _labels(dataset: HubImages, split: str, rows: Any) -> NDArray[np.int64]:
 
 
 def _check_size(dataset: HubImages, split: str, encoded: Any) -> None:
-    """Raise ConfigError if the first image does not have the configured size, because all images are then refused."""
+    """Raise ConfigError if the first image does not have the configured size: the others will not have it either."""
     try:
-        height, width = _opened(dataset, encoded).picture.size[::-1]
+        height, width = _decoded_image(dataset, encoded).picture.size[::-1]
     except BrokenImage:
         return
     if (height, width) != (dataset.height, dataset.width):
@@ -177,14 +177,14 @@ def _check_size(dataset: HubImages, split: str, encoded: Any) -> None:
 
 
 def _pixels(dataset: HubImages, encoded: Any) -> tuple[NDArray[np.uint8], OpenedImage]:
-    opened = _opened(dataset, encoded)
+    opened = _decoded_image(dataset, encoded)
     width, height = opened.picture.size
     if (height, width) != (dataset.height, dataset.width):
         raise BrokenImage(f"{height}x{width} pixels, and dataset.height and width are {dataset.height}x{dataset.width}")
     return encoded_image.pixels(opened.picture), opened
 
 
-def _opened(dataset: HubImages, encoded: Any) -> OpenedImage:
+def _decoded_image(dataset: HubImages, encoded: Any) -> OpenedImage:
     """Decode an image. encoded: has the bytes of an image file or, without bytes, its path."""
     if encoded is None or (encoded["bytes"] is None and encoded["path"] is None):
         raise BrokenImage("it holds no image")

@@ -1,8 +1,8 @@
 """`fitnets prepare aflw`: 16x16 patches with and without faces from the licensed AFLW (section 3.4 of the paper).
 
 The paper says that annotated face regions are resized to 16x16, that as many patches without faces come from ImageNet,
-and that a tenth of all is for validation. Our choices: RGB; rectangles clipped to their image; random squares of the
-images without faces; parts that share no source image.
+and that a tenth of all patches is for validation. Our choices: patches are RGB; rectangles are clipped to their image;
+patches without faces are random squares; the training and validation parts share no source image.
 """
 
 import io
@@ -23,8 +23,11 @@ from fitnets.progress import Track
 from fitnets.store import files as store_files
 
 SIDE = 16
-CLASSES = ("no face", "face")  # label 0, label 1
+"""height and width of a patch in pixels"""
+CLASSES = ("no face", "face")
+"""class names of label 0 and label 1"""
 _SHOWN = 5
+"""broken rows and images that a message names"""
 
 Box = tuple[int, int, int, int]
 """left, top, right, bottom, in pixels"""
@@ -32,12 +35,13 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A row of AFLW. rectangle: x, y, width, height, in pixels, as the database has them; it may reach over the edge of
-    its image. image: None where the database names none."""
+    """A row of AFLW's database."""
 
     face_id: int
     image: Path | None
+    """None if the database names no image"""
     rectangle: tuple[Any, Any, Any, Any]
+    """x, y, width and height in pixels, unchecked; the rectangle may reach over the edge of its image"""
 
     @property
     def name(self) -> str:
@@ -46,29 +50,35 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """png: a 16x16 RGB image; origin: the file that it was cut from."""
+    """A labelled 16x16 image."""
 
     png: bytes
+    """RGB image in PNG format"""
     label: int
+    """index into CLASSES"""
     origin: Path
+    """image file that the patch was cut from"""
 
 
 def prepare(
     aflw: Path, negatives: Path, out: Path, *, count: int | None, seed: int, skip_broken: bool, track: Track
 ) -> tuple[dict[str, Counter[str]], list[str]]:
-    """Write `train` and `validation` Parquet files in the layout of the hub.
+    """Write `train` and `validation` Parquet files in the layout of the hub. Returns the number of patches of each
+    class by part, and the skipped rows and files with their reasons.
 
-    aflw: the folder with `aflw.sqlite` and the images; negatives: a folder of images without faces, at any depth;
-    count: patches without faces, None: as many as faces. Gives the patches of each part by class, and what was skipped.
-    Raises ConfigError that names broken rows and files, unless they are to be skipped; nothing is written then."""
+    aflw: folder with `aflw.sqlite` and the images.
+    negatives: folder of images without faces, at any depth.
+    count: number of patches without faces; None: as many as faces.
+    skip_broken: leave broken rows and files out.
+
+    Raises ConfigError naming broken rows and files if `skip_broken` is false. Nothing is written then."""
     faces, broken = _face_patches(read_faces(aflw), track)
     if not faces and not broken:
         raise ConfigError(f"--aflw {aflw}: aflw.sqlite has no face")
     store_files.check_writable(out, "--out ")
     _check_replaceable(out)
-    wanted = len(faces) if count is None else count
-    others, unreadable = _negative_patches(negatives, wanted, seed, track)
-    broken += unreadable
+    others, broken_images = _negative_patches(negatives, len(faces) if count is None else count, seed, track)
+    broken += broken_images
     if broken and not skip_broken:
         shown = "; ".join(broken[:_SHOWN]) + "; ..." * (len(broken) > _SHOWN)
         raise ConfigError(
@@ -87,19 +97,19 @@ def prepare(
 
 
 def _check_replaceable(out: Path) -> None:
-    """Raises ConfigError where the folder holds Parquet files of another data set under the names that are written."""
+    """Raise ConfigError if the folder holds Parquet files of another data set under the names that would be written."""
     from fitnets.data.reading.parquet import class_label_names
 
     for path in sorted(path for part in ("train", "validation") for path in out.glob(f"{part}-*.parquet")):
         if class_label_names(path, "label") != list(CLASSES):
-            raise ConfigError(f"--out {out}: {path.name} there is of another data set: give a new folder")
+            raise ConfigError(f"--out {out}: {path.name} there belongs to another data set: give a new folder")
 
 
 # --- faces ---
 
 
 def read_faces(aflw: Path) -> list[Face]:
-    """The annotated faces of `aflw.sqlite`, in the order of their numbers. ConfigError if it is not AFLW's database."""
+    """The annotated faces of `aflw.sqlite`, ordered by face_id. Raises ConfigError if it is not AFLW's database."""
     databases = sorted(aflw.rglob("aflw.sqlite")) if aflw.is_dir() else []
     if not databases:
         raise ConfigError(f"--aflw {aflw}: no aflw.sqlite in it: give the folder of the licensed download")
@@ -118,7 +128,7 @@ def read_faces(aflw: Path) -> list[Face]:
 
 
 def _image_root(aflw: Path, paths: Sequence[str]) -> Path:
-    """The folder that the database's paths start from: AFLW's tools put it at different places."""
+    """The folder that paths in the database are relative to. AFLW's tools put it at different places."""
     candidates = [aflw, *(folder for folder in sorted(aflw.rglob("*")) if folder.name in ("flickr", "images", "data"))]
     for path in paths[:100]:
         for root in candidates:
@@ -128,28 +138,29 @@ def _image_root(aflw: Path, paths: Sequence[str]) -> Path:
 
 
 def _face_patches(faces: list[Face], track: Track) -> tuple[list[Patch], list[str]]:
-    """(patches, broken rows in words)."""
+    """(patches, broken rows with their reasons)."""
     patches: list[Patch] = []
     broken: list[str] = []
     rectangles = Counter(face.face_id for face in faces)
     for row in track(range(len(faces)), "faces"):
+        face = faces[row]
         try:
-            if rectangles[faces[row].face_id] > 1:
-                raise ValueError(f"{rectangles[faces[row].face_id]} rectangles or images")
-            patches.append(_face_patch(faces[row]))
+            if rectangles[face.face_id] > 1:
+                raise ValueError(f"{rectangles[face.face_id]} rectangles or images")
+            patches.append(_face_patch(face))
         except ValueError as error:
-            broken.append(f"{faces[row].name}: {error}")
+            broken.append(f"{face.name}: {error}")
     return patches, broken
 
 
 def _face_patch(face: Face) -> Patch:
-    """ValueError, with the reason, for a row that gives no patch."""
+    """Cut the patch of a row. Raises ValueError with the reason if the row is broken."""
     if face.image is None:
         raise ValueError("no image")
     if None in face.rectangle:
         raise ValueError("no rectangle")
     if not all(isinstance(value, int | float) for value in face.rectangle):
-        raise ValueError(f"its rectangle {face.rectangle} is not of numbers")
+        raise ValueError(f"its rectangle {face.rectangle} is not numeric")
     x, y, width, height = face.rectangle
     if width <= 0 or height <= 0:
         raise ValueError(f"its rectangle is {width}x{height} pixels")
@@ -164,7 +175,8 @@ def _face_patch(face: Face) -> Patch:
 
 
 def _negative_patches(folder: Path, count: int, seed: int, track: Track) -> tuple[list[Patch], list[str]]:
-    """A random square of each image in turn, until there are enough: (patches, unreadable files in words)."""
+    """(patches, unusable files with their reasons). Patches are random squares of each image in turn, until there are
+    `count` of them."""
     files = _image_files(folder)
     patches: list[Patch] = []
     broken: list[str] = []
@@ -192,7 +204,7 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _random_square(width: int, height: int, seed: int) -> Box:
-    """A square of 16 pixels up to the shorter side, anywhere in the image."""
+    """A square at a random place, with a random side between 16 pixels and the shorter side of the image."""
     if min(width, height) < SIDE:
         raise ValueError(f"{width}x{height} pixels are less than {SIDE}x{SIDE}")
     generator = np.random.default_rng(seed)
@@ -201,11 +213,11 @@ def _random_square(width: int, height: int, seed: int) -> Box:
     return left, top, left + side, top + side
 
 
-# --- both ---
+# --- patches ---
 
 
 def _open(path: Path) -> Any:
-    """The image in RGB. ValueError, with the reason, if there is none."""
+    """The image in RGB. Raises ValueError with the reason if it cannot be decoded."""
     from PIL import Image
 
     if not path.is_file():
@@ -218,7 +230,7 @@ def _open(path: Path) -> Any:
 
 
 def _patch_png(picture: Any, box: Box) -> bytes:
-    """The region, resized to 16x16."""
+    """The region of the picture, resized to 16x16, as PNG."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -227,9 +239,9 @@ def _patch_png(picture: Any, box: Box) -> bytes:
 
 
 def split(patches: list[Patch], seed: int) -> dict[str, list[Patch]]:
-    """`train` and `validation`, the latter as near to a tenth of each class as whole source images allow; in random
-    order."""
-    held_out = set(_held_out(patches, seed))
+    """Divide patches into `train` and `validation`, in random order. The validation part is as near to a tenth of each
+    class as whole source images allow."""
+    held_out = set(_validation_origins(patches, seed))
     order = np.random.default_rng(seed_of("order of patches", seed)).permutation(len(patches))
     parts: dict[str, list[Patch]] = {"train": [], "validation": []}
     for row in order:
@@ -238,15 +250,15 @@ def split(patches: list[Patch], seed: int) -> dict[str, list[Patch]]:
     return parts
 
 
-def _held_out(patches: list[Patch], seed: int) -> Iterator[Path]:
-    """Source images of the validation part: random ones of each class, with at most a tenth of its patches."""
+def _validation_origins(patches: list[Patch], seed: int) -> Iterator[Path]:
+    """Random source images for the validation part, with at most a tenth of the patches of each class."""
     for label in range(len(CLASSES)):
         origins = Counter(patch.origin for patch in patches if patch.label == label)
         paths = sorted(origins)
-        rest = max(1, round(0.1 * origins.total()))
+        places_left = max(1, round(0.1 * origins.total()))
         for index in np.random.default_rng(seed_of("validation patches", label, seed)).permutation(len(paths)):
-            if origins[paths[index]] <= rest:
-                rest -= origins[paths[index]]
+            if origins[paths[index]] <= places_left:
+                places_left -= origins[paths[index]]
                 yield paths[index]
 
 

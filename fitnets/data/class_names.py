@@ -1,4 +1,4 @@
-"""Class names of data sets and of trained networks, and how the labels of one become labels of the other."""
+"""Class names of data sets and of trained networks, and the translation of one's labels into the other's."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -10,38 +10,39 @@ from fitnets.errors import ConfigError
 from fitnets.store.earlier_runs import StoredNetwork
 
 _LISTED = 8
+"""class names that a message lists"""
 
 
 class ClassNames(NamedTuple):
-    """names: one for each class, in the order of the labels; None where they are unknown.
-    note: what a user has to know about where the names come from; None if there is nothing to say."""
+    """Class names, and a note for the user about their origin."""
 
     names: list[str] | None
+    """one name for each class, in the order of the labels; None if they are unknown"""
     note: str | None = None
 
 
 def of_data(dataset: Dataset) -> ClassNames:
-    """The class names of a data set, as many as `dataset.classes`.
+    """The class names of a data set, one for each of its `dataset.classes` labels.
 
-    Raises ConfigError where the files are missing or name their classes differently."""
-    names, wanted = sources.class_names(dataset), dataset.classes
+    Raises ConfigError if files are missing, or if two files name the classes differently."""
+    names, count = sources.class_names(dataset), dataset.classes
     if names is None:
         return ClassNames(None)
     if len(set(names)) < len(names):
         return ClassNames(None, f"{described(dataset)} gives one name to several classes: its names are not used")
-    if len(names) == wanted:
+    if len(names) == count:
         return ClassNames(names)
-    filled = [*names[:wanted], *(str(label) for label in range(len(names), wanted))]
+    filled = [*names[:count], *(str(label) for label in range(len(names), count))]
     return ClassNames(
-        filled if len(set(filled)) == wanted else None,
-        f"{described(dataset)} names {len(names)} classes and dataset.classes={wanted}: "
-        + (f"the last {len(names) - wanted} names are not used" if len(names) > wanted else "the others have numbers"),
+        filled if len(set(filled)) == count else None,
+        f"{described(dataset)} names {len(names)} classes and dataset.classes={count}: "
+        + (f"the last {len(names) - count} names are not used" if len(names) > count else "the others have numbers"),
     )
 
 
 def of_network(network: StoredNetwork) -> ClassNames:
-    """The class names that a network was trained with: those that its run recorded. Runs of earlier versions recorded
-    none: theirs are read from their data, where those are still there."""
+    """The class names that a network was trained with, as its run recorded them. Runs of earlier versions recorded no
+    names: those are read from the run's data set if it still exists."""
     recorded = network.recorded()
     if "classes" in recorded:
         return ClassNames(recorded["classes"])
@@ -51,34 +52,38 @@ def of_network(network: StoredNetwork) -> ClassNames:
     except ConfigError:
         names = None
     if names is None:
-        return ClassNames(None, f"{folder} is of an earlier version and does not name its classes")
-    return ClassNames(names, f"{folder} is of an earlier version: its class names are those that its data have now")
+        return ClassNames(None, f"{folder} was written by an earlier version and does not record its class names")
+    return ClassNames(
+        names, f"{folder} was written by an earlier version: its class names are read from its data as they are now"
+    )
 
 
 def numbered(names: list[str] | None, classes: int) -> list[str]:
-    """A name for every class: its number where the names are unknown."""
+    """The names, or the number of each class if the names are unknown."""
     return names if names is not None else [str(label) for label in range(classes)]
 
 
 def listed(names: Sequence[str]) -> str:
-    """'a, b, c', cut after some."""
+    """The names as 'a, b, c', or the first of them followed by ', ... (100 in all)'."""
     return ", ".join(names[:_LISTED]) + f", ... ({len(names)} in all)" * (len(names) > _LISTED)
 
 
 def are_equal(first: Sequence[str], second: Sequence[str]) -> bool:
-    """Whether two lists name the same classes in the same order. Unicode's two ways to write one letter are equal."""
+    """True if two lists name the same classes in the same order. Composed and decomposed Unicode letters are equal."""
     return _keys(first) == _keys(second)
 
 
 def labels_in(network: Sequence[str], data: Sequence[str]) -> list[int]:
-    """The label that the network has for each class of the data, by name.
+    """The network's label for each class of the data, matched by name.
 
-    Raises ValueError with the names of the data that the network does not know."""
-    places = {key: label for label, key in enumerate(_keys(network))}
-    unknown = [name for name, key in zip(data, _keys(data), strict=True) if key not in places]
+    network, data: class names in the order of the labels.
+
+    Raises ValueError with the names in the data that the network lacks."""
+    label_of = {key: label for label, key in enumerate(_keys(network))}
+    unknown = [name for name, key in zip(data, _keys(data), strict=True) if key not in label_of]
     if unknown:
         raise ValueError(listed(unknown))
-    return [places[key] for key in _keys(data)]
+    return [label_of[key] for key in _keys(data)]
 
 
 def _keys(names: Sequence[str]) -> list[str]:
@@ -86,6 +91,6 @@ def _keys(names: Sequence[str]) -> list[str]:
 
 
 def described(dataset: Dataset) -> str:
-    """The key with which a user gave the data."""
+    """The override that selects the data set, `dataset.path=...` or `dataset=...`."""
     path = getattr(dataset, "path", None)
     return f"dataset.path={path}" if path else f"dataset={dataset.name}"

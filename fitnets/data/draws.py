@@ -1,14 +1,11 @@
-"""Labelled images in memory, and which of them become another split: fixed by a seed."""
+"""Random draws of rows by class, fixed by a seed."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-Raw = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""images (N, C, H, W) as decoded, labels (N,)"""
-
 
 def proportional_draw(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.bool_]:
-    """A mask of `count` random rows, each class giving its share."""
+    """A mask of `count` random rows, of each class in proportion to its size."""
     position = np.empty(len(labels))
     generator = np.random.default_rng(seed)
     for label in np.unique(labels):
@@ -20,7 +17,7 @@ def proportional_draw(labels: NDArray[np.int64], count: int, seed: int) -> NDArr
 
 
 def equal_draw(labels: NDArray[np.int64], each: int, seed: int) -> NDArray[np.bool_]:
-    """A mask of random rows, `each` of them of every class. ValueError if a class has too few."""
+    """A mask of random rows, `each` of every class. Raises ValueError if a class would have no other row left."""
     mask = np.zeros(len(labels), dtype=bool)
     generator = np.random.default_rng(seed)
     for label in np.unique(labels):

@@ -1,4 +1,4 @@
-"""Image files that are in no data set: prepared as a network's data set prepares its own, and that in words."""
+"""Prepares image files that are in no data set as a network's data set prepares its images, and describes how."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,20 +10,14 @@ from fitnets.config import Dataset, Folder
 from fitnets.data.reading import folder, folder_layout
 from fitnets.data.reading.encoded_image import BACKGROUND
 
-RESIZING = (
-    "resized without distortion until it just covers {width}x{height} pixels, so that the shorter side fits (Pillow's "
-    "bicubic filter, which smooths when it shrinks); cropped at the centre to that size"
-)
-
 
 def described(dataset: Dataset) -> str:
-    """How an image file becomes an image of this data set, in words for those who run its network elsewhere."""
+    """How an image file becomes an image of this data set, in words for users who run its network elsewhere."""
     colour = "grey" if dataset.channels == 1 else "RGB"
-    size = {"height": dataset.height, "width": dataset.width}
     if isinstance(dataset, Folder):
         return (
             f"turned upright as EXIF says; laid on {BACKGROUND} where transparent; {colour} with 8 bits; "
-            f"{RESIZING.format(**size)}; pixels 0 to 255"
+            f"{_resizing(dataset)}; pixels 0 to 255"
         )
     return (
         f"{colour}, {dataset.height} pixels high and {dataset.width} wide, as the data set has them: none was resized "
@@ -31,45 +25,53 @@ def described(dataset: Dataset) -> str:
     )
 
 
+def _resizing(dataset: Dataset) -> str:
+    return (
+        f"resized without distortion until it just covers {dataset.width}x{dataset.height} pixels, so that the shorter "
+        "side fits (Pillow's bicubic filter, which smooths when it shrinks); cropped at the centre to that size"
+    )
+
+
 def resizing_note(dataset: Dataset) -> str | None:
-    """A note for data sets that resize nothing: what `pixels` does to files all the same."""
+    """How `pixels` changes files for a data set whose own images are not resized; None for a folder of images."""
     if isinstance(dataset, Folder):
         return None
-    resizing = RESIZING.format(height=dataset.height, width=dataset.width)
     return (
         f"the network was trained on images of {dataset.name} as they are. Each file is turned upright as EXIF says "
-        f"and laid on {BACKGROUND} where transparent; {resizing}; its pixels are scaled from 0..255 to "
+        f"and laid on {BACKGROUND} where transparent; {_resizing(dataset)}; its pixels are scaled from 0..255 to "
         f"0..{dataset.pixel_max:g}"
     )
 
 
 def pixels(dataset: Dataset, path: Path) -> NDArray[np.uint8]:
-    """(C, H, W) of a file, 0 to 255, as `dataset=folder` prepares it for these channels and this size.
+    """(C, H, W): the pixels of a file, 0 to 255, prepared as `dataset=folder` does for these channels and this size.
 
-    Raises pictures.BrokenImage, with the reason."""
+    Raises `encoded_image.BrokenImage` with the reason."""
     return folder.pixels(dataset, path)
 
 
-def listed(places: list[Path]) -> tuple[list[Path], list[Path]]:
-    """(image files, other files) of some files and folders. A file that is named is taken for an image whatever its
-    suffix; a folder stands for the images in it and in its sub-folders, without hidden ones."""
+def listed(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """(image files, other files): the files, and all files in the folders and their sub-folders. Hidden ones in folders
+    are skipped.
+
+    paths: files and folders. A file listed here counts as an image whatever its suffix."""
     images: list[Path] = []
     others: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            for path in _below(place):
-                (images if folder_layout.is_image(path) else others).append(path)
+    for path in paths:
+        if path.is_dir():
+            for file in _files_below(path):
+                (images if folder_layout.is_image(file) else others).append(file)
         else:
-            images.append(place)
+            images.append(path)
     return images, others
 
 
-def _below(root: Path) -> Iterator[Path]:
-    """Files of a folder and its sub-folders, by name, without hidden ones."""
+def _files_below(root: Path) -> Iterator[Path]:
+    """Files of a folder and its sub-folders, sorted by name, without hidden ones. Links to folders are not followed."""
     for path in sorted(root.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir() and not path.is_symlink():
-            yield from _below(path)
+            yield from _files_below(path)
         else:
             yield path

@@ -1,6 +1,6 @@
-"""What is done to images once, before training: the paper's section 3 and the maxout recipes.
+"""Preprocessing of images, once, before training: section 3 of the paper and the maxout recipes.
 
-Every function takes and gives (N, C, H, W) float32. `fit` sees training images alone.
+Images are (N, C, H, W) float32 in every function. `fit` sees training images only.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,16 +12,18 @@ from torch import Tensor
 from fitnets.config import LocalContrast, Preprocessing, Scale, Standardize, Whiten
 
 FittedPreprocessing = dict[str, Tensor]
-"""What was learnt from the training images, by name; empty where there is nothing to learn"""
+"""Values fitted on the training images, by name; empty for preprocessing that fits nothing"""
 
 
 def is_fitted(preprocessing: Preprocessing) -> bool:
-    """Whether it learns something from the training images."""
+    """True if the preprocessing is fitted on the training images."""
     return isinstance(preprocessing, Standardize | Whiten)
 
 
 def fit(preprocessing: Preprocessing, chunks: Callable[[], Iterable[Tensor]]) -> FittedPreprocessing:
-    """chunks: gives an iterator over the training images in [0, 1], as often as it is called."""
+    """Fit the preprocessing on the training images.
+
+    chunks: returns a new iterator over the training images in [0, 1] at every call."""
     match preprocessing:
         case Scale() | LocalContrast():
             return {}
@@ -32,23 +34,27 @@ def fit(preprocessing: Preprocessing, chunks: Callable[[], Iterable[Tensor]]) ->
 
 
 _RECORDED = 1000
+"""most values that a run records"""
 
 
 def recordable(fitted: FittedPreprocessing) -> dict[str, list[float]] | None:
-    """The fitted values as numbers for a run's record, so that its network can be used without its training images;
-    None where they are too many (the matrix of `Whiten`). They keep every bit."""
+    """The fitted values as numbers for result.json, so that the network can be used without its training images. Every
+    bit is kept. None if the values are too many, as in the matrix of `Whiten`."""
     if sum(values.numel() for values in fitted.values()) > _RECORDED:
         return None
     return {name: values.tolist() for name, values in fitted.items()}
 
 
 def recorded(values: dict[str, list[float]]) -> FittedPreprocessing:
-    """The inverse of `recordable`."""
+    """The fitted values from the numbers that `recordable` returned."""
     return {name: torch.tensor(numbers, dtype=torch.float32) for name, numbers in values.items()}
 
 
 def apply(preprocessing: Preprocessing, fitted: FittedPreprocessing, images: Tensor) -> Tensor:
-    """images: in [0, 1]. fitted: from `fit` of the same preprocessing."""
+    """Preprocess images.
+
+    fitted: result of `fit` for the same preprocessing.
+    images: pixels in [0, 1]."""
     match preprocessing:
         case Scale():
             return images
@@ -71,14 +77,16 @@ def _channel_moments(chunks: Callable[[], Iterable[Tensor]]) -> FittedPreprocess
 
 
 def global_contrast(images: Tensor, norm: float) -> Tensor:
-    """Each image minus its mean, over all channels, scaled to this L2 norm. A constant image becomes zeros."""
+    """Subtract from each image its mean over all channels, and scale it to an L2 norm. Constant images become zeros."""
     centred = images - images.mean(dim=(1, 2, 3), keepdim=True)
     lengths = centred.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     return torch.where(lengths > 1e-6, norm * centred / lengths.clamp(min=1e-6), torch.zeros_like(centred))
 
 
 def fit_zca(chunks: Callable[[], Iterable[Tensor]], regularizer: float) -> FittedPreprocessing:
-    """W = U diag(1 / sqrt(e)) U^T, where U diag(e) U^T = cov(X) + regularizer I over flattened images; in float64."""
+    """Fit ZCA whitening over flattened images, in float64.
+
+    W = U diag(1 / sqrt(e)) U^T, where U diag(e) U^T = cov(X) + regularizer I."""
     count = sum(len(images) for images in chunks())
     total = sum(images.flatten(1).double().sum(0) for images in chunks())
     assert isinstance(total, Tensor)
@@ -94,13 +102,18 @@ def fit_zca(chunks: Callable[[], Iterable[Tensor]], regularizer: float) -> Fitte
 
 
 def whiten(fitted: FittedPreprocessing, images: Tensor) -> Tensor:
+    """(x - mean) W for each flattened image x. fitted: result of `fit_zca`."""
     return ((images.flatten(1) - fitted["mean"]) @ fitted["whitening"]).view_as(images)
 
 
 def local_contrast(images: Tensor, local: LocalContrast) -> Tensor:
-    """LeCun's: each pixel minus the Gaussian-weighted mean around it, divided by the larger of the weighted deviation
-    around it (the root of the mean square) and that deviation's mean over the image, and at least by the threshold;
-    each channel by itself, zeros beyond the edge."""
+    """LeCun's local contrast normalisation, for each channel by itself, with zeros beyond the edge.
+
+    The Gaussian-weighted mean around a pixel is subtracted from it. The result is divided by the largest of three
+    values: the weighted root mean square around the pixel, the mean of that over the image, and the threshold.
+
+    local.divisor: take the root mean square of the image, or of the centred image.
+    local.channels: normalise all channels, or the first alone."""
     normalised = images if local.channels == "all" else images[:, :1]
     height, width = images.shape[2:]
     planes = normalised.reshape(-1, 1, height, width)
@@ -114,7 +127,7 @@ def local_contrast(images: Tensor, local: LocalContrast) -> Tensor:
 
 
 def _gaussian(size: int, sigma: float) -> Tensor:
-    """(1, 1, size, size), of sum 1."""
+    """A Gaussian window of shape (1, 1, size, size) whose sum is 1."""
     offsets = torch.arange(size, dtype=torch.float32) - size // 2
     line = torch.exp(-(offsets**2) / (2 * sigma**2))
     window = line[:, None] * line

@@ -1,4 +1,4 @@
-"""Where images come from: scikit-learn's digits, the Hugging Face hub or its Parquet files, folders of images."""
+"""The origin of images: scikit-learn's digits, the Hugging Face hub or its Parquet files, or a folder of images."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fitnets.config import Dataset, Digits, Folder, HubImages
-from fitnets.data.draws import Raw, proportional_draw
+from fitnets.data.draws import proportional_draw
 from fitnets.data.reading import folder, folder_layout, parquet
-from fitnets.data.reading.decoding import BrokenImages, Decoded, Report
+from fitnets.data.reading.decoding import BrokenImages, Decoded, Raw, Report
 from fitnets.data.reading.examined import examine
 from fitnets.data.reading.parquet import UNLABELLED
 from fitnets.errors import ConfigError, printable
@@ -24,27 +24,30 @@ SplitPart = Literal["train", "extra", "validation", "test", "all"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One part of a data set."""
+    """The origin of one part of a data set."""
 
     identity: dict[str, Any]
-    """what tells it from others, without decoding it"""
+    """JSON values that distinguish the part from others without decoding it"""
     read: Callable[[Track], Decoded]
-    """decodes it; broken images are in the report alone"""
+    """decodes the part; broken images appear in the report only"""
     version: int
-    """one more with every change of what the code makes of the same images"""
-    earlier: int | None = None
-    """an earlier version that serves as well, if it is in the store: a download may be impossible now"""
+    """a part of the hash: raised whenever the code makes other pixels or labels from the same files"""
+    earlier_version: int | None = None
+    """an earlier version to use if it is in the store, because a new download may be impossible"""
 
     def decode(self, track: Track) -> Raw:
-        """Images and labels, broken images left out."""
+        """Images and labels without the broken ones."""
         return self.read(track).raw
 
 
 def source(dataset: Dataset, part: SplitPart, root: Path | None = None, progress: Progress | None = None) -> Source:
-    """Raises ConfigError if local files are missing. Of a folder, all images are decoded the first time: broken ones
-    are named before a split with them is drawn.
+    """The origin of a part of a data set. The first call for a folder decodes all its images, so that broken ones are
+    reported before a split is drawn.
 
-    root: of the store that remembers digests and decoded images; progress: sees the progress."""
+    root: folder of the store, which keeps file digests and decoded images; None: nothing is kept.
+    progress: shows the decoding of a folder.
+
+    Raises ConfigError if local files are missing."""
     match dataset:
         case Digits():
             identity = {"scikit-learn": "digits", "part": part, "test": dataset.test}
@@ -54,38 +57,50 @@ def source(dataset: Dataset, part: SplitPart, root: Path | None = None, progress
         case HubImages():
             split = _split(dataset, part)
             identity = parquet.identity(dataset, split, root)
-            earlier = 1 if dataset.path is None else None
-            return Source(identity, lambda track: parquet.decoded(dataset, split, track), version=2, earlier=earlier)
+            return Source(
+                identity,
+                lambda track: parquet.decode(dataset, split, track),
+                version=2,
+                earlier_version=1 if dataset.path is None else None,
+            )
 
 
 def _folder_source(dataset: Folder, part: SplitPart, root: Path | None, progress: Progress | None) -> Source:
     is_whole = part == "all"
-    found = folder.contents(dataset, may_lack_classes=is_whole)
-    examined = examine(dataset, found, root, progress)
+    contents = folder.contents(dataset, may_lack_classes=is_whole)
+    examined = examine(dataset, contents, root, progress)
     broken = examined.report.broken
-    usable = [name for name in folder.images(found) if printable(name) not in broken]
-    names = usable if is_whole else folder.files(dataset, broken)[part]
+    usable = [name for name in folder.all_images(contents) if printable(name) not in broken]
+    names = usable if is_whole else folder.images_by_part(dataset, broken)[part]
     if not names:
         raise ConfigError(f"dataset.path={dataset.path}: the folder has no {part} images")
-    return Source(folder.identity(dataset, names), lambda _: examined.chosen(dataset, names), version=2)
+    return Source(folder.identity(dataset, names), lambda _: examined.select(dataset, names), version=2)
 
 
 def training_parts(dataset: Dataset) -> list[SplitPart]:
-    """The parts that are trained on, once validation images are held out of them."""
+    """The parts with training images. Validation images are held out of them unless they are a part of their own."""
     has_extra = isinstance(dataset, HubImages) and dataset.extra_split is not None
     return ["train", "extra"] if has_extra else ["train"]
 
 
 def has_validation_part(dataset: Dataset) -> bool:
-    """Whether validation images are a part of their own."""
+    """True if the validation images are a part of their own."""
     return isinstance(dataset, Folder) or (isinstance(dataset, HubImages) and dataset.validation_split is not None)
 
 
-def class_names(dataset: Dataset) -> list[str] | None:
-    """The class names that a data set's files give, in the order of the labels; None where they give none. A Parquet
-    file may name more or fewer classes than `dataset.classes`.
+def used_parts(dataset: Dataset, *, test: bool = False) -> list[SplitPart]:
+    """The parts for training and validation, followed by the test part if `test` is true."""
+    parts = training_parts(dataset)
+    if has_validation_part(dataset):
+        parts.append("validation")
+    return [*parts, "test"] if test else parts
 
-    Raises ConfigError where the files are missing, or two of them name the classes differently."""
+
+def class_names(dataset: Dataset) -> list[str] | None:
+    """The class names in the files of a data set, in the order of the labels; None if the files hold no names. A
+    Parquet file may name more or fewer classes than `dataset.classes`.
+
+    Raises ConfigError if files are missing, or if two files name the classes differently."""
     match dataset:
         case Digits():
             return [str(digit) for digit in range(dataset.classes)]
@@ -98,7 +113,7 @@ def class_names(dataset: Dataset) -> list[str] | None:
 
 
 def row_count(dataset: HubImages, part: SplitPart) -> int | None:
-    """The rows that the local Parquet files of a part state; None where they cannot be read. Nothing is decoded."""
+    """The number of rows that the local Parquet files of a part state; None if a file cannot be read."""
     return parquet.row_count(dataset, _split(dataset, part))
 
 
@@ -109,7 +124,7 @@ def _split(dataset: HubImages, part: SplitPart) -> str:
 
 
 def present_parts(dataset: Dataset) -> list[SplitPart]:
-    """The parts that a data set has files of. A data set on the hub, and digits, have all that are configured."""
+    """The parts that have files. For a data set on the hub and for digits, these are all configured parts."""
     if isinstance(dataset, Folder):
         return ["all"]
     if isinstance(dataset, Digits):
@@ -120,18 +135,18 @@ def present_parts(dataset: Dataset) -> list[SplitPart]:
         return parts
     root = expanded(dataset.path)
     patterns = {part: f"{_split(dataset, part)}-*.parquet" for part in parts}
-    found = [part for part, pattern in patterns.items() if any(root.glob(pattern)) or any(root.glob(f"*/{pattern}"))]
-    return found or parts[:1]  # the first one's absence is then an error
+    present = [part for part, pattern in patterns.items() if any(root.glob(pattern)) or any(root.glob(f"*/{pattern}"))]
+    return present or parts[:1]  # opening the first part then raises the error about missing files
 
 
 def notes(dataset: Dataset, root: Path | None = None) -> Iterator[str]:
-    """Sentences for the plan and for `fitnets doctor`: which files are used, what is left out, what was done to images.
-    What decoding met in a table's rows is in `data.notes`."""
+    """Yield sentences for the plan and for `fitnets doctor`: which files are used, which are left out, and how the
+    images of a folder were changed. `splits.notes` adds how the images of Parquet files were changed."""
     match dataset:
         case Folder():
-            found = folder.contents(dataset)
-            yield from folder_layout.notes(found)
-            yield from examine(dataset, found, root).report.notes("images")
+            contents = folder.contents(dataset)
+            yield from folder_layout.notes(contents)
+            yield from examine(dataset, contents, root).report.notes("images")
         case HubImages():
             yield from parquet.notes(dataset)
         case Digits():
@@ -139,39 +154,39 @@ def notes(dataset: Dataset, root: Path | None = None) -> Iterator[str]:
 
 
 def sizes(dataset: Folder, root: Path | None) -> tuple[str, str]:
-    """Width and height of the smallest and of the largest image, '20x30'."""
+    """Width and height in pixels of the smallest and of the largest image, such as '20x30'."""
     report = examine(dataset, folder.contents(dataset), root).report
     smallest, largest = ("x".join(map(str, size or [])) for size in (report.smallest, report.largest))
     return smallest, largest
 
 
-def check(dataset: Dataset, report: Report) -> None:
-    """Raises BrokenImages if some images of a part cannot be used, and are not to be skipped."""
+def check_report(dataset: Dataset, report: Report) -> None:
+    """Raise BrokenImages if a hub data set has broken images and `dataset.skip_broken` is false."""
     if report.broken and isinstance(dataset, HubImages) and not dataset.skip_broken:
         place = f"dataset.path={dataset.path}" if dataset.path else f"dataset={dataset.name}"
         raise BrokenImages(place, [report])
 
 
-_WITHOUT = {
-    "test": "dataset.test_split=null does without test figures",
-    "validation": "dataset.validation_split=null dataset.validation=COUNT holds training images out instead",
-    "extra": "dataset.extra_split=null dataset.extra_validation=0 does without these images",
+_WITHOUT_LABELS: dict[SplitPart, str] = {  # the way out for each part
+    "test": "give dataset.test_split=null to run without test figures",
+    "validation": "give dataset.validation_split=null dataset.validation=COUNT to hold out training images instead",
+    "extra": "give dataset.extra_split=null dataset.extra_validation=0 to train without these images",
     "train": "give a dataset.label_column that has them",
     "all": "give images that have them",
 }
 
 
 def check_labels(dataset: Dataset, part: SplitPart, labels: NDArray[np.int64]) -> None:
-    """Raises ConfigError, with the way out that fits, unless all labels are from 0 to classes - 1."""
+    """Raise ConfigError with a fitting way out unless all labels are from 0 to classes - 1."""
     unlabelled = np.flatnonzero(labels == UNLABELLED)
     if len(unlabelled) == len(labels):
         raise ConfigError(
-            f"dataset={dataset.name}: the {part} split has no labels (all are -1 or null): {_WITHOUT[part]}"
+            f"dataset={dataset.name}: the {part} split has no labels (all are -1 or null): {_WITHOUT_LABELS[part]}"
         )
     if len(unlabelled):
         raise ConfigError(
             f"dataset={dataset.name}: {len(unlabelled)} of {len(labels)} rows of the {part} split have no label (-1 or "
-            f"null), row {unlabelled[0]} the first: {_WITHOUT[part]}"
+            f"null), row {unlabelled[0]} the first: {_WITHOUT_LABELS[part]}"
         )
     distinct = np.unique(labels)
     low, high, classes = int(distinct[0]), int(distinct[-1]), dataset.classes

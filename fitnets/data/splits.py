@@ -1,44 +1,51 @@
-"""Images and labels: decoded and preprocessed once into memory-mapped files, split by a fixed rule, batched by row."""
+"""The splits of a data set: preprocessed images and labels, addressed by row and handed out in batches."""
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from fitnets.config import Augmentation, Dataset, Folder, HubImages, image_shape
+from fitnets.config import Augmentation, Dataset, Folder, HubImages
 from fitnets.config.options import content_hash
 from fitnets.config.seeds import seed_of
 from fitnets.data import preprocessing, sources
 from fitnets.data.augmentation import Views, view
-from fitnets.data.draws import equal_draw, proportional_draw
-from fitnets.data.reading.decoding import BrokenImages, Report, together
-from fitnets.data.sources import Source, SplitPart, has_validation_part, present_parts, source, training_parts
-from fitnets.errors import ConfigError, DamagedError
+from fitnets.data.held_out import train_and_validation_rows
+from fitnets.data.preprocessing import FittedPreprocessing
+from fitnets.data.reading.decoding import BrokenImages, merged
+from fitnets.data.sources import SplitPart, present_parts, source, used_parts
+from fitnets.data.stored_images import (
+    DecodedPart,
+    decoded_folder,
+    decoded_part,
+    fitted_preprocessing,
+    joint_digest,
+    preprocessed_folder,
+    preprocessed_tensors,
+)
+from fitnets.errors import ConfigError
 from fitnets.progress import Progress
-from fitnets.store import files, locks
-from fitnets.system import permissions
+from fitnets.store import files
 
-_CHUNK = 2000  # images preprocessed at a time
-_PREPARING = 1  # one more with every change of what the code makes of the same images
+SplitName = Literal["train", "valid", "test"]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """images: (N, C, H, W) float32; labels: (N,); rows: (N,) their numbers in the set. view: the number of the view
-    that the images are in; None: they are as they are."""
+    """Images with their labels."""
 
     images: Tensor
+    """(N, C, H, W) float32"""
     labels: Tensor
+    """(N,)"""
     rows: Tensor
+    """(N,): row of each image in its data set"""
     view: int | None = None
+    """number of the view that augmented the images; None: they are not augmented"""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -46,29 +53,33 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Rows of a set that stays where it is. images: (all rows, C, H, W) float32; labels: (all rows,); rows: (N,)."""
+    """Some rows of a data set. Several splits share the images and labels of all rows."""
 
     images: Tensor
+    """(all rows, C, H, W) float32"""
     labels: Tensor
+    """(all rows,)"""
     rows: Tensor
+    """(N,): rows that belong to the split"""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def class_counts(self, classes: int) -> list[int]:
-        """Images of each class."""
+        """Number of images of each class."""
         return torch.bincount(self.labels[self.rows].cpu(), minlength=classes).tolist()
 
     def batch(self, rows: Tensor) -> Batch:
         return Batch(self.images[rows], self.labels[rows], rows)
 
     def viewed(self, rows: Tensor, number: int, views: Views) -> Batch:
-        """A batch of augmented images: the view `number` of each."""
+        """A batch of augmented images, each as in the view `number`."""
         images = view(self.images[rows], rows, number, views.augmentation, views.seed)
         return Batch(images, self.labels[rows], rows, number)
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Tensor]:
-        """Row numbers of an epoch's batches: a function of the seed; the last incomplete batch is dropped."""
+        """The rows of each batch of an epoch, in an order that depends on the seed alone. The last incomplete batch is
+        dropped."""
         order = torch.randperm(len(self.rows), generator=torch.Generator().manual_seed(seed))
         shuffled = self.rows[order.to(self.rows.device)]
         return iter(torch.split(shuffled[: len(shuffled) // batch_size * batch_size], batch_size))
@@ -80,72 +91,50 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What training and selection may see. digest: of the decoded images and labels; view_seed: of augmentation;
-    fitted: what their preprocessing learnt."""
+    """The images that training and selection may see."""
 
     train: Split
     valid: Split
     digest: str
+    """hash of the decoded images and labels"""
     view_seed: int
-    fitted: preprocessing.FittedPreprocessing = field(default_factory=dict)
+    """seed of the augmentation"""
+    fitted: FittedPreprocessing = field(default_factory=dict)
 
     def views(self, augmentation: Augmentation, count: int | None = None) -> Views:
-        """How a stage sees the training images. count: of different crops; None: no bound."""
+        """The views of the training images for one stage.
+
+        count: number of different crops of an image before they repeat; None: they never repeat."""
         return Views(augmentation, self.view_seed, count)
 
     def whole(self) -> "Data":
-        """Training and validation images together to train on, for retraining."""
+        """The same data with the validation images among the training images, for retraining."""
         rows = torch.cat([self.train.rows, self.valid.rows]).sort().values
         return replace(self, train=replace(self.train, rows=rows))
 
 
+# --- load ---
+
+
 def load(dataset: Dataset, root: Path, device: torch.device, progress: Progress) -> Data:
-    """Training and validation images. The test split is not touched."""
-    parts = _parts(dataset)
-    decoded = [_decoded(dataset, part, root, progress) for part in parts]
-    folder = _prepared(dataset, root, decoded, progress)
-    train, valid = split({name: part.labels for name, part in zip(parts, decoded, strict=True)}, dataset)
-    images, labels = _tensors(folder, device)
+    """Load training and validation images. The test split is not opened."""
+    names = used_parts(dataset)
+    parts = [decoded_part(dataset, name, root, progress) for name in names]
+    folder = preprocessed_folder(dataset, root, parts, progress)
+    train, valid = _rows(names, parts, dataset)
+    images, labels = preprocessed_tensors(folder, device)
     return Data(
         train=Split(images, labels, train.to(device)),
         valid=Split(images, labels, valid.to(device)),
-        digest=_digest(decoded),
+        digest=joint_digest([part.digest for part in parts]),
         view_seed=seed_of("views", dataset.seed),
-        fitted=_fitted(folder),
+        fitted=fitted_preprocessing(folder),
     )
 
 
 def load_test(dataset: Dataset, root: Path, device: torch.device, progress: Progress) -> Split:
-    """The test split, decoded the first time that it is asked for; preprocessed as fitted on training images."""
+    """Load the test split. Its preprocessing is fitted on the training images."""
     return load_split(dataset, "test", root, device, progress, fitted_on=dataset)
-
-
-def test_identity(dataset: Dataset, root: Path) -> str:
-    """A hash of where the test split's images come from: its files by digest, or a revision. Nothing is decoded."""
-    return content_hash("test", source(dataset, "test", root).identity)
-
-
-def digest(dataset: Dataset, root: Path, progress: Progress) -> str:
-    """Of the images and labels for training and validation."""
-    return _digest([_decoded(dataset, part, root, progress) for part in _parts(dataset)])
-
-
-def known_digest(dataset: Dataset, root: Path) -> str | None:
-    """The same of images that were decoded earlier; None where they would have to be decoded, or downloaded, first.
-
-    Raises ConfigError where local files are named and are not there."""
-    if isinstance(dataset, Folder):  # its parts are known once all images are decoded
-        return None
-    if isinstance(dataset, HubImages) and dataset.hub is None and dataset.path is None:
-        return None
-    folders = [_decoded_folder(dataset, source(dataset, part, root), root) for part in _parts(dataset)]
-    if not all((folder / "meta.json").is_file() for folder in folders):
-        return None
-    digests = [files.read_json(folder / "meta.json")["sha256"] for folder in folders]
-    return digests[0] if len(digests) == 1 else content_hash(digests)
-
-
-SplitName = Literal["train", "valid", "test"]
 
 
 def load_split(
@@ -156,67 +145,107 @@ def load_split(
     progress: Progress,
     *,
     fitted_on: Dataset,
-    fitted: preprocessing.FittedPreprocessing | None = None,
+    fitted: FittedPreprocessing | None = None,
 ) -> Split:
-    """A split of a data set, preprocessed as another one is. Training and validation images of the latter itself are
-    those of `load`: no second copy is made.
+    """Load a split of a data set, preprocessed as another data set is. If both are the same data set, its training and
+    validation images are those of `load`, and no second copy is stored.
 
-    fitted_on: the other data set. fitted: what its preprocessing learnt; None: it is learnt from its training images
-    again."""
+    fitted_on: the data set that sets the preprocessing.
+    fitted: the fitted values; None: the preprocessing is fitted on the training images of `fitted_on`."""
     alike = replace(dataset, preprocessing=fitted_on.preprocessing)
     if alike == fitted_on and name != "test":
-        own = load(alike, root, device, progress)
-        if fitted is None or all(torch.equal(values, own.fitted[key]) for key, values in fitted.items()):
-            return own.train if name == "train" else own.valid
+        data = load(alike, root, device, progress)
+        if fitted is None or all(torch.equal(values, data.fitted[key]) for key, values in fitted.items()):
+            return data.train if name == "train" else data.valid
     if fitted is None:
         fitted = fitted_values(fitted_on, root, progress)
-    parts: list[SplitPart] = ["test"] if name == "test" else _parts(dataset)
-    decoded = [_decoded(alike, part, root, progress) for part in parts]
-    images, labels = _tensors(_prepared(alike, root, decoded, progress, fitted=fitted), device)
-    if name == "test":
-        rows = torch.arange(len(labels))
-    else:
-        of_parts = {name: part.labels for name, part in zip(parts, decoded, strict=True)}
-        rows = split(of_parts, dataset)[name == "valid"]
+    names = _parts_of(dataset, name)
+    parts = [decoded_part(alike, part, root, progress) for part in names]
+    folder = preprocessed_folder(alike, root, parts, progress, fitted=fitted)
+    images, labels = preprocessed_tensors(folder, device)
+    rows = torch.arange(len(labels)) if name == "test" else _rows(names, parts, dataset)[name == "valid"]
     return Split(images, labels, rows.to(device))
 
 
 def load_all(
-    dataset: Dataset, root: Path, device: torch.device, progress: Progress, fitted: preprocessing.FittedPreprocessing
+    dataset: Dataset, root: Path, device: torch.device, progress: Progress, fitted: FittedPreprocessing
 ) -> Split:
-    """All images of a data set, whatever their split. fitted: values that its preprocessing applies."""
-    decoded = [_decoded(dataset, part, root, progress) for part in present_parts(dataset)]
-    images, labels = _tensors(_prepared(dataset, root, decoded, progress, fitted=fitted), device)
+    """Load all images of a data set, whatever their split. fitted: values that the preprocessing applies."""
+    parts = [decoded_part(dataset, name, root, progress) for name in present_parts(dataset)]
+    images, labels = preprocessed_tensors(preprocessed_folder(dataset, root, parts, progress, fitted=fitted), device)
     return Split(images, labels, torch.arange(len(labels), device=device))
 
 
-def fitted_values(dataset: Dataset, root: Path, progress: Progress) -> preprocessing.FittedPreprocessing:
-    """What its preprocessing has learnt from its training images."""
+def fitted_values(dataset: Dataset, root: Path, progress: Progress) -> FittedPreprocessing:
+    """The values that the preprocessing fits on the training images; empty if it fits none."""
     if not preprocessing.is_fitted(dataset.preprocessing):
         return {}
-    training = [_decoded(dataset, part, root, progress) for part in _parts(dataset)]
-    return _fitted(_prepared(dataset, root, training, progress))
+    parts = [decoded_part(dataset, name, root, progress) for name in used_parts(dataset)]
+    return fitted_preprocessing(preprocessed_folder(dataset, root, parts, progress))
 
 
 def raw_images(dataset: Dataset, name: SplitName, rows: Tensor, root: Path, progress: Progress) -> Tensor:
-    """(N, C, H, W) uint8, as they were published. rows: of the split that `load_split` gives."""
-    parts: list[SplitPart] = ["test"] if name == "test" else _parts(dataset)
-    decoded = [_decoded(dataset, part, root, progress).images for part in parts]
-    starts = np.cumsum([0, *map(len, decoded)])
+    """(N, C, H, W) uint8: images as they were published. rows: rows of the split that `load_split` returns."""
+    parts = [decoded_part(dataset, part, root, progress).images for part in _parts_of(dataset, name)]
+    starts = np.cumsum([0, *map(len, parts)])
     places = [(row, int(np.searchsorted(starts, row, side="right")) - 1) for row in rows.tolist()]
-    return torch.from_numpy(np.stack([decoded[part][row - starts[part]] for row, part in places]))
+    return torch.from_numpy(np.stack([parts[part][row - starts[part]] for row, part in places]))
+
+
+def _parts_of(dataset: Dataset, name: SplitName) -> list[SplitPart]:
+    """The parts whose rows a split is taken from."""
+    return ["test"] if name == "test" else used_parts(dataset)
+
+
+def _rows(names: list[SplitPart], parts: list[DecodedPart], dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """The rows to train on, and the rows for validation."""
+    return train_and_validation_rows(
+        {name: part.labels for name, part in zip(names, parts, strict=True)},
+        dataset,
+    )
+
+
+# --- digests ---
+
+
+def digest(dataset: Dataset, root: Path, progress: Progress) -> str:
+    """A hash of the decoded images and labels for training and validation."""
+    return joint_digest([decoded_part(dataset, part, root, progress).digest for part in used_parts(dataset)])
+
+
+def known_digest(dataset: Dataset, root: Path) -> str | None:
+    """The `digest` of images that are in the store already; None if they would have to be downloaded or decoded first.
+
+    Raises ConfigError where local files are configured and missing."""
+    if isinstance(dataset, Folder):  # its parts are known only after all images are decoded
+        return None
+    if isinstance(dataset, HubImages) and dataset.hub is None and dataset.path is None:
+        return None
+    folders = [decoded_folder(dataset, source(dataset, part, root), root) for part in used_parts(dataset)]
+    if not all((folder / "meta.json").is_file() for folder in folders):
+        return None
+    return joint_digest([files.read_json(folder / "meta.json")["sha256"] for folder in folders])
+
+
+def test_identity(dataset: Dataset, root: Path) -> str:
+    """A hash of the origin of the test images: the digests of their files, or a revision. Nothing is decoded."""
+    return content_hash("test", source(dataset, "test", root).identity)
+
+
+# --- checks and notes ---
 
 
 def check_files(dataset: Dataset, root: Path, progress: Progress, *, test: bool) -> None:
-    """Decode all parts, so that every missing file, broken image and wrong label is named before anything is trained.
+    """Decode all parts before anything is trained, and report every missing file, broken image and wrong label.
+
     test: whether the test split is needed.
 
-    Raises ConfigError; BrokenImages with those of all parts."""
+    Raises ConfigError for all parts together; BrokenImages if broken images are the only problem."""
     if isinstance(dataset, Folder):
-        source(dataset, "train", root, progress)  # what is wrong with a folder is wrong with all its parts
-    for step in (source, _decoded):
+        source(dataset, "train", root, progress)  # all parts of a folder have the same problems: report them once
+    for step in (source, decoded_part):
         errors: list[ConfigError] = []
-        for part in _parts(dataset, test=test):
+        for part in used_parts(dataset, test=test):
             try:
                 step(dataset, part, root, progress)
             except ConfigError as error:
@@ -224,226 +253,24 @@ def check_files(dataset: Dataset, root: Path, progress: Progress, *, test: bool)
                 if isinstance(dataset, HubImages) and dataset.path is None:  # the next download would fail likewise
                     break
         if errors:
-            raise _joined(errors)
+            raise _one_error(errors)
 
 
-def _joined(errors: list[ConfigError]) -> ConfigError:
-    """One error for several: broken images in one line, each other problem in a line of its own, once."""
+def _one_error(errors: list[ConfigError]) -> ConfigError:
+    """One error for several: all broken images in one line, every other problem once, in a line of its own."""
     broken = [error for error in errors if isinstance(error, BrokenImages)]
     others = {str(error): error for error in errors if error not in broken}
-    joined = [*([together(broken)] if broken else []), *others.values()]
-    return joined[0] if len(joined) == 1 else ConfigError("\n".join(map(str, joined)))
+    problems = [*([merged(broken)] if broken else []), *others.values()]
+    return problems[0] if len(problems) == 1 else ConfigError("\n".join(map(str, problems)))
 
 
 def notes(dataset: Dataset, root: Path, progress: Progress, *, test: bool) -> list[str]:
-    """Sentences for the plan and for `fitnets doctor`: which files and images are used, what is left out, and what was
-    done to images. test: whether the test split is used."""
-    found = [*sources.notes(dataset, root)]
+    """Sentences for the plan and for `fitnets doctor`: which files and images are used, which are left out, and how
+    images were changed.
+
+    test: whether the test split is used."""
+    sentences = [*sources.notes(dataset, root)]
     if isinstance(dataset, HubImages):
-        for part in _parts(dataset, test=test):
-            found += _decoded(dataset, part, root, progress).report.notes(part)
-    return found
-
-
-def _parts(dataset: Dataset, *, test: bool = False) -> list[SplitPart]:
-    parts = training_parts(dataset)
-    if has_validation_part(dataset):
-        parts.append("validation")
-    return [*parts, "test"] if test else parts
-
-
-# --- split ---
-
-
-def split(labels: dict[SplitPart, NDArray[np.int64]], dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """Row numbers (train, validation), both ascending. labels: of each part, in the order of the rows."""
-    held_out = np.concatenate([_held_out(dataset, part, of_part) for part, of_part in labels.items()])
-    train = np.flatnonzero(~held_out)
-    if dataset.train_share < 1:
-        of_train = np.concatenate(list(labels.values()))[train]
-        count = max(1, round(dataset.train_share * len(train)))
-        train = train[proportional_draw(of_train, count, seed_of("training share", dataset.seed))]
-    return torch.from_numpy(train), torch.from_numpy(np.flatnonzero(held_out))
-
-
-def _held_out(dataset: Dataset, part: SplitPart, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which rows of a part are for validation."""
-    if has_validation_part(dataset):
-        return np.full(len(labels), part == "validation")
-    key = "extra_validation" if part == "extra" else "validation"
-    count: int = getattr(dataset, key)
-    if count >= len(labels):
-        raise ConfigError(
-            f"dataset.{key}={count} leaves no image to train on: {dataset.name} has {len(labels)} in its {part} "
-            f"split: give fewer than {len(labels)}"
-        )
-    rule = dataset.validation_rule if isinstance(dataset, HubImages) else "by_class"
-    seed = seed_of("validation" if part == "train" else f"validation of {part}", dataset.seed)
-    match rule:
-        case "last":
-            return np.arange(len(labels)) >= len(labels) - count
-        case "by_class":
-            return proportional_draw(labels, count, seed)
-        case "equal":
-            each, rest = divmod(count, dataset.classes)
-            try:
-                if rest:
-                    raise ValueError(f"{count} is no multiple of {dataset.classes} classes")
-                return equal_draw(labels, each, seed)
-            except ValueError as error:
-                raise ConfigError(
-                    f"dataset.{key}={count} with validation_rule=equal ({each} a class of the {part} split): {error}"
-                ) from error
-
-
-# --- decoded and preprocessed files ---
-
-
-@dataclass(frozen=True, slots=True)
-class _Decoded:
-    """images: (N, C, H, W) uint8, mapped; labels: (N,)."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    digest: str
-    report: Report
-
-
-def _digest(decoded: list[_Decoded]) -> str:
-    return decoded[0].digest if len(decoded) == 1 else content_hash([part.digest for part in decoded])
-
-
-def _decoded(dataset: Dataset, part: SplitPart, root: Path, progress: Progress) -> _Decoded:
-    """One part as it was published, mapped from its files; decoded into them when they are not there yet."""
-    origin = source(dataset, part, root, progress)
-    folder = _decoded_folder(dataset, origin, root)
-    if not folder.exists():
-        with locks.locked(folder, f"the decoded images of {dataset.name}", progress.say):
-            if not folder.exists():
-                _decode(dataset, part, origin, folder, progress)
-    with files.made_again(folder):
-        meta = files.read_json(folder / "meta.json")
-    report = Report(**meta["report"]) if "report" in meta else Report(total=meta["images"])
-    sources.check(dataset, report)
-    return _Decoded(_mapped(folder / "images.npy"), _mapped(folder / "labels.npy"), meta["sha256"], report)
-
-
-def _decoded_folder(dataset: Dataset, origin: Source, root: Path) -> Path:
-    """Where a part lies or will lie: of this version of the code, or of an earlier one that serves as well."""
-    versions = [origin.version, *([origin.earlier] if origin.earlier is not None else [])]
-    folders = [
-        root / "data" / content_hash("decoded", version, origin.identity, image_shape(dataset), dataset.classes)
-        for version in versions
-    ]
-    return next((folder for folder in folders if folder.exists()), folders[0])
-
-
-def _decode(dataset: Dataset, part: SplitPart, origin: Source, folder: Path, progress: Progress) -> None:
-    found = origin.read(progress.track)
-    sources.check(dataset, found.report)
-    images, labels = found.raw
-    if len(images) == 0:
-        raise ConfigError(f"dataset={dataset.name}: no image of the {part} split can be used")
-    sources.check_labels(dataset, part, labels)
-    assert images.shape == (len(labels), *image_shape(dataset))
-    with files.directory(folder) as partial:
-        np.save(partial / "images.npy", images)
-        np.save(partial / "labels.npy", labels)
-        told = {"source": origin.identity, "images": len(images), "sha256": _sha256(images, labels)}
-        told["report"] = asdict(found.report)
-        files.write_json(partial / "meta.json", told)
-
-
-def _prepared(
-    dataset: Dataset,
-    root: Path,
-    decoded: list[_Decoded],
-    progress: Progress,
-    *,
-    fitted: preprocessing.FittedPreprocessing | None = None,
-) -> Path:
-    """The folder with the preprocessed images of some parts, one after the other, their labels, and what was fitted on
-    them. fitted: from the training images; None: these are the training images (and validation images of their own)."""
-    told = [part.digest for part in decoded]
-    trained_on = (
-        len(training_parts(dataset))
-        if fitted is None
-        else {name: _sha256(tensor.numpy()) for name, tensor in fitted.items()}
-    )
-    folder = (
-        root / "data" / content_hash("prepared", _PREPARING, told, trained_on, dataset.preprocessing, dataset.pixel_max)
-    )
-    if not folder.exists():
-        with locks.locked(folder, f"the preprocessed images of {dataset.name}", progress.say):
-            if not folder.exists():
-                _prepare(dataset, decoded, folder, progress, fitted)
-    return folder
-
-
-def _prepare(
-    dataset: Dataset,
-    decoded: list[_Decoded],
-    folder: Path,
-    progress: Progress,
-    fitted: preprocessing.FittedPreprocessing | None,
-) -> None:
-    count = sum(len(part.labels) for part in decoded)
-    if fitted is None:
-        fitted_on = decoded[: len(training_parts(dataset))]
-        fitted = preprocessing.fit(dataset.preprocessing, lambda: _chunks(fitted_on, dataset.pixel_max))
-    size = 4 * count * decoded[0].images[0].size
-    what = f"dataset={dataset.name}: its preprocessed images"
-    files.check_space(folder.parent, size, what, "give another store=...")  # a mapped file that outgrows it is fatal
-    with files.directory(folder) as partial:
-        path = partial / "images.npy"
-        images = np.lib.format.open_memmap(path, "w+", np.float32, (count, *decoded[0].images.shape[1:]))
-        files.allocate(path)
-        chunks = _chunks(decoded, dataset.pixel_max)
-        filled = 0
-        for _ in progress.track(range(sum(-(-len(part.labels) // _CHUNK) for part in decoded)), "preprocessing"):
-            chunk = preprocessing.apply(dataset.preprocessing, fitted, next(chunks))
-            images[filled : filled + len(chunk)] = chunk.numpy()
-            filled += len(chunk)
-        images.flush()
-        np.save(partial / "labels.npy", np.concatenate([part.labels for part in decoded]))
-        files.write(partial / "fitted.safetensors", save(fitted))
-
-
-def _chunks(decoded: Iterable[_Decoded], pixel_max: float) -> Iterator[Tensor]:
-    """The images in [0, 1], some at a time."""
-    for part in decoded:
-        for start in range(0, len(part.images), _CHUNK):
-            yield torch.from_numpy(part.images[start : start + _CHUNK].astype(np.float32)) / pixel_max
-
-
-def _sha256(*arrays: NDArray[Any]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _tensors(folder: Path, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(images, labels) of a preprocessed set."""
-    images, labels = (torch.from_numpy(_mapped(folder / f"{name}.npy")).to(device) for name in ("images", "labels"))
-    return images, labels
-
-
-def _mapped(path: Path) -> NDArray[Any]:
-    """Raises DamagedError, with the way out."""
-    with files.made_again(path.parent):
-        try:  # copy on write: PyTorch wants it writable, the file stays as is
-            array: NDArray[Any] = np.load(path, mmap_mode="c")
-        except (*permissions.DAMAGE, EOFError) as error:
-            raise DamagedError(f"{path} cannot be read ({error})") from error
-    return array
-
-
-def _fitted(folder: Path) -> preprocessing.FittedPreprocessing:
-    """What the preprocessing of a set has learnt. Raises DamagedError, with the way out."""
-    path = folder / "fitted.safetensors"
-    with files.made_again(folder):
-        try:
-            return load_file(path)
-        except (*permissions.DAMAGE, SafetensorError) as error:
-            raise DamagedError(f"{path} cannot be read ({error})") from error
+        for part in used_parts(dataset, test=test):
+            sentences += decoded_part(dataset, part, root, progress).report.notes(part)
+    return sentences

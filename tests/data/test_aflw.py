@@ -1,4 +1,4 @@
-"""`fitnets prepare aflw` on a made database, and a run on what it makes."""
+"""`fitnets prepare aflw` on a small imitation of AFLW, and a run on its patches."""
 
 import sqlite3
 from collections import Counter
@@ -20,7 +20,9 @@ FACES = 60
 
 
 def write_aflw(root: Path, *, extra_rows=()) -> Path:
-    """AFLW's tables and folders: two faces an image, each a rectangle of its own colour on black."""
+    """Write AFLW's tables and folders. Every image has two faces, each a rectangle of its own colour on black.
+
+    extra_rows: SQL statements to run at the end."""
     flickr = root / "aflw" / "data" / "flickr"
     (flickr / "0").mkdir(parents=True)
     faces, rectangles, images = [], [], []
@@ -83,7 +85,7 @@ def pixels(row: dict) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))
 
 
-def test_patches_labels_and_split(places):
+def test_every_face_becomes_a_patch_and_parts_share_no_image(places):
     counts, skipped = prepare(places)
     assert skipped == []
     assert sum(counts.values(), Counter()) == {"face": FACES, "no face": FACES}
@@ -100,7 +102,7 @@ def test_patches_labels_and_split(places):
                 faces[tuple(middle[0])] += 1
             else:
                 assert middle.max() <= 60
-    assert faces == Counter(colour(face_id) for face_id in range(1, FACES + 1))  # every face once, its own rectangle
+    assert faces == Counter(colour(face_id) for face_id in range(1, FACES + 1))  # every face once, from its rectangle
     sources = {part: {row["image"]["path"] for row in of_part} for part, of_part in every.items()}
     assert not sources["train"] & sources["validation"]
 
@@ -123,12 +125,12 @@ def test_a_rectangle_over_the_edge_is_clipped(tmp_path, places):
     (patch,) = [aflw._face_patch(face) for face in aflw.read_faces(places["aflw"]) if face.face_id == 1]
     import io
 
-    found = np.asarray(Image.open(io.BytesIO(patch.png)))
+    pixels = np.asarray(Image.open(io.BytesIO(patch.png)))
     picture = Image.open(patch.origin).convert("RGB").resize((16, 16), Image.Resampling.BICUBIC, box=(0, 0, 40, 60))
-    np.testing.assert_array_equal(found, np.asarray(picture))
+    np.testing.assert_array_equal(pixels, np.asarray(picture))
 
 
-def test_as_many_patches_without_faces_as_wanted_however_many_images_are_broken(places):
+def test_broken_images_do_not_reduce_the_number_of_patches_without_faces(places):
     good = sorted(places["negatives"].rglob("*.jpg"))
     for path in good[12:]:
         path.write_bytes(b"no image")
@@ -138,7 +140,7 @@ def test_as_many_patches_without_faces_as_wanted_however_many_images_are_broken(
 
 
 @pytest.mark.parametrize("images", [1, 2, 5])
-def test_too_few_images_for_a_split_without_common_ones_are_told(places, images):
+def test_too_few_images_for_separate_parts_are_refused(places, images):
     for path in sorted(places["negatives"].rglob("*.jpg"))[images:]:
         path.unlink()
     with pytest.raises(
@@ -149,7 +151,7 @@ def test_too_few_images_for_a_split_without_common_ones_are_told(places, images)
 
 
 BROKEN = {
-    "UPDATE FaceRect SET x = 'abc' WHERE face_id = 1": r"face 1 \(image00000.png\): its rectangle .* is not of numbers",
+    "UPDATE FaceRect SET x = 'abc' WHERE face_id = 1": r"face 1 \(image00000.png\): its rectangle .* is not numeric",
     "UPDATE FaceImages SET filepath = NULL WHERE file_id = 'image00004.png'": r"face 9 \(no image\): no image",
     "UPDATE FaceRect SET w = 0 WHERE face_id = 3": r"face 3 \(image00001.png\): its rectangle is 0x40 pixels",
     "UPDATE FaceRect SET x = 500 WHERE face_id = 4": r"face 4 \(image00001.png\): its rectangle lies outside",
@@ -178,14 +180,14 @@ def test_broken_images_are_refused_by_name(places):
     (places["negatives"] / "0" / "broken.jpg").write_bytes(b"no image")
     Image.new("RGB", (9, 40)).save(places["negatives"] / "0" / "small.png")
     (places["aflw"] / "data" / "flickr" / "0" / "image00000.png").write_bytes(b"no image")
-    with pytest.raises(ConfigError, match="4 broken rows or images, nothing written") as told:
+    with pytest.raises(ConfigError, match="4 broken rows or images, nothing written") as raised:
         prepare(places)
     for name in (
         "face 1 (image00000.png): cannot be decoded",
         "broken.jpg: cannot be decoded",
         "small.png: 9x40 pixels",
     ):
-        assert name in str(told.value)
+        assert name in str(raised.value)
     counts, skipped = prepare(places, skip_broken=True)
     assert len(skipped) == 4
     assert sum(counts.values(), Counter()) == {"face": FACES - 2, "no face": FACES - 2}
@@ -193,41 +195,41 @@ def test_broken_images_are_refused_by_name(places):
 
 class TestCommand:
     @pytest.fixture
-    def made(self, fitnets):
+    def prepare_aflw(self, fitnets):
         def call(places, *words) -> Finished:
             return fitnets("prepare", "aflw", *(f"--{name}={path}" for name, path in places.items()), *words)
 
         return call
 
-    def test_says_what_it_made_and_how_to_go_on(self, made, places):
-        finished = made(places, "--count=40")
+    def test_output_names_the_patches_and_the_next_command(self, prepare_aflw, places):
+        finished = prepare_aflw(places, "--count=40")
         assert finished.code == 0
         assert "patches with face" in finished.out
         assert f"python run.py dataset=aflw dataset.path={places['out']}" in finished.out
         assert sum(row["label"] == 0 for part in ("train", "validation") for row in rows(places["out"], part)) == 40
 
-    def test_mistakes(self, made, places, tmp_path):
+    def test_mistakes_are_refused_with_a_short_message(self, prepare_aflw, places, tmp_path):
         (tmp_path / "empty").mkdir()
         for name, message in (("aflw", "no aflw.sqlite in it"), ("negatives", "no image in it")):
-            finished = made(places | {name: tmp_path / "empty"})
+            finished = prepare_aflw(places | {name: tmp_path / "empty"})
             assert finished.code == 1
             assert message in finished.err
             assert len(finished.err.splitlines()) <= 2
         for words, message in ((["--count=-2"], "-2 is less than 1"), (["--count=x"], "invalid")):
-            finished = made(places, *words)
+            finished = prepare_aflw(places, *words)
             assert finished.code == 2
             assert message in finished.err
-        finished = made(places | {"out": "/proc/none"})
+        finished = prepare_aflw(places | {"out": "/proc/none"})
         assert finished.code == 1
         assert "--out /proc/none: cannot write there" in finished.err
         (places["aflw"] / "data" / "aflw.sqlite").write_bytes(b"no database, but long enough to be looked at" * 9)
-        finished = made(places)
+        finished = prepare_aflw(places)
         assert finished.code == 1
         assert "is not AFLW's database" in finished.err
 
 
-def test_a_run_on_the_patches(command, places, tmp_path):
-    """The paper's networks and stages; errors are on validation, as the paper has them."""
+def test_a_run_on_the_patches_has_figures_on_validation_only(command, places, tmp_path):
+    """The paper's networks and stages run. Errors are measured on validation, as in the paper."""
     prepare(places)
     small = ["teacher.convs.0.units=8", "teacher.convs.1.units=8", "teacher.convs.2.units=8", "student=fitnet_aflw1"]
     one = [
@@ -241,20 +243,20 @@ def test_a_run_on_the_patches(command, places, tmp_path):
     assert set(result["images"]) == {"train", "valid"}
     assert not [key for key in result["student"] if key.startswith("test")]
     dataset = loading.load(["dataset=aflw", f"dataset.path={places['out']}"]).dataset
-    found = splits.load(dataset, tmp_path / "other", CPU, SILENCE)
-    assert len(found.train) + len(found.valid) == 2 * FACES
-    assert isinstance(found.train.images, torch.Tensor)
+    data = splits.load(dataset, tmp_path / "other", CPU, SILENCE)
+    assert len(data.train) + len(data.valid) == 2 * FACES
+    assert isinstance(data.train.images, torch.Tensor)
 
 
-def test_another_data_set_s_parquet_files_are_not_replaced(places):
+def test_parquet_files_of_another_data_set_are_not_replaced(places):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     prepare(places)
-    prepare(places)  # its own are
+    prepare(places)  # files of an earlier call are replaced
     file = places["out"] / "train-00000-of-00001.parquet"
     pq.write_table(pa.table({"label": [1, 2]}), file)
     before = file.read_bytes()
-    with pytest.raises(ConfigError, match="train-00000-of-00001.parquet there is of another data set"):
+    with pytest.raises(ConfigError, match="train-00000-of-00001.parquet there belongs to another data set"):
         prepare(places)
     assert file.read_bytes() == before

@@ -1,3 +1,5 @@
+"""Augmentation: every view is a random flip and crop that depends on seed, view number and row alone."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,18 +16,18 @@ def images() -> torch.Tensor:
 
 
 def test_without_augmentation_images_stay_as_they_are():
-    given = images()
-    assert view(given, ROWS, 3, Augmentation(), 0) is given
+    original = images()
+    assert view(original, ROWS, 3, Augmentation(), 0) is original
 
 
 @pytest.mark.parametrize("augmentation", [Augmentation(flip=True), Augmentation(pad=2), BOTH])
 def test_every_view_is_a_crop_of_the_zero_padded_image_mirrored_or_not(augmentation):
-    given, pad = images(), augmentation.pad
-    found = view(given, ROWS, 0, augmentation, 0)
-    assert found.shape == given.shape
-    padded = F.pad(given, (pad, pad, pad, pad))
-    seen = set()
-    for image, changed in zip(padded, found, strict=True):
+    original, pad = images(), augmentation.pad
+    augmented = view(original, ROWS, 0, augmentation, 0)
+    assert augmented.shape == original.shape
+    padded = F.pad(original, (pad, pad, pad, pad))
+    variants = set()
+    for image, crop_shown in zip(padded, augmented, strict=True):
         candidates = {
             (down, right, mirrored): crop.flip(2) if mirrored else crop
             for down in range(2 * pad + 1)
@@ -33,28 +35,32 @@ def test_every_view_is_a_crop_of_the_zero_padded_image_mirrored_or_not(augmentat
             for crop in [image[:, down : down + 9, right : right + 7]]
             for mirrored in ([False, True] if augmentation.flip else [False])
         }
-        matches = [key for key, crop in candidates.items() if torch.equal(crop, changed)]
+        matches = [key for key, crop in candidates.items() if torch.equal(crop, crop_shown)]
         assert len(matches) == 1
-        seen.add(matches[0])
-    assert len(seen) >= 0.9 * len(candidates)
+        variants.add(matches[0])
+    assert len(variants) >= 0.9 * len(candidates)
 
 
-def test_flips_and_offsets_are_even():
+def test_flips_and_offsets_are_equally_frequent():
     rows = torch.arange(20_000)
-    given = torch.arange(5.0).expand(len(rows), 1, 5, 5)
-    found = view(given, rows, 1, Augmentation(flip=True), 7)
-    assert (found[:, 0, 0, 0] == 4).float().mean().item() == pytest.approx(0.5, abs=0.015)
+    original = torch.arange(5.0).expand(len(rows), 1, 5, 5)
+    augmented = view(original, rows, 1, Augmentation(flip=True), 7)
+    assert (augmented[:, 0, 0, 0] == 4).float().mean().item() == pytest.approx(0.5, abs=0.015)
     centre = torch.zeros(len(rows), 1, 5, 5)
     centre[:, :, 2, 2] = 1
-    places = view(centre, rows, 1, Augmentation(pad=2), 7).flatten(1).argmax(1)
-    assert torch.bincount(places, minlength=25).min().item() > 0.8 * len(rows) / 25
+    positions = view(centre, rows, 1, Augmentation(pad=2), 7).flatten(1).argmax(1)
+    assert torch.bincount(positions, minlength=25).min().item() > 0.8 * len(rows) / 25
 
 
 def test_a_view_is_a_function_of_seed_number_and_row_whatever_the_batch():
-    given = images()
-    first = view(given, ROWS, 3, BOTH, 5)
+    original = images()
+    first = view(original, ROWS, 3, BOTH, 5)
     order = torch.randperm(len(ROWS), generator=torch.Generator().manual_seed(1))[:64]
-    assert torch.equal(view(given[order], ROWS[order], 3, BOTH, 5), first[order])
-    for other in (view(given, ROWS, 4, BOTH, 5), view(given, ROWS, 3, BOTH, 6), view(given, ROWS + 1, 3, BOTH, 5)):
+    assert torch.equal(view(original[order], ROWS[order], 3, BOTH, 5), first[order])
+    for other in (
+        view(original, ROWS, 4, BOTH, 5),
+        view(original, ROWS, 3, BOTH, 6),
+        view(original, ROWS + 1, 3, BOTH, 5),
+    ):
         same = (other == first).flatten(1).all(1).float().mean().item()
         assert same < 0.05

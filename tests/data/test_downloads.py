@@ -1,4 +1,4 @@
-"""Without a network: a quick end with the way out, or the copy of an earlier download."""
+"""Without a network, the copy of an earlier download is used, or the run ends at once with the way out."""
 
 import threading
 import time
@@ -14,18 +14,18 @@ REPOSITORY = "nobody/nothing"
 
 @pytest.fixture
 def offline(monkeypatch):
-    """Nothing answers, as behind a cable that is pulled: what is asked in spite of that fails the test."""
+    """The hub does not respond, and a repeated request fails the test. Returns the list of checks for a network."""
 
     def unreachable() -> bool:
-        asked.append(REPOSITORY)
+        checks.append(REPOSITORY)
         return False
 
-    asked: list[str] = []
+    checks: list[str] = []
     monkeypatch.setattr(downloads, "reachable", unreachable)
-    for place in (constants, datasets.config):
-        monkeypatch.setattr(place, "HF_HUB_OFFLINE", False)
+    for module in (constants, datasets.config):
+        monkeypatch.setattr(module, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("a request was tried again"))
-    return asked
+    return checks
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "cifar100"])
@@ -33,7 +33,7 @@ def test_a_download_without_a_network_ends_at_once_with_the_way_out(command, off
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     finished = command(f"dataset={dataset}", "tracker=none", "student=thin", "teacher=resnet14")
     assert finished.code == 1
-    assert "no answer from there, and no copy of an earlier download here" in finished.err
+    assert "the hub does not respond, and no earlier download is on this machine" in finished.err
     assert "give dataset.path=DIR, a folder with train-*.parquet" in finished.err
     assert len(finished.err.splitlines()) == 2
     assert offline == [REPOSITORY]
@@ -46,16 +46,16 @@ def test_an_earlier_download_is_used_without_a_network(offline, tmp_path, monkey
     datasets.Dataset.from_dict({"label": [4, 2]}).to_parquet(tmp_path / "train.parquet")
     files = {"train": str(tmp_path / "train.parquet")}
     datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "made"))
-    (made,) = (tmp_path / "made" / "parquet").glob("*/*/*/parquet-train.arrow")
+    (table,) = (tmp_path / "made" / "parquet").glob("*/*/*/parquet-train.arrow")
     version = tmp_path / "cache" / "nobody___nothing" / "default" / "0.0.0"
     version.mkdir(parents=True)
-    made.parent.rename(version / "abc")
+    table.parent.rename(version / "abc")
     (version / "abc" / "parquet-train.arrow").rename(version / "abc" / "nothing-train.arrow")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     assert downloads.load(REPOSITORY, None, revision=None, split="train")["label"][:] == [4, 2]
 
 
-def test_who_asks_for_no_network_is_not_asked_again(offline, tmp_path, monkeypatch):
+def test_offline_mode_sends_no_request(offline, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
@@ -65,25 +65,27 @@ def test_who_asks_for_no_network_is_not_asked_again(offline, tmp_path, monkeypat
 
 
 class Session:
-    def __init__(self, answer):
-        self.answer = answer
+    """An HTTP session whose requests call `respond`."""
+
+    def __init__(self, respond):
+        self.respond = respond
 
     def head(self, _url, timeout):
         assert timeout == downloads._WAIT_S
-        return self.answer()
+        return self.respond()
 
 
 def refuse() -> None:
     raise OSError("no route")
 
 
-@pytest.mark.parametrize(("answer", "expected"), [(lambda: 404, True), (refuse, False)])
-def test_any_answer_is_an_answer(monkeypatch, answer, expected):
-    monkeypatch.setattr("huggingface_hub.get_session", lambda: Session(answer))
+@pytest.mark.parametrize(("respond", "expected"), [(lambda: 404, True), (refuse, False)])
+def test_any_response_means_that_the_hub_is_reachable(monkeypatch, respond, expected):
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: Session(respond))
     assert downloads.reachable() is expected
 
 
-def test_a_name_that_is_looked_up_for_ever_is_waited_for_no_longer_than_that(monkeypatch):
+def test_a_host_lookup_that_hangs_ends_after_the_time_limit(monkeypatch):
     released = threading.Event()
     monkeypatch.setattr(downloads, "_WAIT_S", 0.05)
     monkeypatch.setattr("huggingface_hub.get_session", lambda: Session(released.wait))

@@ -1,4 +1,4 @@
-"""`dataset=folder`: class folders of images of any size."""
+"""`dataset=folder`: class folders with images of any size, and their split."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ FORMATS = ("a.png", "b.jpg", "c.webp", "d.bmp", "e.PNG", "f.gif")
 
 
 def write_images(root: Path, classes=("cat", "dog", "owl"), each: int = 20) -> Path:
-    """Coloured and grey images of many sizes and formats; the class is in the brightness."""
+    """Write coloured and grey images of many sizes and formats. Each class has its own brightness."""
     generator = np.random.default_rng(0)
     for number, name in enumerate(classes):
         (root / name).mkdir(parents=True)
@@ -48,33 +48,33 @@ def parts(root: Path) -> dict:
 
 
 def test_images_of_any_size_and_format_become_one_size(root, tmp_path):
-    found = splits.load(dataset(root), tmp_path / "store", CPU, SILENCE)
+    data = splits.load(dataset(root), tmp_path / "store", CPU, SILENCE)
     test = splits.load_test(dataset(root), tmp_path / "store", CPU, SILENCE)
-    assert found.train.images.shape[1:] == (3, 32, 32)
-    assert (len(found.train), len(found.valid), len(test)) == (42, 9, 9)
+    assert data.train.images.shape[1:] == (3, 32, 32)
+    assert (len(data.train), len(data.valid), len(test)) == (42, 9, 9)
     grey = splits.load(dataset(root, "dataset.channels=1", "dataset.height=20"), tmp_path / "store", CPU, SILENCE)
     assert grey.train.images.shape[1:] == (1, 20, 32)
 
 
 def test_the_label_is_the_class_folder(root, tmp_path):
     scale = dataset(root, "dataset/preprocessing=scale")
-    found = splits.load(scale, tmp_path / "store", CPU, SILENCE)
-    for split in (found.train, found.valid):
+    data = splits.load(scale, tmp_path / "store", CPU, SILENCE)
+    for split in (data.train, data.valid):
         brightness = 255 * split.images[split.rows].mean(dim=(1, 2, 3))
         assert torch.equal(((brightness - 25) / 70).long(), split.labels[split.rows])
 
 
 def test_an_image_is_resized_and_cropped_at_its_centre(root, tmp_path):
     pixels = np.zeros((20, 60, 3), dtype=np.uint8)
-    pixels[:, 20:40] = 255  # the middle square
+    pixels[:, 20:40] = 255  # the square in the middle
     Image.fromarray(pixels).save(root / "cat" / "wide.png")
-    images, labels = folder.decode(dataset(root), ["cat/wide.png"], in_silence)
+    images, labels = folder.decode(dataset(root), ["cat/wide.png"], in_silence).raw
     assert (images.shape, labels.tolist()) == ((1, 3, 32, 32), [0])
     assert images[0, :, 2:-2, 2:-2].min() > 240
 
 
 class TestSplit:
-    def test_it_is_even_saved_and_fixed(self, root, tmp_path):
+    def test_a_drawn_split_is_even_and_saved_and_stays(self, root, tmp_path):
         splits.load(dataset(root), tmp_path / "store", CPU, SILENCE)
         drawn = parts(root)
         assert [len(names) for names in drawn.values()] == [42, 9, 9]
@@ -91,14 +91,14 @@ class TestSplit:
             for index in range(each):
                 Image.new("L", (20, 20)).save(root / "owl" / f"{index}.png")
             words = [f"dataset.validation_share={shares[0]}", f"dataset.test_share={shares[1]}"]
-            given = dataset(root, *words, f"dataset.split_file={tmp_path / f'{each}-{shares[0]}.json'}")
-            for names in folder.files(given).values():
+            settings = dataset(root, *words, f"dataset.split_file={tmp_path / f'{each}-{shares[0]}.json'}")
+            for names in folder.images_by_part(settings).values():
                 assert {name.split("/")[0] for name in names} == {"cat", "dog", "owl"}
 
-    def test_other_shares_than_those_of_the_saved_split_are_told(self, root):
-        folder.files(dataset(root))
+    def test_other_shares_than_those_of_the_saved_split_are_refused(self, root):
+        folder.images_by_part(dataset(root))
         with pytest.raises(ConfigError, match=r"dataset.test_share=0.3: the split in .*split.json was drawn with 0.15"):
-            folder.files(dataset(root, "dataset.test_share=0.3"))
+            folder.images_by_part(dataset(root, "dataset.test_share=0.3"))
 
     def test_shares_are_in_no_hash(self, root):
         hashes = [content_hash(dataset(root, f"dataset.test_share={share}")) for share in (0.15, 0.3)]
@@ -107,25 +107,25 @@ class TestSplit:
     @pytest.mark.parametrize(
         "content", ["no JSON", "[1, 2]", '{"train": ["a"]}', '{"train": 3, "validation": 3, "test": 3}']
     )
-    def test_a_file_that_is_no_split(self, root, content):
+    def test_a_file_that_holds_no_split_is_refused(self, root, content):
         (root / "split.json").write_text(content)
         with pytest.raises(ConfigError, match=r"split.json is no split, a JSON object with lists train"):
-            folder.files(dataset(root))
+            folder.images_by_part(dataset(root))
 
-    def test_it_is_a_function_of_the_seed(self, root, tmp_path):
+    def test_a_drawn_split_depends_on_the_seed_alone(self, root, tmp_path):
         drawn = []
         for seed in (0, 0, 1):
-            given = dataset(root, f"dataset.seed={seed}", f"dataset.split_file={tmp_path / f'{len(drawn)}.json'}")
-            drawn.append(folder.files(given)["test"])
+            settings = dataset(root, f"dataset.seed={seed}", f"dataset.split_file={tmp_path / f'{len(drawn)}.json'}")
+            drawn.append(folder.images_by_part(settings)["test"])
         assert drawn[0] == drawn[1]
         assert drawn[0] != drawn[2]
         assert not (root / "split.json").exists()
 
-    def test_a_split_of_ones_own_is_taken(self, root, tmp_path):
+    def test_a_user_s_split_file_is_used(self, root, tmp_path):
         images = sorted(str(path.relative_to(root)) for path in root.glob("*/*") if path.suffix != ".txt")
-        own = {"train": images[2:], "validation": images[:1], "test": images[1:2]}
-        (tmp_path / "own.json").write_text(json.dumps(own))
-        assert folder.files(dataset(root, f"dataset.split_file={tmp_path / 'own.json'}")) == own
+        split = {"train": images[2:], "validation": images[:1], "test": images[1:2]}
+        (tmp_path / "mine.json").write_text(json.dumps(split))
+        assert folder.images_by_part(dataset(root, f"dataset.split_file={tmp_path / 'mine.json'}")) == split
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -140,11 +140,11 @@ class TestSplit:
             ),
         ],
     )
-    def test_images_that_came_or_went_are_told(self, root, change, message):
-        folder.files(dataset(root))
+    def test_added_and_missing_images_are_refused(self, root, change, message):
+        folder.images_by_part(dataset(root))
         change(root)
         with pytest.raises(ConfigError, match=message):
-            folder.files(dataset(root))
+            folder.images_by_part(dataset(root))
 
 
 class TestMistakes:
@@ -160,7 +160,7 @@ class TestMistakes:
             ("dataset.validation_share=0.5 dataset.test_share=0.45", "leave less than a tenth to train on"),
         ],
     )
-    def test_of_the_configuration(self, command, root, words, message):
+    def test_wrong_settings_are_refused_with_the_way_out(self, command, root, words, message):
         finished = command(
             "dataset=folder", f"dataset.path={root}", "dataset.classes=3", *words.split(), "tracker=none"
         )
@@ -170,21 +170,21 @@ class TestMistakes:
         assert re.search(message, finished.err), finished.err
         assert len(finished.err.splitlines()) <= 3
 
-    def test_an_image_that_is_none(self, root, tmp_path):
+    def test_a_file_that_is_no_image_is_named(self, root, tmp_path):
         (root / "dog" / "broken.png").write_bytes(b"\x89PNG and then nothing")
         with pytest.raises(
-            ConfigError, match=r"1 of 61 images cannot be used: dog/broken.png \(.*\): mend or replace them, or give"
+            ConfigError, match=r"1 of 61 images cannot be used: dog/broken.png \(.*\): repair or replace them, or give"
         ):
             splits.load(dataset(root), tmp_path / "store", CPU, SILENCE)
 
-    def test_a_class_without_images(self, root):
+    def test_a_class_without_images_is_refused(self, root):
         for path in (root / "owl").iterdir():
             path.unlink()
         with pytest.raises(ConfigError, match="no image in the class folder owl"):
-            folder.files(dataset(root))
+            folder.images_by_part(dataset(root))
 
 
-def test_a_whole_run(command, root, tmp_path):
+def test_a_whole_run_on_a_folder(command, root, tmp_path):
     small = ["student=thin", "student.depth=3", "student.width=4"]
     teacher = "teacher.convs=[{units: 8, kernel: 3, pad: 1, pool: 2}, {units: 8, kernel: 3, pad: 1, pool: 2}]"
     epochs = [f"schedule.{stage}.epochs=2" for stage in ("teacher", "hint", "student")]

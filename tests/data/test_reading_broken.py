@@ -1,4 +1,4 @@
-"""Images that cannot be used: all named at once, with their reasons, before a split is drawn; or left out, and said."""
+"""Broken images are all named with their reasons before a split is drawn, or are left out with a note."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def huge() -> bytes:
-    """A PNG file of 60000 x 60000 pixels, in a hundred bytes."""
+    """A PNG file that claims 60000 x 60000 pixels in a hundred bytes."""
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
 
@@ -43,7 +43,7 @@ def noisy_jpeg() -> bytes:
 
 
 def spoil(root: Path) -> dict[str, str]:
-    """Files that are no usable images; the name in messages, and a part of the reason."""
+    """Write files that are no usable images. Returns a part of the reason for each, by the name in messages."""
     contents = {
         "a/empty.png": (b"", "it is empty"),
         "a/lfs.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "a Git LFS pointer"),
@@ -63,17 +63,17 @@ def spoil(root: Path) -> dict[str, str]:
         file.write(png())
     Image.new("F", (9, 9)).save(root / "c" / "float.tif")
     return {name.replace("\n", "\\n"): reason for name, (_, reason) in contents.items()} | {
-        "a/link.png": "a link that leads nowhere, to /nowhere/x.png",
+        "a/link.png": "a broken link to /nowhere/x.png",
         "a/loop.png": "Too many levels of symbolic links",
-        "a/pipe.png": "no regular file, but a pipe",
+        "a/pipe.png": "not a regular file but a pipe",
         "b/folder.png": "a folder, not a file",
-        "c/caf\\xe9.png": "its name is no UTF-8: rename it",
+        "c/caf\\xe9.png": "its name is not UTF-8: rename it",
         "c/float.tif": "32-bit pixels",
     }
 
 
 class TestFolder:
-    def test_all_are_named_at_once_before_a_split_is_drawn(self, command, root):
+    def test_all_broken_images_are_named_before_a_split_is_drawn(self, command, root):
         expected = spoil(root)
         finished = command("dataset=folder", f"dataset.path={root}", *BRIEF)
         assert finished.code == 1
@@ -85,13 +85,13 @@ class TestFolder:
         assert line.endswith("give dataset.skip_broken=true to leave them out")
         assert not (root / "split.json").exists()
 
-    def test_they_are_left_out_and_said(self, root, tmp_path):
+    def test_broken_images_are_left_out_with_a_note(self, root, tmp_path):
         whole = of_folder(root, f"dataset.split_file={tmp_path / 'whole.json'}")
         expected = spoil(root)
-        found = of_folder(root, "dataset.skip_broken=true")
-        assert found[:3] == whole[:3]
-        assert found.digest == whole.digest  # the same images in the same split
-        assert f"{len(expected)} of {18 + len(expected)} images cannot be used and are left out" in found.notes
+        summary = of_folder(root, "dataset.skip_broken=true")
+        assert summary[:3] == whole[:3]
+        assert summary.digest == whole.digest  # equal images in an equal split
+        assert f"{len(expected)} of {18 + len(expected)} images cannot be used and are left out" in summary.notes
         assert (
             json.loads((root / "split.json").read_text())["train"]
             == json.loads((tmp_path / "whole.json").read_text())["train"]
@@ -99,9 +99,9 @@ class TestFolder:
         with pytest.raises(BrokenImages):
             of_folder(root)
 
-    def test_skipping_changes_nothing_where_nothing_is_broken(self, root, tmp_path, monkeypatch):
+    def test_skip_broken_changes_nothing_without_broken_images(self, root, tmp_path, monkeypatch):
         whole = of_folder(root)
-        monkeypatch.setattr(folders, "decoded", lambda *_: pytest.fail("decoded again"))
+        monkeypatch.setattr(folders, "decode", lambda *_: pytest.fail("decoded again"))
         assert of_folder(root, "dataset.skip_broken=true") == whole
 
     def test_broken_images_of_all_splits_are_named_together(self, tmp_path):
@@ -114,12 +114,12 @@ class TestFolder:
 
     def test_a_saved_split_may_hold_images_that_broke_since(self, root):
         of_folder(root)
-        (root / "a" / "0.png").write_bytes(b"broken by now")
+        (root / "a" / "0.png").write_bytes(b"broken later")
         with pytest.raises(BrokenImages, match=r"1 of 18 images cannot be used: a/0\.png"):
             of_folder(root)
         assert sum(of_folder(root, "dataset.skip_broken=true")[:3]) == 17
 
-    def test_images_mended_are_taken_again(self, root):
+    def test_repaired_images_are_used_again(self, root):
         broken = root / "a" / "bad.png"
         broken.write_bytes(b"bad")
         with pytest.raises(BrokenImages):
@@ -135,22 +135,22 @@ class TestFolder:
         ):
             of_folder(root, "dataset.skip_broken=true")
 
-    def test_a_file_that_may_not_be_read(self, root, monkeypatch):
-        real = Path.open
+    def test_a_file_without_read_permission_is_named(self, root, monkeypatch):
+        path_open = Path.open
 
-        def closed(path, *a, **k):
+        def open_or_refuse(path, *a, **k):
             if path.name == "3.png":
                 raise PermissionError(13, "Permission denied")
-            return real(path, *a, **k)
+            return path_open(path, *a, **k)
 
-        monkeypatch.setattr(Path, "open", closed)
+        monkeypatch.setattr(Path, "open", open_or_refuse)
         with pytest.raises(BrokenImages, match=r"3 of 18 images .*: a/3\.png \(Permission denied\); b/3\.png"):
             of_folder(root)
 
     @pytest.mark.parametrize(
         "error", [MemoryError(), IndexError("list index"), struct.error("unpack"), RecursionError()]
     )
-    def test_whatever_a_decoder_raises_is_the_reason(self, root, monkeypatch, error):
+    def test_any_error_of_a_decoder_becomes_the_reason(self, root, monkeypatch, error):
         def fails(_picture):
             raise error
 
@@ -163,18 +163,18 @@ class TestFolder:
 
     def test_all_images_are_decoded_once(self, root, monkeypatch):
         decoded = []
-        real = encoded_image.opened
+        open_image = encoded_image.open_image
         monkeypatch.setattr(
-            encoded_image, "opened", lambda path, channels: (decoded.append(path), real(path, channels))[1]
+            encoded_image, "open_image", lambda path, channels: (decoded.append(path), open_image(path, channels))[1]
         )
         of_folder(root)
         of_folder(root)
         assert len(decoded) == 18
 
-    def test_without_a_store_nothing_is_kept(self, root):
+    def test_images_are_examined_without_a_store(self, root):
         config = loading.load(["dataset=folder", f"dataset.path={root}"])
-        found = examined.examine(config.dataset, folders.contents(config.dataset), None)
-        assert (len(found.images), found.report.total) == (18, 18)
+        result = examined.examine(config.dataset, folders.contents(config.dataset), None)
+        assert (len(result.images), result.report.total) == (18, 18)
 
 
 def exif(*entries: bytes) -> bytes:
@@ -189,53 +189,56 @@ TURNED = struct.pack("<HHLHH", 0x0112, 3, 1, 6, 0)
     ("block", "size", "unread"),
     [
         (exif(TURNED), (10, 20), False),
-        (exif(struct.pack("<HHL", 0x0100, 2, 4) + b"abc\0", TURNED), (10, 20), False),  # cannot be written again
+        # Pillow cannot write this block again
+        (exif(struct.pack("<HHL", 0x0100, 2, 4) + b"abc\0", TURNED), (10, 20), False),
         (exif(TURNED, struct.pack("<HHLL", 0x011A, 5, 1, 99_999)), (10, 20), False),
         (exif(struct.pack("<HHL", 0x0112, 2, 4) + b"abc\0"), (20, 10), False),
         (b"Exif\0\0XX*\0garbage", (20, 10), True),
         (b"Exif\0\0II", (20, 10), True),
     ],
 )
-def test_a_wrong_exif_block_loses_no_image(form, block, size, unread):
+def test_an_image_with_a_wrong_exif_block_is_still_used(form, block, size, unread):
     file = BytesIO()
     Image.new("RGB", (20, 10)).save(file, form, exif=block)
-    found = encoded_image.opened(file.getvalue(), 3)
-    assert found.picture.size == size
-    assert found.unoriented == (unread and form != "JPEG")  # Pillow reads such a block of a JPEG as an empty one
+    opened = encoded_image.open_image(file.getvalue(), 3)
+    assert opened.picture.size == size
+    assert opened.unoriented == (unread and form != "JPEG")  # Pillow reads a wrong block of a JPEG as an empty one
 
 
 class TestTables:
     ROWS = (b"nope", None, b"", png()[:50], b"version https://git-lfs.github.com/spec/v1")
 
-    def made(self, root: Path) -> Path:
+    def tables(self, root: Path) -> Path:
         for split, count in (("train", 30), ("test", 9)):
             rows = [*self.ROWS, *(png(i) for i in range(count - len(self.ROWS)))]
             table(root / f"{split}-00000-of-00001.parquet", rows, [0, 1, 2] * (count // 3))
         return root
 
-    def test_rows_of_all_splits_are_named_together(self, tmp_path):
+    def test_broken_rows_of_all_splits_are_named_together(self, tmp_path):
         with pytest.raises(BrokenImages) as raised:
-            of_tables(self.made(tmp_path / "made"))
-        told = str(raised.value)
-        assert "10 of 39 images cannot be used: row 0 of train (no image in a format that Pillow reads); row 1" in told
+            of_tables(self.tables(tmp_path / "made"))
+        message = str(raised.value)
+        assert (
+            "10 of 39 images cannot be used: row 0 of train (no image in a format that Pillow reads); row 1" in message
+        )
         for reason in ("row 1 of train (it holds no image)", "row 2 of test (it is empty)", "row 4 of test (a Git LFS"):
-            assert reason in told
+            assert reason in message
 
-    def test_rows_are_left_out_with_their_labels(self, tmp_path):
-        found = of_tables(self.made(tmp_path / "made"), skip_broken=True)
-        assert (found.train + found.valid, found.test) == (25, 4)
-        assert "train: 5 of 30 images cannot be used and are left out" in found.notes
-        assert "test: 5 of 9 images cannot be used" in found.notes
+    def test_broken_rows_are_left_out_with_their_labels(self, tmp_path):
+        summary = of_tables(self.tables(tmp_path / "made"), skip_broken=True)
+        assert (summary.train + summary.valid, summary.test) == (25, 4)
+        assert "train: 5 of 30 images cannot be used and are left out" in summary.notes
+        assert "test: 5 of 9 images cannot be used" in summary.notes
         loaded = splits.load(hub_images(tmp_path / "made", skip_broken=True), tmp_path / "store", CPU, SILENCE)
         assert loaded.train.labels.tolist() == ([0, 1, 2] * 10)[5:]
-        with pytest.raises(BrokenImages):  # what was kept with skip_broken is not taken without
+        with pytest.raises(BrokenImages):  # images stored with skip_broken=true are not used without it
             of_tables(tmp_path / "made")
 
-    def test_skipping_changes_nothing_where_nothing_is_broken(self, tmp_path):
+    def test_skip_broken_changes_nothing_without_broken_images(self, tmp_path):
         root = shards(shards(tmp_path / "made", "train", 2, 12), "test", 1)
         assert of_tables(root, skip_broken=True) == of_tables(root)
 
-    def test_an_image_of_another_size_is_one_of_them(self, tmp_path):
+    def test_an_image_of_another_size_counts_as_broken(self, tmp_path):
         file = BytesIO()
         Image.new("L", (7, 7)).save(file, "PNG")
         rows = [png(i) for i in range(29)] + [file.getvalue()]
@@ -245,7 +248,7 @@ class TestTables:
             of_tables(tmp_path / "made")
 
 
-def test_a_whole_run_leaves_broken_images_out_and_so_does_the_next(command, root):
+def test_two_whole_runs_leave_broken_images_out(command, root):
     (root / "a" / "zz.png").write_bytes(b"no image")
     words = ["dataset=folder", f"dataset.path={root}", "dataset.skip_broken=true", *BRIEF]
     for seed in (0, 1):

@@ -1,4 +1,4 @@
-"""A folder of images: which splits, classes and files are taken, and which are left out and said to be."""
+"""A folder of images: which splits, classes and files are used, and which are left out with a note."""
 
 import json
 import os
@@ -34,42 +34,42 @@ class TestSplits:
     )
     def test_folders_of_class_folders_are_the_splits(self, root, names):
         splits(root, *names)
-        for name in names:  # loose images beside the class folders
+        for name in names:  # images beside the class folders
             shutil.copy(root / name / "a" / "0.png", root / name)
-        found = of_folder(root)
-        assert found[:3] == (12, 12, 12)
+        summary = of_folder(root)
+        assert summary[:3] == (12, 12, 12)
         assert (
             f"{names[0]}/ (12 images), {names[1]}/ (12 images) and {names[2]}/ (12 images) are the splits"
-            in found.notes
+            in summary.notes
         )
-        assert "dataset.validation_share and test_share are not used" in found.notes
-        assert "left out: 3 images outside the class folders" in found.notes
+        assert "dataset.validation_share and test_share are not used" in summary.notes
+        assert "left out: 3 images outside the class folders" in summary.notes
         assert not (root / "split.json").exists()
 
-    def test_labels_come_from_class_names_not_from_their_places(self, root):
+    def test_labels_come_from_class_names_not_from_their_positions(self, root):
         splits(root, "train", "val")
         folder(root / "test", "bc")
         config = loading.load(["dataset=folder", f"dataset.path={root}"])
         assert (config.dataset.classes, of_folder(root).test) == (3, 8)
 
     def test_train_and_val_alone_give_no_test_figures(self, root):
-        found = of_folder(splits(root, "train", "val"))
-        assert found[:3] == (12, 12, None)
-        assert "there are no test figures" in found.notes
+        summary = of_folder(splits(root, "train", "val"))
+        assert summary[:3] == (12, 12, None)
+        assert "there are no test figures" in summary.notes
 
     def test_train_and_test_alone_draw_validation_from_train(self, root):
-        found = of_folder(splits(root, "train", "test"))
-        assert found[:3] == (9, 3, 12)
-        assert "validation images are drawn from train/" in found.notes
-        assert of_folder(root).digest == found.digest
+        summary = of_folder(splits(root, "train", "test"))
+        assert summary[:3] == (9, 3, 12)
+        assert "validation images are drawn from train/" in summary.notes
+        assert of_folder(root).digest == summary.digest
         assert of_folder(root, "dataset.validation_share=0.5")[:3] == (6, 6, 12)
 
     def test_test_images_without_class_folders_are_no_split(self, root):
         splits(root, "train", "val")
         shutil.copytree(root / "train" / "a", root / "test")
-        found = of_folder(root)
-        assert found[:3] == (12, 12, None)
-        assert "left out: 4 images in test/, which has no class folders (test/0.png" in found.notes
+        summary = of_folder(root)
+        assert summary[:3] == (12, 12, None)
+        assert "left out: 4 images in test/, which has no class folders (test/0.png" in summary.notes
 
     @pytest.mark.parametrize(
         ("names", "message"),
@@ -79,12 +79,12 @@ class TestSplits:
             (("train", "Train"), r"Train/ and train/ are both the train split"),
         ],
     )
-    def test_splits_that_do_not_fit_together(self, root, names, message):
+    def test_conflicting_splits_are_refused(self, root, names, message):
         with pytest.raises(ConfigError, match=message):
             of_folder(splits(root, *names))
 
     @pytest.mark.parametrize(("change", "hint"), [("A", r"; did you mean a\?"), ("dog", "")])
-    def test_a_class_that_train_has_not_is_refused(self, root, change, hint):
+    def test_a_class_missing_from_train_is_refused(self, root, change, hint):
         splits(root, "train", "val")
         (root / "val" / "a").rename(root / "val" / change)
         with pytest.raises(
@@ -96,9 +96,9 @@ class TestSplits:
         folder(root, "bus,car,train")
         (root / "train" / "steam").mkdir()
         shutil.copy(root / "train" / "0.png", root / "train" / "steam")
-        found = of_folder(root)
-        assert found[:3] == (6, 3, 3)
-        assert "left out: 1 file in sub-folders of class folders (train/steam/0.png)" in found.notes
+        summary = of_folder(root)
+        assert summary[:3] == (6, 3, 3)
+        assert "left out: 1 file in sub-folders of class folders (train/steam/0.png)" in summary.notes
 
     def test_class_folders_beside_a_train_folder_are_refused(self, root):
         splits(folder(root, "ab"), "train")
@@ -117,7 +117,7 @@ class TestSplits:
         with pytest.raises(ConfigError, match="has splits of its own, and none is read or drawn: leave the key out"):
             of_folder(splits(root, "train", "val"), "dataset.split_file=mine.json")
 
-    def test_the_splits_of_class_folders_are_as_ever(self, root):
+    def test_the_drawn_split_of_class_folders_is_unchanged(self, root):
         assert of_folder(folder(root)) == (6, 3, 3, "", "b08d889b9fac1af2")
         assert json.loads((root / "split.json").read_text())["test"] == ["a/1.png", "b/2.png", "c/2.png"]
 
@@ -129,7 +129,7 @@ class TestSplits:
 
 
 class TestLeftOut:
-    def test_what_is_no_image_of_a_class_is_counted_and_said(self, root):
+    def test_files_that_are_no_images_of_a_class_are_counted_in_the_notes(self, root):
         folder(root)
         (root / "a" / "more" / "deep").mkdir(parents=True)
         (root / "a" / "more" / "deep" / "x.png").touch()
@@ -143,9 +143,9 @@ class TestLeftOut:
             "loose.jpg",
         ):
             (root / name).touch()
-        found = of_folder(root)
-        assert found[:3] == (6, 3, 3)
-        for told in (
+        summary = of_folder(root)
+        assert summary[:3] == (6, 3, 3)
+        for note in (
             "1 file in sub-folders of class folders (a/more/deep/x.png)",
             "2 .heic files (a/Y.HEIC, a/x.heic): PNG and JPEG are read",
             "1 .pdf file (b/notes.pdf)",
@@ -154,26 +154,26 @@ class TestLeftOut:
             "1 .mp4 file (c/clip.mp4)",
             "1 image outside the class folders (loose.jpg)",
         ):
-            assert f"left out: {told}" in found.notes, found.notes
+            assert f"left out: {note}" in summary.notes, summary.notes
 
     @pytest.mark.parametrize("name", ["__MACOSX", ".ipynb_checkpoints", "@eaDir", "lost+found", ".git"])
     def test_system_folders_are_no_classes(self, root, name):
         folder(root)
         shutil.copytree(root / "a", root / name)
-        found = of_folder(root)
-        assert found[:3] == (6, 3, 3)
-        assert f"left out: 1 system folder ({name}/)" in found.notes
+        summary = of_folder(root)
+        assert summary[:3] == (6, 3, 3)
+        assert f"left out: 1 system folder ({name}/)" in summary.notes
 
     @pytest.mark.parametrize("place", ["outputs", "outputs/here"])
     def test_the_store_is_no_class(self, root, place):
         folder(root)
         (root / place).mkdir(parents=True)
         words = ["dataset=folder", f"dataset.path={root}", f"store={root / place}"]
-        assert loading.load(words).dataset.classes == 3  # it may be new and empty
+        assert loading.load(words).dataset.classes == 3  # although it is new and empty
         ownership.mark(root / place)
         assert "left out: 1 folder of results (store) (outputs/)" in of_folder(root).notes
 
-    def test_a_class_without_a_usable_image_says_what_it_holds(self, root):
+    def test_the_error_for_a_class_without_images_lists_its_other_files(self, root):
         folder(root)
         for path in (root / "b").iterdir():
             path.rename(path.with_suffix(".heic"))
@@ -182,11 +182,9 @@ class TestLeftOut:
         ):
             of_folder(root)
 
-    def test_a_class_folder_that_leads_nowhere_is_refused(self, root):
+    def test_a_broken_link_in_place_of_a_class_folder_is_refused(self, root):
         os.symlink("/nowhere/d", folder(root) / "d")
-        with pytest.raises(
-            ConfigError, match="d is a link that leads nowhere, to /nowhere/d: correct it, or put it outside"
-        ):
+        with pytest.raises(ConfigError, match="d is a broken link to /nowhere/d: correct it, or put it outside"):
             of_folder(root)
 
     def test_a_class_folder_may_be_a_link(self, root, tmp_path):
@@ -195,18 +193,18 @@ class TestLeftOut:
         os.symlink(tmp_path / "elsewhere", root / "c")
         assert of_folder(root)[:3] == (6, 3, 3)
 
-    def test_nobody_is_told_to_remove_files(self):
+    def test_no_message_advises_removing_files(self):
         for module in ("folder_layout", "folder", "decoding", "shards", "parquet"):
             text = (Path(folder_layout.__file__).parent / f"{module}.py").read_text()
             assert not re.search(r"\b(remove|delete)\b", text)
 
 
-def test_numbered_classes_are_sorted_as_text_and_that_is_said(root):
-    assert folder_layout.numbers_as_text(["0", "1", "10", "2"]) == (
+def test_numbered_classes_are_sorted_as_text_with_a_note(root):
+    assert folder_layout.text_order_note(["0", "1", "10", "2"]) == (
         "classes are sorted as text, as in torchvision: 10 comes before 2, and 2 has label 3"
     )
     for names in (["0", "1", "2"], ["00", "01", "10"], ["1", "9", "10", "x"], ["10 km", "2 km"], ["a", "b"]):
-        assert folder_layout.numbers_as_text(names) is None
+        assert folder_layout.text_order_note(names) is None
     assert "100 comes before 20" in of_folder(folder(root, "100,20,9")).notes
 
 
@@ -218,9 +216,9 @@ def test_plan_and_doctor_give_the_same_notes(command, fitnets, root, tmp_path):
     ran, examined = command(*words), fitnets("doctor", *words, f"store={tmp_path / 'store'}", "--json")
     assert ran.code == examined.code == 0, ran.err + examined.err
     warnings = json.loads(examined.out)["warnings"]
-    for told in ("are the splits", "there are no test figures", "10 comes before 9"):
-        assert told in ran.out
-        assert any(told in warning for warning in warnings)
+    for note in ("are the splits", "there are no test figures", "10 comes before 9"):
+        assert note in ran.out
+        assert any(note in warning for warning in warnings)
     assert "test     none" in ran.out
     assert not (root / "split.json").exists()
 

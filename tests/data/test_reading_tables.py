@@ -1,4 +1,4 @@
-"""Parquet files: every shard once and whole; labels that are named for what they are, before anything is trained."""
+"""Parquet files: every shard must be there once and whole, and unusable labels are refused before training."""
 
 import shutil
 from pathlib import Path
@@ -74,7 +74,7 @@ def _folder(root: Path) -> None:
 
 
 def _spoilt(root: Path) -> None:
-    """Its first and last bytes are right, what lies between is not."""
+    """Keep the first and last bytes of a file, and overwrite the rest."""
     content = first(root).read_bytes()
     first(root).write_bytes(content[:4] + bytes(len(content) - 12) + content[-8:])
 
@@ -82,9 +82,9 @@ def _spoilt(root: Path) -> None:
 SHARDS = [
     (_missing, r"1 of 3 shards of the train split missing: train-00001-of-00003\.parquet: download"),
     (_last_missing, r"1 of 3 shards of the train split missing: train-00002-of-00003\.parquet"),
-    (_copied, r"train-00000-of-00003 \(1\)\.parquet: no shard of the train split is called so"),
-    (_backup, r"train-backup\.parquet: no shard of the train split is called so"),
-    (_other_split, r"train-old-00000-of-00001\.parquet: no shard of the train split is called so"),
+    (_copied, r"train-00000-of-00003 \(1\)\.parquet: not the name of a shard of the train split"),
+    (_backup, r"train-backup\.parquet: not the name of a shard of the train split"),
+    (_other_split, r"train-old-00000-of-00001\.parquet: not the name of a shard of the train split"),
     (_two_versions, r"train-00000-of-00003\.parquet, train-00000-of-00004\.parquet: shards of several versions"),
     (_twice, r"train-00000-of-00003-0123456789abcdef\.parquet, .*: the same shard of the train split more than once"),
     (_from_one, r"missing: train-00000-of-00003\.parquet \(and train-00003-of-00003\.parquet is one too many\)"),
@@ -92,13 +92,13 @@ SHARDS = [
     (_empty, r"cannot read train-00000-of-00003\.parquet \(it is empty\)"),
     (_truncated, r"cannot read train-00000-of-00003\.parquet \(truncated"),
     (_page, r"cannot read train-00000-of-00003\.parquet \(an HTML page"),
-    (_folder, r"cannot read train-00000-of-00003\.parquet \(no regular file\)"),
+    (_folder, r"cannot read train-00000-of-00003\.parquet \(not a regular file\)"),
     (_spoilt, r"cannot read train-00000-of-00003\.parquet \(.*\): download it again"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), SHARDS, ids=[change.__name__ for change, _ in SHARDS])
-def test_shards_that_are_not_there_once_and_whole(root, change, message):
+def test_missing_duplicate_and_damaged_shards_are_refused(root, change, message):
     change(root)
     with pytest.raises(ConfigError, match=message) as raised:
         of_tables(root)
@@ -115,27 +115,28 @@ def test_files_of_all_splits_are_named_together(root):
 
 
 def test_shards_are_read_once_each_in_order(root):
-    found = of_tables(root)
-    assert (found.train + found.valid, found.test, found.notes) == (36, 12, "")
+    summary = of_tables(root)
+    assert (summary.train + summary.valid, summary.test, summary.notes) == (36, 12, "")
 
 
-def test_shards_of_former_years_have_a_digest_in_their_names(root):
+def test_shards_with_a_digest_in_their_names_are_read(root):
     for file in root.glob("*.parquet"):
         file.rename(file.with_name(f"{file.stem}-{hash(file.name) & (16**16 - 1):016x}.parquet"))
     assert of_tables(root)[2:4] == (12, "")
 
 
-def test_files_without_numbers_are_taken_and_it_is_said(tmp_path):
+def test_files_without_shard_numbers_are_read_with_a_note(tmp_path):
     for name in ("train-a", "train-b", "test-a"):
         table(tmp_path / "made" / f"{name}.parquet", [png(i) for i in range(12)], [0, 1, 2] * 4)
-    found = of_tables(tmp_path / "made")
-    assert (found.train + found.valid, found.test) == (24, 12)
+    summary = of_tables(tmp_path / "made")
+    assert (summary.train + summary.valid, summary.test) == (24, 12)
     assert (
-        "train: 2 files (train-a.parquet, train-b.parquet), whose names do not say how many there should" in found.notes
+        "train: 2 files (train-a.parquet, train-b.parquet), whose names do not say how many there should"
+        in summary.notes
     )
 
 
-def test_splits_that_are_not_used_are_said(root):
+def test_unused_splits_are_noted(root):
     shutil.copy(first(root), root / "validation-00000-of-00001.parquet")
     assert "left out: 1 Parquet files of other splits (validation-00000-of-00001.parquet)" in of_tables(root).notes
 
@@ -155,8 +156,8 @@ LABELS = [
     ([5, 6, 7] * 4, GOOD, r"the train split has 5 to 7: they count from 5: give dataset\.first_label=5"),
     ([0, 10, 20] * 4, GOOD, r"only 3 numbers occur \(0, 10, 20\): number the classes from 0 without gaps"),
     ([0, 1, 2, 3] * 3, GOOD, r"allows labels 0 to 2, and the train split has 0 to 3: give dataset\.classes=4"),
-    (GOOD, [-1] * 12, r"the test split has no labels \(all are -1 or null\): dataset\.test_split=null"),
-    (GOOD, [None] * 12, r"the test split has no labels \(all are -1 or null\): dataset\.test_split=null"),
+    (GOOD, [-1] * 12, r"the test split has no labels \(all are -1 or null\): give dataset\.test_split=null"),
+    (GOOD, [None] * 12, r"the test split has no labels \(all are -1 or null\): give dataset\.test_split=null"),
     ([*GOOD, -1, None], GOOD, r"2 of 14 rows of the train split have no label \(-1 or null\), row 12 the first"),
     (GOOD, [0, 1, 9] * 4, r"the test split has 0 to 9"),
     (GOOD, [-5, 0, 1] * 4, r"the test split has -5 to 1"),
@@ -167,24 +168,24 @@ LABELS = [
 
 
 @pytest.mark.parametrize(("train", "test", "message"), LABELS)
-def test_labels_are_called_what_they_are(tmp_path, train, test, message):
+def test_unusable_labels_are_refused_with_the_way_out(tmp_path, train, test, message):
     with pytest.raises(ConfigError, match=message):
         of_tables(labelled(tmp_path / "made", train, test))
 
 
-def test_the_way_out_of_labels_from_one_works(tmp_path):
+def test_first_label_1_fixes_labels_that_count_from_1(tmp_path):
     root = labelled(tmp_path / "made", [1, 2, 3] * 4, [1, 2, 3] * 4)
-    found = of_tables(root, first_label=1)
-    assert found.digest == of_tables(labelled(tmp_path / "zero", GOOD, GOOD)).digest
+    summary = of_tables(root, first_label=1)
+    assert summary.digest == of_tables(labelled(tmp_path / "zero", GOOD, GOOD)).digest
     labels = splits.load(hub_images(root, first_label=1), tmp_path / "store", CPU, SILENCE).train.labels
     assert labels.tolist() == GOOD
 
 
-def test_the_way_out_of_a_test_split_without_labels_works(tmp_path):
+def test_a_null_test_split_replaces_one_without_labels(tmp_path):
     assert of_tables(labelled(tmp_path / "made", GOOD, [-1] * 12), test_split=None).test is None
 
 
-def test_a_column_of_whole_numbers_is_proposed(tmp_path):
+def test_the_error_proposes_a_column_of_whole_numbers(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 

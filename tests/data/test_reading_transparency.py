@@ -1,4 +1,4 @@
-"""Transparent images lie on white, whatever lies under their alpha channel, in folders and in Parquet files."""
+"""Transparent pixels are white in folders and in Parquet files, whatever colour they hide."""
 
 import struct
 import zlib
@@ -22,7 +22,12 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(depth: int, kind: int, row: bytes, key: bytes | None = None, palette: bytes = b"") -> bytes:
-    """A PNG file of one row of two pixels, written by hand: Pillow cannot write them all."""
+    """A PNG file with one row of two pixels, built by hand because Pillow cannot write all kinds.
+
+    depth: bits per value.
+    kind: PNG colour type.
+    row: encoded pixels.
+    key: content of the tRNS chunk."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, depth, kind, 0, 0, 0))
     colours = chunk(b"PLTE", palette) if palette else b""
     transparent = chunk(b"tRNS", key) if key is not None else b""
@@ -55,14 +60,14 @@ FILES = {  # the first pixel is transparent, the second is not: (file, grey of t
 @pytest.mark.parametrize("name", FILES)
 def test_a_transparent_pixel_is_white(name, channels):
     content, grey = FILES[name]
-    found = encoded_image.opened(content, channels)
-    assert found.transparent
-    np.testing.assert_array_equal(encoded_image.pixels(found.picture), np.full((channels, 1, 2), [255, grey]))
+    opened = encoded_image.open_image(content, channels)
+    assert opened.transparent
+    np.testing.assert_array_equal(encoded_image.pixels(opened.picture), np.full((channels, 1, 2), [255, grey]))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("mode", ["La", "RGBa", "PA", "RGBA", "LA"])
-def test_pictures_of_other_modes(mode, channels):
+def test_transparent_pictures_of_every_mode_are_white(mode, channels):
     picture = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
     picture.putpixel((1, 0), (100, 100, 100, 255))
     through = {"La": ("LA", "La"), "RGBa": ("RGBa",), "PA": ("P", "PA"), "RGBA": (), "LA": ("LA",)}[mode]
@@ -78,7 +83,7 @@ def test_half_transparent_is_half_white():
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "RGB", "CMYK", "1"])
-def test_opaque_images_are_converted_as_ever(mode):
+def test_opaque_images_are_converted_by_pillow_alone(mode):
     values = np.random.default_rng(0).integers(0, 255, (9, 9, 3), dtype=np.uint8)
     picture = Image.fromarray(values).convert(mode)
     for channels, target in ((1, "L"), (3, "RGB")):
@@ -87,7 +92,7 @@ def test_opaque_images_are_converted_as_ever(mode):
 
 
 def shades(root: Path) -> list[bytes]:
-    """Black images of two classes that differ in their transparency alone."""
+    """Write black images of two classes that differ in transparency only. Returns the files' contents."""
     files = []
     for number, name in enumerate("ab"):
         (root / name).mkdir(parents=True)
@@ -99,14 +104,14 @@ def shades(root: Path) -> list[bytes]:
     return files
 
 
-def test_folders_and_tables_see_the_same_and_say_so(tmp_path):
+def test_folders_and_tables_give_equal_pixels_and_a_note(tmp_path):
     files = shades(tmp_path / "images")
     for split in ("train", "test"):
         table(tmp_path / "made" / f"{split}-00000-of-00001.parquet", files, [0, 0, 0, 0, 1, 1, 1, 1])
     assert "images: 8 of 8 images are transparent: laid on white" in of_folder(tmp_path / "images").notes
-    found = of_tables(tmp_path / "made", classes=2, validation=2)
-    assert "train: 8 of 8 images are transparent: laid on white" in found.notes
-    assert "test: 8 of 8 images are transparent: laid on white" in found.notes
+    tables = of_tables(tmp_path / "made", classes=2, validation=2)
+    assert "train: 8 of 8 images are transparent: laid on white" in tables.notes
+    assert "test: 8 of 8 images are transparent: laid on white" in tables.notes
     words = [
         "dataset=folder",
         f"dataset.path={tmp_path / 'images'}",
@@ -116,7 +121,7 @@ def test_folders_and_tables_see_the_same_and_say_so(tmp_path):
     ]
     dataset = loading.load(words).dataset
     names = [f"{name}/{index}.png" for name in "ab" for index in range(4)]
-    from_folder, _ = folders.decode(dataset, names, in_silence)
+    from_folder = folders.decode(dataset, names, in_silence).images
     from_table, labels = sources.source(hub_images(tmp_path / "made", classes=2), "train").decode(in_silence)
     np.testing.assert_array_equal(from_folder, from_table)
     assert from_folder[labels == 0].min() > from_folder[labels == 1].max() > 0

@@ -1,3 +1,5 @@
+"""Loading, storing, preprocessing and batching the splits of a data set."""
+
 import hashlib
 import io
 import json
@@ -13,13 +15,13 @@ from conftest import SHARED_CIFAR10, SHARED_MNIST
 
 from fitnets.composition import loading
 from fitnets.config import Digits, HubImages, Scale, Standardize, Whiten
-from fitnets.data import preprocessing
-from fitnets.data import splits as data_splits
+from fitnets.data import preprocessing, splits
+from fitnets.data.held_out import train_and_validation_rows
 from fitnets.data.reading import parquet
 from fitnets.errors import ConfigError
 
 CPU = torch.device("cpu")
-CLOSE = {"rtol": 1e-3, "atol": 1e-3}  # sums over other strides
+CLOSE = {"rtol": 1e-3, "atol": 1e-3}  # sums in another order
 
 
 def in_silence(items, _title):
@@ -64,7 +66,7 @@ def digits(**changes) -> Digits:
 
 
 def write_parquet(folder: Path, split: str, images: np.ndarray, labels: list[int]) -> None:
-    """PNG images and labels in the layout of the hub."""
+    """Write PNG images and labels as the hub lays them out."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     from PIL import Image
@@ -79,7 +81,7 @@ def write_parquet(folder: Path, split: str, images: np.ndarray, labels: list[int
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
+def tables(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, size=(30, 4, 5), dtype=np.uint8)
     labels = np.arange(30) % 3
@@ -88,70 +90,70 @@ def made(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
     return tmp_path / "made", images, labels
 
 
-def test_parquet_images_come_back_bit_for_bit_and_scaled(made, tmp_path):
-    folder, images, labels = made
-    found = data_splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
-    assert torch.equal(found.train.images[:, 0] * 255, torch.from_numpy(images).float())
-    assert torch.equal(found.train.labels, torch.from_numpy(labels))
-    assert found.train.images.dtype == torch.float32
+def test_parquet_images_come_back_bit_for_bit_and_scaled(tables, tmp_path):
+    folder, images, labels = tables
+    data = splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
+    assert torch.equal(data.train.images[:, 0] * 255, torch.from_numpy(images).float())
+    assert torch.equal(data.train.labels, torch.from_numpy(labels))
+    assert data.train.images.dtype == torch.float32
 
 
-def test_a_downloaded_repository_has_its_files_in_a_folder_of_its_own(made, tmp_path):
-    folder, *_ = made
-    found = data_splits.load(hub_images(folder.parent), tmp_path, CPU, SILENCE)
-    assert len(found.train) == 24
+def test_parquet_files_are_found_in_a_sub_folder(tables, tmp_path):
+    folder, *_ = tables
+    data = splits.load(hub_images(folder.parent), tmp_path, CPU, SILENCE)
+    assert len(data.train) == 24
 
 
-def test_the_second_load_maps_the_cache(made, tmp_path, monkeypatch):
-    folder, *_ = made
-    first = data_splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
-    monkeypatch.setattr(parquet, "decoded", lambda *_: pytest.fail("decoded again"))
-    second = data_splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
+def test_the_second_load_decodes_nothing(tables, tmp_path, monkeypatch):
+    folder, *_ = tables
+    first = splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
+    monkeypatch.setattr(parquet, "decode", lambda *_: pytest.fail("decoded again"))
+    second = splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
     assert second.digest == first.digest
     assert torch.equal(second.train.images, first.train.images)
 
 
-def test_identity_is_content_not_location(made, tmp_path):
-    folder, images, labels = made
-    first = data_splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
-    elsewhere = folder.rename(folder.parent / "elsewhere")
-    assert data_splits.load(hub_images(elsewhere), tmp_path, CPU, SILENCE).digest == first.digest
+def test_the_digest_depends_on_content_not_on_location(tables, tmp_path):
+    folder, images, labels = tables
+    first = splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
+    moved = folder.rename(folder.parent / "elsewhere")
+    assert splits.load(hub_images(moved), tmp_path, CPU, SILENCE).digest == first.digest
     images[0, 0, 0] ^= 1
-    write_parquet(elsewhere, "train", images, labels.tolist())
-    assert data_splits.load(hub_images(elsewhere), tmp_path, CPU, SILENCE).digest != first.digest
+    write_parquet(moved, "train", images, labels.tolist())
+    assert splits.load(hub_images(moved), tmp_path, CPU, SILENCE).digest != first.digest
 
 
-def test_the_test_split_is_not_opened_before_it_is_asked_for(made, tmp_path):
-    folder, images, _ = made
+def test_load_does_not_open_the_test_split(tables, tmp_path):
+    folder, images, _ = tables
     (folder / "test-00000-of-00001.parquet").write_bytes(b"not Parquet")
-    found = data_splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
-    assert len(found.train) + len(found.valid) == len(images)
+    data = splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
+    assert len(data.train) + len(data.valid) == len(images)
     with pytest.raises(ConfigError, match="cannot read test-00000-of-00001.parquet"):
-        data_splits.load_test(hub_images(folder), tmp_path, CPU, SILENCE)
+        splits.load_test(hub_images(folder), tmp_path, CPU, SILENCE)
 
 
-def cached(root: Path) -> dict[str, np.ndarray]:
-    """What `images.npy` of every cache folder holds, by its type."""
+def stored(root: Path) -> dict[str, np.ndarray]:
+    """The content of every stored `images.npy`, by its type."""
     arrays = [np.load(path) for path in root.glob("data/*/images.npy")]
     return {str(array.dtype): array for array in arrays}
 
 
-def test_colour_images_round_trip_the_cache_bit_for_bit(tmp_path):
-    """uint8 as they were published, and float32 as training sees them, straight from the files on disk."""
+def test_colour_images_are_stored_bit_for_bit(tmp_path):
+    """The files on disk hold uint8 as published, and float32 as training sees them."""
     images = np.random.default_rng(0).integers(0, 256, size=(30, 4, 5, 3), dtype=np.uint8)
     write_parquet(tmp_path / "made", "train", images, [0, 1, 2] * 10)
     colour = hub_images(tmp_path / "made", channels=3)
-    found = data_splits.load(colour, tmp_path, CPU, SILENCE)
-    on_disk = cached(tmp_path)
+    data = splits.load(colour, tmp_path, CPU, SILENCE)
+    on_disk = stored(tmp_path)
     np.testing.assert_array_equal(on_disk["uint8"], images.transpose(0, 3, 1, 2))
-    np.testing.assert_array_equal(on_disk["float32"], found.train.images.numpy())
+    np.testing.assert_array_equal(on_disk["float32"], data.train.images.numpy())
     np.testing.assert_array_equal(on_disk["float32"], on_disk["uint8"].astype(np.float32) / 255)
-    again = data_splits.load(colour, tmp_path, CPU, SILENCE)
-    assert torch.equal(again.train.images, found.train.images)
+    again = splits.load(colour, tmp_path, CPU, SILENCE)
+    assert torch.equal(again.train.images, data.train.images)
 
 
 class TestPreprocessing:
-    def made(self, tmp_path, **changes):
+    def dataset_and_images(self, tmp_path, **changes):
         generator = np.random.default_rng(0)
         images = generator.integers(0, 256, size=(60, 4, 4, 3), dtype=np.uint8)
         for split, part in (("train", images[:30]), ("test", images[30:] // 2)):
@@ -160,62 +162,62 @@ class TestPreprocessing:
         return hub_images(tmp_path / "made", **(layout | changes)), torch.from_numpy(images).permute(0, 3, 1, 2) / 255
 
     def test_whitening_is_fitted_on_all_training_images_and_never_on_test(self, tmp_path):
-        dataset, images = self.made(tmp_path)
+        dataset, images = self.dataset_and_images(tmp_path)
         option = dataset.preprocessing
-        fitted = preprocessing.fit(option, lambda: [images[:30]])  # validation images included, as the paper has it
-        found = data_splits.load(dataset, tmp_path, CPU, SILENCE)
-        torch.testing.assert_close(found.train.images, preprocessing.apply(option, fitted, images[:30]), **CLOSE)
-        test = data_splits.load_test(dataset, tmp_path, CPU, SILENCE)
+        fitted = preprocessing.fit(option, lambda: [images[:30]])  # with validation images, as in the paper
+        data = splits.load(dataset, tmp_path, CPU, SILENCE)
+        torch.testing.assert_close(data.train.images, preprocessing.apply(option, fitted, images[:30]), **CLOSE)
+        test = splits.load_test(dataset, tmp_path, CPU, SILENCE)
         halved = (images[30:] * 255 // 2) / 255
         torch.testing.assert_close(test.images, preprocessing.apply(option, fitted, halved), **CLOSE)
 
-    def test_test_images_have_no_part_in_training_images(self, tmp_path):
-        dataset, _ = self.made(tmp_path)
-        first = data_splits.load(dataset, tmp_path / "one", CPU, SILENCE).train.images.clone()
+    def test_test_images_do_not_change_training_images(self, tmp_path):
+        dataset, _ = self.dataset_and_images(tmp_path)
+        first = splits.load(dataset, tmp_path / "one", CPU, SILENCE).train.images.clone()
         write_parquet(tmp_path / "made", "test", np.zeros((9, 4, 4, 3), dtype=np.uint8), [0, 1, 2] * 3)
-        data_splits.load_test(dataset, tmp_path / "two", CPU, SILENCE)
-        assert torch.equal(data_splits.load(dataset, tmp_path / "two", CPU, SILENCE).train.images, first)
+        splits.load_test(dataset, tmp_path / "two", CPU, SILENCE)
+        assert torch.equal(splits.load(dataset, tmp_path / "two", CPU, SILENCE).train.images, first)
 
-    def test_other_preprocessing_decodes_nothing_again(self, tmp_path, monkeypatch):
-        dataset, _ = self.made(tmp_path)
-        data_splits.load(dataset, tmp_path, CPU, SILENCE)
-        monkeypatch.setattr(parquet, "decoded", lambda *_: pytest.fail("decoded again"))
-        found = data_splits.load(replace(dataset, preprocessing=Scale()), tmp_path, CPU, SILENCE)
-        assert found.train.images.min() >= 0
+    def test_another_preprocessing_decodes_nothing_again(self, tmp_path, monkeypatch):
+        dataset, _ = self.dataset_and_images(tmp_path)
+        splits.load(dataset, tmp_path, CPU, SILENCE)
+        monkeypatch.setattr(parquet, "decode", lambda *_: pytest.fail("decoded again"))
+        data = splits.load(replace(dataset, preprocessing=Scale()), tmp_path, CPU, SILENCE)
+        assert data.train.images.min() >= 0
 
     @pytest.mark.parametrize("option", [Scale(), Standardize()])
-    def test_parts_of_what_it_was_fitted_on_are_those_that_are_there(self, tmp_path, option):
-        dataset, _ = self.made(tmp_path, preprocessing=option)
-        own = data_splits.load(dataset, tmp_path / "store", CPU, SILENCE)
-        there = sorted((tmp_path / "store" / "data").iterdir())
-        for name, expected in (("train", own.train), ("valid", own.valid)):
-            found = data_splits.load_split(dataset, name, tmp_path / "store", CPU, SILENCE, fitted_on=dataset)
-            assert torch.equal(found.rows, expected.rows)
-            assert torch.equal(found.images, expected.images)
-        assert sorted((tmp_path / "store" / "data").iterdir()) == there
+    def test_load_split_stores_no_second_copy_of_training_images(self, tmp_path, option):
+        dataset, _ = self.dataset_and_images(tmp_path, preprocessing=option)
+        data = splits.load(dataset, tmp_path / "store", CPU, SILENCE)
+        folders = sorted((tmp_path / "store" / "data").iterdir())
+        for name, expected in (("train", data.train), ("valid", data.valid)):
+            split = splits.load_split(dataset, name, tmp_path / "store", CPU, SILENCE, fitted_on=dataset)
+            assert torch.equal(split.rows, expected.rows)
+            assert torch.equal(split.images, expected.images)
+        assert sorted((tmp_path / "store" / "data").iterdir()) == folders
 
-    def test_a_disk_that_is_too_small_is_told_before_it_is_filled(self, tmp_path, monkeypatch):
-        dataset, _ = self.made(tmp_path)
+    def test_a_disk_that_is_too_small_is_refused_before_it_is_filled(self, tmp_path, monkeypatch):
+        dataset, _ = self.dataset_and_images(tmp_path)
         monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 100))
         with pytest.raises(
             ConfigError, match=r"dataset=made: its preprocessed images take 0.00 GB in .*, where 0.00 GB are free"
         ):
-            data_splits.load(dataset, tmp_path / "store", CPU, SILENCE)
+            splits.load(dataset, tmp_path / "store", CPU, SILENCE)
 
     def test_a_disk_that_fills_up_meanwhile_is_an_error_before_anything_is_mapped(self, tmp_path, monkeypatch):
         def full(*_positional):
             raise OSError(28, "No space left on device")
 
-        dataset, _ = self.made(tmp_path)
+        dataset, _ = self.dataset_and_images(tmp_path)
         monkeypatch.setattr("os.posix_fallocate", full, raising=False)
         with pytest.raises(OSError, match="No space left"):
-            data_splits.load(dataset, tmp_path / "store", CPU, SILENCE)
+            splits.load(dataset, tmp_path / "store", CPU, SILENCE)
         (decoded,) = (tmp_path / "store" / "data").iterdir()
         assert (decoded / "meta.json").exists()
 
 
 def write_png_16_bits(folder: Path) -> np.ndarray:
-    """A ramp over all 16 bits, as 30 images; the 8 high bits are what training should see."""
+    """Write 30 images of a ramp over all 16 bits. Training should see the high 8 bits."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     from PIL import Image
@@ -231,11 +233,11 @@ def write_png_16_bits(folder: Path) -> np.ndarray:
 
 def test_16_bit_images_are_scaled_not_clipped(tmp_path):
     ramp = write_png_16_bits(tmp_path / "made")
-    found = data_splits.load(hub_images(tmp_path / "made"), tmp_path / "store", CPU, SILENCE)
-    np.testing.assert_array_equal(found.train.images[0, 0].mul(255).round().numpy(), ramp >> 8)
+    data = splits.load(hub_images(tmp_path / "made"), tmp_path / "store", CPU, SILENCE)
+    np.testing.assert_array_equal(data.train.images[0, 0].mul(255).round().numpy(), ramp >> 8)
 
 
-def test_32_bit_images_are_refused_by_name(tmp_path):
+def test_32_bit_images_are_refused(tmp_path):
     from PIL import Image
 
     from fitnets.data.reading import encoded_image
@@ -245,17 +247,17 @@ def test_32_bit_images_are_refused_by_name(tmp_path):
             encoded_image.in_8_bits(Image.new(mode, (3, 3)), 3)
 
 
-def test_parquet_files_are_hashed_once_as_long_as_they_stay(made, tmp_path, monkeypatch):
-    folder, images, labels = made
-    opened = []
-    real = hashlib.file_digest
-    monkeypatch.setattr("hashlib.file_digest", lambda *a: (opened.append(a), real(*a))[1])
+def test_unchanged_parquet_files_are_hashed_once(tables, tmp_path, monkeypatch):
+    folder, images, labels = tables
+    hashed = []
+    file_digest = hashlib.file_digest
+    monkeypatch.setattr("hashlib.file_digest", lambda *a: (hashed.append(a), file_digest(*a))[1])
     for _ in range(3):
-        data_splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
-    assert len(opened) <= 1
+        splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
+    assert len(hashed) <= 1
     write_parquet(folder, "train", images ^ 1, labels.tolist())
-    data_splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
-    assert len(opened) <= 2
+    splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
+    assert len(hashed) <= 2
 
 
 class TestHubLayouts:
@@ -273,36 +275,20 @@ class TestHubLayouts:
         (tmp_path / "full_numbers").mkdir()
         (tmp_path / "full_numbers" / "train-0.parquet").touch()  # the repository's other configuration
         dataset = self.svhn(tmp_path, validation=20, extra_validation=30)
-        found = data_splits.load(dataset, tmp_path / "store", CPU, SILENCE)
-        assert (len(found.train), len(found.valid)) == (30 + 40, 20 + 30)
-        from_train, from_extra = (found.valid.rows[found.valid.rows < 50], found.valid.rows[found.valid.rows >= 50])
-        assert set(Counter(found.valid.labels[from_train].tolist()).values()) == {2}
-        assert set(Counter(found.valid.labels[from_extra].tolist()).values()) == {3}
-        assert len(data_splits.load_test(dataset, tmp_path / "store", CPU, SILENCE)) == 20
+        data = splits.load(dataset, tmp_path / "store", CPU, SILENCE)
+        assert (len(data.train), len(data.valid)) == (30 + 40, 20 + 30)
+        from_train, from_extra = (data.valid.rows[data.valid.rows < 50], data.valid.rows[data.valid.rows >= 50])
+        assert set(Counter(data.valid.labels[from_train].tolist()).values()) == {2}
+        assert set(Counter(data.valid.labels[from_extra].tolist()).values()) == {3}
+        assert len(splits.load_test(dataset, tmp_path / "store", CPU, SILENCE)) == 20
 
-    def test_svhn_has_the_papers_numbers(self):
-        dataset = self.svhn(Path("anywhere"))
-        assert (dataset.validation, dataset.extra_validation, dataset.classes) == (10 * 400, 10 * 200, 10)
-        labels = {"train": np.arange(73_257) % 10, "extra": np.arange(531_131) % 10}
-        train, valid = data_splits.split(labels, dataset)
-        assert (len(train), len(valid)) == (598_388, 6_000)
-
-    def test_svhn_without_extra(self, tmp_path):
+    def test_svhn_loads_without_its_extra_split(self, tmp_path):
         self.write(tmp_path)
         dataset = self.svhn(tmp_path, validation=20, extra_split=None, extra_validation=0)
-        assert len(data_splits.load(dataset, tmp_path / "store", CPU, SILENCE).train) == 30
-
-    def test_a_class_with_too_few_images_for_an_equal_split(self, tmp_path):
-        for labels, count, message in (
-            ([0] * 9 + [1] * 3 + [2] * 9, 9, "class 1 has 3"),
-            ([0, 1, 2] * 9, 10, "multiple"),
-        ):
-            dataset = hub_images(tmp_path, validation=count, validation_rule="equal")
-            with pytest.raises(ConfigError, match=f"dataset.validation={count} with validation_rule=equal .*{message}"):
-                data_splits.split({"train": np.array(labels)}, dataset)
+        assert len(splits.load(dataset, tmp_path / "store", CPU, SILENCE).train) == 30
 
     def test_the_only_column_of_images_need_not_be_named(self, tmp_path):
-        """The hub calls it `img` in CIFAR, others `image`."""
+        """The column is called `img` in CIFAR, and `image` elsewhere."""
         import pyarrow.parquet as pq
 
         images = np.zeros((30, 32, 32, 3), dtype=np.uint8)
@@ -312,8 +298,8 @@ class TestHubLayouts:
         pq.write_table(pq.read_table(file).rename_columns(["img", "label"]), tmp_path / "img" / file.name)
         for folder in ("image", "img"):
             words = ["dataset=cifar10", f"dataset.path={tmp_path / folder}", "dataset.validation=10"]
-            found = data_splits.load(loading.load(words).dataset, tmp_path / "store", CPU, SILENCE)
-            assert len(found.train) == 20
+            data = splits.load(loading.load(words).dataset, tmp_path / "store", CPU, SILENCE)
+            assert len(data.train) == 20
 
     def test_cifar100_takes_the_fine_labels(self, tmp_path):
         import pyarrow as pa
@@ -324,92 +310,57 @@ class TestHubLayouts:
         table = pq.read_table(file).rename_columns(["img", "fine_label"])
         pq.write_table(table.append_column("coarse_label", pa.array([0] * 200)), file)
         dataset = loading.load(["dataset=cifar100", f"dataset.path={tmp_path}", "dataset.validation=100"]).dataset
-        found = data_splits.load(dataset, tmp_path / "store", CPU, SILENCE)
-        assert sorted(found.valid.labels[found.valid.rows].tolist()) == list(range(100))
+        data = splits.load(dataset, tmp_path / "store", CPU, SILENCE)
+        assert sorted(data.valid.labels[data.valid.rows].tolist()) == list(range(100))
 
-    def test_a_validation_split_of_its_own(self, made, tmp_path):
-        folder, images, _ = made
+    def test_a_separate_validation_split_is_used(self, tables, tmp_path):
+        folder, images, _ = tables
         dataset = hub_images(folder, validation_split="test", test_split=None, validation=0)
-        found = data_splits.load(dataset, tmp_path, CPU, SILENCE)
-        assert (len(found.train), len(found.valid)) == (30, 9)
-        assert torch.equal(found.valid.images[found.valid.rows][:, 0] * 255, torch.from_numpy(images[:9]).float())
-        other = data_splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
-        assert found.digest != other.digest
+        data = splits.load(dataset, tmp_path, CPU, SILENCE)
+        assert (len(data.train), len(data.valid)) == (30, 9)
+        assert torch.equal(data.valid.images[data.valid.rows][:, 0] * 255, torch.from_numpy(images[:9]).float())
+        other = splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
+        assert data.digest != other.digest
 
-    def test_the_whole_of_train_and_validation_is_for_retraining(self, made, tmp_path):
-        folder, *_ = made
-        found = data_splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
-        assert found.whole().train.rows.tolist() == list(range(30))
-        assert (len(found.train), len(found.whole().valid)) == (24, 6)
+    def test_whole_adds_the_validation_images_to_the_training_images(self, tables, tmp_path):
+        folder, *_ = tables
+        data = splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
+        assert data.whole().train.rows.tolist() == list(range(30))
+        assert (len(data.train), len(data.whole().valid)) == (24, 6)
 
 
-class TestSplit:
-    labels = np.arange(100) % 10
-
-    def test_a_share_of_the_training_images_has_its_share_of_each_class(self, tmp_path):
-        rule = {"validation": 20, "validation_rule": "last"}
-        train, valid = data_splits.split({"train": self.labels}, hub_images(tmp_path, **rule))
-        for seed in (0, 1):
-            some, same = data_splits.split(
-                {"train": self.labels}, hub_images(tmp_path, **rule, train_share=0.5, seed=seed)
-            )
-            assert torch.equal(same, valid)
-            assert set(some.tolist()) < set(train.tolist())
-            assert Counter(self.labels[some].tolist()) == dict.fromkeys(range(10), 4)
-            fewer, _ = data_splits.split(
-                {"train": self.labels}, hub_images(tmp_path, **rule, train_share=0.25, seed=seed)
-            )
-            assert set(fewer.tolist()) < set(some.tolist())
-
-    def test_what_is_fitted_is_fitted_on_all_training_images(self, made, tmp_path):
-        folder, *_ = made
-        found = [
-            data_splits.load(hub_images(folder, preprocessing=Standardize(), train_share=share), tmp_path, CPU, SILENCE)
+class TestLoadedSplits:
+    def test_preprocessing_is_fitted_on_all_training_images(self, tables, tmp_path):
+        folder, *_ = tables
+        all_images, half = (
+            splits.load(hub_images(folder, preprocessing=Standardize(), train_share=share), tmp_path, CPU, SILENCE)
             for share in (1.0, 0.5)
-        ]
-        assert [len(one.train) for one in found] == [24, 12]
-        assert found[0].fitted == found[1].fitted
-        assert found[0].digest == found[1].digest
-
-    def test_last_rows_whatever_the_seed(self, tmp_path):
-        for seed in (0, 1):
-            rule = hub_images(tmp_path, validation=20, validation_rule="last", seed=seed)
-            train, valid = data_splits.split({"train": self.labels}, rule)
-            assert torch.equal(train, torch.arange(80))
-            assert torch.equal(valid, torch.arange(80, 100))
-
-    def test_by_class_is_even_and_a_function_of_the_seed(self, tmp_path):
-        splits = [
-            data_splits.split({"train": self.labels}, hub_images(tmp_path, validation=20, seed=seed))
-            for seed in (0, 0, 1)
-        ]
-        for train, valid in splits:
-            assert set(Counter(self.labels[valid.numpy()].tolist()).values()) == {2}
-            assert sorted([*train.tolist(), *valid.tolist()]) == list(range(100))
-        assert torch.equal(splits[0][1], splits[1][1])
-        assert not torch.equal(splits[0][1], splits[2][1])
+        )
+        assert (len(all_images.train), len(half.train)) == (24, 12)
+        assert all_images.fitted == half.fitted
+        assert all_images.digest == half.digest
 
     def test_digits_have_the_same_test_images_under_every_seed(self, tmp_path):
-        tests = [data_splits.load_test(digits(seed=seed), tmp_path, CPU, SILENCE) for seed in (0, 1)]
+        tests = [splits.load_test(digits(seed=seed), tmp_path, CPU, SILENCE) for seed in (0, 1)]
         assert torch.equal(tests[0].images, tests[1].images)
         assert len(tests[0]) == 360
 
     def test_digits_splits_share_no_image(self, tmp_path):
-        found = data_splits.load(digits(), tmp_path, CPU, SILENCE)
-        test = data_splits.load_test(digits(), tmp_path, CPU, SILENCE)
-        assert (len(found.train), len(found.valid), len(test)) == (1137, 300, 360)
+        data = splits.load(digits(), tmp_path, CPU, SILENCE)
+        test = splits.load_test(digits(), tmp_path, CPU, SILENCE)
+        assert (len(data.train), len(data.valid), len(test)) == (1137, 300, 360)
         parts = [
-            {image.numpy().tobytes() for image in part.images[part.rows]} for part in (found.train, found.valid, test)
+            {image.numpy().tobytes() for image in part.images[part.rows]} for part in (data.train, data.valid, test)
         ]
         assert sum(map(len, parts)) == 1797  # all of scikit-learn's images are different
         assert not (parts[0] & parts[1])
         assert not (parts[0] & parts[2])
         assert not (parts[1] & parts[2])
-        assert found.train.images.max() == 1
+        assert data.train.images.max() == 1
 
 
 class TestBatches:
-    part = data_splits.Split(torch.arange(50.0), torch.arange(50), torch.arange(10, 50))
+    part = splits.Split(torch.arange(50.0), torch.arange(50), torch.arange(10, 50))
 
     def test_shuffled_batches_are_a_function_of_the_seed_and_drop_the_incomplete_one(self):
         orders = [torch.cat(list(self.part.shuffled(16, seed))) for seed in (7, 7, 8)]
@@ -432,27 +383,27 @@ def test_real_mnist_has_the_papers_split(tmp_path):
     from fitnets.composition import loading
 
     dataset = loading.load(["dataset=mnist", f"dataset.path={SHARED_MNIST}"]).dataset
-    found = data_splits.load(dataset, tmp_path, CPU, SILENCE)
-    assert (len(found.train), len(found.valid)) == (50_000, 10_000)
-    assert found.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # the official order
-    assert found.train.images.shape == (60_000, 1, 28, 28)
-    assert found.train.images[0].mul(255).sum().item() == pytest.approx(27_525, abs=1)  # of the first 5
-    test = data_splits.load_test(dataset, tmp_path, CPU, SILENCE)
+    data = splits.load(dataset, tmp_path, CPU, SILENCE)
+    assert (len(data.train), len(data.valid)) == (50_000, 10_000)
+    assert data.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # the official order
+    assert data.train.images.shape == (60_000, 1, 28, 28)
+    assert data.train.images[0].mul(255).sum().item() == pytest.approx(27_525, abs=1)  # the first image, a 5
+    test = splits.load_test(dataset, tmp_path, CPU, SILENCE)
     assert test.labels[:5].tolist() == [7, 2, 1, 0, 4]
     assert len(json.loads(next(tmp_path.glob("data/*/meta.json")).read_text())["sha256"]) == 64
 
 
 @pytest.mark.skipif(not SHARED_CIFAR10.is_dir(), reason=f"needs the real CIFAR-10 in {SHARED_CIFAR10}")
 def test_real_cifar10_has_the_papers_split(tmp_path):
-    """The first images of the official files; the whole set's split by number."""
+    """Load the first images of the official files, and split the whole set by number."""
     import pyarrow.parquet as pq
 
     file = min(SHARED_CIFAR10.glob("train-*.parquet"))
     pq.write_table(pq.read_table(file).slice(0, 300), tmp_path / "train-00000-of-00001.parquet")
     dataset = loading.load(["dataset=cifar10", f"dataset.path={tmp_path}"]).dataset
     small = replace(dataset, validation=100, preprocessing=Scale())
-    found = data_splits.load(small, tmp_path / "store", CPU, SILENCE)
-    assert found.train.labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]  # the official order
-    assert found.train.images[0, :, 0, 0].mul(255).tolist() == [59, 62, 63]
-    train, valid = data_splits.split({"train": np.zeros(50_000, dtype=np.int64)}, dataset)
+    data = splits.load(small, tmp_path / "store", CPU, SILENCE)
+    assert data.train.labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]  # the official order
+    assert data.train.images[0, :, 0, 0].mul(255).tolist() == [59, 62, 63]
+    train, valid = train_and_validation_rows({"train": np.zeros(50_000, dtype=np.int64)}, dataset)
     assert (train.tolist(), valid.tolist()) == (list(range(40_000)), list(range(40_000, 50_000)))

@@ -136,7 +136,8 @@ class TestEarlierVersions:
         found = evaluate(f"dataset.path={root}", of=old)
         assert found["accuracy"] == 1
         assert any(
-            "is of an earlier version: its class names are those that its data have now" in n for n in found["notes"]
+            "was written by an earlier version: its class names are read from its data as they are now" in n
+            for n in found["notes"]
         )
 
     def test_are_never_silently_taken_as_equal(self, evaluate, home, tmp_path):
@@ -146,7 +147,7 @@ class TestEarlierVersions:
         own.rename(tmp_path / "gone")
         root = write_folder(tmp_path / "other", ("x", "y", "z"))
         notes = evaluate(f"dataset.path={root}", of=old)["notes"]
-        assert any("does not name its classes" in note for note in notes)
+        assert any("does not record its class names" in note for note in notes)
         assert any("labels are compared by their numbers" in note for note in notes)
 
 

@@ -183,7 +183,7 @@ IMAGES = [
     (
         "a truncated image",
         _truncated,
-        r"1 of \d+ images cannot be used: cat/half.jpg \(truncated.*\): mend or replace them, or give",
+        r"1 of \d+ images cannot be used: cat/half.jpg \(truncated.*\): repair or replace them, or give",
     ),
     ("several broken images", _broken, r"7 of \d+ images cannot be used: dog/broken0.png .*; dog/broken6.png"),
     ("an empty class", _no_owls, r"no image in the class folder owl: add some, or put that folder elsewhere"),

@@ -87,7 +87,7 @@ def test_a_teacher_of_an_earlier_version_is_no_silent_equal(command, run, home, 
     forget(old, "classes")
     finished = command(*STUDENT, f"dataset.path={home / 'own'}", "teacher=run", f"teacher.path={old}")
     assert finished.code == 0, finished.err
-    assert "is of an earlier version: its class names are those that its data have now" in finished.out
+    assert "was written by an earlier version: its class names are read from its data as they are now" in finished.out
 
 
 class TestNumberOfNames:
@@ -120,7 +120,7 @@ class TestNotes:
         write_table(tmp_path / "table", "test", [0, 1, 2], list(CLASSES), [0, 1, 2])
         words = [*SHORT, "dataset.classes=3", f"dataset.path={tmp_path / 'table'}"]
         finished = command(*words)
-        note = "valid: no image of ant, bee: nothing is learnt or known of these classes there"
+        note = "valid: no image of ant, bee: these classes are neither learnt nor measured there"
         assert f"note     {note}" in finished.out, finished.err
         assert finished.out.index(note) < finished.out.index("teacher epoch")
         assert note in json.loads(fitnets("doctor", *words, f"store={tmp_path / 'd'}", "--json").out)["warnings"]

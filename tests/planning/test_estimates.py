@@ -20,7 +20,7 @@ def untouched(monkeypatch):
     """Nothing may be decoded or downloaded for a plan."""
 
     def forbid() -> None:
-        monkeypatch.setattr(splits, "_decode", lambda *_: pytest.fail("images were decoded"))
+        monkeypatch.setattr("fitnets.data.stored_images._decode", lambda *_: pytest.fail("images were decoded"))
 
     return forbid
 

@@ -1,4 +1,4 @@
-"""Reads image folders and Parquet tables: which files there are, and every image of them decoded once.
+"""Finds the files of image folders and Parquet tables, and decodes every image in them once.
 
-Imports: config, store, system; of `data` the draws alone.
+Imports: config, store, system; nothing else of `data`.
 """

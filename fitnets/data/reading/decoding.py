@@ -1,4 +1,4 @@
-"""The one loop through which every image file and every row of a table is decoded, and the report of what it met."""
+"""The loop that decodes every image file and every row of a table, and its report."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,36 +7,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fitnets.data.draws import Raw
 from fitnets.data.reading.encoded_image import BACKGROUND, BrokenImage
 from fitnets.errors import ConfigError, printable
 from fitnets.progress import Track
 
 _LISTED = 20
+"""broken images that a message names"""
+
+Raw = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""decoded images (N, C, H, W) and their labels (N,)"""
 
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """What decoding some images came to."""
+    """Counts and reasons from decoding some images."""
 
     total: int = 0
+    """images that were decoded or found broken"""
     broken: dict[str, str] = field(default_factory=dict)
-    """name of an image that cannot be used: reason"""
+    """reason why an image cannot be used, by the name of the image"""
     transparent: int = 0
-    """images with transparent pixels, laid on the background"""
+    """images with transparent pixels, which were laid on the background"""
     unoriented: int = 0
-    """images whose EXIF block cannot be read"""
+    """images whose EXIF block cannot be read, which were not turned"""
     smallest: list[int] | None = None
-    """width and height, as encoded, of the image with the fewest pixels"""
+    """width and height in pixels, as encoded, of the image with the fewest pixels"""
     largest: list[int] | None = None
+    """width and height in pixels, as encoded, of the image with the most pixels"""
 
     def notes(self, where: str) -> Iterator[str]:
-        """Sentences for the plan. where: what these images are, such as 'train'."""
+        """Yield sentences for the plan. where: name of the set of images, such as 'train'."""
         if self.transparent:
             yield f"{where}: {self.transparent} of {self.total} images are transparent: laid on {BACKGROUND}"
         if self.unoriented:
             yield (
-                f"{where}: {self.unoriented} of {self.total} images have an EXIF block that cannot be read: taken as "
+                f"{where}: {self.unoriented} of {self.total} images have an EXIF block that cannot be read: used as "
                 "they lie in the file, not turned"
             )
         if self.broken:
@@ -48,10 +53,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Images that can be used and their labels. report: what was met on the way."""
+    """Usable images with their labels, and the report of decoding them."""
 
     images: NDArray[np.uint8]
+    """(N, C, H, W)"""
     labels: NDArray[np.int64]
+    """(N,)"""
     report: Report
 
     @property
@@ -60,9 +67,10 @@ class Decoded:
 
 
 class BrokenImages(ConfigError):
-    """Images that cannot be used.
+    """Some images cannot be used.
 
-    place: the key and value that say where they are; reports: what was met, one for each part."""
+    place: override that selects the data set, such as `dataset.path=DIR`.
+    reports: one report for each part."""
 
     def __init__(self, place: str, reports: Sequence[Report]):
         self.place = place
@@ -70,13 +78,13 @@ class BrokenImages(ConfigError):
         broken = {name: reason for report in reports for name, reason in report.broken.items()}
         total = sum(report.total for report in reports)
         super().__init__(
-            f"{place}: {len(broken)} of {total} images cannot be used: {listed(broken)}: mend or replace them, or give "
-            "dataset.skip_broken=true to leave them out"
+            f"{place}: {len(broken)} of {total} images cannot be used: {listed(broken)}: repair or replace them, or "
+            "give dataset.skip_broken=true to leave them out"
         )
 
 
-def together(errors: Sequence[BrokenImages]) -> BrokenImages:
-    """The same broken images, in one error."""
+def merged(errors: Sequence[BrokenImages]) -> BrokenImages:
+    """One error for the broken images of several errors about one data set."""
     return BrokenImages(errors[0].place, [report for error in errors for report in error.reports])
 
 
@@ -87,10 +95,12 @@ def decode(
     track: Track,
     title: str,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], Report]:
-    """Decode every image. Gives (images (N, C, H, W), rows that they come from (N,), report); broken ones are in the
-    report alone.
+    """Decode every image. Returns the usable images (N, C, H, W), their rows (N,) and a report, which alone holds the
+    broken images.
 
-    names: of the images, for the report; read: pixels (C, H, W) and `pictures.Opened` of a row; shape: (C, H, W)."""
+    names: name of each image, for the report.
+    read: returns the pixels (C, H, W) and the `encoded_image.OpenedImage` of a row; raises BrokenImage.
+    shape: (C, H, W) of an image."""
     images = np.empty((len(names), *shape), dtype=np.uint8)
     usable = np.ones(len(names), dtype=bool)
     report = Report(total=len(names))
@@ -103,12 +113,12 @@ def decode(
             continue
         report.transparent += opened.transparent
         report.unoriented += opened.unoriented
-        _keep_sizes(report, list(opened.size))
+        _record_size(report, list(opened.size))
     rows = np.flatnonzero(usable)
     return (images if usable.all() else images[rows]), rows, report
 
 
-def _keep_sizes(report: Report, size: list[int]) -> None:
+def _record_size(report: Report, size: list[int]) -> None:
     pixels = size[0] * size[1]
     if report.smallest is None or pixels < report.smallest[0] * report.smallest[1]:
         report.smallest = size
@@ -117,6 +127,6 @@ def _keep_sizes(report: Report, size: list[int]) -> None:
 
 
 def listed(broken: dict[str, str]) -> str:
-    """'a.png (it is empty); b.png (...); and 3 more'."""
+    """The broken images with their reasons, as 'a.png (it is empty); b.png (...); and 3 more'."""
     shown = [f"{name} ({reason})" for name, reason in list(broken.items())[:_LISTED]]
     return "; ".join(shown + [f"and {len(broken) - _LISTED} more"] * (len(broken) > _LISTED))

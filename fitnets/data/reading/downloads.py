@@ -1,4 +1,4 @@
-"""The Hugging Face hub: downloads, the copies of earlier downloads, and a quick end where there is no network."""
+"""Downloads from the Hugging Face hub. Without a network it uses earlier downloads, or fails within seconds."""
 
 import threading
 from collections.abc import Iterator
@@ -6,13 +6,14 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 _WAIT_S = 5.0
-"""how long the hub may take to answer anything; its own client tries for half a minute"""
+"""seconds that the hub may take for its first response; its own client tries for half a minute"""
 
 
 def load(repository: str, subset: str | None, *, revision: str | None, split: str) -> Any:
-    """A split as a `datasets.Dataset`. Where the hub does not answer, the copy of an earlier download.
+    """A split as a `datasets.Dataset`. If the hub cannot be reached, the copy of an earlier download is used.
 
-    Raises what `datasets.load_dataset` raises, within seconds where there is neither network nor copy."""
+    Raises whatever `datasets.load_dataset` raises; ConnectionError within seconds if there is neither a network nor a
+    copy."""
     import datasets
 
     with _without_network():
@@ -21,38 +22,38 @@ def load(repository: str, subset: str | None, *, revision: str | None, split: st
 
 @contextmanager
 def _without_network() -> Iterator[None]:
-    """Work on local copies alone while the hub cannot be reached: otherwise every request is tried again and again."""
+    """If the hub cannot be reached, restrict its libraries to local copies, as they repeat failed requests."""
     import datasets
     from huggingface_hub import constants
 
-    places: list[Any] = [constants, datasets.config]
-    before = [place.HF_HUB_OFFLINE for place in places]
-    if any(before) or reachable():
+    modules: list[Any] = [constants, datasets.config]
+    settings_before = [module.HF_HUB_OFFLINE for module in modules]
+    if any(settings_before) or reachable():
         yield
         return
-    for place in places:
-        place.HF_HUB_OFFLINE = True
+    for module in modules:
+        module.HF_HUB_OFFLINE = True
     try:
         yield
-    except OSError as error:  # ConnectionError and FileNotFoundError among them
-        raise ConnectionError("no answer from there, and no copy of an earlier download here") from error
+    except OSError as error:  # includes ConnectionError and FileNotFoundError
+        raise ConnectionError("the hub does not respond, and no earlier download is on this machine") from error
     finally:
-        for place, value in zip(places, before, strict=True):
-            place.HF_HUB_OFFLINE = value
+        for module, setting in zip(modules, settings_before, strict=True):
+            module.HF_HUB_OFFLINE = setting
 
 
 def reachable() -> bool:
-    """Whether the hub (HF_ENDPOINT) answers one request within seconds, with whatever status. Proxies count."""
-    answered, finished = threading.Event(), threading.Event()
+    """True if the hub at HF_ENDPOINT responds to one request within seconds, whatever the status. Proxies are used."""
+    responded, finished = threading.Event(), threading.Event()
 
-    def ask() -> None:
+    def request() -> None:
         from huggingface_hub import constants, get_session
 
-        with suppress(Exception):  # whatever the HTTP library raises: there is no answer
+        with suppress(Exception):  # whatever the HTTP library raises, there is no response
             get_session().head(constants.ENDPOINT, timeout=_WAIT_S)
-            answered.set()
+            responded.set()
         finished.set()
 
-    threading.Thread(target=ask, daemon=True).start()  # looking up a name has no time limit of its own
+    threading.Thread(target=request, daemon=True).start()  # looking up a host name has no timeout
     finished.wait(_WAIT_S)
-    return answered.is_set()
+    return responded.is_set()

@@ -1,4 +1,4 @@
-"""One encoded image: opened, turned upright, laid on white, reduced to 8 bits. Every failure is a BrokenImage."""
+"""Decodes an image, turns it upright, lays it on white and reduces it to 8 bits. Every failure is a BrokenImage."""
 
 import io
 import os
@@ -13,65 +13,72 @@ from numpy.typing import NDArray
 
 BACKGROUND = "white"
 """colour behind transparent pixels"""
-_ORIENTATION = 0x0112  # number of the EXIF tag
-_HEAD = 512  # bytes that show what a file is
+_ORIENTATION = 0x0112
+"""number of the EXIF tag"""
+_HEAD = 512
+"""number of first bytes that show what a file is"""
 
 
 class BrokenImage(Exception):
-    """An image that cannot be used. The message is the reason."""
+    """An image cannot be used. The message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """An image in grey or RGB, upright, of its own size."""
+class OpenedImage:
+    """A decoded image in grey or RGB, upright, in its original size."""
 
     picture: Any
+    """a `PIL.Image.Image`"""
     size: tuple[int, int]
-    """width and height as encoded"""
+    """width and height in pixels, as encoded"""
     transparent: bool
-    """some pixel was transparent, so the background shows"""
+    """some pixel was transparent and shows the background"""
     unoriented: bool
-    """the EXIF block cannot be read, so the image is taken as it lies in the file"""
+    """the EXIF block cannot be read, so the image is not turned"""
 
 
-def opened(source: Path | bytes, channels: int) -> Opened:
-    """Decode a file, or the bytes of one. Raises BrokenImage, whatever the decoder raises."""
+def open_image(source: Path | bytes, channels: int) -> OpenedImage:
+    """Decode a file, or the bytes of one, in grey (1 channel) or RGB (3). Raises BrokenImage whatever the decoder
+    raises."""
     from PIL import Image
 
     head = b""
     try:
         with _file(source) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # corrupt EXIF, large images: what matters is whether it decodes
+            warnings.simplefilter("ignore")  # about corrupt EXIF or large images, which may decode all the same
             head = file.read(_HEAD)
             file.seek(0)
             with Image.open(file) as picture:
                 if "transparency" in picture.info:
-                    picture.info["transparency"] = _key_in_8_bits(picture)
+                    picture.info["transparency"] = _transparent_colour(picture)
                 picture.load()
                 size = picture.size
                 upright, unoriented = _upright(picture)
-                flat, transparent = _flattened(upright, channels)
-                return Opened(flat, size, transparent, unoriented)
+                flat, transparent = _on_background(upright, channels)
+                return OpenedImage(flat, size, transparent, unoriented)
     except BrokenImage:
         raise
-    except Exception as error:  # decoders raise struct.error, IndexError and many more
+    except Exception as error:  # decoders raise struct.error, IndexError and many others
         raise BrokenImage(_reason(error, head)) from error
 
 
 def in_8_bits(picture: Any, channels: int) -> Any:
-    """The picture in grey (1 channel) or RGB (3), on white where it is transparent. 16-bit grey is scaled; ValueError
-    for 32-bit pixels, whose range is unknown."""
-    return _flattened(picture, channels)[0]
+    """The picture in 8-bit grey (1 channel) or RGB (3), on white where it is transparent. 16-bit grey is scaled.
+
+    Raises ValueError for 32-bit pixels, because their range is unknown."""
+    return _on_background(picture, channels)[0]
 
 
 def pixels(picture: Any) -> NDArray[np.uint8]:
-    """(C, H, W) of a grey or RGB picture."""
+    """(C, H, W): the pixels of a grey or RGB picture."""
     array = np.asarray(picture)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
 def disguise(head: bytes) -> str | None:
-    """What a file is that lies where an image or a table is expected; None if its first bytes do not show it."""
+    """Why a file is no image or table, as far as its first bytes show it; None if they do not.
+
+    head: first bytes of the file."""
     start = head.lstrip().lower()
     if not head:
         return "it is empty"
@@ -83,31 +90,34 @@ def disguise(head: bytes) -> str | None:
 
 
 def _file(source: Path | bytes) -> BinaryIO:
-    """An open file. Raises BrokenImage for what is no regular file: opening a pipe would wait for its writer."""
+    """Open a file, or wrap bytes as one. Raises BrokenImage unless the file is regular: opening a pipe would wait for
+    its writer."""
     if isinstance(source, bytes):
         return io.BytesIO(source)
     try:
         mode = source.stat().st_mode
     except FileNotFoundError:
         if source.is_symlink():
-            raise BrokenImage(f"a link that leads nowhere, to {os.readlink(source)}") from None
+            raise BrokenImage(f"a broken link to {os.readlink(source)}") from None
         raise
     if stat.S_ISDIR(mode):
         raise BrokenImage("a folder, not a file")
     if not stat.S_ISREG(mode):
-        raise BrokenImage("no regular file, but a pipe, socket or device")
+        raise BrokenImage("not a regular file but a pipe, socket or device")
     try:
         source.name.encode()
     except UnicodeEncodeError:
-        raise BrokenImage("its name is no UTF-8: rename it") from None
+        raise BrokenImage("its name is not UTF-8: rename it") from None
     return source.open("rb")
 
 
 def _reason(error: Exception, head: bytes) -> str:
     from PIL import UnidentifiedImageError
 
-    if known := disguise(head) if head or isinstance(error, UnidentifiedImageError) else None:
-        return known
+    if head or isinstance(error, UnidentifiedImageError):
+        problem = disguise(head)
+        if problem is not None:
+            return problem
     if isinstance(error, UnidentifiedImageError):
         return "no image in a format that Pillow reads"
     if isinstance(error, MemoryError):
@@ -121,7 +131,7 @@ def _reason(error: Exception, head: bytes) -> str:
 
 
 def _upright(picture: Any) -> tuple[Any, bool]:
-    """(the picture as its EXIF orientation says, whether that cannot be read)."""
+    """(the picture turned by its EXIF orientation, True if the EXIF block cannot be read)."""
     from PIL import Image
 
     turn = Image.Transpose
@@ -136,14 +146,14 @@ def _upright(picture: Any) -> tuple[Any, bool]:
     }
     try:
         method = turns.get(picture.getexif().get(_ORIENTATION))
-    except Exception:  # a wrong EXIF block loses no image
+    except Exception:  # a wrong EXIF block does not make the image unusable
         return picture, True
     return (picture if method is None else picture.transpose(method)), False
 
 
-def _key_in_8_bits(picture: Any) -> Any:
-    """The transparent colour of a PNG without an alpha channel, in the values that its decoded pixels have. Files give
-    it in their own depth of 1, 2, 4 or 16 bits."""
+def _transparent_colour(picture: Any) -> Any:
+    """The transparent colour of a PNG without an alpha channel, in the values of the decoded pixels. The file states
+    the colour in its own depth of 1, 2, 4 or 16 bits."""
     key = picture.info["transparency"]
     raw_mode = str(picture.tile[0].args) if picture.tile else ""
     if isinstance(key, tuple) and ";16" in raw_mode:
@@ -153,8 +163,8 @@ def _key_in_8_bits(picture: Any) -> Any:
     return key
 
 
-def _flattened(picture: Any, channels: int) -> tuple[Any, bool]:
-    """(the picture in 8-bit grey or RGB on the background, whether any of its pixels is transparent)."""
+def _on_background(picture: Any, channels: int) -> tuple[Any, bool]:
+    """(the picture in 8-bit grey or RGB on the background, True if any of its pixels is transparent)."""
     from PIL import Image
 
     if picture.mode.startswith("I;16"):
@@ -176,7 +186,7 @@ def _flattened(picture: Any, channels: int) -> tuple[Any, bool]:
 
 
 def _from_16_bits(picture: Any) -> Any:
-    """8-bit grey, with an alpha channel where one value is transparent."""
+    """A 16-bit grey picture in 8 bits, with an alpha channel if one grey value is transparent."""
     from PIL import Image
 
     values, key = np.asarray(picture), picture.info.get("transparency")

@@ -1,4 +1,4 @@
-"""Every image of a folder is decoded once, into the store, before its split is drawn: broken ones are known by then."""
+"""Decodes every image of a folder once, into the store, so that broken images are known before a split is drawn."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -16,51 +16,57 @@ from fitnets.errors import printable
 from fitnets.progress import Progress
 from fitnets.store import files, locks
 
-_EXAMINING = 1  # one more with every change of what the code makes of the same images
+_VERSION = 1
+"""a part of the hash: raise it whenever the code makes other pixels from the same files"""
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """report: on all images of the folder; names: printable, of those that can be used, in the order of the images."""
+    """The decoded images of a folder, without the broken ones."""
 
     report: Report
+    """report on all images of the folder"""
     names: list[str]
+    """printable path of each usable image"""
     images: NDArray[np.uint8]
+    """(N, C, H, W), in the order of `names`"""
 
-    def chosen(self, dataset: Folder, names: list[str]) -> Decoded:
-        """Some of the images, with the numbers of their classes."""
+    def select(self, dataset: Folder, names: list[str]) -> Decoded:
+        """Some of the images with their labels. names: paths relative to the folder."""
         row_of = {name: row for row, name in enumerate(self.names)}
-        number_of = {name: number for number, name in enumerate(folder.class_names(dataset))}
+        label_of = {name: label for label, name in enumerate(folder.class_names(dataset))}
         rows = [row_of[printable(name)] for name in names]
-        labels = np.asarray([number_of[folder.class_of(name)] for name in names], dtype=np.int64)
+        labels = np.asarray([label_of[folder.class_of(name)] for name in names], dtype=np.int64)
         return Decoded(self.images[rows], labels, Report(total=len(names)))
 
 
-def examine(dataset: Folder, found: Contents, root: Path | None, progress: Progress | None = None) -> Examined:
-    """Decode all images, or read what was made of them before. root: of the store; None: nothing is kept.
+def examine(dataset: Folder, contents: Contents, root: Path | None, progress: Progress | None = None) -> Examined:
+    """Decode all images of a folder, or map the images that were decoded before.
 
-    Raises BrokenImages where some cannot be used and are not to be skipped; nothing is kept then."""
-    names = folder.images(found)
+    root: folder of the store; None: nothing is stored.
+
+    Raises BrokenImages if some images are broken and `dataset.skip_broken` is false. Nothing is stored then."""
+    names = folder.all_images(contents)
     if root is None:
-        return _examine(dataset, names, progress)
-    key = content_hash("examined", _EXAMINING, [_stamp(found.structure.root / name) for name in names], names)
+        return _decode(dataset, names, progress)
+    key = content_hash("examined", _VERSION, [_stamp(contents.structure.root / name) for name in names], names)
     place = root / "data" / content_hash(key, image_shape(dataset))
     if not place.exists():
-        with locks.locked(place, f"the decoded images of {dataset.path}", progress.say if progress else _in_silence):
+        with locks.locked(place, f"the decoded images of {dataset.path}", progress.say if progress else _say_nothing):
             if not place.exists():
-                _keep(_examine(dataset, names, progress), place)
+                _store(_decode(dataset, names, progress), place)
     with files.made_again(place):
-        kept = files.read_json(place / "meta.json")
-    report = Report(**kept["report"])
+        meta = files.read_json(place / "meta.json")
+    report = Report(**meta["report"])
     _check(dataset, report)
-    return Examined(report, kept["names"], np.load(place / "images.npy", mmap_mode="r"))
+    return Examined(report, meta["names"], np.load(place / "images.npy", mmap_mode="r"))
 
 
-def _examine(dataset: Folder, names: list[str], progress: Progress | None) -> Examined:
-    made = folder.decoded(dataset, names, progress.track if progress else lambda items, _: items)
-    _check(dataset, made.report)
+def _decode(dataset: Folder, names: list[str], progress: Progress | None) -> Examined:
+    decoded = folder.decode(dataset, names, progress.track if progress else lambda items, _: items)
+    _check(dataset, decoded.report)
     shown = [printable(name) for name in names]
-    return Examined(made.report, [name for name in shown if name not in made.report.broken], made.images)
+    return Examined(decoded.report, [name for name in shown if name not in decoded.report.broken], decoded.images)
 
 
 def _check(dataset: Folder, report: Report) -> None:
@@ -68,14 +74,14 @@ def _check(dataset: Folder, report: Report) -> None:
         raise BrokenImages(f"dataset.path={dataset.path}", [report])
 
 
-def _keep(made: Examined, place: Path) -> None:
+def _store(examined: Examined, place: Path) -> None:
     with files.directory(place) as partial:
-        np.save(partial / "images.npy", made.images)
-        files.write_json(partial / "meta.json", {"report": asdict(made.report), "names": made.names})
+        np.save(partial / "images.npy", examined.images)
+        files.write_json(partial / "meta.json", {"report": asdict(examined.report), "names": examined.names})
 
 
 def _stamp(path: Path) -> list[int]:
-    """What changes whenever a file does, its permissions and the target of a link included."""
+    """Numbers that change whenever the file, its permissions or the target of a link change."""
     try:
         stat = os.stat(path)
     except OSError as error:
@@ -83,4 +89,4 @@ def _stamp(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_mode]
 
 
-def _in_silence(_text: str) -> None: ...
+def _say_nothing(_text: str) -> None: ...

@@ -1,5 +1,7 @@
-"""`dataset=folder`: a folder of images with a sub-folder for each class, and the split of its images: the one that its
-folders train, val and test make, or one that is drawn once and saved."""
+"""`dataset=folder`: a folder of images with a sub-folder for each class.
+
+Its split is the one that its folders train, val and test make, or one that is drawn once and saved.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,37 +13,36 @@ from numpy.typing import NDArray
 
 from fitnets.config import Folder, image_shape
 from fitnets.config.seeds import seed_of
-from fitnets.data.draws import Raw
 from fitnets.data.reading import decoding, encoded_image, folder_layout
-from fitnets.data.reading.decoding import BrokenImages, Decoded
-from fitnets.data.reading.encoded_image import Opened
+from fitnets.data.reading.decoding import Decoded
+from fitnets.data.reading.encoded_image import OpenedImage
 from fitnets.data.reading.folder_layout import PARTS, Contents
 from fitnets.errors import ConfigError, printable
 from fitnets.paths import expanded
 from fitnets.progress import Track
 from fitnets.store import files as store_files
 
-_WHOLE: Mapping[str, str] = {}
+_NOTHING_BROKEN: Mapping[str, str] = {}
 
 
 def contents(dataset: Folder, *, may_lack_classes: bool = False) -> Contents:
-    """All images of the folder, whether they can be decoded or not, and what is left out. Nothing is written.
+    """Find all images of the folder, broken ones included, and note what is left out. Nothing is written.
 
-    may_lack_classes: a class may be without images; what is not trained on may.
+    may_lack_classes: a class may have no images, as in a folder that is not trained on.
 
-    Raises ConfigError where the folder and the configuration do not agree."""
-    found = folder_layout.structure(dataset.path)
-    _check_count(dataset, found.classes)
-    return folder_layout.contents(found, may_lack_classes=may_lack_classes)
+    Raises ConfigError if the folder and the configuration do not agree."""
+    structure = folder_layout.structure(dataset.path)
+    _check_count(dataset, structure.classes)
+    return folder_layout.contents(structure, may_lack_classes=may_lack_classes)
 
 
-def images(found: Contents) -> list[str]:
+def all_images(contents: Contents) -> list[str]:
     """The images of all parts, as paths relative to the folder."""
-    return [name for names in found.images.values() for name in names]
+    return [name for names in contents.images.values() for name in names]
 
 
 def class_names(dataset: Folder) -> list[str]:
-    """In the order of the labels. Raises ConfigError where there are others than the configuration says."""
+    """The class names in the order of the labels. Raises ConfigError unless there are `dataset.classes` of them."""
     names = folder_layout.structure(dataset.path).classes
     _check_count(dataset, names)
     return names
@@ -66,50 +67,48 @@ def _check_count(dataset: Folder, names: list[str]) -> None:
 # --- decoding ---
 
 
-def identity(dataset: Folder, chosen: list[str]) -> dict[str, Any]:
-    """What tells one set of images from another without opening them: names, sizes in bytes, times of change."""
-    stats = [(name, (root(dataset) / name).stat()) for name in chosen]
+def identity(dataset: Folder, names: list[str]) -> dict[str, Any]:
+    """JSON values that distinguish sets of images without opening them, from names, sizes and modification times.
+
+    names: paths relative to the folder."""
+    stats = [(name, (root(dataset) / name).stat()) for name in names]
     text = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
     return {"folder": hashlib.sha256(text.encode()).hexdigest(), "classes": class_names(dataset)}
 
 
 def pixels(dataset: Any, path: Path) -> NDArray[np.uint8]:
-    """(C, H, W) of one image file, as the data set has it: upright, on white where it is transparent, resized and
-    cropped at the centre. dataset: anything with channels, height and width.
+    """(C, H, W): the pixels of an image file, upright, on white where it is transparent, resized and cropped at the
+    centre.
 
-    Raises pictures.BrokenImage, with the reason."""
-    return _sized(dataset, path)[0]
+    dataset: anything with channels, height and width.
+
+    Raises `encoded_image.BrokenImage` with the reason."""
+    return _resized(dataset, path)[0]
 
 
-def _sized(dataset: Any, path: Path) -> tuple[NDArray[np.uint8], Opened]:
+def _resized(dataset: Any, path: Path) -> tuple[NDArray[np.uint8], OpenedImage]:
     from PIL import Image, ImageOps
 
-    opened = encoded_image.opened(path, dataset.channels)
+    opened = encoded_image.open_image(path, dataset.channels)
     size = (dataset.width, dataset.height)
     return encoded_image.pixels(ImageOps.fit(opened.picture, size, Image.Resampling.BICUBIC)), opened
 
 
-def decoded(dataset: Folder, chosen: list[str], track: Track) -> Decoded:
-    """The images that can be decoded, resized and cropped at the centre to the configured size, with the numbers of
-    their classes. Broken ones are in the report alone."""
-    numbers = {name: number for number, name in enumerate(class_names(dataset))}
-    found, rows, report = decoding.decode(
-        [printable(name) for name in chosen],
-        lambda row: _sized(dataset, root(dataset) / chosen[row]),
+def decode(dataset: Folder, names: list[str], track: Track) -> Decoded:
+    """Decode images, resized and cropped at the centre to the configured size, with their labels. Broken images appear
+    in the report only.
+
+    names: paths relative to the folder."""
+    label_of = {name: label for label, name in enumerate(class_names(dataset))}
+    images, rows, report = decoding.decode(
+        [printable(name) for name in names],
+        lambda row: _resized(dataset, root(dataset) / names[row]),
         image_shape(dataset),
         track,
-        f"decoding {len(chosen)} images",
+        f"decoding {len(names)} images",
     )
-    labels = np.asarray([numbers.get(class_of(chosen[row]), -1) for row in rows], dtype=np.int64)
-    return Decoded(found, labels, report)
-
-
-def decode(dataset: Folder, chosen: list[str], track: Track) -> Raw:
-    """Images and labels. Raises BrokenImages."""
-    found = decoded(dataset, chosen, track)
-    if found.report.broken:
-        raise BrokenImages(f"dataset.path={dataset.path}", [found.report])
-    return found.raw
+    labels = np.asarray([label_of.get(class_of(names[row]), -1) for row in rows], dtype=np.int64)
+    return Decoded(images, labels, report)
 
 
 def root(dataset: Folder) -> Path:
@@ -120,14 +119,16 @@ def root(dataset: Folder) -> Path:
 # --- splits ---
 
 
-def files(dataset: Folder, broken: Mapping[str, str] = _WHOLE) -> dict[str, list[str]]:
-    """The images of each part, as paths relative to the folder: those of its folders train, val and test, or from the
-    saved split, which is drawn and saved if there is none. broken: printable names of images to leave out.
+def images_by_part(dataset: Folder, broken: Mapping[str, str] = _NOTHING_BROKEN) -> dict[str, list[str]]:
+    """The images of each part, as paths relative to the folder. They come from its folders train, val and test, or else
+    from the saved split. A split is drawn and saved if there is none.
 
-    Raises ConfigError where folder, classes and saved split do not agree."""
-    found = contents(dataset)
-    usable = {part: [name for name in names if printable(name) not in broken] for part, names in found.images.items()}
-    if found.structure.splits:
+    broken: printable names of images to leave out.
+
+    Raises ConfigError if the folder, its classes and the saved split do not agree."""
+    folder = contents(dataset)
+    usable = {part: [name for name in names if printable(name) not in broken] for part, names in folder.images.items()}
+    if folder.structure.splits:
         return _predefined(dataset, usable)
     path = _split_file(dataset)
     if not path.is_file():
@@ -136,7 +137,7 @@ def files(dataset: Folder, broken: Mapping[str, str] = _WHOLE) -> dict[str, list
 
 
 def _predefined(dataset: Folder, usable: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The splits as they lie in the folder. Without validation images, they are drawn from the training images."""
+    """The splits that lie in the folder. If there is no val/, validation images are drawn from the training images."""
     if dataset.split_file is not None:
         raise ConfigError(
             f"dataset.split_file={dataset.split_file}: {dataset.path} has splits of its own, and none is read or "
@@ -152,30 +153,32 @@ def _predefined(dataset: Folder, usable: dict[str, list[str]]) -> dict[str, list
 
 
 def _draw_validation(dataset: Folder, images: list[str]) -> dict[str, list[str]]:
-    """A share of each class, and at least one image, is for validation; at least one stays for training."""
+    """Draw a share of each class for validation: at least one image, and at least one stays for training."""
     train: list[str] = []
     validation: list[str] = []
     for name in class_names(dataset):
-        of_class = [image for image in images if class_of(image) == name]
-        if len(of_class) < 2:
+        class_images = [image for image in images if class_of(image) == name]
+        if len(class_images) < 2:
             raise ConfigError(
-                f"dataset.path={dataset.path}: class {name} has {len(of_class)} images in train/ and needs one each "
-                "for training and validation: add some, or a folder val/"
+                f"dataset.path={dataset.path}: class {name} has {len(class_images)} images in train/ and needs one "
+                "each for training and validation: add some, or a folder val/"
             )
-        count = min(max(1, round(dataset.validation_share * len(of_class))), len(of_class) - 1)
-        order = _shuffled(dataset, name, of_class)
+        count = min(max(1, round(dataset.validation_share * len(class_images))), len(class_images) - 1)
+        order = _shuffled(dataset, name, class_images)
         validation += order[:count]
         train += order[count:]
     return {"train": sorted(train), "validation": sorted(validation)}
 
 
-def _shuffled(dataset: Folder, name: str, of_class: list[str]) -> list[str]:
-    order: list[str] = np.random.default_rng(seed_of("folder split", name, dataset.seed)).permutation(of_class).tolist()
+def _shuffled(dataset: Folder, name: str, class_images: list[str]) -> list[str]:
+    order: list[str] = (
+        np.random.default_rng(seed_of("folder split", name, dataset.seed)).permutation(class_images).tolist()
+    )
     return order
 
 
 def has_split(dataset: Folder) -> bool:
-    """Whether the images are split already, so that nothing is drawn and written when a part is asked for."""
+    """True if the images are split already. Otherwise `images_by_part` draws a split and writes it."""
     return bool(folder_layout.structure(dataset.path).splits) or _split_file(dataset).is_file()
 
 
@@ -184,25 +187,27 @@ def _split_file(dataset: Folder) -> Path:
 
 
 def _draw(dataset: Folder, images: list[str], broken: Mapping[str, str]) -> dict[str, list[str]]:
-    """Of each class its share, and at least one image, in every part."""
+    """Draw a split that gives every part its share of each class, and at least one image of it."""
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
     for name in class_names(dataset):
-        of_class = [image for image in images if class_of(image) == name]
-        if len(of_class) < len(PARTS):
+        class_images = [image for image in images if class_of(image) == name]
+        if len(class_images) < len(PARTS):
             unusable = sum(class_of(image) == name for image in broken)
             raise ConfigError(
-                f"dataset.path={dataset.path}: class {name} has {len(of_class)} images"
+                f"dataset.path={dataset.path}: class {name} has {len(class_images)} images"
                 f"{f' beside {unusable} that cannot be used' * bool(unusable)} and needs one each for "
                 "training, validation and test: add some"
             )
-        test, valid = (max(1, round(share * len(of_class))) for share in (dataset.test_share, dataset.validation_share))
-        test = min(test, len(of_class) - 2)
-        valid = min(valid, len(of_class) - test - 1)
-        order = _shuffled(dataset, name, of_class)
+        test, valid = (
+            max(1, round(share * len(class_images))) for share in (dataset.test_share, dataset.validation_share)
+        )
+        test = min(test, len(class_images) - 2)
+        valid = min(valid, len(class_images) - test - 1)
+        order = _shuffled(dataset, name, class_images)
         parts["test"] += order[:test]
         parts["validation"] += order[test : test + valid]
         parts["train"] += order[test + valid :]
-    return {part: sorted(chosen) for part, chosen in parts.items()}
+    return {part: sorted(names) for part, names in parts.items()}
 
 
 def _settings(dataset: Folder) -> dict[str, float]:
@@ -222,19 +227,22 @@ _ANOTHER = "give dataset.split_file=FILE to draw a new one into another file"
 
 
 def _saved(path: Path, dataset: Folder, images: list[str], broken: Mapping[str, str]) -> dict[str, list[str]]:
-    """The split of a file, without broken images. Raises ConfigError where it is none, or does not agree with the
-    folder or configuration."""
+    """The split in a file, without broken images.
+
+    Raises ConfigError if the file holds no split, or if the split contradicts the folder or the configuration."""
     try:
-        told = store_files.read_json(path)
-        parts: dict[str, list[str]] = {part: [str(name) for name in told[part] if name not in broken] for part in PARTS}
+        saved = store_files.read_json(path)
+        parts: dict[str, list[str]] = {
+            part: [str(name) for name in saved[part] if name not in broken] for part in PARTS
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{path} is no split, a JSON object with lists train, validation and test ({error!r}): {_ANOTHER}"
         ) from error
     for key, share in _settings(dataset).items():
-        if told.get(key, share) != share:
+        if saved.get(key, share) != share:
             raise ConfigError(
-                f"dataset.{key}={share}: the split in {path} was drawn with {told[key]}: give that, or {_ANOTHER}"
+                f"dataset.{key}={share}: the split in {path} was drawn with {saved[key]}: give that, or {_ANOTHER}"
             )
     _check_agreement(path, parts, images)
     return parts
@@ -243,10 +251,10 @@ def _saved(path: Path, dataset: Folder, images: list[str], broken: Mapping[str, 
 def _check_agreement(path: Path, parts: Mapping[str, list[str]], images: list[str]) -> None:
     listed = [name for part in parts.values() for name in part]
     new, gone = sorted(set(images) - set(listed)), sorted(set(listed) - set(images))
-    for those, problem in ((new, "in the folder and not in the split"), (gone, "in the split and not in the folder")):
-        if those:
+    for names, problem in ((new, "in the folder and not in the split"), (gone, "in the split and not in the folder")):
+        if names:
             raise ConfigError(
-                f"{path}: {len(those)} images are {problem}, {printable(those[0])} the first: edit that file, or "
+                f"{path}: {len(names)} images are {problem}, {printable(names[0])} the first: edit that file, or "
                 f"{_ANOTHER}"
             )
     empty = [part for part, names in parts.items() if not names]

@@ -1,4 +1,4 @@
-"""The Parquet files of one split: every shard once, each of them whole; whatever else has such a name is refused."""
+"""Finds the Parquet files of a split. Every shard must be there once and whole, with no other file among them."""
 
 import re
 from collections.abc import Iterator
@@ -8,26 +8,30 @@ from fitnets.data.reading.encoded_image import disguise
 from fitnets.errors import ConfigError, printable
 
 _SHARD = re.compile(r"-(\d+)-of-(\d+)(-[0-9a-f]{16})?\.parquet")
-"""what follows the name of the split; the hub added a digest in former years"""
+"""the part of a file name after the split; the hub used to add a digest"""
 _MAGIC = b"PAR1"
 _SHOWN = 4
+"""file names that a message shows"""
 
 
-def of_split(given: Path, split: str, subset: str | None, repository: str) -> list[Path]:
-    """The split's files in the folder, in its sub-folder named like the subset, or in the one sub-folder that has them
-    (as in a download of the repository), in order.
+def of_split(folder: Path, split: str, subset: str | None, repository: str) -> list[Path]:
+    """The files of a split, in order. They lie in the folder, in its sub-folder named after the subset, or, as in a
+    download of the whole repository, in the only sub-folder that has such files.
 
-    Raises ConfigError where a shard is missing, there twice, or no whole Parquet file."""
+    folder: value of dataset.path.
+    repository: name for the message.
+
+    Raises ConfigError if a shard is missing, duplicated, or no whole Parquet file."""
     pattern = f"{split}-*.parquet"
-    if not given.is_dir():
-        raise ConfigError(f"dataset.path={given}: no such folder: give the one that holds {pattern}")
-    place = given / subset if subset and (given / subset).is_dir() else given
+    if not folder.is_dir():
+        raise ConfigError(f"dataset.path={folder}: no such folder: give the one that holds {pattern}")
+    place = folder / subset if subset and (folder / subset).is_dir() else folder
     files = sorted(place.glob(pattern)) or sorted(place.glob(f"*/{pattern}"))
     if len({file.parent for file in files}) != 1:
-        found = [str(file.relative_to(given)) for file in files] or sorted(entry.name for entry in given.iterdir())
+        names = [str(file.relative_to(folder)) for file in files] or sorted(entry.name for entry in folder.iterdir())
         raise ConfigError(
-            f"dataset.path={given}: need one folder with {pattern} and it holds "
-            f"{', '.join(map(printable, found[:_SHOWN])) or 'nothing'}: give the folder with the Parquet files of "
+            f"dataset.path={folder}: need one folder with {pattern} and it holds "
+            f"{', '.join(map(printable, names[:_SHOWN])) or 'nothing'}: give the folder with the Parquet files of "
             f"{repository}"
         )
     _check_names(files, split)
@@ -36,32 +40,36 @@ def of_split(given: Path, split: str, subset: str | None, repository: str) -> li
 
 
 def is_numbered(file: Path, split: str) -> bool:
-    """Whether its name says which shard of how many it is."""
+    """True if the name of the file ends in its shard number and the number of shards."""
     return _SHARD.fullmatch(file.name.removeprefix(split)) is not None
 
 
 def _check_names(files: list[Path], split: str) -> None:
-    """Raises ConfigError if not every shard of NNNNN-of-MMMMM is there once. Files of which none is named so are taken
-    as they are: nothing says how many there should be."""
-    named = {file: _SHARD.fullmatch(file.name.removeprefix(split)) for file in files}
-    if not any(named.values()) and not any(re.search(r"\d-of-\d", file.name) for file in files):
+    """Raise ConfigError unless every shard NNNNN-of-MMMMM is there once. If no file has such a name, all are accepted,
+    because nothing says how many there should be."""
+    matches = {file: _SHARD.fullmatch(file.name.removeprefix(split)) for file in files}
+    if not any(matches.values()) and not any(re.search(r"\d-of-\d", file.name) for file in files):
         return
-    wrong = [file.name for file, match in named.items() if match is None]
-    shards = [(int(match[1]), int(match[2]), file.name) for file, match in named.items() if match is not None]
+    wrong = [file.name for file, match in matches.items() if match is None]
+    shards = [(int(match[1]), int(match[2]), file.name) for file, match in matches.items() if match is not None]
     problem = next(_problems(split, wrong, shards), None)
     if problem is not None:
         raise ConfigError(f"dataset.path={files[0].parent}: {problem}")
 
 
 def _problems(split: str, wrong: list[str], shards: list[tuple[int, int, str]]) -> Iterator[str]:
+    """Yield the problems with the file names.
+
+    wrong: names that are no shard's.
+    shards: (shard number, number of shards, name) of every other file."""
     if wrong:
         yield (
-            f"{_some(wrong)}: no shard of the {split} split is called so ({split}-NNNNN-of-MMMMM.parquet): put it into "
-            "another folder"
+            f"{_some(wrong)}: not the name of a shard of the {split} split ({split}-NNNNN-of-MMMMM.parquet): put it "
+            "into another folder"
         )
     totals = sorted({total for _, total, _ in shards})
     if len(totals) > 1:
-        first = [next(name for _, of, name in shards if of == total) for total in totals]
+        first = [next(name for _, stated, name in shards if stated == total) for total in totals]
         yield f"{_some(first)}: shards of several versions of the {split} split: keep those of one in this folder"
     numbers = [number for number, *_ in shards]
     twice = [name for number, _, name in shards if numbers.count(number) > 1]
@@ -78,8 +86,8 @@ def _problems(split: str, wrong: list[str], shards: list[tuple[int, int, str]]) 
 
 
 def _check_contents(files: list[Path]) -> None:
-    """Raises ConfigError for every file that is no whole Parquet file."""
-    broken = [f"{printable(file.name)} ({reason})" for file in files if (reason := _why_not(file))]
+    """Raise one ConfigError for all files that are no whole Parquet files."""
+    broken = [f"{printable(file.name)} ({reason})" for file in files if (reason := _damage(file))]
     if broken:
         raise ConfigError(
             f"dataset.path={files[0].parent}: cannot read {'; '.join(broken[:_SHOWN])}"
@@ -87,12 +95,12 @@ def _check_contents(files: list[Path]) -> None:
         )
 
 
-def _why_not(file: Path) -> str | None:
-    """Why a file is no whole Parquet file, from its first and last bytes."""
+def _damage(file: Path) -> str | None:
+    """Why a file is no whole Parquet file, by its first and last bytes; None if it is one."""
     if not file.exists():
-        return "a link that leads nowhere"
+        return "a broken link"
     if not file.is_file():
-        return "no regular file"
+        return "not a regular file"
     try:
         with file.open("rb") as opened:
             head = opened.read(512)

@@ -23,7 +23,7 @@ from fitnets.models.custom.adapter import CustomNetwork
 from fitnets.models.layers import LOGITS
 from fitnets.planning import identity, plan
 from fitnets.training import stages
-from fitnets.training.teacher_cache import LiveTeacher
+from fitnets.training.teacher_outputs import LiveTeacher
 
 IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 SHORT = ["tracker=none", "schedule.hint.epochs=1", "schedule.student.epochs=1"]

@@ -1,4 +1,4 @@
-"""Models as a user of the framework may have them: nothing in it is known to the project."""
+"""Models as users of the framework may have them, which nothing in the project depends on."""
 
 from collections import namedtuple
 from functools import partial
@@ -27,7 +27,7 @@ def small(classes: int = 10, width: int = 8, channels: int = 1) -> nn.Module:
 
 
 class Answering(nn.Module):
-    """Small, with its logits wrapped as `answer` does it."""
+    """`Small`, with its logits wrapped by the function `answer`."""
 
     def __init__(self, answer):
         super().__init__()
@@ -72,7 +72,7 @@ def with_nan() -> nn.Module:
 
 
 def vit(classes: int = 10, size: int = 8, channels: int = 1) -> nn.Module:
-    """A small vision transformer of transformers, from its configuration."""
+    """A small vision transformer of the `transformers` library, built from its configuration."""
     from transformers import ViTConfig, ViTForImageClassification
 
     return ViTForImageClassification(
@@ -90,7 +90,7 @@ def vit(classes: int = 10, size: int = 8, channels: int = 1) -> nn.Module:
 
 
 def resnet(classes: int = 10, channels: int = 1) -> nn.Module:
-    """A small residual network of transformers, from its configuration."""
+    """A small residual network of the `transformers` library, built from its configuration."""
     from transformers import ResNetConfig, ResNetForImageClassification
 
     return ResNetForImageClassification(
@@ -106,7 +106,7 @@ def resnet(classes: int = 10, channels: int = 1) -> nn.Module:
 
 
 class Viewing(nn.Module):
-    """Flattens by `view`, which wants maps that are laid out channels first, and calls a module `logits`."""
+    """Flattens with `view`, which needs maps in channels-first layout, and has a module called `logits`."""
 
     def __init__(self):
         super().__init__()
@@ -124,7 +124,7 @@ def viewing() -> nn.Module:
 
 
 class Chancy(Small):
-    """Leaves its second layer out while it is trained."""
+    """Leaves its second layer out in training mode."""
 
     def forward(self, images):
         if not self.training:
@@ -176,7 +176,7 @@ def drawn_by_numpy() -> nn.Module:
 
 
 class Functional(nn.Module):
-    """No modules in it."""
+    """Has no modules."""
 
     def __init__(self):
         super().__init__()
@@ -201,5 +201,5 @@ partial_small = partial(Small, 10, 8)
 
 
 def branching() -> nn.Module:
-    """What it computes depends on the values of the images."""
+    """A model whose computation depends on the values of the images."""
     return Answering(lambda logits: logits if logits.sum().item() > 1e9 else 2 * logits)

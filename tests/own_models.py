@@ -26,19 +26,19 @@ def small(classes: int = 10, width: int = 8, channels: int = 1) -> nn.Module:
     return Small(classes, width, channels)
 
 
-class Answering(nn.Module):
-    """`Small`, with its logits wrapped by the function `answer`."""
+class WrappedLogits(nn.Module):
+    """`Small`, with its logits wrapped by the function `wrap`."""
 
-    def __init__(self, answer):
+    def __init__(self, wrap):
         super().__init__()
         self.small = Small()
-        self.answer = answer
+        self.wrap = wrap
 
     def forward(self, images):
-        return self.answer(self.small(images))
+        return self.wrap(self.small(images))
 
 
-def answering(form: str) -> nn.Module:
+def wrapped_logits(form: str) -> nn.Module:
     forms = {
         "nothing": lambda logits: None,
         "text": lambda logits: "three",
@@ -50,7 +50,7 @@ def answering(form: str) -> nn.Module:
         "only": lambda logits: {"answer": logits, "loss": None},
         "infinite": lambda logits: logits * torch.nan,
     }
-    return Answering(forms[form])
+    return WrappedLogits(forms[form])
 
 
 def raising() -> nn.Module:
@@ -158,7 +158,7 @@ def frozen(up_to_second: bool = False) -> nn.Module:
 
 
 def averaging() -> nn.Module:
-    return Answering(lambda logits: logits.mean(0, keepdim=True))
+    return WrappedLogits(lambda logits: logits.mean(0, keepdim=True))
 
 
 def lazy() -> nn.Module:
@@ -194,7 +194,7 @@ Named = namedtuple("Named", ["auxiliary", "scores"])
 
 
 def named() -> nn.Module:
-    return Answering(lambda logits: Named(logits.mean(1), logits))
+    return WrappedLogits(lambda logits: Named(logits.mean(1), logits))
 
 
 partial_small = partial(Small, 10, 8)
@@ -202,4 +202,4 @@ partial_small = partial(Small, 10, 8)
 
 def branching() -> nn.Module:
     """A model whose computation depends on the values of the images."""
-    return Answering(lambda logits: logits if logits.sum().item() > 1e9 else 2 * logits)
+    return WrappedLogits(lambda logits: logits if logits.sum().item() > 1e9 else 2 * logits)

@@ -64,7 +64,7 @@ def cost(network: Network, image_shape: tuple[int, int, int]) -> NetworkCost:
 def multiplications_up_to(network: Network, image_shape: tuple[int, int, int]) -> dict[str, int]:
     """Return the cumulative multiplications for one image after each layer, as trained, in order.
 
-    The last entry counts the logits. In a custom network it has the name LOGITS, since no layer is known to give them.
+    The last entry is that of the logits. Custom networks list it as LOGITS, since no layer is known to give them.
 
     image_shape: (C, H, W)."""
     if isinstance(network, EnsembleNetwork):

@@ -38,12 +38,12 @@ def hint_pair(config: Config) -> tuple[str, str] | None:
 
 
 def has_custom(config: Config) -> bool:
-    """Whether teacher or student is the user's own network, whose layers are only known after it is built."""
+    """Return whether teacher or student is the user's own network, whose layers are only known after it is built."""
     return any(isinstance(net, CustomNet) for net in (earlier_runs.architecture(config.teacher), config.student))
 
 
 def needs_pair(config: Config) -> bool:
-    """Whether the method has hints, or labels at the guided layer."""
+    """Return whether the method has hints, or labels at the guided layer."""
     return isinstance(config.method, Hints | Joint | LabelHints)
 
 
@@ -61,7 +61,7 @@ def guided_layer(config: Config) -> str | None:
 
 
 def needs_teacher(method: Method) -> bool:
-    """Whether the student learns from a teacher's outputs or layers; other methods use the labels alone."""
+    """Return whether the student learns from a teacher's outputs or layers; other methods use the labels alone."""
     if isinstance(method, LabelHints):
         return method.whole == "kd"
     return not isinstance(method, Backprop | DeeplySupervised)

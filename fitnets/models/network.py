@@ -98,7 +98,7 @@ class Network(nn.Module):
         return {name: self.layers[name] for name in names[:count]}
 
     def set_preprocessing(self, preprocessing: Preprocessing, fitted: FittedPreprocessing) -> None:
-        """Tell the network how its inputs are preprocessed. A custom network undoes it; others need not know."""
+        """Receive the preprocessing of the inputs. A custom network undoes it; other networks ignore it."""
 
     def _drop(self, values: Tensor, *, first: bool) -> Tensor:
         rate = self.dropout.input if first else self.dropout.hidden

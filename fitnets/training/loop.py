@@ -154,7 +154,7 @@ def _resume(state: TrainingState, checkpoints: Checkpoints, observer: StageObser
     tensors, facts = checkpoint
     if facts["made_on"] != state.made_on:
         problem = (
-            f"the {state.stage.name} stage was begun with {_in_words(facts['made_on'])}; resuming it with "
+            f"the {state.stage.name} stage was started with {_in_words(facts['made_on'])}; resuming it with "
             f"{_in_words(state.made_on)} would change the result"
         )
         if not checkpoints.anew_elsewhere:

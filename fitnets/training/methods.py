@@ -50,7 +50,7 @@ def _terms(config: Config, teacher: Network | None, student: Network) -> list[Lo
 
 
 def uses_kd(method: Method) -> bool:
-    """Whether the loss has the softened term of Eq. 2."""
+    """Return whether the loss has the softened term of Eq. 2."""
     match method:
         case Joint(distill=distill):
             return distill
@@ -92,7 +92,7 @@ def repeated_views(config: Config, stage: StageSettings) -> list[int]:
 
 
 def is_staged(config: Config) -> bool:
-    """Whether the method trains the student in two stages."""
+    """Return whether the method trains the student in two stages."""
     method = config.method
     return isinstance(method, Hints) or (isinstance(method, LabelHints) and method.staged)
 

@@ -164,7 +164,7 @@ def test_another_number_of_threads_is_refused_inside_a_stage(tmp_path, monkeypat
     command = interrupted(tmp_path, monkeypatch)
     with pytest.raises(
         ConfigError,
-        match=r"begun with engine.device=cpu engine.threads=1 .* resuming it with engine.device=cpu engine.threads=2",
+        match=r"started with engine.device=cpu engine.threads=1 .* resuming it with engine.device=cpu engine.threads=2",
     ):
         pipeline.run(loading.load([*command, "engine.threads=2"]))
     retrain = pipeline.run(loading.load([*command, "engine.threads=2", "rerun=true"]))

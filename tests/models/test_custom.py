@@ -33,7 +33,7 @@ from torch import nn
 
 
 class Wobbly(nn.Module):
-    """No Sequential, a dict answer, odd names, shared modules, in-place ReLU, parameters of its own."""
+    """No Sequential, a dict as output, odd names, shared modules, in-place ReLU, parameters of its own."""
 
     def __init__(self, n_out, breadth):
         super().__init__()
@@ -143,7 +143,7 @@ class TestNetwork:
     @pytest.mark.parametrize("form", ["tuple", "list", "dict", "only"])
     def test_logits_are_taken_from_a_collection(self, form):
         options = {"logits": "1"} if form == "list" else {}
-        custom = network("answering", args={"form": form}, **options).eval()
+        custom = network("wrapped_logits", args={"form": form}, **options).eval()
         torch.testing.assert_close(custom(IMAGES)[0], custom.model.small(IMAGES))
 
     def test_the_middle_is_a_block(self):

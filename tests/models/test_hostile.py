@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from test_folder import write_images
 
-# (id, overrides, pattern in the message). {t}: "teacher" or "student"; {a}: a model of `own_models.answering`, whose
-# form follows; {w}: `own_models.small` with a weight file of the fixture `places`, whose name follows.
+# (id, overrides, pattern in the message). {t}: "teacher" or "student"; {a}: a model of `own_models.wrapped_logits`,
+# whose form follows; {w}: `own_models.small` with a weight file of the fixture `places`, whose name follows.
 MODELS = [
     ("no import path", "{t}.target=small", r"{t}.target=small: not an import path: give package.module.factory"),
     ("no module", "{t}.target=nowhere.small", r"{t}.target=nowhere.small: no module nowhere in the current folder"),
@@ -136,7 +136,7 @@ def _zipped_pickle(content: object) -> bytes:
 def test_an_unusable_model_is_refused(command, places, side, words, pattern):
     names = {
         "t": side,
-        "a": f"{side}.target=own_models.answering +{side}.args.form=",
+        "a": f"{side}.target=own_models.wrapped_logits +{side}.args.form=",
         "w": f"{side}.target=own_models.small {side}.weights={places}/",
     }
     finished = command(f"{side}=custom", *_words(words, names), "tracker=none")

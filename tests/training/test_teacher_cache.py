@@ -383,7 +383,7 @@ def test_resuming_with_another_cache_plan_is_refused(command, tmp_path, monkeypa
     assert command(*TINY, store=store).code != 0
     finished = command(*TINY, "engine.hint_cache_gb=0", store=store)
     assert finished.code == 1
-    assert "the hint stage was begun with" in finished.err
+    assert "the hint stage was started with" in finished.err
     assert command(*TINY, store=store).code == 0
 
 

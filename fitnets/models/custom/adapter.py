@@ -108,7 +108,7 @@ class CustomNetwork(Network):
 
     @property
     def has_middle(self) -> bool:
-        """Whether the model has layers that can be in a pair."""
+        """True if the model has layers that can be in a pair."""
         return bool(self.taps) and self.multiplications > 0
 
     @property

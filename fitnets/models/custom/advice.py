@@ -98,7 +98,7 @@ def no_layers(model: nn.Module, place: str, side: str) -> str:
 
 
 def is_script(model: nn.Module) -> bool:
-    """Whether the module itself was scripted, traced, or read with `torch.jit.load`."""
+    """Return whether the module itself was scripted, traced, or read with `torch.jit.load`."""
     return isinstance(model, torch.jit.ScriptModule)
 
 

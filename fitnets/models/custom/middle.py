@@ -75,7 +75,7 @@ def _blocks_around(modules: Mapping[str, nn.Module], name: str) -> int:
 
 
 def _is_parametrized(module: nn.Module) -> bool:
-    """Whether a module contains modules only to compute its weights."""
+    """Return whether a module contains modules only to compute its weights."""
     children = dict(module.named_children())
     return list(children) == ["parametrizations"] and torch.nn.utils.parametrize.is_parametrized(module)
 

@@ -1,4 +1,4 @@
-"""Models that PyTorch cannot copy, inspect or store like others. Each function makes one for 8x8 grey images."""
+"""Models that PyTorch cannot copy, inspect or store like others. Each function builds one for 8x8 grey images."""
 
 import threading
 import warnings
@@ -61,7 +61,7 @@ def with_result() -> nn.Module:
 
 
 class Calling(Holding):
-    """Runs a function in an attribute, which refers to the model that it was made in."""
+    """Its forward calls a function in an attribute, which refers to the model itself."""
 
     def forward(self, images):
         return self.held(images)
@@ -72,7 +72,7 @@ def with_closure() -> nn.Module:
 
 
 class Wrapping(nn.Module):
-    """Has no `__deepcopy__` to ask for: any unknown attribute is a KeyError."""
+    """Any unknown attribute is a KeyError, so that `copy.deepcopy` cannot look for `__deepcopy__`."""
 
     def __init__(self):
         super().__init__()
@@ -98,7 +98,7 @@ def slotted() -> nn.Module:
 
 
 class Growing(nn.Module):
-    """Makes a buffer at its first call."""
+    """Adds a buffer at its first call."""
 
     def __init__(self):
         super().__init__()
@@ -115,7 +115,7 @@ def growing() -> nn.Module:
 
 
 class Extra(Holding):
-    """With extra state that is no tensor."""
+    """Has extra state that is no tensor."""
 
     def get_extra_state(self):
         return {"version": 3}
@@ -143,7 +143,7 @@ def dotted() -> nn.Module:
 
 
 class InPlace(Holding):
-    """Changes the images that it is given."""
+    """Changes its input in place."""
 
     def forward(self, images):
         images.mul_(0)
@@ -275,7 +275,7 @@ class Block(nn.Module):
 
 
 class Blocks(nn.Module):
-    """Blocks as attributes, as many write them: maps of 8, 4 and 2."""
+    """Has blocks as attributes, as in many models, with maps of 8x8, 4x4 and 2x2."""
 
     def __init__(self, width: int = 4):
         super().__init__()

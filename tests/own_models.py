@@ -1,4 +1,4 @@
-"""Models as a user of the framework may have them: nothing in it is known to the project."""
+"""Models as users of the framework may have them, which nothing in the project depends on."""
 
 from collections import namedtuple
 from functools import partial
@@ -26,19 +26,19 @@ def small(classes: int = 10, width: int = 8, channels: int = 1) -> nn.Module:
     return Small(classes, width, channels)
 
 
-class Answering(nn.Module):
-    """Small, with its logits wrapped as `answer` does it."""
+class WrappedLogits(nn.Module):
+    """`Small`, with its logits wrapped by the function `wrap`."""
 
-    def __init__(self, answer):
+    def __init__(self, wrap):
         super().__init__()
         self.small = Small()
-        self.answer = answer
+        self.wrap = wrap
 
     def forward(self, images):
-        return self.answer(self.small(images))
+        return self.wrap(self.small(images))
 
 
-def answering(form: str) -> nn.Module:
+def wrapped_logits(form: str) -> nn.Module:
     forms = {
         "nothing": lambda logits: None,
         "text": lambda logits: "three",
@@ -50,7 +50,7 @@ def answering(form: str) -> nn.Module:
         "only": lambda logits: {"answer": logits, "loss": None},
         "infinite": lambda logits: logits * torch.nan,
     }
-    return Answering(forms[form])
+    return WrappedLogits(forms[form])
 
 
 def raising() -> nn.Module:
@@ -72,7 +72,7 @@ def with_nan() -> nn.Module:
 
 
 def vit(classes: int = 10, size: int = 8, channels: int = 1) -> nn.Module:
-    """A small vision transformer of transformers, from its configuration."""
+    """A small vision transformer of the `transformers` library, built from its configuration."""
     from transformers import ViTConfig, ViTForImageClassification
 
     return ViTForImageClassification(
@@ -90,7 +90,7 @@ def vit(classes: int = 10, size: int = 8, channels: int = 1) -> nn.Module:
 
 
 def resnet(classes: int = 10, channels: int = 1) -> nn.Module:
-    """A small residual network of transformers, from its configuration."""
+    """A small residual network of the `transformers` library, built from its configuration."""
     from transformers import ResNetConfig, ResNetForImageClassification
 
     return ResNetForImageClassification(
@@ -106,7 +106,7 @@ def resnet(classes: int = 10, channels: int = 1) -> nn.Module:
 
 
 class Viewing(nn.Module):
-    """Flattens by `view`, which wants maps that are laid out channels first, and calls a module `logits`."""
+    """Flattens with `view`, which needs maps in channels-first layout, and has a module called `logits`."""
 
     def __init__(self):
         super().__init__()
@@ -124,7 +124,7 @@ def viewing() -> nn.Module:
 
 
 class Chancy(Small):
-    """Leaves its second layer out while it is trained."""
+    """Leaves its second layer out in training mode."""
 
     def forward(self, images):
         if not self.training:
@@ -158,7 +158,7 @@ def frozen(up_to_second: bool = False) -> nn.Module:
 
 
 def averaging() -> nn.Module:
-    return Answering(lambda logits: logits.mean(0, keepdim=True))
+    return WrappedLogits(lambda logits: logits.mean(0, keepdim=True))
 
 
 def lazy() -> nn.Module:
@@ -176,7 +176,7 @@ def drawn_by_numpy() -> nn.Module:
 
 
 class Functional(nn.Module):
-    """No modules in it."""
+    """Has no modules."""
 
     def __init__(self):
         super().__init__()
@@ -194,12 +194,12 @@ Named = namedtuple("Named", ["auxiliary", "scores"])
 
 
 def named() -> nn.Module:
-    return Answering(lambda logits: Named(logits.mean(1), logits))
+    return WrappedLogits(lambda logits: Named(logits.mean(1), logits))
 
 
 partial_small = partial(Small, 10, 8)
 
 
 def branching() -> nn.Module:
-    """What it computes depends on the values of the images."""
-    return Answering(lambda logits: logits if logits.sum().item() > 1e9 else 2 * logits)
+    """A model whose computation depends on the values of the images."""
+    return WrappedLogits(lambda logits: logits if logits.sum().item() > 1e9 else 2 * logits)

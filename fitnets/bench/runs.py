@@ -21,7 +21,7 @@ from fitnets.experiment import pipeline
 from fitnets.machine import latency
 from fitnets.planning.plan import Plan, prepare
 from fitnets.store import files
-from fitnets.training.teacher_cache import FixedOutputs
+from fitnets.training.teacher_outputs import FixedOutputs
 
 _STEPS = 10
 """measured beside each epoch"""
@@ -65,12 +65,12 @@ def _open_tables(plan: Plan, terminal: Terminal) -> None:
     """Have all tables that the stages will look up. Raises ConfigError if they compute the teacher's answers."""
     plan.load_teacher()
     for stage in plan.stages:
-        need = plan.need(stage, plan.data)
+        need = plan.cache_plan(stage, plan.data)
         if need is None:
             continue
-        if need.looked_up != need.wanted:
+        if need.cached != need.layers:
             raise ConfigError(f"--epochs: the {stage.name} stage computes the teacher's answers ({need.reason})")
-        answers = plan.library(terminal).answers(need, plan.data)
+        answers = plan.teacher_cache(terminal).outputs(need, plan.data)
         for view in range(need.tables):
             answers.open(view)
 
@@ -93,7 +93,7 @@ class _Turns:
         for stage in plan.stages:
             batch = plan.data.train.batch(plan.data.train.rows[: stage.settings.batch_size])
             if stage.teacher_outputs is not None:
-                stage.teacher_outputs = FixedOutputs(stage.teacher_outputs(batch, stage.wants))
+                stage.teacher_outputs = FixedOutputs(stage.teacher_outputs(batch, stage.teacher_layers))
             self.steps[stage.name] = ours(stage, [batch])
             self.count[stage.name] = len(plan.data.train) // len(batch), len(batch)
 

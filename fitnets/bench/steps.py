@@ -191,8 +191,10 @@ def _of_ours(
         _, (stage, *_) = new_student(replace(config, method=method), teacher)
         if answers == "cached":
             views = data.views(Augmentation())
-            need = plan_cache(stage.wants, teacher, stage.settings, data, views=views, most=1, budget_bytes=math.inf)
-            stage.teacher_outputs = library.answers(replace(need, looked_up=need.wanted), data)
+            need = plan_cache(
+                stage.teacher_layers, teacher, stage.settings, data, views=views, max_tables=1, budget_bytes=math.inf
+            )
+            stage.teacher_outputs = library.outputs(replace(need, cached=need.layers), data)
         whole = computes if answers is None else f"{computes}; {_TEACHER[name, answers]}"
         contestant = Contestant(who="fitnets", step=name, precision=precision, answers=answers, computes=whole)
         steps[contestant] = ours(stage, batches)

@@ -108,15 +108,15 @@ def _shorter(plan: Plan, evaluation_s: float) -> str:
 def _cached(plan: Plan) -> Iterator[str]:
     """What the teacher's answers will take on the disk, and which of them are computed at every step instead."""
     for stage in plan.stages:
-        need = plan.need(stage, plan.data)
+        need = plan.cache_plan(stage, plan.data)
         if need is None:
             continue
-        for layer in need.looked_up:
+        for layer in need.cached:
             size = megabytes(need.bytes[layer])
             again = ", and again for retraining" if plan.config.schedule.retrain_student else ""
             yield f"{stage.name}: the teacher's {layer} answers are computed once, {size}{again}"
-        for layer in need.wanted:
-            if layer not in need.looked_up:
+        for layer in need.layers:
+            if layer not in need.cached:
                 reason = f"{need.reason}; {megabytes(need.bytes[layer])}"
                 yield f"{stage.name}: the teacher's {layer} answers are computed at every step ({reason})"
 

@@ -32,7 +32,7 @@ from fitnets.training.checkpoints import Checkpoints
 from fitnets.training.loop import fit
 from fitnets.training.similarity import Diagnosis
 from fitnets.training.stages import TrainingStage
-from fitnets.training.teacher_cache import LiveTeacher
+from fitnets.training.teacher_outputs import LiveTeacher
 
 StageSummary = dict[str, Any]
 Stages = dict[str, StageSummary]
@@ -180,7 +180,7 @@ def _train_and_measure(plan: Plan, claim: Lock, log: RunLog, terminal: Terminal)
         diagnoses["hint"] = diagnosis.of(plan.student)
     stages |= trainer.train([whole], plan.config.seed)
     diagnoses["student"] = diagnosis.of(plan.student)
-    logits = None if plan.teacher is None else plan.library(terminal).logits(plan.data.valid)
+    logits = None if plan.teacher is None else plan.teacher_cache(terminal).logits(plan.data.valid)
     valid = results.measured(plan, plan.student, "valid", plan.data.valid, logits)
     if "teacher" in valid:
         valid["teacher"] |= teacher["valid"]
@@ -227,9 +227,9 @@ class Trainer:
             self.claim.check,
             anew_elsewhere=self.plan.config.engine.elsewhere == "begin_anew",
         )
-        need = self.plan.need(stage, data)
+        need = self.plan.cache_plan(stage, data)
         if need is not None:
-            stage.teacher_outputs = self.plan.library(self.terminal).answers(need, data)
+            stage.teacher_outputs = self.plan.teacher_cache(self.terminal).outputs(need, data)
         with stage_progress.shown(self.terminal, name, known_epochs or stage.settings.epochs, steps) as progress:
             fitted = fit(
                 stage,

@@ -112,7 +112,7 @@ def add_test(plan: Plan, student: Network, result: dict[str, Any], terminal: Ter
     result["images"]["test"] = len(test)
     teacher_logits = None
     if plan.teacher is not None:
-        teacher_logits = plan.library(terminal).logits(test, images=result["hashes"]["test"])
+        teacher_logits = plan.teacher_cache(terminal).logits(test, images=result["hashes"]["test"])
     for name, quality in measured(plan, student, "test", test, teacher_logits).items():
         result[name] |= quality
 

@@ -1,4 +1,4 @@
-"""From configuration to modules: networks, regressors, initial weights."""
+"""Builds modules from the configuration: networks, regressors, classifiers, and their initial weights."""
 
 import math
 from dataclasses import replace
@@ -31,12 +31,15 @@ from fitnets.models.pointwise import Pointwise
 from fitnets.models.residual import PooledSoftmaxLayer, PreActivationBlock, ResidualBlock, Stem
 
 MapShape = tuple[int, ...]
+"""shape of a layer's output for one image, usually (C, H, W)"""
 
 
 def network(net: config.Architecture, dataset: Dataset, side: str) -> Network:
-    """The network for images of this data set. side: "teacher" or "student", for messages.
+    """Build a network for the images of a data set.
 
-    Raises ConfigError where a kernel, a pooling or the number of classes does not fit."""
+    side: "teacher" or "student", for messages.
+
+    Raises ConfigError if a kernel, a pooling or the number of classes does not fit."""
     choice = f"{side}={net.name}"
     match net:
         case config.MaxoutTeacher() | config.FitNet():
@@ -60,7 +63,10 @@ def network(net: config.Architecture, dataset: Dataset, side: str) -> Network:
 
 
 def grouped_convs(units_by_group: list[list[int]], pieces: int, dataset: Dataset) -> list[MaxoutConv]:
-    """3x3 convolutions with pad 1; each group ends with 2x2 pooling, the last with pooling of the whole map."""
+    """Return 3x3 convolutions with pad 1 in groups. Each group ends with 2x2 pooling, the last pools the whole map.
+
+    units_by_group: units of each convolution, by group.
+    pieces: maxout pieces of every convolution."""
     convs: list[MaxoutConv] = []
     size = min(dataset.height, dataset.width)
     for number, units_of_group in enumerate(units_by_group, start=1):
@@ -119,7 +125,7 @@ def _conv_layer(
 
 
 def _misfit(conv: MaxoutConv, shape: MapShape) -> str | None:
-    """Why a convolution cannot follow an output of this shape, if it cannot."""
+    """Return why a convolution cannot follow an output of this shape; None if it can."""
     _, height, width = shape
     kernel, pad, pool = conv.kernel, conv.pad, conv.pool
     if kernel > min(height, width) + 2 * pad:
@@ -162,9 +168,9 @@ def _wrn(net: config.Wrn, dataset: Dataset) -> Network:
 
 
 def regressor(choice: config.Regressor, guided: LayerOutput, hint: LayerOutput) -> Regressor:
-    """The regressor from the guided layer's output to the hint layer's, with the activation of the hint layer.
+    """Build the regressor from the guided layer's output to the hint layer's, with the hint layer's activation.
 
-    Raises ConfigError where the choice does not fit the two shapes."""
+    Raises ConfigError if the choice does not fit the two shapes."""
     match resolved_regressor(choice, guided, hint):
         case config.ConvRegressor(pad=int(pad), stride=stride):
             mapping: nn.Module = _conv_regressor(guided, hint, pad=pad, stride=stride)
@@ -178,7 +184,9 @@ def regressor(choice: config.Regressor, guided: LayerOutput, hint: LayerOutput) 
 
 
 def resolved_regressor(choice: config.Regressor, guided: LayerOutput, hint: LayerOutput) -> config.Regressor:
-    """The same with nothing left open: which kind, and which pad. Raises ConfigError where it does not fit."""
+    """Return the concrete regressor for this pair: `auto` becomes a kind, and a convolution gets its pad.
+
+    A concrete kind is returned as it is. Raises ConfigError if the choice does not fit the two shapes."""
     shapes = f"the guided layer gives {_shape(guided)}, the hint layer {_shape(hint)}"
     are_maps = len(guided.out_shape) == len(hint.out_shape) == 3
     match choice:
@@ -206,7 +214,7 @@ def _shape(layer: LayerOutput) -> str:
 
 
 def _conv_regressor(guided: LayerOutput, hint: LayerOutput, *, pad: int, stride: int) -> Conv2d:
-    """Section 2.2, for maps of any two sizes: kernel = guided + 2 pad - stride (hint - 1)."""
+    """Section 2.2 for maps of any two sizes: kernel size = guided size + 2 pad - stride (hint size - 1)."""
     channels, *guided_size = guided.out_shape
     units, *hint_size = hint.out_shape
     height, width = (g + 2 * pad - stride * (h - 1) for g, h in zip(guided_size, hint_size, strict=True))
@@ -227,7 +235,7 @@ def _conv_regressor(guided: LayerOutput, hint: LayerOutput, *, pad: int, stride:
 
 
 def classifier(layer: LayerOutput, classes: int) -> SoftmaxLayer:
-    """A softmax layer of its own for a hidden layer that learns the labels; dropped after training."""
+    """Build a softmax layer for a hidden layer that learns the labels. It is dropped after training."""
     return SoftmaxLayer(math.prod(layer.out_shape), classes)
 
 
@@ -236,8 +244,10 @@ def classifier(layer: LayerOutput, classes: int) -> SoftmaxLayer:
 
 @torch.no_grad()
 def initialise(module: nn.Module, init: config.Init, seed: int) -> None:
-    """Weights by the rule, biases 0, batch normalisation as it is, as a function of the seed alone; a custom network's
-    are those of its factory or file."""
+    """Draw a module's initial weights, as a function of the seed alone.
+
+    Weights follow the rule `init`, biases are set to 0, and batch normalisation keeps its scale of 1. A custom network
+    takes the weights of its factory or file instead."""
     if isinstance(module, CustomNetwork):
         module.redraw(seed)
         return
@@ -260,11 +270,11 @@ def initialise(module: nn.Module, init: config.Init, seed: int) -> None:
 def _activation_after(layer: nn.Conv2d | nn.Linear) -> Activation:
     if isinstance(layer, Conv2d | Dense):
         return layer.activation
-    return RELU if isinstance(layer, nn.Conv2d) else LINEAR  # plain convolutions are those of residual networks
+    return RELU if isinstance(layer, nn.Conv2d) else LINEAR  # only residual networks use plain convolutions
 
 
 def _second_moment(activation: Activation) -> float:
-    """E[f(z)^2] of standard normals: 1/2 after ReLU; after maxout of 1 to 5 pieces 1, 1, 1.28, 1.55, 1.80."""
+    """E[f(z)^2] for standard normal z: 1/2 for ReLU; 1, 1, 1.28, 1.55, 1.80 for maxout of 1 to 5 pieces."""
     if activation.kind == "relu":
         return 0.5
     z: Tensor = torch.linspace(-10, 10, 20_001, dtype=torch.float64)

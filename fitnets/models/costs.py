@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiplications, as trained and in the paper's convention."""
+"""Costs of networks: parameters and multiplications, as trained and in the paper's convention."""
 
 import copy
 from dataclasses import asdict, dataclass, replace
@@ -16,12 +16,17 @@ from fitnets.models.layers import LOGITS, Conv2d, Dense
 from fitnets.models.network import EnsembleNetwork, Network
 
 PAPER_PIECES = 2
+"""maxout pieces that the paper counts for every layer"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkCost:
-    """`parameters`: all that is trained. `multiplications`: multiply-accumulates of one image in convolutions and dense
-    layers, each maxout piece counted. The paper's convention counts every maxout layer with 2 pieces, and no biases."""
+    """Size and work of a network.
+
+    parameters: all parameters, as trained.
+    multiplications: multiply-accumulates for one image in convolutions and dense layers, all maxout pieces included.
+    paper_parameters, paper_multiplications: the same in the paper's convention, which counts 2 pieces for every maxout
+    layer, and no biases."""
 
     parameters: int
     multiplications: int
@@ -30,8 +35,11 @@ class NetworkCost:
 
 
 def cost(network: Network, image_shape: tuple[int, int, int]) -> NetworkCost:
-    """Counted in one forward pass of a copy; of a custom network, matrix products of attention included, when it was
-    built. image_shape: (C, H, W)."""
+    """Count a network's cost in one forward pass of a copy.
+
+    A custom network was counted when it was built, with the matrix products of its attention.
+
+    image_shape: (C, H, W)."""
     if isinstance(network, CustomNetwork):
         weights = [p.numel() for p in network.parameters() if p.ndim > 1]
         return NetworkCost(
@@ -54,13 +62,16 @@ def cost(network: Network, image_shape: tuple[int, int, int]) -> NetworkCost:
 
 
 def multiplications_up_to(network: Network, image_shape: tuple[int, int, int]) -> dict[str, int]:
-    """Multiplications of one image as trained until each layer has answered, the logits last (`LOGITS` of a custom
-    network, whose layer of the logits has no name)."""
+    """Return the cumulative multiplications for one image after each layer, as trained, in order.
+
+    The last entry is that of the logits. Custom networks list it as LOGITS, since no layer is known to give them.
+
+    image_shape: (C, H, W)."""
     if isinstance(network, EnsembleNetwork):
         return multiplications_up_to(network.hinting, image_shape)
     if isinstance(network, CustomNetwork):
-        found = {name: network.layer_output(name).multiplications for name in network.hint_layer_names}
-        return found | {LOGITS: network.multiplications}
+        by_layer = {name: network.layer_output(name).multiplications for name in network.hint_layer_names}
+        return by_layer | {LOGITS: network.multiplications}
     traced = _copied(network)
     positions = _positions(traced, image_shape)
     in_layer = [
@@ -72,7 +83,9 @@ def multiplications_up_to(network: Network, image_shape: tuple[int, int, int]) -
 
 @torch.no_grad()
 def _copied(network: Network) -> Network:
-    """On the CPU, with zeros for weights: on the meta device a convolution first imports half of PyTorch's compiler."""
+    """Copy a network to the CPU, with zeros for weights.
+
+    The meta device would be slower: a convolution there first imports half of PyTorch's compiler."""
     copied = copy.deepcopy(network).to_empty(device="cpu").eval()
     for values in (*copied.parameters(), *copied.buffers()):
         values.zero_()
@@ -82,11 +95,13 @@ def _copied(network: Network) -> Network:
 
 @torch.no_grad()
 def _positions(traced: Network, image_shape: tuple[int, int, int]) -> dict[nn.Module, int]:
-    """At how many places each convolution and dense layer is applied. traced: a copy, which keeps the hooks."""
+    """Count the positions at which each convolution and dense layer is applied.
+
+    traced: a copy of the network, on which the hooks stay."""
     positions: dict[nn.Module, int] = {}
 
     def count(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        positions[layer] = output[0, 0].numel()  # pooling comes later
+        positions[layer] = output[0, 0].numel()  # counted before pooling
 
     for layer in traced.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -96,20 +111,22 @@ def _positions(traced: Network, image_shape: tuple[int, int, int]) -> dict[nn.Mo
 
 
 def within_budget(config: Config, student: Thin) -> Config:
-    """With the widest student of its depth within its budget. BudgetError if even width 1 costs more."""
+    """Return the configuration with the widest student of this depth whose cost is within `student.budget`.
+
+    The budget is in millions of multiplications, in the paper's convention. Raises BudgetError if even width 1 costs
+    more."""
     assert student.budget is not None
     dataset, bound = config.dataset, 1e6 * student.budget
 
     def fits(width: int) -> bool:
         with torch.device("meta"):
             network = build.network(replace(student, width=width, budget=None), dataset, "student")
-        found = cost(network, image_shape(dataset))
-        return found.paper_multiplications <= bound
+        return cost(network, image_shape(dataset)).paper_multiplications <= bound
 
     if not fits(1):
         raise BudgetError(
-            f"student.budget={student.budget:g}: a student of depth {student.depth} costs more at any width: give more "
-            "million multiplications, or another depth"
+            f"student.budget={student.budget:g}: a student of depth {student.depth} costs more at any width: give a "
+            "larger budget (in million multiplications), or another depth"
         )
     low, high = 1, 2
     while fits(high):
@@ -121,7 +138,7 @@ def within_budget(config: Config, student: Thin) -> Config:
 
 
 def sides(config: Config) -> dict[str, dict[str, int]]:
-    """The costs of teacher (where there is one) and student, before anything is trained."""
+    """Return the costs of student and teacher by side, before anything is trained. teacher=none has no entry."""
     dataset = config.dataset
     with torch.device("meta"):
         student = build.network(config.student, dataset, "student")
@@ -133,7 +150,7 @@ def sides(config: Config) -> dict[str, dict[str, int]]:
 
 
 def _weights(layer: nn.Module) -> tuple[int, int]:
-    """(as trained, as the paper counts)."""
+    """Number of weights: (as trained, in the paper's convention)."""
     assert isinstance(layer, nn.Conv2d | nn.Linear)
     trained = layer.weight.numel()
     if isinstance(layer, Conv2d | Dense) and layer.activation.kind == "maxout":

@@ -1,4 +1,4 @@
-"""The hint layer and the guided layer of a configuration, and which methods need them."""
+"""The hint layer and the guided layer of a configuration, and the methods that need them."""
 
 from fitnets.config import (
     Backprop,
@@ -19,8 +19,9 @@ from fitnets.store import earlier_runs
 
 
 def hint_pair(config: Config) -> tuple[str, str] | None:
-    """(hint layer of the teacher, guided layer of the student); None without hints or teacher, or where the paper has
-    none."""
+    """Return the teacher's hint layer and the student's guided layer.
+
+    None without a teacher, for hint_layer=none, or if the paper has no pair for these networks."""
     teacher = earlier_runs.architecture(config.teacher)
     if teacher is None:
         return None
@@ -37,17 +38,17 @@ def hint_pair(config: Config) -> tuple[str, str] | None:
 
 
 def has_custom(config: Config) -> bool:
-    """Whether a network is the user's own, so that its layers show only when it is built."""
+    """Return whether teacher or student is the user's own network, whose layers are only known after it is built."""
     return any(isinstance(net, CustomNet) for net in (earlier_runs.architecture(config.teacher), config.student))
 
 
 def needs_pair(config: Config) -> bool:
-    """Whether the method has hints, or labels at the guided layer."""
+    """Return whether the method has hints, or labels at the guided layer."""
     return isinstance(config.method, Hints | Joint | LabelHints)
 
 
 def guided_layer(config: Config) -> str | None:
-    """The layer of the student that a hint, or labels, are given to; None where nobody names it."""
+    """The student's layer that learns a hint or the labels; None if the configuration names none."""
     match config.hint_layer:
         case NoPair():
             return None
@@ -60,21 +61,21 @@ def guided_layer(config: Config) -> str | None:
 
 
 def needs_teacher(method: Method) -> bool:
-    """Whether the student learns from a teacher's outputs or layers; the other methods take the labels alone."""
+    """Return whether the student learns from a teacher's outputs or layers; other methods use the labels alone."""
     if isinstance(method, LabelHints):
         return method.whole == "kd"
     return not isinstance(method, Backprop | DeeplySupervised)
 
 
 def needed_guided(config: Config) -> str:
-    """`guided_layer` of a method that needs one, in a checked configuration."""
+    """Return `guided_layer` for a method that needs one, in a checked configuration."""
     guided = guided_layer(config)
     assert guided is not None, "check lets no method that needs a guided layer pass without one"
     return guided
 
 
 def needed_pair(config: Config) -> tuple[str, str]:
-    """`hint_pair` of a method that needs one, in a checked configuration."""
+    """Return `hint_pair` for a method that needs one, in a checked configuration."""
     pair = hint_pair(config)
     assert pair is not None, "check lets no method that needs a pair pass without one"
     return pair

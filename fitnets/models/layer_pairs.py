@@ -1,4 +1,4 @@
-"""The layers of a teacher and a student, and the pairs of hint and guided layer that suggest themselves."""
+"""The layers of teacher and student, and suggested pairs of a hint layer and a guided layer."""
 
 import itertools
 import math
@@ -27,8 +27,11 @@ from fitnets.store import earlier_runs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRow:
-    """shape: of its output for one image; depth: its number by that of the last layer, 0 to 1; multiplications: of one
-    image, in all layers up to this one."""
+    """A layer of a network.
+
+    shape: shape of its output for one image.
+    depth: its position relative to the last layer's, above 0 and up to 1.
+    multiplications: multiply-accumulates for one image in all layers up to this one."""
 
     name: str
     shape: tuple[int, ...]
@@ -38,8 +41,13 @@ class LayerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """source: the option of `hint_layer` that it comes from; regressor: in words, or why there is none; warning: where
-    the regressor outweighs the student."""
+    """A suggested pair of layers.
+
+    source: the option of `hint_layer` that chooses the pair.
+    hint: the teacher's hint layer.
+    guided: the student's guided layer.
+    regressor: the regressor in words, or why none fits.
+    warning: set if the regressor has more weights than the student."""
 
     source: str
     hint: str
@@ -49,7 +57,7 @@ class Pair:
 
 
 def networks(config: Config) -> tuple[Network | None, Network]:
-    """(teacher, student), without weights; the teacher is None for teacher=none."""
+    """Build (teacher, student) without weights, on the meta device; the teacher is None for teacher=none."""
     architecture = earlier_runs.architecture(config.teacher)
     with torch.device("meta"):
         teacher = None if architecture is None else build.network(architecture, config.dataset, "teacher")
@@ -57,57 +65,66 @@ def networks(config: Config) -> tuple[Network | None, Network]:
 
 
 def resolved(config: Config) -> Config:
-    """Replace the pair by its names where a network is custom, whose layers show only when it is built.
+    """Replace the configured pair by the names of its layers if a network is custom.
 
-    `hint_layer=middle` takes, of the candidates on both sides (`custom.middle.candidates`; of a built-in network its
-    middle layer), the pair with the smallest sum of: the distances of both layers from half of their network's
-    multiplications, and half of the number of times that the side of one map has to be doubled to be the other's.
-    So a hint of 7x7 goes to a map of 8x8 rather than of 16x16, for whose sake the regressor's kernel would be large.
+    A custom network's layers are only known after it is built; other configurations are returned unchanged.
 
-    A custom network without layers (TorchScript, or one that is not made of modules) has no pair; methods that need
-    none go on without.
+    `hint_layer=middle` combines the candidates of both sides: those of `custom.middle.candidates` for a custom network,
+    and the middle layer of a built-in one. It takes the pair with the smallest sum of two numbers. The first is the
+    distance of both layers from half of their network's multiplications. The second is half of the number of
+    doublings between the sides of the two maps. So a hint of 7x7 goes to a map of 8x8 rather than 16x16, which would
+    need a large kernel in the regressor.
 
-    Raises ConfigError where there is no such layer."""
+    A custom network without layers (TorchScript, or one that is not made of modules) has no pair: the configuration
+    gets hint_layer=none if its method needs no pair.
+
+    Raises ConfigError if a named layer does not exist, or if the method needs a pair and a network has no layers."""
     if not hint_pair.has_custom(config) or isinstance(config.hint_layer, NoPair | PaperPair):
         return config
     sides: dict[str, Architecture | None]
     sides = {"teacher": earlier_runs.architecture(config.teacher), "student": config.student}
-    found: dict[str, list[_Candidate]] = {}
+    candidates: dict[str, list[_Candidate]] = {}
     for side, net in sides.items():
-        given = getattr(config.hint_layer, side) if isinstance(config.hint_layer, NamedPair) else None
+        named = getattr(config.hint_layer, side) if isinstance(config.hint_layer, NamedPair) else None
         if net is None:
-            found[side] = [_Candidate(given or "", 0.0, None)]  # nobody reads the hint layer of no teacher
+            candidates[side] = [_Candidate(named or "", 0.0, None)]  # without a teacher, the hint layer is never used
         else:
-            found[side] = _candidates(net, config.dataset, side, given, needed=hint_pair.needs_pair(config))
-    if not all(found.values()):
+            candidates[side] = _candidates(net, config.dataset, side, named, needed=hint_pair.needs_pair(config))
+    if not all(candidates.values()):
         return replace(config, hint_layer=NoPair())
-    hint, guided = min(itertools.product(*found.values()), key=_unlikeness)
+    hint, guided = min(itertools.product(*candidates.values()), key=_unlikeness)
     return replace(config, hint_layer=NamedPair(teacher=hint.name, student=guided.name))
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A layer that can be in a pair. distance: from half of the multiplications; shape: None where it is not needed."""
+    """A layer that can be in a pair.
+
+    distance: distance from half of the network's multiplications, as a fraction of them.
+    shape: None if it is not needed."""
 
     name: str
     distance: float
     shape: tuple[int, ...] | None
 
 
-def _candidates(net: Architecture, dataset: Dataset, side: str, given: str | None, *, needed: bool) -> list[_Candidate]:
-    """The layers of a side that a pair may have. given: by the user.
+def _candidates(net: Architecture, dataset: Dataset, side: str, named: str | None, *, needed: bool) -> list[_Candidate]:
+    """Return the layers of one side that a pair may have.
 
-    Raises ConfigError where a custom network has no layers and the method needs one."""
-    if given is not None and not isinstance(net, CustomNet):
-        return [_Candidate(given, 0.0, None)]
+    named: the layer that the user named.
+    needed: whether the method needs a pair.
+
+    Raises ConfigError if a custom network has no layers and the method needs one."""
+    if named is not None and not isinstance(net, CustomNet):
+        return [_Candidate(named, 0.0, None)]
     with torch.device("meta"):
         network = build.network(net, dataset, side)
     if not isinstance(network, CustomNetwork):
         name = layer_names.middle(net)
         return [_Candidate(name, 0.0, network.layer_output(name).out_shape)]
-    if given is None and not network.has_middle and not needed:
+    if named is None and not network.has_middle and not needed:
         return []
-    distances = network.middles if given is None else {given: 0.0}
+    distances = network.middles if named is None else {named: 0.0}
     return [_Candidate(name, distance, network.layer_output(name).out_shape) for name, distance in distances.items()]
 
 
@@ -120,7 +137,7 @@ def _unlikeness(pair: tuple[_Candidate, ...]) -> float:
 
 
 def layer_rows(network: Network, image_shape: tuple[int, int, int]) -> list[LayerRow]:
-    """In order, the logits last. image_shape: (C, H, W)."""
+    """Return a network's layers in order, the logits last. image_shape: (C, H, W)."""
     multiplications = costs.multiplications_up_to(network, image_shape)
     return [
         LayerRow(
@@ -134,35 +151,37 @@ def layer_rows(network: Network, image_shape: tuple[int, int, int]) -> list[Laye
 
 
 def suggested(config: Config) -> list[Pair]:
-    """What the paper has for these networks, their middle layers, and the pair that the configuration names. Nothing
-    without a teacher."""
+    """Return the paper's pair for these networks, the pair of their middle layers, and the configured pair.
+
+    Equal pairs are listed once. The list is empty without a teacher."""
     teacher, student = networks(config)
     pairs: list[Pair] = []
     if teacher is None:
         return pairs
     for option in (PaperPair(), MiddlePair(), config.hint_layer):
         pair = hint_pair.hint_pair(resolved(replace(config, hint_layer=option)))
-        if pair is None or pair in [(found.hint, found.guided) for found in pairs]:
+        if pair is None or pair in [(listed.hint, listed.guided) for listed in pairs]:
             continue
         hint, guided = pair
         try:
             with torch.device("meta"):
                 regressor = build.regressor(config.regressor, student.layer_output(guided), teacher.layer_output(hint))
-            told, warning = regressor.describe(), outweighs(regressor, student)
+            description, warning = regressor.describe(), outweighs(regressor, student)
         except ConfigError as error:
-            told, warning = str(error), None
-        pairs.append(Pair(source=option.name, hint=hint, guided=guided, regressor=told, warning=warning))
+            description, warning = str(error), None
+        pairs.append(Pair(source=option.name, hint=hint, guided=guided, regressor=description, warning=warning))
     return pairs
 
 
 def outweighs(regressor: Regressor, student: Network) -> str | None:
-    """A warning where the regressor has more weights than the student: stage 1 can then fit the hint with the regressor
-    and leave the student as it is."""
+    """Return a warning if the regressor has more weights than the student; None otherwise.
+
+    Stage 1 can then fit the hint with the regressor alone and leave the student as it is."""
     weights, parameters = (sum(values.numel() for values in part.parameters()) for part in (regressor, student))
     if weights <= parameters:
         return None
     return (
-        f"the regressor has {weights:,} parameters and the student {parameters:,}: it may learn the hint in the "
-        "student's place: give layers with maps of like size and fewer channels (fitnets layers lists them), or "
+        f"the regressor has {weights:,} parameters and the student {parameters:,}: the regressor may learn the hint in "
+        "the student's place: give layers with maps of similar size and fewer channels (fitnets layers lists them), or "
         "regressor=pointwise"
     )

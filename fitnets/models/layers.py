@@ -1,4 +1,4 @@
-"""Layers of the paper's networks: maxout (Goodfellow et al., 2013) and ReLU convolutions, dense layers, outputs."""
+"""Layers of the paper's networks: maxout (Goodfellow et al., 2013) and ReLU convolutions, dense and output layers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,16 @@ from torch.autograd.function import once_differentiable
 
 
 def as_float32(values: Tensor) -> Tensor:
-    """In fp32 where they are bf16: what losses are computed from."""
+    """Convert bf16 values to fp32, in which losses are computed; leave other types unchanged."""
     return values.float() if values.dtype == torch.bfloat16 else values
 
 
 def maxout(linear: Tensor, pieces: int) -> Tensor:
-    """(N, pieces * units, ...) -> (N, units, ...): the maximum of the pieces, which are stored one after the other.
+    """Return the maximum of linear pieces (section 2 of Goodfellow et al., 2013).
 
-    Where pieces tie, the first one gets the gradient."""
+    linear: (N, pieces * units, ...), the pieces stored one after the other. The result is (N, units, ...).
+
+    If pieces tie, the first one gets the gradient."""
     if pieces > 1 and linear.requires_grad and torch.is_grad_enabled():
         maximum: Tensor = _Maxout.apply(linear, pieces)  # type: ignore[no-untyped-call]
         return maximum
@@ -27,15 +29,15 @@ def maxout(linear: Tensor, pieces: int) -> Tensor:
 
 
 class _Maxout(torch.autograd.Function):
-    """With a quicker gradient than that of `torch.maximum`, which took half of a FitNet's training step in bf16.
+    """Maxout with a faster gradient than that of `torch.maximum`, which took half of a FitNet's training step in bf16.
 
-    `threshold_backward` is ReLU's gradient: it lets pass where its second argument is positive."""
+    `threshold_backward` is ReLU's gradient: it passes the gradient where its second argument is positive."""
 
     @staticmethod
     def forward(ctx: Any, linear: Tensor, pieces: int) -> Tensor:
         ctx.shape, ctx.is_channels_last = linear.shape, _is_channels_last(linear)
         maximum, *others = _pieces(linear, pieces)
-        leads = []  # of each piece over the largest before it
+        leads = []  # difference between each piece and the largest piece before it
         for other in others:
             leads.append(other - maximum)
             maximum = torch.maximum(maximum, other)
@@ -51,9 +53,9 @@ class _Maxout(torch.autograd.Function):
         first, *others = gradients.chunk(len(leads) + 1, dim=1)
         for lead, other in zip(reversed(leads), reversed(others), strict=True):
             if _are_ragged(gradients, len(leads) + 1):
-                won = torch.ops.aten.threshold_backward(gradient, lead, 0)
-                gradient = gradient - won
-                other.copy_(won)
+                passed = torch.ops.aten.threshold_backward(gradient, lead, 0)
+                gradient = gradient - passed
+                other.copy_(passed)
             else:
                 torch.ops.aten.threshold_backward(gradient, lead, 0, grad_input=other)
                 gradient = torch.sub(gradient, other, out=first)
@@ -63,7 +65,7 @@ class _Maxout(torch.autograd.Function):
 
 
 def _pieces(linear: Tensor, pieces: int) -> Sequence[Tensor]:
-    """(N, units, ...) each."""
+    """Split (N, pieces * units, ...) into the pieces, (N, units, ...) each."""
     parts = linear.chunk(pieces, dim=1)
     if pieces > 1 and _are_ragged(linear, pieces):
         return [part.contiguous(memory_format=torch.channels_last) for part in parts]
@@ -71,11 +73,13 @@ def _pieces(linear: Tensor, pieces: int) -> Sequence[Tensor]:
 
 
 _VECTOR_BYTES = 64
+"""width of a CPU's vector registers (AVX-512)"""
 
 
 def _are_ragged(linear: Tensor, pieces: int) -> bool:
-    """Whether, channels last, a pixel's values of one piece end in mid-vector: on a CPU arithmetic on these is up to
-    ten times slower than copying them together first."""
+    """Return whether a pixel's values of one piece end within a CPU vector, in channels-last layout.
+
+    Arithmetic on such pieces is up to ten times slower than copying each into memory of its own first."""
     bytes_per_pixel = linear.shape[1] // pieces * linear.element_size()
     return linear.device.type == "cpu" and bytes_per_pixel % _VECTOR_BYTES != 0 and _is_channels_last(linear)
 
@@ -85,12 +89,12 @@ def _is_channels_last(values: Tensor) -> bool:
 
 
 LOGITS = "logits"
-"""what the last layer's answers go by; those of the others go by the layer's name"""
+"""key of the last layer's output in collections by layer; other layers have their own names"""
 
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """What follows a linear map: the maximum over its `pieces`, ReLU, or nothing."""
+    """The non-linearity after a linear map: the maximum over its `pieces`, ReLU, or none."""
 
     kind: Literal["maxout", "relu", "linear"]
     pieces: int = 1
@@ -110,9 +114,11 @@ LINEAR = Activation("linear")
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution and its activation. (N, C, H, W) -> (N, units, H', W').
+    """A convolution with its activation: (N, C, H, W) -> (N, units, H', W').
 
-    weight: (pieces * units, C, K, K). Tied biases: one a channel; untied: (pieces * units, H', W')."""
+    weight: (pieces * units, C, K, K).
+    tied_biases: True for one bias per channel, False for one per channel and position, (pieces * units, H', W').
+    out_shape: (units, H', W')."""
 
     def __init__(
         self,
@@ -142,7 +148,7 @@ class Conv2d(nn.Conv2d):
 
 
 class Dense(nn.Linear):
-    """A linear map of the flattened input and its activation. (N, ...) -> (N, units)."""
+    """A linear map of the flattened input with its activation: (N, ...) -> (N, units)."""
 
     def __init__(self, in_features: int, units: int, activation: Activation):
         super().__init__(in_features, activation.pieces * units)
@@ -153,8 +159,10 @@ class Dense(nn.Linear):
 
 
 class LayerOutput(Protocol):
-    """What is known of a layer's output. `out_shape`: for one image; `activation`: the last thing done to it, which a
-    regressor to this layer shares, as it shares whether biases are tied."""
+    """Describes a layer's output. A regressor to this layer shares its activation and its tied or untied biases.
+
+    out_shape: shape for one image.
+    activation: the layer's last operation."""
 
     @property
     def out_shape(self) -> tuple[int, ...]: ...
@@ -167,9 +175,9 @@ class LayerOutput(Protocol):
 
 
 class Layer(nn.Module):
-    """A named step of a network, with the properties of its `LayerOutput`.
+    """A named step of a network, which also describes its own output (`LayerOutput`).
 
-    kind: the key of its learning-rate scale and of its norm bound."""
+    kind: key for the layer's learning-rate scale and norm bound, if the settings do not give the layer's name."""
 
     kind: ClassVar[str]
     out_shape: tuple[int, ...]
@@ -178,7 +186,9 @@ class Layer(nn.Module):
 
 
 class ConvLayer(Layer):
-    """A convolution and its pooling, which keeps the windows that reach over the edge (ceil mode)."""
+    """A convolution with max pooling, which keeps the windows that reach over the edge (ceil mode).
+
+    pool, stride: size and step of the pooling windows; pool=None means no pooling."""
 
     kind = "conv"
 
@@ -199,6 +209,8 @@ class ConvLayer(Layer):
 
 
 class DenseLayer(Layer):
+    """A fully connected layer: (N, ...) -> (N, units)."""
+
     kind = "dense"
 
     def __init__(self, in_features: int, units: int, activation: Activation):
@@ -213,7 +225,7 @@ class DenseLayer(Layer):
 
 
 class SoftmaxLayer(Layer):
-    """The logits; the softmax itself is in the losses."""
+    """Gives the logits, (N, ...) -> (N, classes); the losses apply the softmax."""
 
     kind = "softmax"
     activation = LINEAR
@@ -229,8 +241,10 @@ class SoftmaxLayer(Layer):
 
 
 class SigmoidLayer(Layer):
-    """One sigmoid unit a for two classes, as the logits (0, a): their softmax is (1 - sigmoid(a), sigmoid(a)) at every
-    temperature, so the losses on logits are the binary cross-entropies of the paper's AFLW networks."""
+    """One sigmoid unit `a` for two classes, given as the logits (0, a): (N, ...) -> (N, 2).
+
+    Their softmax is (1 - sigmoid(a), sigmoid(a)) at every temperature. So the losses on logits are the binary
+    cross-entropies of the paper's AFLW networks."""
 
     kind = "sigmoid"
     activation = LINEAR
@@ -246,7 +260,9 @@ class SigmoidLayer(Layer):
 
 
 class Regressor(nn.Module):
-    """Maps the guided layer's output to the hint's shape: r(v_g; W_r) of Eq. 3. Only stage 1 has one."""
+    """Maps the guided layer's output to the hint's shape: r(v_g; W_r) of Eq. 3. It is dropped after training.
+
+    hint_shape: shape of the hint for one image."""
 
     kind: ClassVar[str] = "regressor"
 
@@ -256,11 +272,11 @@ class Regressor(nn.Module):
         self.hint_shape = hint_shape
 
     def describe(self) -> str:
-        """In words, with its size."""
+        """Describe the regressor and its number of weights in words."""
         weights = sum(part.weight.numel() for part in self.modules() if isinstance(part, nn.Conv2d | nn.Linear))
         match self.mapping:
             case Conv2d() as conv:
-                return f"a {_of_conv(conv)} ({weights:,} weights)"
+                return f"a {_conv_in_words(conv)} ({weights:,} weights)"
             case Dense(activation=activation):
                 return f"a fully connected {_in_words(activation)} layer ({weights:,} weights)"
             case nn.Identity():
@@ -273,7 +289,7 @@ class Regressor(nn.Module):
         return regressed.view(len(guided), *self.hint_shape)
 
 
-def _of_conv(conv: Conv2d) -> str:
+def _conv_in_words(conv: Conv2d) -> str:
     height, width = conv.kernel_size
     pad, stride = conv.padding[0], conv.stride[0]
     details = f" with pad {pad}" * (pad != 0) + f" of stride {stride}" * (stride != 1)
@@ -285,7 +301,7 @@ def _in_words(activation: Activation) -> str:
 
 
 def input_dropout(images: Tensor, rate: float) -> Tensor:
-    """Drops values and leaves the rest as they are: the maxout recipes do not scale inputs up."""
+    """Drop values without scaling up the others, as the maxout recipes do for inputs."""
     return images * (torch.rand_like(images) >= rate)
 
 

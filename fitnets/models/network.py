@@ -1,4 +1,4 @@
-"""A network answers with its logits and with the output of its layers by name."""
+"""The network interface: a forward pass returns logits and the outputs of named layers."""
 
 import math
 from collections.abc import Collection
@@ -16,10 +16,12 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Network(nn.Module):
-    """Layers in order, the last one giving the logits. `dropout` acts in training mode only, on each layer's input.
+    """A sequence of named layers, the last of which gives the logits.
 
-    `precision`: of convolutions and products; weights, their gradients and logits are fp32 all the same. `any_layout`:
-    whether it may be laid out channels last."""
+    layers: in order, by name.
+    dropout: rates on each layer's input; dropout acts in training mode only.
+    precision: of convolutions and matrix products. Weights, their gradients and logits are always fp32.
+    any_layout: whether the network may be laid out channels last."""
 
     any_layout: ClassVar[bool] = True
 
@@ -30,7 +32,12 @@ class Network(nn.Module):
         self.precision: Precision = "fp32"
 
     def forward(self, images: Tensor, wanted: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
-        """(N, C, H, W) -> logits (N, classes) and the features of the wanted layers, by name."""
+        """Return the logits and the features of some layers.
+
+        images: (N, C, H, W).
+        wanted: names of the layers whose features are returned.
+
+        The logits are (N, classes) in fp32. The features are returned by layer name."""
         features: dict[str, Tensor] = {}
         output = images
         with self.arithmetic():
@@ -42,27 +49,30 @@ class Network(nn.Module):
 
     @property
     def hint_layer_names(self) -> list[str]:
-        """The layers that can give hints or be guided, in order: all but that of the logits."""
+        """Names of the layers that can give hints or be guided, in order: all except that of the logits."""
         return list(self.layers)[:-1]
 
     @property
     def classes(self) -> int:
+        """Number of classes."""
         return self.layer_output(list(self.layers)[-1]).out_shape[0]
 
     def arithmetic(self) -> AbstractContextManager[None]:
-        """The context of its computations, and of those by layers that are trained beside it."""
+        """Return the context that gives computations the network's precision.
+
+        Layers that are trained beside the network, such as a regressor, compute in it too."""
         kind = next(self.parameters()).device.type
         if self.precision == "fp32" or kind == "meta":
             return nullcontext()
         return torch.autocast(kind, torch.bfloat16)
 
     def train_with(self, dropout: Dropout) -> None:
-        """Training mode, with these rates."""
+        """Switch to training mode with these dropout rates."""
         self.train()
         self.dropout = dropout
 
     def forward_until(self, images: Tensor, layer: str) -> Tensor:
-        """The output of one layer; nothing above it is computed."""
+        """Return the output of one layer without computing the layers above it. images: (N, C, H, W)."""
         output = images
         with self.arithmetic():
             for index, (name, module) in enumerate(self.layers.items()):
@@ -72,21 +82,23 @@ class Network(nn.Module):
         return output
 
     def layer_output(self, layer: str) -> LayerOutput:
+        """Describe the output of a layer: shape, activation and biases."""
         return cast(Layer, self.layers[layer])
 
     def bytes_per_value(self, layer: str) -> int:
-        """Of what a hidden layer answers."""
+        """Size in bytes of a value in a hidden layer's output."""
         return 2 if self.precision == "bf16" else 4
 
     def trainable_parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
-        """What is trained, by name: all of it, or as much as a layer's output depends on (W_Guided of the paper's
-        algorithm 1)."""
+        """Return the modules to train, by name.
+
+        up_to: train only what this layer's output depends on (W_Guided of the paper's algorithm 1); None for all."""
         names = list(self.layers)
         count = len(names) if up_to is None else names.index(up_to) + 1
         return {name: self.layers[name] for name in names[:count]}
 
     def set_preprocessing(self, preprocessing: Preprocessing, fitted: FittedPreprocessing) -> None:
-        """What was done to the images that it will get, for a network that wants them otherwise."""
+        """Receive the preprocessing of the inputs. A custom network undoes it; other networks ignore it."""
 
     def _drop(self, values: Tensor, *, first: bool) -> Tensor:
         rate = self.dropout.input if first else self.dropout.hidden
@@ -96,10 +108,12 @@ class Network(nn.Module):
 
 
 class EnsembleNetwork(Network):
-    """Several networks that answer as one teacher.
+    """Several networks that form one teacher.
 
-    Its logits z are those with softmax(z / temperature) = the mean of the members' softened outputs; without a
-    temperature they are the mean of the members' logits. Its layers and features are those of one member."""
+    With a temperature, its logits z fulfil softmax(z / temperature) = mean of the members' softened outputs. Without
+    one, its logits are the mean of the members' logits. Its layers and features are those of one member.
+
+    hint_member: index of that member."""
 
     def __init__(self, members: list[Network], hint_member: int, temperature: float | None):
         super().__init__({})
@@ -110,7 +124,7 @@ class EnsembleNetwork(Network):
 
     @property
     def hinting(self) -> Network:
-        """The member whose layers and features are the ensemble's."""
+        """The member that gives the ensemble its layers and features."""
         return cast(Network, self.members[self.hint_member])
 
     @property
@@ -138,18 +152,20 @@ class EnsembleNetwork(Network):
             cast(Network, member).set_preprocessing(preprocessing, fitted)
 
     def forward(self, images: Tensor, wanted: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
-        answers: list[tuple[Tensor, dict[str, Tensor]]] = [
+        outputs: list[tuple[Tensor, dict[str, Tensor]]] = [
             member(images, wanted if index == self.hint_member else ()) for index, member in enumerate(self.members)
         ]
-        logits, features = torch.stack([logits for logits, _ in answers]), answers[self.hint_member][1]
+        logits, features = torch.stack([logits for logits, _ in outputs]), outputs[self.hint_member][1]
         if self.temperature is None:
             return logits.mean(dim=0), features
         softened = torch.log_softmax(logits / self.temperature, dim=2)
-        return self.temperature * (torch.logsumexp(softened, dim=0) - math.log(len(answers))), features
+        return self.temperature * (torch.logsumexp(softened, dim=0) - math.log(len(outputs))), features
 
 
 def place(module: M, device: torch.device, precision: Precision) -> M:
-    """The module on the device, laid out in the way that is faster there; its networks compute in this precision."""
+    """Move a module to a device, in the memory layout that is faster there, and set its networks' precision.
+
+    fp32 on a GPU is laid out channels first, everything else channels last."""
     for part in module.modules():
         if isinstance(part, Network):
             part.precision = precision
@@ -157,19 +173,19 @@ def place(module: M, device: torch.device, precision: Precision) -> M:
     layout = torch.contiguous_format if channels_first else torch.channels_last
     module.to(device)
     networks = [part for part in module.modules() if isinstance(part, Network)]
-    left = {part for network in networks if not network.any_layout for part in network.modules()}
+    fixed_layout = {part for network in networks if not network.any_layout for part in network.modules()}
     for part in module.modules():
         for values in [*part.parameters(recurse=False), *part.buffers(recurse=False)]:
-            if values.ndim == 4 and part not in left:
+            if values.ndim == 4 and part not in fixed_layout:
                 values.data = values.data.contiguous(memory_format=layout)
     return module
 
 
 def place_like(network: Network, module: M) -> M:
-    """The module where and as the network is."""
+    """Move a module to the network's device, with the network's precision."""
     return place(module, next(network.parameters()).device, network.precision)
 
 
 def freeze(network: Network) -> Network:
-    """In evaluation mode and without gradients: a teacher never moves."""
+    """Freeze a teacher: put it into evaluation mode and switch its gradients off."""
     return network.requires_grad_(False).eval()

@@ -1,4 +1,4 @@
-"""A regressor between maps and tokens of any sizes: each position by itself."""
+"""A regressor between maps and tokens of any sizes, which maps each position by itself."""
 
 import math
 from dataclasses import dataclass
@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from fitnets.models.layers import Activation, Conv2d, Dense
 
 _MOST_CLASS_TOKENS = 5
-"""one, a distillation token beside it, or four registers"""
+"""a class token, and a distillation token or four registers beside it"""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """How an output lies in the image. before: tokens that stand before those of the grid."""
+    """The arrangement of an output's positions in the image.
+
+    before: number of tokens before those of the grid, such as class tokens."""
 
     channels: int
     height: int
@@ -24,8 +26,9 @@ class Grid:
 
     @classmethod
     def of(cls, shape: tuple[int, ...]) -> "Grid":
-        """Of a map (C, H, W), tokens (T, D) or units (D,). Tokens that are no square, with or without class tokens, are
-        a line."""
+        """Return the grid of a map (C, H, W), tokens (T, D) or units (D,).
+
+        Tokens form a square, behind up to `_MOST_CLASS_TOKENS` class tokens. If no square fits, they form a line."""
         if len(shape) == 3:
             return cls(*shape)
         if len(shape) != 2:
@@ -39,9 +42,10 @@ class Grid:
 
 
 class Pointwise(nn.Module):
-    """A linear map of each position's channels and its activation, after the guided grid is resized to the hint's.
+    """A linear map of each position's channels with an activation, after resizing the guided grid to the hint's.
 
-    Maps (N, C, H, W), tokens (N, T, D) or units (N, D), to any of them."""
+    It goes from maps (N, C, H, W), tokens (N, T, D) or units (N, D) to any of these. The hint's class tokens are mapped
+    from the first class token, or from the mean over all positions if the guided output has none."""
 
     def __init__(self, guided_shape: tuple[int, ...], hint_shape: tuple[int, ...], activation: Activation):
         super().__init__()
@@ -54,18 +58,18 @@ class Pointwise(nn.Module):
         )
 
     def forward(self, guided: Tensor) -> Tensor:
-        grid, first = self._as_grid(guided)
-        answered: Tensor = self.positions(_resized(grid, (self.hint.height, self.hint.width)))
+        grid, summary = self._as_grid(guided)
+        regressed: Tensor = self.positions(_resized(grid, (self.hint.height, self.hint.width)))
         if self.hint_is_map:
-            return answered
-        tokens = answered.flatten(2).transpose(1, 2)
+            return regressed
+        tokens = regressed.flatten(2).transpose(1, 2)
         if self.before is None:
             return tokens
-        before = self.before(first).view(len(guided), self.hint.before, self.hint.channels)
+        before = self.before(summary).view(len(guided), self.hint.before, self.hint.channels)
         return torch.cat([before, tokens], dim=1)
 
     def _as_grid(self, guided: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W), and (N, C) of the first class token or, where there is none, the mean."""
+        """Return the grid, (N, C, H, W), and the first class token or else the mean over all positions, (N, C)."""
         shape = self.guided
         if guided.ndim == 4:
             return guided, guided.mean(dim=(2, 3))

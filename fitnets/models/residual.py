@@ -1,4 +1,4 @@
-"""Blocks of residual networks for small images."""
+"""Layers of residual networks for small images: stem, blocks and output."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,12 +10,12 @@ def _conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
 
 
-def _halved(in_shape: tuple[int, ...], channels: int, stride: int) -> tuple[int, ...]:
+def _strided(in_shape: tuple[int, ...], channels: int, stride: int) -> tuple[int, ...]:
     return (channels, *(-(-size // stride) for size in in_shape[1:]))
 
 
 class PadShortcut(nn.Module):
-    """The subsampled map, padded with channels of zeros (He et al.'s option A: no parameters)."""
+    """Subsamples the map and adds channels of zeros (He et al., 2016, option A, without parameters)."""
 
     def __init__(self, extra_channels: int, stride: int):
         super().__init__()
@@ -27,7 +27,9 @@ class PadShortcut(nn.Module):
 
 
 class Stem(Layer):
-    """The first 3x3 convolution; `normalized`: with batch normalisation and ReLU."""
+    """The first 3x3 convolution.
+
+    normalized: whether batch normalisation and ReLU follow."""
 
     kind = "conv"
 
@@ -36,14 +38,16 @@ class Stem(Layer):
         self.conv = _conv3x3(in_shape[0], channels)
         self.norm = nn.BatchNorm2d(channels) if normalized else nn.Identity()
         self.activation = RELU if normalized else LINEAR
-        self.out_shape = _halved(in_shape, channels, stride=1)
+        self.out_shape = _strided(in_shape, channels, stride=1)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.activation(self.norm(self.conv(images)))
 
 
 class ResidualBlock(Layer):
-    """Two 3x3 convolutions with batch normalisation, added to their input; ReLU follows (He et al., 2016)."""
+    """Two 3x3 convolutions with batch normalisation, added to their input; ReLU follows (He et al., 2016).
+
+    pad_shortcut: whether a shortcut between different shapes pads with zeros, instead of a 1x1 convolution."""
 
     kind = "block"
     activation = RELU
@@ -60,7 +64,7 @@ class ResidualBlock(Layer):
                 if pad_shortcut
                 else nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
             )
-        self.out_shape = _halved(in_shape, channels, stride)
+        self.out_shape = _strided(in_shape, channels, stride)
 
     def forward(self, images: Tensor) -> Tensor:
         features = F.relu(self.norm1(self.conv1(images)))
@@ -68,7 +72,9 @@ class ResidualBlock(Layer):
 
 
 class PreActivationBlock(Layer):
-    """Batch normalisation and ReLU before each of two 3x3 convolutions, added to their input (wide residual nets)."""
+    """Batch normalisation and ReLU before each of two 3x3 convolutions, added to their input.
+
+    It is the block of wide residual networks (Zagoruyko and Komodakis, 2016)."""
 
     kind = "block"
     activation = LINEAR
@@ -80,7 +86,7 @@ class PreActivationBlock(Layer):
         self.norm2, self.conv2 = nn.BatchNorm2d(channels), _conv3x3(channels, channels)
         same = (in_channels, stride) == (channels, 1)
         self.shortcut = None if same else nn.Conv2d(in_channels, channels, 1, stride, bias=False)
-        self.out_shape = _halved(in_shape, channels, stride)
+        self.out_shape = _strided(in_shape, channels, stride)
 
     def forward(self, images: Tensor) -> Tensor:
         active = F.relu(self.norm1(images))
@@ -89,7 +95,9 @@ class PreActivationBlock(Layer):
 
 
 class PooledSoftmaxLayer(Layer):
-    """The logits from the mean of each channel; `normalized`: after batch normalisation and ReLU."""
+    """Gives the logits from the mean of each channel: (N, C, H, W) -> (N, classes).
+
+    normalized: whether batch normalisation and ReLU come before the mean."""
 
     kind = "softmax"
     activation = LINEAR

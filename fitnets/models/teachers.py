@@ -1,4 +1,4 @@
-"""The teacher's network: new, to be trained; the user's own; or rebuilt from earlier runs with its weights."""
+"""Builds the teacher: a new network to be trained, the user's own, or a network of earlier runs with its weights."""
 
 from typing import Any
 
@@ -23,14 +23,16 @@ from fitnets.store import digests, earlier_runs, weights
 
 
 def network(config: Config) -> Network:
-    """Raises ConfigError where the network does not fit the images, or a stored one cannot be read."""
+    """Build the teacher's network.
+
+    Raises ConfigError for teacher=none, if the network does not fit the images, or if a stored one cannot be read."""
     match config.teacher:
         case RunTeacher(path=path) as teacher:
             return _rebuilt(earlier_runs.members(teacher)[path], config.dataset)
         case Ensemble(hint_member=hint_member) as teacher:
-            found = earlier_runs.members(teacher)
-            networks = [_rebuilt(member, config.dataset) for member in found.values()]
-            return EnsembleNetwork(networks, list(found).index(hint_member), _temperature(config))
+            members = earlier_runs.members(teacher)
+            networks = [_rebuilt(member, config.dataset) for member in members.values()]
+            return EnsembleNetwork(networks, list(members).index(hint_member), _temperature(config))
         case NoTeacher():
             raise ConfigError("teacher=none: a teacher is needed here: give teacher=...")
         case architecture:
@@ -44,12 +46,14 @@ def _rebuilt(member: earlier_runs.StoredNetwork, dataset: Dataset) -> Network:
 
 
 def _temperature(config: Config) -> float | None:
-    """At which the outputs of an ensemble are averaged; None: its logits are."""
+    """Temperature at which an ensemble's outputs are averaged; None to average logits."""
     return None if isinstance(config.method, Mimic) else config.schedule.kd.temperature
 
 
 def identity(config: Config, teacher: PretrainedTeacher) -> list[Any]:
-    """What determines a teacher that is not trained: networks and weights, not where they lie."""
+    """Return everything that determines a teacher that is not trained, for its hash.
+
+    That is its networks and weights, wherever they are stored."""
     if isinstance(teacher, CustomTeacher):
         return [teacher, *wrapping.identity(teacher, config.dataset, "teacher", seed=0)]
     members = earlier_runs.members(teacher)
@@ -66,5 +70,5 @@ def _source(net: Architecture) -> list[str]:
 
 
 def weights_bytes(teacher: EarlierRunTeacher) -> int:
-    """Size of the weight files."""
+    """Size of the teacher's weight files in bytes."""
     return sum(member.weights.stat().st_size for member in earlier_runs.members(teacher).values())

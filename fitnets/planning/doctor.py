@@ -103,7 +103,7 @@ def examine(config: Config, progress: Progress) -> Examination:
     names = class_names.numbered(plan.class_names.names, config.dataset.classes)
     classes = {name: split.class_counts(len(names)) for name, split in splits.items()}
     pixels = plan.data.train.batch(plan.data.train.rows[:500]).images
-    library = None if plan.teacher is None else plan.library(progress)
+    library = None if plan.teacher is None else plan.teacher_cache(progress)
     untrained = plan.teacher_stage
     if plan.teacher_is_trained:
         plan.load_teacher()
@@ -209,10 +209,10 @@ def _norm(gradients: tuple[Tensor | None, ...]) -> float:
 def _cache(plan: Plan) -> list[CacheSize]:
     found = []
     for stage in plan.stages:
-        need = plan.need(stage, plan.data)
-        for layer in need.wanted if need is not None else ():
+        need = plan.cache_plan(stage, plan.data)
+        for layer in need.layers if need is not None else ():
             assert need is not None
-            is_looked_up = layer in need.looked_up
+            is_looked_up = layer in need.cached
             reason = "" if is_looked_up else need.reason
             size = need.bytes[layer]
             found.append(CacheSize(stage=stage.name, layer=layer, bytes=size, looked_up=is_looked_up, reason=reason))
@@ -221,14 +221,14 @@ def _cache(plan: Plan) -> list[CacheSize]:
 
 def _tables(plan: Plan, library: TeacherCache, splits: dict[str, Split]) -> dict[Path, int]:
     """The folders of all tables that the run will look up, with their bytes."""
-    config, found = plan.config, library.room_for_logits(splits["valid"])
+    config, found = plan.config, library.logits_table_size(splits["valid"])
     if "test" in splits:
         images = data_splits.test_identity(config.dataset, config.root)
-        found |= library.room_for_logits(splits["test"], images)
+        found |= library.logits_table_size(splits["test"], images)
     for stage in plan.stages:
         for seen in (plan.data, plan.data.whole())[: 1 + config.schedule.retrain_student]:
-            need = plan.need(stage, seen)
-            found |= library.room(need, seen) if need is not None else {}
+            need = plan.cache_plan(stage, seen)
+            found |= library.table_sizes(need, seen) if need is not None else {}
     return found
 
 

@@ -17,7 +17,8 @@ from fitnets.training import metrics
 from fitnets.training.optimizers import LayerOptimizer
 from fitnets.training.similarity import DIAGNOSED
 from fitnets.training.stages import TrainingStage, train_mode
-from fitnets.training.teacher_cache import FixedOutputs, TeacherCache
+from fitnets.training.teacher_cache import TeacherCache
+from fitnets.training.teacher_outputs import FixedOutputs
 
 ONCE_S, QUICK_S, THOROUGH_S = -1.0, 0.0, 1.0
 """how long each thing is measured: once, not longer than a run can wait for it, or as long as noise wants"""
@@ -84,13 +85,13 @@ def _stage(
     steps = float(settings.epochs * per_epoch)
     if settings.max_steps is not None:
         steps = min(steps, settings.max_steps)
-    need = plan.need(stage, plan.data)
-    is_looked_up = need is not None and need.looked_up == need.wanted
+    need = plan.cache_plan(stage, plan.data)
+    is_looked_up = need is not None and need.cached == need.layers
     tables_s = 0.0
     if need is not None and is_looked_up:
         images = need.tables * need.views.images_per_view * len(train) + len(valid)
         if library is not None:
-            images = library.missing_answers(need, plan.data) // len(need.looked_up)
+            images = library.missing_outputs(need, plan.data) // len(need.cached)
         tables_s = images * _answering_s(plan, stage, budget_s, rough)
     step_s = _step_s(plan, stage, is_looked_up, budget_s, rough)
     validation_s = step_s * len(valid) / settings.batch_size / 3  # the forward third of a step
@@ -111,13 +112,13 @@ def _stage(
 def _answering_s(plan: Plan, stage: TrainingStage, budget_s: float, rough: Rough | None) -> float:
     """Of one image by the teacher."""
     known = {} if rough is None else rough.answering
-    key = repr((plan.config.teacher, plan.config.dataset, plan.precision, stage.wants))
+    key = repr((plan.config.teacher, plan.config.dataset, plan.precision, stage.teacher_layers))
     if key not in known:
         train, trial = plan.data.train, _copied(stage)
         batch = train.batch(train.rows[: _ANSWERED if rough is None else rough.images])
         answers = trial.teacher_outputs
         assert answers is not None
-        work = partial(answers, batch, trial.wants)
+        work = partial(answers, batch, trial.teacher_layers)
         known[key] = steadily(work, batch.images.device, budget_s) / len(batch)
     return known[key]
 
@@ -136,7 +137,7 @@ def _step_s(plan: Plan, stage: TrainingStage, is_looked_up: bool, budget_s: floa
 def _step_of_s(plan: Plan, stage: TrainingStage, rows: Tensor, is_looked_up: bool, budget_s: float) -> float:
     trial, settings, train, views = _copied(stage), stage.settings, plan.data.train, plan.views(stage)
     if is_looked_up and trial.teacher_outputs is not None:
-        trial.teacher_outputs = FixedOutputs(trial.teacher_outputs(train.batch(rows), trial.wants))
+        trial.teacher_outputs = FixedOutputs(trial.teacher_outputs(train.batch(rows), trial.teacher_layers))
     optimizer = LayerOptimizer(trial.layers, settings, len(train) // settings.batch_size)
     train_mode(trial)
 
@@ -151,7 +152,7 @@ def _validation_s(plan: Plan, stage: TrainingStage, is_looked_up: bool, budget_s
     trial, valid, size = _copied(stage), plan.data.valid, plan.config.engine.eval_batch_size
     some = replace(valid, rows=valid.rows[:size])
     if is_looked_up and trial.teacher_outputs is not None:
-        trial.teacher_outputs = FixedOutputs(trial.teacher_outputs(some.batch(some.rows), trial.wants))
+        trial.teacher_outputs = FixedOutputs(trial.teacher_outputs(some.batch(some.rows), trial.teacher_layers))
     once_s = steadily(lambda: trial.validate(some, size), some.rows.device, budget_s)
     return once_s * len(valid) / len(some)
 

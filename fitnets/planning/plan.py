@@ -97,7 +97,7 @@ class Plan:
                 weights.read_weights(self.teacher_directory / "teacher.safetensors", self.teacher)
         freeze(self.teacher)
 
-    def library(self, progress: Progress) -> TeacherCache:
+    def teacher_cache(self, progress: Progress) -> TeacherCache:
         """Of the teacher's answers, once its weights are there."""
         assert self.teacher is not None
         assert self.hashes.teacher is not None
@@ -108,18 +108,18 @@ class Plan:
         count = None if stage is self.teacher_stage else methods.view_count(self.config)
         return self.data.views(stage.settings.augmentation, count)
 
-    def need(self, stage: TrainingStage, data: Data) -> CachePlan | None:
+    def cache_plan(self, stage: TrainingStage, data: Data) -> CachePlan | None:
         """What a stage wants of the teacher; None: nothing."""
         if stage.teacher is None:
             return None
         engine = self.config.engine
         return plan_cache(
-            stage.wants,
+            stage.teacher_layers,
             stage.teacher,
             stage.settings,
             data,
             views=self.views(stage),
-            most=0 if engine.views == "fresh" else _MOST_TABLES,
+            max_tables=0 if engine.views == "fresh" else _MOST_TABLES,
             budget_bytes=1e9 * engine.hint_cache_gb,
         )
 

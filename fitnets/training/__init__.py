@@ -1,4 +1,4 @@
-"""How networks learn: losses, stages, methods, schedules, optimisers, the teacher cache, and the one training loop.
+"""Training: losses, stages, methods, schedules, optimisers, checkpoints, the teacher cache, and the one training loop.
 
 Imports: models, data, store, config, system.
 """

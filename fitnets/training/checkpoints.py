@@ -1,4 +1,4 @@
-"""Checkpoints on disk: tensors and facts in one file that knows when it was damaged; the last two are kept."""
+"""Checkpoints on disk: tensors and JSON facts in one file with a digest; the last two files are kept."""
 
 import hashlib
 import json
@@ -13,12 +13,16 @@ from torch import Tensor
 from fitnets.store import files
 
 KEPT = 2
+"""number of checkpoints that are kept"""
 _DIGEST = hashlib.sha256().digest_size
 _LENGTH = 8
 
 
 class Checkpoints:
-    """Of one stage, in a folder of its own."""
+    """The checkpoints of one stage, in a folder for this stage alone.
+
+    A file holds the SHA-256 digest of the rest, the length of the facts in bytes, the facts as JSON, and the tensors in
+    safetensors format."""
 
     def __init__(
         self,
@@ -29,8 +33,10 @@ class Checkpoints:
         *,
         anew_elsewhere: bool = False,
     ):
-        """check: raises where this process may not write into the folder any more. anew_elsewhere: what another machine
-        began is begun anew, not refused."""
+        """every_s: seconds between two checkpoints inside an epoch.
+        say: shows a message to the user.
+        check: raises an error if this process may no longer write into the folder.
+        anew_elsewhere: restart a stage that another machine began, instead of refusing to resume it."""
         self.anew_elsewhere = anew_elsewhere
         self.folder = folder
         self.every_s = every_s
@@ -39,15 +45,15 @@ class Checkpoints:
         self.saved_at = time.monotonic()
 
     def is_due(self, *, epoch_end: bool) -> bool:
-        """At the end of an epoch, but not more than once a second; else every so many seconds."""
+        """Return whether to save now: every `every_s` seconds, and at the end of an epoch at most once a second."""
         return time.monotonic() - self.saved_at >= (min(1.0, self.every_s) if epoch_end else self.every_s)
 
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Write a new generation whole, then let the oldest go."""
+        """Write a new checkpoint, then delete the oldest one."""
         self.check()
-        told = json.dumps(facts).encode()
+        encoded_facts = json.dumps(facts).encode()
         cpu = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-        content = len(told).to_bytes(_LENGTH) + told + save(cpu)
+        content = len(encoded_facts).to_bytes(_LENGTH) + encoded_facts + save(cpu)
         generations = self._generations()
         number = int(generations[-1].stem) + 1 if generations else 0
         files.write(self.folder / f"{number:08d}.checkpoint", hashlib.sha256(content).digest() + content)
@@ -56,14 +62,14 @@ class Checkpoints:
         self.saved_at = time.monotonic()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest whole checkpoint; damaged ones are told and removed. None: there is none."""
+        """Return the newest intact checkpoint, or None. Damaged ones are reported and deleted."""
         for path in reversed(self._generations()):
             content = path.read_bytes()
             digest, content = content[:_DIGEST], content[_DIGEST:]
             if hashlib.sha256(content).digest() == digest:
                 end = _LENGTH + int.from_bytes(content[:_LENGTH])
                 return load(content[end:]), json.loads(content[_LENGTH:end])
-            self.say(f"{path} is damaged: going on from the checkpoint before it")
+            self.say(f"{path} is damaged: resuming from the checkpoint before it")
             path.unlink()
         return None
 

@@ -1,4 +1,4 @@
-"""The one training loop. It knows no teacher and no tracker: an stage steps, an observer is told."""
+"""The training loop that all stages share. The stage computes losses, and an observer receives the results."""
 
 import math
 from collections.abc import Iterator
@@ -22,20 +22,29 @@ from fitnets.training.teacher_cache import CachedTeacher
 
 
 class StageObserver(Protocol):
+    """Receives the progress of a stage.
+
+    A first SIGINT or SIGTERM is delayed until `on_step` or `on_epoch` returns; a second one interrupts it."""
+
     def on_resume(self, state: TrainingState) -> None:
-        """Called before a stage goes on from a checkpoint, with what was done before it."""
+        """Called once before a stage resumes from a checkpoint. state: as restored from the checkpoint."""
 
     def on_step(self) -> None:
-        """Called after every update. No signal ends it half-way but a second one."""
+        """Called after every update."""
 
     def on_epoch(self, epoch: Epoch) -> None:
-        """Called after every epoch and its validation, before the checkpoint that counts it; the same of signals."""
+        """Called after every epoch and its validation, before the checkpoint that includes the epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageOutcome:
-    """What a stage came to: its best epoch's weights are in the network. earlier_s: seconds that processes before this
-    one worked at it, up to the checkpoint that it went on from."""
+    """Summary of a finished stage, whose best weights are in the network.
+
+    epochs: epochs trained.
+    best_epoch: number of the epoch whose weights were kept, from 0.
+    images: training images seen.
+    stopped_by: "epochs", "patience" or "max_steps".
+    earlier_s: seconds that earlier processes spent on the stage, up to the checkpoint resumed here."""
 
     epochs: int
     best_epoch: int
@@ -55,14 +64,20 @@ def fit(
     known_epochs: int | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> StageOutcome:
-    """Train the stage's layers; keep the epoch with the smallest selected_by values on validation.
+    """Train the stage's layers and keep the epoch with the smallest `selected_by` values on validation.
 
-    views: of the training images; None: another one in every epoch. known_epochs: train for so many instead, select
-    nothing and keep the last weights (for retraining, where the validation images are trained on). checkpoints: where
-    an earlier process may have left one to go on from. Order of the images, their views and dropout are functions of
-    (seed, stage, epoch). Raises DivergedError where a loss is not finite; no weights after it are kept.
+    eval_batch_size: images per batch on validation.
+    views: augmented versions of the training images; None for new ones in every epoch.
+    known_epochs: number of epochs for retraining, where the validation images are trained on. The last weights are
+    kept, without validation.
+    checkpoints: saves the state, and resumes from the newest checkpoint that an earlier process left; None for neither.
 
-    Inside an epoch a GPU is never waited for but for checkpoints."""
+    The order of the images, their views and dropout are functions of (seed, stage, epoch).
+
+    Raises DivergedError if a loss is not finite; no checkpoint holds the weights after it. Raises ConfigError if
+    resuming would change the result.
+
+    Inside an epoch the loop waits for a GPU only to save a checkpoint."""
     settings = stage.settings
     views = views or data.views(settings.augmentation)
     optimizer = LayerOptimizer(stage.layers, settings, steps_per_epoch=len(data.train) // settings.batch_size)
@@ -74,16 +89,16 @@ def fit(
     state.clock.start()
     with _saved_when_stopped(state, checkpoints):
         while state.ended_by is None:
-            if isinstance(stage.teacher_outputs, CachedTeacher):  # which may take long, and can be interrupted here
+            if isinstance(stage.teacher_outputs, CachedTeacher):  # making tables may take long; signals end it at once
                 stage.teacher_outputs.open(views.view_of_epoch(state.epoch))
             state.epoch_clock.start()
             means = _epoch(state, _batches(state, data, views, seed), observer, checkpoints)
             trained_s = state.epoch_clock.elapsed_s
             valid = {} if selection is None else _validated(state, data.valid, eval_batch_size)
             with held():
-                done = _finish_epoch(state, means, valid, trained_s)
-                state.ended_by = _end(state, known_epochs or settings.epochs)
-                observer.on_epoch(done)
+                record = _finish_epoch(state, means, valid, trained_s)
+                state.ended_by = _why_ended(state, known_epochs or settings.epochs)
+                observer.on_epoch(record)
                 if checkpoints is not None and (state.ended_by or checkpoints.is_due(epoch_end=True)):
                     checkpoints.save(state.tensors(), state.facts())
     if selection is not None:
@@ -98,28 +113,30 @@ def fit(
 
 
 def _finish_epoch(state: TrainingState, means: dict[str, float], valid: dict[str, float], trained_s: float) -> Epoch:
-    """The record of the epoch, which is counted, and kept if it is the best. trained_s: seconds before validation."""
+    """Count the epoch, keep its weights if it is the best, return its record. trained_s: seconds before validation."""
     selection, seconds = state.selection, state.epoch_clock.elapsed_s
     name = state.stage.name
-    done = Epoch(
+    record = Epoch(
         stage=name if selection else f"retrain_{name}",
         epoch=state.epoch,
         images=state.optimizer.step_count * state.stage.settings.batch_size,
         lr=state.lr,
         train=means,
         valid=valid,
-        best=selection is not None and selection.takes(state.epoch, valid),
+        best=selection is not None and selection.update(state.epoch, valid),
         seconds=seconds,
         validation_seconds=seconds - trained_s,
     )
-    state.finish_epoch(done)
-    return done
+    state.finish_epoch(record)
+    return record
 
 
 @contextmanager
 def _saved_when_stopped(state: TrainingState, checkpoints: Checkpoints | None) -> Iterator[None]:
-    """A process that is asked to leave writes a checkpoint first. What changes the state is held against such requests;
-    where an impatient second one tears it all the same, the checkpoint before stays the last."""
+    """Save a checkpoint when a signal stops the process inside this block.
+
+    Blocks that change the state delay the first signal. A second signal can interrupt them half-way; then nothing is
+    saved, and the checkpoint before stays the newest."""
     try:
         yield
     except Stopped as stopped:
@@ -130,30 +147,30 @@ def _saved_when_stopped(state: TrainingState, checkpoints: Checkpoints | None) -
 
 
 def _resume(state: TrainingState, checkpoints: Checkpoints, observer: StageObserver) -> None:
-    """Go on from the newest checkpoint, if there is one. ConfigError where that would change the result."""
-    found = checkpoints.load()
-    if found is None:
+    """Resume from the newest checkpoint, if there is one. Raises ConfigError if that would change the result."""
+    checkpoint = checkpoints.load()
+    if checkpoint is None:
         return
-    tensors, facts = found
+    tensors, facts = checkpoint
     if facts["made_on"] != state.made_on:
         problem = (
-            f"the {state.stage.name} stage was begun with {_in_words(facts['made_on'])} and would go on with "
-            f"{_in_words(state.made_on)}, to other results"
+            f"the {state.stage.name} stage was started with {_in_words(facts['made_on'])}; resuming it with "
+            f"{_in_words(state.made_on)} would change the result"
         )
         if not checkpoints.anew_elsewhere:
-            raise ConfigError(f"{problem}: give the same, or rerun=true")
-        checkpoints.say(f"{problem}: it is begun anew")
+            raise ConfigError(f"{problem}: give the same settings, or rerun=true to restart")
+        checkpoints.say(f"{problem}: restarting the stage")
         return
     state.restore(tensors, facts)
     observer.on_resume(state)
 
 
-def _in_words(machine: dict[str, Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in machine.items())
+def _in_words(made_on: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in made_on.items())
 
 
-def _end(state: TrainingState, epochs: int) -> str | None:
-    """What ends the stage after this epoch; None: it goes on."""
+def _why_ended(state: TrainingState, epochs: int) -> str | None:
+    """The reason why the stage ends after this epoch; None if another epoch follows."""
     settings, selection = state.stage.settings, state.selection
     if settings.max_steps is not None and state.optimizer.step_count >= settings.max_steps:
         return "max_steps"
@@ -164,7 +181,7 @@ def _end(state: TrainingState, epochs: int) -> str | None:
 
 
 def _batches(state: TrainingState, data: Data, views: Views, seed: int) -> Iterator[Batch]:
-    """What is left of the epoch's shuffled images, each in the view of this epoch."""
+    """The batches that are left of this epoch, shuffled and augmented."""
     settings, seed_of_epoch = state.stage.settings, seed_of(state.stage.name, seed, state.epoch)
     if state.batches == 0:
         torch.manual_seed(seed_of_epoch)
@@ -175,9 +192,9 @@ def _batches(state: TrainingState, data: Data, views: Views, seed: int) -> Itera
 def _epoch(
     state: TrainingState, batches: Iterator[Batch], observer: StageObserver, checkpoints: Checkpoints | None
 ) -> dict[str, float]:
-    """An update from each batch; means of the loss and its terms."""
+    """Do one update for each batch; return the means of the loss and its terms."""
     stage, optimizer = state.stage, state.optimizer
-    is_at_hand = state.device.type == "cpu"
+    can_check_every_step = state.device.type == "cpu"  # on a GPU a look at the loss would wait for it
     if state.batches == 0:
         state.lr = optimizer.lr
     train_mode(stage)
@@ -189,7 +206,7 @@ def _epoch(
             _step(state, batch)
             observer.on_step()
             is_due = checkpoints is not None and checkpoints.is_due(epoch_end=False)
-            if is_at_hand or is_due:
+            if can_check_every_step or is_due:
                 _check_finite(state)
             if checkpoints is not None and is_due:
                 checkpoints.save(state.tensors(), state.facts())
@@ -204,24 +221,24 @@ def _step(state: TrainingState, batch: Batch) -> None:
 
 
 def _check_finite(state: TrainingState) -> None:
-    """A loss of this epoch that was not finite has left a sum that is not."""
+    """Raise DivergedError if any loss of this epoch was not finite: the running sum is then not finite either."""
     if state.batches and not math.isfinite(float(state.sums["train_loss"])):
         where = f"in epoch {state.epoch}, by step {state.batches - 1}"
         raise DivergedError(_divergence(state.stage.name, where, state.means(), state.optimizer.lr))
 
 
 def _validated(state: TrainingState, valid: Split, eval_batch_size: int) -> dict[str, float]:
-    """The selected_by values, all finite."""
-    found = state.stage.validate(valid, eval_batch_size)
-    if not all(map(math.isfinite, found.values())):
+    """Validate the stage. Raises DivergedError unless all values are finite."""
+    values = state.stage.validate(valid, eval_batch_size)
+    if not all(map(math.isfinite, values.values())):
         where = f"on validation after epoch {state.epoch}"
-        raise DivergedError(_divergence(state.stage.name, where, found, state.lr))
-    return found
+        raise DivergedError(_divergence(state.stage.name, where, values, state.lr))
+    return values
 
 
-def _divergence(stage: str, where: str, told: dict[str, float], lr: float) -> str:
-    values = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
+def _divergence(stage: str, where: str, values: dict[str, float], lr: float) -> str:
+    listed = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     return (
-        f"the {stage} stage diverged {where} (epochs and steps count from 0): {values}, lr {lr:.4g}\n"
+        f"the {stage} stage diverged {where} (epochs and steps count from 0): {listed}, lr {lr:.4g}\n"
         f"give a smaller schedule.{stage}.optimizer.lr"
     )

@@ -1,4 +1,4 @@
-"""The terms that a loss of the whole network is the weighted sum of."""
+"""Terms of a loss: the loss of a whole network is their weighted sum."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,12 @@ from fitnets.training import losses, schedules
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOutputs:
-    """Of one batch. logits: (N, classes); features: by layer; teacher: the answers that its terms want."""
+    """Everything that loss terms compare for one batch.
+
+    labels: class indices, (N,).
+    logits: the student's, (N, classes).
+    features: the student's, by layer.
+    teacher: the teacher's outputs by layer; the key LOGITS holds its logits."""
 
     labels: Tensor
     logits: Tensor
@@ -22,34 +27,37 @@ class BatchOutputs:
 
 
 class LossTerm(Protocol):
-    """`wants`: of the teacher's answers (LOGITS, or a layer's name); `reads`: the student's layers whose features it
-    compares; `heads`: what is trained beside the network and dropped afterwards, by layer name."""
+    """One summand of a loss.
+
+    student_layers: the student's hidden layers whose features the term needs.
+    teacher_layer: the teacher's layer whose output the term needs, LOGITS for the logits; None without a teacher.
+    heads: modules that are trained beside the network and dropped after training, by layer name."""
 
     name: str
 
     @property
-    def reads(self) -> tuple[str, ...]: ...
+    def student_layers(self) -> tuple[str, ...]: ...
 
     @property
-    def wants(self) -> str | None: ...
+    def teacher_layer(self) -> str | None: ...
 
     @property
     def heads(self) -> dict[str, nn.Module]: ...
 
     def loss(self, outputs: BatchOutputs) -> Tensor:
-        """The mean over the batch."""
+        """Return the unweighted loss as a scalar, the mean over the batch."""
 
     def weight(self, epoch: int) -> float | None:
-        """Its factor, where it has one to report. epoch: from 0."""
+        """The term's factor in this epoch (counted from 0); None means 1, and no weight is logged."""
 
 
 @dataclass(slots=True)
 class LabelTerm:
-    """H(y, P_S)."""
+    """H(y, P_S) of Eq. 2: cross-entropy with the labels."""
 
     name: str = "label"
-    wants: None = None
-    reads: tuple[str, ...] = ()
+    teacher_layer: None = None
+    student_layers: tuple[str, ...] = ()
     heads: dict[str, nn.Module] = field(default_factory=dict)
 
     def loss(self, outputs: BatchOutputs) -> Tensor:
@@ -61,13 +69,15 @@ class LabelTerm:
 
 @dataclass(slots=True)
 class KdTerm:
-    """lambda H(P_T^tau, P_S^tau) of Eq. 2. epochs: of the stage, over which lambda is annealed."""
+    """lambda H(P_T^tau, P_S^tau) of Eq. 2: cross-entropy with the teacher's softened output.
+
+    epochs: length of the stage, over which lambda is annealed."""
 
     kd: Distillation
     epochs: int
     name: str = "kd"
-    wants: str = LOGITS
-    reads: tuple[str, ...] = ()
+    teacher_layer: str = LOGITS
+    student_layers: tuple[str, ...] = ()
     heads: dict[str, nn.Module] = field(default_factory=dict)
 
     def loss(self, outputs: BatchOutputs) -> Tensor:
@@ -81,11 +91,11 @@ class KdTerm:
 
 @dataclass(slots=True)
 class MimicTerm:
-    """The teacher's logits, by regression."""
+    """Regression on the teacher's logits (Ba and Caruana, 2014)."""
 
     name: str = "mimic"
-    wants: str = LOGITS
-    reads: tuple[str, ...] = ()
+    teacher_layer: str = LOGITS
+    student_layers: tuple[str, ...] = ()
     heads: dict[str, nn.Module] = field(default_factory=dict)
 
     def loss(self, outputs: BatchOutputs) -> Tensor:
@@ -97,7 +107,9 @@ class MimicTerm:
 
 @dataclass(slots=True)
 class HintTerm:
-    """The teacher's hint at the guided layer, together with the rest."""
+    """The hint loss of Eq. 3 as a term beside the others, for methods that train all layers at once.
+
+    factor: the term's weight in the loss."""
 
     regressor: Regressor
     hint_layer: str
@@ -107,11 +119,11 @@ class HintTerm:
     name: str = "hint"
 
     @property
-    def wants(self) -> str:
+    def teacher_layer(self) -> str:
         return self.hint_layer
 
     @property
-    def reads(self) -> tuple[str, ...]:
+    def student_layers(self) -> tuple[str, ...]:
         return (self.guided_layer,)
 
     @property
@@ -128,15 +140,18 @@ class HintTerm:
 
 @dataclass(slots=True)
 class LabelHintTerm:
-    """The labels at hidden layers, each through a softmax layer of its own; the losses are summed."""
+    """Cross-entropy with the labels at hidden layers, summed over these layers.
+
+    classifiers: a softmax layer for each hidden layer, by that layer's name.
+    factor: the term's weight in the loss."""
 
     classifiers: dict[str, SoftmaxLayer]
     factor: float
     name: str = "label_hint"
-    wants: None = None
+    teacher_layer: None = None
 
     @property
-    def reads(self) -> tuple[str, ...]:
+    def student_layers(self) -> tuple[str, ...]:
         return tuple(self.classifiers)
 
     @property
@@ -144,11 +159,11 @@ class LabelHintTerm:
         return {f"classifier_{layer}": classifier for layer, classifier in self.classifiers.items()}
 
     def loss(self, outputs: BatchOutputs) -> Tensor:
-        hidden = [
+        layer_losses = [
             losses.label_loss(classifier(outputs.features[layer]), outputs.labels)
             for layer, classifier in self.classifiers.items()
         ]
-        return sum(hidden[1:], hidden[0])
+        return sum(layer_losses[1:], layer_losses[0])
 
     def weight(self, epoch: int) -> float | None:
         return self.factor

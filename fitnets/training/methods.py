@@ -1,4 +1,4 @@
-"""Which stages a method trains the student in, and with which losses."""
+"""Methods: the stages in which each method trains the student, and their losses."""
 
 from dataclasses import replace
 
@@ -14,22 +14,24 @@ from fitnets.training.stages import HintStage, LabelHintStage, TrainingStage, Wh
 
 
 def stages(config: Config, teacher: Network | None, student: Network) -> list[TrainingStage]:
-    """The student's stages, in order, with fresh regressors and classifiers. teacher: None for teacher=none."""
+    """Return the student's stages in order, with newly initialised regressors and classifiers.
+
+    teacher: None for teacher=none."""
     terms = _terms(config, teacher, student)
-    taught_by = teacher if any(term.wants for term in terms) else None
-    whole = WholeNetworkStage("student", student, student_stage(config), terms, taught_by)
+    needed_teacher = teacher if any(term.teacher_layer for term in terms) else None
+    whole = WholeNetworkStage("student", student, student_stage(config), terms, needed_teacher)
     match config.method:
         case Hints():
             assert teacher is not None
-            return [_hint_objective(config, teacher, student), whole]
+            return [_hint_stage(config, teacher, student), whole]
         case LabelHints(staged=True):
-            return [_label_hint_objective(config, student), whole]
+            return [_label_hint_stage(config, student), whole]
         case _:
             return [whole]
 
 
 def _terms(config: Config, teacher: Network | None, student: Network) -> list[LossTerm]:
-    """Of the loss of the whole student."""
+    """Terms of the whole student's loss."""
     method, schedule = config.method, config.schedule
     terms: list[LossTerm] = [MimicTerm() if isinstance(method, Mimic) else LabelTerm()]
     if uses_kd(method):
@@ -48,7 +50,7 @@ def _terms(config: Config, teacher: Network | None, student: Network) -> list[Lo
 
 
 def uses_kd(method: Method) -> bool:
-    """Whether the loss has the softened term of Eq. 2."""
+    """Return whether the loss has the softened term of Eq. 2."""
     match method:
         case Joint(distill=distill):
             return distill
@@ -59,7 +61,10 @@ def uses_kd(method: Method) -> bool:
 
 
 def student_stage(config: Config) -> StageSettings:
-    """Stage 2; for methods of one stage, with the epochs of stage 1 added where the schedule wants equal totals."""
+    """Settings of the stage that trains the whole student.
+
+    If schedule.equal_epochs is set, a method without a stage 1 gets the epochs and steps of stage 1 in addition: then
+    all methods train equally long."""
     stage, hint = config.schedule.student, config.schedule.hint
     if is_staged(config) or not config.schedule.equal_epochs:
         return stage
@@ -70,19 +75,24 @@ def student_stage(config: Config) -> StageSettings:
 
 
 def view_count(config: Config) -> int | None:
-    """How many different crops of an image the student's stages see before they come again; None: no bound."""
+    """`engine.views` as a number: how many crops of an image the student's stages see before the crops repeat.
+
+    None if crops never repeat."""
     views = config.engine.views
     return views if isinstance(views, int) else None
 
 
 def repeated_views(config: Config, stage: StageSettings) -> list[int]:
-    """Their number where that makes a difference to the stage, else nothing: what is hashed of it."""
+    """`engine.views` as a part of the stage's hash.
+
+    The list is `[count]` if the stage crops and runs for more epochs than `count`, and empty otherwise: the number then
+    changes no result."""
     count = view_count(config)
     return [count] if stage.augmentation.pad and count is not None and count < stage.epochs else []
 
 
 def is_staged(config: Config) -> bool:
-    """Whether the method has a stage 1."""
+    """Return whether the method trains the student in two stages."""
     method = config.method
     return isinstance(method, Hints) or (isinstance(method, LabelHints) and method.staged)
 
@@ -90,7 +100,7 @@ def is_staged(config: Config) -> bool:
 # --- the teacher's hint ---
 
 
-def _hint_objective(config: Config, teacher: Network, student: Network) -> HintStage:
+def _hint_stage(config: Config, teacher: Network, student: Network) -> HintStage:
     hint_layer, guided = needed_pair(config)
     return HintStage(
         network=student,
@@ -104,7 +114,7 @@ def _hint_objective(config: Config, teacher: Network, student: Network) -> HintS
 
 
 def _reduction(config: Config, hint: LayerOutput) -> Reduction:
-    """The released code sums another axis for layers that are not maxout."""
+    """The reduction of `schedule.hint_loss`: the released code sums another axis if the hint layer is not maxout."""
     if config.schedule.hint_loss == "released" and hint.activation.kind != "maxout":
         return "released_relu"
     return config.schedule.hint_loss
@@ -120,7 +130,7 @@ def _regressor(config: Config, teacher: Network, student: Network) -> Regressor:
 # --- labels at hidden layers ---
 
 
-def _label_hint_objective(config: Config, student: Network) -> LabelHintStage:
+def _label_hint_stage(config: Config, student: Network) -> LabelHintStage:
     layer = needed_guided(config)
     classifier = _classifiers(config, student, [layer])[layer]
     return LabelHintStage(student, classifier, layer, config.schedule.hint)

@@ -1,4 +1,4 @@
-"""How good logits are."""
+"""Measures of logits: error, cross-entropy, calibration error, agreement with the teacher, and confusion counts."""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from fitnets.models.network import Network
 
 @torch.no_grad()
 def predict(network: Network, split: Split, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Logits (N, classes) and labels (N,) of a split, in evaluation mode."""
+    """Return logits (N, classes) and labels (N,) of a split. Leaves the network in evaluation mode."""
     network.eval()
     batches = [(network(batch.images)[0], batch.labels) for batch in split.ordered(batch_size)]
     logits, labels = zip(*batches, strict=True)
@@ -18,36 +18,41 @@ def predict(network: Network, split: Split, batch_size: int) -> tuple[Tensor, Te
 
 
 def quality(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy, error and calibration error as fractions, loss in nats."""
-    wrong = error(logits, labels)
+    """Return accuracy, error and calibration error as fractions, and the loss in nats.
+
+    logits: (N, classes).
+    labels: (N,)."""
+    wrong_fraction = error(logits, labels)
     return {
-        "accuracy": 1 - wrong,
-        "error": wrong,
+        "accuracy": 1 - wrong_fraction,
+        "error": wrong_fraction,
         "loss": cross_entropy(logits, labels),
         "calibration_error": calibration_error(logits, labels),
     }
 
 
 def error(logits: Tensor, labels: Tensor) -> float:
-    """Fraction misclassified."""
+    """Fraction of misclassified images."""
     return int((logits.argmax(1) != labels).sum()) / len(labels)
 
 
 MOST_CLASSES = 100
-"""of a confusion matrix that is kept: with more it would outgrow all else that a run stores"""
+"""Limit for a stored confusion matrix: with more classes it would outgrow all else that a run stores."""
 
 
 def confusion(logits: Tensor, labels: Tensor) -> list[list[int]] | None:
-    """`confusion_counts`, small enough to be stored; None for more than MOST_CLASSES classes."""
+    """Return `confusion_counts` if the matrix is small enough to be stored; None above MOST_CLASSES classes."""
     return None if logits.shape[1] > MOST_CLASSES else confusion_counts(logits, labels)
 
 
 def confusion_counts(logits: Tensor, labels: Tensor) -> list[list[int]]:
-    """Counts of images, a row for each true class and a column for each predicted one. logits (N, classes), labels
-    (N,)."""
+    """Return counts of images, with a row for each true class and a column for each predicted class.
+
+    logits: (N, classes).
+    labels: (N,)."""
     classes = logits.shape[1]
-    places = labels.long() * classes + logits.argmax(1)
-    counts: list[list[int]] = torch.bincount(places.cpu(), minlength=classes**2).view(classes, classes).tolist()
+    cells = labels.long() * classes + logits.argmax(1)
+    counts: list[list[int]] = torch.bincount(cells.cpu(), minlength=classes**2).view(classes, classes).tolist()
     return counts
 
 
@@ -57,12 +62,14 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> float:
 
 
 def agreement(logits: Tensor, teacher_logits: Tensor) -> float:
-    """Fraction of images that get the teacher's class."""
+    """Fraction of images for which student and teacher predict the same class."""
     return int((logits.argmax(1) == teacher_logits.argmax(1)).sum()) / len(logits)
 
 
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """Expected calibration error (Guo et al., 2017): |accuracy - confidence| over equal bins of confidence, 0 to 1."""
+    """Expected calibration error (Guo et al., 2017), a fraction: |accuracy - confidence| averaged over the images.
+
+    bins: number of equally wide bins of confidence, in which accuracy and confidence are averaged."""
     confidence, predicted = logits.softmax(1).max(1)
     correct = (predicted == labels).double()
     index = (confidence * bins).long().clamp(max=bins - 1)

@@ -1,4 +1,4 @@
-"""Optimisers over named layers: each with its learning-rate scale and its bound on the filters' norms."""
+"""Optimisers over named layers; every layer has its learning-rate scale and its bound on the norms of filters."""
 
 import inspect
 from collections import defaultdict
@@ -14,8 +14,10 @@ from fitnets.training import schedules
 
 
 class _Eager(Optimizer):
-    """Its methods without PyTorch's wrappers. Those keep its compiler off the methods, for which they import it when
-    they are first called: that takes as long as importing all else, and nothing is compiled here."""
+    """An optimiser whose methods lack PyTorch's wrappers.
+
+    The wrappers keep PyTorch's compiler off the methods. At the first call they import the compiler, which takes as
+    long as importing everything else, and nothing is compiled here."""
 
     add_param_group = inspect.unwrap(Optimizer.add_param_group)
     zero_grad = inspect.unwrap(Optimizer.zero_grad)
@@ -32,7 +34,12 @@ class _AdamW(_Eager, torch.optim.AdamW):
 
 
 class FlooredRmsProp(_Eager):
-    """RMSProp as in pylearn2, which the paper used: w -= lr * g / max(sqrt(ms), floor), ms from 0, no momentum."""
+    """RMSProp as in pylearn2, which the paper used: w -= lr * g / max(sqrt(ms), floor).
+
+    ms is the running mean of g^2, it starts at 0, and there is no momentum.
+
+    decay: factor of the running mean at every update.
+    floor: lower bound of the root, in place of a constant that is added to it."""
 
     def __init__(self, params: Iterable[dict[str, Any]], lr: float, decay: float, floor: float):
         super().__init__(params, {"lr": lr, "decay": decay, "floor": floor})
@@ -56,7 +63,9 @@ class FlooredRmsProp(_Eager):
 
 
 class LayerOptimizer:
-    """Updates a stage's layers: the optimiser, its schedule, and the max-norm projection after every update."""
+    """Updates a stage's layers: optimiser, learning-rate schedule, and max-norm projection after every update.
+
+    step_count: updates done so far."""
 
     def __init__(self, layers: dict[str, nn.Module], stage: config.StageSettings, steps_per_epoch: int):
         self.stage = stage
@@ -68,11 +77,11 @@ class LayerOptimizer:
 
     @property
     def lr(self) -> float:
-        """Of the next update, before any layer's own scale."""
+        """The learning rate of the next update, before the layers' scales."""
         return schedules.learning_rate(self.stage, self.step_count, self.steps_per_epoch)
 
     def update(self, loss: Tensor) -> None:
-        """One update from the gradients of a loss."""
+        """Do one update from the gradients of a loss, a scalar."""
         lr = self.lr
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
@@ -89,13 +98,15 @@ class LayerOptimizer:
 
 @torch.no_grad()
 def project(bounded: list[tuple[Tensor, float]]) -> None:
-    """Scale each filter (each linear piece: a row of the weights) back to its largest allowed L2 norm."""
+    """Scale every filter whose L2 norm exceeds its bound back to that bound.
+
+    bounded: pairs of a weight tensor and its bound. A filter is a row of the weights, so each maxout piece is one."""
     for weight, bound in bounded:
         weight.renorm_(p=2, dim=0, maxnorm=bound)
 
 
 def _optimizer(settings: config.Optimizer, groups: list[dict[str, Any]]) -> Optimizer:
-    fused = groups[0]["params"][0].device.type == "cpu" or None  # a GPU's default is as quick
+    fused = groups[0]["params"][0].device.type == "cpu" or None  # on a GPU the default is as fast
     match settings:
         case config.RmsProp(lr=lr, decay=decay, floor=floor):
             return FlooredRmsProp(groups, lr=lr, decay=decay, floor=floor)
@@ -108,10 +119,10 @@ def _optimizer(settings: config.Optimizer, groups: list[dict[str, Any]]) -> Opti
 
 
 def _groups(layers: dict[str, nn.Module], lr_scale: dict[str, float]) -> list[dict[str, Any]]:
-    """Parameters by (scale, decayed or not); only weights are decayed, never biases."""
+    """Parameter groups, one for each pair of learning-rate scale and weight decay on or off. Biases never decay."""
     grouped: dict[tuple[float, bool], list[nn.Parameter]] = defaultdict(list)
     for name, layer in layers.items():
-        scale = _of_layer(lr_scale, name, layer)
+        scale = _by_name_or_kind(lr_scale, name, layer)
         for key, parameter in layer.named_parameters():
             grouped[1.0 if scale is None else scale, key.endswith("weight")].append(parameter)
     return [{"params": params, "lr_scale": scale, "decayed": decayed} for (scale, decayed), params in grouped.items()]
@@ -120,12 +131,11 @@ def _groups(layers: dict[str, nn.Module], lr_scale: dict[str, float]) -> list[di
 def _bounded(layers: dict[str, nn.Module], max_norm: dict[str, float]) -> list[tuple[Tensor, float]]:
     bounded: list[tuple[Tensor, float]] = []
     for name, layer in layers.items():
-        bound = _of_layer(max_norm, name, layer)
+        bound = _by_name_or_kind(max_norm, name, layer)
         if bound is not None:
             bounded += [(part.weight, bound) for part in layer.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
     return bounded
 
 
-def _of_layer(table: dict[str, float], name: str, layer: nn.Module) -> float | None:
-    """The entry under the layer's name, else under its kind."""
+def _by_name_or_kind(table: dict[str, float], name: str, layer: nn.Module) -> float | None:
     return table.get(name, table.get(str(layer.kind)))

@@ -6,7 +6,9 @@ from fitnets import config
 
 
 def learning_rate(stage: config.StageSettings, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of an update, counted from 0 in its stage, before any layer's own scale."""
+    """Return the learning rate of an update, before the layers' scales (`lr_scale`).
+
+    step: number of the update in its stage, counted from 0."""
     base = stage.optimizer.lr
     epoch = step / steps_per_epoch
     match stage.lr_decay:
@@ -25,15 +27,20 @@ def learning_rate(stage: config.StageSettings, step: int, steps_per_epoch: int) 
 
 
 def momentum(sgd: config.Sgd, epoch: int) -> float:
-    """Linear from the first epoch's to the last one's value, then constant."""
+    """Return SGD's momentum: linear from `momentum` to `momentum_end` over `momentum_epochs`, then constant.
+
+    epoch: counted from 0."""
     return sgd.momentum + (sgd.momentum_end - sgd.momentum) * min(1.0, epoch / sgd.momentum_epochs)
 
 
 def kd_weight(kd: config.Distillation, epoch: int, epochs: int) -> float:
-    """lambda of Eq. 2: `weight` up to `start_epoch`, linear, `weight_end` from `end_epoch` on. epoch: counted from 0.
+    """Return lambda of Eq. 2: `weight` up to `start_epoch`, then linear, then `weight_end` from `end_epoch` on.
 
-    The released code's TeacherDecayOverEpoch(start, saturate, final) counts monitorings, of which one comes before the
-    first epoch: start_epoch = start - 2, end_epoch = saturate - 1.
+    epoch: counted from 0.
+    epochs: length of the stage; lambda reaches its end in the last epoch if `end_epoch` is None.
+
+    The released code's TeacherDecayOverEpoch(start, saturate, final) counts monitorings, and monitors once before the
+    first epoch. Its numbers translate to start_epoch = start - 2 and end_epoch = saturate - 1.
     """
     end = epochs - 1 if kd.end_epoch is None else kd.end_epoch
     if epoch >= end:

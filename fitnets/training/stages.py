@@ -1,7 +1,8 @@
-"""What a stage trains: a step that returns (loss, terms), and the value on validation that it watches.
+"""Training stages: which layers a stage trains, its loss on a batch, and its values on validation.
 
-Every stage of every method is one of three objectives, and shares one loop (`loop.py`): a whole network with a sum of
-loss terms; the student up to its guided layer with the teacher's hint (the paper's stage 1), or with the labels.
+All methods are made of three kinds of stage, and all stages share one loop (`loop.py`). `WholeNetworkStage` trains a
+whole network on a sum of loss terms. `HintStage`, the paper's stage 1, trains the student up to its guided layer on
+the teacher's hint. `LabelHintStage` trains the same layers on the labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,17 +19,23 @@ from fitnets.models.layers import Regressor, SoftmaxLayer
 from fitnets.models.network import Network
 from fitnets.training import losses, metrics
 from fitnets.training.loss_terms import BatchOutputs, LabelTerm, LossTerm
-from fitnets.training.teacher_cache import LiveTeacher, TeacherOutputs
+from fitnets.training.teacher_outputs import LiveTeacher, TeacherOutputs
 
 Values = Mapping[str, Tensor | float]
+"""values to log, by name"""
 
 
 class TrainingStage(Protocol):
-    """What the training loop needs of a stage.
+    """The interface between a stage and the training loop.
 
     name: the stage's name in every file.
-    selected_by: validation values whose minimum selects the epoch; the first decides, the others break ties.
-    teacher: must not move; None if the stage needs no teacher."""
+    selected_by: names of the validation values whose minimum selects the epoch; the first decides, the others break
+    ties.
+    network: the network that is trained, whole or in part.
+    teacher: stays frozen; None if the stage needs no teacher.
+    teacher_layers: the teacher's layers whose outputs the stage needs; LOGITS stands for the logits.
+    teacher_outputs: computes or looks up these outputs. A new stage runs the teacher on every batch.
+    layers: the modules that are trained, by layer name; nothing else may change."""
 
     name: str
     selected_by: tuple[str, ...]
@@ -39,25 +46,22 @@ class TrainingStage(Protocol):
     def teacher(self) -> Network | None: ...
 
     @property
-    def wants(self) -> tuple[str, ...]:
-        """What it asks the teacher for."""
+    def teacher_layers(self) -> tuple[str, ...]: ...
 
     teacher_outputs: TeacherOutputs | None
-    """of the teacher; who only has the stage gets them computed"""
 
     @property
-    def layers(self) -> dict[str, nn.Module]:
-        """What is trained, by layer name; nothing else may change."""
+    def layers(self) -> dict[str, nn.Module]: ...
 
     def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Values]:
-        """The loss of a batch, and what else to report, by name."""
+        """Return the loss of a batch, a scalar, and further values to log. epoch: counted from 0."""
 
     def validate(self, valid: Split, batch_size: int) -> dict[str, float]:
-        """Values on the validation split, by name. Leaves the networks in evaluation mode."""
+        """Return values on the validation split, by name. Leaves the networks in evaluation mode."""
 
 
 def train_mode(stage: TrainingStage) -> None:
-    """Called before each epoch: all that is trained is in training mode, the teacher is frozen."""
+    """Put all trained layers into training mode, before each epoch. AssertionError if the teacher is not frozen."""
     teacher = stage.teacher
     if teacher is not None:
         assert not any(module.training for module in teacher.modules()), "the teacher left evaluation mode"
@@ -69,7 +73,7 @@ def train_mode(stage: TrainingStage) -> None:
 
 @dataclass(slots=True)
 class WholeNetworkStage:
-    """A whole network learns the weighted sum of some terms: the teacher's training, stage 2, and every baseline."""
+    """Trains a whole network on a weighted sum of loss terms: teacher training, stage 2 (Eq. 2), and every baseline."""
 
     name: str
     network: Network
@@ -84,8 +88,8 @@ class WholeNetworkStage:
             self.teacher_outputs = LiveTeacher(self.teacher)
 
     @property
-    def wants(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(term.wants for term in self.terms if term.wants is not None))
+    def teacher_layers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(term.teacher_layer for term in self.terms if term.teacher_layer is not None))
 
     @property
     def layers(self) -> dict[str, nn.Module]:
@@ -95,20 +99,20 @@ class WholeNetworkStage:
         return layers
 
     def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Values]:
-        logits, features = self.network(batch.images, {layer for term in self.terms for layer in term.reads})
-        taught = self.teacher_outputs(batch, self.wants) if self.teacher_outputs is not None else {}
-        outputs = BatchOutputs(labels=batch.labels, logits=logits, features=features, teacher=taught)
+        logits, features = self.network(batch.images, {layer for term in self.terms for layer in term.student_layers})
+        teacher = self.teacher_outputs(batch, self.teacher_layers) if self.teacher_outputs is not None else {}
+        outputs = BatchOutputs(labels=batch.labels, logits=logits, features=features, teacher=teacher)
         total = torch.zeros((), device=logits.device)
-        told: dict[str, Tensor | float] = {}
+        values: dict[str, Tensor | float] = {}
         for term in self.terms:
             with self.network.arithmetic():
-                value = term.loss(outputs)
+                loss = term.loss(outputs)
             weight = term.weight(epoch)
-            told[f"train_{term.name}_loss"] = value
+            values[f"train_{term.name}_loss"] = loss
             if weight is not None:
-                told[f"{term.name}_weight"] = weight
-            total = total + value * (1.0 if weight is None else weight)
-        return total, told
+                values[f"{term.name}_weight"] = weight
+            total = total + loss * (1.0 if weight is None else weight)
+        return total, values
 
     def validate(self, valid: Split, batch_size: int) -> dict[str, float]:
         logits, labels = metrics.predict(self.network, valid, batch_size)
@@ -116,15 +120,15 @@ class WholeNetworkStage:
 
 
 def label_stage(name: str, network: Network, settings: StageSettings) -> WholeNetworkStage:
-    """Cross-entropy with the labels: the teacher's training, and the backprop baseline."""
+    """A stage on cross-entropy with the labels alone: teacher training, and the backprop baseline."""
     return WholeNetworkStage(name, network, settings, [LabelTerm()])
 
 
 @dataclass(slots=True)
 class HintStage:
-    """Stage 1: the student up to its guided layer, through the regressor, learns the teacher's hint (Eq. 3).
+    """Stage 1 (Eq. 3): trains the student up to its guided layer, and the regressor, on the teacher's hint.
 
-    Neither network is computed beyond those layers."""
+    The student is not computed beyond the guided layer, nor the teacher beyond the hint layer."""
 
     network: Network
     teacher: Network
@@ -141,7 +145,7 @@ class HintStage:
         self.teacher_outputs = LiveTeacher(self.teacher)
 
     @property
-    def wants(self) -> tuple[str, ...]:
+    def teacher_layers(self) -> tuple[str, ...]:
         return (self.hint_layer,)
 
     @property
@@ -160,7 +164,7 @@ class HintStage:
 
     def _loss(self, batch: Batch) -> Tensor:
         assert self.teacher_outputs is not None
-        hint = self.teacher_outputs(batch, self.wants)[self.hint_layer]
+        hint = self.teacher_outputs(batch, self.teacher_layers)[self.hint_layer]
         with self.network.arithmetic():
             regressed = self.regressor(self.network.forward_until(batch.images, self.guided_layer))
         return losses.hint_loss(regressed, hint, self.reduction)
@@ -168,8 +172,9 @@ class HintStage:
 
 @dataclass(slots=True)
 class LabelHintStage:
-    """Stage 1 of the ablations in section 3.1: the student up to its guided layer, through a softmax layer of its own,
-    learns the labels."""
+    """Stage 1 of the ablations in section 3.1: trains the student up to its guided layer on the labels.
+
+    classifier: a softmax layer on the guided layer's output; dropped after the stage."""
 
     network: Network
     classifier: SoftmaxLayer
@@ -179,7 +184,7 @@ class LabelHintStage:
     selected_by: tuple[str, ...] = ("valid_error", "valid_loss")
     teacher: Network | None = None
     teacher_outputs: TeacherOutputs | None = None
-    wants: tuple[str, ...] = ()
+    teacher_layers: tuple[str, ...] = ()
 
     @property
     def layers(self) -> dict[str, nn.Module]:

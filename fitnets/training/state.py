@@ -1,4 +1,4 @@
-"""How far a stage has come: all that its continuation depends on, as tensors and facts for a checkpoint."""
+"""The state of a stage in training: everything that resuming depends on, as tensors and facts for a checkpoint."""
 
 import math
 import time
@@ -11,13 +11,23 @@ from torch import Tensor
 
 from fitnets.training.optimizers import LayerOptimizer
 from fitnets.training.stages import TrainingStage
-from fitnets.training.teacher_cache import CachedTeacher, TeacherOutputs
+from fitnets.training.teacher_cache import CachedTeacher
+from fitnets.training.teacher_outputs import TeacherOutputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """An epoch's record. epoch: from 0; train: means over its updates; valid: after it; lr: of its first update;
-    seconds: with its validation, in all processes that worked at it."""
+    """The record of one epoch.
+
+    stage: name of the stage, with the prefix `retrain_` if it trains for a fixed number of epochs.
+    epoch: number of the epoch, from 0.
+    images: training images seen in the stage so far.
+    lr: learning rate of the epoch's first update.
+    train: means over the epoch's updates, by name.
+    valid: values on validation after the epoch, by name.
+    best: whether this is the best epoch so far.
+    seconds: duration with validation, in all processes that worked at the epoch.
+    validation_seconds: the part of it that validation took."""
 
     stage: str
     epoch: int
@@ -31,7 +41,9 @@ class Epoch:
 
 
 class Clock:
-    """Seconds that this process and those before it worked at something. It stands still until it is started."""
+    """Counts seconds of work, including those of earlier processes. It stands still until it is started.
+
+    earlier_s: seconds that earlier processes worked."""
 
     def __init__(self, earlier_s: float = 0.0):
         self.earlier_s = earlier_s
@@ -46,9 +58,12 @@ class Clock:
 
 
 class Selection:
-    """The epoch with the smallest selected_by values so far, and its weights.
+    """Keeps the best epoch so far and a copy of its weights.
 
-    `progress_epoch`: the last one that made the first selected_by value smaller; a tie does not prolong patience."""
+    best: the smallest `selected_by` values so far.
+    epoch: the epoch in which they occurred.
+    progress_epoch: the last epoch that made the first of them smaller; a tie does not prolong patience.
+    weights: the trained layers' state after the best epoch, by layer."""
 
     def __init__(self, stage: TrainingStage):
         self.stage = stage
@@ -56,7 +71,8 @@ class Selection:
         self.epoch = self.progress_epoch = 0
         self.weights = weights_of(stage)
 
-    def takes(self, epoch: int, valid: dict[str, float]) -> bool:
+    def update(self, epoch: int, valid: dict[str, float]) -> bool:
+        """Keep the epoch and its weights if it is the best so far; return whether it is."""
         selected_by = tuple(valid[name] for name in self.stage.selected_by)
         if selected_by[0] < self.best[0]:
             self.progress_epoch = epoch
@@ -66,12 +82,13 @@ class Selection:
         return False
 
     def restore(self) -> None:
+        """Load the best epoch's weights into the layers."""
         for name, layer in self.stage.layers.items():
             layer.load_state_dict(self.weights[name])
 
 
 def weights_of(stage: TrainingStage) -> dict[str, dict[str, Tensor]]:
-    """Copies of the trained layers' state, by layer."""
+    """Copy the state dicts of the trained layers, by layer."""
     return {
         name: {key: value.clone() for key, value in layer.state_dict().items()} for name, layer in stage.layers.items()
     }
@@ -79,35 +96,44 @@ def weights_of(stage: TrainingStage) -> dict[str, dict[str, Tensor]]:
 
 @dataclass(slots=True)
 class TrainingState:
-    """`made_on`: from the function; `epoch`, `batches`: how many are done, of the stage and of its present epoch;
-    `sums`: of the present epoch's loss and terms; `lr`: of its first update; `epochs`: the records so far; `ended_by`:
-    why the stage ended, once it has; `clock`, `epoch_clock`: of the stage and of its present epoch."""
+    """Everything that changes while a stage trains. It can be saved in a checkpoint and restored from one."""
 
     stage: TrainingStage
     optimizer: LayerOptimizer
     selection: Selection | None
+    """None if the last weights are kept, without validation"""
     made_on: dict[str, Any]
+    """result of the function `made_on`"""
     epoch: int = 0
+    """epochs completed"""
     batches: int = 0
+    """updates done in this epoch"""
     sums: dict[str, Any] = field(default_factory=dict)
+    """sums of the loss and its terms over this epoch's updates"""
     lr: float = 0.0
+    """learning rate of this epoch's first update"""
     epochs: list[Epoch] = field(default_factory=list)
+    """records of the completed epochs"""
     ended_by: str | None = None
+    """reason why the stage has ended; None while it trains"""
     clock: Clock = field(default_factory=Clock)
+    """time of the stage"""
     epoch_clock: Clock = field(default_factory=Clock)
+    """time of this epoch"""
 
-    def finish_batch(self, told: Mapping[str, Tensor | float]) -> None:
-        """told: values of its loss and terms."""
-        for name, value in told.items():
+    def finish_batch(self, values: Mapping[str, Tensor | float]) -> None:
+        """Add the values of a batch's loss and terms, by name, to the sums of this epoch."""
+        for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + (value.detach() if isinstance(value, Tensor) else value)
         self.batches += 1
 
     def means(self) -> dict[str, float]:
-        """Of the present epoch's loss and terms."""
+        """Return the means of the loss and its terms over this epoch's updates so far."""
         return {name: float(total) / self.batches for name, total in self.sums.items()}
 
-    def finish_epoch(self, done: Epoch) -> None:
-        self.epochs.append(done)
+    def finish_epoch(self, record: Epoch) -> None:
+        """Add the record of the completed epoch, and begin the next one."""
+        self.epochs.append(record)
         self.epoch, self.batches, self.sums = self.epoch + 1, 0, {}
         self.epoch_clock = Clock()
 
@@ -116,22 +142,24 @@ class TrainingState:
         return next(self.stage.network.parameters()).device
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, best weights, optimiser state, sums, random state: by a path."""
-        found = _flat("weights", weights_of(self.stage))
+        """Return the tensors of a checkpoint by path: weights, best weights, optimiser state, sums, random state."""
+        tensors = _flat("weights", weights_of(self.stage))
         if self.selection is not None:
-            found |= _flat("best", self.selection.weights)
+            tensors |= _flat("best", self.selection.weights)
         for number, parameter in enumerate(self._parameters()):
             for key, value in self.optimizer.optimizer.state[parameter].items():
-                found[f"optimizer/{number}/{key}"] = value
-        found |= {f"sums/{name}": value for name, value in self.sums.items() if isinstance(value, Tensor)}
-        found["random/cpu"] = torch.get_rng_state()
+                tensors[f"optimizer/{number}/{key}"] = value
+        tensors |= {f"sums/{name}": value for name, value in self.sums.items() if isinstance(value, Tensor)}
+        tensors["random/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
-            found["random/cuda"] = torch.cuda.get_rng_state(self.device)
-        return found
+            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        return tensors
 
     def facts(self) -> dict[str, Any]:
-        """The rest, in JSON types; `made_on` must be the same when the stage goes on. `elapsed_s`: of stage and present
-        epoch so far; no result depends on it."""
+        """Return everything else that a checkpoint holds, in JSON types.
+
+        made_on: must be the same when the stage is resumed.
+        elapsed_s: seconds spent on the stage and on this epoch so far; no result depends on them."""
         selection = self.selection
         return {
             "made_on": self.made_on,
@@ -148,7 +176,7 @@ class TrainingState:
         }
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Be where the checkpoint was made."""
+        """Return to the state of a checkpoint, given its `tensors()` and `facts()`."""
         device = self.device
         for name, layer in self.stage.layers.items():
             layer.load_state_dict(_below(f"weights/{name}", tensors))
@@ -163,7 +191,9 @@ class TrainingState:
             state = _below(f"optimizer/{number}", tensors)
             if state:
                 self.optimizer.optimizer.state[parameter] = {
-                    key: value if key == "step" else torch.empty_like(parameter).copy_(value)  # AdamW counts on the CPU
+                    key: value
+                    if key == "step"
+                    else torch.empty_like(parameter).copy_(value)  # AdamW counts steps on the CPU
                     for key, value in state.items()
                 }
         self.optimizer.step_count = facts["step_count"]
@@ -175,7 +205,9 @@ class TrainingState:
             facts[key] for key in ("epoch", "batches", "lr", "ended_by")
         )
         self.epochs = [Epoch(**epoch) for epoch in facts["epochs"]]
-        self.clock.earlier_s, self.epoch_clock.earlier_s = facts.get("elapsed_s", (0.0, 0.0))  # older ones have none
+        self.clock.earlier_s, self.epoch_clock.earlier_s = facts.get(
+            "elapsed_s", (0.0, 0.0)
+        )  # absent in old checkpoints
         torch.set_rng_state(tensors["random/cpu"])
         if device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random/cuda"], device)
@@ -184,14 +216,17 @@ class TrainingState:
         return [parameter for group in self.optimizer.optimizer.param_groups for parameter in group["params"]]
 
 
-def made_on(device: torch.device, eval_batch_size: int, answers: TeacherOutputs | None) -> dict[str, Any]:
-    """What changes the last digits of results, by its key: a stage that is continued needs the same."""
-    same: dict[str, Any] = {"engine.eval_batch_size": eval_batch_size}
-    if isinstance(answers, CachedTeacher):
-        same["answers looked up (engine.views, engine.hint_cache_gb)"] = "+".join(answers.train) or "none"
+def made_on(device: torch.device, eval_batch_size: int, teacher_outputs: TeacherOutputs | None) -> dict[str, Any]:
+    """Return the circumstances that change the last digits of results, by key.
+
+    A stage can only be resumed under the same circumstances. Checkpoints store the keys, so they must stay as they
+    are."""
+    settings: dict[str, Any] = {"engine.eval_batch_size": eval_batch_size}
+    if isinstance(teacher_outputs, CachedTeacher):
+        settings["answers looked up (engine.views, engine.hint_cache_gb)"] = "+".join(teacher_outputs.train) or "none"
     if device.type == "cuda":
-        return {"engine.device": torch.cuda.get_device_name(device)} | same
-    return {"engine.device": "cpu", "engine.threads": torch.get_num_threads()} | same
+        return {"engine.device": torch.cuda.get_device_name(device)} | settings
+    return {"engine.device": "cpu", "engine.threads": torch.get_num_threads()} | settings
 
 
 def _flat(path: str, weights: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -199,5 +234,5 @@ def _flat(path: str, weights: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]
 
 
 def _below(path: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What lies below a path, by the rest of its own."""
+    """The tensors below a path, by the rest of their paths."""
     return {name.removeprefix(f"{path}/"): value for name, value in tensors.items() if name.startswith(f"{path}/")}

@@ -1,9 +1,10 @@
-"""A teacher's answers to a batch: computed, or looked up in tables that are made once for all runs and processes.
+"""Cached teacher outputs, read from tables that are made once for all runs and processes.
 
-A table holds the answers of one layer to one set of pictures (`views.Views`) of some images, in the order of their
-rows, made in batches of a fixed size by whoever claims it first. It is finished and read-only from then on: mapped from
-`store/cache/<hash>` by everybody. The hash holds the teacher's configuration and weights, rows, pictures, layer and
-precision; a table that is opened has to agree with what the teacher answers to a few of its rows.
+A table holds the outputs of one teacher layer for the images of one split, in one view (`data.augmentation.Views`) or
+as they are and mirrored. The first process that locks a table makes it, in batches of a fixed size. Afterwards the
+table is read-only, and every process maps it from `store/cache/<hash>`. The hash covers the teacher's configuration
+and weights, the rows, the augmentation, the layer and the precision. Whenever a table is opened, the teacher computes
+a few of its rows again, and they must agree.
 """
 
 import math
@@ -11,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,63 +28,35 @@ from fitnets.models.network import Network
 from fitnets.progress import Progress
 from fitnets.store import digests, files, locks
 from fitnets.system import permissions
+from fitnets.training.teacher_outputs import LiveTeacher
 
-_BATCH = 250
-_WORTH_A_WORD = 100_000_000
-"""bytes of a table"""
-_CHECKED = 8
+_BATCH_SIZE = 250
+"""images for which the teacher computes a table at a time"""
+_ANNOUNCED_BYTES = 100_000_000
+"""size from which a table is announced before it is made"""
+_CHECKED_ROWS = 8
 """rows that are computed again when a table is opened"""
-_ROUNDING = {"fp32": 1e-3, "bf16": 3e-2}
-"""what batches of another size and other threads may change, as a share of the largest value"""
-_OF_THE_SPREAD = 0.5
-"""what other hardware may change, as a share of the distance between two images' answers"""
-_PLAIN = Views(Augmentation(), seed=0)
+_ROUNDING_TOLERANCE = {"fp32": 1e-3, "bf16": 3e-2}
+"""tolerance for other batch sizes and thread counts, by precision, relative to the largest value"""
+_HARDWARE_TOLERANCE = 0.5
+"""tolerance for tables made on other hardware, relative to the mean distance of an output from the mean output"""
+_UNAUGMENTED = Views(Augmentation(), seed=0)
 _FORMAT = 2
-"""1: test images may have been answered in training mode"""
-
-
-class TeacherOutputs(Protocol):
-    def __call__(self, batch: Batch, wanted: Collection[str]) -> dict[str, Tensor]:
-        """Without gradients: LOGITS (N, classes) or features by layer. wanted: at least one of them."""
-
-
-class LiveTeacher:
-    """The teacher is run, and no further than the layer that is wanted."""
-
-    def __init__(self, teacher: Network):
-        self.teacher = teacher
-
-    @torch.no_grad()
-    def __call__(self, batch: Batch, wanted: Collection[str]) -> dict[str, Tensor]:
-        assert not self.teacher.training, "a teacher answers in evaluation mode"
-        if LOGITS not in wanted and len(wanted) == 1:
-            (layer,) = wanted
-            return {layer: self.teacher.forward_until(batch.images, layer)}
-        logits, features = self.teacher(batch.images, [name for name in wanted if name != LOGITS])
-        return {name: logits if name == LOGITS else features[name] for name in wanted}
-
-
-class FixedOutputs:
-    """The same answers whatever is asked, to measure what the rest of a step takes."""
-
-    def __init__(self, answers: dict[str, Tensor]):
-        self.teacher_outputs = answers
-
-    def __call__(self, batch: Batch, wanted: Collection[str]) -> dict[str, Tensor]:
-        return self.teacher_outputs
+"""part of a table's hash; format 1 may hold outputs for test images that were computed in training mode"""
 
 
 @dataclass(slots=True)
-class _Tables:
-    """One layer's tables for the views of a split; the one in use is open."""
+class _LayerTables:
+    """One layer's tables for the views of a split. At most one of them is open."""
 
-    library: "TeacherCache"
+    cache: "TeacherCache"
     layer: str
     split: Split
     views: Views
-    number: int | None = None
+    open_view: int | None = None
     table: Tensor | None = None
     positions: Tensor = field(init=False)
+    """position in the split of each row of the data set; -1 for rows of other splits"""
 
     def __post_init__(self) -> None:
         rows = self.split.rows
@@ -91,12 +64,12 @@ class _Tables:
         self.positions[rows] = torch.arange(len(rows), device=rows.device)
 
     def open(self, view: int) -> Tensor:
-        """The table for a view; made if it is not there."""
-        number = view if self.views.crops else 0
-        if self.table is None or number != self.number:
-            self.table = None  # before there are two
-            self.table = self.library.table(self.layer, self.split, self.views, number)
-            self.number = number
+        """Return the table for a view. A missing table is made first."""
+        table_view = view if self.views.crops else 0
+        if self.table is None or table_view != self.open_view:
+            self.table = None  # frees the memory of the open table first
+            self.table = self.cache.table(self.layer, self.split, self.views, table_view)
+            self.open_view = table_view
         return self.table
 
     def __call__(self, batch: Batch) -> Tensor:
@@ -108,74 +81,85 @@ class _Tables:
 
 
 class CachedTeacher:
-    """From tables: of training and of validation images, by what they answer. What has none is computed."""
+    """Teacher outputs read from tables, one set of tables per split; layers without a table are computed.
 
-    def __init__(self, teacher: Network, train: Mapping[str, _Tables], valid: Mapping[str, _Tables]):
-        self.computed = LiveTeacher(teacher)
+    train, valid: the tables for training and validation images, by layer."""
+
+    def __init__(self, teacher: Network, train: Mapping[str, _LayerTables], valid: Mapping[str, _LayerTables]):
+        self.live = LiveTeacher(teacher)
         self.train = train
         self.valid = valid
 
     def open(self, view: int) -> None:
-        """Have the tables for a view of the training images at hand, made if they are not there."""
+        """Open the tables for a view of the training images. Missing tables are made first, which may take long."""
         for tables in self.train.values():
             tables.open(view)
 
-    def __call__(self, batch: Batch, wanted: Collection[str]) -> dict[str, Tensor]:
+    def __call__(self, batch: Batch, layers: Collection[str]) -> dict[str, Tensor]:
         tables = self.valid if batch.view is None else self.train
-        found = {name: tables[name](batch) for name in wanted if name in tables}
-        rest = [name for name in wanted if name not in found]
-        return found | self.computed(batch, rest) if rest else found
+        cached = {name: tables[name](batch) for name in layers if name in tables}
+        uncached = [name for name in layers if name not in cached]
+        return cached | self.live(batch, uncached) if uncached else cached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePlan:
-    """What a stage wants of its teacher. tables: how many of each for training, one more for validation (where the
-    stage has one); bytes: of all tables of a layer; looked_up: the answers that are not computed at every step."""
+    """The teacher outputs that a stage needs, and which of them are cached.
 
-    wanted: tuple[str, ...]
+    layers: the teacher's layers whose outputs the stage needs.
+    views: augmented versions of the training images that the stage sees.
+    tables: number of tables per layer for the training images; validation has one more.
+    bytes: size of all tables of a layer, by layer.
+    cached: layers that are read from tables; the others are computed at every step.
+    reason: why layers are not cached, for messages."""
+
+    layers: tuple[str, ...]
     views: Views
     tables: int
     bytes: dict[str, int]
-    looked_up: tuple[str, ...]
+    cached: tuple[str, ...]
     reason: str
-    """for what is not looked up"""
 
 
 def plan_cache(
-    wanted: tuple[str, ...],
+    layers: tuple[str, ...],
     teacher: Network,
     stage: StageSettings,
     data: Data,
     *,
     views: Views,
-    most: int,
+    max_tables: int,
     budget_bytes: float,
 ) -> CachePlan:
-    """Of a stage. Logits are looked up unless there are more than `most` different crops of an image that never come
-    again, or the stage is so short that the tables would take longer than it; other layers' answers where their tables
-    also fit the budget."""
+    """Decide which teacher outputs of a stage are cached.
+
+    Logits are cached, and features are cached if all tables of the layer fit into `budget_bytes`. There are two
+    exceptions. Nothing is cached if crops never repeat and the stage has more than `max_tables` different ones of an
+    image. Nothing is cached if the stage is so short that making the tables would take longer than the stage."""
     tables = views.distinct_views(stage.epochs)
     images = len(data.train) * views.images_per_view
-    sizes = {name: (tables * images + len(data.valid)) * _bytes_per_image(teacher, name) for name in wanted}
-    fitting = tuple(name for name in wanted if name == LOGITS or sizes[name] <= budget_bytes)
+    sizes = {name: (tables * images + len(data.valid)) * _bytes_per_image(teacher, name) for name in layers}
+    cached = tuple(name for name in layers if name == LOGITS or sizes[name] <= budget_bytes)
     reason = "engine.hint_cache_gb allows less"
-    if views.crops and views.count is None and tables > most:
-        fitting, reason = (), "crops never come again, with engine.views=16 they would after 16 epochs"
+    if views.crops and views.count is None and tables > max_tables:
+        cached, reason = (), "crops never repeat; with engine.views=16 they would after 16 epochs"
     elif stage.max_steps is not None and stage.max_steps * stage.batch_size < images:
-        fitting, reason = (), "a stage this short would not make up for computing them once"
-    return CachePlan(wanted=wanted, views=views, tables=tables, bytes=sizes, looked_up=fitting, reason=reason)
+        cached, reason = (), "the stage is too short to make up for computing them once"
+    return CachePlan(layers=layers, views=views, tables=tables, bytes=sizes, cached=cached, reason=reason)
 
 
-def _bytes_per_image(teacher: Network, name: str) -> int:
-    if name == LOGITS:
+def _bytes_per_image(teacher: Network, layer: str) -> int:
+    if layer == LOGITS:
         return 4 * teacher.classes
-    return teacher.bytes_per_value(name) * math.prod(teacher.layer_output(name).out_shape)
+    return teacher.bytes_per_value(layer) * math.prod(teacher.layer_output(layer).out_shape)
 
 
 class TeacherCache:
     """The tables of a frozen teacher in a store.
 
-    teacher_hash: of what it was made from, images and precision included."""
+    root: folder of the store.
+    teacher_hash: hash of everything that the teacher was made from, with its training images and its precision.
+    progress: shows messages and the progress of making tables."""
 
     def __init__(self, root: Path, teacher: Network, teacher_hash: str, progress: Progress):
         self.root = root
@@ -183,67 +167,59 @@ class TeacherCache:
         self.teacher_hash = teacher_hash
         self.progress = progress
 
-    def answers(self, need: CachePlan, data: Data) -> CachedTeacher:
-        """Raises ConfigError if the disk lacks room for the tables that are not there yet."""
-        missing = [
-            request for request in self._requests(need, data) if not self._folder(self._identity(request)).exists()
-        ]
-        self._check_space(missing)
-        train = {name: _Tables(self, name, data.train, need.views) for name in need.looked_up}
-        valid = {name: _Tables(self, name, data.valid, _PLAIN) for name in need.looked_up}
+    def outputs(self, plan: CachePlan, data: Data) -> CachedTeacher:
+        """Return the cached teacher for a stage. Tables are made when they are first opened.
+
+        Raises ConfigError if the disk lacks space for the missing ones."""
+        self._check_space(self._missing(plan, data))
+        train = {name: _LayerTables(self, name, data.train, plan.views) for name in plan.cached}
+        valid = {name: _LayerTables(self, name, data.valid, _UNAUGMENTED) for name in plan.cached}
         return CachedTeacher(self.teacher, train, valid)
 
-    def _requests(self, need: CachePlan, data: Data) -> list["TableKey"]:
-        """The tables that a stage looks its answers up in."""
-        train = [TableKey(name, data.train, need.views, view) for name in need.looked_up for view in range(need.tables)]
-        return train + [TableKey(name, data.valid, _PLAIN, 0) for name in need.looked_up]
+    def table_sizes(self, plan: CachePlan, data: Data) -> dict[Path, int]:
+        """Return folder and size in bytes of every table that the stage would use, existing or not."""
+        return {self._folder(self._identity(key)): self._bytes(key) for key in _table_keys(plan, data)}
 
-    def room(self, need: CachePlan, data: Data) -> dict[Path, int]:
-        """The folders of these tables, whether they are there or not, with their bytes."""
-        return {self._folder(self._identity(request)): self._bytes(request) for request in self._requests(need, data)}
+    def logits_table_size(self, split: Split, images: str = "") -> dict[Path, int]:
+        """Return folder and size in bytes of the table that `logits` reads, existing or not."""
+        key = TableKey(LOGITS, split, _UNAUGMENTED, 0, images)
+        return {self._folder(self._identity(key)): self._bytes(key)}
 
-    def room_for_logits(self, split: Split, images: str = "") -> dict[Path, int]:
-        """The same of `logits`."""
-        request = TableKey(LOGITS, split, _PLAIN, 0, images)
-        return {self._folder(self._identity(request)): self._bytes(request)}
-
-    def missing_answers(self, need: CachePlan, data: Data) -> int:
-        """To how many pictures, in all layers together, the teacher's answers are still to be computed."""
-        requests = self._requests(need, data)
-        return sum(request.rows for request in requests if not self._folder(self._identity(request)).exists())
-
-    def _bytes(self, request: "TableKey") -> int:
-        return request.rows * _bytes_per_image(self.teacher, request.layer)
+    def missing_outputs(self, plan: CachePlan, data: Data) -> int:
+        """Return the number of outputs that are still to be computed for the plan's tables, of all layers together."""
+        return sum(key.rows for key in self._missing(plan, data))
 
     def logits(self, split: Split, images: str = "") -> Tensor:
-        """(N, classes): of the images of a split as they are. images: what they are, if not those of the teacher's
-        own data."""
-        return self._table(TableKey(LOGITS, split, _PLAIN, 0, images))
+        """Return the teacher's logits (N, classes) for the images of a split, without augmentation.
 
-    def table(self, layer: str, split: Split, views: Views, number: int) -> Tensor:
-        """(pictures x N, ...): the answers to all pictures of a split's images; made if they are not there."""
-        return self._table(TableKey(layer, split, views, number))
+        images: hash of the images if they are not those of the teacher's own data; else empty."""
+        return self._table(TableKey(LOGITS, split, _UNAUGMENTED, 0, images))
 
-    def _table(self, request: "TableKey") -> Tensor:
-        identity = self._identity(request)
-        folder = self._folder(identity)
-        if not folder.exists():
-            with locks.locked(folder, f"the teacher's {request.layer} answers", self.progress.say):
-                if not folder.exists():
-                    self._make(request, identity, folder)
-        with files.made_again(folder):
-            table = _read(folder, self.root)
-        self._check(request, table, folder)
-        return _as_images(table.flatten(0, 1)).to(request.split.rows.device)
+    def table(self, layer: str, split: Split, views: Views, view: int) -> Tensor:
+        """Return the outputs (versions x N, ...) for all versions of a split's images that belong to one view.
 
-    def _identity(self, request: "TableKey") -> dict[str, Any]:
+        A missing table is made first."""
+        return self._table(TableKey(layer, split, views, view))
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """Hash of the teacher's weights."""
+        return digests.of_state(self.teacher)
+
+    def _missing(self, plan: CachePlan, data: Data) -> list["TableKey"]:
+        return [key for key in _table_keys(plan, data) if not self._folder(self._identity(key)).exists()]
+
+    def _bytes(self, key: "TableKey") -> int:
+        return key.rows * _bytes_per_image(self.teacher, key.layer)
+
+    def _identity(self, key: "TableKey") -> dict[str, Any]:
         return {
             "teacher": self.teacher_hash,
             "weights": self.weights_digest,
-            "images": request.images,
-            "rows": digests.of_tensors(request.split.rows),
-            "layer": request.layer,
-            "pictures": request.views.identity(request.number),
+            "images": key.images,
+            "rows": digests.of_tensors(key.split.rows),
+            "layer": key.layer,
+            "pictures": key.views.identity(key.view),
         }
 
     def _folder(self, identity: dict[str, Any]) -> Path:
@@ -253,112 +229,140 @@ class TeacherCache:
         size = sum(map(self._bytes, missing))
         self.root.mkdir(parents=True, exist_ok=True)
         way_out = "give another store=..., or engine.hint_cache_gb=0, which computes hints at every step"
-        files.check_space(self.root, size, "the teacher's answers", way_out)
+        files.check_space(self.root, size, "the teacher's outputs", way_out)
 
-    @cached_property
-    def weights_digest(self) -> str:
-        return digests.of_state(self.teacher)
+    def _table(self, key: "TableKey") -> Tensor:
+        identity = self._identity(key)
+        folder = self._folder(identity)
+        if not folder.exists():
+            with locks.locked(folder, f"the teacher's {key.outputs}", self.progress.say):
+                if not folder.exists():
+                    self._make(key, identity, folder)
+        with files.made_again(folder):
+            table = _read(folder, self.root)
+        self._check(key, table, folder)
+        return _channels_first(table.flatten(0, 1)).to(key.split.rows.device)
 
-    def _make(self, request: "TableKey", identity: dict[str, Any], folder: Path) -> None:
-        split, pictures = request.split, request.views.images_per_view
-        size = self._bytes(request)
-        self._check_space([request])
-        if size >= _WORTH_A_WORD:
-            what = f"{request.layer} answers to {len(split)} images{_in_words(request)}"
-            self.progress.say(f"the teacher's {what}: {size / 1e9:.2f} GB in {folder}")
+    def _make(self, key: "TableKey", identity: dict[str, Any], folder: Path) -> None:
+        self._check_space([key])
+        size = self._bytes(key)
+        if size >= _ANNOUNCED_BYTES:
+            outputs = f"{key.outputs} for {len(key.split)} images{_in_words(key)}"
+            self.progress.say(f"the teacher's {outputs}: {size / 1e9:.2f} GB in {folder}")
         with files.directory(folder) as partial:
-            path, table = partial / "answers.npy", None
-            batches = torch.split(split.rows, _BATCH)
-            for index in self.progress.track(range(len(batches)), f"teacher's {request.layer}"):
-                answered = torch.stack(self._answered(request, batches[index]))
-                if table is None:
-                    shape = (pictures, len(split), *answered.shape[2:])
-                    table = np.lib.format.open_memmap(path, "w+", _as_numpy(answered).dtype, shape)
-                    files.allocate(path)
-                table[:, index * _BATCH : index * _BATCH + answered.shape[1]] = _as_numpy(answered)
-            assert table is not None
-            table.flush()
-            path.chmod(0o444)
-            made = {
-                "dtype": str(answered.dtype).removeprefix("torch."),
-                "made_on": f"{split.rows.device.type}, {torch.get_num_threads()} threads",
+            path = partial / "answers.npy"
+            dtype = self._write(key, path)
+            facts = {
+                "dtype": str(dtype).removeprefix("torch."),
+                "made_on": f"{key.split.rows.device.type}, {torch.get_num_threads()} threads",
                 "sha256": digests.of_file(path, None),
             }
-            files.write_json(partial / "meta.json", identity | made)
+            files.write_json(partial / "meta.json", identity | facts)
+
+    def _write(self, key: "TableKey", path: Path) -> torch.dtype:
+        """Compute a table into a file; return the type of its values."""
+        split, table = key.split, None
+        batches = torch.split(split.rows, _BATCH_SIZE)
+        for index in self.progress.track(range(len(batches)), f"teacher's {key.layer}"):
+            outputs = torch.stack(self._computed(key, batches[index]))
+            if table is None:
+                shape = (key.views.images_per_view, len(split), *outputs.shape[2:])
+                table = np.lib.format.open_memmap(path, "w+", _as_numpy(outputs).dtype, shape)
+                files.allocate(path)
+            table[:, index * _BATCH_SIZE : index * _BATCH_SIZE + outputs.shape[1]] = _as_numpy(outputs)
+        assert table is not None
+        table.flush()
+        path.chmod(0o444)
+        return outputs.dtype
 
     @torch.no_grad()
-    def _answered(self, request: "TableKey", rows: Tensor) -> list[Tensor]:
-        """(N, ...) for each picture of an image, channels last."""
-        split, views = request.split, request.views
-        pictures = views.all_versions(split.images[rows], rows, request.number)
-        computed = LiveTeacher(self.teacher)
-        answered = [
-            computed(Batch(images, split.labels[rows], rows), [request.layer])[request.layer] for images in pictures
-        ]
-        return [_channels_last(answer).contiguous() for answer in answered]
+    def _computed(self, key: "TableKey", rows: Tensor) -> list[Tensor]:
+        """Compute the outputs for each version of the images: (N, ...) each, channels last."""
+        versions = key.views.all_versions(key.split.images[rows], rows, key.view)
+        live = LiveTeacher(self.teacher)
+        outputs = [live(Batch(images, key.split.labels[rows], rows), [key.layer])[key.layer] for images in versions]
+        return [_channels_last(output).contiguous() for output in outputs]
 
-    def _check(self, request: "TableKey", table: Tensor, folder: Path) -> None:
-        """Raises ConfigError where the table is not what the teacher answers."""
-        places = torch.linspace(0, len(request.split) - 1, min(_CHECKED, len(request.split))).long()
-        answered = torch.stack(self._answered(request, request.split.rows[places.to(request.split.rows.device)])).cpu()
-        answered = answered.double().flatten(2)  # (pictures, rows, values)
-        apart = table[:, places].double().flatten(2) - answered
-        allowed = _OF_THE_SPREAD * (answered - answered.mean(dim=1, keepdim=True)).norm(dim=2).mean()
-        is_rounding = apart.abs().amax(dim=2) <= _ROUNDING[self.teacher.precision] * answered.abs().max()
-        is_right = is_rounding | (apart.norm(dim=2) <= allowed)  # neither where a value is not finite
+    def _check(self, key: "TableKey", table: Tensor, folder: Path) -> None:
+        """Compute some rows of a table again. Raises ConfigError if the table holds other values."""
+        split = key.split
+        places = torch.linspace(0, len(split) - 1, min(_CHECKED_ROWS, len(split))).long()
+        expected = torch.stack(self._computed(key, split.rows[places.to(split.rows.device)])).cpu()
+        expected = expected.double().flatten(2)  # (versions, rows, values)
+        difference = table[:, places].double().flatten(2) - expected
+        spread = (expected - expected.mean(dim=1, keepdim=True)).norm(dim=2).mean()
+        rounding = _ROUNDING_TOLERANCE[self.teacher.precision] * expected.abs().max()
+        is_rounding = difference.abs().amax(dim=2) <= rounding
+        is_right = is_rounding | (difference.norm(dim=2) <= _HARDWARE_TOLERANCE * spread)  # False for NaN
         if not bool(is_right.all()):
             wrong = int(places[int(is_right.all(dim=0).int().argmin())])
             raise ConfigError(
-                f"{folder} holds other {request.layer} answers than the teacher gives, to the image in row "
-                f"{int(request.split.rows[wrong])} for one: they are of other rows, another view or another teacher. "
+                f"{folder} does not hold the teacher's {key.outputs}: for the image in row {int(split.rows[wrong])} "
+                "the teacher gives other values. The table was made from other rows, another view or another teacher. "
                 f"Remove {folder}, and it is made again"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class TableKey:
-    """A layer's answers to the pictures of a split's images. images: as for `Library.logits`."""
+    """Determines one table of a teacher.
+
+    layer: the teacher's layer, or LOGITS.
+    split: the images.
+    views: their augmentation.
+    view: number of the view that the table is for; 0 if one table serves all views.
+    images: as for `TeacherCache.logits`."""
 
     layer: str
     split: Split
     views: Views
-    number: int
+    view: int
     images: str = ""
 
     @property
     def rows(self) -> int:
-        """Of the table."""
+        """Number of the table's rows: one for each version of each image."""
         return self.views.images_per_view * len(self.split)
 
+    @property
+    def outputs(self) -> str:
+        """The table's content in words, for messages."""
+        return "logits" if self.layer == LOGITS else f"{self.layer} outputs"
 
-def _in_words(request: TableKey) -> str:
-    if request.views.crops:
-        return f" in view {request.number}"
-    return ", mirrored and not" if request.views.images_per_view > 1 else ""
+
+def _table_keys(plan: CachePlan, data: Data) -> list[TableKey]:
+    train = [TableKey(name, data.train, plan.views, view) for name in plan.cached for view in range(plan.tables)]
+    return train + [TableKey(name, data.valid, _UNAUGMENTED, 0) for name in plan.cached]
+
+
+def _in_words(key: TableKey) -> str:
+    if key.views.crops:
+        return f" in view {key.view}"
+    return ", as they are and mirrored" if key.views.images_per_view > 1 else ""
 
 
 def _read(folder: Path, root: Path) -> Tensor:
-    """(pictures, N, ...), channels last, mapped. Raises DamagedError."""
+    """Map a table: (versions, N, ...), channels last. Raises DamagedError if it cannot be read."""
     meta, path = files.read_json(folder / "meta.json"), folder / "answers.npy"
     try:
         if digests.of_file(path, root) != meta["sha256"]:
             raise ValueError("its content is not what was written")
-        array = np.load(path, mmap_mode="c")  # copy on write: PyTorch wants it writable, the file stays as it is
+        array = np.load(path, mmap_mode="c")  # copy on write: PyTorch needs writable memory, the file stays unchanged
     except (*permissions.DAMAGE, KeyError) as error:
         raise DamagedError(f"{path} cannot be read ({error})") from error
     return torch.from_numpy(array).view(getattr(torch, meta["dtype"]))
 
 
 def _as_numpy(values: Tensor) -> Any:
-    """NumPy has no bf16: its bits stand for it."""
+    """Convert to NumPy, which lacks bf16: these values are stored as 16-bit integers with the same bits."""
     values = values.cpu()
     return (values.view(torch.uint16) if values.dtype == torch.bfloat16 else values).numpy()
 
 
-def _channels_last(answered: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, H, W, C), as `networks.placed` has it but for fp32 on a GPU; others as they are."""
-    return answered.permute(0, 2, 3, 1) if answered.ndim == 4 else answered
+def _channels_last(outputs: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, H, W, C), the memory layout of `network.place` except for fp32 on a GPU; others unchanged."""
+    return outputs.permute(0, 2, 3, 1) if outputs.ndim == 4 else outputs
 
 
-def _as_images(table: Tensor) -> Tensor:
+def _channels_first(table: Tensor) -> Tensor:
     return table.permute(0, 3, 1, 2) if table.ndim == 4 else table

@@ -118,7 +118,7 @@ class TestFiles:
             damage.newer.write_bytes(content)
             _, facts = damage.checkpoints.load()
             assert facts == {"epoch": 2}
-            assert damage.said == [f"{damage.newer} is damaged: going on from the checkpoint before it"]
+            assert damage.said == [f"{damage.newer} is damaged: resuming from the checkpoint before it"]
             assert damage.older.exists()
 
     def test_two_damaged_ones_mean_none(self, tmp_path):
@@ -164,7 +164,7 @@ def test_another_number_of_threads_is_refused_inside_a_stage(tmp_path, monkeypat
     command = interrupted(tmp_path, monkeypatch)
     with pytest.raises(
         ConfigError,
-        match=r"begun with engine.device=cpu engine.threads=1 .* go on with engine.device=cpu engine.threads=2",
+        match=r"started with engine.device=cpu engine.threads=1 .* resuming it with engine.device=cpu engine.threads=2",
     ):
         pipeline.run(loading.load([*command, "engine.threads=2"]))
     retrain = pipeline.run(loading.load([*command, "engine.threads=2", "rerun=true"]))
@@ -177,7 +177,7 @@ def test_a_damaged_checkpoint_is_told_and_the_run_ends_as_it_would_have(tmp_path
     newest.write_bytes(newest.read_bytes()[:-1])
     capfd.readouterr()
     pipeline.run(loading.load(command))
-    assert f"{newest} is damaged: going on from the checkpoint before it" in capfd.readouterr().out.replace("\n", "")
+    assert f"{newest} is damaged: resuming from the checkpoint before it" in capfd.readouterr().out.replace("\n", "")
     other = tmp_path / "other"
     pipeline.run(loading.load([*command, f"store={other}"]))
     assert outcome(tmp_path / "store") == outcome(other)

@@ -24,7 +24,7 @@ def test_mnist_counts_are_the_papers():
 
 
 class TestPaperCounts:
-    """Section 4 of the paper's facts, in its convention: weights only, every maxout layer with 2 pieces."""
+    """Section 4 of paper.md, in the paper's convention: weights only, every maxout layer with 2 pieces."""
 
     @pytest.mark.parametrize(
         ("side", "words", "parameters", "multiplications"),
@@ -49,22 +49,22 @@ class TestPaperCounts:
             ("student", "student=table6 student.layers=11 student.budget=107", 861_928, 107.8),
         ],
     )
-    def test_maxout(self, side, words, parameters, multiplications):
-        """Parameters to the unit or, where the paper rounds, to the thousand; multiplications in millions."""
-        found = cost_of(side, *([] if "dataset" in words else ["dataset=cifar10"]), *words.split())
+    def test_maxout_networks_have_the_papers_counts(self, side, words, parameters, multiplications):
+        """Parameters are exact, or to the thousand where the paper rounds. Multiplications are in millions."""
+        cost = cost_of(side, *([] if "dataset" in words else ["dataset=cifar10"]), *words.split())
         rounded = -3 if isinstance(parameters, float) else 0
-        assert round(found.paper_parameters, rounded) == parameters
+        assert round(cost.paper_parameters, rounded) == parameters
         digits = len(str(multiplications).split(".")[1])
-        assert round(found.paper_multiplications / 1e6, digits) == multiplications
+        assert round(cost.paper_multiplications / 1e6, digits) == multiplications
 
-    def test_as_trained_the_dense_layers_have_5_pieces(self):
+    def test_dense_layers_have_5_pieces_as_trained(self):
         weights = 16_244_360  # section 4, "FC with 5 pieces"
         biases = 2 * (96 + 192 + 192) + 5 * 500 + 10
         assert cost_of("teacher", "dataset=cifar10").parameters == weights + biases
         assert cost_of("student", "dataset=cifar10").multiplications == pytest.approx(381.9e6, abs=5e4)
 
-    def test_aflw(self):
-        """The paper's 15 x and 2.5 x fewer multiplications do not come out: 13.1 x and 3.3 x do."""
+    def test_aflw_students_have_13_and_3_times_fewer_multiplications(self):
+        """The paper states 15 and 2.5 times fewer, which its networks do not give."""
         aflw = ("dataset=aflw", "dataset.path=patches")
         teacher = cost_of("teacher", *aflw).multiplications
         students = [cost_of("student", *aflw, f"student={name}") for name in ("fitnet_aflw1", "fitnet_aflw2")]
@@ -72,7 +72,7 @@ class TestPaperCounts:
         assert [round(teacher / student.multiplications, 1) for student in students] == [13.1, 3.3]
 
 
-def test_the_readmes_table_has_these_counts():
+def test_the_readmes_table_has_the_same_counts():
     rows = re.findall(
         r"^\| `(\w+)` \| `(\w+)`[^|]*\| (\d+) \| ([\d,]+) \| ([\d.]+) M \|$", README.read_text(), re.MULTILINE
     )
@@ -80,19 +80,19 @@ def test_the_readmes_table_has_these_counts():
     for dataset, name, layers, parameters, millions in rows:
         side = "student" if name.startswith("fitnet") else "teacher"
         words = [f"dataset={dataset}", f"{side}={name}", *(["dataset.path=patches"] if dataset == "aflw" else [])]
-        found = cost_of(side, *words)
-        assert f"{found.paper_parameters:,}" == parameters
-        assert f"{found.paper_multiplications / 1e6:.1f}" == millions
+        cost = cost_of(side, *words)
+        assert f"{cost.paper_parameters:,}" == parameters
+        assert f"{cost.paper_multiplications / 1e6:.1f}" == millions
         config = loading.load(words)
         assert len(layer_names.layer_names(getattr(config, side))) == int(layers)
 
 
 class TestResidualCounts:
-    """Published parameters, batch normalisation and biases included."""
+    """Residual networks have the published numbers of parameters, with batch normalisation and biases."""
 
     @pytest.mark.parametrize(
         ("words", "parameters"),
-        [  # CIFAR-100, as the distillation literature has them
+        [  # as in the distillation literature
             ("student=resnet student.depth=56", 861_620),
             ("student=resnet student.depth=20", 278_324),
             ("student=resnet student.depth=110", 1_736_564),
@@ -102,14 +102,14 @@ class TestResidualCounts:
             ("student=wrn student.depth=16 student.width=2", 703_284),
         ],
     )
-    def test_cifar100(self, words, parameters):
+    def test_on_cifar100(self, words, parameters):
         assert cost_of("student", "dataset=cifar100", "teacher=resnet", *words.split()).parameters == parameters
 
     @pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
-    def test_he_et_al_on_cifar10(self, depth, millions):
+    def test_of_he_et_al_on_cifar10(self, depth, millions):
         words = ("student=resnet", f"student.depth={depth}", "student.shortcut=pad")
-        found = cost_of("student", "dataset=cifar10", "teacher=resnet", *words)
-        assert found.parameters / 1e6 == pytest.approx(millions, abs=0.035 if depth == 110 else 0.006)
+        cost = cost_of("student", "dataset=cifar10", "teacher=resnet", *words)
+        assert cost.parameters / 1e6 == pytest.approx(millions, abs=0.035 if depth == 110 else 0.006)
 
     @pytest.mark.parametrize(("name", "depth"), [("resnet", 56), ("wrn", 40)])
     def test_teachers_are_the_same_networks(self, name, depth):
@@ -118,7 +118,7 @@ class TestResidualCounts:
         assert cost_of("teacher", *words, *more) == cost_of("student", *words, *more)
 
 
-def test_four_pieces_as_trained_count_two_in_the_papers_convention():
+def test_four_trained_pieces_count_as_two_in_the_papers_convention():
     four = ("dataset=mnist", "student.convs.4.pieces=4", "student.convs.5.pieces=4")
     assert cost_of("student", *four).paper_parameters == 29_944
     without_biases = 35_992  # paper.md section 4
@@ -126,8 +126,8 @@ def test_four_pieces_as_trained_count_two_in_the_papers_convention():
     assert cost_of("student", *four).parameters == without_biases + biases
 
 
-def test_multiplications_by_hand():
-    """conv: pieces x kernel^2 x channels in x units x positions before pooling; softmax: inputs x classes."""
+def test_multiplications_equal_those_by_hand():
+    """Convolution: pieces x kernel^2 x input channels x units x positions before pooling. Softmax: inputs x classes."""
     expected = 2 * 9 * 1 * 32 * 64 + 2 * 9 * 32 * 64 * 64 + 2 * 9 * 64 * 64 * 16 + 64 * 2 * 2 * 10
     assert cost_of("teacher").multiplications == expected
 
@@ -140,9 +140,9 @@ class TestCommand:
     def test_json(self, fitnets):
         finished = fitnets("cost", "--json", "dataset=mnist")
         assert finished.code == 0
-        told = json.loads(finished.out)
-        assert told["teacher"]["paper_parameters"] == 360_816
-        assert told["student"]["paper_parameters"] == 29_944
+        costs_by_side = json.loads(finished.out)
+        assert costs_by_side["teacher"]["paper_parameters"] == 360_816
+        assert costs_by_side["student"]["paper_parameters"] == 29_944
 
     def test_table(self, fitnets):
         finished = fitnets("cost", "dataset=mnist")
@@ -155,13 +155,13 @@ class TestCommand:
         assert finished.code == 0
         assert json.loads(finished.out)["student"]["name"] == "thin"
 
-    def test_mistakes(self, fitnets):
-        for words, code, told in (
+    def test_mistakes_are_errors_with_advice(self, fitnets):
+        for words, code, advice in (
             (["cost", "student=fitnet_mnst"], 1, "did you mean fitnet_mnist?"),
             (["costs"], 2, "commands: run, cost"),
             ([], 2, ""),
         ):
             finished = fitnets(*words)
             assert finished.code == code
-            assert told in finished.err
+            assert advice in finished.err
         assert fitnets("--help").code == 0

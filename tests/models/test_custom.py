@@ -1,4 +1,4 @@
-"""`teacher=custom`, `student=custom`: any module by import path."""
+"""`teacher=custom` and `student=custom`: any module, by its import path."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ from fitnets.models.custom.adapter import CustomNetwork
 from fitnets.models.layers import LOGITS
 from fitnets.planning import identity, plan
 from fitnets.training import stages
-from fitnets.training.teacher_cache import LiveTeacher
+from fitnets.training.teacher_outputs import LiveTeacher
 
 IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 SHORT = ["tracker=none", "schedule.hint.epochs=1", "schedule.student.epochs=1"]
@@ -33,7 +33,7 @@ from torch import nn
 
 
 class Wobbly(nn.Module):
-    """No Sequential, a dict answer, odd names, shared modules, in-place ReLU, parameters of its own."""
+    """No Sequential, a dict as output, odd names, shared modules, in-place ReLU, parameters of its own."""
 
     def __init__(self, n_out, breadth):
         super().__init__()
@@ -60,7 +60,7 @@ def make(n_out=10, breadth=16):
 
 
 def network(target: str, side: str = "teacher", **options) -> CustomNetwork:
-    """For digits."""
+    """Build a custom network for the digits."""
     config = loading.load(["method=kd", "hint_layer=none"])
     kind = CustomTeacher if side == "teacher" else CustomStudent
     return wrapping.network(kind(target=f"own_models.{target}", **options), config.dataset, side)
@@ -68,7 +68,7 @@ def network(target: str, side: str = "teacher", **options) -> CustomNetwork:
 
 @pytest.fixture
 def wobbly(tmp_path, monkeypatch) -> Path:
-    """A folder with a model file that nothing has seen, and weights for it."""
+    """A folder with a model file of a user's, which can be imported."""
     (tmp_path / "wobbly_net.py").write_text(NEVER_SEEN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -80,123 +80,123 @@ WOBBLY = ["teacher=custom", "teacher.target=wobbly_net.make", "teacher.args={bre
 
 
 class TestNetwork:
-    def test_it_answers_as_its_model(self):
-        found = network("small").eval()
-        torch.testing.assert_close(found(IMAGES)[0], found.model(IMAGES), rtol=0, atol=0)
-        assert found.classes == 10
+    def test_gives_the_models_logits(self):
+        custom = network("small").eval()
+        torch.testing.assert_close(custom(IMAGES)[0], custom.model(IMAGES), rtol=0, atol=0)
+        assert custom.classes == 10
 
-    def test_features_are_those_of_the_modules_and_up_to_them_nothing_else_is_run(self):
-        found, called = network("small").eval(), []
-        features = found(IMAGES, ["second", "norm"])[1]
-        torch.testing.assert_close(features["norm"], found.model.norm(features["second"]), rtol=0, atol=0)
-        found.model.norm.register_forward_hook(lambda *_: called.append("norm"))
-        torch.testing.assert_close(found.forward_until(IMAGES, "second"), features["second"], rtol=0, atol=0)
+    def test_gives_the_modules_outputs_and_stops_after_the_wanted_layer(self):
+        custom, called = network("small").eval(), []
+        features = custom(IMAGES, ["second", "norm"])[1]
+        torch.testing.assert_close(features["norm"], custom.model.norm(features["second"]), rtol=0, atol=0)
+        custom.model.norm.register_forward_hook(lambda *_: called.append("norm"))
+        torch.testing.assert_close(custom.forward_until(IMAGES, "second"), features["second"], rtol=0, atol=0)
         assert called == []
 
     def test_declared_shapes_are_those_of_the_features(self):
         for target in ("small", "vit", "resnet"):
-            found = network(target).eval()
-            for name, features in found(IMAGES, found.hint_layer_names)[1].items():
-                assert tuple(features.shape[1:]) == found.layer_output(name).out_shape, (target, name)
+            custom = network(target).eval()
+            for name, features in custom(IMAGES, custom.hint_layer_names)[1].items():
+                assert tuple(features.shape[1:]) == custom.layer_output(name).out_shape, (target, name)
 
-    def test_what_follows_in_place_does_not_reach_the_features(self, wobbly):
+    def test_features_stay_if_a_later_module_changes_them_in_place(self, wobbly):
         config = loading.load([*WOBBLY, "method=kd", "hint_layer=none"])
-        found = teachers.network(config).eval()
-        features = found(IMAGES, ["norm_1", "Größe"])[1]
+        teacher = teachers.network(config).eval()
+        features = teacher(IMAGES, ["norm_1", "Größe"])[1]
         assert bool((features["norm_1"] < 0).any())  # an in-place ReLU follows
-        torch.testing.assert_close(features["norm_1"], found.forward_until(IMAGES, "norm_1"), rtol=0, atol=0)
+        torch.testing.assert_close(features["norm_1"], teacher.forward_until(IMAGES, "norm_1"), rtol=0, atol=0)
 
-    def test_the_calls_of_a_shared_module_are_layers_of_their_own(self, wobbly):
-        found = teachers.network(loading.load([*WOBBLY, "method=kd", "hint_layer=none"])).eval()
-        first, second = (found.forward_until(IMAGES, f"again:{call}") for call in (1, 2))
+    def test_each_call_of_a_shared_module_is_a_layer(self, wobbly):
+        teacher = teachers.network(loading.load([*WOBBLY, "method=kd", "hint_layer=none"])).eval()
+        first, second = (teacher.forward_until(IMAGES, f"again:{call}") for call in (1, 2))
         assert not torch.equal(first, second)
-        torch.testing.assert_close(found.model.again(found.forward_until(IMAGES, "bend:2")), second)
+        torch.testing.assert_close(teacher.model.again(teacher.forward_until(IMAGES, "bend:2")), second)
 
-    def test_multiplications_are_counted_attention_included(self):
-        found = network("vit")
+    def test_multiplications_include_attention(self):
+        custom = network("vit")
         tokens, width, layers = 17, 24, 3
         one = 4 * tokens * width**2 + 2 * tokens**2 * width + 2 * tokens * width * 2 * width
-        assert found.multiplications == 16 * 4 * width + layers * one + 10 * width
-        assert found.layer_output("vit.layers.0").multiplications == 16 * 4 * width + one
+        assert custom.multiplications == 16 * 4 * width + layers * one + 10 * width
+        assert custom.layer_output("vit.layers.0").multiplications == 16 * 4 * width + one
 
-    def test_logits_of_a_named_tuple(self):
-        found = network("named", logits="scores").eval()
-        torch.testing.assert_close(found(IMAGES)[0], found.model.small(IMAGES))
+    def test_logits_are_taken_from_a_named_tuple(self):
+        custom = network("named", logits="scores").eval()
+        torch.testing.assert_close(custom(IMAGES)[0], custom.model.small(IMAGES))
 
-    def test_half_precision_weights_become_whole(self):
+    def test_half_precision_weights_are_converted_to_fp32(self):
         assert {parameter.dtype for parameter in network("half").parameters()} == {torch.float32}
 
     def test_a_module_called_logits_is_a_layer_like_others(self):
-        found = network("viewing").eval()
-        assert found.layer_output("logits:1").out_shape == (10, 8, 8)
-        answers = LiveTeacher(found)(Batch(IMAGES, None, torch.arange(20)), [LOGITS, "logits:1"])
-        assert answers[LOGITS].shape == (20, 10)
-        assert answers["logits:1"].shape == (20, 10, 8, 8)
+        custom = network("viewing").eval()
+        assert custom.layer_output("logits:1").out_shape == (10, 8, 8)
+        outputs = LiveTeacher(custom)(Batch(IMAGES, None, torch.arange(20)), [LOGITS, "logits:1"])
+        assert outputs[LOGITS].shape == (20, 10)
+        assert outputs["logits:1"].shape == (20, 10, 8, 8)
 
-    def test_a_model_that_wants_its_own_layout_keeps_it(self):
+    def test_the_model_gets_images_and_keeps_weights_in_channels_first_layout(self):
         images = IMAGES.to(memory_format=torch.channels_last)
         for precision in ("fp32", "bf16"):
-            found = models_network.place(network("viewing", "student"), CPU, precision).train()
-            found(images)[0].sum().backward()
-            assert found(images)[0].shape == (20, 10)
+            student = models_network.place(network("viewing", "student"), CPU, precision).train()
+            student(images)[0].sum().backward()
+            assert student(images)[0].shape == (20, 10)
 
     @pytest.mark.parametrize("form", ["tuple", "list", "dict", "only"])
-    def test_logits_from_what_a_model_answers(self, form):
+    def test_logits_are_taken_from_a_collection(self, form):
         options = {"logits": "1"} if form == "list" else {}
-        found = network("answering", args={"form": form}, **options).eval()
-        torch.testing.assert_close(found(IMAGES)[0], found.model.small(IMAGES))
+        custom = network("wrapped_logits", args={"form": form}, **options).eval()
+        torch.testing.assert_close(custom(IMAGES)[0], custom.model.small(IMAGES))
 
     def test_the_middle_is_a_block(self):
         assert set(network("vit").middles) == {"vit.layers.0", "vit.layers.1"}
 
-    def test_half_precision_is_told_of_each_layer(self):
-        found = models_network.place(network("vit"), CPU, "bf16").eval()
+    def test_bytes_per_value_are_measured_for_each_layer(self):
+        custom = models_network.place(network("vit"), CPU, "bf16").eval()
         expected = {"vit.layers.0.mlp.fc1": 2, "vit.embeddings.patch_embeddings.projection": 2, "vit.layernorm": 4}
-        assert {layer: found.bytes_per_value(layer) for layer in expected} == expected
+        assert {layer: custom.bytes_per_value(layer) for layer in expected} == expected
 
 
 class TestImages:
-    """A model's own channels, resolution and normalisation."""
+    """A model gets images in its own channels, resolution and normalisation."""
 
     MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
 
     @pytest.mark.parametrize("preprocessing", ["scale", "standardize"])
-    def test_it_gets_what_it_was_trained_on(self, tmp_path, preprocessing):
+    def test_the_model_gets_the_images_that_it_was_trained_on(self, tmp_path, preprocessing):
         config = loading.load([f"dataset/preprocessing={preprocessing}", f"store={tmp_path}"])
-        found = splits.load(config.dataset, config.root, CPU, SILENCE)
-        images = found.train.batch(found.train.rows[:7]).images
+        data = splits.load(config.dataset, config.root, CPU, SILENCE)
+        images = data.train.batch(data.train.rows[:7]).images
         net = CustomTeacher(
             target="own_models.small", args={"channels": 3}, channels=3, size=16, mean=self.MEAN, std=self.STD
         )
         network, seen = wrapping.network(net, config.dataset, "teacher"), []
-        network.set_preprocessing(config.dataset.preprocessing, found.fitted)
-        network.model.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+        network.set_preprocessing(config.dataset.preprocessing, data.fitted)
+        network.model.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
         network.eval()(images)
-        raw = splits.raw_images(config.dataset, "train", found.train.rows[:7], tmp_path, SILENCE) / 16
+        raw = splits.raw_images(config.dataset, "train", data.train.rows[:7], tmp_path, SILENCE) / 16
         expected = (raw - torch.tensor(self.MEAN).view(1, 3, 1, 1)) / torch.tensor(self.STD).view(1, 3, 1, 1)
         expected = nn.functional.interpolate(expected, (16, 16), mode="bilinear")
         torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-5)
 
-    def test_it_is_part_of_what_is_saved(self):
-        found = network("small", mean=[0.5], std=[0.25])
-        found.set_preprocessing(Scale(), {})
-        assert found.image_scale.flatten().tolist() == [4]
-        assert found.image_shift.flatten().tolist() == [-2]
-        assert {"image_scale", "image_shift"} <= set(found.state_dict())
+    def test_the_normalisation_is_part_of_the_state_dict(self):
+        custom = network("small", mean=[0.5], std=[0.25])
+        custom.set_preprocessing(Scale(), {})
+        assert custom.image_scale.flatten().tolist() == [4]
+        assert custom.image_shift.flatten().tolist() == [-2]
+        assert {"image_scale", "image_shift"} <= set(custom.state_dict())
 
-    def test_one_mean_for_three_channels(self, tmp_path):
+    def test_one_mean_may_stand_for_three_channels(self, tmp_path):
         config = loading.load(["dataset=cifar10", "dataset/preprocessing=standardize", "method=kd", "hint_layer=none"])
         net = CustomTeacher(target="own_models.small", args={"channels": 3}, mean=[0.5], std=[0.25])
-        found = wrapping.network(net, config.dataset, "teacher")
-        found.set_preprocessing(Standardize(), {"mean": torch.rand(3), "deviation": torch.rand(3)})
-        assert found.image_scale.shape == (1, 3, 1, 1)
+        custom = wrapping.network(net, config.dataset, "teacher")
+        custom.set_preprocessing(Standardize(), {"mean": torch.rand(3), "deviation": torch.rand(3)})
+        assert custom.image_scale.shape == (1, 3, 1, 1)
 
-    def test_fitted_values_are_undone(self):
-        found = network("small", mean=[0.5], std=[0.25])
-        found.set_preprocessing(Standardize(), {"mean": torch.tensor([0.3]), "deviation": torch.tensor([0.1])})
+    def test_the_data_sets_standardisation_is_undone(self):
+        custom = network("small", mean=[0.5], std=[0.25])
+        custom.set_preprocessing(Standardize(), {"mean": torch.tensor([0.3]), "deviation": torch.tensor([0.1])})
         raw = torch.rand(4, 1, 8, 8)
-        taken = (raw - 0.3) / 0.1 * found.image_scale + found.image_shift
-        torch.testing.assert_close(taken, (raw - 0.5) / 0.25)
+        model_input = (raw - 0.3) / 0.1 * custom.image_scale + custom.image_shift
+        torch.testing.assert_close(model_input, (raw - 0.5) / 0.25)
 
 
 class TestWeights:
@@ -209,32 +209,32 @@ class TestWeights:
             torch.save(model.state_dict(), path)
 
     @pytest.mark.parametrize("name", ["w.safetensors", "w.pt", "w.ckpt"])
-    def test_from_files_of_others(self, tmp_path, name):
+    def test_are_loaded_from_other_programs_files(self, tmp_path, name):
         torch.manual_seed(3)
         model = own_models.small()
         self.save(model, tmp_path / name)
-        found = network("small", weights=str(tmp_path / name))
-        assert all(torch.equal(value, found.model.state_dict()[key]) for key, value in model.state_dict().items())
+        custom = network("small", weights=str(tmp_path / name))
+        assert all(torch.equal(value, custom.model.state_dict()[key]) for key, value in model.state_dict().items())
 
-    def test_that_a_file_has_once_and_the_model_twice(self, wobbly):
+    def test_may_be_in_the_file_once_and_in_the_model_twice(self, wobbly):
         import wobbly_net
 
         model = wobbly_net.make(breadth=24)
         save_model(model, str(wobbly / "w.safetensors"))
-        found = teachers.network(
+        teacher = teachers.network(
             loading.load([*WOBBLY, "teacher.weights=w.safetensors", "method=kd", "hint_layer=none"])
         )
-        assert torch.equal(found.model.same_exit.weight, model.exit.weight)
+        assert torch.equal(teacher.model.same_exit.weight, model.exit.weight)
 
     def test_of_a_student_are_drawn_with_the_seed(self):
-        made = [network("small", "student") for _ in range(3)]
-        for found, seed in zip(made, (1, 1, 2), strict=True):
-            build.initialise(found, None, seed)
-        first, again, other = (found.model.first.weight for found in made)
+        students = [network("small", "student") for _ in range(3)]
+        for student, seed in zip(students, (1, 1, 2), strict=True):
+            build.initialise(student, None, seed)
+        first, again, other = (student.model.first.weight for student in students)
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
 
-    def test_are_part_of_the_hashes_and_their_place_is_not(self, tmp_path):
+    def test_are_part_of_the_hashes_and_their_path_is_not(self, tmp_path):
         torch.manual_seed(3)
         model = own_models.small()
         for name in ("a.pt", "b.safetensors"):
@@ -271,11 +271,11 @@ def custom_pair(tmp_path):
     return plans(*words, "student=custom", "student.target=own_models.small", *pair)
 
 
-def batch_of(found) -> Batch:
-    return found.data.train.viewed(found.data.train.rows[:32], 0, found.views(found.stages[0]))
+def batch_of(plan) -> Batch:
+    return plan.data.train.viewed(plan.data.train.rows[:32], 0, plan.views(plan.stages[0]))
 
 
-def test_in_stage_1_only_what_lies_below_the_guided_layer_moves(custom_pair):
+def test_stage_1_only_moves_the_layers_up_to_the_guided_one(custom_pair):
     from fitnets.training.optimizers import LayerOptimizer
 
     models_network.freeze(custom_pair.teacher)
@@ -299,20 +299,20 @@ def test_a_teacher_that_leaves_evaluation_mode_is_caught(custom_pair):
         stages.train_mode(custom_pair.stages[0])
 
 
-def test_computed_answers_are_the_models(custom_pair):
+def test_a_live_teacher_gives_the_models_outputs(custom_pair):
     models_network.freeze(custom_pair.teacher)
     batch = batch_of(custom_pair)
-    answers = LiveTeacher(custom_pair.teacher)(batch, [LOGITS, "second"])
-    assert set(answers) == {LOGITS, "second"}
-    torch.testing.assert_close(answers[LOGITS], custom_pair.teacher(batch.images)[0])
+    outputs = LiveTeacher(custom_pair.teacher)(batch, [LOGITS, "second"])
+    assert set(outputs) == {LOGITS, "second"}
+    torch.testing.assert_close(outputs[LOGITS], custom_pair.teacher(batch.images)[0])
     model = custom_pair.teacher.model
-    torch.testing.assert_close(answers["second"], model.second(model.first(batch.images).relu()))
+    torch.testing.assert_close(outputs["second"], model.second(model.first(batch.images).relu()))
 
 
-def test_the_file_that_makes_it_is_part_of_the_hash(wobbly):
-    """As it was when it was imported."""
-    path, found = wobbly / "wobbly_net.py", []
-    told = (
+def test_the_factorys_file_is_part_of_the_hash(wobbly):
+    """The file counts as it was when it was imported."""
+    path, printed = wobbly / "wobbly_net.py", []
+    code = (
         "from fitnets.composition import loading; from fitnets.planning import identity; "
         "print(identity.hashes(loading.load({words}), 'digest', 'fp32').run)"
     )
@@ -321,10 +321,10 @@ def test_the_file_that_makes_it_is_part_of_the_hash(wobbly):
     for text in ("", "# another line\n"):
         path.write_text(path.read_text() + text)
         assert identity.hashes(config, "digest", "fp32").run == first
-        finished = shell("-c", told.format(words=[*WOBBLY, f"store={wobbly}"]), cwd=wobbly, PYTHONPATH=str(ROOT))
+        finished = shell("-c", code.format(words=[*WOBBLY, f"store={wobbly}"]), cwd=wobbly, PYTHONPATH=str(ROOT))
         assert finished.returncode == 0, finished.stderr
-        found.append(finished.stdout.strip())
-    assert found[0] == first != found[1]
+        printed.append(finished.stdout.strip())
+    assert printed[0] == first != printed[1]
 
 
 def test_a_partial_of_the_users_file_is_hashed_by_that_file():
@@ -338,21 +338,21 @@ def test_weights_that_numpy_draws_are_a_function_of_the_seed():
     assert first == again != other
 
 
-def test_where_a_layer_is_not_reached_it_is_told():
-    found = network("small").eval()
-    found.model.forward = lambda images: images.flatten(1)[:, :10]
-    with pytest.raises(ConfigError, match="its layer second was not reached"):
-        found.forward_until(IMAGES, "second")
+def test_a_layer_that_the_model_does_not_call_is_an_error():
+    custom = network("small").eval()
+    custom.model.forward = lambda images: images.flatten(1)[:, :10]
+    with pytest.raises(ConfigError, match="the model did not call its layer second"):
+        custom.forward_until(IMAGES, "second")
 
 
 @pytest.mark.parametrize("is_used", [False, True])
-def test_gpus_that_nobody_uses_yet_stay_so_and_others_go_on_where_they_were(monkeypatch, is_used):
-    """Of a machine with two."""
-    asked, put_back = [], []
+def test_seeding_restores_gpus_in_use_and_leaves_unused_ones_alone(monkeypatch, is_used):
+    """The machine of this test has two GPUs."""
+    read, restored = [], []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: is_used)
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _seed: None)
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(device) or torch.tensor(device))
-    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: put_back.append((int(state), device)))
-    factory.made(CustomStudent(target="own_models.drawn_by_numpy"), (1, 8, 8), "student", seed=0)
-    assert (asked, put_back) == (([0, 1], [(0, 0), (1, 1)]) if is_used else ([], []))
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: read.append(device) or torch.tensor(device))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: restored.append((int(state), device)))
+    factory.build(CustomStudent(target="own_models.drawn_by_numpy"), (1, 8, 8), "student", seed=0)
+    assert (read, restored) == (([0, 1], [(0, 0), (1, 1)]) if is_used else ([], []))

@@ -18,39 +18,39 @@ TINY_TEACHER = [word for word in TINY if word.startswith(("teacher.", "schedule.
 
 @pytest.mark.slow
 def test_a_model_that_the_project_has_never_seen_from_the_command_line(tmp_path):
-    """As a user would: a file, weights, then layers, a run, an export, each a process of its own."""
+    """As a user would: write a file and weights, then list layers, run and export, each in its own process."""
     (tmp_path / "wobbly_net.py").write_text(NEVER_SEEN)
     train = "import torch, wobbly_net; torch.save(wobbly_net.make(breadth=24).state_dict(), 'weights.pt')"
     assert shell("-c", train, cwd=tmp_path).returncode == 0
     teacher = [*WOBBLY, "teacher.weights=weights.pt"]
 
-    def told(*words: str) -> str:
+    def output(*words: str) -> str:
         finished = shell(*words, cwd=tmp_path)
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
 
-    listed = json.loads(told("-m", "fitnets.cli", "layers", *teacher, "--json"))
+    listed = json.loads(output("-m", "fitnets.cli", "layers", *teacher, "--json"))
     names = [row["name"] for row in listed["teacher"]]
     assert names == ["Größe", "bend:1", "again:1", "norm_1", "bend:2", "again:2", "bend:3", "exit", "logits"]
     assert [row["shape"] for row in listed["teacher"]][:2] == [[24, 8, 8], [24, 8, 8]]
-    assert "bend:2" in told("-m", "fitnets.cli", "layers", *teacher)
+    assert "bend:2" in output("-m", "fitnets.cli", "layers", *teacher)
     pair = ["hint_layer=named", "hint_layer.teacher=bend:2", "hint_layer.student=conv5"]
-    told(str(ROOT / "run.py"), *teacher, *pair, *SHORT)
+    output(str(ROOT / "run.py"), *teacher, *pair, *SHORT)
     ((name, result),) = runs(tmp_path / "outputs").items()
     directory = tmp_path / "outputs" / "run" / name
     assert result["hint"]["teacher_layer"] == "bend:2"
-    exported = json.loads(told("-m", "fitnets.cli", "export", str(directory), "--json"))
+    exported = json.loads(output("-m", "fitnets.cli", "export", str(directory), "--json"))
     assert max(exported["difference"].values()) < 1e-4
     assert exported["accuracy"]["student.onnx"] == pytest.approx(result["student"]["test_accuracy"])
     assert (directory / "export" / "student.pt2").exists()
 
 
 class TestTransformers:
-    """A vision transformer and a residual network of transformers, from their configurations."""
+    """A vision transformer and a residual network of the `transformers` library, built from their configurations."""
 
     @pytest.fixture
     def taught_by(self, command, fitnets, tmp_path):
-        """Lists the layers of a model, distils it, exports the student; gives the shape of the hint."""
+        """List the layers of a model, distil it and export the student; return the shape of the hint."""
 
         def teach(model: str, hint: str) -> list[int]:
             teacher = ["teacher=custom", f"teacher.target=own_models.{model}"]
@@ -62,9 +62,9 @@ class TestTransformers:
             assert result["hint"]["teacher_layer"] == hint
             exported = fitnets("export", str(tmp_path / "store" / "run" / name), "--json")
             assert exported.code == 0, exported.err
-            told = json.loads(exported.out)
-            assert max(told["difference"].values()) < 1e-4
-            assert {"teacher", "student, network only"} <= {row["file"] for row in told["latency"]}
+            summary = json.loads(exported.out)
+            assert max(summary["difference"].values()) < 1e-4
+            assert {"teacher", "student, network only"} <= {row["file"] for row in summary["latency"]}
             return {row["name"]: row["shape"] for row in listed["teacher"]}[hint]
 
         return teach
@@ -89,33 +89,33 @@ class TestTransformers:
         assert result["hint"]["student_layer"].startswith("vit.layers.")
 
 
-def test_a_students_run_is_a_teacher_and_can_be_evaluated(command, fitnets, tmp_path):
+def test_a_custom_students_run_can_be_evaluated_and_be_a_teacher(command, fitnets, tmp_path):
     student = ["student=custom", "student.target=own_models.small", "student.mean=[0.5]", "student.std=[0.25]"]
     teacher = ["teacher=custom", "teacher.target=own_models.small"]
     finished = command(*teacher, *student, *SHORT, "schedule.retrain_student=true")
     assert finished.code == 0, finished.err
     ((name, result),) = runs(tmp_path / "store").items()
     directory = tmp_path / "store" / "run" / name
-    told = json.loads(fitnets("eval", str(directory), f"store={tmp_path / 'store'}", "--json").out)
-    assert told["accuracy"] == pytest.approx(result["student"]["test_accuracy"])
+    evaluated = json.loads(fitnets("eval", str(directory), f"store={tmp_path / 'store'}", "--json").out)
+    assert evaluated["accuracy"] == pytest.approx(result["student"]["test_accuracy"])
     weights = load_file(directory / "student.safetensors")
     assert weights["image_scale"].item() == 4
     again = command("teacher=run", f"teacher.path={directory}", *SHORT)
     assert again.code == 0, again.err
 
 
-def test_where_it_began_is_not_needed_once_it_is_trained(command, fitnets, tmp_path):
+def test_a_trained_student_no_longer_needs_the_file_of_its_initial_weights(command, fitnets, tmp_path):
     torch.save(own_models.small().state_dict(), tmp_path / "init.pt")
     student = ["student=custom", "student.target=own_models.small", f"student.weights={tmp_path / 'init.pt'}"]
     assert command(*TINY_TEACHER, *student, *SHORT).code == 0
     (tmp_path / "init.pt").unlink()
     ((name, result),) = runs(tmp_path / "store").items()
     directory = tmp_path / "store" / "run" / name
-    told = fitnets("eval", str(directory), f"store={tmp_path / 'store'}", "--json")
-    assert json.loads(told.out)["accuracy"] == pytest.approx(result["student"]["test_accuracy"])
+    finished = fitnets("eval", str(directory), f"store={tmp_path / 'store'}", "--json")
+    assert json.loads(finished.out)["accuracy"] == pytest.approx(result["student"]["test_accuracy"])
 
 
-def test_an_ensemble_of_custom_networks(command, tmp_path):
+def test_an_ensemble_of_custom_networks_is_a_teacher(command, tmp_path):
     words = [*TINY_TEACHER, "student=custom", "student.target=own_models.vit", *SHORT]
     for seed in (0, 1):
         assert command(*words, f"seed={seed}").code == 0

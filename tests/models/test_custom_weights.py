@@ -1,4 +1,4 @@
-"""Weights of other programs: what `load_state_dict` accepts is accepted."""
+"""Weights of other programs: every form that `load_state_dict` accepts can be loaded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ State = dict[str, Any]
 
 
 def trained(make: Callable[[], nn.Module] = odd_models.small) -> nn.Module:
-    """With weights that no factory draws."""
+    """Return a model with weights that no factory draws."""
     torch.manual_seed(11)
     return make()
 
@@ -51,13 +51,13 @@ FORMS: dict[str, Callable[[State], Any]] = {
     "without the counter of batch normalisation": lambda state: {
         name: values for name, values in state.items() if "num_batches" not in name
     },
-    "without it in the format that has it": lambda state: [state.pop("1.num_batches_tracked"), state][1],
+    "without that counter in the format that has it": lambda state: [state.pop("1.num_batches_tracked"), state][1],
     "DataParallel": prefixed("module."),
     "torch.compile": prefixed("_orig_mod."),
     "compiled and parallel": prefixed("module._orig_mod."),
     "a part was compiled": lambda state: {name.replace("0.", "0._orig_mod.", 1): v for name, v in state.items()},
     "Lightning": lambda state: {"state_dict": prefixed("model.")(state), "epoch": 3, "optimizer_states": [{}]},
-    "a prefix of one's own": prefixed("classifier.net."),
+    "a prefix of the user's": prefixed("classifier.net."),
     "in state_dict": lambda state: {"state_dict": state, "epoch": 3},
     "in model": lambda state: {"model": state, "optimizer": {"state": {0: {"step": torch.ones(())}}}, "lr": 0.1},
     "nested": lambda state: {"checkpoint": {"network": prefixed("module.")(state)}},
@@ -70,30 +70,30 @@ FORMS: dict[str, Callable[[State], Any]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", ["pt", "safetensors"])
-def test_forms_of_the_same_weights(tmp_path, form, kind):
+def test_every_form_of_the_same_weights_is_loaded(tmp_path, form, kind):
     model = trained()
     content = FORMS[form](model.state_dict())
     path = saved(content, tmp_path)
     if kind == "safetensors":
         if not all(isinstance(values, Tensor) for values in content.values()):
-            pytest.skip("safetensors holds tensors alone")
+            pytest.skip("safetensors only holds tensors")
         path = tmp_path / "w.safetensors"
         save_file({name: values.contiguous() for name, values in content.items()}, path)
     assert_same(load(odd_models.small(), path), model)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_becomes_whole(tmp_path, dtype):
+def test_half_precision_weights_are_converted_to_fp32(tmp_path, dtype):
     model = trained()
-    found = load(odd_models.small(), saved({k: v.to(dtype) for k, v in model.state_dict().items()}, tmp_path))
-    torch.testing.assert_close(found[0].weight, model[0].weight.to(dtype).float(), rtol=0, atol=0)
+    loaded = load(odd_models.small(), saved({k: v.to(dtype) for k, v in model.state_dict().items()}, tmp_path))
+    torch.testing.assert_close(loaded[0].weight, model[0].weight.to(dtype).float(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("make", [odd_models.parallel, odd_models.compiled, lambda: AveragedModel(odd_models.small())])
 def test_a_wrapped_model_takes_the_weights_of_a_bare_one(tmp_path, make):
-    model, found = trained(), make()
-    load(found, saved(model.state_dict(), tmp_path))
-    assert_same(next(child for child in found.children()), model)
+    model, wrapped = trained(), make()
+    load(wrapped, saved(model.state_dict(), tmp_path))
+    assert_same(next(child for child in wrapped.children()), model)
 
 
 def test_plain_weights_are_preferred_to_their_average(tmp_path):
@@ -102,15 +102,15 @@ def test_plain_weights_are_preferred_to_their_average(tmp_path):
     assert_same(load(odd_models.small(), saved(content, tmp_path)), model)
 
 
-def test_the_given_example(tmp_path, fitnets):
+def test_layers_takes_weights_without_the_counter_of_batch_normalisation(tmp_path, fitnets):
     plain = {name: v for name, v in trained().state_dict().items() if "num_batches_tracked" not in name}
     path = saved(plain, tmp_path)
     thin = ["student=thin", "student.depth=3", "student.width=4", "hint_layer=middle", "tracker=none"]
-    told = fitnets("layers", "teacher=custom", "teacher.target=odd_models.small", f"teacher.weights={path}", *thin)
-    assert told.code == 0, told.err
+    finished = fitnets("layers", "teacher=custom", "teacher.target=odd_models.small", f"teacher.weights={path}", *thin)
+    assert finished.code == 0, finished.err
 
 
-def test_extra_state_and_lazy_modules_and_buffers_of_the_first_call(tmp_path):
+def test_extra_state_lazy_modules_and_buffers_of_the_first_call_are_loaded(tmp_path):
     for make in (odd_models.extra, odd_models.lazy, odd_models.growing):
         model = trained(make).eval()
         model(torch.rand(2, 1, 8, 8))
@@ -118,7 +118,7 @@ def test_extra_state_and_lazy_modules_and_buffers_of_the_first_call(tmp_path):
 
 
 class Renaming(nn.Module):
-    """Takes the names of an earlier version, as PyTorch lets a module do."""
+    """A module that accepts the names of an earlier version, with a PyTorch hook."""
 
     def __init__(self):
         super().__init__()
@@ -134,7 +134,7 @@ class Renaming(nn.Module):
         return self.last(images.flatten(1))
 
 
-def test_a_models_own_hooks_rename(tmp_path):
+def test_renaming_hooks_of_the_model_are_used(tmp_path):
     model = Renaming()
     old = {name.replace("last", "fc"): values for name, values in model.state_dict().items()}
     assert_same(load(Renaming(), saved(old, tmp_path)), model)
@@ -151,11 +151,11 @@ class Tied(nn.Module):
         return self.second(self.first(images.flatten(1)))
 
 
-def test_tensors_that_safetensors_keeps_once_and_masks_with_infinities(tmp_path):
+def test_tied_weights_that_safetensors_stores_once_and_masks_with_infinities_are_loaded(tmp_path):
     model = Tied()
     save_model(model, str(tmp_path / "w.safetensors"))
-    found = load(Tied(), tmp_path / "w.safetensors")
-    assert torch.equal(found.second.weight, model.first.weight)
+    loaded = load(Tied(), tmp_path / "w.safetensors")
+    assert torch.equal(loaded.second.weight, model.first.weight)
 
 
 REFUSED: dict[str, tuple[Callable[[State], State], str]] = {
@@ -163,7 +163,7 @@ REFUSED: dict[str, tuple[Callable[[State], State], str]] = {
         lambda state: {name: v for name, v in state.items() if not name.startswith("4")},
         r"not the weights of this model: 2 of the model's tensors are not in the file \(4.weight, 4.bias",
     ),
-    "named otherwise": (
+    "other names": (
         lambda state: {name.replace("4.", "head4."): v for name, v in state.items()},
         r"\(4.weight, 4.bias; the file has head4.weight\); 2 of its tensors are not in the model \(head4.weight, ",
     ),
@@ -194,9 +194,9 @@ def test_many_missing_names_are_listed_shortly(tmp_path):
     assert "..." in str(caught.value)
 
 
-def test_weights_of_a_model_that_cannot_be_copied(tmp_path):
+def test_weights_are_loaded_into_a_model_that_cannot_be_copied(tmp_path):
     model = trained(odd_models.old_weight_norm)
     path = saved(model.state_dict(), tmp_path)
     net = CustomTeacher(target="odd_models.old_weight_norm", weights=str(path))
-    found = wrapping.network(net, loading.load([]).dataset, "teacher")
-    assert torch.equal(found.model[0].weight_v, model[0].weight_v)
+    teacher = wrapping.network(net, loading.load([]).dataset, "teacher")
+    assert torch.equal(teacher.model[0].weight_v, model[0].weight_v)

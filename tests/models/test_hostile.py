@@ -1,4 +1,4 @@
-"""Models, weights and images that are not what they should be: each is answered with its name and the way out."""
+"""Models, weights and images that cannot be used: each is refused with a message that names it and a way out."""
 
 import io
 import pickle
@@ -13,10 +13,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from test_folder import write_images
 
-# (id, command line, pattern in the message). {weights}: files as `weights` makes them; {images}: folders of images.
+# (id, overrides, pattern in the message). {t}: "teacher" or "student"; {a}: a model of `own_models.wrapped_logits`,
+# whose form follows; {w}: `own_models.small` with a weight file of the fixture `places`, whose name follows.
 MODELS = [
-    ("no import path", "{t}.target=small", r"{t}.target=small: no import path: give package.module.factory"),
-    ("no module", "{t}.target=nowhere.small", r"{t}.target=nowhere.small: no module nowhere in the present folder"),
+    ("no import path", "{t}.target=small", r"{t}.target=small: not an import path: give package.module.factory"),
+    ("no module", "{t}.target=nowhere.small", r"{t}.target=nowhere.small: no module nowhere in the current folder"),
     (
         "no factory",
         "{t}.target=own_models.smal",
@@ -35,19 +36,23 @@ MODELS = [
     (
         "no module made",
         "{t}.target=own_models.no_module",
-        r"it makes a int: give something that makes a torch.nn.Module",
+        r"it returns a int: give a function or class that returns a torch.nn.Module",
     ),
     ("no parameters", "{t}.target=own_models.without_parameters", r"a module without parameters"),
-    ("nothing answered", "{a}nothing", r"its forward gives nothing: give {t}.logits=NAME, or a module whose forward"),
-    ("text answered", "{a}text", r"its forward gives a str: give {t}.logits=NAME"),
-    ("maps answered", "{a}map", r"its logits are a tensor of 2x10x1x1: give"),
-    ("unknown key", "{a}odd_dict", r"its forward gives a dict of features: .*, answer: a tensor of 2x10: give"),
-    ("wrong key", "{a}dict {t}.logits=logit", r"gives a dict of .* and no logits by {t}.logits=logit: give"),
+    ("nothing returned", "{a}nothing", r"its forward returns nothing: give {t}.logits=NAME, or a module whose forward"),
+    ("text returned", "{a}text", r"its forward returns a str: give {t}.logits=NAME"),
+    ("maps returned", "{a}map", r"its logits are a tensor of 2x10x1x1: give"),
+    ("unknown key", "{a}odd_dict", r"its forward returns a dict of features: .*, answer: a tensor of 2x10: give"),
+    (
+        "wrong key",
+        "{a}dict {t}.logits=logit",
+        r"returns a dict of .* without the logits that {t}.logits=logit names: give",
+    ),
     ("not finite", "{a}infinite", r"its logits on random images are not finite: give other weights"),
     (
         "other classes",
         "{t}.target=own_models.small {t}.args={{classes:7}}",
-        r"it tells 7 classes apart and dataset=digits has 10: give {t}.args with the number of classes",
+        r"it has 7 classes and dataset=digits has 10: give {t}.args with the number of classes",
     ),
     (
         "grey images into RGB",
@@ -57,11 +62,11 @@ MODELS = [
     (
         "another resolution",
         "{t}.target=own_models.vit {t}.args={{size:32}}",
-        r"cannot take images of 1x8x8 .*: give {t}.size=PIXELS if it wants another resolution",
+        r"cannot take images of 1x8x8 .*: give {t}.size=PIXELS if it needs another resolution",
     ),
-    ("batches that melt together", "{t}.target=own_models.averaging", r"it answers 2 images with logits for 1"),
+    ("a mean over the batch", "{t}.target=own_models.averaging", r"for 2 images it returns logits for 1"),
     (
-        "a number that is none",
+        "an argument that is not finite",
         "{t}.target=own_models.small {t}.args={{width:nan}}",
         r"{t}.args=.*: give finite numbers",
     ),
@@ -96,7 +101,7 @@ MODELS = [
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files of weights, and model files that cannot be imported."""
+    """Write weight files, and model files that cannot be imported; return their folder."""
     model = own_models.small()
     state = model.state_dict()
 
@@ -120,7 +125,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _zipped_pickle(content: object) -> bytes:
-    """As `torch.save` of a version that restricts nothing would have it."""
+    """Save an object as `torch.save` does, with code that runs when it is unpickled."""
     target = io.BytesIO()
     torch.save(content, target, pickle_module=pickle)
     return target.getvalue()
@@ -128,10 +133,10 @@ def _zipped_pickle(content: object) -> bytes:
 
 @pytest.mark.parametrize("side", ["teacher", "student"])
 @pytest.mark.parametrize(("words", "pattern"), [m[1:] for m in MODELS], ids=[m[0] for m in MODELS])
-def test_a_model(command, places, side, words, pattern):
+def test_an_unusable_model_is_refused(command, places, side, words, pattern):
     names = {
         "t": side,
-        "a": f"{side}.target=own_models.answering +{side}.args.form=",
+        "a": f"{side}.target=own_models.wrapped_logits +{side}.args.form=",
         "w": f"{side}.target=own_models.small {side}.weights={places}/",
     }
     finished = command(f"{side}=custom", *_words(words, names), "tracker=none")
@@ -142,7 +147,7 @@ def test_a_model(command, places, side, words, pattern):
 
 
 def _words(template: str, names: dict[str, str]) -> list[str]:
-    """One word each, with `args.form` given as a dictionary."""
+    """Fill the template and split it into overrides, with `args.form` as a dictionary."""
     words = template.format(**names).split()
     return [re.sub(r"^\+(\w+)\.args\.form=(\w+)$", r"\1.args={form:\2}", word) for word in words]
 
@@ -193,7 +198,7 @@ IMAGES = [
 
 
 @pytest.mark.parametrize(("change", "pattern"), [i[1:] for i in IMAGES], ids=[i[0] for i in IMAGES])
-def test_images(command, tmp_path, change, pattern):
+def test_unusable_images_are_refused(command, tmp_path, change, pattern):
     root = write_images(tmp_path / "images")
     change(root)
     finished = command(
@@ -217,7 +222,7 @@ def test_images(command, tmp_path, change, pattern):
             "student.target=own_models.choosy",
             r"cannot be trained with images .* \(ValueError: labels are needed\): its forward must",
         ),
-        ("student.target=own_models.frozen", r"all its parameters have requires_grad=False: train some of them"),
+        ("student.target=own_models.frozen", r"all its parameters have requires_grad=False: set it to True for those"),
         (
             "student.target=own_models.frozen student.args={up_to_second:true} hint_layer=named "
             "hint_layer.teacher=conv2 hint_layer.student=second",
@@ -226,12 +231,12 @@ def test_images(command, tmp_path, change, pattern):
         (
             "student.target=own_models.chancy method=joint hint_layer=named hint_layer.teacher=conv2 "
             "hint_layer.student=second",
-            r"its layer second was not reached: its way depends on the images or on chance: give another hint",
+            r"did not call its layer second: which layers it calls depends on the images or on chance: give another",
         ),
         ("+schedule.student.lr_scale.conv1=0.1", r"schedule.student.lr_scale.conv1: no such layer or kind"),
     ],
 )
-def test_a_custom_student(command, words, pattern):
+def test_an_unusable_custom_student_is_refused(command, words, pattern):
     words = words.replace("+schedule.student.dropout", "schedule.student.dropout")
     finished = command("student=custom", "student.target=own_models.small", *words.split(), "tracker=none")
     assert finished.code == 1, finished.out
@@ -239,7 +244,7 @@ def test_a_custom_student(command, words, pattern):
 
 
 @pytest.mark.parametrize(("side", "other"), [("teacher", "student"), ("student", "teacher")])
-def test_an_unknown_layer(command, side, other):
+def test_an_unknown_layer_is_refused_with_the_closest_name(command, side, other):
     pair = ["hint_layer=named", f"hint_layer.{side}=secnod", f"hint_layer.{other}=conv2"]
     finished = command(f"{side}=custom", f"{side}.target=own_models.small", *pair, "tracker=none")
     assert finished.code == 1
@@ -247,7 +252,7 @@ def test_an_unknown_layer(command, side, other):
     assert finished.err.startswith(expected)
 
 
-def test_what_has_no_target(command):
+def test_custom_networks_without_a_target_are_refused(command):
     finished = command("teacher=custom", "student=custom")
     assert finished.err.splitlines() == [
         "student.target has no value: give student.target=...",

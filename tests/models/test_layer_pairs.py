@@ -1,4 +1,4 @@
-"""`fitnets layers`: what there is to learn from and to guide."""
+"""`fitnets layers`: the layers of both networks, and suggested pairs of them."""
 
 import json
 
@@ -19,37 +19,37 @@ def test_rows_add_up_to_the_networks_cost():
         assert rows[-1].shape == (10,)
 
 
-def test_the_papers_pair_and_the_middle_one_with_their_regressors():
+def test_the_papers_pair_and_the_middle_one_are_suggested():
     paper, *others = layer_pairs.suggested(loading.load([*CIFAR]))
     assert (paper.source, paper.hint, paper.guided) == ("paper", "conv2", "conv6")
     assert "convolution" in paper.regressor
     assert {pair.source for pair in others} <= {"middle"}
 
 
-def test_networks_without_a_published_pair_have_a_middle_one():
+def test_networks_without_a_published_pair_get_the_middle_one():
     words = ["dataset=cifar10", "teacher=resnet", "teacher.depth=20", "student=resnet", "student.depth=8", "method=kd"]
     (middle,) = layer_pairs.suggested(loading.load(words))
     assert (middle.source, middle.hint, middle.guided) == ("middle", "group2_block3", "group2_block1")
     assert middle.regressor == "no regressor"
 
 
-def test_command(fitnets):
+def test_the_command_lists_layers_and_pairs(fitnets):
     code, out, _ = fitnets("layers", *CIFAR)
     assert code == 0
     assert all(
         word in out
         for word in ("conv1", "192x", "softmax", "pairs that suggest themselves", "multiplications up to it")
     )
-    told = json.loads(fitnets("layers", *CIFAR, "--json")[1])
-    assert set(told) == {"teacher", "student", "pairs"}
+    listed = json.loads(fitnets("layers", *CIFAR, "--json")[1])
+    assert set(listed) == {"teacher", "student", "pairs"}
 
 
-def test_no_pair_is_needed_beforehand(fitnets):
+def test_the_command_needs_no_pair(fitnets):
     code, out, _ = fitnets("layers", "dataset=cifar10", "teacher=resnet", "student=thin")
     assert (code, "group2" in out) == (0, True)
 
 
-def test_a_pair_of_the_users_own_is_shown_and_a_wrong_name_answered(fitnets):
+def test_the_users_pair_is_listed_and_a_wrong_name_is_an_error(fitnets):
     named = ("hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=conv3")
     assert "named" in fitnets("layers", *CIFAR, *named)[1]
     code, _, err = fitnets("layers", *CIFAR, *named[:2], "hint_layer.student=conf3")
@@ -57,7 +57,7 @@ def test_a_pair_of_the_users_own_is_shown_and_a_wrong_name_answered(fitnets):
     assert "did you mean conv3" in err
 
 
-def test_a_regressor_that_does_not_fit_is_told(fitnets):
+def test_a_regressor_that_does_not_fit_is_listed_with_the_reason(fitnets):
     code, out, _ = fitnets("layers", *CIFAR, "regressor=identity")
     assert code == 0
     assert "regressor=identity" in out

@@ -42,18 +42,18 @@ def test_maxout_gradient_goes_to_the_winning_piece():
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("pieces", [1, 2, 3, 5])
-@pytest.mark.parametrize("units", [5, 16, 32])  # in mid-vector and at its end, channels last
+@pytest.mark.parametrize("units", [5, 16, 32])  # channels last, pieces end within a CPU vector or at its end
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_maxout_and_its_gradient_are_those_of_the_maximum(layout, pieces, units, dtype):
     torch.manual_seed(0)
     linear = torch.randn(4, pieces * units, 6, 5).to(dtype).contiguous(memory_format=layout).requires_grad_()
-    found = maxout(linear, pieces)
-    expected, winner = linear.detach().view(4, pieces, units, 6, 5).max(dim=1)
-    gradient = torch.randn_like(found)
-    found.backward(gradient)
-    assert torch.equal(found, expected)
+    maximum = maxout(linear, pieces)
+    expected = linear.detach().view(4, pieces, units, 6, 5).max(dim=1).values
+    gradient = torch.randn_like(maximum)
+    maximum.backward(gradient)
+    assert torch.equal(maximum, expected)
     gradients = linear.grad.view(4, pieces, units, 6, 5)
-    assert torch.equal(gradients.sum(dim=1), gradient)  # to one piece alone, ties included
+    assert torch.equal(gradients.sum(dim=1), gradient)  # one piece gets it all, even if pieces tie
     assert ((gradients != 0).sum(dim=1) <= 1).all()
     largest = linear.detach().view(4, pieces, units, 6, 5).gather(1, gradients.abs().argmax(dim=1, keepdim=True))
     assert torch.equal(largest.squeeze(1)[gradient != 0], expected[gradient != 0])
@@ -64,13 +64,13 @@ def test_maxout_and_its_gradient_are_those_of_the_maximum(layout, pieces, units,
     ("size", "pool", "stride", "pooled"), [(33, 4, 2, 16), (15, 4, 2, 7), (9, 2, 2, 5), (21, 4, 2, 10), (36, 3, 2, 18)]
 )
 def test_pooling_keeps_the_windows_over_the_edge(size, pool, stride, pooled):
-    """The maps of paper.md sections 3.1, 3.4 and 3.5, which only ceil mode gives."""
+    """Only ceil mode gives the map sizes of paper.md, sections 3.1, 3.4 and 3.5."""
     layer = ConvLayer(Conv2d((1, size, size), 2, (1, 1), Activation("maxout", 2)), pool, stride)
     assert layer.out_shape == (2, pooled, pooled)
     assert layer(torch.randn(1, 1, size, size)).shape == (1, 2, pooled, pooled)
 
 
-def test_input_dropout_leaves_the_kept_values_as_they_are():
+def test_input_dropout_does_not_scale_the_kept_values():
     torch.manual_seed(0)
     images = torch.full((100, 100), 3.0)
     dropped = input_dropout(images, 0.2)

@@ -33,7 +33,7 @@ def test_declared_shapes_are_those_of_the_features():
             assert output.shape[1:] == net.layer_output(name).out_shape
 
 
-def test_up_to_a_layer_gives_its_features_and_leaves_the_rest_alone():
+def test_forward_until_gives_the_layers_features_and_computes_no_layer_above_it():
     _, student = mnist_pair()
     images = torch.randn(2, 1, 28, 28)
     _, features = student(images, student.hint_layer_names)
@@ -58,7 +58,7 @@ def test_thin_family_has_even_groups_and_pools_to_one_pixel(depth, groups):
     assert network(torch.randn(2, 1, 28, 28))[0].shape == (2, 10)
 
 
-def test_dropout_acts_in_training_only_and_on_every_layers_input():
+def test_dropout_acts_on_every_layers_input_and_only_in_training_mode():
     _, student = mnist_pair()
     images = torch.rand(4, 1, 28, 28)
     plain = student.eval()(images)[0]
@@ -122,7 +122,7 @@ class TestAflw:
     def networks(self):
         return [build.network(getattr(self.config, side), self.config.dataset, side) for side in ("teacher", "student")]
 
-    def test_maps(self):
+    def test_networks_have_the_papers_maps(self):
         teacher, student = self.networks()
         assert [layer.out_shape for layer in teacher.layers.values()] == [(128, 7, 7), (512, 6, 6), (512, 2, 2), (2,)]
         sizes = [layer.out_shape for layer in student.layers.values()]
@@ -174,14 +174,14 @@ class TestResidual:
         config = loading.load(["dataset=cifar100", "teacher=wrn", "student=wrn"])
         assert hint_pair.hint_pair(config) == ("group2_block6", "group2_block2")
 
-    def test_shortcut_that_pads(self):
+    def test_padding_shortcuts_subsample_and_add_zeros(self):
         block = ResidualBlock((2, 4, 4), 4, stride=2, pad_shortcut=True)
         images = torch.randn(3, 2, 4, 4)
         shortcut = block.shortcut(images)
         assert torch.equal(shortcut[:, :2], images[:, :, ::2, ::2])
         assert not shortcut[:, 2:].any()
 
-    def test_statistics_of_layers_above_the_guided_one_stay_in_stage_1(self):
+    def test_forward_until_keeps_the_statistics_of_layers_above(self):
         config = loading.load(["dataset=cifar100", "teacher=resnet", "student=resnet", "student.depth=8"])
         network = build.network(config.student, config.dataset, "student").train()
         before = {name: value.clone() for name, value in network.state_dict().items() if "running" in name}
@@ -193,7 +193,7 @@ class TestResidual:
 
 
 class TestInitialWeights:
-    def test_uniform_is_within_its_bound_and_biases_are_zero(self):
+    def test_uniform_weights_are_within_their_bound_and_biases_are_zero(self):
         teacher, _ = mnist_pair()
         build.initialise(teacher, loading.load(["dataset=mnist", "schedule=paper"]).schedule.teacher_init, seed=1)
         for name, parameter in teacher.named_parameters():
@@ -230,7 +230,7 @@ class TestInitialWeights:
     def test_weights_are_a_function_of_the_seed(self):
         weights = []
         for seed in (0, 0, 1):
-            torch.manual_seed(len(weights))  # the global generator has no part in it
+            torch.manual_seed(len(weights))  # the global generator must not matter
             _, student = mnist_pair()
             build.initialise(student, loading.load([]).schedule.student_init, seed)
             weights.append(student.layer_output("conv3").conv.weight.clone())

@@ -1,4 +1,4 @@
-"""The regressor between maps and tokens of any sizes."""
+"""The pointwise regressor, between maps and tokens of any sizes."""
 
 import pytest
 import torch
@@ -28,11 +28,11 @@ def output(*shape: int, activation: Activation = LINEAR) -> Tap:
         ((1, 24), Grid(24, 1, 1)),
     ],
 )
-def test_how_an_output_lies_in_the_image(shape, grid):
+def test_an_outputs_grid_follows_from_its_shape(shape, grid):
     assert Grid.of(shape) == grid
 
 
-def test_tokens_that_are_no_square_are_a_line():
+def test_tokens_that_form_no_square_are_a_line():
     assert Grid.of((31, 8)) == Grid(8, 1, 31)
 
 
@@ -41,7 +41,7 @@ SHAPES = [(6, 8, 8), (6, 3, 3), (16, 5), (17, 5), (65, 7), (9,)]
 
 @pytest.mark.parametrize("hint", SHAPES, ids=str)
 @pytest.mark.parametrize("guided", SHAPES, ids=str)
-def test_it_gives_the_hints_shape(guided, hint):
+def test_the_output_has_the_hints_shape(guided, hint):
     regressor = build.regressor(config.PointwiseRegressor(), output(*guided), output(*hint))
     regressed = regressor(torch.randn(3, *guided, requires_grad=True))
     assert regressed.shape == (3, *hint)
@@ -49,8 +49,8 @@ def test_it_gives_the_hints_shape(guided, hint):
     assert all(parameter.grad is not None for parameter in regressor.parameters())
 
 
-def test_each_position_by_itself():
-    """Tokens are the rows of the map, one after the other."""
+def test_each_position_is_mapped_by_itself():
+    """Tokens are the positions of the map, row by row."""
     mapping = Pointwise((2, 3, 3), (9, 2), LINEAR)
     with torch.no_grad():
         mapping.positions.weight.copy_(torch.eye(2).view(2, 2, 1, 1))
@@ -80,7 +80,7 @@ def test_a_larger_map_is_averaged_and_a_smaller_one_interpolated():
         torch.testing.assert_close(mapping(constant), torch.full((1, 1, 4, 4), 3.0))
 
 
-def test_it_shares_the_hints_non_linearity():
+def test_the_regressor_shares_the_hints_activation():
     regressed = build.regressor(config.PointwiseRegressor(), output(6, 4, 4), output(17, 5, activation=RELU))
     assert float(regressed(torch.randn(9, 6, 4, 4)).detach().min()) == 0
 
@@ -95,7 +95,7 @@ def test_it_shares_the_hints_non_linearity():
         ((17, 5), (17, 5), config.IdentityRegressor),
     ],
 )
-def test_auto_takes_it_where_there_are_tokens(guided, hint, kind):
+def test_auto_is_pointwise_for_tokens(guided, hint, kind):
     assert isinstance(build.resolved_regressor(config.AutoRegressor(), output(*guided), output(*hint)), kind)
 
 
@@ -104,6 +104,6 @@ def test_a_convolution_needs_maps():
         build.regressor(config.ConvRegressor(), output(6, 4, 4), output(17, 5))
 
 
-def test_it_tells_its_size():
-    told = build.regressor(config.PointwiseRegressor(), output(6, 4, 4), output(17, 5)).describe()
-    assert told == "a linear map of each position's channels (60 weights)"
+def test_its_description_has_its_number_of_weights():
+    regressor = build.regressor(config.PointwiseRegressor(), output(6, 4, 4), output(17, 5))
+    assert regressor.describe() == "a linear map of each position's channels (60 weights)"

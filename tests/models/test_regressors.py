@@ -1,4 +1,4 @@
-"""Every regressor on every pair of hint layer and guided layer that the paper has."""
+"""Every regressor on every pair of a hint layer and a guided layer in the paper."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ PAIRS = [
     "dataset=svhn student=fitnet3 student.guided=conv4",
     *(f"dataset=aflw dataset.path=patches student={student}" for student in ("fitnet_aflw1", "fitnet_aflw2")),
 ]
-KERNELS = {  # section 2.2: guided size - hint size + 1; a larger hint map: hint size - guided size + 1
+KERNELS = {  # (kernel, pad). Section 2.2: guided size - hint size + 1; for a larger hint: hint size - guided size + 1
     "dataset=mnist": (1, 0),
     "dataset=svhn student=fitnet3": (3, 2),
     "dataset=svhn student=fitnet3_table5": (3, 2),
@@ -39,7 +39,7 @@ KERNELS = {  # section 2.2: guided size - hint size + 1; a larger hint map: hint
 
 
 def layers_of(pair: str):
-    """(guided layer, hint layer)."""
+    """Return (guided layer, hint layer)."""
     config = loading.load(pair.split())
     hint, guided = hint_pair.hint_pair(config)
     student = build.network(config.student, config.dataset, "student")
@@ -52,7 +52,7 @@ def check_output(regressor, guided, hint):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_conv_by_the_rule(pair):
+def test_conv_has_the_kernel_of_section_2_2(pair):
     guided, hint = layers_of(pair)
     for choice in (AutoRegressor(), ConvRegressor()):
         regressor = build.regressor(choice, guided, hint)
@@ -68,8 +68,7 @@ def test_conv_by_the_rule(pair):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_conv_with_padding(pair):
-    """Two pixels of padding more enlarge the kernel by four."""
+def test_each_pixel_of_padding_enlarges_the_kernel_by_two(pair):
     guided, hint = layers_of(pair)
     for choice in (ConvRegressor(pad=2), ConvRegressor(pad=3)):
         regressor = build.regressor(choice, guided, hint)
@@ -78,7 +77,7 @@ def test_conv_with_padding(pair):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_conv_with_stride(pair):
+def test_a_stride_needs_a_guided_map_that_is_large_enough(pair):
     guided, hint = layers_of(pair)
     fits = guided.out_shape[1] >= 2 * (hint.out_shape[1] - 1) + 1
     if not fits:
@@ -114,7 +113,7 @@ def test_identity_needs_equal_shapes(pair):
 
 
 def test_a_larger_hint_map_gets_a_full_convolution():
-    """Every position of the hint sees the guided map, the middle ones through the whole kernel."""
+    """Every position of the hint sees the guided map, and the middle ones see it through the whole kernel."""
     guided, hint = layers_of("dataset=svhn student=fitnet3")
     conv = build.regressor(AutoRegressor(), guided, hint).mapping
     torch.nn.init.ones_(conv.weight)
@@ -125,18 +124,19 @@ def test_a_larger_hint_map_gets_a_full_convolution():
     torch.testing.assert_close(conv(ones)[0, 0], 80 * seen)
 
 
-def test_the_words_say_what_it_is():
-    def words(*pair_and_choice):
-        pair, choice = pair_and_choice
+def test_descriptions_name_kernel_activation_pad_and_size():
+    def description(pair, choice):
         return build.regressor(choice, *layers_of(pair)).describe()
 
-    assert words("dataset=svhn student=fitnet3", AutoRegressor()) == (
+    assert description("dataset=svhn student=fitnet3", AutoRegressor()) == (
         "a 3x3 maxout convolution with pad 2 (184,320 weights)"
     )
-    assert words("dataset=cifar10 student=fitnet4", AutoRegressor()) == "a 2x2 maxout convolution (122,880 weights)"
-    assert words("dataset=aflw dataset.path=p student=fitnet_aflw1", AutoRegressor()) == (
+    assert description("dataset=cifar10 student=fitnet4", AutoRegressor()) == (
+        "a 2x2 maxout convolution (122,880 weights)"
+    )
+    assert description("dataset=aflw dataset.path=p student=fitnet_aflw1", AutoRegressor()) == (
         "a 5x5 ReLU convolution (409,600 weights)"
     )
-    strided = words("dataset=svhn student=fitnet3 student.guided=conv4", ConvRegressor(stride=1, pad=1))
-    assert strided == "a 9x9 maxout convolution with pad 1 (1,327,104 weights)"
+    padded = description("dataset=svhn student=fitnet3 student.guided=conv4", ConvRegressor(stride=1, pad=1))
+    assert padded == "a 9x9 maxout convolution with pad 1 (1,327,104 weights)"
     assert Activation("maxout", 2) == layers_of("dataset=mnist")[1].activation

@@ -1,5 +1,6 @@
-"""The pairs of later literature: resnet56 -> resnet20 and WRN-40-2 -> WRN-16-2, by two-stage hints and by the joint
-loss."""
+"""Pairs of later literature run with two-stage hints and with the joint loss.
+
+They are resnet56 -> resnet20 and WRN-40-2 -> WRN-16-2."""
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def cifar(tmp_path):
 
 @pytest.mark.parametrize("method", ["hints", "joint"])
 @pytest.mark.parametrize("family", PAIRS)
-def test_a_pair_runs(command, tmp_path, cifar, family, method):
+def test_a_residual_pair_runs(command, tmp_path, cifar, family, method):
     finished = command(*cifar, *PAIRS[family], f"method={method}", *SHORT, "schedule=modern", "tracker=none")
     assert finished.code == 0, finished.err
     ((_, result),) = runs(tmp_path / "store").items()

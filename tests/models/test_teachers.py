@@ -1,4 +1,4 @@
-"""Teachers of earlier runs: one of them, or several that answer as one."""
+"""Teachers from earlier runs: a single network, or an ensemble of several."""
 
 import json
 import shutil
@@ -30,35 +30,35 @@ def earlier_teacher(earlier_run):
 
 @pytest.fixture(scope="session")
 def other_run(earlier_run):
-    """A second student of the same store."""
+    """Train a second student in the same store; return its run folder."""
     result = pipeline.run(loading.load([*TINY, "seed=1", "student.depth=4", f"store={earlier_run.parent.parent}"]))
     return earlier_run.parent / result["hashes"]["run"]
 
 
-def answers(config, images=IMAGES):
+def outputs(config, images=IMAGES):
     network = models_network.freeze(teachers.network(config))
     return network(images)
 
 
 def student_of(directory):
-    """The run's student, rebuilt by hand."""
-    one = earlier_runs.find_network(str(directory), "here")
-    network = build.network(one.config.student, one.config.dataset, "student")
+    """Rebuild a run's student from its files."""
+    stored = earlier_runs.find_network(str(directory), "here")
+    network = build.network(stored.config.student, stored.config.dataset, "student")
     network.load_state_dict(load_file(directory / "student.safetensors"))
     return models_network.freeze(network)
 
 
 def test_a_run_gives_its_student(earlier_run):
     config = loading.load(["teacher=run", f"teacher.path={earlier_run}"])
-    assert torch.equal(answers(config)[0], student_of(earlier_run)(IMAGES)[0])
+    assert torch.equal(outputs(config)[0], student_of(earlier_run)(IMAGES)[0])
     assert config.hint_layer.name == "middle"
 
 
 def test_a_teacher_artifact_gives_its_teacher(earlier_teacher):
     config = loading.load(["teacher=run", f"teacher.path={earlier_teacher}"])
-    found = load_file(earlier_teacher / "teacher.safetensors")
+    stored = load_file(earlier_teacher / "teacher.safetensors")
     assert torch.equal(
-        teachers.network(config).state_dict()["layers.conv1.conv.weight"], found["layers.conv1.conv.weight"]
+        teachers.network(config).state_dict()["layers.conv1.conv.weight"], stored["layers.conv1.conv.weight"]
     )
 
 
@@ -70,7 +70,7 @@ def ensemble(*directories, hint=None, words=()):
 @pytest.mark.parametrize("temperature", [1, 3])
 def test_an_ensembles_softened_outputs_are_the_mean_of_its_members(earlier_run, other_run, temperature):
     config = ensemble(earlier_run, other_run, words=[f"schedule.kd.temperature={temperature}"])
-    logits, _ = answers(config)
+    logits, _ = outputs(config)
     members = [student_of(run)(IMAGES)[0] for run in (earlier_run, other_run)]
     mean = sum((member / temperature).softmax(1) for member in members) / 2
     torch.testing.assert_close((logits / temperature).softmax(1), mean)
@@ -82,7 +82,7 @@ def test_an_ensembles_softened_outputs_are_the_mean_of_its_members(earlier_run, 
 def test_mimic_regresses_the_mean_of_the_members_logits(earlier_run, other_run):
     config = ensemble(earlier_run, other_run, words=["method=mimic"])
     members = [student_of(run)(IMAGES)[0] for run in (earlier_run, other_run)]
-    torch.testing.assert_close(answers(config)[0], sum(members) / 2)
+    torch.testing.assert_close(outputs(config)[0], sum(members) / 2)
 
 
 def test_an_ensembles_hints_are_those_of_the_named_member(earlier_run, other_run):
@@ -96,7 +96,9 @@ def test_an_ensembles_hints_are_those_of_the_named_member(earlier_run, other_run
 
 
 @pytest.mark.parametrize("kind", ["run", "ensemble"])
-def test_whole_runs(command, tmp_path, earlier_run, other_run, kind):
+def test_a_run_trains_with_an_earlier_teacher_and_leaves_its_files_alone(
+    command, tmp_path, earlier_run, other_run, kind
+):
     members = f"teacher.members=[{earlier_run},{other_run}]"
     words = ["teacher=run", f"teacher.path={earlier_run}"] if kind == "run" else [
         "teacher=ensemble", members, f"teacher.hint_member={other_run}",
@@ -126,13 +128,13 @@ def test_whole_runs(command, tmp_path, earlier_run, other_run, kind):
         (["method=kd"], None),
     ],
 )
-def test_what_makes_figures_hard_to_compare_is_said(command, earlier_run, words, note):
+def test_a_note_says_if_the_teacher_was_trained_on_another_split(command, earlier_run, words, note):
     finished = command(*AS_TEACHER, "teacher=run", f"teacher.path={earlier_run}", *words)
     assert finished.code == 0, finished.err
     assert (note in finished.out) if note else ("  note" not in finished.out)
 
 
-def test_a_retrained_teacher_is_said_to_have_seen_validation_images(command, tmp_path):
+def test_a_note_says_if_the_teacher_was_retrained_on_validation_images(command, tmp_path):
     assert command(*TINY, "schedule.retrain_student=true").code == 0
     (directory,) = (tmp_path / "store" / "run").iterdir()
     finished = command(*AS_TEACHER, "teacher=run", f"teacher.path={directory}", store=tmp_path / "other")
@@ -143,34 +145,34 @@ class TestIdentity:
     def hashes(self, *words):
         return identity.hashes(loading.load([*words]), "digest", "fp32")
 
-    def test_is_content_not_location(self, earlier_run, other_run, tmp_path):
+    def test_depends_on_content_and_not_on_location(self, earlier_run, other_run, tmp_path):
         shutil.copytree(earlier_run, tmp_path / "moved")
         here = self.hashes("teacher=run", f"teacher.path={earlier_run}")
         assert self.hashes("teacher=run", f"teacher.path={tmp_path / 'moved'}") == here
         assert self.hashes("teacher=run", f"teacher.path={other_run}")[0] != here[0]
 
-    def test_of_an_ensemble_has_members_hint_member_and_temperature(self, earlier_run, other_run):
-        made = [
+    def test_of_an_ensemble_depends_on_members_hint_member_and_temperature(self, earlier_run, other_run):
+        configs = [
             ensemble(earlier_run, other_run),
             ensemble(earlier_run, other_run, hint=other_run),
             ensemble(earlier_run),
             ensemble(earlier_run, other_run, words=["schedule.kd.temperature=5"]),
         ]
-        assert len({identity.hashes(config, "digest", "fp32")[0] for config in made}) == 4
+        assert len({identity.hashes(config, "digest", "fp32")[0] for config in configs}) == 4
 
 
-class TestMistakes:
-    def test_folder_without_a_run(self, tmp_path):
+class TestRefuses:
+    def test_a_folder_without_a_run(self, tmp_path):
         with pytest.raises(ConfigError, match=r"teacher.path=.*: no trained network there: give the run/<hash>"):
             loading.load(["teacher=run", f"teacher.path={tmp_path}"])
 
-    def test_run_that_did_not_finish(self, earlier_run, tmp_path):
+    def test_a_run_that_did_not_finish(self, earlier_run, tmp_path):
         shutil.copytree(earlier_run, tmp_path / "broken")
         (tmp_path / "broken" / "result.json").write_text('{"status": "diverged", "error": "loss"}')
         with pytest.raises(ConfigError, match="that run did not finish"):
             loading.load(["teacher=run", f"teacher.path={tmp_path / 'broken'}"])
 
-    def test_configuration_of_another_version(self, earlier_run, tmp_path):
+    def test_the_configuration_of_another_version(self, earlier_run, tmp_path):
         shutil.copytree(earlier_run, tmp_path / "other")
         for number, content in enumerate(("_type_: Config\nunknown: 1\n", "[1, 2]", "key: 1\n")):
             directory = shutil.copytree(tmp_path / "other", tmp_path / str(number))
@@ -182,28 +184,28 @@ class TestMistakes:
             loading.load(["teacher=run", f"teacher.path={tmp_path / 'other'}"])
 
     @pytest.mark.parametrize("content", ["{", "{}", '{"hashes": null}'])
-    def test_images_that_nobody_knows(self, earlier_run, tmp_path, content):
-        directory = shutil.copytree(earlier_run, tmp_path / "untold")
-        (found,) = earlier_runs.members(loading.load(["teacher=run", f"teacher.path={directory}"]).teacher).values()
+    def test_a_run_whose_result_does_not_name_its_images(self, earlier_run, tmp_path, content):
+        directory = shutil.copytree(earlier_run, tmp_path / "changed")
+        (member,) = earlier_runs.members(loading.load(["teacher=run", f"teacher.path={directory}"]).teacher).values()
         (directory / "result.json").write_text(content)
         with pytest.raises(ConfigError, match=r"result.json does not tell which images .*: give another run"):
-            found.data_digest()
+            member.data_digest()
 
-    def test_weights_that_are_none(self, earlier_run, tmp_path):
+    def test_a_file_that_holds_no_weights(self, earlier_run, tmp_path):
         shutil.copytree(earlier_run, tmp_path / "cut")
         (tmp_path / "cut" / "student.safetensors").write_bytes(b"\x08")
         with pytest.raises(ConfigError, match="student.safetensors cannot be read as these weights"):
             teachers.network(loading.load(["teacher=run", f"teacher.path={tmp_path / 'cut'}"]))
 
-    def test_other_images(self, earlier_run):
+    def test_another_data_set(self, earlier_run):
         with pytest.raises(ConfigError, match=r"trained on digits with height 8, and dataset=mnist has 28"):
             loading.load(["dataset=mnist", "teacher=run", f"teacher.path={earlier_run}"])
 
-    def test_other_preprocessing(self, earlier_run):
+    def test_another_preprocessing(self, earlier_run):
         with pytest.raises(ConfigError, match=r"trained on digits with preprocessing Scale"):
             loading.load(["dataset/preprocessing=standardize", "teacher=run", f"teacher.path={earlier_run}"])
 
-    def test_preprocessing_that_was_fitted_on_other_images(self, tmp_path):
+    def test_a_preprocessing_that_was_fitted_on_other_images(self, tmp_path):
         store = tmp_path / "store"
         words = [*TINY, "dataset/preprocessing=standardize", f"store={store}"]
         first = pipeline.run(loading.load([*words, "dataset.test=300"]))
@@ -215,10 +217,10 @@ class TestMistakes:
             pipeline.run(loading.load([*again, path]))
         assert pipeline.run(loading.load([*again, path, "dataset.test=300"]))["status"] == "finished"
 
-    def test_member_that_is_none(self, earlier_run):
+    def test_a_hint_member_that_is_no_member(self, earlier_run):
         with pytest.raises(ConfigError, match=r"teacher.hint_member=elsewhere: not in teacher.members=\["):
             ensemble(earlier_run, hint="elsewhere")
 
-    def test_member_given_twice(self, earlier_run):
+    def test_a_member_that_is_listed_twice(self, earlier_run):
         with pytest.raises(ConfigError, match="a folder is in it twice"):
             ensemble(earlier_run, earlier_run)

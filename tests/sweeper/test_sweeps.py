@@ -132,7 +132,7 @@ class TestAStudy:
         interrupted(tmp_path, monkeypatch, "student.depth=3", "student.width=4")
         finished, found = study("student.depth=3", "student.width=4,5", "engine.threads=2", "hydra.sweeper.n_trials=2")
         assert finished.code == 0, finished.err
-        assert "to other results: it is begun anew" in finished.out
+        assert "would change the result: restarting the stage" in finished.out
         assert {trial.state for trial in trials.counted(found.trials)} == {TrialState.COMPLETE}
 
 

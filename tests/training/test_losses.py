@@ -1,4 +1,4 @@
-"""Values and gradients against references in float64 numpy, written from the paper's equations."""
+"""Losses and their gradients equal references in float64 NumPy, which are written from the paper's equations."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def softmax(logits):
 
 
 def kd_reference(student, teacher, labels, temperature, weight, *, soften_student):
-    """Eq. 2 and its gradient with respect to the student's logits."""
+    """Return the value of Eq. 2 and its gradient with respect to the student's logits."""
     count = len(labels)
     student_temperature = temperature if soften_student else 1.0
     probabilities, softened = softmax(student), softmax(student / student_temperature)
@@ -46,7 +46,7 @@ def test_kd_equals_the_reference(temperature, weight, soften_student):
 def test_hint_loss_equals_the_reference(shape, reduction):
     generator = np.random.default_rng(0)
     regressed, hint = generator.standard_normal((2, *shape))
-    # half the square, summed over some axes, averaged over the rest
+    # half the squared distance is summed over some axes and averaged over the others
     summed = {
         "sum": hint.size / len(hint),
         "released": shape[2] if len(shape) == 4 else 1,  # rows of the map

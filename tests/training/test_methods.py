@@ -1,4 +1,4 @@
-"""What distinguishes each method: which parameters move in which stage, and which terms its loss has."""
+"""Methods: the stages of each, the parameters that move in them, and the terms of the loss."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from fitnets.training import methods
 from fitnets.training.stages import LabelHintStage, WholeNetworkStage
 
 CONVS = ("conv1", "conv2", "conv3")
-METHODS = {  # stages, terms of the whole student's loss, heads that are dropped after training
+METHODS = {  # method: (stages, terms of the whole student's loss, heads that are dropped after training)
     "hints": (["hint", "student"], ["label", "kd"], []),
     "kd": (["student"], ["label", "kd"], []),
     "backprop": (["student"], ["label"], []),
@@ -24,53 +24,53 @@ METHODS = {  # stages, terms of the whole student's loss, heads that are dropped
 }
 
 
-def whole_of(plan) -> WholeNetworkStage:
+def whole_stage(plan) -> WholeNetworkStage:
     whole = plan.stages[-1]
     assert isinstance(whole, WholeNetworkStage)
     return whole
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_stages_terms_and_heads(tiny, tmp_path, method):
+def test_each_method_has_its_stages_terms_and_heads(tiny, tmp_path, method):
     plan = prepared(tiny, tmp_path, *f"method={method}".split())
     stages, terms, heads = METHODS[method]
     assert [stage.name for stage in plan.stages] == stages
-    whole = whole_of(plan)
+    whole = whole_stage(plan)
     assert [term.name for term in whole.terms] == terms
     assert list(whole.layers) == [*plan.student.layers, *heads]
-    taught = bool({"kd", "mimic", "hint"} & set(terms))
-    assert (whole.teacher is plan.teacher) == taught
+    needs_teacher = bool({"kd", "mimic", "hint"} & set(terms))
+    assert (whole.teacher is plan.teacher) == needs_teacher
     assert methods.is_staged(plan.config) == (len(stages) == 2)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_moves(tiny, tmp_path, method):
-    """In stage 1 the student up to the guided layer (conv2) and its head; then the whole student; never the teacher."""
+def test_each_stage_moves_its_layers_and_never_the_teacher(tiny, tmp_path, method):
+    """Stage 1 moves the student up to the guided layer (conv2) and the head; stage 2 moves the whole student."""
     plan = prepared(tiny, tmp_path, *f"method={method}".split())
     teacher = state(plan.teacher)
-    for objective in plan.stages:
+    for stage in plan.stages:
         student = state(plan.student)
-        heads = {name: state(layer) for name, layer in objective.layers.items() if name not in plan.student.layers}
-        train(plan, objective)
+        heads = {name: state(layer) for name, layer in stage.layers.items() if name not in plan.student.layers}
+        train(plan, stage)
         moved = {key.split(".")[1] for key in changed(student, plan.student.state_dict())}
-        expected = {"conv1", "conv2"} if objective.name == "hint" else {*CONVS, "softmax"}
+        expected = {"conv1", "conv2"} if stage.name == "hint" else {*CONVS, "softmax"}
         assert moved == expected
         for name, before in heads.items():
-            assert changed(before, objective.layers[name].state_dict()) == set(before), name
+            assert changed(before, stage.layers[name].state_dict()) == set(before), name
     assert changed(teacher, plan.teacher.state_dict()) == set()
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_teacher_is_computed_where_a_term_needs_it_only(tiny, tmp_path, method):
+def test_the_teacher_is_only_computed_if_a_term_needs_it(tiny, tmp_path, method):
     plan = prepared(tiny, tmp_path, *f"method={method}".split())
     calls = []
     plan.teacher.layers["conv1"].register_forward_hook(lambda *_: calls.append(1))
     batch = plan.data.train.batch(plan.data.train.rows[:20])
-    for objective in plan.stages:
+    for stage in plan.stages:
         calls.clear()
-        objective.step(batch, 0)
-        by_hint = objective.name == "hint" and method == "hints"
-        by_terms = objective.name == "student" and bool({"kd", "mimic", "hint"} & set(METHODS[method][1]))
+        stage.step(batch, 0)
+        by_hint = stage.name == "hint" and method == "hints"
+        by_terms = stage.name == "student" and bool({"kd", "mimic", "hint"} & set(METHODS[method][1]))
         assert len(calls) == (by_hint or by_terms)
 
 
@@ -90,38 +90,38 @@ def outputs(plan, images):
 
 
 def double(plan):
-    for head in whole_of(plan).layers.values():
+    for head in whole_stage(plan).layers.values():
         head.double()
 
 
 class TestLosses:
-    """Each loss against its definition, in float64."""
+    """Each loss equals its definition, in float64."""
 
     def test_mimic_is_half_the_squared_distance_of_the_logits(self, tiny, tmp_path):
         plan, batch = in_float64(tiny, tmp_path, "method=mimic")
         student, _, teacher, _ = outputs(plan, batch.images)
-        loss, told = whole_of(plan).step(batch, 0)
+        loss, values = whole_stage(plan).step(batch, 0)
         assert loss.item() == pytest.approx(0.5 * ((student - teacher) ** 2).sum(1).mean(), rel=1e-12)
-        assert set(told) == {"train_mimic_loss"}
+        assert set(values) == {"train_mimic_loss"}
 
     def test_dsn_adds_the_labels_at_every_hidden_layer(self, tiny, tmp_path):
         plan, batch = in_float64(tiny, tmp_path, "method=dsn", "method.weight=0.3")
         double(plan)
-        whole = whole_of(plan)
+        whole = whole_stage(plan)
         student, features, _, _ = outputs(plan, batch.images)
         hidden = 0.0
         for conv in CONVS:
             linear = whole.layers[f"classifier_{conv}"].linear
             logits = features[conv].flatten(1).numpy() @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
             hidden += cross_entropy(logits, batch.labels.numpy())
-        loss, told = whole.step(batch, 0)
+        loss, values = whole.step(batch, 0)
         assert loss.item() == pytest.approx(cross_entropy(student, batch.labels.numpy()) + 0.3 * hidden, rel=1e-12)
-        assert told["label_hint_weight"] == 0.3
+        assert values["label_hint_weight"] == 0.3
 
     def test_joint_adds_the_mean_squared_error_of_the_hint(self, tiny, tmp_path):
         plan, batch = in_float64(tiny, tmp_path, "method=joint", "method.hint_weight=7")
         double(plan)
-        whole = whole_of(plan)
+        whole = whole_stage(plan)
         student, features, _, teacher_features = outputs(plan, batch.images)
         with torch.no_grad():
             square = (whole.layers["regressor"](features["conv2"]) - teacher_features["conv1"]) ** 2
@@ -132,16 +132,16 @@ class TestLosses:
     def test_joint_ablations_add_the_labels_at_the_guided_layer(self, tiny, tmp_path, method):
         plan, batch = in_float64(tiny, tmp_path, f"method={method}")
         double(plan)
-        whole = whole_of(plan)
-        loss, told = whole.step(batch, 0)
-        parts = told["train_label_loss"] + told["train_label_hint_loss"]
+        whole = whole_stage(plan)
+        loss, values = whole.step(batch, 0)
+        parts = values["train_label_loss"] + values["train_label_hint_loss"]
         if method == "labels_with_kd":
-            parts = parts + told["kd_weight"] * told["train_kd_loss"]
+            parts = parts + values["kd_weight"] * values["train_kd_loss"]
         assert loss.item() == pytest.approx(parts.item(), rel=1e-12)
         _, features, _, _ = outputs(plan, batch.images)
         with torch.no_grad():
             logits = whole.layers["classifier_conv2"](features["conv2"])
-        assert told["train_label_hint_loss"].item() == pytest.approx(
+        assert values["train_label_hint_loss"].item() == pytest.approx(
             cross_entropy(logits.numpy(), batch.labels.numpy())
         )
 
@@ -154,7 +154,7 @@ class TestLosses:
             logits = first.classifier(plan.student(batch.images, ["conv2"])[1]["conv2"]).numpy()
         loss, _ = first.step(batch, 0)
         assert loss.item() == pytest.approx(cross_entropy(logits, batch.labels.numpy()), rel=1e-12)
-        assert first.watched == ("valid_error", "valid_loss")
+        assert first.selected_by == ("valid_error", "valid_loss")
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -34,7 +34,7 @@ def loss_of(parts, factor=1.0):
 
 
 def test_rmsprop_floors_the_root_instead_of_adding_to_it():
-    """ms = .9 ms + .1 g^2; w -= lr g / max(sqrt(ms), floor): against numpy, with gradients around the floor."""
+    """ms = .9 ms + .1 g^2; w -= lr g / max(sqrt(ms), floor): compared with NumPy, for gradients around the floor."""
     parts = {"softmax": SoftmaxLayer(2, 2)}
     weight = parts["softmax"].linear.weight
     expected, mean_square = weight.detach().double().numpy().copy(), np.zeros((2, 2))
@@ -78,8 +78,8 @@ def test_updates_are_those_of_pytorchs_own_optimiser(settings, reference):
         loss_of(theirs).backward()
         expected.step()
     for layer, other in zip(ours.values(), theirs.values(), strict=True):
-        for parameter, its_twin in zip(layer.parameters(), other.parameters(), strict=True):
-            torch.testing.assert_close(parameter, its_twin, rtol=1e-6, atol=0)
+        for parameter, other_parameter in zip(layer.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(parameter, other_parameter, rtol=1e-6, atol=0)
 
 
 class Scaled(nn.Module):
@@ -95,23 +95,23 @@ class Scaled(nn.Module):
 @pytest.mark.parametrize(
     "settings", [RmsProp(lr=0.1, decay=0.9, floor=1e-2), AdamW(lr=0.1, weight_decay=0.0)], ids=["rmsprop", "adamw"]
 )
-def test_what_is_remembered_of_a_single_number_comes_back_where_and_as_the_number_is(settings):
-    """As all else of a parameter: another precision stands here for another device. AdamW's count stays as it was."""
+def test_restored_optimizer_state_of_a_scalar_parameter_has_its_device_and_precision(settings):
+    """Another precision stands here for another device. AdamW's step count keeps its own type."""
 
-    def begun(layer):
+    def new_state(layer):
         optimizer = LayerOptimizer({"scaled": layer}, stage(settings), steps_per_epoch=1)
-        objective = SimpleNamespace(network=layer, layers={"scaled": layer})
-        return TrainingState(objective, optimizer, None, {})
+        scripted = SimpleNamespace(network=layer, layers={"scaled": layer})
+        return TrainingState(scripted, optimizer, None, {})
 
-    state = begun(Scaled())
+    state = new_state(Scaled())
     state.optimizer.update(state.stage.network.factor.square())
-    again = begun(Scaled().double())
-    again.restore(state.tensors(), state.facts())
-    (found,) = again.optimizer.optimizer.state.values()
-    kinds = {key: value.dtype for key, value in found.items()}
-    assert kinds.pop("step", torch.float32) == torch.float32
-    assert set(kinds.values()) == {torch.float64}
-    again.optimizer.update(again.stage.network.factor.square())
+    resumed = new_state(Scaled().double())
+    resumed.restore(state.tensors(), state.facts())
+    (values,) = resumed.optimizer.optimizer.state.values()
+    types = {key: value.dtype for key, value in values.items()}
+    assert types.pop("step", torch.float32) == torch.float32
+    assert set(types.values()) == {torch.float64}
+    resumed.optimizer.update(resumed.stage.network.factor.square())
 
 
 def test_learning_rate_scale_by_name_wins_over_kind():
@@ -153,7 +153,7 @@ def test_projection_leaves_filters_within_the_bound_bit_for_bit():
 
 
 @pytest.mark.parametrize(("bound", "length"), [(None, 5.0), (10.0, 5.0), (2.0, 2.0)])
-def test_gradients_of_all_parameters_together_are_no_longer_than_the_bound(bound, length):
+def test_the_gradient_of_all_parameters_together_is_clipped_to_the_bound(bound, length):
     parts = {"softmax": SoftmaxLayer(1, 1)}
     linear = parts["softmax"].linear
     before = torch.cat([linear.weight.detach().flatten(), linear.bias.detach()])

@@ -31,8 +31,9 @@ class TestLambda:
 
     @pytest.mark.parametrize(("dataset", "saturate", "final"), [("mnist", 150, 0), ("cifar10", 400, 1)])
     def test_equals_the_released_codes_decay(self, dataset, saturate, final):
-        """init - step * (count - start + 1), step = (init - final) / (saturate - start + 1); count is 1 in the first
-        epoch, before which the original monitors once."""
+        """The released code computes init - step * (count - start + 1), step = (init - final) / (saturate - start + 1).
+
+        Its count is 1 in the first epoch, since it monitors once before that epoch."""
         released = loading.load([f"dataset={dataset}", "schedule=released"]).schedule.kd
         start, initial = 5, 4
         step = (initial - final) / (saturate - start + 1)
@@ -45,7 +46,7 @@ class TestLambda:
                 expected = final
             assert schedules.kd_weight(released, count - 1, 10_000) == pytest.approx(expected)
 
-    def test_of_a_single_epoch_is_the_final_one(self):
+    def test_is_the_final_weight_in_a_stage_of_one_epoch(self):
         assert schedules.kd_weight(kd(), 0, epochs=1) == 1
 
 
@@ -64,7 +65,7 @@ def test_exponential_decay_divides_after_each_update_down_to_the_minimum():
     assert rates == pytest.approx([0.1, 0.05, 0.0125, 0.01])
 
 
-def test_cosine_warms_up_peaks_and_falls_to_nearly_nothing():
+def test_cosine_warms_up_peaks_and_falls_to_nearly_zero():
     rates = [schedules.learning_rate(stage(CosineLr(warmup=1)), step, 4) for step in range(40)]
     assert rates[:4] == pytest.approx([0.02, 0.04, 0.06, 0.08])
     assert max(rates) == rates[4] == pytest.approx(0.1)

@@ -1,4 +1,4 @@
-"""What moves in which stage, and in which mode: the paper's algorithm 1, bit for bit."""
+"""Stages and the training loop: which weights move in which stage (the paper's algorithm 1), and in which mode."""
 
 import copy
 from dataclasses import replace
@@ -19,8 +19,8 @@ from fitnets.training.loop import fit
 from fitnets.training.stages import HintStage, WholeNetworkStage
 
 
-class Watch:
-    """An observer that keeps what it is told."""
+class Observer:
+    """A `StageObserver` that keeps the records of the epochs and counts steps."""
 
     def __init__(self):
         self.epochs, self.steps = [], 0
@@ -49,10 +49,10 @@ def changed(before, after) -> set[str]:
     return {key for key in before if not torch.equal(before[key], after[key])}
 
 
-def train(plan, objective, seed=0):
-    watch = Watch()
-    fitted = fit(objective, plan.data, seed=seed, eval_batch_size=500, observer=watch)
-    return fitted, watch
+def train(plan, stage, seed=0):
+    observer = Observer()
+    outcome = fit(stage, plan.data, seed=seed, eval_batch_size=500, observer=observer)
+    return outcome, observer
 
 
 def test_stage_1_moves_the_student_up_to_the_guided_layer_and_nothing_else(tiny, tmp_path):
@@ -91,18 +91,18 @@ def test_neither_network_is_computed_beyond_the_pair_in_stage_1(tiny, tmp_path):
     assert called == {("teacher", "conv1"), ("student", "conv1"), ("student", "conv2")}
 
 
-def test_modes_in_every_epoch(tiny, tmp_path):
-    """Student in train mode at every step and in evaluation mode on validation; teacher never in train mode."""
+def test_only_the_student_is_in_training_mode_and_only_at_steps(tiny, tmp_path):
+    """The student is in training mode at every step and in evaluation mode on validation, in every epoch."""
     plan = prepared(tiny, tmp_path, "schedule.hint.epochs=3", "schedule.student.epochs=3")
     modes = {"teacher": [], "student": []}
     plan.teacher.layers["conv1"].register_forward_hook(lambda layer, *_: modes["teacher"].append(layer.training))
     plan.student.layers["conv1"].register_forward_hook(
         lambda layer, *_: modes["student"].append((layer.training, torch.is_grad_enabled()))
     )
-    for objective in plan.stages:
+    for stage in plan.stages:
         modes["student"].clear()
-        train(plan, objective)
-        steps = len(plan.data.train) // objective.settings.batch_size
+        train(plan, stage)
+        steps = len(plan.data.train) // stage.settings.batch_size
         validations = -(-len(plan.data.valid) // 500)
         assert modes["student"] == ([(True, True)] * steps + [(False, False)] * validations) * 3
     assert set(modes["teacher"]) == {False}
@@ -120,7 +120,7 @@ def test_a_teacher_that_could_move_is_refused(tiny, tmp_path, stage):
 
 
 def in_float64(tiny, tmp_path, *overrides):
-    """A prepared plan in double precision, and one batch."""
+    """Return a prepared plan in double precision, and one batch."""
     plan = prepared(tiny, tmp_path, *overrides)
     regressors = [stage.regressor for stage in plan.stages if isinstance(stage, HintStage)]
     for module in (plan.teacher, plan.student, *regressors):
@@ -131,7 +131,7 @@ def in_float64(tiny, tmp_path, *overrides):
 
 @pytest.mark.parametrize("soften_student", [True, False])
 def test_stage_2_steps_on_eq_2(tiny, tmp_path, soften_student):
-    """Which logits are whose, temperature, lambda and the switch reach the loss as they should."""
+    """Both networks' logits, temperature, lambda and `soften_student` reach the loss."""
     plan, batch = in_float64(
         tiny, tmp_path, "method=kd", "schedule.equal_epochs=false", "schedule.student.epochs=5",
         "schedule.kd.temperature=2", f"schedule.kd.soften_student={soften_student}",
@@ -157,15 +157,15 @@ def test_stage_1_steps_on_eq_3(tiny, tmp_path, reduction):
 
 def test_lambda_of_each_epoch_is_in_its_record(tiny, tmp_path):
     plan = prepared(tiny, tmp_path, "method=kd", "schedule.equal_epochs=false", "schedule.student.epochs=4")
-    _, watch = train(plan, plan.stages[0])
-    assert [epoch.train["kd_weight"] for epoch in watch.epochs] == pytest.approx([4, 3, 2, 1])
-    for epoch in watch.epochs:
-        told = epoch.train
-        whole = told["train_label_loss"] + told["kd_weight"] * told["train_kd_loss"]
-        assert told["train_loss"] == pytest.approx(whole, rel=1e-5)
+    _, observer = train(plan, plan.stages[0])
+    assert [epoch.train["kd_weight"] for epoch in observer.epochs] == pytest.approx([4, 3, 2, 1])
+    for epoch in observer.epochs:
+        values = epoch.train
+        total = values["train_label_loss"] + values["kd_weight"] * values["train_kd_loss"]
+        assert values["train_loss"] == pytest.approx(total, rel=1e-5)
 
 
-def test_methods_without_stage_1_get_its_epochs_where_totals_are_equal(tiny):
+def test_equal_epochs_adds_the_epochs_of_stage_1_to_methods_without_it(tiny):
     bounded = tiny("method=kd", "schedule.hint.max_steps=5", "schedule.student.max_steps=7")
     assert methods.student_stage(bounded).max_steps == 12
     epochs = ("schedule.hint.epochs=5", "schedule.student.epochs=7")
@@ -180,16 +180,16 @@ def test_methods_without_stage_1_get_its_epochs_where_totals_are_equal(tiny):
 
 
 class TestLoop:
-    def objective(self, plan, valid_errors, losses=None):
-        """The plan's backprop objective with made values on validation."""
-        objective = plan.stages[0]
-        told = iter(zip(valid_errors, losses or [1.0] * len(valid_errors), strict=True))
+    def scripted(self, plan, valid_errors, losses=None):
+        """Return the plan's backprop stage with the given values on validation, one per epoch."""
+        stage = plan.stages[0]
+        values = iter(zip(valid_errors, losses or [1.0] * len(valid_errors), strict=True))
 
         class Scripted(WholeNetworkStage):
             def validate(self, valid, batch_size):
-                return dict(zip(("valid_error", "valid_loss"), next(told), strict=True))
+                return dict(zip(("valid_error", "valid_loss"), next(values), strict=True))
 
-        return Scripted("student", objective.network, objective.settings, objective.terms)
+        return Scripted("student", stage.network, stage.settings, stage.terms)
 
     def backprop(self, tiny, tmp_path, *overrides):
         return prepared(tiny, tmp_path, "method=backprop", "schedule.equal_epochs=false", *overrides)
@@ -199,49 +199,49 @@ class TestLoop:
         for epochs in (2, 4):
             plan = self.backprop(tiny, tmp_path, f"schedule.student.epochs={epochs}")
             plan.stages[0].settings.lr_decay = ConstantLr()  # the same steps, however many follow
-            fitted, _ = train(plan, self.objective(plan, [0.5, 0.2, 0.3, 0.2][:epochs]))
-            assert (fitted.best_epoch, fitted.epochs, fitted.stopped_by) == (1, epochs, "epochs")
+            outcome, _ = train(plan, self.scripted(plan, [0.5, 0.2, 0.3, 0.2][:epochs]))
+            assert (outcome.best_epoch, outcome.epochs, outcome.stopped_by) == (1, epochs, "epochs")
             weights[epochs] = state(plan.student)
         assert changed(weights[2], weights[4]) == set()
 
     def test_ties_go_to_the_smaller_loss(self, tiny, tmp_path):
         plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=4", "schedule.student.patience=3")
-        scripted = self.objective(plan, [0.2, 0.2, 0.2, 0.2], losses=[0.9, 0.5, 0.7, 0.8])
-        fitted, watch = train(plan, scripted)
-        assert (fitted.best_epoch, fitted.epochs) == (1, 4)
-        assert [epoch.best for epoch in watch.epochs] == [True, True, False, False]
+        scripted = self.scripted(plan, [0.2, 0.2, 0.2, 0.2], losses=[0.9, 0.5, 0.7, 0.8])
+        outcome, observer = train(plan, scripted)
+        assert (outcome.best_epoch, outcome.epochs) == (1, 4)
+        assert [epoch.best for epoch in observer.epochs] == [True, True, False, False]
 
     def test_ties_do_not_prolong_patience(self, tiny, tmp_path):
         plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=9", "schedule.student.patience=2")
-        fitted, _ = train(plan, self.objective(plan, [0.2] * 5, losses=[0.9, 0.8, 0.7, 0.6, 0.5]))
-        assert (fitted.best_epoch, fitted.epochs, fitted.stopped_by) == (2, 3, "patience")
+        outcome, _ = train(plan, self.scripted(plan, [0.2] * 5, losses=[0.9, 0.8, 0.7, 0.6, 0.5]))
+        assert (outcome.best_epoch, outcome.epochs, outcome.stopped_by) == (2, 3, "patience")
 
     def test_patience_stops_the_stage(self, tiny, tmp_path):
         plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=9", "schedule.student.patience=2")
-        fitted, watch = train(plan, self.objective(plan, [0.5, 0.4, 0.4, 0.45, 0.1]))
-        assert (fitted.epochs, fitted.best_epoch, fitted.stopped_by) == (4, 1, "patience")
-        assert [epoch.best for epoch in watch.epochs] == [True, True, False, False]
-        assert fitted.images == watch.epochs[-1].images == watch.steps * plan.stages[0].settings.batch_size
+        outcome, observer = train(plan, self.scripted(plan, [0.5, 0.4, 0.4, 0.45, 0.1]))
+        assert (outcome.epochs, outcome.best_epoch, outcome.stopped_by) == (4, 1, "patience")
+        assert [epoch.best for epoch in observer.epochs] == [True, True, False, False]
+        assert outcome.images == observer.epochs[-1].images == observer.steps * plan.stages[0].settings.batch_size
 
     def test_max_steps_cuts_the_stage_short(self, tiny, tmp_path):
         plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=9", "schedule.student.max_steps=16")
-        fitted, watch = train(plan, plan.stages[0])
+        outcome, observer = train(plan, plan.stages[0])
         per_epoch = 437 // plan.stages[0].settings.batch_size
-        assert watch.steps == 16
-        assert (fitted.epochs, fitted.stopped_by) == (-(-16 // per_epoch), "max_steps")
-        assert fitted.images == 16 * plan.stages[0].settings.batch_size
-        assert watch.epochs[-1].valid  # the cut epoch is validated too
+        assert observer.steps == 16
+        assert (outcome.epochs, outcome.stopped_by) == (-(-16 // per_epoch), "max_steps")
+        assert outcome.images == 16 * plan.stages[0].settings.batch_size
+        assert observer.epochs[-1].valid  # the cut epoch is validated too
 
     def test_known_epochs_select_nothing_and_keep_the_last_weights(self, tiny, tmp_path):
         plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=9")
-        scripted = self.objective(plan, [])  # validating would fail
-        watch, last = Watch(), {}
-        watch.on_epoch = lambda epoch: (watch.epochs.append(epoch), last.update(state(plan.student)))
-        fitted = fit(scripted, plan.data.whole(), seed=0, eval_batch_size=500, observer=watch, known_epochs=3)
-        assert (fitted.epochs, fitted.best_epoch, fitted.stopped_by) == (3, 2, "epochs")
-        assert [epoch.stage for epoch in watch.epochs] == ["retrain_student"] * 3
+        scripted = self.scripted(plan, [])  # validating would fail
+        observer, last = Observer(), {}
+        observer.on_epoch = lambda epoch: (observer.epochs.append(epoch), last.update(state(plan.student)))
+        outcome = fit(scripted, plan.data.whole(), seed=0, eval_batch_size=500, observer=observer, known_epochs=3)
+        assert (outcome.epochs, outcome.best_epoch, outcome.stopped_by) == (3, 2, "epochs")
+        assert [epoch.stage for epoch in observer.epochs] == ["retrain_student"] * 3
         assert changed(last, plan.student.state_dict()) == set()
-        assert watch.steps == 3 * (1437 // scripted.settings.batch_size)
+        assert observer.steps == 3 * (1437 // scripted.settings.batch_size)
 
     def test_training_sees_the_views_of_its_epoch_and_validation_the_images(self, tiny, tmp_path):
         words = ("schedule.student.augmentation.flip=true", "schedule.student.augmentation.pad=2")
@@ -267,20 +267,20 @@ class TestLoop:
 
     def test_teacher_and_student_see_the_same_views(self, tiny, tmp_path):
         plan = prepared(tiny, tmp_path, "schedule.hint.augmentation.flip=true")
-        given = {"teacher": [], "student": []}
+        inputs = {"teacher": [], "student": []}
         for side, network in (("teacher", plan.teacher), ("student", plan.student)):
             network.layers["conv1"].register_forward_pre_hook(
-                lambda _, images, side=side: given[side].append(images[0])
+                lambda _, images, side=side: inputs[side].append(images[0])
             )
         train(plan, plan.stages[0])
-        assert len(given["teacher"]) == len(given["student"]) > 0
-        assert all(torch.equal(*pair) for pair in zip(*given.values(), strict=True))
+        assert len(inputs["teacher"]) == len(inputs["student"]) > 0
+        assert all(torch.equal(*pair) for pair in zip(*inputs.values(), strict=True))
 
-    def test_equal_seeds_train_to_the_bit_and_others_do_not(self, tiny, tmp_path):
+    def test_equal_seeds_give_equal_weights_to_the_bit_and_others_do_not(self, tiny, tmp_path):
         states = []
         for seed in (0, 0, 1):
             plan = self.backprop(tiny, tmp_path, "schedule.student.dropout.hidden=0.5")
-            torch.manual_seed(len(states))  # the global generator has no part in it
+            torch.manual_seed(len(states))  # the global generator must not matter
             train(plan, plan.stages[0], seed)
             states.append(state(plan.student))
         assert changed(states[0], states[1]) == set()

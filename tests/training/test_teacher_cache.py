@@ -1,4 +1,4 @@
-"""The teacher's answers: looked up as computed, whatever the order, view and process; and wrong ones are caught."""
+"""The teacher cache: tables hold what the teacher computes, in every order, view and process; wrong ones are caught."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import ROOT, TINY
 from test_splits import SILENCE
-from test_stages import Watch, prepared
+from test_stages import Observer, prepared
 
 from fitnets.composition import loading
 from fitnets.config import Augmentation
@@ -29,9 +29,10 @@ from fitnets.store.files import read_json, read_metrics
 from fitnets.store.weights import read_weights
 from fitnets.training import loop, metrics
 from fitnets.training.loop import fit
-from fitnets.training.teacher_cache import CachedTeacher, LiveTeacher, TeacherCache
+from fitnets.training.teacher_cache import CachedTeacher, TeacherCache
+from fitnets.training.teacher_outputs import LiveTeacher
 
-PAIRED = "conv1"
+HINT_LAYER = "conv1"
 AUGMENTED = ("schedule.hint.augmentation={flip: true, pad: 2}", "schedule.student.augmentation={flip: true, pad: 2}")
 FLIPPED = ("schedule.hint.augmentation.flip=true", "schedule.student.augmentation.flip=true")
 AUGMENTATIONS = {
@@ -48,14 +49,14 @@ def plan(tiny, tmp_path):
 
 
 @pytest.fixture
-def library(plan, tmp_path):
+def cache(plan, tmp_path):
     return TeacherCache(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
 
 
-def looked_up(plan, library, objective, *, views=None) -> CachedTeacher:
-    need = plan.need(objective, plan.data)
-    assert need.looked_up == objective.wants
-    return library.answers(need if views is None else replace(need, views=views), plan.data)
+def cached_teacher(plan, cache, stage, *, views=None) -> CachedTeacher:
+    cache_plan = plan.cache_plan(stage, plan.data)
+    assert cache_plan.cached == stage.teacher_layers
+    return cache.outputs(cache_plan if views is None else replace(cache_plan, views=views), plan.data)
 
 
 def batches(plan, views, epochs, size=48):
@@ -71,92 +72,88 @@ def files(root):
 class TestTables:
     @pytest.mark.parametrize("augmentation", AUGMENTATIONS)
     @pytest.mark.parametrize("count", [None, 2])
-    def test_hold_what_the_teacher_answers_to_every_view_of_every_image(self, plan, library, augmentation, count):
+    def test_hold_the_teachers_outputs_for_every_view_of_every_image(self, plan, cache, augmentation, count):
         views = plan.data.views(AUGMENTATIONS[augmentation], count)
-        found = looked_up(plan, library, plan.stages[1], views=views)
-        computed = LiveTeacher(plan.teacher)
+        cached, live = cached_teacher(plan, cache, plan.stages[1], views=views), LiveTeacher(plan.teacher)
         seen = 0
         for batch in batches(plan, views, epochs=4):
-            torch.testing.assert_close(found(batch, [LOGITS]), computed(batch, [LOGITS]), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(cached(batch, [LOGITS]), live(batch, [LOGITS]), rtol=1e-5, atol=1e-6)
             seen += 1
         assert seen == 4 * (437 // 48)
-        sets = {"none": 1, "flips": 1}.get(augmentation, count or 4)
-        assert len(files(library.root)) == sets
+        tables = {"none": 1, "flips": 1}.get(augmentation, count or 4)
+        assert len(files(cache.root)) == tables
 
-    def test_of_maps_as_of_logits_and_in_the_students_layout(self, plan, library):
+    def test_hold_maps_in_the_students_layout(self, plan, cache):
         views = plan.data.views(Augmentation(flip=True))
-        found, computed = looked_up(plan, library, plan.stages[0], views=views), LiveTeacher(plan.teacher)
+        cached, live = cached_teacher(plan, cache, plan.stages[0], views=views), LiveTeacher(plan.teacher)
         for batch in batches(plan, views, epochs=2):
-            mine, theirs = found(batch, [PAIRED])[PAIRED], computed(batch, [PAIRED])[PAIRED]
-            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
-            assert mine.is_contiguous(memory_format=torch.channels_last)
+            values, expected = (outputs(batch, [HINT_LAYER])[HINT_LAYER] for outputs in (cached, live))
+            torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-6)
+            assert values.is_contiguous(memory_format=torch.channels_last)
 
-    def test_of_validation_images_are_of_the_images_as_they_are(self, plan, library):
+    def test_for_validation_images_are_without_augmentation(self, plan, cache):
         views = plan.data.views(Augmentation(flip=True, pad=2))
-        found, computed = looked_up(plan, library, plan.stages[0], views=views), LiveTeacher(plan.teacher)
+        cached, live = cached_teacher(plan, cache, plan.stages[0], views=views), LiveTeacher(plan.teacher)
         for batch in plan.data.valid.ordered(300):
-            torch.testing.assert_close(found(batch, [PAIRED]), computed(batch, [PAIRED]), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(cached(batch, [HINT_LAYER]), live(batch, [HINT_LAYER]), rtol=1e-5, atol=1e-6)
 
-    def test_are_exact_where_the_batches_are_the_same(self, plan, library):
-        """The arithmetic of an image does not depend on its neighbours, so batches of the tables' size agree to the
-        bit."""
-        table, split = library.logits(plan.data.valid), plan.data.valid
-        computed = LiveTeacher(plan.teacher)
+    def test_are_exact_if_the_batches_are_the_same(self, plan, cache):
+        """An image's arithmetic does not depend on its neighbours: batches of the tables' size agree to the bit."""
+        table, split = cache.logits(plan.data.valid), plan.data.valid
+        live = LiveTeacher(plan.teacher)
         for number, rows in enumerate(torch.split(split.rows, 250)):
-            answered = computed(split.batch(rows), [LOGITS])[LOGITS]
-            assert torch.equal(table[250 * number : 250 * number + len(rows)], answered)
+            logits = live(split.batch(rows), [LOGITS])[LOGITS]
+            assert torch.equal(table[250 * number : 250 * number + len(rows)], logits)
 
-    def test_are_made_once_and_not_computed_again(self, plan, library, monkeypatch):
-        first = library.logits(plan.data.valid)
+    def test_are_made_once_and_not_computed_again(self, plan, cache, monkeypatch):
+        first = cache.logits(plan.data.valid)
         images = []
-        plan.teacher.layers["conv1"].register_forward_hook(lambda _, given, __: images.append(len(given[0])))
-        assert torch.equal(library.logits(plan.data.valid), first)
+        plan.teacher.layers["conv1"].register_forward_hook(lambda _, inputs, __: images.append(len(inputs[0])))
+        assert torch.equal(cache.logits(plan.data.valid), first)
         assert sum(images) == 8  # the rows that are checked
 
-    def test_are_read_only(self, plan, library):
-        library.logits(plan.data.valid)
-        (path,) = files(library.root).values()
+    def test_are_read_only(self, plan, cache):
+        cache.logits(plan.data.valid)
+        (path,) = files(cache.root).values()
         assert path.stat().st_mode & 0o222 == 0
 
-    def test_bf16_answers_are_stored_as_they_are(self, tiny, tmp_path):
+    def test_keep_bf16_outputs_in_bf16(self, tiny, tmp_path):
         plan = prepared(tiny, tmp_path, "engine.precision=bf16")
         assert plan.teacher.precision == "bf16"
-        library = TeacherCache(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
-        found = looked_up(plan, library, plan.stages[0])
+        cache = TeacherCache(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
+        cached, live = cached_teacher(plan, cache, plan.stages[0]), LiveTeacher(plan.teacher)
         views = plan.data.views(Augmentation())
         for batch in batches(plan, views, epochs=1):
-            mine, theirs = found(batch, [PAIRED])[PAIRED], LiveTeacher(plan.teacher)(batch, [PAIRED])[PAIRED]
-            assert mine.dtype == theirs.dtype == torch.bfloat16
-            torch.testing.assert_close(mine, theirs, rtol=2e-2, atol=1e-3)
+            values, expected = (outputs(batch, [HINT_LAYER])[HINT_LAYER] for outputs in (cached, live))
+            assert values.dtype == expected.dtype == torch.bfloat16
+            torch.testing.assert_close(values, expected, rtol=2e-2, atol=1e-3)
 
 
-class TestAnother:
-    """teacher, layer, split, view or precision has a table of its own."""
-
-    def test_teacher(self, plan, library):
-        library.logits(plan.data.valid)
+class TestSeparateTables:
+    def test_for_another_teacher(self, plan, cache):
+        cache.logits(plan.data.valid)
         with torch.no_grad():
             plan.teacher.layers["softmax"].linear.bias += 1
-        other = TeacherCache(library.root, plan.teacher, plan.hashes.teacher, SILENCE)
-        assert other.weights_digest != library.weights_digest
+        other = TeacherCache(cache.root, plan.teacher, plan.hashes.teacher, SILENCE)
+        assert other.weights_digest != cache.weights_digest
         other.logits(plan.data.valid)
-        assert len(files(library.root)) == 2
+        assert len(files(cache.root)) == 2
 
-    def test_split(self, plan, library):
-        library.logits(plan.data.valid)
-        library.logits(plan.data.train)
-        library.logits(replace(plan.data.valid, rows=plan.data.valid.rows[1:]))
-        assert len(files(library.root)) == 3
+    def test_for_another_split(self, plan, cache):
+        cache.logits(plan.data.valid)
+        cache.logits(plan.data.train)
+        cache.logits(replace(plan.data.valid, rows=plan.data.valid.rows[1:]))
+        assert len(files(cache.root)) == 3
 
 
-class TestWrongOnes:
-    def table(self, plan, library):
-        library.logits(plan.data.valid)
-        ((name, path),) = files(library.root).items()
+class TestWrongTables:
+    def table(self, plan, cache):
+        cache.logits(plan.data.valid)
+        ((name, path),) = files(cache.root).items()
         return name, path
 
     def rewrite(self, path, change):
-        """Another content, with a digest that fits: what a wrong program would have written."""
+        """Write another content with a digest that fits, as a faulty program would."""
         path.chmod(0o644)
         np.save(path, change(np.load(path)))
         meta = read_json(path.parent / "meta.json")
@@ -164,40 +161,40 @@ class TestWrongOnes:
         (path.parent / "meta.json").write_text(json.dumps(meta))
 
     @pytest.mark.parametrize("shift", [1, -1, 250])
-    def test_a_shifted_table_is_caught(self, plan, library, shift):
-        name, path = self.table(plan, library)
+    def test_a_shifted_table_is_caught(self, plan, cache, shift):
+        name, path = self.table(plan, cache)
         self.rewrite(path, lambda table: np.roll(table, shift, axis=1))
-        with pytest.raises(ConfigError, match=rf"{name} holds other logits answers.*Remove .*{name}") as told:
-            library.logits(plan.data.valid)
-        assert len(str(told.value).splitlines()) == 1
+        with pytest.raises(ConfigError, match=rf"{name} does not hold the teacher's logits.*Remove .*{name}") as raised:
+            cache.logits(plan.data.valid)
+        assert len(str(raised.value).splitlines()) == 1
 
     def test_a_shifted_table_ends_a_run_in_one_line(self, command, tmp_path):
         store = tmp_path / "store"
         assert command(*TINY, store=store).code == 0
         for path in files(store).values():
             self.rewrite(path, lambda table: np.roll(table, 1, axis=1))
-        told = command(*TINY, "seed=1", store=store)
-        assert told.code == 1
-        assert "than the teacher gives" in told.err
-        assert len(told.err.splitlines()) == 1
+        finished = command(*TINY, "seed=1", store=store)
+        assert finished.code == 1
+        assert "the teacher gives other values" in finished.err
+        assert len(finished.err.splitlines()) == 1
 
-    def test_mirrored_pictures_in_the_wrong_order_are_caught(self, plan, library):
+    def test_mirrored_images_in_the_wrong_order_are_caught(self, plan, cache):
         views = plan.data.views(Augmentation(flip=True))
-        library.table(LOGITS, plan.data.train, views, 0)
-        (path,) = files(library.root).values()
+        cache.table(LOGITS, plan.data.train, views, 0)
+        (path,) = files(cache.root).values()
         self.rewrite(path, lambda table: table[::-1])
-        with pytest.raises(ConfigError, match="than the teacher gives"):
-            library.table(LOGITS, plan.data.train, views, 0)
+        with pytest.raises(ConfigError, match="the teacher gives other values"):
+            cache.table(LOGITS, plan.data.train, views, 0)
 
-    def test_values_that_are_not_finite_are_caught(self, plan, library):
-        _, path = self.table(plan, library)
+    def test_values_that_are_not_finite_are_caught(self, plan, cache):
+        _, path = self.table(plan, cache)
         self.rewrite(path, lambda table: np.full_like(table, np.nan))
-        with pytest.raises(ConfigError, match="than the teacher gives"):
-            library.logits(plan.data.valid)
+        with pytest.raises(ConfigError, match="the teacher gives other values"):
+            cache.logits(plan.data.valid)
 
     @pytest.mark.parametrize("damage", ["flip", "truncate", "no meta"])
-    def test_a_damaged_file_is_told(self, plan, library, damage):
-        name, path = self.table(plan, library)
+    def test_a_damaged_file_is_an_error_with_a_way_out(self, plan, cache, damage):
+        name, path = self.table(plan, cache)
         path.chmod(0o644)
         content = bytearray(path.read_bytes())
         if damage == "flip":
@@ -208,43 +205,45 @@ class TestWrongOnes:
         else:
             (path.parent / "meta.json").unlink()
         with pytest.raises(DamagedError, match=rf"remove .*{name}, and it is made again"):
-            library.logits(plan.data.valid)
+            cache.logits(plan.data.valid)
 
-    def test_a_disk_without_room_is_told_beforehand(self, plan, library, monkeypatch):
+    def test_a_full_disk_is_an_error_before_a_table_is_made(self, plan, cache, monkeypatch):
         monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 100))
-        with pytest.raises(ConfigError, match=r"the teacher's answers take .* GB .*hint_cache_gb=0"):
-            library.logits(plan.data.valid)
-        assert files(library.root) == {}
+        with pytest.raises(ConfigError, match=r"the teacher's outputs take .* GB .*hint_cache_gb=0"):
+            cache.logits(plan.data.valid)
+        assert files(cache.root) == {}
 
 
 class TestTraining:
-    """Looked up or computed: the same losses. Exact equality is not to be had, since the tables' batches have another
-    size than a stage's; with 1e-4 relative after two epochs the differences are those of the last digits."""
+    """Cached and computed outputs give the same losses.
 
-    def curves(self, tiny, root, *words, fresh):
-        plan = prepared(tiny, root, *words, f"engine.views={'fresh' if fresh else 'auto'}")
-        library = TeacherCache(root, plan.teacher, plan.hashes.teacher, SILENCE)
-        found = []
-        for objective in plan.stages:
-            need = plan.need(objective, plan.data)
-            objective.teacher_outputs = LiveTeacher(plan.teacher) if fresh else library.answers(need, plan.data)
-            watch = Watch()
-            fit(objective, plan.data, seed=0, eval_batch_size=500, observer=watch, views=plan.views(objective))
-            found += [[epoch.train["train_loss"], *epoch.valid.values()] for epoch in watch.epochs]
-        return found
+    They are not equal to the bit, since the tables' batches have another size than a stage's: only the last digits
+    differ, by 1e-4 relative after two epochs."""
+
+    def curves(self, tiny, root, *overrides, fresh):
+        plan = prepared(tiny, root, *overrides, f"engine.views={'fresh' if fresh else 'auto'}")
+        cache = TeacherCache(root, plan.teacher, plan.hashes.teacher, SILENCE)
+        rows = []
+        for stage in plan.stages:
+            cache_plan = plan.cache_plan(stage, plan.data)
+            stage.teacher_outputs = LiveTeacher(plan.teacher) if fresh else cache.outputs(cache_plan, plan.data)
+            observer = Observer()
+            fit(stage, plan.data, seed=0, eval_batch_size=500, observer=observer, views=plan.views(stage))
+            rows += [[epoch.train["train_loss"], *epoch.valid.values()] for epoch in observer.epochs]
+        return rows
 
     @pytest.mark.parametrize("augmentation", [(), FLIPPED, AUGMENTED], ids=["none", "flips", "both"])
     @pytest.mark.parametrize("method", ["hints", "joint", "mimic"])
     def test_gives_the_same_losses_either_way(self, tiny, tmp_path, augmentation, method):
-        words = (*augmentation, f"method={method}", "schedule.hint.epochs=3", "schedule.student.epochs=3")
-        computed = self.curves(tiny, tmp_path, *words, fresh=True)
-        again = self.curves(tiny, tmp_path, *words, fresh=False)
-        assert len(computed) == len(again) >= 3
-        for number, (mine, theirs) in enumerate(zip(again, computed, strict=True)):
-            np.testing.assert_allclose(mine, theirs, rtol=1e-4 if number == 0 else 2e-3)
+        overrides = (*augmentation, f"method={method}", "schedule.hint.epochs=3", "schedule.student.epochs=3")
+        computed = self.curves(tiny, tmp_path, *overrides, fresh=True)
+        cached = self.curves(tiny, tmp_path, *overrides, fresh=False)
+        assert len(computed) == len(cached) >= 3
+        for number, (values, expected) in enumerate(zip(cached, computed, strict=True)):
+            np.testing.assert_allclose(values, expected, rtol=1e-4 if number == 0 else 2e-3)
 
-    def test_goes_on_after_a_restart_as_if_there_had_been_none(self, command, tmp_path, monkeypatch):
-        """Stopped in mid-epoch of stage 1 and of stage 2, tables removed between: the same bits."""
+    def test_resumes_to_the_bit_when_the_tables_were_removed(self, command, tmp_path, monkeypatch):
+        """The run is stopped in mid-epoch of stage 1 and of stage 2, and the tables are removed each time."""
         words = (*TINY, *AUGMENTED, "schedule.hint.epochs=3", "schedule.student.epochs=3")
         whole = tmp_path / "whole"
         assert command(*words, store=whole).code == 0
@@ -277,8 +276,8 @@ class TestTraining:
         ]
         assert [process.wait() for process in both] == [0, 0]
         metas = [read_json(path) for path in tmp_path.glob("cache/*/meta.json")]
-        made = [json.dumps({key: meta[key] for key in ("rows", "layer", "pictures")}) for meta in metas]
-        assert len(made) == len(set(made)) == 4  # maps and logits, of training and of validation images
+        tables = [json.dumps({key: meta[key] for key in ("rows", "layer", "pictures")}) for meta in metas]
+        assert len(tables) == len(set(tables)) == 4  # maps and logits, of training and of validation images
         assert not list(tmp_path.glob("cache/.*partial*"))
         losses = [read_metrics(path)[-1]["train_loss"] for path in tmp_path.glob("run/*/metrics.jsonl")]
         alone = pipeline.run(loading.load([*TINY, *AUGMENTED, f"store={tmp_path / 'alone'}", "test=false"]))
@@ -288,30 +287,30 @@ class TestTraining:
 
     def test_stage_2_never_runs_the_teacher_once_the_tables_are_there(self, tiny, tmp_path):
         plan = prepared(tiny, tmp_path, *FLIPPED)
-        library = TeacherCache(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
+        cache = TeacherCache(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
         whole = plan.stages[1]
         images = []
-        plan.teacher.layers["conv1"].register_forward_hook(lambda _, given, __: images.append(len(given[0])))
-        for expected in (2 * 437 + 16, 16):  # each picture of the training images, once; the check, for both pictures
+        plan.teacher.layers["conv1"].register_forward_hook(lambda _, inputs, __: images.append(len(inputs[0])))
+        for expected in (2 * 437 + 16, 16):  # both versions of the training images once, then the checked rows alone
             images.clear()
-            whole.answers = library.answers(plan.need(whole, plan.data), plan.data)
-            fit(whole, plan.data, seed=0, eval_batch_size=500, observer=Watch(), views=plan.views(whole))
+            whole.teacher_outputs = cache.outputs(plan.cache_plan(whole, plan.data), plan.data)
+            fit(whole, plan.data, seed=0, eval_batch_size=500, observer=Observer(), views=plan.views(whole))
             assert sum(images) == expected
 
-    def test_who_stops_while_a_table_is_made_stops_at_once_and_goes_on(self, command, tmp_path, monkeypatch):
-        """Outside of what is held against signals; what was trained before lies in a checkpoint."""
+    def test_a_signal_ends_the_making_of_a_table_at_once_and_the_run_resumes(self, command, tmp_path, monkeypatch):
+        """Tables are made where signals are not delayed; the training before them is in a checkpoint."""
         whole, broken = tmp_path / "whole", tmp_path / "broken"
         words = (*TINY, *AUGMENTED, "schedule.student.epochs=3")
         assert command(*words, store=whole).code == 0
         real, made = TeacherCache._make, []
 
-        def make(library, request, told, folder):
-            made.append(request)
-            if request.layer == LOGITS and request.number == 1:
+        def make(cache, key, identity, folder):
+            made.append(key)
+            if key.layer == LOGITS and key.view == 1:
                 monkeypatch.setattr(TeacherCache, "_make", real)
                 signal.raise_signal(signal.SIGTERM)
                 raise AssertionError("the signal waited")
-            real(library, request, told, folder)
+            real(cache, key, identity, folder)
 
         monkeypatch.setattr(TeacherCache, "_make", make)
         assert command(*words, store=broken).code == 143
@@ -321,34 +320,31 @@ class TestTraining:
         assert weights[0] == weights[1]
 
 
-class TestNeed:
-    def need(self, tiny, tmp_path, *words, stage=0):
-        plan = prepared(tiny, tmp_path, *words)
-        return plan.need(plan.stages[stage], plan.data)
+class TestPlan:
+    def cache_plan(self, tiny, tmp_path, *overrides, stage=0):
+        plan = prepared(tiny, tmp_path, *overrides)
+        return plan.cache_plan(plan.stages[stage], plan.data)
 
     def test_sizes_are_those_of_the_files(self, tiny, tmp_path):
         plan = prepared(tiny, tmp_path, *FLIPPED)
-        library = TeacherCache(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
-        told = 0
-        for objective in plan.stages:
-            need = plan.need(objective, plan.data)
-            told += sum(need.bytes.values())
-            answers = library.answers(need, plan.data)
-            for split, views in ((plan.data.train, need.views), (plan.data.valid, plan.data.views(Augmentation()))):
-                batch = (
-                    split.viewed(split.rows[:5], 0, views) if split is plan.data.train else split.batch(split.rows[:5])
-                )
-                answers(batch, objective.wants)
-        found = sum(np.load(path).nbytes for path in files(tmp_path).values())
-        assert found == told
+        cache = TeacherCache(tmp_path, plan.teacher, plan.hashes.teacher, SILENCE)
+        planned_bytes = 0
+        for stage in plan.stages:
+            cache_plan = plan.cache_plan(stage, plan.data)
+            planned_bytes += sum(cache_plan.bytes.values())
+            cached = cache.outputs(cache_plan, plan.data)
+            train, valid = plan.data.train, plan.data.valid
+            cached(train.viewed(train.rows[:5], 0, cache_plan.views), stage.teacher_layers)
+            cached(valid.batch(valid.rows[:5]), stage.teacher_layers)
+        assert sum(np.load(path).nbytes for path in files(tmp_path).values()) == planned_bytes
 
-    def test_too_large_maps_are_computed_and_logits_are_not(self, tiny, tmp_path):
-        words = ("engine.hint_cache_gb=0.0001",)
-        assert self.need(tiny, tmp_path, *words).looked_up == ()
-        assert self.need(tiny, tmp_path, *words, stage=1).looked_up == (LOGITS,)
+    def test_maps_that_are_too_large_are_not_cached_and_logits_are(self, tiny, tmp_path):
+        limit = "engine.hint_cache_gb=0.0001"
+        assert self.cache_plan(tiny, tmp_path, limit).cached == ()
+        assert self.cache_plan(tiny, tmp_path, limit, stage=1).cached == (LOGITS,)
 
     @pytest.mark.parametrize(
-        ("words", "looked_up"),
+        ("overrides", "is_cached"),
         [
             ("engine.views=auto", True),
             ("engine.views=auto schedule.student.epochs=17", False),
@@ -358,20 +354,21 @@ class TestNeed:
             ("schedule.student.max_steps=500", True),
         ],
     )
-    def test_what_is_looked_up(self, tiny, tmp_path, words, looked_up):
-        need = self.need(tiny, tmp_path, *AUGMENTED, *words.split(), stage=1)
-        assert (need.looked_up == (LOGITS,)) == looked_up
+    def test_crops_are_cached_if_they_repeat_and_the_stage_is_long_enough(self, tiny, tmp_path, overrides, is_cached):
+        cache_plan = self.cache_plan(tiny, tmp_path, *AUGMENTED, *overrides.split(), stage=1)
+        assert (cache_plan.cached == (LOGITS,)) == is_cached
 
-    def test_flips_and_images_as_they_are_are_always_looked_up(self, tiny, tmp_path):
-        for words in ((), FLIPPED):
-            need = self.need(tiny, tmp_path, *words, "engine.views=fresh", "schedule.student.epochs=99", stage=1)
-            assert need.looked_up == (LOGITS,)
+    def test_flips_and_images_without_augmentation_are_always_cached(self, tiny, tmp_path):
+        endless = ("engine.views=fresh", "schedule.student.epochs=99")
+        for overrides in ((), FLIPPED):
+            cache_plan = self.cache_plan(tiny, tmp_path, *overrides, *endless, stage=1)
+            assert cache_plan.cached == (LOGITS,)
 
     def test_backprop_needs_none(self, tiny, tmp_path):
-        assert self.need(tiny, tmp_path, "method=backprop") is None
+        assert self.cache_plan(tiny, tmp_path, "method=backprop") is None
 
 
-def test_resuming_with_other_answers_is_refused(command, tmp_path, monkeypatch):
+def test_resuming_with_another_cache_plan_is_refused(command, tmp_path, monkeypatch):
     real, steps = loop._step, []
 
     def step(state, batch):
@@ -384,9 +381,9 @@ def test_resuming_with_other_answers_is_refused(command, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "_step", step)
     store = tmp_path / "store"
     assert command(*TINY, store=store).code != 0
-    told = command(*TINY, "engine.hint_cache_gb=0", store=store)
-    assert told.code == 1
-    assert "the hint stage was begun with" in told.err
+    finished = command(*TINY, "engine.hint_cache_gb=0", store=store)
+    assert finished.code == 1
+    assert "the hint stage was started with" in finished.err
     assert command(*TINY, store=store).code == 0
 
 
@@ -400,15 +397,15 @@ def test_a_whole_run_measures_the_teacher_from_its_table(tiny, tmp_path):
 
 
 class TestViewsInHashes:
-    """K is part of a stage's hash where the stage is long enough to see views again, and of what it is compared by."""
+    """`engine.views=K` is part of a stage's hash and comparison keys if its views repeat."""
 
     def hashes(self, *words):
         return planning.hashes(loading.load([*AUGMENTED, *words]), "digest", "fp32")
 
-    def kinship(self, *words):
+    def keys(self, *words):
         return planning.comparison_keys(loading.load([*AUGMENTED, *words]), "digest", "fp32")
 
-    def test_of_stages_that_see_views_again(self):
+    def test_for_stages_in_which_views_repeat(self):
         assert self.hashes("engine.views=auto") == self.hashes("engine.views=fresh") == self.hashes("engine.views=30")
         first, second = self.hashes(), self.hashes("engine.views=10")  # quick: 10 epochs of hints, 30 of stage 2
         assert (first.hint, first.teacher) == (second.hint, second.teacher)
@@ -416,21 +413,21 @@ class TestViewsInHashes:
         assert self.hashes("engine.views=9").hint != first.hint
         assert self.hashes("engine.views=10").run != self.hashes("engine.views=11").run
 
-    def test_not_without_crops(self):
+    def test_changes_no_hash_without_crops(self):
         plain = [
             planning.hashes(loading.load([word]), "digest", "fp32") for word in ("engine.views=2", "engine.views=3")
         ]
         assert plain[0] == plain[1]
 
-    def test_runs_are_compared_with_those_that_saw_as_many(self):
-        assert self.kinship("engine.views=10").setting != self.kinship().setting
-        assert self.kinship("engine.views=10").setting == self.kinship("engine.views=10", "method=kd").setting
+    def test_runs_are_compared_if_they_saw_equally_many(self):
+        assert self.keys("engine.views=10").setting != self.keys().setting
+        assert self.keys("engine.views=10").setting == self.keys("engine.views=10", "method=kd").setting
         hint_alone = ("schedule.student.augmentation.pad=0",)
-        assert self.kinship(*hint_alone, "engine.views=2").method != self.kinship(*hint_alone).method
+        assert self.keys(*hint_alone, "engine.views=2").method != self.keys(*hint_alone).method
 
 
 def test_freed_memory_is_kept():
-    """A block that is freed is the next one of its size: without `_keep_freed_memory` it goes back to the system."""
+    """A freed block is used for the next one of its size. Without `_keep_freed_memory` it goes back to the system."""
     code = (
         "import sys, resource, torch; from fitnets.machine import devices\n"
         "torch.set_num_threads(1)\n"
@@ -451,20 +448,20 @@ class TestPrecision:
     def precision(self, *words, device="cpu"):
         return devices.precision(loading.load(list(words)), torch.device(device))
 
-    def test_auto_is_a_matter_of_hardware_and_teacher(self, monkeypatch):
-        for has_it in (True, False):
-            monkeypatch.setattr(devices, "_multiplies_bf16", lambda _, has_it=has_it: has_it)
+    def test_auto_depends_on_hardware_and_teacher(self, monkeypatch):
+        for has_bf16 in (True, False):
+            monkeypatch.setattr(devices, "_multiplies_bf16", lambda _, has_bf16=has_bf16: has_bf16)
             assert self.precision() == "fp32"  # digits: too small to gain
             for student in ("fitnet1", "fitnet4"):
-                found = self.precision("dataset=cifar10", f"student={student}")
-                assert found == ("bf16" if has_it else "fp32")
-            assert self.precision("dataset=mnist") == ("bf16" if has_it else "fp32")
+                precision = self.precision("dataset=cifar10", f"student={student}")
+                assert precision == ("bf16" if has_bf16 else "fp32")
+            assert self.precision("dataset=mnist") == ("bf16" if has_bf16 else "fp32")
             assert self.precision("dataset=mnist", "schedule=paper") == "fp32"  # see below
             assert self.precision("engine.precision=bf16") == "bf16"
             assert self.precision("dataset=cifar10", "engine.precision=fp32") == "fp32"
 
-    def test_bf16_cannot_tell_images_apart_by_the_papers_first_weights(self):
-        """Biases move at once, features hardly differ: the student's outputs are the same for all images."""
+    def test_bf16_gives_equal_outputs_for_all_images_with_the_papers_initial_weights(self):
+        """Biases move at once and features hardly differ, so bf16 rounds the outputs of all images to one value."""
         config = loading.load(["dataset=mnist", "schedule=paper"])
         images, spread = torch.rand(64, 1, 28, 28), {}
         for precision in ("fp32", "bf16"):
@@ -481,16 +478,16 @@ class TestPrecision:
     def test_is_part_of_every_hash(self, tiny):
         first, second = (planning.hashes(tiny(), "digest", precision) for precision in ("fp32", "bf16"))
         assert not set(first) & set(second)
-        kin = [planning.comparison_keys(tiny(), "digest", precision) for precision in ("fp32", "bf16")]
-        assert kin[0].setting != kin[1].setting
+        keys = [planning.comparison_keys(tiny(), "digest", precision) for precision in ("fp32", "bf16")]
+        assert keys[0].setting != keys[1].setting
 
     def test_bf16_keeps_weights_losses_and_state_in_fp32(self, tiny, tmp_path):
         plan = prepared(tiny, tmp_path, "engine.precision=bf16")
         freeze(plan.teacher)
         hint, whole = plan.stages
-        for objective in (hint, whole):
+        for stage in (hint, whole):
             batch = plan.data.train.batch(plan.data.train.rows[:48])
-            loss, terms = objective.step(batch, 0)
+            loss, terms = stage.step(batch, 0)
             assert loss.dtype == torch.float32
             assert all(value.dtype == torch.float32 for value in terms.values() if isinstance(value, torch.Tensor))
             loss.backward()
@@ -508,7 +505,7 @@ class TestPrecision:
         assert first == pytest.approx(second, abs=0.06)
         assert [result["timing"]["precision"] for result in results] == ["fp32", "bf16"]
 
-    def test_networks_answer_the_same_in_either_layout(self, plan):
+    def test_networks_give_the_same_logits_in_either_layout(self, plan):
         batch = plan.data.train.batch(plan.data.train.rows[:48])
         plain = plan.teacher.to(memory_format=torch.contiguous_format)
         expected = plain(batch.images)[0]

@@ -1,4 +1,4 @@
-"""A model of the user's as a network: run as it is, listened to with hooks."""
+"""Adapts a user's model to the `Network` interface: the model runs unchanged, and hooks read its layers' outputs."""
 
 import copy
 import warnings
@@ -25,10 +25,20 @@ from fitnets.models.network import Network
 
 
 class CustomNetwork(Network):
-    """A model of the user's. Its layers are its modules by their dotted names; the second call of a module that is
-    called several times goes by `NAME:2`.
+    """A user's model as a network.
 
-    The model takes images in its own resolution, channels and normalisation, and trains with its own dropout."""
+    Its layers are the model's modules, by their dotted names. If a module is called several times in a forward pass,
+    its second call is the layer `NAME:2`.
+
+    The model takes images in its own resolution, channels and normalisation, and trains with its own dropout.
+
+    Building the network tries a copy of the model on two random images. It finds the layers, their shapes and
+    multiplications, and the number of classes, and raises ConfigError if the model cannot be used.
+
+    model: the user's module.
+    net: its options.
+    image_shape: (C, H, W) of the data set.
+    side: "teacher" or "student", for messages."""
 
     any_layout = False
     image_scale: Tensor
@@ -40,52 +50,56 @@ class CustomNetwork(Network):
         self.net = net
         self.image_shape = image_shape
         self.side = side
-        if net.mean is not None:  # unknown until `sees`
+        if net.mean is not None:  # unknown until `set_preprocessing`
             unknown = torch.full((1, net.channels or image_shape[0], 1, 1), torch.nan)
             self.register_buffer("image_scale", unknown)
             self.register_buffer("image_shift", unknown.clone())
-        self._below: dict[str, list[str]] = {}
+        self._trained_below: dict[str, list[str]] = {}  # by layer, see `_parameters_below`
         self._value_bytes: dict[str, int] = {}
         advice.check_can_be_guided(model, self._place, side)
         if next(self.parameters(), None) is None:
             raise ConfigError(advice.without_parameters(model, self._place))
         self.grows = False
-        """whether the first call makes buffers that belong to the state dict"""
+        """whether the first call of the model adds buffers to its state dict"""
         self.no_copy = copies.why_not(model, net, image_shape)
-        """why `copy.deepcopy` of the model cannot be used; None: it can"""
+        """reason why `copy.deepcopy` cannot copy the model; None if it can"""
         self.taps, self.multiplications, self._classes = self._probed()
 
-    # --- as a network ---
+    # --- the Network interface ---
 
     def forward(self, images: Tensor, wanted: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
-        """The features are copies: what follows may change its input in place."""
+        """Return logits and features as in `Network.forward`.
+
+        The features are copies, since later modules of the model may change their inputs in place."""
         features: dict[str, Tensor] = {}
 
         def keep(name: str, output: Tensor) -> None:
             features[name] = output.clone()
 
-        with self._listening(wanted, keep), self.arithmetic():
-            output = self.model(self._as_taken(images))
+        with self._hooks_on(wanted, keep), self.arithmetic():
+            output = self.model(self._model_input(images))
         if len(features) < len(wanted):
             raise self._not_reached(next(name for name in wanted if name not in features))
-        features = {name: _computed_with(values) for name, values in features.items()}
-        return as_float32(_computed_with(self._logits(output))), features
+        features = {name: _usable_in_training(values) for name, values in features.items()}
+        return as_float32(_usable_in_training(self._logits(output))), features
 
     def forward_until(self, images: Tensor, layer: str) -> Tensor:
+        """Return a layer's output. An exception from the layer's hook ends the forward pass there."""
+
         def leave(_name: str, output: Tensor) -> None:
             raise Reached(output)
 
         try:
-            with self._listening([layer], leave), self.arithmetic():
-                self.model(self._as_taken(images))
+            with self._hooks_on([layer], leave), self.arithmetic():
+                self.model(self._model_input(images))
         except Reached as reached:
-            return _computed_with(reached.output)
+            return _usable_in_training(reached.output)
         raise self._not_reached(layer)
 
     def _not_reached(self, layer: str) -> ConfigError:
         return ConfigError(
-            f"{self._place}: its layer {layer} was not reached: its way depends on the images or on chance: give "
-            f"another hint_layer.{self.side}"
+            f"{self._place}: the model did not call its layer {layer}: which layers it calls depends on the images or "
+            f"on chance: give another hint_layer.{self.side}"
         )
 
     @property
@@ -94,17 +108,20 @@ class CustomNetwork(Network):
 
     @property
     def has_middle(self) -> bool:
+        """True if the model has layers that can be in a pair."""
         return bool(self.taps) and self.multiplications > 0
 
     @property
     def why_no_layers(self) -> str | None:
-        """Why no layer can be in a pair, and the way out; None where some can."""
+        """A message why no layer can be in a pair, with a way out; None if some can."""
         return None if self.has_middle else advice.no_layers(self.model, self._place, self.side)
 
     @property
     def middles(self) -> dict[str, float]:
-        """Layers that can be the middle of the model (`middle.candidates`), with their distance from half of the
-        multiplications. Raises ConfigError where it has no layers."""
+        """The layers that can be the middle of the model (`middle.candidates`).
+
+        The values are their distances from half of the multiplications, 0 to 0.5. Raises ConfigError if the model has
+        no layers."""
         if not self.has_middle:
             raise ConfigError(self.why_no_layers)
         names = middle.candidates(self.model, self.taps, self.multiplications)
@@ -115,7 +132,7 @@ class CustomNetwork(Network):
         return self._classes
 
     def layer_output(self, layer: str) -> Tap:
-        """Raises ConfigError where there is no such layer."""
+        """Describe a layer's output. Raises ConfigError if there is no such layer."""
         if layer not in self.taps:
             raise ConfigError(
                 f"hint_layer.{self.side}={layer}: no such layer in {self.net.name}{near(layer, self.hint_layer_names)} "
@@ -126,46 +143,51 @@ class CustomNetwork(Network):
     def bytes_per_value(self, layer: str) -> int:
         if self.precision == "fp32":
             return 4
-        if layer not in self._value_bytes:  # not all is computed in bf16
+        if layer not in self._value_bytes:  # a model may compute some layers in fp32
             with torch.no_grad():
-                self._value_bytes[layer] = _evaluating(self).forward_until(self._random_images(), layer).element_size()
+                output = _evaluation_copy(self).forward_until(self._random_images(), layer)
+                self._value_bytes[layer] = output.element_size()
         return self._value_bytes[layer]
 
     def trainable_parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
-        """The parameters that have a gradient from the layer's output; those above it, and never run, have none."""
+        """Return the parameters to train, as one part.
+
+        up_to: train only the parameters that get a gradient from this layer's output. Parameters above the layer, and
+        parameters that the model never uses, get none."""
         if up_to is None:
             trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
             return {"custom": TrainedPart(self.model, trained or [name for name, _ in self.model.named_parameters()])}
-        if up_to not in self._below:
-            self._below[up_to] = self._parameters_below(up_to)
-        return {"custom": TrainedPart(self.model, self._below[up_to])}
+        if up_to not in self._trained_below:
+            self._trained_below[up_to] = self._parameters_below(up_to)
+        return {"custom": TrainedPart(self.model, self._trained_below[up_to])}
 
     def set_preprocessing(self, preprocessing: Preprocessing, fitted: FittedPreprocessing) -> None:
+        """Prepare to replace the data set's preprocessing by the model's own normalisation, if it has one."""
         if self.net.mean is None or self.net.std is None:
             return
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.net.mean, self.net.std))
-        scale, shift = torch.ones(1), torch.zeros(1)  # back to images in [0, 1]
+        scale, shift = torch.ones(1), torch.zeros(1)  # image in [0, 1] = scale * preprocessed image + shift
         if isinstance(preprocessing, Standardize):
             scale, shift = fitted["deviation"].view(1, -1, 1, 1), fitted["mean"].view(1, -1, 1, 1)
         self.image_scale.copy_(scale / std)
         self.image_shift.copy_((shift - mean) / std)
 
-    # --- the model ---
+    # --- the model's inputs and outputs ---
 
     @property
     def _place(self) -> str:
         return f"{self.side}.target={self.net.target}"
 
-    def _as_taken(self, images: Tensor) -> Tensor:
-        """Preprocessed images as the model wants them."""
+    def _model_input(self, images: Tensor) -> Tensor:
+        """Convert preprocessed images to the model's channels, normalisation and resolution."""
         images = factory.repeated(self.net, images)
         if self.net.mean is not None:
             images = images * self.image_scale + self.image_shift
         return factory.sized(self.net, images)
 
     def _logits(self, output: Any) -> Tensor:
-        """(N, classes). Raises ConfigError where there are none."""
-        way_out = f"give {self.side}.logits=NAME, or a module whose forward gives logits (N, classes)"
+        """Take the logits (N, classes) out of the model's output. Raises ConfigError if they are not there."""
+        way_out = f"give {self.side}.logits=NAME, or a module whose forward returns logits (N, classes)"
         name = self.net.logits
         logits: Any
         match output:
@@ -180,15 +202,15 @@ class CustomNetwork(Network):
             case _:
                 logits = getattr(output, name or "logits", None)
         if not isinstance(logits, Tensor):
-            wanted = f" and no logits by {self.side}.logits={name}" if name else ""
-            raise ConfigError(f"{self._place}: its forward gives {_in_words(output)}{wanted}: {way_out}")
+            wanted = f" without the logits that {self.side}.logits={name} names" if name else ""
+            raise ConfigError(f"{self._place}: its forward returns {_in_words(output)}{wanted}: {way_out}")
         if logits.ndim != 2:
             raise ConfigError(f"{self._place}: its logits are {_in_words(logits)}: {way_out}")
         return logits
 
     @contextmanager
-    def _listening(self, wanted: Collection[str], take: Callable[[str, Tensor], None]) -> Iterator[None]:
-        """Hand over the wanted layers' outputs as they come."""
+    def _hooks_on(self, wanted: Collection[str], take: Callable[[str, Tensor], None]) -> Iterator[None]:
+        """Call `take(layer, output)` for each wanted layer as soon as the model has computed it."""
         names: dict[str, dict[int, str]] = defaultdict(dict)
         for name in wanted:
             tap = self.layer_output(name)
@@ -201,18 +223,18 @@ class CustomNetwork(Network):
         with hooks(self.model, names, take_wanted):
             yield
 
-    # --- tried once, with random images ---
+    # --- the trial with random images ---
 
     def _random_images(self) -> Tensor:
         return factory.random_images(self.image_shape).to(next(self.parameters()).device)
 
     @torch.no_grad()
     def _probed(self) -> tuple[dict[str, Tap], int, int]:
-        """Its layers, multiplications of an image, classes."""
-        trial, taps = _evaluating(self), []
+        """Try the model on random images. Return its layers, the multiplications for one image, and its classes."""
+        trial, taps = _evaluation_copy(self), []
         if self.net.mean is not None:
             trial.set_preprocessing(Standardize(), {"mean": torch.zeros(1), "deviation": torch.ones(1)})
-        images, model = trial._as_taken(self._random_images()), trial.model
+        images, model = trial._model_input(self._random_images()), trial.model
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
 
             def note(module: str, call: int, output: Tensor) -> None:
@@ -225,17 +247,17 @@ class CustomNetwork(Network):
                 hooks(model, hookable(model), note),
                 warnings.catch_warnings(),
             ):
-                warnings.filterwarnings("ignore", "Using `torch.compile")  # of the hooks that the counter needs
+                warnings.filterwarnings("ignore", "Using `torch.compile")  # about the hooks that the counter needs
                 output = model(images)
         self.grows = model.state_dict().keys() != self.model.state_dict().keys()
         logits = self._logits(output)
         if len(logits) != factory.PROBED:
-            raise ConfigError(f"{self._place}: it answers {factory.PROBED} images with logits for {len(logits)}")
+            raise ConfigError(f"{self._place}: for {factory.PROBED} images it returns logits for {len(logits)}")
         if not bool(logits.isfinite().all()):
             raise ConfigError(f"{self._place}: its logits on random images are not finite: give other weights")
         self._check_batches(model, images)
         if self.side == "student":
-            self._check_trainable(model, trial._as_taken(self._random_images()))
+            self._check_trainable(model, trial._model_input(self._random_images()))
         calls = Counter(tap.module for tap in taps)
         by_name = {
             tap.module if calls[tap.module] == 1 and tap.module != LOGITS else f"{tap.module}:{tap.call + 1}": tap
@@ -244,38 +266,42 @@ class CustomNetwork(Network):
         return by_name, counter.get_total_flops() // (2 * factory.PROBED), logits.shape[1]
 
     def _check_batches(self, trial: nn.Module, images: Tensor) -> None:
-        """Raises ConfigError for a model of one batch size, as tracing and exporting make them."""
+        """Raise ConfigError if the model only takes one batch size, as some traced and exported models do."""
         way_out = "its forward must take batches of any size (torch.export: dynamic_shapes)"
         for count, batch in ((1, images[:1]), (3, torch.cat([images, images[:1]]))):
-            what = f"takes batches of {factory.PROBED} and none of {count}"
+            what = f"takes batches of {factory.PROBED} but not of {count}"
             with in_short(self.net, self.side, self.image_shape, trial, what=what, way_out=way_out):
                 logits = self._logits(trial(batch.clone()))
             if len(logits) != count:
-                raise ConfigError(f"{self._place}: it gives {len(logits)} logits for {count} images: {way_out}")
+                raise ConfigError(f"{self._place}: for {count} images it returns logits for {len(logits)}: {way_out}")
 
     def _check_trainable(self, trial: nn.Module, images: Tensor) -> None:
-        """Raises ConfigError where a student cannot be trained, or its weights cannot be stored. trial: a copy."""
+        """Raise ConfigError if a student cannot be trained, or its weights cannot be stored.
+
+        trial: a copy of the model, which is left in training mode."""
         trained = {name: values for name, values in trial.named_parameters() if values.requires_grad}
         if not trained:
-            raise ConfigError(f"{self._place}: all its parameters have requires_grad=False: train some of them")
+            raise ConfigError(
+                f"{self._place}: all its parameters have requires_grad=False: set it to True for those to be trained"
+            )
         for name, values in trained.items():
             if values.is_complex():
                 raise ConfigError(
-                    f"{self._place}: its parameter {name} is complex, and only real ones can be trained here: keep "
-                    "torch.view_as_real of it as the parameter"
+                    f"{self._place}: its parameter {name} is complex, and only real ones can be trained here: make "
+                    "torch.view_as_real of it the parameter"
                 )
         for name, values in trial.state_dict().items():
             if not isinstance(values, Tensor) or values.layout != torch.strided or values.is_quantized:
                 raise ConfigError(
                     f"{self._place}: {name} in its state_dict() is {_kind(values)}, and a student's weights are stored "
-                    "as plain tensors: keep it out of the state_dict, or have it as a dense tensor"
+                    "as plain tensors: keep it out of the state_dict, or make it a dense tensor"
                 )
         try:
             trial.load_state_dict(trial.state_dict())
-        except Exception as error:  # of PyTorch, or of the user's module
+        except Exception as error:  # from PyTorch or the user's module
             raise ConfigError(
-                f"{self._place}: load_state_dict does not take its own state_dict() ({last_line(error)}): without that "
-                "a student cannot be stored: give a module for which it does"
+                f"{self._place}: its load_state_dict does not take its own state_dict() ({last_line(error)}), so the "
+                "student could not be loaded again: give a module whose load_state_dict does"
             ) from error
         what, way_out = "cannot be trained with", "its forward must take images alone in training mode too"
         with in_short(self.net, self.side, self.image_shape, trial, what=what, way_out=way_out), torch.enable_grad():
@@ -289,27 +315,27 @@ class CustomNetwork(Network):
     # --- copies ---
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "CustomNetwork":
-        """A network with a model of its own. Where PyTorch cannot copy the model, the factory makes it again."""
+        """Copy the network with its model. If PyTorch cannot copy the model, the factory builds it again."""
         if self.no_copy is not None:
-            memo[id(self.model)] = copies.made_again(self.model, self.net, self.image_shape, self.side, self.no_copy)
+            memo[id(self.model)] = copies.rebuilt(self.model, self.net, self.image_shape, self.side, self.no_copy)
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return copied
 
     def settle(self) -> None:
-        """Have the model make the buffers of its first call, so that its state dict has all names that it will have."""
+        """Call the model once if its first call adds buffers. Then its state dict has all its names."""
         if self.grows:
             factory.run(self.model, self.net, self.image_shape)
 
     def redraw(self, seed: int) -> None:
-        """Take the initial weights of this seed."""
-        drawn = factory.made(self.net, self.image_shape, self.side, seed).state_dict()
+        """Load the initial weights that the factory draws with this seed."""
+        drawn = factory.build(self.net, self.image_shape, self.side, seed).state_dict()
         self.model.load_state_dict(drawn, strict=not self.grows)
 
     def _parameters_below(self, layer: str) -> list[str]:
-        """Raises ConfigError where none of them is trained."""
-        trial = _evaluating(self)
+        """Names of the parameters that get a gradient from a layer's output. Raises ConfigError if there are none."""
+        trial = _evaluation_copy(self)
         parameters = {name: p for name, p in trial.model.named_parameters() if p.requires_grad}
         with torch.enable_grad():
             output = trial.forward_until(self._random_images(), layer)
@@ -359,11 +385,10 @@ def _kind(values: Any) -> str:
     return "a quantised tensor" if values.is_quantized else "a sparse tensor"
 
 
-def _computed_with(values: Tensor) -> Tensor:
-    """A tensor that can be changed and trained with: those made under `torch.inference_mode` cannot."""
+def _usable_in_training(values: Tensor) -> Tensor:
+    """Copy a tensor that was made under `torch.inference_mode`, which autograd does not take."""
     return values.clone() if values.is_inference() else values
 
 
-def _evaluating(network: CustomNetwork) -> CustomNetwork:
-    """A copy in evaluation mode, to try something with."""
+def _evaluation_copy(network: CustomNetwork) -> CustomNetwork:
     return copy.deepcopy(network).eval()

@@ -1,4 +1,4 @@
-"""Errors of the user's module in one line: what it could not do, and the way out."""
+"""Messages about the user's module: each says in one line what the module cannot do, and the way out."""
 
 import inspect
 import re
@@ -26,14 +26,16 @@ def in_short(
     what: str = "cannot take",
     way_out: str | None = None,
 ) -> Iterator[None]:
-    """Around a call of the user's module: any error becomes a ConfigError of one line.
+    """Turn any error of the user's module in this block into a ConfigError of one line.
 
-    what: what the module cannot do with such images; way_out: None derives it from the error."""
+    image_shape: (C, H, W) of the data set.
+    what: the message's verb, before "images of CxHxW".
+    way_out: the message's advice; None derives it from the error."""
     try:
         yield
     except ConfigError:
         raise
-    except Exception as error:  # of the user's code
+    except Exception as error:  # from the user's code
         images = f"images of {'x'.join(map(str, image_shape))}"
         if net.size is not None:
             images += f", resized to {net.size}x{net.size}"
@@ -44,15 +46,15 @@ def in_short(
 
 
 def _way_out(error: Exception, net: CustomNet, side: str, image_shape: tuple[int, int, int], model: nn.Module) -> str:
-    told = str(error)
-    if isinstance(error, TypeError | RuntimeError) and _CALLED_WRONGLY.search(told):
+    message = str(error)
+    if isinstance(error, TypeError | RuntimeError) and _CALLED_WRONGLY.search(message):
         return f"its forward{_signature(model)} is called with images alone: wrap it in a module that does the rest"
-    if "CUDA" in told or re.search(r"same device|at least two devices", told):
+    if "CUDA" in message or re.search(r"same device|at least two devices", message):
         return (
-            "it is moved to the device of engine.device, the CPU first: leave .cuda() out of it, and make new tensors "
+            "it is tried on the CPU and then moved to engine.device: leave .cuda() out of it, and make new tensors "
             "with device=images.device"
         )
-    if _PRECISIONS.search(told):
+    if _PRECISIONS.search(message):
         return "images and weights are float32 here (engine.precision=bf16 casts by itself): leave the casts out of it"
     return _other_images(net, side, image_shape, model)
 
@@ -66,36 +68,37 @@ def _signature(model: nn.Module) -> str:
 def _other_images(net: CustomNet, side: str, image_shape: tuple[int, int, int], model: nn.Module) -> str:
     channels = image_shape[0]
     first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
-    if first is None or first.in_channels in (0, net.channels or channels):  # 0: lazy
-        return f"give {side}.size=PIXELS if it wants another resolution"
+    if first is None or first.in_channels in (0, net.channels or channels):  # 0 in a lazy module
+        return f"give {side}.size=PIXELS if it needs another resolution"
     wanted = f"its first convolution takes {first.in_channels} channels: give "
     if channels == 1:
-        return f"{wanted}{side}.channels={first.in_channels}, which repeats the grey one"
+        return f"{wanted}{side}.channels={first.in_channels}, which repeats the grey channel"
     return f"{wanted}dataset.channels={first.in_channels}, or a model for {channels} channels"
 
 
 def check_can_be_guided(model: nn.Module, place: str, side: str) -> None:
-    """Raises ConfigError for a TorchScript student: its layers cannot be hooked, and it cannot be exported."""
+    """Raise ConfigError for a TorchScript student: its layers take no hooks, and it cannot be exported."""
     if side == "student" and is_script(model):
         raise ConfigError(
-            f"{place}: a TorchScript module cannot be a student: its layers cannot be hooked, and neither ONNX nor "
-            f"torch.export take it: give the function that makes the eager model, with {side}.weights of its state_dict"
+            f"{place}: a TorchScript module cannot be a student: its layers take no hooks, and neither ONNX nor "
+            f"torch.export take it: give the function that builds the eager model, with {side}.weights of its "
+            "state_dict"
         )
 
 
 def no_layers(model: nn.Module, place: str, side: str) -> str:
-    """Why a model has no layers for hints, and the way out."""
+    """Return why a model has no layers for hints, with a way out."""
     if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
         return (
-            f"{place}: a TorchScript module: it can teach with its logits, and its inner layers cannot be hooked: give "
-            f"hint_layer=none method=kd, or the function that makes the eager model, with {side}.weights of its "
+            f"{place}: a TorchScript module can teach with its logits, but its inner layers take no hooks: give "
+            f"hint_layer=none method=kd, or the function that builds the eager model, with {side}.weights of its "
             "state_dict"
         )
     return f"{place}: it has no modules whose outputs could be hints: give hint_layer=none method=kd"
 
 
 def is_script(model: nn.Module) -> bool:
-    """Whether the module itself was scripted, traced, or read with `torch.jit.load`."""
+    """Return whether the module itself was scripted, traced, or read with `torch.jit.load`."""
     return isinstance(model, torch.jit.ScriptModule)
 
 
@@ -103,6 +106,6 @@ def without_parameters(model: nn.Module, place: str) -> str:
     if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
         return (
             f"{place}: a TorchScript module without parameters: torch.jit.freeze made them constants: give the module "
-            "as it was before that"
+            "from before torch.jit.freeze"
         )
-    return f"{place}: a module without parameters: give one that answers images with logits"
+    return f"{place}: a module without parameters: give one that returns logits for images"

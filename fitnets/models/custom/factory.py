@@ -1,4 +1,4 @@
-"""Calls the user's factory: the module in fp32, with the weights of a file or of a seed."""
+"""Calls the user's factory, and gives the module its weights: those of a file, or drawn with a seed."""
 
 import random
 from collections.abc import Iterator
@@ -19,16 +19,19 @@ from fitnets.paths import expanded
 
 ImageShape = tuple[int, int, int]
 PROBED = 2
-"""images that a model is tried with: one could not be told from a dimension of size 1"""
+"""number of images that a model is tried with; a single one could be confused with another dimension of size 1"""
 
 
-def made(net: CustomNet, image_shape: ImageShape, side: str, seed: int) -> nn.Module:
-    """Call the factory and give the module its weights: those of `net.weights`, else those that the factory draws
-    with this seed. Lazy modules get their shapes from a batch of random images.
+def build(net: CustomNet, image_shape: ImageShape, side: str, seed: int) -> nn.Module:
+    """Call the factory and return the module in fp32, on the CPU.
 
-    image_shape: (C, H, W) of the data set; side: "teacher" or "student", for messages.
+    Its weights come from the file `net.weights`. Without a file they are those that the factory draws with this seed.
+    Lazy modules get their shapes from a batch of random images.
 
-    Raises ConfigError where the factory, the file or the module is not usable."""
+    image_shape: (C, H, W) of the data set.
+    side: "teacher" or "student", for messages.
+
+    Raises ConfigError if the factory, the file or the module cannot be used."""
     place = f"{side}.target={net.target}"
     factory, _ = imports.find(net.target, f"{side}.target")
     with torch.device("cpu"), _seeded(seed_of("custom weights", seed)):
@@ -46,10 +49,10 @@ def made(net: CustomNet, image_shape: ImageShape, side: str, seed: int) -> nn.Mo
 
 
 def _check_tensors(model: nn.Module, place: str) -> None:
-    """Raises ConfigError for tensors that cannot be computed with here."""
+    """Raise ConfigError for tensors on the meta device, which have no values."""
     for name, values in (*model.named_parameters(), *model.named_buffers()):
         if values.is_meta:
-            raise ConfigError(f"{place}: {name} is on the meta device and has no values: make the module on the CPU")
+            raise ConfigError(f"{place}: {name} is on the meta device and has no values: build the module on the CPU")
 
 
 def _has_lazy(model: nn.Module) -> bool:
@@ -60,13 +63,14 @@ def _has_lazy(model: nn.Module) -> bool:
 
 
 def random_images(image_shape: ImageShape) -> Tensor:
-    """(2, C, H, W) in [0, 1], always the same."""
+    """Return the trial images: (2, C, H, W) in [0, 1], always the same."""
     return torch.rand(PROBED, *image_shape, generator=torch.Generator().manual_seed(0), device="cpu")
 
 
 def run(model: nn.Module, net: CustomNet, image_shape: ImageShape) -> None:
-    """Run random images through the model in evaluation mode: lazy modules get their shapes, and buffers that the
-    first call makes are there afterwards."""
+    """Call the model once with random images, in evaluation mode.
+
+    This gives lazy modules their shapes, and adds the buffers that some models make in their first call."""
     device = next((values.device for values in model.parameters() if not is_lazy(values)), None)
     with evaluating(model), torch.no_grad():
         model(sized(net, repeated(net, random_images(image_shape).to(device))))
@@ -74,7 +78,7 @@ def run(model: nn.Module, net: CustomNet, image_shape: ImageShape) -> None:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the block; afterwards each module is in the mode that it had."""
+    """Put the model into evaluation mode inside the block; afterwards each module has its mode back."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -85,15 +89,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def repeated(net: CustomNet, images: Tensor) -> Tensor:
-    """Grey images with as many channels as the model takes."""
+    """Repeat the channel of grey images to the `channels` that the model takes. Other images are unchanged."""
     if net.channels is not None and images.shape[1] == 1:
         return images.expand(-1, net.channels, -1, -1)
     return images
 
 
 def sized(net: CustomNet, images: Tensor) -> Tensor:
-    """Images in the model's resolution, channels first as models are written for, and in memory of their own: a model
-    may change its input in place."""
+    """Resize images to the model's resolution, and copy them.
+
+    The copy is laid out channels first, as models expect. It is always made, since a model may change its input in
+    place."""
     size = net.size
     if size is not None and images.shape[2:] != (size, size):
         shrinks = size < min(images.shape[2:])
@@ -103,8 +109,9 @@ def sized(net: CustomNet, images: Tensor) -> Tensor:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed PyTorch, NumPy and `random` for the block; afterwards all three go on where they were. GPUs that are not
-    in use yet stay so."""
+    """Seed PyTorch, NumPy and `random` inside the block, and restore their states afterwards.
+
+    GPUs are only included if this process already uses them, so that none is initialised here."""
     states = random.getstate(), np.random.get_state()
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=gpus):

@@ -1,4 +1,4 @@
-"""Hooks on a model's modules: their outputs in one forward pass."""
+"""Hooks on a model's modules, which receive the modules' outputs in a forward pass."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,8 +15,13 @@ from fitnets.models.layers import Activation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tap:
-    """An output of one of a model's modules (`layers.LayerOutput`). call: which one of the module's in a forward pass,
-    from 0; multiplications: of one image, until it is there."""
+    """The output of a module in a forward pass, described as a `layers.LayerOutput`.
+
+    module: dotted name of the module.
+    call: number of the module's call in the forward pass, from 0.
+    out_shape: shape for one image.
+    activation: ReLU if no value of the trial was negative, else none.
+    multiplications: multiply-accumulates for one image up to this output."""
 
     module: str
     call: int
@@ -27,7 +32,9 @@ class Tap:
 
 
 class Reached(BaseException):
-    """Ends a forward pass where the wanted output is there."""
+    """Raised by a hook to end a forward pass when the wanted output is known.
+
+    It is no `Exception`, so that a user's module does not catch it."""
 
     def __init__(self, output: Tensor):
         super().__init__()
@@ -35,8 +42,10 @@ class Reached(BaseException):
 
 
 def hookable(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules whose outputs can be listened to, by name: those of TorchScript take no hooks, and those of a
-    parametrization (weight_norm, spectral_norm) compute weights."""
+    """Return the modules whose outputs can be hooked, by name.
+
+    TorchScript modules take no hooks. Modules of a parametrization (weight_norm, spectral_norm) are left out because
+    they compute weights."""
     modules = dict(model.named_modules())
     opaque = tuple(
         f"{name}." if name else ""
@@ -47,17 +56,20 @@ def hookable(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def submodule(model: nn.Module, name: str) -> nn.Module:
-    """The module of this name. Unlike `get_submodule` it works with TorchScript, and where a name has a dot in it."""
+    """Return the module of this name. Unlike `get_submodule` it takes TorchScript, and names with dots in them."""
     try:
-        found: nn.Module = model.get_submodule(name)
-    except Exception:  # AttributeError, or what the `__getattr__` of a user's module raises
-        found = dict(model.named_modules())[name]
-    return found
+        module: nn.Module = model.get_submodule(name)
+    except Exception:  # AttributeError, or an error from the `__getattr__` of a user's module
+        module = dict(model.named_modules())[name]
+    return module
 
 
 @contextmanager
 def hooks(model: nn.Module, names: Collection[str], take: Callable[[str, int, Tensor], None]) -> Iterator[None]:
-    """Hand over (module, which call of it from 0, first tensor of its output) of these modules' calls."""
+    """Call `take(module, call, output)` for every call of these modules inside the block.
+
+    names: dotted names of the modules.
+    take: gets the module's name, the number of its call from 0, and the first tensor of its output."""
     calls: Counter[str] = Counter()
 
     def hook(module: str, output: Any) -> None:
@@ -68,7 +80,7 @@ def hooks(model: nn.Module, names: Collection[str], take: Callable[[str, int, Te
             take(module, call, values)
 
     handles = [
-        submodule(model, name).register_forward_hook(lambda _module, _given, output, name=name: hook(name, output))
+        submodule(model, name).register_forward_hook(lambda _module, _inputs, output, name=name: hook(name, output))
         for name in names
     ]
     try:
@@ -80,7 +92,7 @@ def hooks(model: nn.Module, names: Collection[str], take: Callable[[str, int, Te
 
 
 def _eagerly(model: nn.Module) -> AbstractContextManager[Any]:
-    """Run a module of `torch.compile` as it was written: with other hooks it would be compiled again at every call."""
+    """Run a model of `torch.compile` uncompiled: with new hooks it would be compiled again at every call."""
     is_compiled = any(
         "_orig_mod" in module._modules or module._compiled_call_impl is not None for module in model.modules()
     )
@@ -88,7 +100,7 @@ def _eagerly(model: nn.Module) -> AbstractContextManager[Any]:
 
 
 def first_tensor(output: Any) -> Tensor | None:
-    """Of a tensor, tuple, list, dict or ModelOutput."""
+    """Return the first tensor in a module's output (a tensor, tuple, list, dict or ModelOutput), or None."""
     match output:
         case Tensor():
             return output

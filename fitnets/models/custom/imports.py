@@ -1,4 +1,4 @@
-"""A user's modules by import path."""
+"""Imports a user's factory by its import path, calls it, and hashes its source."""
 
 import hashlib
 import importlib
@@ -29,89 +29,98 @@ def last_line(error: BaseException) -> str:
 
 
 def find(target: str, key: str) -> tuple[Callable[..., Any], types.ModuleType]:
-    """What an import path names, `package.module.factory`, also in files of the present folder; and that module.
+    """Import the factory at an import path; return it and its Python module.
 
-    It is imported, and will be called: a configuration with an import path is a program.
+    The module is imported and the factory will be called: a configuration with an import path executes code.
 
-    Raises ConfigError, with the key of the configuration, where there is no such thing."""
+    target: `package.module.factory`, in an installed package or in the current folder.
+    key: key of the configuration, for messages.
+
+    Raises ConfigError if there is no such function or class, or importing it fails."""
     parts = target.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        raise ConfigError(f"{key}={target}: no import path: give package.module.factory")
+        raise ConfigError(f"{key}={target}: not an import path: give package.module.factory")
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     for count in range(len(parts) - 1, 0, -1):
         module = _imported(".".join(parts[:count]), target, key)
         if module is None:
             continue
-        found = _within(module, parts[count:], f"{key}={target}")
-        if not callable(found):
-            raise ConfigError(f"{key}={target}: that is a {type(found).__name__}: give a function or a class")
-        return found, module
+        factory = _attribute(module, parts[count:], f"{key}={target}")
+        if not callable(factory):
+            raise ConfigError(f"{key}={target}: that is a {type(factory).__name__}: give a function or a class")
+        return factory, module
     raise ConfigError(
-        f"{key}={target}: no module {parts[0]} in the present folder or among the installed packages: give "
+        f"{key}={target}: no module {parts[0]} in the current folder or among the installed packages: give "
         "package.module.factory"
     )
 
 
 def _imported(name: str, target: str, key: str) -> types.ModuleType | None:
-    """None: there is no such module."""
+    """Import a module; return None if there is no such module."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             return None
         raise ConfigError(f"{key}={target}: {name} imports {error.name}, which is not installed") from error
-    except Exception as error:  # of the user's code
+    except Exception as error:  # from the user's code
         raise ConfigError(
             f"{key}={target}: importing {name} failed ({type(error).__name__}: {first_line(error)})"
         ) from error
 
 
-def _within(module: types.ModuleType, names: list[str], told: str) -> Any:
-    """The attribute of an attribute of a module."""
-    found: Any = module
+def _attribute(module: types.ModuleType, names: list[str], override: str) -> Any:
+    """Follow a path of attribute names from a module. override: as the user typed it, for messages."""
+    value: Any = module
     for name in names:
         try:
-            found = getattr(found, name)
+            value = getattr(value, name)
         except AttributeError as error:
-            raise ConfigError(f"{told}: no {name} in {module.__name__}{near(name, dir(found))}") from error
-        except Exception as error:  # of a package that imports its parts when they are asked for
-            raise ConfigError(f"{told}: {name} cannot be had ({first_line(error)})") from error
-    return found
+            raise ConfigError(f"{override}: no {name} in {module.__name__}{near(name, dir(value))}") from error
+        except Exception as error:  # from a package that imports its parts on first use
+            raise ConfigError(f"{override}: {name} cannot be imported ({first_line(error)})") from error
+    return value
 
 
 @cache
 def source_digest(target: str) -> str:
-    """SHA-256 of the files that a factory is named and written in, as they were when this process first asked: what is
-    imported does not change with them."""
+    """Return the SHA-256 of a factory's source: the file that the import path names, and the file that defines it.
+
+    The result is kept for the whole process, since imported code does not change with its files."""
     factory, module = find(target, "target")
-    found = [getattr(module, "__file__", None)]
-    with suppress(TypeError):  # a functools.partial, or built in
-        found.append(inspect.getsourcefile(inspect.unwrap(factory)))
+    paths = [getattr(module, "__file__", None)]
+    with suppress(TypeError):  # a functools.partial or a built-in has no source file
+        paths.append(inspect.getsourcefile(inspect.unwrap(factory)))
     digest = hashlib.sha256()
-    for path in dict.fromkeys(filter(None, found)):
+    for path in dict.fromkeys(filter(None, paths)):
         digest.update(Path(path).read_bytes())
     return digest.hexdigest()
 
 
 def call(factory: Callable[..., Any], arguments: Mapping[str, Any], key: str, target: str) -> nn.Module:
-    """The module that a factory makes. Raises ConfigError where it makes none."""
+    """Call a factory and return its module.
+
+    key: "teacher" or "student", for messages.
+
+    Raises ConfigError if the call fails or returns something else than a module."""
     try:
-        made = factory(**arguments)
-    except Exception as error:  # of the user's code
-        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        module = factory(**arguments)
+    except Exception as error:  # from the user's code
+        listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         way_out = f"give other {key}.args{_signature(factory)}"
         if "CUDA" in str(error):
-            way_out = "make it on the CPU: it is moved to the device of engine.device"
+            way_out = "build it on the CPU: it is moved to engine.device afterwards"
         raise ConfigError(
-            f"{key}.target={target}: {target.rpartition('.')[2]}({given}) failed ({type(error).__name__}: "
+            f"{key}.target={target}: {target.rpartition('.')[2]}({listed}) failed ({type(error).__name__}: "
             f"{first_line(error)}): {way_out}"
         ) from error
-    if not isinstance(made, nn.Module):
+    if not isinstance(module, nn.Module):
         raise ConfigError(
-            f"{key}.target={target}: it makes a {type(made).__name__}: give something that makes a torch.nn.Module"
+            f"{key}.target={target}: it returns a {type(module).__name__}: give a function or class that returns a "
+            "torch.nn.Module"
         )
-    return made
+    return module
 
 
 def _signature(factory: Callable[..., Any]) -> str:

@@ -1,4 +1,4 @@
-"""Some of a model's parameters, as what is trained."""
+"""A selection of a custom model's parameters, as a module that can be trained."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
@@ -9,8 +9,11 @@ from fitnets.models.custom.hooks import submodule
 
 
 class TrainedPart(nn.Module):
-    """Parameters of a model by name, and all of its buffers. The model is not a child of it: its weights are saved with
-    the network that it belongs to."""
+    """Some parameters of a model, and all of its buffers.
+
+    The model is not registered as a submodule, since the network that holds it saves its weights.
+
+    names: names of the parameters to train."""
 
     kind: ClassVar[str] = "custom"
 
@@ -24,7 +27,7 @@ class TrainedPart(nn.Module):
         return ((name, parameters[name]) for name in self.names)
 
     def modules(self, remove_duplicate: bool = True) -> Iterator[nn.Module]:
-        """Those with one of the parameters."""
+        """Yield the model's modules that own one of the parameters."""
         owners = {name.rpartition(".")[0]: None for name in self.names}
         return (submodule(self._model[0], owner) for owner in owners)
 
@@ -33,6 +36,6 @@ class TrainedPart(nn.Module):
         return {name: state[name] for name in [*self.names, *(name for name in buffers if name in state)]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """The rest of the model's state stays."""
+        """Load these parameters and the buffers; the model's other parameters stay unchanged."""
         assert state_dict.keys() == self.state_dict().keys(), "weights of other parameters"
         return self._model[0].load_state_dict(state_dict, strict=False)

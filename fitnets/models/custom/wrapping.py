@@ -1,4 +1,4 @@
-"""Builds the network of `teacher=custom` or `student=custom` from its import path."""
+"""Builds the network of `teacher=custom` or `student=custom`."""
 
 import copy
 import json
@@ -9,40 +9,44 @@ import torch
 from fitnets.config import CustomNet, Dataset, image_shape
 from fitnets.config.options import plain, restore
 from fitnets.errors import ConfigError
-from fitnets.models.custom import imports
+from fitnets.models.custom import factory, imports
 from fitnets.models.custom.adapter import CustomNetwork
-from fitnets.models.custom.factory import made
 from fitnets.paths import expanded
 from fitnets.store import digests
 
 
 def network(net: CustomNet, dataset: Dataset, side: str) -> CustomNetwork:
-    """The model for images of this data set. side: "teacher" or "student", for messages.
+    """Build the user's model for the images of a data set, and return a copy of it as a network.
 
-    Raises ConfigError where there is no such model, or it does not take the images or tell the classes apart."""
+    The model is only built and tried once per option and weight file.
+
+    side: "teacher" or "student", for messages.
+
+    Raises ConfigError if there is no such model, it does not take the images, or it has another number of classes."""
     weights = expanded(net.weights) if net.weights else None
-    stamp = weights.stat().st_mtime_ns if weights is not None and weights.exists() else None
+    modified_at = weights.stat().st_mtime_ns if weights is not None and weights.exists() else None
     shape = image_shape(dataset)
-    prototype = _prototype(json.dumps(plain(net)), stamp, shape, side)
+    prototype = _prototype(json.dumps(plain(net)), modified_at, shape, side)
     if prototype.classes != dataset.classes:
         raise ConfigError(
-            f"{side}.target={net.target}: it tells {prototype.classes} classes apart and dataset={dataset.name} has "
-            f"{dataset.classes}: give {side}.args with the number of classes, and weights that were trained so"
+            f"{side}.target={net.target}: it has {prototype.classes} classes and dataset={dataset.name} has "
+            f"{dataset.classes}: give {side}.args with the number of classes, and weights that were trained for them"
         )
-    with torch.device("cpu"):  # also where the caller wants shapes alone, on the meta device
+    with torch.device("cpu"):  # even if the caller builds networks on the meta device, for their shapes
         copied = copy.deepcopy(prototype)
         copied.settle()
     return copied
 
 
 @lru_cache(maxsize=4)
-def _prototype(option: str, _stamp: int | None, image_shape: tuple[int, int, int], side: str) -> CustomNetwork:
-    """option: in JSON; stamp: of its weights."""
+def _prototype(option: str, _modified_at: int | None, image_shape: tuple[int, int, int], side: str) -> CustomNetwork:
+    """Build and try the model. Cached by its option, as JSON, and by the time its weight file was modified."""
     net: CustomNet = restore(json.loads(option))
     with torch.device("cpu"):
-        return CustomNetwork(made(net, image_shape, side, seed=0), net, image_shape, side)
+        return CustomNetwork(factory.build(net, image_shape, side, seed=0), net, image_shape, side)
 
 
 def identity(net: CustomNet, dataset: Dataset, side: str, seed: int) -> list[str]:
-    """Digests of what the option leaves open: the source that makes the model, and its first weights."""
-    return [imports.source_digest(net.target), digests.of_state(made(net, image_shape(dataset), side, seed))]
+    """Return hashes of what the option leaves open: the factory's source, and the initial weights."""
+    initial = factory.build(net, image_shape(dataset), side, seed)
+    return [imports.source_digest(net.target), digests.of_state(initial)]

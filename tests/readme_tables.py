@@ -32,11 +32,11 @@ from fitnets.experiment import announcement
 from fitnets.models import build, costs
 from fitnets.reporting import (
     controls,
-    figures,
     reproduced,
     runs,
     speedups,
 )
+from fitnets.reporting.figures.training import similarity
 from fitnets.reproduction import (
     choices,
     recipes,
@@ -192,7 +192,7 @@ def draw(folder: Path) -> None:
             shutil.copytree(path.parent, target)
         reproduced.draw(target, "png")
     (folder / "screenshots").mkdir(exist_ok=True)
-    figures.similarity(runs.load(KEPT / "controls")).savefig(folder / "screenshots" / "similarity.png")
+    similarity(runs.load(KEPT / "controls")).savefig(folder / "screenshots" / "similarity.png")
 
 
 if __name__ == "__main__":

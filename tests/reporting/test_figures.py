@@ -11,7 +11,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from fitnets.errors import NotEnoughError
-from fitnets.reporting import figures, runs, studies
+from fitnets.reporting import runs, studies
+from fitnets.reporting.figures import gallery
+from fitnets.reporting.figures.depth import depth, hint_layers
+from fitnets.reporting.figures.studies import importance
+from fitnets.reporting.figures.style import STYLES
+from fitnets.reporting.figures.trade_off import trade_off
+from fitnets.reporting.figures.training import curves
+from fitnets.reporting.verdicts import METHODS
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +28,7 @@ def frame(made_store):
 
 @pytest.fixture(scope="module")
 def drawn(made_store, frame):
-    return figures.of_store(frame, studies.load(made_store, with_importances=True))
+    return gallery.draw_all(frame, studies.load(made_store, with_importances=True))
 
 
 def lines(figure: Figure, axes: int = 0) -> dict[str, list[tuple[float, float]]]:
@@ -80,13 +87,13 @@ def test_the_trade_off_has_points_front_teacher_and_the_papers(drawn):
 
 def test_several_tasks_are_not_one_figure(frame):
     with pytest.raises(ValueError, match="cannot be compared"):
-        figures.trade_off(frame)
+        trade_off(frame)
 
 
 def test_a_second_split_is_named(tmp_path):
     made.write_run(tmp_path, "a1")
     made.write_run(tmp_path, "b1", images={"train": 1237, "valid": 200, "test": 3000}, hashes=made.hashes("s1"))
-    drawn = figures.of_store(runs.load(tmp_path), [])
+    drawn = gallery.draw_all(runs.load(tmp_path), [])
     assert (
         drawn["trade_off-digits_split_2_-multiplications"].axes[0].get_title() == "digits (split 2): accuracy and cost"
     )
@@ -95,10 +102,10 @@ def test_a_second_split_is_named(tmp_path):
 def test_importances_of_enough_trials(made_store):
     study = studies.load(made_store)[0]
     shares = {"accuracy": {"student.width": 0.9, "student.depth": 0.1}}
-    figure = figures.importance(dataclasses.replace(study, importances=shares))
+    figure = importance(dataclasses.replace(study, importances=shares))
     assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx([10, 90])
     with pytest.raises(NotEnoughError, match="too few finished trials"):
-        figures.importance(study)
+        importance(study)
 
 
 def test_depth_is_figure_2(drawn):
@@ -111,7 +118,7 @@ def test_depth_is_figure_2(drawn):
 
 def test_students_of_other_costs_are_no_depth_study(frame):
     with pytest.raises(NotEnoughError, match=r"no three depths .*\+sweeps=figure2"):
-        figures.depth(frame[frame["dataset"] == "digits"])
+        depth(frame[frame["dataset"] == "digits"])
 
 
 def test_guided_layers_are_in_their_order(drawn):
@@ -126,7 +133,7 @@ def test_guided_layers_are_in_their_order(drawn):
 
 def test_no_two_guided_layers_are_told(frame):
     with pytest.raises(NotEnoughError, match=r"no two guided layers .*\+sweeps=hint_depth"):
-        figures.hint_layers(frame[frame["dataset"] == "digits"])
+        hint_layers(frame[frame["dataset"] == "digits"])
 
 
 def test_similarity_before_and_after_each_stage(drawn):
@@ -137,7 +144,7 @@ def test_similarity_before_and_after_each_stage(drawn):
 
 def test_curves_of_both_stages_with_lambda(made_store):
     epochs = runs.epochs(made_store)
-    figure = figures.curves(epochs[epochs["run"] == "hints0"])
+    figure = curves(epochs[epochs["run"] == "hints0"])
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == ["stage 1: hints", "stage 2: whole student"]
     labels = [axes.get_ylabel() for axes in figure.axes]
@@ -150,7 +157,7 @@ def test_curves_of_a_run_with_retraining_have_a_column_for_each_of_its_six_stage
     stages = ["teacher", "retrain_teacher", "hint", "student", "retrain_hint", "retrain_student"]
     rows = [{"stage": stage, "epoch": 0, "train_loss": 1.0, "valid_loss": 2.0, "valid_error": 0.5, "best": True}
             for stage in stages]  # fmt: skip
-    figure = figures.curves(pd.DataFrame(rows))
+    figure = curves(pd.DataFrame(rows))
     titles = [axes.get_title() for axes in figure.axes[::2]]
     assert titles == [
         "teacher", "retrain teacher", "stage 1: hints", "stage 2: whole student", "retrain hint", "retrain student",
@@ -164,16 +171,14 @@ def test_a_mistake_in_a_figure_is_no_lack_of_runs(frame, monkeypatch, name):
     def broken(_frame):
         raise ValueError("zip() argument 2 is longer than argument 1")
 
-    monkeypatch.setattr(figures, name, broken)
+    monkeypatch.setattr(gallery, name, broken)
     with pytest.raises(ValueError, match="zip"):
-        figures.of_store(frame, [])
+        gallery.draw_all(frame, [])
 
 
 def test_every_method_has_a_colour_and_a_marker_of_its_own():
-    from fitnets.reporting.verdicts import METHODS
-
-    assert set(figures.STYLES) == set(METHODS)
-    colours, markers = zip(*figures.STYLES.values(), strict=True)
+    assert set(STYLES) == set(METHODS)
+    colours, markers = zip(*STYLES.values(), strict=True)
     assert len(set(markers)) == len(markers)
     for first, second in itertools.combinations(colours[:3], 2):  # those of the paper: also without red and green apart
         assert distance(seen_without_red_and_green(first), seen_without_red_and_green(second)) > 0.2

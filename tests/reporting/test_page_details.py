@@ -12,7 +12,7 @@ from test_page import CHROMIUM, QUIET, SIZES, opened
 
 from fitnets.console import quantities
 from fitnets.reporting import page as reporting_page
-from fitnets.reporting import runs
+from fitnets.reporting import page_data, runs
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")
 COUNTS = [[40, 7, 3], [0, 49, 1], [25, 25, 0]]
@@ -160,7 +160,7 @@ def test_numbers_and_durations_are_written_as_elsewhere(desktop):
 
 def test_a_hundred_classes_in_many_runs_leave_the_page_small():
     big = {f"r{number}": {"test": [[7] * 100] * 100, "classes": None} for number in range(200)}
-    kept = reporting_page._confusions(big, first=["r150"])
+    kept = page_data._confusions(big, first=["r150"])
     assert next(iter(kept)) == "r150"
     assert 50 < len(kept) < 150
     assert len(json.dumps(kept, separators=(",", ":"))) < 2.1e6

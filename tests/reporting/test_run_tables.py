@@ -10,7 +10,8 @@ from made_store import hashes, side, write_run
 from scipy import stats
 
 from fitnets.console import markdown
-from fitnets.reporting import controls, runs, verdicts
+from fitnets.console.tables import Table
+from fitnets.reporting import controls, runs, tables, verdicts
 
 
 def student(accuracy: float) -> dict:
@@ -251,5 +252,14 @@ class TestVerdicts:
         assert not verdicts.equal_epochs(runs.load(tmp_path))
 
 
-def test_a_bar_in_a_cell_ends_no_cell():
-    assert markdown.table(["a", "b"], [["x|y", ""]]).splitlines() == ["| a | b |", "| --- | --- |", r"| x\|y |  |"]
+def test_a_bar_inside_a_cell_is_escaped():
+    lines = ["| a | b |", "| --- | --- |", r"| x\|y |  |"]
+    assert markdown.table(["a", "b"], [["x|y", ""]]).splitlines() == lines
+    assert Table("title", ["a", "b"], [["x|y", ""]]).markdown().splitlines() == ["title", "", *lines]
+
+
+def test_the_readme_explains_every_column_of_the_run_table():
+    """`print(tables.run_columns())` writes the table that stands there."""
+    readme = (ROOT / "analysis" / "README.md").read_text()
+    assert f"<!-- table: run_columns -->\n{tables.run_columns()}\n<!-- end -->" in readme
+    assert all(f"`{name}`" in readme for name in runs.RUN_COLUMNS)

@@ -16,7 +16,7 @@ from scipy import stats
 from fitnets.composition import loading
 from fitnets.models import costs
 from fitnets.reporting import page as reporting_page
-from fitnets.reporting import paper, runs, studies, tradeoff, verdicts
+from fitnets.reporting import page_data, paper, runs, studies, summary, tables, tradeoff, verdicts
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ class TestPoints:
             write_run(tmp_path, name, hashes=made.hashes(teacher=teacher))
         (point,) = tradeoff.points(runs.load(tmp_path)).to_dict("records")
         assert (point["seeds"], point["count"], point["valid_accuracy"]) == (1, 2, 0.9)
-        assert reporting_page.counted(point) == "2 runs of 1 seed"
+        assert summary.repetitions(point) == "2 runs of 1 seed"
         assert np.isnan(point["valid_half_width"])
 
     def test_runs_without_hashes_are_points_of_their_own(self, tmp_path):
@@ -113,9 +113,7 @@ class TestPoints:
             )  # fmt: skip
         frame = runs.load(tmp_path)
         assert sorted(tradeoff.teachers(frame)["valid_accuracy"]) == [0.8, 0.99]
-        assert [line.split("(")[1][:7] for line in reporting_page.headlines(frame) if "no cheaper" in line] == [
-            "99.00 %"
-        ]
+        assert [line.split("(")[1][:7] for line in summary.headlines(frame) if "no cheaper" in line] == ["99.00 %"]
 
     def test_latencies_of_several_devices_are_not_one(self, tmp_path):
         for number, device in enumerate(("cpu", "gpu")):
@@ -270,8 +268,8 @@ class TestVerdicts:
         ("changes", "refusal"),
         [
             ({"stages": {"student": {"epochs": 31}}}, "not trained for the same number of epochs"),
-            ({"hashes": made.hashes(teacher="t7")}, "they had other teachers for the same seed"),
-            ({"hashes": made.hashes() | {"kd": "hot"}}, "other temperatures or weights"),
+            ({"hashes": made.hashes(teacher="t7")}, "they had different teachers for the same seed"),
+            ({"hashes": made.hashes() | {"kd": "hot"}}, "different temperatures or weights"),
             ({"status": "diverged"}, "one of them has no finished run"),
         ],
     )
@@ -312,7 +310,7 @@ class TestVerdicts:
             write_run(tmp_path, f"h{seed}", method="hints", status="failed" if seed > 1 else "finished")
         (comparison,) = verdicts.comparisons(runs.load(tmp_path))
         assert comparison.valid.seeds == 2
-        assert comparison.left_out == "not in it: hints seed 2, failed; not in it: seeds that one of them has (2)"
+        assert comparison.left_out == "left out: hints seed 2, failed; left out: seeds that only one of them has (2)"
 
     def test_without_a_common_seed_it_is_welchs(self, tmp_path):
         for seed in range(4):
@@ -352,14 +350,14 @@ class TestVerdicts:
 class TestWords:
     def test_headlines(self, frame):
         """On digits no student is within a point of 99 %; on CIFAR-10 the cheapest with 89 % or more costs 29.9 M."""
-        lines = {line.split(":")[0]: line for line in reporting_page.headlines(frame)}
+        lines = {line.split(":")[0]: line for line in summary.headlines(frame)}
         assert lines["digits"].endswith("(99.00 % on validation); the best has 97.00 %.")
         assert "table6 layers=9" in lines["cifar10"]
         assert f"{725 / 29.9:.1f} x fewer multiplications" in lines["cifar10"]
         assert "one run, no interval; chosen among 12" in lines["cifar10"]
 
     def test_markdown_tables(self, frame):
-        text = reporting_page.tables(frame, verdicts.comparisons(frame))
+        text = tables.document(frame, verdicts.comparisons(frame))
         rows = [line for line in text.splitlines() if line.startswith("| thin depth")]
         assert [line.split(",")[0] for line in rows] == [
             f"| thin depth={depth} width={width}" for depth, width in made.FRONT
@@ -397,7 +395,7 @@ def test_a_hint_loss_that_is_nothing_ends_no_report(tmp_path):
         '{"stage": "hint", "epoch": 0, "valid_hint_loss": 0.0, "train_loss": 0.0}\n'
     )
     frame, epochs = runs.load(tmp_path), runs.epochs(tmp_path)
-    assert reporting_page.page_data(frame, epochs)["hints"]["a0"]["left"] is None
+    assert page_data.collect(frame, epochs)["hints"]["a0"]["left"] is None
     assert reporting_page.write(tmp_path, tmp_path / "report").exists()
 
 

@@ -10,17 +10,8 @@ from fitnets.console import markdown
 from fitnets.console.quantities import number
 from fitnets.errors import NotEnoughError
 from fitnets.reporting import runs
-from fitnets.reporting.verdicts import (
-    CUT_OFF,
-    METHODS,
-    Comparison,
-    comparisons,
-    interval,
-    resolution,
-    total_epochs,
-    variant_names,
-    with_interval,
-)
+from fitnets.reporting.intervals import CUT_OFF, interval, resolution, with_interval
+from fitnets.reporting.verdicts import METHODS, Comparison, comparisons, total_epochs, variant_names
 
 _HEADER = ["", "n", "epochs", "validation accuracy", "test accuracy", "multiplications", "parameters"]
 

@@ -20,7 +20,8 @@ from fitnets.errors import NotEnoughError
 from fitnets.reporting import files, runs
 from fitnets.reporting.figures.depth import depth
 from fitnets.reporting.figures.style import default_style
-from fitnets.reporting.verdicts import CUT_OFF, Comparison, Verdict, comparisons, interval, resolution, with_interval
+from fitnets.reporting.intervals import CUT_OFF, interval, resolution, with_interval
+from fitnets.reporting.verdicts import Comparison, Verdict, comparisons
 
 _CUT_OFF_CELL = re.compile(r"\(\d+\.\d+ to \d+\.\d+\)")
 """An interval that is given by its ends."""

@@ -6,7 +6,8 @@ import pandas as pd
 
 from fitnets.console import markdown, quantities
 from fitnets.console.quantities import plural
-from fitnets.reporting import controls, tradeoff, verdicts
+from fitnets.reporting import controls, tradeoff
+from fitnets.reporting.intervals import CUT_OFF, with_interval
 from fitnets.reporting.runs import RUN_COLUMNS
 from fitnets.reporting.verdicts import Comparison
 
@@ -30,7 +31,7 @@ def document(frame: pd.DataFrame, comparisons: list[Comparison]) -> str:
         parts.append(f"## {task}: the front of {plural(len(group), 'student')}, chosen on validation")
         parts.append(markdown.table(_FRONT, rows) if rows else "No student is better than always naming one class.")
         if any(" to " in cell for row in rows for cell in row[3:5]):
-            parts.append(verdicts.CUT_OFF)
+            parts.append(CUT_OFF)
     comparable = frame[has_several_methods]
     if (comparable["status"] == "finished").any():
         parts.append("## Methods side by side\n\n" + controls.table(comparable, comparisons))
@@ -49,7 +50,7 @@ def _accuracy(point: dict[Any, Any], split: str) -> str:
     mean, half_width = point[f"{split}_accuracy"], point[f"{split}_half_width"]
     if pd.isna(mean):
         return "-"
-    return f"{100 * mean:.2f}" if pd.isna(half_width) else verdicts.with_interval(100 * mean, 100 * half_width)
+    return f"{100 * mean:.2f}" if pd.isna(half_width) else with_interval(100 * mean, 100 * half_width)
 
 
 def run_columns() -> str:

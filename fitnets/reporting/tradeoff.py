@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from fitnets.experiment import chance
+from fitnets.reporting.intervals import half_width, interval, resolution
 from fitnets.reporting.runs import labels
-from fitnets.reporting.verdicts import accuracies, half_width, interval, resolution
+from fitnets.reporting.verdicts import accuracies
 
 TASK = ["dataset", "data_hash", "dataset_seed", "valid_images"]
 """Columns that define a task. Runs that agree in them hold out the same images, so their accuracies are comparable."""
@@ -80,7 +81,7 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
         summary = groups[f"student_{split}_accuracy"].agg(["mean", "std", "count"]).astype("Float64")
         is_complete = summary["count"] == table["count"]
         table[f"{split}_accuracy"] = summary["mean"].where(is_complete).astype(float)
-        smallest_step = (1 / groups[f"{split}_images"].min()).fillna(0).astype(float)  # as in verdicts.resolution
+        smallest_step = (1 / groups[f"{split}_images"].min()).fillna(0).astype(float)  # as in intervals.resolution
         spread = half_width(summary["std"].astype(float).clip(lower=smallest_step), table["count"])
         table[f"{split}_half_width"] = spread.where(is_complete & (table["seeds"] == table["count"])).astype(float)
     for name, cost in COSTS.items():

@@ -13,7 +13,7 @@ from rich.console import Console
 from fitnets.console.terminal import Terminal
 from fitnets.experiment import announcement as words
 from fitnets.experiment import chance
-from fitnets.reporting import controls, page_data, runs, summary, tables, tradeoff, verdicts
+from fitnets.reporting import controls, intervals, page_data, runs, summary, tables, tradeoff, verdicts
 from fitnets.reporting.figures.trade_off import trade_off
 
 
@@ -212,16 +212,16 @@ class TestIntervals:
         ],
     )  # fmt: skip
     def test_in_words(self, mean, half_width, shown):
-        assert verdicts.with_interval(mean, half_width) == shown
+        assert intervals.with_interval(mean, half_width) == shown
 
     def test_tables_say_that_it_is_cut_off(self, frame):
         for text in (controls.table(frame), tables.document(frame, [])):
-            assert verdicts.CUT_OFF in text
+            assert intervals.CUT_OFF in text
             assert "to 100.00)" in text
             assert "95.10 ± 0.25" in text
 
     def test_tables_without_such_an_interval_do_not(self, frame):
-        assert verdicts.CUT_OFF not in controls.table(frame[frame["method"] == "hints"])
+        assert intervals.CUT_OFF not in controls.table(frame[frame["method"] == "hints"])
 
     def test_error_bars_end_at_100(self, frame):
         for figure in (trade_off(frame), trade_off(frame, split="test")):

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fitnets.reporting import tradeoff
-from fitnets.reporting.verdicts import bounds, interval, resolution
+from fitnets.reporting.intervals import bounds, interval, resolution
 
 STYLES = {
     "hints": ("#0072B2", "o"),

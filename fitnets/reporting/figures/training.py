@@ -16,7 +16,7 @@ from fitnets.reporting.figures.style import (
     literal,
     new_figure,
 )
-from fitnets.reporting.verdicts import interval
+from fitnets.reporting.intervals import interval
 
 _STAGE_TITLES = {"teacher": "teacher", "hint": "stage 1: hints", "student": "stage 2: whole student"}
 

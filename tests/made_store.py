@@ -1,12 +1,12 @@
-"""A store of runs with known results, written by hand: what `analysis` reads without anything being trained.
+"""Writes a store of runs with known results, so that reports can be tested without training.
 
 | data | runs |
 |---|---|
 | digits | student `fitnet` by backprop, KD and hints, five seeds each |
 | | six `thin` students of the study `sizes`, one seed each, and a failed trial that left no run |
-| | one diverged, one still running, one damaged |
+| | one run that diverged, one that is still running, one whose result is damaged |
 | cifar10 | students of 5, 7 and 9 layers at 27 to 30 million multiplications, by backprop, KD and hints |
-| | a student with three guided layers |
+| | a student with three different guided layers |
 """
 
 import json
@@ -21,12 +21,13 @@ from optuna.trial import TrialState, create_trial
 from fitnets.sweeper import address
 
 SEEDS = range(5)
-VALID = {  # accuracy of the student `fitnet` in %, by seed
+VALID = {
     "backprop": [95.0, 94.0, 96.0, 95.5, 94.5],
     "kd": [96.1, 95.8, 96.9, 96.2, 95.9],
     "hints": [96.4, 95.9, 96.8, 96.5, 95.8],
 }
-THIN = {  # (depth, width): accuracy on validation in %, multiplications; the first, third and fifth are the front
+"""Validation accuracy in % of the student `fitnet`, for each seed."""
+THIN = {
     (3, 4): (90.0, 20_000),
     (5, 4): (89.0, 30_000),
     (3, 8): (94.0, 70_000),
@@ -34,18 +35,25 @@ THIN = {  # (depth, width): accuracy on validation in %, multiplications; the fi
     (3, 12): (97.0, 150_000),
     (9, 12): (96.5, 800_000),
 }
+"""Validation accuracy in % and multiplications of the `thin` students, by (depth, width)."""
 FRONT = [(3, 4), (3, 8), (3, 12)]
-DEPTHS = {  # layers: multiplications, accuracy in % by method
+"""The students of THIN that are on the front."""
+DEPTHS = {
     5: (27_200_000, {"backprop": 84.0, "kd": 85.0, "hints": 86.0}),
     7: (29_300_000, {"backprop": 10.0, "kd": 87.0, "hints": 88.0}),
     9: (29_900_000, {"backprop": 10.0, "kd": 10.0, "hints": 89.0}),
 }
+"""Multiplications, and accuracy in % by method, for each number of layers."""
 HOSTILE = "</script><img src=x onerror=alert(1)> $\\frac$ $x"
-"""text that a page must show and not obey"""
+"""Text that the page must show literally and not interpret."""
 
 
 def write_run(store: Path, name: str, *, epochs: int = 0, **changes: Any) -> Path:
-    """A finished run; `changes` replace top-level keys of its `result.json`. epochs: of each of its two stages."""
+    """Write a finished run and return its folder.
+
+    epochs: epochs of each of its two stages, written to `metrics.jsonl`
+    changes: replace top-level keys of its `result.json`
+    """
     result = {
         "status": "finished",
         "dataset": "digits",
@@ -69,7 +77,7 @@ def write_run(store: Path, name: str, *, epochs: int = 0, **changes: Any) -> Pat
 
 
 def hashes(setting: str = "s0", method: str = "m0", teacher: str = "t0", data: str = "d0") -> dict[str, str]:
-    """One teacher's setting for each data set."""
+    """The hashes of a run. Each data set has one teacher setting."""
     return {
         "data": data,
         "teacher": teacher,
@@ -80,21 +88,24 @@ def hashes(setting: str = "s0", method: str = "m0", teacher: str = "t0", data: s
 
 
 def side(name: str, accuracy: float, multiplications: int, parameters: int, **options: int) -> dict[str, Any]:
-    """Of teacher or student; accuracy in %, on validation and, one point less, on test."""
-    found = {"name": name, "options": options, "layers": options.get("layers", options.get("depth", 3) + 1)}
+    """The result's section of the teacher or student.
+
+    accuracy: in %, on validation; it is one point lower on test
+    """
+    section = {"name": name, "options": options, "layers": options.get("layers", options.get("depth", 3) + 1)}
     for split, share in (("valid", accuracy / 100), ("test", accuracy / 100 - 0.01)):
-        found |= {
+        section |= {
             f"{split}_accuracy": share,
             f"{split}_error": 1 - share,
             f"{split}_loss": 0.3,
             f"{split}_calibration_error": 0.02,
         }
     counts = {"multiplications": multiplications, "parameters": parameters, "weights_bytes": 4 * parameters}
-    return found | counts | {f"paper_{key}": counts[key] for key in ("multiplications", "parameters")}
+    return section | counts | {f"paper_{key}": counts[key] for key in ("multiplications", "parameters")}
 
 
 def latency(student_ms: float) -> dict[str, dict[str, float]]:
-    """The teacher's is 2 ms; batches of 128 take 50 times as long."""
+    """Latencies in ms: 2 for the teacher. A batch of 128 takes 50 times as long as a single image."""
     return {
         name: {
             f"batch_{size}_{part}_ms": factor * ms for size, factor in ((1, 1), (128, 50)) for part in ("p50", "p95")
@@ -108,18 +119,18 @@ def pair(guided: str) -> dict[str, str]:
 
 
 def diagnoses(after_hint: float | None) -> dict[str, Any]:
-    answers = {"agreement": 0.9, "accuracy": 0.9, "calibration_error": 0.05}
+    quality = {"agreement": 0.9, "accuracy": 0.9, "calibration_error": 0.05}
     moments = {"initial": 0.5, **({} if after_hint is None else {"hint": after_hint}), "student": 0.8}
-    return {moment: {"similarity": value, **answers} for moment, value in moments.items()}
+    return {moment: {"similarity": value, **quality} for moment, value in moments.items()}
 
 
 def rows(epochs: int) -> list[dict[str, Any]]:
-    """Of `metrics.jsonl`: stage 1 and stage 2."""
-    found = []
+    """The rows of `metrics.jsonl` for stage 1 and stage 2."""
+    written = []
     for stage in ("hint", "student"):
         for epoch in range(epochs):
             row = {
-                "step": len(found), "stage": stage, "epoch": epoch, "images": 1000 * (epoch + 1), "lr": 0.003,
+                "step": len(written), "stage": stage, "epoch": epoch, "images": 1000 * (epoch + 1), "lr": 0.003,
                 "train_loss": 2.5 / (epoch + 1), "best": epoch == epochs - 1, "timing": {"seconds": 0.5},
             }  # fmt: skip
             if stage == "hint":
@@ -130,22 +141,22 @@ def rows(epochs: int) -> list[dict[str, Any]]:
                     "valid_loss": 2.0 / (epoch + 1),
                     "kd_weight": 4.0 - 3.0 * epoch / epochs,
                 }
-            found.append(row)
-    return found
+            written.append(row)
+    return written
 
 
 def write_environment(directory: Path, *words: str, **notes: str) -> None:
-    told = {
+    environment = {
         "command": ["python", "run.py", *words],
         "platform": "Linux",
         "commit": "c0ffee",
         "packages": {"torch": "2.13"},
     }
-    (directory / "environment.json").write_text(json.dumps(told | notes))
+    (directory / "environment.json").write_text(json.dumps(environment | notes))
 
 
 def make(store: Path) -> Path:
-    """The whole store; the store itself."""
+    """Write the whole store and return its folder."""
     _methods(store)
     _sizes(store)
     _depths(store)
@@ -172,7 +183,7 @@ def _methods(store: Path) -> None:
 
 
 def _sizes(store: Path) -> None:
-    """The study `sizes`: its six students, one over budget, one failed."""
+    """Write the study `sizes` with six finished trials, one over budget and one that failed."""
     study = write_study(store, THIN)
     for number, ((depth, width), (accuracy, multiplications)) in enumerate(THIN.items()):
         directory = write_run(
@@ -186,8 +197,11 @@ def _sizes(store: Path) -> None:
     _add(study, 7, {"depth": 17, "width": 30}, state=TrialState.FAIL, reason=f"MemoryError: {HOSTILE}")
 
 
-def write_study(store: Path, found: dict[tuple[int, int], tuple[float, int]]) -> optuna.Study:
-    """The study `sizes`, with a finished trial for each of these, as in THIN, and runs `thin0-0`, ..."""
+def write_study(store: Path, results: dict[tuple[int, int], tuple[float, int]]) -> optuna.Study:
+    """Write the study `sizes` with one finished trial for each result. Its runs are `thin0-0`, `thin1-0` and so on.
+
+    results: accuracy in % and multiplications by (depth, width), as in THIN
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = store / "sweeps" / "sizes"
     folder.mkdir(parents=True)
@@ -196,7 +210,7 @@ def write_study(store: Path, found: dict[tuple[int, int], tuple[float, int]]) ->
     address.leave(folder / "study.json", study, str(folder / "study.log"))
     with warnings.catch_warnings(action="ignore"):
         study.set_metric_names(["accuracy", "multiplications"])
-    for number, ((depth, width), (accuracy, multiplications)) in enumerate(found.items()):
+    for number, ((depth, width), (accuracy, multiplications)) in enumerate(results.items()):
         values = [accuracy / 100, multiplications]
         _add(study, number, {"depth": depth, "width": width}, values=values, runs=[f"thin{number}-0"])
     return study
@@ -209,13 +223,15 @@ def _add(
     *,
     state: TrialState = TrialState.COMPLETE,
     values: list[float] | None = None,
-    **told: Any,
+    **attributes: Any,
 ) -> None:
     if values is not None:
-        told |= {"accuracy": values[0], "multiplications": values[1], "seconds": 9.5}
-    named = {f"student.{name}": value for name, value in params.items()}
-    distributions = dict.fromkeys(named, optuna.distributions.IntDistribution(3, 99))
-    trial = create_trial(state=state, values=values, user_attrs=told, distributions=distributions, params=named)
+        attributes |= {"accuracy": values[0], "multiplications": values[1], "seconds": 9.5}
+    parameters = {f"student.{name}": value for name, value in params.items()}
+    distributions = dict.fromkeys(parameters, optuna.distributions.IntDistribution(3, 99))
+    trial = create_trial(
+        state=state, values=values, user_attrs=attributes, distributions=distributions, params=parameters
+    )
     trial.datetime_start = datetime(2026, 1, 1) + timedelta(minutes=number)
     trial.datetime_complete = trial.datetime_start + timedelta(seconds=30)
     study.add_trial(trial)

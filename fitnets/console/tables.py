@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
+from fitnets.console import markdown
+
 _WORD = re.compile(r"[^\s\n]+(?: %)?")
 """what is not broken within a cell; a number keeps its per cent"""
 
@@ -17,8 +19,7 @@ class Table:
     rows: list[list[str]]
 
     def markdown(self) -> str:
-        lines = [self.header, ["---"] * len(self.header), *self.rows]
-        return f"{self.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+        return f"{self.title}\n\n{markdown.table(self.header, self.rows)}\n"
 
 
 def column_widths(header: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:

@@ -1,4 +1,5 @@
-"""What stored runs say: runs as tables, verdicts, trade-offs, figures and the page of `fitnets report`.
+"""Tables, verdicts, trade-offs, figures and the page of `fitnets report`, made from stored runs.
 
-Reads files alone: imports neither PyTorch nor Hydra. Imports: sweeper (history), experiment (chance), console, config.
+This room only reads files and imports neither PyTorch nor Hydra. It imports sweeper (history), experiment (chance),
+console and config.
 """

@@ -10,35 +10,31 @@ from fitnets.console import markdown
 from fitnets.console.quantities import number
 from fitnets.errors import NotEnoughError
 from fitnets.reporting import runs
-from fitnets.reporting.verdicts import (
-    CUT_OFF,
-    METHODS,
-    Comparison,
-    comparisons,
-    interval,
-    resolution,
-    total_epochs,
-    variant_names,
-    with_interval,
-)
+from fitnets.reporting.intervals import CUT_OFF, interval, resolution, with_interval
+from fitnets.reporting.verdicts import METHODS, Comparison, comparisons, total_epochs, variant_names
 
 _HEADER = ["", "n", "epochs", "validation accuracy", "test accuracy", "multiplications", "parameters"]
 
 
-def table(frame: pd.DataFrame, found: list[Comparison] | None = None) -> str:
-    """A Markdown table for each setting (all that methods have in common) of the finished runs, and the verdicts.
-    found: `comparisons` of the frame, where they are known already. NotEnough where no run is finished."""
+def table(frame: pd.DataFrame, compared: list[Comparison] | None = None) -> str:
+    """Write a Markdown table of the methods and the verdicts, for each setting of the finished runs.
+
+    frame: rows of `runs.load`
+    compared: `verdicts.comparisons` of the same rows, if they are already computed
+
+    Raises NotEnoughError if no run is finished.
+    """
     finished = frame[frame["status"] == "finished"]
     if finished.empty:
         raise NotEnoughError(f"none of the {len(frame)} runs is finished")
-    found = comparisons(frame) if found is None else found
+    compared = comparisons(frame) if compared is None else compared
     return "\n\n".join(
-        _setting(group, [comparison for comparison in found if comparison.setting_hash == setting])
+        _setting(group, [comparison for comparison in compared if comparison.setting_hash == setting])
         for setting, group in finished.groupby("setting_hash")
     )
 
 
-def _setting(group: pd.DataFrame, found: list[Comparison]) -> str:
+def _setting(group: pd.DataFrame, compared: list[Comparison]) -> str:
     first = group.iloc[0]
     has_teacher = pd.notna(first["teacher"])
     teacher = f"teacher {first['teacher_name']}" if has_teacher else "no teacher"
@@ -52,15 +48,15 @@ def _setting(group: pd.DataFrame, found: list[Comparison]) -> str:
             _row("teacher", group.drop_duplicates("teacher_hash"), "teacher", group["teacher_epochs"].fillna(0))
         )
     variants = group.assign(variant=variant_names(group)).groupby(["method", "variant", "method_hash"])
-    for _, chosen in sorted(variants, key=lambda item: _place(item[1]["method"].iloc[0])):
+    for _, chosen in sorted(variants, key=lambda item: _position(item[1]["method"].iloc[0])):
         rows.append(_row(chosen["variant"].iloc[0], chosen, "student", total_epochs(chosen)))
     if any(" to " in cell for row in rows for cell in row[3:5]):
         title += f" {CUT_OFF}"
-    parts = [title, markdown.table(_HEADER, rows), "\n".join(f"- {comparison}." for comparison in found)]
+    parts = [title, markdown.table(_HEADER, rows), "\n".join(f"- {comparison}." for comparison in compared)]
     return "\n\n".join(filter(None, parts))
 
 
-def _place(method: str) -> int:
+def _position(method: str) -> int:
     return METHODS.index(method) if method in METHODS else len(METHODS)
 
 
@@ -79,7 +75,7 @@ def _accuracy(chosen: pd.DataFrame, side: str, split: str) -> str:
     if chosen[column].isna().any():
         return "not evaluated"
     mean, half_width = interval(100 * chosen[column], 100 * resolution(chosen, split))
-    if side == "student" and chosen["seed"].duplicated().any():  # with several teachers: no independent repetitions
+    if side == "student" and chosen["seed"].duplicated().any():  # runs that differ in the teacher are not independent
         half_width = math.nan
     return f"{mean:.2f} (no interval)" if math.isnan(half_width) else with_interval(mean, half_width)
 
@@ -87,7 +83,7 @@ def _accuracy(chosen: pd.DataFrame, side: str, split: str) -> str:
 def main() -> int:
     store = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs")
     if not any(store.glob("run/*/result.json")):
-        print(f"{store}: no run/*/result.json in it: give the store of your runs", file=sys.stderr)
+        print(f"{store}: no run/*/result.json in it: give the store of your runs, by default outputs", file=sys.stderr)
         return 1
     try:
         print(table(runs.load(store)))

@@ -1,11 +1,11 @@
-"""Files that others may have open: whole or not at all."""
+"""Writes files in one step, so that a reader never sees half of one."""
 
 import os
 from pathlib import Path
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write under a temporary name beside it, then rename."""
+    """Write the content under a temporary name in the same folder, then rename it to `path`."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_bytes(content)

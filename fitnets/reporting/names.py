@@ -1,4 +1,4 @@
-"""Short names that tell the data sets, teachers and students of a store apart, from the runs' configurations."""
+"""Short names for the data sets, teachers and students of a store, different where their configurations differ."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,8 +12,14 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def add(results: list[dict[str, Any]], directories: list[Path]) -> None:
-    """Give each result its `names`: of the data set and of the teacher, and of a custom student what tells it from
-    others as its options. A configuration is read once for all runs of the same data, teacher or student."""
+    """Add short names to each result.
+
+    `names` gets the names of the data set and of the teacher. A custom student gets the options that distinguish it
+    from other custom students. A configuration is read only once for all runs of the same data, teacher or student.
+
+    results: contents of `result.json`, changed in place
+    directories: the folder of each result, in the same order
+    """
     read = _Configs(directories)
     for result in results:
         result["names"] = {}
@@ -23,30 +29,30 @@ def add(results: list[dict[str, Any]], directories: list[Path]) -> None:
         for row in rows:
             results[row]["names"]["data"] = name
     teachers = _groups(results, lambda result: (_name(result, "teacher"), _hash(result, "teacher_setting")))
-    found = short_names.networks([_network(results, rows[0], "teacher", read) for rows in teachers])
-    for rows, name in zip(teachers, found, strict=True):
+    teacher_names = short_names.networks([_network(results, rows[0], "teacher", read) for rows in teachers])
+    for rows, name in zip(teachers, teacher_names, strict=True):
         for row in rows:
             results[row]["names"]["teacher"] = name
     custom = [rows for rows in _groups(results, _custom_student) if _custom_student(results[rows[0]])]
-    found = short_names.networks([_network(results, rows[0], "student", read) for rows in custom])
-    for rows, name in zip(custom, found, strict=True):
+    student_names = short_names.networks([_network(results, rows[0], "student", read) for rows in custom])
+    for rows, name in zip(custom, student_names, strict=True):
         for row in rows:
             student = results[row]["student"]
             student["options"] = str(name).removeprefix(student["name"]).strip() or None
 
 
 class _Configs:
-    """Parts of the runs' `config.yaml`; an empty one where it cannot be read."""
+    """Sections of the runs' `config.yaml` files. A section that cannot be read is empty."""
 
     def __init__(self, directories: list[Path]):
         self.directories = directories
-        self.known: dict[int, dict[str, Any]] = {}
+        self.loaded: dict[int, dict[str, Any]] = {}
 
-    def __call__(self, row: int, part: str) -> dict[str, Any]:
-        if row not in self.known:
-            self.known[row] = _read(self.directories[row] / "config.yaml")
-        found = self.known[row].get(part)
-        return found if isinstance(found, dict) else {}
+    def __call__(self, row: int, section: str) -> dict[str, Any]:
+        if row not in self.loaded:
+            self.loaded[row] = _read(self.directories[row] / "config.yaml")
+        content = self.loaded[row].get(section)
+        return content if isinstance(content, dict) else {}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -58,7 +64,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _groups(results: list[dict[str, Any]], key: Callable[[dict[str, Any]], Any]) -> Iterable[list[int]]:
-    """The rows that have a key in common, in the order in which the keys come."""
+    """Group the indices of the results by key, in the order in which the keys first occur."""
     groups: dict[str, list[int]] = {}
     for row, result in enumerate(results):
         groups.setdefault(repr(key(result)), []).append(row)
@@ -71,18 +77,18 @@ def _hash(result: dict[str, Any], name: str) -> Any:
 
 
 def _name(result: dict[str, Any], side: str) -> str | None:
-    found = result.get(side)
-    return str(found["name"]) if isinstance(found, dict) and found.get("name") is not None else None
+    network = result.get(side)
+    return str(network["name"]) if isinstance(network, dict) and network.get("name") is not None else None
 
 
 def _custom_student(result: dict[str, Any]) -> tuple[str, Any] | None:
-    """(name, setting) of a student that is called by an import path; None of others."""
+    """Name and setting hash of a student that is named by an import path; None for built-in students."""
     name = _name(result, "student")
     return (name, _hash(result, "setting")) if name is not None and ("." in name or name == "custom") else None
 
 
 def _network(results: list[dict[str, Any]], row: int, side: str, read: _Configs) -> dict[str, Any] | None:
-    """As the configuration has it, or as much as the result says."""
+    """The network's section of the configuration, or the name and options in the result if it cannot be read."""
     name = _name(results[row], side)
     if name is None:
         return None

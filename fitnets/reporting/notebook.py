@@ -1,4 +1,4 @@
-"""What the cells of the notebooks have in common: the store, and a sentence where it does not hold enough."""
+"""Functions for the cells of the notebooks. A cell prints a sentence where the store does not hold enough."""
 
 import os
 from collections.abc import Callable, Sized
@@ -15,28 +15,37 @@ T = TypeVar("T")
 
 
 def store() -> Path:
-    """The store that FITNETS_STORE names; by default `outputs` of this checkout."""
+    """The folder in the variable FITNETS_STORE; by default `outputs` of this checkout."""
     return Path(os.environ.get("FITNETS_STORE", "../../outputs"))
 
 
 def shown(make: Callable[[], T], otherwise: str = "nothing to show") -> T | None:
-    """What `make` gives, for the notebook to show. Where it raises NotEnough its sentence is printed, and where it is
-    empty, `otherwise`."""
+    """Return the result of `make`, for the notebook to show.
+
+    Print the error's sentence and return None if `make` raises NotEnoughError. Print `otherwise` and return None if
+    the result is empty.
+    """
     try:
-        found = make()
+        result = make()
     except NotEnoughError as error:
         print(f"{error}.")
         return None
-    if isinstance(found, Sized) and len(found) == 0:
+    if isinstance(result, Sized) and len(result) == 0:
         print(f"{otherwise}.")
         return None
-    return found
+    return result
 
 
 def statuses(store: Path, frame: pd.DataFrame) -> pd.Series:
-    """How many runs of the store have which status. frame: of `runs.load`. NotEnough where there are none."""
+    """Count the runs of each status.
+
+    store: the folder, named in the error
+    frame: rows of `runs.load`
+
+    Raises NotEnoughError if the folder does not exist or holds no runs.
+    """
     if not store.is_dir():
-        raise NotEnoughError(f"{store}: no such folder: set FITNETS_STORE to that of your runs, their store=")
+        raise NotEnoughError(f"{store}: no such folder: set FITNETS_STORE to the folder that your runs had as store=")
     if frame.empty:
         raise NotEnoughError(
             f"{store}: no runs in it: `python run.py` makes one, or set FITNETS_STORE to another store"
@@ -45,7 +54,7 @@ def statuses(store: Path, frame: pd.DataFrame) -> pd.Series:
 
 
 def one_task(frame: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs of the task that FITNETS_TASK names, by default of the first; none where none is finished."""
+    """The finished runs of the task in the variable FITNETS_TASK; by default of the store's first task."""
     done = tradeoff.finished(frame)
     tasks = tradeoff.task_names(done)
     first = next(iter(tasks), "")
@@ -53,36 +62,51 @@ def one_task(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def tasks(frame: pd.DataFrame) -> list[str]:
-    """The tasks that have finished runs: what FITNETS_TASK can be."""
+    """The tasks with finished runs, which are the possible values of FITNETS_TASK."""
     return sorted(tradeoff.task_names(tradeoff.finished(frame)).unique())
 
 
 def largest_setting(frame: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs of the setting that has the most of them."""
+    """The finished runs of the setting with the most finished runs."""
     done = tradeoff.finished(frame)
     counts = done["setting_hash"].value_counts()
     return done[done["setting_hash"] == counts.index[0]] if len(counts) else done.iloc[:0]
 
 
 def verdict_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a comparison of two methods, its verdict on validation and, where there is one, on test."""
-    found = verdicts.comparisons(frame)
+    """One row for each comparison of two methods: its verdict on validation and, if there is one, on test."""
     return pd.DataFrame(
-        [{**one.setting, "validation": str(one), "test": "" if one.test is None else str(one.test)} for one in found]
+        [
+            {
+                **comparison.setting,
+                "validation": str(comparison),
+                "test": "" if comparison.test is None else str(comparison.test),
+            }
+            for comparison in verdicts.comparisons(frame)
+        ]
     )
 
 
-def study_table(found: list[Study]) -> pd.DataFrame:
-    """A row a study: how many of its trials have which status, and why it could not be read. NotEnough without any."""
-    if not found:
+def study_table(loaded: list[Study]) -> pd.DataFrame:
+    """One row for each study: the number of trials of each status, and the error if it cannot be read.
+
+    Raises NotEnoughError if there are no studies.
+    """
+    if not loaded:
         raise NotEnoughError(studies.NO_STUDY)
     return pd.DataFrame(
-        [{"study": one.name, "error": one.error, **one.trials["status"].value_counts()} for one in found]
+        [{"study": study.name, "error": study.error, **study.trials["status"].value_counts()} for study in loaded]
     )
 
 
 def deepest_curves(frame: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """The epochs of the finished student with the most layers. NotEnough where there is none."""
+    """The epochs of the finished run whose student has the most layers.
+
+    frame: rows of `runs.load`
+    epochs: rows of `runs.epochs`
+
+    Raises NotEnoughError if no run is finished.
+    """
     done = tradeoff.finished(frame).dropna(subset=["student_layers"]).sort_values("student_layers")
     if done.empty:
         raise NotEnoughError("no run is finished")
@@ -91,19 +115,19 @@ def deepest_curves(frame: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
 
 
 def hint_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Runs and mean accuracy on validation of the hint runs, by student and pair of layers."""
+    """Number and mean validation accuracy (a fraction) of the hint runs, by student and pair of layers."""
     done = tradeoff.finished(frame)
     by_pair = done[done["method"] == "hints"].groupby(["student", "hint_layer", "guided_layer"])
     return pd.DataFrame(by_pair["student_valid_accuracy"].agg(["count", "mean"]))
 
 
 def front_runs(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the students on the front, with their figures and the commands that do them alone."""
+    """The runs of the students on the front, with their accuracies and the command that repeats each run."""
     points = tradeoff.points(frame)
     members = frame[frame["run"].isin(points[tradeoff.fronts(points, "multiplications")]["runs"].explode())]
     return members[["run", "trials", "student_valid_accuracy", "student_test_accuracy", "command"]]
 
 
 def progress_of_hints(frame: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """How far stage 1 came in each of these runs."""
+    """The progress of stage 1 in each of these runs, with its seed and validation accuracy (a fraction)."""
     return runs.hint_progress(epochs).merge(frame[["run", "seed", "student_valid_accuracy"]], on="run")

@@ -1,4 +1,4 @@
-"""What the paper publishes (Romero et al., 2015): accuracies of its teachers and FitNets, to be shown beside ours."""
+"""The paper's published results (Romero et al., 2015), to be shown beside ours."""
 
 import pandas as pd
 
@@ -27,20 +27,25 @@ PUBLISHED = pd.DataFrame(
     ],
     columns=["dataset", "method", "network", "accuracy", "paper_parameters", "paper_multiplications", "source"],
 )
-"""accuracy: in %, on test unless the source says otherwise, of a single run; costs as the paper counts and rounds them;
-network: this project's name of it"""
+"""Accuracies and costs of the paper's teachers and FitNets.
+
+method: a method's name, or `teacher`
+network: the name of the network in this project
+accuracy: in %, of a single run, on test unless the source says otherwise
+paper_parameters, paper_multiplications: as the paper counts and rounds them
+"""
 TABLE_5 = {
     "fitnet1": ("250K", "30M", "13.36", "36"),
     "fitnet2": ("862K", "108M", "4.64", "10.44"),
     "fitnet3_table5": ("1.6M", "392M", "1.37", "5.62"),
     "fitnet4": ("2.5M", "382M", "1.52", "3.60"),
 }
-"""parameters, multiplications, speed-up and compression as it prints them; speed: a GPU's, for all CIFAR-10 test
-images"""
+"""Parameters, multiplications, speed-up and compression of each FitNet as Table 5 prints them. The speed-up is that of
+a GPU, for all CIFAR-10 test images."""
 
 
-def beside(dataset: str, cost: str) -> pd.DataFrame:
-    """The published points of a data set that can be drawn against a cost: those that the paper tells."""
+def points(dataset: str, cost: str) -> pd.DataFrame:
+    """The published results on a data set whose cost the paper gives; empty for costs that it does not count."""
     if cost not in PUBLISHED.columns:
         return PUBLISHED.iloc[:0]
     return PUBLISHED[(PUBLISHED["dataset"] == dataset) & PUBLISHED[cost].notna()]

@@ -1,7 +1,6 @@
-"""The paper's tables beside ours, from a folder that `fitnets reproduce` left:
-`python -m fitnets.reporting.reproduced DIR`.
+"""The paper's tables beside ours, from a folder of `fitnets reproduce`: `python -m fitnets.reporting.reproduced DIR`.
 
-Every figure has its 95 % interval and the number of runs it is of, or says that there is no interval."""
+Each of our numbers is shown with its 95 % interval, or with the words "no interval", and with its number of runs."""
 
 import contextlib
 import io
@@ -18,15 +17,23 @@ import pandas as pd
 from fitnets.console import markdown
 from fitnets.console.quantities import number
 from fitnets.errors import NotEnoughError
-from fitnets.reporting import figures, files, runs
-from fitnets.reporting.verdicts import CUT_OFF, Comparison, Verdict, comparisons, interval, resolution, with_interval
+from fitnets.reporting import files, runs
+from fitnets.reporting.figures.depth import depth
+from fitnets.reporting.figures.style import default_style
+from fitnets.reporting.intervals import CUT_OFF, interval, resolution, with_interval
+from fitnets.reporting.verdicts import Comparison, Verdict, comparisons
 
 _CUT_OFF_CELL = re.compile(r"\(\d+\.\d+ to \d+\.\d+\)")
-"""an interval that is given by its ends"""
+"""An interval that is given by its ends."""
 
 
 class ResultCell(NamedTuple):
-    """A figure of ours. text: as the table has it; candidates: the methods that it was chosen from."""
+    """One of our numbers in the table.
+
+    row, schedule: the row and column of the cell
+    text: the content of the cell
+    candidates: the methods that the number was chosen from, each with its command and runs
+    """
 
     row: str
     schedule: str
@@ -35,7 +42,7 @@ class ResultCell(NamedTuple):
 
 
 def write(folder: Path) -> Path:
-    """`table.md`, and the figure if the table has one. Gives the former."""
+    """Write `table.md`, and the figure if the table has one. Returns the path of `table.md`."""
     path = folder / "table.md"
     files.replace(path, document(folder).encode(errors="replace"))
     for kind in ("png", "svg"):
@@ -44,21 +51,27 @@ def write(folder: Path) -> Path:
 
 
 def draw(folder: Path, kind: str) -> None:
-    """The figure, if the table has one and enough of it is done; one that was drawn before is gone otherwise."""
+    """Draw the table's figure, if it has one and enough runs are finished. A figure of an earlier call is deleted.
+
+    kind: png or svg
+    """
     spec = _spec(folder)
     path = folder / f"{spec['name']}.{kind}"
     path.unlink(missing_ok=True)
     if spec["figure"] == "depth":
         with contextlib.suppress(NotEnoughError):
-            figure = figures.depth(_frame(folder, spec), spec["split"], note=_version(spec))
+            figure = depth(_frame(folder, spec), spec["split"], note=_version(spec))
             image = io.BytesIO()
-            with figures.default_style():
+            with default_style():
                 figure.savefig(image, format=kind)
             files.replace(path, image.getvalue())
 
 
 def document(folder: Path) -> str:
-    """The table, verdicts, what is different from the paper, and the command of every cell."""
+    """Write the table in Markdown, with verdicts, the differences from the paper, and the command of every cell.
+
+    folder: holds `table.json` and the runs
+    """
     spec = _spec(folder)
     frame = _frame(folder, spec)
     cells = [cell for row in spec["rows"] for cell in _cells(row, spec, frame)]
@@ -73,15 +86,18 @@ def document(folder: Path) -> str:
 
 
 def _spec(folder: Path) -> dict[str, Any]:
-    """What `table.json` says: rows, candidates, commands, notes."""
+    """Read `table.json`: the rows, candidates, commands and notes of the table."""
     spec: dict[str, Any] = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     return spec
 
 
 def _frame(folder: Path, spec: dict[str, Any]) -> pd.DataFrame:
-    """The table's own runs in its order, by hash: the folder may hold those of an earlier order too. Their schedules
-    are the table's columns: a run keeps the name under which it was first made."""
-    columns = {
+    """Load the table's runs in the order of the table, indexed by hash.
+
+    Runs of an earlier request that lie in the same folder are left out. A run's schedule is replaced by the column
+    that it stands in, because a stored run keeps the schedule name under which it was first made.
+    """
+    schedule_of = {
         name: schedule
         for row in spec["rows"]
         for schedule, candidates in row["cells"].items()
@@ -89,25 +105,25 @@ def _frame(folder: Path, spec: dict[str, Any]) -> pd.DataFrame:
         for name in candidate["runs"].values()
     }
     frame = runs.load(folder).set_index("run", drop=False)
-    own = frame.loc[[name for name in columns if name in frame.index]]
-    return own.assign(schedule=own["run"].map(columns))
+    runs_of_table = frame.loc[[name for name in schedule_of if name in frame.index]]
+    return runs_of_table.assign(schedule=runs_of_table["run"].map(schedule_of))
 
 
 def _version(spec: dict[str, Any]) -> str:
-    """What must not be taken for the paper's training; nothing at full length and without changes."""
-    is_changed = any(not word.startswith("dataset=") for word in spec["changes"])  # the data set is told anyway
+    """In short, what differs from the paper's training; empty at full length and without changed settings."""
+    is_changed = any(not word.startswith("dataset=") for word in spec["changes"])  # the heading names the data set
     return ", ".join(filter(None, [spec["scale"] and f"small: {spec['scale']}", "changed" if is_changed else ""]))
 
 
 def _heading(spec: dict[str, Any], frame: pd.DataFrame) -> str:
     names = {"test": "test", "valid": "validation"}
     done = frame[frame["status"] == "finished"]
-    where = "; ".join(sorted((done["device"] + ", " + done["precision"]).dropna().unique()))
+    machines = "; ".join(sorted((done["device"] + ", " + done["precision"]).dropna().unique()))
     parts = [
         f"**{spec['title']}**, {spec['dataset']}, in %, {names[spec['split']]} images; mean and 95 % interval over n "
         "students; epochs were chosen on validation.",
         f"**Not the paper's training ({_version(spec)}).**" if _version(spec) else "",
-        f"Made on {where}." if where else "",
+        f"Made on {machines}." if machines else "",
     ]
     return " ".join(filter(None, parts))
 
@@ -118,12 +134,12 @@ def _heading(spec: dict[str, Any], frame: pd.DataFrame) -> str:
 def _table(spec: dict[str, Any], cells: list[ResultCell], frame: pd.DataFrame) -> str:
     by_place = {(cell.row, cell.schedule): cell.text for cell in cells}
     version = f" ({_version(spec)})" if _version(spec) else ""
-    elsewhere = f", {spec['paper_dataset']}" if spec["dataset"] != spec["paper_dataset"] else ""
+    paper_dataset = f", {spec['paper_dataset']}" if spec["dataset"] != spec["paper_dataset"] else ""
     header = [
         "",
         "parameters, paper / counted",
         "multiplications, paper / counted",
-        f"paper{elsewhere}",
+        f"paper{paper_dataset}",
         *(f"ours, `schedule={schedule}`{version}" for schedule in spec["schedules"]),
     ]
     rows = []
@@ -138,12 +154,14 @@ def _published(value: float | str | None) -> str:
 
 
 def _counts(row: dict[str, Any], frame: pd.DataFrame) -> list[str]:
-    """Parameters and multiplications: as the paper prints them, and as they are counted its way."""
-    hashes = [name for found in row["cells"].values() for candidate in found for name in candidate["runs"].values()]
-    known = frame.loc[frame.index.intersection(hashes)]
+    """Parameters and multiplications as the paper prints them, and as counted here in the paper's way."""
+    hashes = [
+        name for candidates in row["cells"].values() for candidate in candidates for name in candidate["runs"].values()
+    ]
+    runs_of_row = frame.loc[frame.index.intersection(hashes)]
     cells = []
     for cost in ("parameters", "multiplications"):
-        counted = known[f"{row['side']}_paper_{cost}"].dropna()
+        counted = runs_of_row[f"{row['side']}_paper_{cost}"].dropna()
         ours = number(float(counted.iloc[0])) if len(counted) else ""
         cells.append(" / ".join(filter(None, [row[cost], ours])))
     return cells
@@ -151,82 +169,84 @@ def _counts(row: dict[str, Any], frame: pd.DataFrame) -> list[str]:
 
 def _cells(row: dict[str, Any], spec: dict[str, Any], frame: pd.DataFrame) -> Iterator[ResultCell]:
     for schedule, candidates in row["cells"].items():
-        chosen, why = _chosen(candidates, frame)
-        text = _figure(chosen, row["side"], spec, frame)
-        yield ResultCell(row["label"], schedule, text + why, candidates)
+        chosen, remark = _chosen(candidates, frame)
+        text = _number_with_interval(chosen, row["side"], spec, frame)
+        yield ResultCell(row["label"], schedule, text + remark, candidates)
 
 
 def _chosen(candidates: list[dict[str, Any]], frame: pd.DataFrame) -> tuple[dict[str, Any], str]:
-    """(the candidate with the best mean accuracy on validation, by the seeds that all have finished; what is to be said
-    of the choice). One that diverged is none."""
+    """Choose the candidate with the best mean accuracy on validation, over the seeds that all candidates finished.
+
+    Candidates that diverged are not chosen, unless all did. Returns the candidate and a remark about the choice.
+    """
     if len(candidates) == 1:
         return candidates[0], ""
-    lost = [candidate for candidate in candidates if (_own(candidate, frame)["status"] == "diverged").any()]
-    sound = [candidate for candidate in candidates if candidate not in lost] or candidates
+    diverged = [candidate for candidate in candidates if (_runs(candidate, frame)["status"] == "diverged").any()]
+    sound = [candidate for candidate in candidates if candidate not in diverged] or candidates
     by_seed = [
         _finished(candidate, frame).set_index("seed")["student_valid_accuracy"].astype(float) for candidate in sound
     ]
     common = set.intersection(*(set(accuracies.index) for accuracies in by_seed))
     if not common:
-        begun = next(
-            (candidate for candidate, accuracies in zip(sound, by_seed, strict=True) if len(accuracies)), sound[0]
-        )
-        return begun, f"; {begun['method']}, nothing to choose between yet"
+        has_runs = (candidate for candidate, accuracies in zip(sound, by_seed, strict=True) if len(accuracies))
+        first = next(has_runs, sound[0])
+        return first, f"; {first['method']}, nothing to choose between yet"
     means = [float(accuracies[sorted(common)].mean()) for accuracies in by_seed]
     best = sound[means.index(max(means))]
     others = ", ".join(
-        f"{candidate['method']}{' (diverged)' * (candidate in lost)}"
+        f"{candidate['method']}{' (diverged)' * (candidate in diverged)}"
         for candidate in candidates
         if candidate is not best
     )
-    of = f", by {len(common)} of {len(best['runs'])} seeds" if len(common) < len(best["runs"]) else ""
-    return best, f"; {best['method']}, chosen on validation before {others}{of}"
+    seeds = f", by {len(common)} of {len(best['runs'])} seeds" if len(common) < len(best["runs"]) else ""
+    return best, f"; {best['method']}, chosen on validation before {others}{seeds}"
 
 
-def _figure(candidate: dict[str, Any], side: str, spec: dict[str, Any], frame: pd.DataFrame) -> str:
-    """'0.51 ± 0.04 (n = 3)', '0.51 (n = 1, no interval)', 'not run'; runs that are missing are told."""
-    wanted, own, done = len(candidate["runs"]), _own(candidate, frame), _finished(candidate, frame)
+def _number_with_interval(candidate: dict[str, Any], side: str, spec: dict[str, Any], frame: pd.DataFrame) -> str:
+    """'0.51 ± 0.04 (n = 3)', '0.51 (n = 1, no interval)' or 'not run', with the number of runs that did not finish."""
+    wanted, done = len(candidate["runs"]), _finished(candidate, frame)
     if side == "teacher":
         done = done.drop_duplicates("teacher_hash")
     values = 100 * done[f"{side}_{spec['split']}_{spec['measure']}"].dropna().astype(float)
-    lost = own[own["status"].isin(["diverged", "failed", "stopped", "pruned", "damaged", "unreadable"])]
-    note = "".join(f", {count} {status}" for status, count in lost["status"].value_counts().items())
+    statuses = _runs(candidate, frame)["status"]
+    lost = statuses[statuses.isin(["diverged", "failed", "stopped", "pruned", "damaged", "unreadable"])]
+    note = "".join(f", {count} {status}" for status, count in lost.value_counts().items())
     if values.empty:
         return note.removeprefix(", ") or ("not run" if done.empty else "not evaluated")
     mean, half_width = interval(values, 100 * resolution(done, spec["split"]))
-    of = f" of {wanted}" if side == "student" and len(values) < wanted else ""
+    of_wanted = f" of {wanted}" if side == "student" and len(values) < wanted else ""
     if math.isnan(half_width):
-        return f"{mean:.2f} (n = {len(values)}{of}, no interval{note})"
-    return f"{with_interval(mean, half_width)} (n = {len(values)}{of}{note})"
+        return f"{mean:.2f} (n = {len(values)}{of_wanted}, no interval{note})"
+    return f"{with_interval(mean, half_width)} (n = {len(values)}{of_wanted}{note})"
 
 
-def _own(candidate: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
+def _runs(candidate: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[frame.index.intersection(list(candidate["runs"].values()))]
 
 
 def _finished(candidate: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
-    own = _own(candidate, frame)
-    return own[own["status"] == "finished"]
+    runs_of_candidate = _runs(candidate, frame)
+    return runs_of_candidate[runs_of_candidate["status"] == "finished"]
 
 
-# --- what stands below it ---
+# --- below the table ---
 
 
 def _verdicts(spec: dict[str, Any], frame: pd.DataFrame) -> str:
-    """By accuracy on validation, and beside it on test."""
-    found = comparisons(frame)
-    if not found:
+    """A Markdown table of the differences on validation and test. The verdict goes by validation."""
+    compared = comparisons(frame)
+    if not compared:
         return ""
     rows = [
-        [_compared(comparison), _difference(comparison.valid), _difference(comparison.test), _verdict(comparison)]
-        for comparison in found
+        [_name(comparison), _difference(comparison.valid), _difference(comparison.test), _verdict(comparison)]
+        for comparison in compared
     ]
     version = f" ({_version(spec)})" if _version(spec) else ""
     header = [f"difference of accuracies, in points{version}", "on validation", "on test", "verdict, by validation"]
     return markdown.table(header, rows)
 
 
-def _compared(comparison: Comparison) -> str:
+def _name(comparison: Comparison) -> str:
     setting = comparison.setting
     return f"{comparison.first} against {comparison.second}, {setting['student']}, `schedule={setting['schedule']}`"
 
@@ -234,8 +254,8 @@ def _compared(comparison: Comparison) -> str:
 def _difference(verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
-    interval_told = "no interval" if verdict.half_width is None else f"± {verdict.half_width:.2f}"
-    return f"{verdict.difference:+.2f} {interval_told} (n = {verdict.seeds}{', paired' * verdict.is_paired})"
+    spread = "no interval" if verdict.half_width is None else f"± {verdict.half_width:.2f}"
+    return f"{verdict.difference:+.2f} {spread} (n = {verdict.seeds}{', paired' * verdict.is_paired})"
 
 
 def _verdict(comparison: Comparison) -> str:
@@ -273,7 +293,8 @@ def _commands(cells: list[ResultCell]) -> str:
 def main() -> int:
     if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "table.json").is_file():
         print(
-            "usage: python -m fitnets.reporting.reproduced DIR, a folder that fitnets reproduce left", file=sys.stderr
+            "usage: python -m fitnets.reporting.reproduced DIR, where DIR is a folder of fitnets reproduce",
+            file=sys.stderr,
         )
         return 1
     print(document(Path(sys.argv[1])), end="")

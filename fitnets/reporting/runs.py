@@ -1,8 +1,8 @@
-"""What runs and studies left, as two tidy tables: `load`, a row a run, and `epochs`, a row a run and epoch.
+"""The runs of a store as two tidy tables: `load` has one row for each run, `epochs` one row for each epoch of each run.
 
-Fractions are 0 to 1, losses in nats, latencies in milliseconds, durations in seconds. Runs that are not finished,
-damaged files, results of older versions and trials that failed before their run began are rows too: what they do not
-tell is missing (NA).
+Fractions go from 0 to 1. Losses are in nats, latencies in milliseconds, durations in seconds. Rows also stand for runs
+that are not finished, for damaged files, for results of older versions, and for trials that failed before their run
+began. A value that such a row does not have is missing (NA).
 """
 
 import json
@@ -17,135 +17,176 @@ from fitnets.reporting import names, studies
 
 
 class Column(NamedTuple):
-    """Where it is in `result.json`, or under `environment` in `environment.json`; its pandas dtype; its unit."""
+    """A column of the run table.
+
+    path: the key in `result.json`; keys under `environment` are those of `environment.json`
+    dtype: the pandas dtype
+    meaning: what the values are, with their unit
+    """
 
     path: str
     dtype: str
-    unit: str
+    meaning: str
 
 
 def _of_side(side: str) -> dict[str, Column]:
+    """The columns of the teacher or of the student."""
     quality = {
-        f"{split}_{metric}": unit
-        for split in ("valid", "test")
-        for metric, unit in {
-            "accuracy": "fraction",
-            "error": "fraction",
-            "loss": "nats",
-            "calibration_error": "fraction",
+        f"{split}_{metric}": f"{meaning} on {name}"
+        for split, name in {"valid": "validation", "test": "test"}.items()
+        for metric, meaning in {
+            "accuracy": "accuracy, fraction,",
+            "error": "error, fraction,",
+            "loss": "cross-entropy, nats,",
+            "calibration_error": "expected calibration error, fraction,",
         }.items()
     }
     if side == "student":
         quality |= {
-            "valid_agreement": "fraction of the teacher's classes",
-            "test_agreement": "fraction of the teacher's classes",
+            "valid_agreement": "fraction of the validation images to which student and teacher give the same class",
+            "test_agreement": "fraction of the test images to which student and teacher give the same class",
         }
-    costs = {"parameters": "count", "multiplications": "of one image", "weights_bytes": "bytes"}
-    costs |= {f"paper_{name}": f"{costs[name]}, as the paper counts" for name in ("parameters", "multiplications")}
-    latencies = [f"batch_{size}_{part}_ms" for size in (1, 128) for part in ("p50", "p95")]
+    costs = {
+        "parameters": "number of parameters",
+        "multiplications": "multiply-accumulates of one image in convolutions and dense layers",
+        "weights_bytes": "size of the weights in bytes",
+        "paper_parameters": "number of parameters, counted as in the paper",
+        "paper_multiplications": "multiply-accumulates of one image, counted as in the paper",
+    }
+    latencies = {
+        f"batch_{size}_{part}_ms": f"{meaning} of a forward pass of {images}, ms"
+        for size, images in {1: "1 image", 128: "128 images"}.items()
+        for part, meaning in {"p50": "median latency", "p95": "95th percentile of the latency"}.items()
+    }
     counts = {
-        "layers": "convolutions and dense layers",
-        "options.depth": "as the option has it",
-        "options.width": "as the option has it",
+        "layers": "number of convolutions and dense layers",
+        "options.depth": "option `depth`, if the network has it",
+        "options.width": "option `width`, if the network has it",
     }
     return {
-        f"{side}": Column(f"{side}.name", "string", "option"),
-        f"{side}_options": Column(f"{side}.options", "string", "depth, width and the like, where it has them"),
+        f"{side}": Column(f"{side}.name", "string", "name of the option"),
+        f"{side}_options": Column(f"{side}.options", "string", "all options of the network, such as depth and width"),
         **{
-            f"{side}_{name.removeprefix('options.')}": Column(f"{side}.{name}", "Int64", unit)
-            for name, unit in counts.items()
+            f"{side}_{name.removeprefix('options.')}": Column(f"{side}.{name}", "Int64", meaning)
+            for name, meaning in counts.items()
         },
-        **{f"{side}_{name}": Column(f"{side}.{name}", "Float64", unit) for name, unit in quality.items()},
-        **{f"{side}_{name}": Column(f"{side}.{name}", "Int64", unit) for name, unit in costs.items()},
-        **{f"{side}_{name}": Column(f"timing.latency.{side}.{name}", "Float64", "ms") for name in latencies},
+        **{f"{side}_{name}": Column(f"{side}.{name}", "Float64", meaning) for name, meaning in quality.items()},
+        **{f"{side}_{name}": Column(f"{side}.{name}", "Int64", meaning) for name, meaning in costs.items()},
+        **{
+            f"{side}_{name}": Column(f"timing.latency.{side}.{name}", "Float64", meaning)
+            for name, meaning in latencies.items()
+        },
+    }
+
+
+def _diagnoses() -> dict[str, Column]:
+    """The columns of the diagnoses at the start and after each stage."""
+    meanings = {
+        "similarity": "CKA of guided and hint layer, about 0 to 1,",
+        "agreement": "fraction of the validation images to which student and teacher give the same class,",
+        "calibration_error": "expected calibration error, fraction,",
+    }
+    moments = {
+        "initial": ("initial", "at the start"),
+        "after_hint": ("hint", "after stage 1"),
+        "after_student": ("student", "after stage 2"),
+    }
+    return {
+        f"{name}_{moment}": Column(f"diagnoses.{stage}.{name}", "Float64", f"{meaning} {when}")
+        for name, meaning in meanings.items()
+        for moment, (stage, when) in moments.items()
     }
 
 
 RUN_COLUMNS = {
     "status": Column("status", "string", "finished, running, stopped, failed, diverged, pruned, damaged or unreadable"),
-    "error": Column("error", "string", "what ended it"),
-    "dataset": Column("dataset", "string", "option"),
-    "method": Column("method", "string", "option"),
-    "schedule": Column("schedule", "string", "option"),
-    "seed": Column("seeds.student", "Int64", "of the student"),
-    "teacher_seed": Column("seeds.teacher", "Int64", "of the teacher"),
-    "dataset_seed": Column("seeds.dataset", "Int64", "of split and views"),
-    "valid_images": Column("images.valid", "Int64", "count"),
-    "test_images": Column("images.test", "Int64", "count"),
-    "commonest_class": Column("commonest_class", "Float64", "fraction of the validation images"),
-    "hint_layer": Column("hint.teacher_layer", "string", "of the teacher"),
-    "guided_layer": Column("hint.student_layer", "string", "of the student"),
-    "teacher_epochs": Column("stages.teacher.epochs", "Int64", "count, without retraining"),
-    "hint_epochs": Column("stages.hint.epochs", "Int64", "count, of stage 1"),
-    "student_epochs": Column("stages.student.epochs", "Int64", "count, of the whole student"),
+    "error": Column("error", "string", "why the run did not finish"),
+    "dataset": Column("dataset", "string", "name of the option"),
+    "method": Column("method", "string", "name of the option"),
+    "schedule": Column("schedule", "string", "name of the option"),
+    "seed": Column("seeds.student", "Int64", "seed of the student"),
+    "teacher_seed": Column("seeds.teacher", "Int64", "seed of the teacher"),
+    "dataset_seed": Column("seeds.dataset", "Int64", "seed of the validation split and of the augmentation"),
+    "valid_images": Column("images.valid", "Int64", "number of validation images"),
+    "test_images": Column("images.test", "Int64", "number of test images"),
+    "commonest_class": Column("commonest_class", "Float64", "share of the commonest class in the validation images"),
+    "hint_layer": Column("hint.teacher_layer", "string", "layer of the teacher"),
+    "guided_layer": Column("hint.student_layer", "string", "layer of the student"),
+    "teacher_epochs": Column("stages.teacher.epochs", "Int64", "epochs of the teacher, without retraining"),
+    "hint_epochs": Column("stages.hint.epochs", "Int64", "epochs of stage 1"),
+    "student_epochs": Column("stages.student.epochs", "Int64", "epochs of the whole student"),
     **_of_side("teacher"),
     **_of_side("student"),
-    **{
-        f"{name}_{moment}": Column(f"diagnoses.{stage}.{name}", "Float64", unit)
-        for name, unit in {
-            "similarity": "CKA of guided and hint layer, about 0 to 1",
-            "agreement": "fraction of the teacher's classes",
-            "calibration_error": "fraction",
-        }.items()
-        for moment, stage in {"initial": "initial", "after_hint": "hint", "after_student": "student"}.items()
-    },
+    **_diagnoses(),
     "seconds": Column(
         "timing.run_seconds",
         "Float64",
-        "s, of the process that finished it and of those before it in the stages that it went on with",
+        "s, of the process that finished the run, and of earlier processes in the stages that it resumed",
     ),
-    "device": Column("timing.device", "string", "what the latencies were measured on"),
-    "precision": Column("timing.precision", "string", "of the training"),
-    "command": Column("environment.command", "string", "what does this run alone"),
-    "trial": Column("environment.trial", "string", "the study and trial that wanted it first"),
-    "commit": Column("environment.commit", "string", "of the project"),
+    "device": Column("timing.device", "string", "device and threads that the latencies were measured on"),
+    "precision": Column("timing.precision", "string", "precision of the training"),
+    "command": Column("environment.command", "string", "command that repeats this run alone"),
+    "trial": Column("environment.trial", "string", "study and trial that first started the run"),
+    "commit": Column("environment.commit", "string", "commit of the project"),
     "platform": Column("environment.platform", "string", "operating system"),
-    "torch": Column("environment.packages.torch", "string", "version"),
-    "folder": Column("environment.folder", "string", "where that command was given"),
-    "is_taught": Column("is_taught", "boolean", "whether the teacher has a say in the student's training"),
-    "retrain_epochs": Column("stages.retrain_student.epochs", "Int64", "count, of the student's retraining"),
-    "data_hash": Column("hashes.data", "string", "of the images for training and validation"),
-    "setting_hash": Column("hashes.setting", "string", "what all methods have in common"),
-    "method_hash": Column("hashes.method", "string", "the method's own part, with its lengths, pair and regressor"),
-    "kd_hash": Column("hashes.kd", "string", "temperature and weight of Eq. 2, where the method has it"),
+    "torch": Column("environment.packages.torch", "string", "version of PyTorch"),
+    "folder": Column("environment.folder", "string", "working folder of the command"),
+    "is_taught": Column("is_taught", "boolean", "true if the teacher takes part in the student's training"),
+    "retrain_epochs": Column("stages.retrain_student.epochs", "Int64", "epochs of the student's retraining"),
+    "data_hash": Column("hashes.data", "string", "hash of the training and validation images"),
+    "setting_hash": Column("hashes.setting", "string", "hash of everything that all methods have in common"),
+    "method_hash": Column("hashes.method", "string", "hash of the method's own part: epochs, pair, regressor"),
+    "kd_hash": Column("hashes.kd", "string", "hash of temperature and weight of Eq. 2, if the method has them"),
     "student_setting_hash": Column(
-        "hashes.student_setting", "string", "what all methods have in common but the teacher"
+        "hashes.student_setting", "string", "hash of everything that all methods have in common, without the teacher"
     ),
-    "teacher_hash": Column("hashes.teacher", "string", "of the teacher's artifact"),
-    "teacher_setting_hash": Column("hashes.teacher_setting", "string", "the same for all seeds of a teacher"),
-    "data": Column("names.data", "string", "name of the data set: its option, or its folder's name"),
-    "teacher_name": Column("names.teacher", "string", "the option, with what tells it from others of that option"),
+    "teacher_hash": Column("hashes.teacher", "string", "hash of the trained teacher"),
+    "teacher_setting_hash": Column("hashes.teacher_setting", "string", "hash of the teacher without its seed"),
+    "data": Column("names.data", "string", "name of the data set: its option, or the name of its folder"),
+    "teacher_name": Column(
+        "names.teacher", "string", "name of the option, with what distinguishes it from other teachers of that option"
+    ),
 }
-"""but for `run`, the name of its directory, and `trials`, all that wanted it: study and number, and the parameters"""
+"""The columns of `load`, between `run` and `trials`.
+
+run: the name of the run's folder
+trials: all trials that asked for the run, each as study, number and parameters
+"""
 EPOCH_COLUMNS = {
-    "step": "count of epochs since the start of the run, over all stages",
-    "stage": "teacher, hint, student, retrain_...",
-    "epoch": "from 0, within its stage",
-    "images": "seen by the end of the epoch",
-    "lr": "learning rate of its first update",
-    "train_loss": "nats; of stage 1 squared activations",
+    "step": "number of epochs since the start of the run, over all stages",
+    "stage": "teacher, hint, student or retrain_...",
+    "epoch": "number within the stage, from 0",
+    "images": "images seen by the end of the epoch",
+    "lr": "learning rate of the epoch's first update",
+    "train_loss": "nats; in stage 1 squared activations",
     "valid_error": "fraction",
     "valid_loss": "nats",
-    "best": "whether it was the best so far",
-    "seconds": "s",
+    "best": "true if it was the best epoch so far",
+    "seconds": "duration, s",
 }
-"""of every run, besides `run`; terms of the loss, and what a stage watches, come with the stages that have them"""
+"""The columns that the epochs of every run have, after `run`.
+
+Stages add columns for their own terms of the loss and for the number that selects their epoch."""
 
 
-def load(store: Path, found: list[studies.Study] | None = None) -> pd.DataFrame:
-    """A row for each `run/<hash>` of a store, and for each failed trial that left none, with the columns of
-    RUN_COLUMNS. found: the studies of the store, where they were loaded already."""
+def load(store: Path, loaded_studies: list[studies.Study] | None = None) -> pd.DataFrame:
+    """Load one row for each `run/<hash>` of a store, and for each failed trial that left no run.
+
+    The columns are `run`, those of RUN_COLUMNS, and `trials`.
+
+    loaded_studies: the studies of the store, if they are already loaded
+    """
     directories = _directories(store)
     results = [_result(directory) for directory in directories]
     names.add(results, directories)
     columns = {"run": pd.array([directory.name for directory in directories], dtype="string")}
     for name, column in RUN_COLUMNS.items():
         columns[name] = _typed([_at(result, column.path) for result in results], column.dtype)
-    return _with_trials(pd.DataFrame(columns), studies.load(store) if found is None else found)
+    return _with_trials(pd.DataFrame(columns), studies.load(store) if loaded_studies is None else loaded_studies)
 
 
 def _typed(values: list[Any], dtype: Any) -> Any:
-    """What is of another type, or not finite, is missing."""
+    """Convert the values to the dtype. Values of another type and numbers that are not finite become missing."""
     if dtype == "string":
         return pd.Series([pd.NA if value is None else str(value) for value in values], dtype=dtype).array
     if dtype == "boolean":
@@ -155,59 +196,66 @@ def _typed(values: list[Any], dtype: Any) -> Any:
     return numbers.where(numbers % 1 == 0).astype("Int64").array if dtype == "Int64" else numbers.array
 
 
-def _with_trials(frame: pd.DataFrame, found: list[studies.Study]) -> pd.DataFrame:
-    wanted: dict[str, list[str]] = {}
-    lost = []
+def _with_trials(frame: pd.DataFrame, loaded_studies: list[studies.Study]) -> pd.DataFrame:
+    """Add the column `trials`, and one row for each failed trial that left no run."""
+    trials_of: dict[str, list[str]] = {}
+    without_run = []
     began = set(frame["trial"].dropna())
-    for study in found:
+    for study in loaded_studies:
         for trial in study.trials.to_dict("records"):
-            label = f"{study.name} #{trial['trial']}"
-            named = f"{label} ({trial['name']})"
+            number = f"{study.name} #{trial['trial']}"
+            label = f"{number} ({trial['name']})"
             for run in trial["runs"]:
-                wanted.setdefault(run, []).append(named)
-            if trial["status"] == "failed" and label not in began:
-                lost.append({"status": "failed", "error": trial["reason"], "trial": label, "trials": named})
-    frame["trials"] = pd.array([", ".join(wanted.get(run, [])) or pd.NA for run in frame["run"]], dtype="string")
-    if not lost:
+                trials_of.setdefault(run, []).append(label)
+            if trial["status"] == "failed" and number not in began:
+                without_run.append({"status": "failed", "error": trial["reason"], "trial": number, "trials": label})
+    frame["trials"] = pd.array([", ".join(trials_of.get(run, [])) or pd.NA for run in frame["run"]], dtype="string")
+    if not without_run:
         return frame
-    return pd.concat([frame, pd.DataFrame(lost, columns=frame.columns).astype(frame.dtypes)], ignore_index=True)
+    return pd.concat([frame, pd.DataFrame(without_run, columns=frame.columns).astype(frame.dtypes)], ignore_index=True)
 
 
 def students(frame: pd.DataFrame) -> pd.Series:
-    """'thin depth=3 width=8' of each run that tells its student. frame: of `load`."""
+    """The student of each run with its options: 'thin depth=3 width=8'. frame: rows of `load`."""
     return frame["student"] + (" " + frame["student_options"]).fillna("")
 
 
 def labels(frame: pd.DataFrame) -> pd.Series:
-    """The student and, of runs with hints, the pair: 'thin depth=3 width=8, conv5 learns conv2'."""
+    """The student of each run and, if it has hints, the pair: 'thin depth=3 width=8, conv5 learns conv2'."""
     return students(frame) + (", " + frame["guided_layer"] + " learns " + frame["hint_layer"]).fillna("")
 
 
 def confusions(store: Path) -> dict[str, dict[str, Any]]:
-    """By run, its confusion matrices under `valid` and `test` (counts of images, a row for each true class), and its
-    class names under `classes`, None where they are not known. What is no square of counts is left out."""
-    found: dict[str, dict[str, Any]] = {}
+    """Load the confusion matrices by run, under the keys `valid` and `test`.
+
+    A matrix holds numbers of images, with one row for each true class. The key `classes` holds the classes' names, or
+    None if they are not known. Anything but a square matrix of counts is left out.
+    """
+    loaded: dict[str, dict[str, Any]] = {}
     for directory in _directories(store):
         result = _result(directory)
-        kept = {split: _at(result, f"student.{split}_confusion") for split in ("valid", "test")}
-        matrices: dict[str, Any] = {split: matrix for split, matrix in kept.items() if _is_square(matrix)}
+        stored = {split: _at(result, f"student.{split}_confusion") for split in ("valid", "test")}
+        matrices: dict[str, Any] = {split: matrix for split, matrix in stored.items() if _is_square(matrix)}
         if matrices:
-            names = result.get("classes")
+            classes = result.get("classes")
             sizes = {len(matrix) for matrix in matrices.values()}
-            known = isinstance(names, list) and sizes == {len(names)}
-            found[directory.name] = matrices | {"classes": list(map(str, names or [])) if known else None}
-    return found
+            has_names = isinstance(classes, list) and sizes == {len(classes)}
+            loaded[directory.name] = matrices | {"classes": list(map(str, classes or [])) if has_names else None}
+    return loaded
 
 
 def _is_square(matrix: Any) -> bool:
-    """Whether it is a list of as many lists of whole numbers."""
+    """True for a square matrix of counts, as lists of whole numbers."""
     if not isinstance(matrix, list) or not all(isinstance(row, list) and len(row) == len(matrix) for row in matrix):
         return False
     return bool(matrix) and all(type(count) is int and count >= 0 for row in matrix for count in row)
 
 
 def epochs(store: Path) -> pd.DataFrame:
-    """A row for each epoch of each run, in their order, with the columns of EPOCH_COLUMNS and all others there are."""
+    """Load one row for each epoch of each run, in their order.
+
+    The columns are `run`, those of EPOCH_COLUMNS, and every other key of the `metrics.jsonl` files.
+    """
     rows = [{"run": directory.name, **row} for directory in _directories(store) for row in _rows(directory)]
     frame = pd.DataFrame(rows, columns=None if rows else ["run", *EPOCH_COLUMNS])
     for name in frame.columns.difference(["run", "stage", "best"]):
@@ -216,15 +264,20 @@ def epochs(store: Path) -> pd.DataFrame:
 
 
 HINT_PROGRESS_COLUMNS = {
-    "run": "name",
-    "left": "fraction of the first epoch's hint loss on validation that the best epoch has",
-    "plateau_epoch": "from 1: the first one within 5 % of the best; well before the last: stage 1 was long enough",
-    "epochs": "count, of stage 1",
+    "run": "name of the run",
+    "left": "the best epoch's hint loss on validation, as a fraction of the first epoch's",
+    "plateau_epoch": "first epoch, counted from 1, whose hint loss is within 5 % of the best; if it comes well before "
+    "the last epoch, stage 1 was long enough",
+    "epochs": "epochs of stage 1",
 }
+"""The meaning of each column of `hint_progress`."""
 
 
 def hint_progress(epochs: pd.DataFrame) -> pd.DataFrame:
-    """How far stage 1 came, and when it stood still, for each run that has one. epochs: of `epochs`."""
+    """How much stage 1 reduced the hint loss and when it stopped improving, with the columns of HINT_PROGRESS_COLUMNS.
+
+    epochs: rows of `epochs`; runs without a stage 1 are left out
+    """
     rows = []
     if "valid_hint_loss" in epochs:
         for run, stage in epochs[epochs["stage"] == "hint"].dropna(subset=["valid_hint_loss"]).groupby("run"):
@@ -241,7 +294,10 @@ def _directories(store: Path) -> list[Path]:
 
 
 def _result(directory: Path) -> dict[str, Any]:
-    """With what `environment.json` holds, if it can be read, as `environment`."""
+    """Read `result.json`, and `environment.json` into its key `environment`.
+
+    A result that cannot be read has the status damaged or unreadable.
+    """
     try:
         result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
     except PermissionError:
@@ -256,19 +312,19 @@ def _result(directory: Path) -> dict[str, Any]:
 def _environment(directory: Path) -> dict[str, Any]:
     try:
         environment = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
-        words = environment.get("command")
-        return dict(environment) | {"command": None if words is None else shlex.join(words)}
+        command = environment.get("command")
+        return dict(environment) | {"command": None if command is None else shlex.join(command)}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
 def _rows(directory: Path) -> list[dict[str, Any]]:
-    """Of `metrics.jsonl`; a line that was cut off ends it."""
+    """Read the rows of `metrics.jsonl`, up to the first line that is cut off."""
     rows = []
     path = directory / "metrics.jsonl"
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # there is none, or no permission to read it
+    except OSError:  # the file does not exist or must not be read
         lines = []
     for line in lines:
         try:
@@ -280,11 +336,11 @@ def _rows(directory: Path) -> list[dict[str, Any]]:
 
 
 def _at(tree: Any, path: str) -> Any:
-    """A table in the words of a command line."""
+    """The value at a dotted path; None if there is none. An object is written as `key=value key=value`."""
     for key in path.split("."):
         tree = tree.get(key) if isinstance(tree, dict) else None
     if isinstance(tree, dict):
         tree = " ".join(f"{key}={value}" for key, value in tree.items()) or None
-    if isinstance(tree, str):  # bytes of a file name that are no text: Parquet and HTML have none
+    if isinstance(tree, str):  # bytes of a file name that are not text cannot be written to Parquet and HTML
         return tree.encode(errors="replace").decode()
     return tree

@@ -1,5 +1,4 @@
-"""Costs and speed-ups of exported students beside those of the paper's Table 5, from the files that `fitnets export`
-left."""
+"""Costs and speed-ups of exported students beside those of the paper's Table 5."""
 
 import json
 from pathlib import Path
@@ -10,7 +9,7 @@ from fitnets.console.quantities import number
 from fitnets.reporting.paper import TABLE_5
 
 _SETTINGS = ((1, 1), (128, 1), (128, 2))
-"""batch, threads"""
+"""Batch size and number of threads of each measured speed-up."""
 _HEADER = [
     "student", "layers", "parameters, paper", "counted", "compression, paper", "counted",
     "multiplications, paper", "counted", "speed-up, paper",
@@ -20,16 +19,25 @@ _HEADER = [
 
 
 def table(folder: Path) -> str:
-    """A Markdown table: a row for each `NAME/export.json` of the folder, with the run's `result.json` beside it.
-    Counts are as the paper counts, speed-ups those of medians over the exported teacher's."""
+    """Write a Markdown table with one row for each `NAME/export.json` of the folder.
+
+    Parameters and multiplications are counted as in the paper. A speed-up is the exported teacher's median latency
+    divided by the exported student's.
+
+    folder: holds, for each student, the `export.json` of `fitnets export` and the run's `result.json`
+    """
     return markdown.table(_HEADER, (_row(path.parent) for path in sorted(folder.glob("*/export.json"))))
 
 
 def _row(folder: Path) -> list[str]:
-    told, result = (json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("export", "result"))
+    export, result = (
+        json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("export", "result")
+    )
     teacher: dict[str, Any] = result["teacher"]
     student: dict[str, Any] = result["student"]
-    p50 = {(latency["file"], latency["batch"], latency["threads"]): latency["p50_ms"] for latency in told["latency"]}
+    p50_ms = {
+        (latency["file"], latency["batch"], latency["threads"]): latency["p50_ms"] for latency in export["latency"]
+    }
     parameters, multiplications, speedup, compression = TABLE_5.get(student["name"], ("", "", "", ""))
     return [
         f"`{student['name']}`",
@@ -42,8 +50,8 @@ def _row(folder: Path) -> list[str]:
         number(student["paper_multiplications"]),
         speedup,
         *(
-            f"{p50['teacher, network only', *setting] / p50['student, network only', *setting]:.1f}"
+            f"{p50_ms['teacher, network only', *setting] / p50_ms['student, network only', *setting]:.1f}"
             for setting in _SETTINGS
         ),
-        f"{p50['teacher', 128, 1] / p50['student, int8', 128, 1]:.1f}",
+        f"{p50_ms['teacher', 128, 1] / p50_ms['student, int8', 128, 1]:.1f}",
     ]

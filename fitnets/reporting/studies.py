@@ -1,4 +1,6 @@
-"""The studies of a store, each as a tidy table with a row a trial. Fractions are 0 to 1, latencies milliseconds."""
+"""The studies of a store, each as a tidy table with one row for each trial.
+
+Accuracies and other fractions go from 0 to 1. Latencies are in milliseconds, durations in seconds."""
 
 import warnings
 from dataclasses import dataclass
@@ -25,87 +27,95 @@ TRIAL_COLUMNS = {
     "ended": "datetime64[us]",
     "seconds": "Float64",
 }
-"""of every study; then a column for each parameter, by its key, and for each measure. reason: why it failed; name: the
-parameters in short; runs: hashes; seconds: of the job; see `fitnets.sweeper.history.Trial`"""
+"""Dtype of each column that every study has. A column for each parameter and each measure follows.
 
-
+trial: the trial's number
+status: finished, running, failed, over budget and so on; see `fitnets.sweeper.history.Trial`
+reason: why the trial failed
+name: the parameters in short
+runs: hashes of the trial's runs
+seconds: duration of the job
+"""
 ENOUGH_TRIALS = 50
-"""finished, to tell which parameter matters: with fewer, chance gives any of them any share"""
+"""Finished trials from which on importances are computed. With fewer, chance can give any parameter any share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """objectives: measure to `maximize` or `minimize`; importances: of each objective the share of each parameter,
-    from ENOUGH_TRIALS on; error: why it could not be read."""
+    """One study and its trials."""
 
     name: str
     objectives: dict[str, str]
+    """`maximize` or `minimize`, by measure."""
     trials: pd.DataFrame
+    """One row for each trial, with the columns of TRIAL_COLUMNS first."""
     importances: dict[str, dict[str, float]]
+    """The share of each parameter, by objective; empty with fewer than ENOUGH_TRIALS trials."""
     error: str | None
+    """Why the study cannot be read; None if it can."""
 
     def summary(self) -> pd.DataFrame:
-        """The finished trials with their parameters, objectives and runs. NotEnough where there are none."""
+        """The finished trials with their parameters, objectives and runs. Raises NotEnoughError as `check` does."""
         self.check()
         return self.finished()[["trial", "name", *self.objectives, "seconds", "runs"]]
 
     def check(self) -> None:
-        """Raises NotEnough where the study cannot be read or no trial is finished."""
+        """Raise NotEnoughError if the study cannot be read or no trial is finished."""
         if self.error is not None:
             raise NotEnoughError(f"study {self.name} cannot be read: {self.error}")
         if self.finished().empty:
             raise NotEnoughError(f"study {self.name}: none of its {plural(len(self.trials), 'trial')} is finished")
 
     def importance_table(self) -> pd.DataFrame:
-        """The share of each parameter in each objective. NotEnough where it is not known: too few trials."""
+        """The share of each parameter in each objective. Raises NotEnoughError if too few trials are finished."""
         self.check()
         if not self.importances:
             raise NotEnoughError(
-                f"study {self.name}: {plural(len(self.finished()), 'finished trial')}, and which parameter matters is "
-                f"told from {ENOUGH_TRIALS} on"
+                f"study {self.name}: {plural(len(self.finished()), 'finished trial')}; which parameter matters is "
+                f"shown from {ENOUGH_TRIALS} on"
             )
         return pd.DataFrame(self.importances)
 
     def finished(self) -> pd.DataFrame:
-        """The trials that are finished, each once, in the order of their ends."""
+        """The finished trials in the order in which they ended."""
         return self.trials[self.trials["status"] == "finished"].sort_values(["ended", "trial"])
 
 
 NO_STUDY = "no study in this store: `python run.py -m +sweeps=depth_width` makes one"
 
 
-def largest(found: list[Study]) -> Study:
-    """The study with the most trials. NotEnough where there is no study."""
-    if not found:
+def largest(loaded: list[Study]) -> Study:
+    """The study with the most trials. Raises NotEnoughError if there is no study."""
+    if not loaded:
         raise NotEnoughError(NO_STUDY)
-    return max(found, key=lambda study: len(study.trials))
+    return max(loaded, key=lambda study: len(study.trials))
 
 
 def load(store: Path, *, with_importances: bool = False) -> list[Study]:
-    """Of all studies of a store. with_importances: takes a second or two."""
+    """Load all studies of a store. with_importances: also compute the importances, which takes a second or two."""
     if not any(store.glob("sweeps/*/study.json")):
         return []
-    with warnings.catch_warnings(action="ignore"):  # in a notebook, of widgets that nobody needs
-        from fitnets.sweeper import history  # Optuna
+    with warnings.catch_warnings(action="ignore"):  # in a notebook, Optuna warns about missing widgets
+        from fitnets.sweeper import history  # imports Optuna, which is slow
 
     return [
         Study(
-            name=found.name,
-            objectives=dict(found.objectives),
-            trials=_frame(found.trials),
-            importances=_importances(found) if with_importances else {},
-            error=found.error,
+            name=stored.name,
+            objectives=dict(stored.objectives),
+            trials=_frame(stored.trials),
+            importances=_importances(stored) if with_importances else {},
+            error=stored.error,
         )
-        for found in history.of_store(store)
+        for stored in history.of_store(store)
     ]
 
 
-def _importances(found: "History") -> dict[str, dict[str, float]]:
+def _importances(stored: "History") -> dict[str, dict[str, float]]:
     from fitnets.sweeper import history
 
-    if found.study is None or len(found.study.trials) < ENOUGH_TRIALS:
+    if stored.study is None or len(stored.study.trials) < ENOUGH_TRIALS:
         return {}
-    return history.importances(found)
+    return history.importances(stored)
 
 
 def _frame(trials: list["Trial"]) -> pd.DataFrame:
@@ -128,8 +138,12 @@ def _frame(trials: list["Trial"]) -> pd.DataFrame:
 
 
 def progress(study: Study) -> pd.Series:
-    """What the study has reached after each of its finished trials, by the trials' numbers: of one objective the best
-    value; of two the dominated hypervolume. NotEnough for more objectives, and without finished trials."""
+    """What the study has reached after each finished trial, indexed by the trial's number.
+
+    With one objective it is the best value; with two it is the dominated hypervolume, between 0 and 1.
+
+    Raises NotEnoughError if there are more than two objectives, and as `Study.check` does.
+    """
     study.check()
     finished = study.finished().set_index("trial")
     if len(study.objectives) == 1:
@@ -137,23 +151,27 @@ def progress(study: Study) -> pd.Series:
         return finished[objective].cummax() if direction == "maximize" else finished[objective].cummin()
     if len(study.objectives) != 2:
         raise NotEnoughError(
-            f"study {study.name} has {len(study.objectives)} objectives: its progress is known for 1 and 2"
+            f"study {study.name} has {len(study.objectives)} objectives: its progress can be shown for 1 or 2"
         )
-    costs = np.column_stack([_as_costs(finished[name], way) for name, way in study.objectives.items()])
+    costs = np.column_stack([_as_costs(finished[name], direction) for name, direction in study.objectives.items()])
     reached = [hypervolume(costs[: count + 1]) for count in range(len(costs))]
     return pd.Series(reached, index=finished.index, name="hypervolume")
 
 
 def _as_costs(values: pd.Series, direction: str) -> pd.Series:
-    """From 0, the best, to 1, the worst of the study."""
+    """Rescale an objective, so that the study's best value is 0 and its worst is 1."""
     costs = values.astype(float) * (-1 if direction == "maximize" else 1)
     span = costs.max() - costs.min()
     return (costs - costs.min()) / span if span else costs * 0
 
 
 def hypervolume(costs: NDArray[np.float64]) -> float:
-    """Area that points (N, 2) dominate in the unit square, less being better: 1 where one point has the best value of
-    both objectives, 0 where all are worst in one."""
+    """The area of the unit square that the points dominate.
+
+    The area is 1 if one point is best in both objectives, and 0 if each point is worst in at least one.
+
+    costs: (N, 2), from 0 (best) to 1 (worst)
+    """
     area, height = 0.0, 1.0
     for first, second in sorted(np.clip(costs, 0, 1).tolist()):
         if second < height:

@@ -1,4 +1,4 @@
-"""What a student costs and how good it is: a point for each configuration, over its seeds, and the front of them."""
+"""Cost and quality of students: one point for each configuration, over its seeds, and the front of the points."""
 
 from typing import Any, NamedTuple
 
@@ -6,15 +6,21 @@ import numpy as np
 import pandas as pd
 
 from fitnets.experiment import chance
+from fitnets.reporting.intervals import half_width, interval, resolution
 from fitnets.reporting.runs import labels
-from fitnets.reporting.verdicts import accuracies, half_width, interval, resolution
+from fitnets.reporting.verdicts import accuracies
 
 TASK = ["dataset", "data_hash", "dataset_seed", "valid_images"]
-"""Accuracies can be compared between runs that agree in these: the same images were held out"""
+"""Columns that define a task. Runs that agree in them hold out the same images, so their accuracies are comparable."""
 
 
 class CostAxis(NamedTuple):
-    """suffix: of the runs' columns, after `teacher_` or `student_`."""
+    """A cost that accuracy is drawn against.
+
+    label: the label of the axis
+    unit: the unit after a number
+    suffix: the name of the run table's column, after `teacher_` or `student_`
+    """
 
     label: str
     unit: str
@@ -33,56 +39,64 @@ COSTS = {
     "latency_128_ms": CostAxis("latency of 128 images, ms", "ms", "batch_128_p50_ms"),
 }
 POINT_COLUMNS = {
-    "task": "data set, numbered where there are several splits or images of it",
+    "task": "name of the data set, with a number if the store holds several splits or versions of it",
     "dataset": "option",
     "method": "option",
     "schedule": "option",
     "label": "the student and its hint pair",
-    "teacher_setting_hash": "the same for all seeds of a teacher",
-    "seeds": "count of the student's seeds",
-    "count": "count of runs: more than seeds where a seed was run with several teachers",
-    "device": "what the latencies were measured on; missing where on several, and the latencies with it",
+    "teacher_setting_hash": "hash of the teacher without its seed",
+    "seeds": "number of student seeds",
+    "count": "number of runs; more than `seeds` if a seed was run with several teachers",
+    "device": "device of the latencies; missing if there are several, and then the latencies are missing too",
     "valid_accuracy": "fraction, mean over the runs",
-    "valid_half_width": "of its 95 % interval; missing for one run, or where a seed was run with several teachers",
-    "at_chance": "whether it is on validation no better than always naming one class, and so on no front",
-    "test_accuracy": "likewise, on test; missing where a run was not evaluated there",
-    "test_half_width": "of its 95 % interval, likewise",
-    **{name: f"{cost.label}; latencies are medians over the runs" for name, cost in COSTS.items()},
-    "runs": "their names",
+    "valid_half_width": "half-width of the 95 % interval of `valid_accuracy`; missing for a single run, and if a seed "
+    "was run with several teachers",
+    "at_chance": "true if the point is no better on validation than always naming one class; it is then on no front",
+    "test_accuracy": "fraction, mean over the runs; missing if a run was not evaluated on test",
+    "test_half_width": "half-width of the 95 % interval of `test_accuracy`; missing as `valid_half_width` is",
+    **{name: f"{cost.label}; median over the runs" for name, cost in COSTS.items()},
+    "runs": "names of the runs",
 }
+"""The meaning of each column of `points`."""
 
 
 def finished(frame: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs. frame: of `runs.load`."""
+    """The finished runs. frame: rows of `runs.load`."""
     return frame[frame["status"] == "finished"]
 
 
 def points(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a configuration, with the columns of POINT_COLUMNS: runs that differ in the seeds of teacher and student
-    alone are one point. frame: of `runs.load`; what is not finished is left out."""
-    done = _known(frame).assign(label=labels, run=lambda runs: runs["run"].astype(object))
+    """One row for each configuration, with the columns of POINT_COLUMNS.
+
+    Runs that differ only in the seeds of teacher and student are one point. Runs that are not finished are left out.
+
+    frame: rows of `runs.load`
+    """
+    done = _finished_with_tasks(frame).assign(label=labels, run=lambda runs: runs["run"].astype(object))
     groups = done.groupby(["setting_hash", "method_hash"], sort=False)
-    found = groups[["task", "dataset", "method", "schedule", "label", "teacher_setting_hash"]].first()
-    found["seeds"], found["count"] = groups["seed"].nunique(), groups.size()
-    found["device"] = groups["device"].first().where(groups["device"].nunique() == 1)
+    table = groups[["task", "dataset", "method", "schedule", "label", "teacher_setting_hash"]].first()
+    table["seeds"], table["count"] = groups["seed"].nunique(), groups.size()
+    table["device"] = groups["device"].first().where(groups["device"].nunique() == 1)
     for split in ("valid", "test"):
         summary = groups[f"student_{split}_accuracy"].agg(["mean", "std", "count"]).astype("Float64")
-        is_whole = summary["count"] == found["count"]
-        found[f"{split}_accuracy"] = summary["mean"].where(is_whole).astype(float)
-        least = (1 / groups[f"{split}_images"].min()).fillna(0).astype(float)  # as verdicts.resolution
-        spread = half_width(summary["std"].astype(float).clip(lower=least), found["count"])
-        found[f"{split}_half_width"] = spread.where(is_whole & (found["seeds"] == found["count"])).astype(float)
+        is_complete = summary["count"] == table["count"]
+        table[f"{split}_accuracy"] = summary["mean"].where(is_complete).astype(float)
+        smallest_step = (1 / groups[f"{split}_images"].min()).fillna(0).astype(float)  # as in intervals.resolution
+        spread = half_width(summary["std"].astype(float).clip(lower=smallest_step), table["count"])
+        table[f"{split}_half_width"] = spread.where(is_complete & (table["seeds"] == table["count"])).astype(float)
     for name, cost in COSTS.items():
         median = groups[f"student_{cost.suffix}"].median().astype("Float64")
-        found[name] = median.where(found["device"].notna()) if is_latency(name) else median
-    found["runs"] = groups["run"].agg(list)
-    own = pd.Series(accuracies(done, "student"), index=done.index).groupby([done["setting_hash"], done["method_hash"]])
-    found["at_chance"] = own.agg(lambda accuracies: chance.is_no_better(*accuracies))
-    return found.reset_index(drop=True)[list(POINT_COLUMNS)]
+        table[name] = median.where(table["device"].notna()) if is_latency(name) else median
+    table["runs"] = groups["run"].agg(list)
+    by_point = pd.Series(accuracies(done, "student"), index=done.index).groupby(
+        [done["setting_hash"], done["method_hash"]]
+    )
+    table["at_chance"] = by_point.agg(lambda accuracies: chance.is_no_better(*accuracies))
+    return table.reset_index(drop=True)[list(POINT_COLUMNS)]
 
 
-def _known(frame: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs with their tasks. One that an older version made, without hashes, is like no other."""
+def _finished_with_tasks(frame: pd.DataFrame) -> pd.DataFrame:
+    """The finished runs with their tasks. A run of an older version has no hashes and becomes its own configuration."""
     done = finished(frame).assign(task=task_names)
     for column in ("setting_hash", "method_hash", "teacher_hash", "teacher_setting_hash"):
         done[column] = done[column].fillna(done["run"])
@@ -90,8 +104,10 @@ def _known(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def task_names(frame: pd.DataFrame) -> pd.Series:
-    """The name of each run's data set, numbered where runs of one data set have other splits or images: its `task`,
-    where the frame has them already."""
+    """The task of each run: the name of its data set, with a number for the second and later splits of one data set.
+
+    frame: rows of `runs.load`; its column `task` is returned if it already has one
+    """
     if "task" in frame:
         return frame["task"]
     numbers: dict[tuple[str, ...], str] = {}
@@ -106,7 +122,7 @@ def task_names(frame: pd.DataFrame) -> pd.Series:
 
 
 def is_latency(cost: str) -> bool:
-    """Whether a cost of COSTS depends on the machine that it was measured on."""
+    """True if a cost of COSTS is a latency, which depends on the machine that measured it."""
     return cost.startswith("latency")
 
 
@@ -117,9 +133,14 @@ _TEACHER_COLUMNS = [
 
 
 def teachers(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a teacher and task, over its seeds: `name`, `schedule`, `seeds`, and the rest as in POINT_COLUMNS. Teachers
-    of one task that would be called alike have the beginning of their hash in their names."""
-    done = _known(frame).dropna(subset=["teacher"]).drop_duplicates(["task", "teacher_hash"])
+    """One row for each teacher and task, over the teacher's seeds.
+
+    The columns are `name`, `schedule`, `seeds`, and others as in POINT_COLUMNS. Teachers of one task with the same name
+    and schedule also show the start of their hash.
+
+    frame: rows of `runs.load`
+    """
+    done = _finished_with_tasks(frame).dropna(subset=["teacher"]).drop_duplicates(["task", "teacher_hash"])
     rows = []
     for (task, setting), group in done.groupby(["task", "teacher_setting_hash"], sort=False):
         first = group.iloc[0]
@@ -129,18 +150,24 @@ def teachers(frame: pd.DataFrame) -> pd.DataFrame:
         row["device"] = first["device"] if group["device"].nunique() == 1 else None
         for split in ("valid", "test"):
             values = group[f"teacher_{split}_accuracy"].dropna().astype(float)
-            known = interval(values, resolution(group, split)) if len(values) else (np.nan, np.nan)
-            row[f"{split}_accuracy"], row[f"{split}_half_width"] = known
+            mean_and_half_width = interval(values, resolution(group, split)) if len(values) else (np.nan, np.nan)
+            row[f"{split}_accuracy"], row[f"{split}_half_width"] = mean_and_half_width
         rows.append(row | {key: group[f"teacher_{cost.suffix}"].median() for key, cost in COSTS.items()})
-    found = pd.DataFrame(rows, columns=_TEACHER_COLUMNS)
-    alike = found.duplicated(["task", "name", "schedule"], keep=False)
-    found["name"] += (" [" + found["teacher_setting_hash"].astype("string").str[:6] + "]").where(alike, "")
-    return found
+    table = pd.DataFrame(rows, columns=_TEACHER_COLUMNS)
+    is_ambiguous = table.duplicated(["task", "name", "schedule"], keep=False)
+    table["name"] += (" [" + table["teacher_setting_hash"].astype("string").str[:6] + "]").where(is_ambiguous, "")
+    return table
 
 
 def fronts(points: pd.DataFrame, cost: str) -> pd.Series:
-    """Whether each of `points` is, on validation, on the front of its task, or of its task and device where the cost is
-    a latency. A point that is no better than always naming one class is on none."""
+    """A boolean for each point: true if it is on the front of its task, by accuracy on validation.
+
+    A latency has one front for each task and device. A point that is no better than always naming one class is on no
+    front.
+
+    points: rows of `points`
+    cost: a key of COSTS
+    """
     members = pd.Series(False, index=points.index)
     together = ["task", "device"] if is_latency(cost) else ["task"]
     for _, group in points.groupby(together):
@@ -152,8 +179,10 @@ def fronts(points: pd.DataFrame, cost: str) -> pd.Series:
 
 
 def front(costs: pd.Series, qualities: pd.Series) -> pd.Series:
-    """Whether each point is beaten by none: no other one is at least as cheap and at least as good, and better in one.
-    Points of which a number is missing are not."""
+    """A boolean for each point: true if no other point is at least as cheap and at least as good, and better in one.
+
+    Points with a missing number are not on the front.
+    """
     best = qualities.dropna().groupby(costs).max()
     of_cheaper = best.cummax().shift(fill_value=-np.inf)
     is_best = (qualities == costs.map(best)) & (qualities > costs.map(of_cheaper))

@@ -1,5 +1,7 @@
-"""Is one method better than another? An honest answer: a difference of means with its 95 % interval, and how many more
-seeds would settle it. Never a bare best of n."""
+"""Verdicts: is one method better than another?
+
+A verdict is a difference of means with its 95 % interval, and the number of further seeds that would settle it. A
+verdict never compares the best of several runs."""
 
 import math
 from collections.abc import Iterator
@@ -11,45 +13,51 @@ from scipy import stats
 
 from fitnets.console.quantities import plural
 from fitnets.experiment import chance
+from fitnets.reporting.intervals import CONFIDENCE, resolution
 from fitnets.reporting.runs import students
 
-CONFIDENCE = 0.95
 _MOST_SEEDS = 1000
 _POWER = 0.8
-METHODS = [  # in the order of tables and colours: what hints are compared with comes first
+"""The probability with which the suggested number of seeds settles a comparison."""
+METHODS = [
     "backprop", "labels_then_labels", "labels_with_labels", "dsn", "mimic", "kd", "labels_then_kd", "labels_with_kd",
     "joint", "hints",
 ]  # fmt: skip
+"""All methods in the order of the tables: those that hints are compared with come first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """difference: of the means, first minus second, in the metric's unit; half_width: of its 95 % interval, None with
-    fewer than two seeds; more_seeds: with about so many more of each the interval excludes 0 with a probability of
-    80 %, if mean and spread are what they seem; None where it does already, or 1,000 would not."""
+    """The outcome of comparing a first method with a second one."""
 
     word: Literal["BETTER", "WORSE", "INCONCLUSIVE"]
     difference: float
+    """Mean of the first method minus mean of the second, in the metric's unit."""
     half_width: float | None
+    """Half-width of the difference's 95 % interval; None with a single seed."""
     seeds: int
+    """Number of seeds of the method that has fewer."""
     is_paired: bool
+    """True if both methods have the same seeds."""
     more_seeds: int | None
+    """Further seeds per method with which the interval would exclude 0 with a probability of 80 %, if the true mean and
+    spread are those measured. None if it excludes 0 already, or would not even with 1,000 seeds."""
 
     def __str__(self) -> str:
         return f"{self.word}, {self.numbers}"
 
     @property
     def numbers(self) -> str:
-        """In words, the difference in points."""
+        """The difference in percentage points, its interval and the outlook, in words."""
         if self.half_width is None:
             return f"{self.difference:+.2f} points with a single seed: {self.outlook}"
         seeds = f"{self.seeds} seeds{', paired' if self.is_paired else ''}"
-        told = f"{self.difference:+.2f} ± {self.half_width:.2f} points (95 % interval, {seeds})"
-        return "; ".join(filter(None, [told, self.outlook]))
+        difference = f"{self.difference:+.2f} ± {self.half_width:.2f} points (95 % interval, {seeds})"
+        return "; ".join(filter(None, [difference, self.outlook]))
 
     @property
     def outlook(self) -> str:
-        """What would settle it; nothing where it is settled."""
+        """The number of seeds that would settle the comparison; empty if it is settled."""
         if self.word != "INCONCLUSIVE":
             return ""
         if self.half_width is None:
@@ -60,49 +68,62 @@ class Verdict:
 
 
 def compare(first: pd.Series, second: pd.Series, *, larger_is_better: bool = True, resolution: float = 0.0) -> Verdict:
-    """Two methods by a metric, each indexed by seed. Paired where they have the same seeds, by Welch's test where they
-    share none. ValueError for anything between, or a seed that occurs twice: such a comparison is no fair one.
+    """Compare two methods by a metric.
 
-    resolution: the smallest difference that can be measured, in the metric's unit: the standard deviation is taken to
-    be no smaller, since equal differences of a few seeds are a coincidence and no certainty."""
+    A paired t-test is used if both have the same seeds, and Welch's t-test if they share none.
+
+    first, second: the metric of each run, indexed by seed
+    larger_is_better: False for errors and losses
+    resolution: the smallest difference that can be measured, in the metric's unit. The standard deviation is taken to
+        be at least this large, because equal differences of a few seeds are a coincidence.
+
+    Raises ValueError if the methods share only some of their seeds, or if a seed occurs twice.
+    """
     first, second = first.dropna().sort_index(), second.dropna().sort_index()
     if first.index.has_duplicates or second.index.has_duplicates:
-        raise ValueError("a seed occurs twice: compare runs that differ in method and seed alone")
+        raise ValueError("a seed occurs twice: compare runs that differ only in method and seed")
     is_paired = first.index.equals(second.index)
     if not is_paired and len(first.index.intersection(second.index)):
         raise ValueError(f"seeds differ: {list(first.index)} and {list(second.index)}: run both with the same seeds")
     difference = float(first.mean() - second.mean())
     seeds = min(len(first), len(second))
-    told: dict[str, Any] = {"difference": difference, "seeds": seeds, "is_paired": is_paired}
+    facts: dict[str, Any] = {"difference": difference, "seeds": seeds, "is_paired": is_paired}
     error, degrees = _standard_error(first, second, is_paired=is_paired, resolution=resolution)
     if error is None:
-        return Verdict(word="INCONCLUSIVE", half_width=None, more_seeds=None, **told)
+        return Verdict(word="INCONCLUSIVE", half_width=None, more_seeds=None, **facts)
     half_width = error * _t(degrees)
     if abs(difference) > half_width:
         is_better = (difference > 0) == larger_is_better
-        return Verdict(word="BETTER" if is_better else "WORSE", half_width=half_width, more_seeds=None, **told)
+        return Verdict(word="BETTER" if is_better else "WORSE", half_width=half_width, more_seeds=None, **facts)
     more = _more_seeds(difference, error, seeds, is_paired=is_paired)
-    return Verdict(word="INCONCLUSIVE", half_width=half_width, more_seeds=more, **told)
+    return Verdict(word="INCONCLUSIVE", half_width=half_width, more_seeds=more, **facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two methods in one setting (all that methods have in common, but for seeds): accuracies in percentage points.
+    """Two methods in one setting, compared by accuracy in percentage points.
 
-    valid: what decides; test: beside it, None where it was not evaluated, or the final networks are of other lengths;
-    refusal: why there is no verdict; left_out: runs that are not in it; epochs: of the student, both stages counted;
-    setting_hash: of two settings that read alike, which one; at_chance: which method has not begun to learn."""
+    A setting is everything that the runs have in common, except for method and seeds.
+    """
 
     setting: dict[str, str]
+    """Names of dataset, teacher, student and schedule."""
     setting_hash: str
+    """Distinguishes settings that have the same names."""
     first: str
     second: str
     valid: Verdict | None
+    """The verdict on validation, which decides; None if the comparison is refused."""
     test: Verdict | None
+    """The verdict on test; None if a method was not evaluated there, or was retrained for another number of epochs."""
     refusal: str | None
+    """Why there is no verdict."""
     left_out: str | None
+    """The runs that are left out of the comparison."""
     epochs: int | None
+    """Epochs of the student, both stages counted."""
     at_chance: str | None = None
+    """Which of the two methods has not begun to learn."""
 
     def __str__(self) -> str:
         name = f"{self.first} against {self.second}"
@@ -113,52 +134,66 @@ class Comparison:
 
 
 def comparisons(frame: pd.DataFrame) -> list[Comparison]:
-    """Of hints with every other method, and of KD with backprop, in each setting that has both, at equal epochs and the
-    same temperature and weight of Eq. 2. frame: of `runs.load`; what did not finish is told, not compared."""
-    known = _with_teacherless(frame[frame["method"].isin(METHODS)]).assign(variant=variant_names)
-    found = []
-    for _, runs in known.groupby("setting_hash", sort=False):
+    """Compare hints with every other method, and KD with backprop, in each setting that has both.
+
+    Only runs with equal epochs and the same temperature and weight of Eq. 2 are compared. Runs that did not finish are
+    named in `left_out`.
+
+    frame: rows of `runs.load`
+    """
+    by_setting = _with_teacherless(frame[frame["method"].isin(METHODS)]).assign(variant=variant_names)
+    compared = []
+    for _, runs in by_setting.groupby("setting_hash", sort=False):
         if (runs["status"] == "finished").sum() < 2 or runs["method"].nunique() < 2:
             continue
         by_variant = {key: group for key, group in runs.groupby(["method", "method_hash"], sort=False)}
         variants = sorted(by_variant.values(), key=lambda group: METHODS.index(group["method"].iloc[0]))
         for variant in sorted(variants, key=lambda group: -METHODS.index(group["method"].iloc[0])):
-            found += list(_against(variant, [other for other in variants if _is_asked(variant, other)]))
-    return found
+            compared += list(_against(variant, [other for other in variants if _is_of_interest(variant, other)]))
+    return compared
 
 
 def _with_teacherless(frame: pd.DataFrame) -> pd.DataFrame:
-    """Each run without a teacher (teacher=none) stands in every setting that differs from its own by a teacher alone,
-    unless the same method ran there with the same seed."""
-    alone = frame[frame["teacher"].isna() & frame["student_setting_hash"].notna()]
-    taught = frame[frame["teacher"].notna()]
-    settings = taught[["setting_hash", "student_setting_hash"]].dropna().drop_duplicates()
-    copies = alone.drop(columns="setting_hash").merge(settings, on="student_setting_hash")
+    """Copy each run without a teacher (teacher=none) into every setting that differs from its own only by a teacher.
+
+    A run is not copied into a setting where the same method ran with the same seed.
+    """
+    without_teacher = frame[frame["teacher"].isna() & frame["student_setting_hash"].notna()]
+    with_teacher = frame[frame["teacher"].notna()]
+    settings = with_teacher[["setting_hash", "student_setting_hash"]].dropna().drop_duplicates()
+    copies = without_teacher.drop(columns="setting_hash").merge(settings, on="student_setting_hash")
     same_run = ["setting_hash", "method", "method_hash", "seed"]
-    there = taught.set_index(same_run).index
-    copies = copies[~copies.set_index(same_run).index.isin(there)]
+    existing = with_teacher.set_index(same_run).index
+    copies = copies[~copies.set_index(same_run).index.isin(existing)]
     if copies.empty:
         return frame
     return pd.concat([frame, copies[frame.columns]], ignore_index=True)
 
 
-def _is_asked(variant: pd.DataFrame, other: pd.DataFrame) -> bool:
+def _is_of_interest(variant: pd.DataFrame, other: pd.DataFrame) -> bool:
     first, second = (group["method"].iloc[0] for group in (variant, other))
     return first != second and (first == "hints" or (first, second) == ("kd", "backprop"))
 
 
 def variant_names(frame: pd.DataFrame) -> pd.Series:
-    """The method of each run, with its pair where the setting has several variants of it, and with the beginning of its
-    hash where these read alike."""
+    """The method of each run.
+
+    The pair of layers is added if the setting has several variants of the method, and the start of the method's hash if
+    the names are then still the same.
+    """
     pairs = (" (" + frame["guided_layer"] + " learns " + frame["hint_layer"] + ")").fillna("")
-    several = frame.groupby(["setting_hash", "method"])["method_hash"].transform("nunique") > 1
-    names = frame["method"] + pairs.where(several, "")
-    alike = frame.groupby([frame["setting_hash"], names])["method_hash"].transform("nunique") > 1
-    return names + (" [" + frame["method_hash"].str[:6] + "]").where(alike, "")
+    has_variants = frame.groupby(["setting_hash", "method"])["method_hash"].transform("nunique") > 1
+    names = frame["method"] + pairs.where(has_variants, "")
+    is_ambiguous = frame.groupby([frame["setting_hash"], names])["method_hash"].transform("nunique") > 1
+    return names + (" [" + frame["method_hash"].str[:6] + "]").where(is_ambiguous, "")
 
 
 def _against(variant: pd.DataFrame, others: list[pd.DataFrame]) -> Iterator[Comparison]:
-    """With each other method; of its variants with those alone that are as this one in length and in Eq. 2."""
+    """Compare a variant with each other method.
+
+    Of a method's variants only those with the same epochs and the same Eq. 2 are compared. If there are none, the first
+    variant is, so that its refusal is shown.
+    """
     for method in dict.fromkeys(other["method"].iloc[0] for other in others):
         variants = [other for other in others if other["method"].iloc[0] == method]
         fair = [other for other in variants if _mismatch(variant, other) is None]
@@ -189,14 +224,14 @@ def _comparison(variant: pd.DataFrame, other: pd.DataFrame) -> Comparison:
 
 
 def _mismatch(variant: pd.DataFrame, other: pd.DataFrame) -> str | None:
-    """What makes two variants incomparable, whatever their seeds."""
+    """Why two variants cannot be compared, whatever their seeds; None if they can."""
     if not equal_epochs(pd.concat([variant, other])):
         return (
-            "they were not trained for the same number of epochs (schedule.equal_epochs=true sees to it, unless "
+            "they were not trained for the same number of epochs (schedule.equal_epochs=true makes them equal, unless "
             "patience ends a stage)"
         )
-    kd = {value for runs in (variant, other) for value in runs["kd_hash"].dropna()}
-    return "they have other temperatures or weights of the teacher's outputs" if len(kd) > 1 else None
+    kd_hashes = {value for runs in (variant, other) for value in runs["kd_hash"].dropna()}
+    return "they have different temperatures or weights of the teacher's outputs" if len(kd_hashes) > 1 else None
 
 
 def _refusal(done: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame) -> str | None:
@@ -205,47 +240,55 @@ def _refusal(done: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame) -> str
     for runs in (done, other):
         if runs["seed"].duplicated().any():
             method = runs["method"].iloc[0]
-            return f"{method} has a seed with several teachers: such runs are no independent repetitions"
+            return f"{method} has a seed with several teachers: such runs are not independent repetitions"
     diverged = both[both["status"] == "diverged"]
     if len(diverged):
-        return f"{len(diverged)} of {len(both)} runs diverged ({_named(diverged)}): what is left is no fair sample"
+        return (
+            f"{len(diverged)} of {len(both)} runs diverged ({_named(diverged)}): the other runs are not a fair sample"
+        )
     if all(is_at_chance(runs, "student") for runs in (done, other)):
         return "neither has begun to learn: no network is better than always naming one class"
     if done["is_taught"].fillna(True).all() and other["is_taught"].fillna(True).all():
         teachers = [runs.set_index("seed")["teacher_hash"] for runs in (done, other)]
         common = teachers[0].index.intersection(teachers[1].index)
         if (teachers[0][common] != teachers[1][common]).any():
-            return "they had other teachers for the same seed"
+            return "they had different teachers for the same seed"
     return None
 
 
 def is_at_chance(runs: pd.DataFrame, side: str) -> bool:
-    """Whether none of these runs has a network of that side, teacher or student, that is better on validation than
-    always naming one class, as far as that is known."""
+    """True if no network of these runs is better on validation than always naming one class.
+
+    side: teacher or student
+
+    Returns False if the accuracy of always naming one class is not known.
+    """
     return chance.are_all_no_better(accuracies(runs, side))
 
 
 def accuracies(runs: pd.DataFrame, side: str) -> list[chance.Accuracy]:
-    """Of each run, as `chance` wants them. side: teacher or student."""
+    """The accuracies on validation of each run in the form that `experiment.chance` takes. side: teacher or student."""
     columns = runs[[f"{side}_valid_accuracy", "commonest_class", "valid_images"]].astype(object)
-    known = columns.where(columns.notna(), None)
-    return list(known.itertuples(index=False, name=None))
+    return list(columns.where(columns.notna(), None).itertuples(index=False, name=None))
 
 
 def _at_chance(done: pd.DataFrame, other: pd.DataFrame) -> str | None:
-    """The method whose networks have not begun to learn, in words; where both have not, there is no verdict."""
+    """A sentence about the one method whose networks have not begun to learn; None if both have begun.
+
+    If neither has begun, the comparison is refused.
+    """
     names = [runs["variant"].iloc[0] for runs in (done, other) if len(runs) and is_at_chance(runs, "student")]
     return f"{names[0]} is no better than always naming one class" if len(names) == 1 else None
 
 
 def _left_out(done: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame) -> str | None:
-    """Runs that did not finish, and seeds that one method alone has."""
+    """Name the runs that did not finish, and the seeds that only one method has."""
     unfinished = both[both["status"] != "finished"]
-    told = [f"not in it: {_named(unfinished)}, {status}" for status, unfinished in unfinished.groupby("status")]
-    alone = set(done["seed"]) ^ set(other["seed"])
-    if alone and set(done["seed"]) & set(other["seed"]):
-        told.append(f"not in it: seeds that one of them has ({', '.join(map(str, sorted(alone)))})")
-    return "; ".join(told) or None
+    remarks = [f"left out: {_named(group)}, {status}" for status, group in unfinished.groupby("status")]
+    unmatched = set(done["seed"]) ^ set(other["seed"])
+    if unmatched and set(done["seed"]) & set(other["seed"]):
+        remarks.append(f"left out: seeds that only one of them has ({', '.join(map(str, sorted(unmatched)))})")
+    return "; ".join(remarks) or None
 
 
 def _named(runs: pd.DataFrame) -> str:
@@ -253,7 +296,7 @@ def _named(runs: pd.DataFrame) -> str:
 
 
 def _on(split: str, done: pd.DataFrame, other: pd.DataFrame) -> Verdict | None:
-    """By the seeds that both have; by all where they share none."""
+    """The verdict over the seeds that both have, or over all seeds if they share none."""
     column = f"student_{split}_accuracy"
     first, second = (100 * runs.set_index("seed")[column].dropna().astype(float) for runs in (done, other))
     common = first.index.intersection(second.index)
@@ -264,71 +307,34 @@ def _on(split: str, done: pd.DataFrame, other: pd.DataFrame) -> Verdict | None:
     return compare(first, second, resolution=100 * resolution(pd.concat([done, other]), split))
 
 
-def resolution(frame: pd.DataFrame, split: str) -> float:
-    """The smallest difference of accuracies that can be measured, a fraction: one image; 0 if their number is not
-    known."""
-    images = frame[f"{split}_images"].min()
-    return 0.0 if pd.isna(images) else 1 / float(images)
-
-
-def interval(values: pd.Series, resolution: float = 0.0) -> tuple[float, float]:
-    """Mean and half-width of its 95 % interval (Student's t); the half-width of a single value is NaN. resolution: the
-    standard deviation is taken to be no smaller, as in `compare`."""
-    known = values.astype(float)
-    return float(known.mean()), float(half_width(max(float(known.std()), resolution), len(known)))
-
-
-def bounds(mean: float, half_width: float) -> tuple[float, float]:
-    """The ends of the interval of an accuracy or error in %, cut off at 0 and 100 %."""
-    return max(0.0, mean - half_width), min(100.0, mean + half_width)
-
-
-def with_interval(mean: float, half_width: float, digits: int = 2) -> str:
-    """'94.90 ± 0.98', or the ends of an interval that is cut off at 0 or 100 %: '93.00 (76.10 to 100.00)'. In %."""
-    low, high = bounds(mean, half_width)
-    if is_cut_off(mean, half_width):
-        return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-    return f"{mean:.{digits}f} ± {half_width:.{digits}f}"
-
-
-def is_cut_off(mean: float, half_width: float) -> bool:
-    """Whether the interval would go beyond 0 or 100 %."""
-    return mean - half_width < -_ROUNDING or mean + half_width > 100 + _ROUNDING
-
-
-_ROUNDING = 1e-9
-CUT_OFF = "Intervals of accuracies are cut off at 0 and 100 %; such a one is given by its ends."
-
-
-def half_width(deviation: Any, count: Any) -> Any:
-    """Of the 95 % interval of a mean, from the standard deviation (by count - 1) and the count of the values."""
-    return stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * deviation / count**0.5
-
-
 def equal_epochs(frame: pd.DataFrame) -> bool:
-    """Whether all runs trained their students for the same number of epochs, both stages counted. frame: of
-    `runs.load`."""
+    """True if all runs trained their students for the same number of epochs, both stages counted.
+
+    frame: rows of `runs.load`
+    """
     return bool(total_epochs(frame).nunique() <= 1)
 
 
 def total_epochs(frame: pd.DataFrame) -> pd.Series:
-    """Of the student, both stages counted; missing where it was not trained to the end."""
+    """Epochs of each run's student, both stages counted; missing if the student was not trained to the end."""
     return frame["student_epochs"] + frame["hint_epochs"].fillna(0)
 
 
 def _standard_error(
     first: pd.Series, second: pd.Series, *, is_paired: bool, resolution: float
 ) -> tuple[float | None, float]:
-    """(of the difference of means, degrees of freedom)."""
+    """The standard error of the difference of means, and its degrees of freedom; None and 0 with a single seed."""
     if min(len(first), len(second)) < 2:
         return None, 0
     if is_paired:
         return max(float((first - second).std()), resolution) / math.sqrt(len(first)), len(first) - 1
-    parts = [max(float(sample.std()), resolution) ** 2 / len(sample) for sample in (first, second)]
-    total = sum(parts)
+    variances = [max(float(sample.std()), resolution) ** 2 / len(sample) for sample in (first, second)]
+    total = sum(variances)
     if total == 0:
         return 0.0, len(first) + len(second) - 2
-    degrees = total**2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (first, second), strict=True))
+    degrees = total**2 / sum(
+        variance**2 / (len(sample) - 1) for variance, sample in zip(variances, (first, second), strict=True)
+    )
     return math.sqrt(total), degrees
 
 
@@ -337,7 +343,7 @@ def _t(degrees: float) -> float:
 
 
 def _more_seeds(difference: float, error: float, seeds: int, *, is_paired: bool) -> int | None:
-    """The smallest number with enough power, by bisection: power grows with the seeds."""
+    """Find the smallest number of further seeds with enough power, by bisection. None if _MOST_SEEDS are not enough."""
 
     def suffices(wanted: int) -> bool:
         degrees = wanted - 1 if is_paired else 2 * (wanted - 1)

@@ -25,7 +25,8 @@ from fitnets.console.tables import Table
 from fitnets.console.terminal import Terminal
 from fitnets.experiment import announcement
 from fitnets.models import build, costs
-from fitnets.reporting import controls, figures, reproduced, runs, speedups
+from fitnets.reporting import controls, reproduced, runs, speedups
+from fitnets.reporting.figures.training import similarity
 from fitnets.reproduction import choices, recipes
 from fitnets.store import files
 
@@ -114,7 +115,7 @@ def draw(folder: Path) -> None:
             shutil.copytree(path, target)
         reproduced.draw(target, "png")
     (folder / "screenshots").mkdir(exist_ok=True)
-    figures.similarity(runs.load(RESULTS / "controls")).savefig(folder / "screenshots" / "similarity.png")
+    similarity(runs.load(RESULTS / "controls")).savefig(folder / "screenshots" / "similarity.png")
 
 
 def with_current_recipe(table: dict[str, Any]) -> dict[str, Any]:

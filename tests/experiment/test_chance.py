@@ -13,7 +13,8 @@ from rich.console import Console
 from fitnets.console.terminal import Terminal
 from fitnets.experiment import announcement as words
 from fitnets.experiment import chance
-from fitnets.reporting import controls, figures, page, runs, tradeoff, verdicts
+from fitnets.reporting import controls, intervals, page_data, runs, summary, tables, tradeoff, verdicts
+from fitnets.reporting.figures.trade_off import trade_off
 
 
 class TestCounts:
@@ -85,7 +86,7 @@ class TestVerdicts:
         (found,) = verdicts.comparisons(runs.load(self.store(tmp_path, kd=[THIRD, 1 / 3], hints=[0.91, 0.92])))
         assert str(found).startswith("hints against kd: BETTER")
         assert "kd is no better than always naming one class" in str(found)
-        assert "kd is no better" in page.settings([found])[0][1][0]["text"]
+        assert "kd is no better" in summary.verdicts_by_setting([found])[0][1][0]["text"]
 
     def test_others_have_no_such_remark(self, tmp_path):
         (found,) = verdicts.comparisons(runs.load(self.store(tmp_path, kd=[0.5, 0.6], hints=[0.91, 0.92])))
@@ -99,7 +100,7 @@ class TestPraise:
                 path, f"r{number}", **THREE, teacher=at(teacher, "big", 9000),
                 student=at(accuracy, "thin", 1000 * (1 + number)), hashes=made.hashes(f"s{number}"),
             )  # fmt: skip
-        return page.headlines(runs.load(path))
+        return summary.headlines(runs.load(path))
 
     def test_a_teacher_at_chance_is_called_that(self, tmp_path):
         (line,) = self.lines(tmp_path, THIRD, THIRD, 0.3)
@@ -120,15 +121,15 @@ class TestPraise:
         points = tradeoff.points(frame)
         for cost in tradeoff.COSTS:
             assert points[tradeoff.fronts(points, cost)]["valid_accuracy"].tolist() == [0.8]
-        assert "33.33" not in page.tables(frame, [])
-        fronts = [point["front"] for point in page.page_data(frame, runs.epochs(tmp_path))["points"]]
+        assert "33.33" not in tables.document(frame, [])
+        fronts = [point["front"] for point in page_data.collect(frame, runs.epochs(tmp_path))["points"]]
         assert [len(front) for front in fronts] == [0, len(tradeoff.COSTS)]
 
     def test_a_figure_and_a_table_without_any_student_on_the_front(self, tmp_path):
         self.lines(tmp_path, THIRD, THIRD)
         frame = runs.load(tmp_path)
-        assert "No student is better than always naming one class." in page.tables(frame, [])
-        labels = figures.trade_off(frame).axes[0].get_legend_handles_labels()[1]
+        assert "No student is better than always naming one class." in tables.document(frame, [])
+        labels = trade_off(frame).axes[0].get_legend_handles_labels()[1]
         assert "teacher big, quick, no better than one class" in labels
 
 
@@ -154,13 +155,13 @@ class TestNames:
         frame = runs.load(tmp_path)
         assert sorted(tradeoff.points(frame)["task"]) == ["a/photos", "b/photos", "birds", "birds (split 2)"]
         assert frame.set_index("run")["dataset"].unique().tolist() == ["folder"]
-        headlines = page.headlines(frame)
+        headlines = summary.headlines(frame)
         assert [line.split(":")[0] for line in headlines] == tradeoff.teachers(frame)["task"].tolist()
         assert "a/photos" in controls.table(frame)
 
     def test_a_folder_called_like_a_data_set_of_the_paper_has_none_of_its_points(self, tmp_path):
         self.configured(tmp_path, "r0", dataset={"name": "folder", "path": "/x/cifar10"}, teacher={"name": "big"})
-        assert page.page_data(runs.load(tmp_path), runs.epochs(tmp_path))["paper"] == []
+        assert page_data.collect(runs.load(tmp_path), runs.epochs(tmp_path))["paper"] == []
 
     def test_custom_teachers_are_told_apart(self, tmp_path):
         common = {"name": "nets.small", "target": "nets.small"}
@@ -211,19 +212,19 @@ class TestIntervals:
         ],
     )  # fmt: skip
     def test_in_words(self, mean, half_width, shown):
-        assert verdicts.with_interval(mean, half_width) == shown
+        assert intervals.with_interval(mean, half_width) == shown
 
     def test_tables_say_that_it_is_cut_off(self, frame):
-        for text in (controls.table(frame), page.tables(frame, [])):
-            assert verdicts.CUT_OFF in text
+        for text in (controls.table(frame), tables.document(frame, [])):
+            assert intervals.CUT_OFF in text
             assert "to 100.00)" in text
             assert "95.10 ± 0.25" in text
 
     def test_tables_without_such_an_interval_do_not(self, frame):
-        assert verdicts.CUT_OFF not in controls.table(frame[frame["method"] == "hints"])
+        assert intervals.CUT_OFF not in controls.table(frame[frame["method"] == "hints"])
 
     def test_error_bars_end_at_100(self, frame):
-        for figure in (figures.trade_off(frame), figures.trade_off(frame, split="test")):
+        for figure in (trade_off(frame), trade_off(frame, split="test")):
             ends = [
                 y
                 for container in figure.axes[0].containers

@@ -1,4 +1,4 @@
-"""Every cell of the notebooks, on stores of every kind: it shows something, or says in one sentence what is missing."""
+"""Every cell of the notebooks shows a result, or prints one sentence about what the store lacks."""
 
 import ast
 import re
@@ -39,7 +39,7 @@ def one_running(root: Path) -> Path:
 
 
 def grid(root: Path) -> Path:
-    """Two methods, two seeds, no study."""
+    """A store with two methods, two seeds and no study."""
     for method in ("kd", "hints"):
         for seed in range(2):
             made.write_run(
@@ -51,15 +51,15 @@ def grid(root: Path) -> Path:
 
 
 def unfinished_study(root: Path) -> Path:
-    """A study whose only trials failed or still run."""
+    """A store with a study whose only trials failed or are running."""
     study = made.write_study(root, {})
     made._add(study, 0, {"depth": 3}, state=TrialState.FAIL, reason="ValueError: no")
-    study.ask()  # and does not tell
+    study.ask()  # a trial that never ends
     return root
 
 
 def torn_study(root: Path) -> Path:
-    """A study that cannot be read."""
+    """A store with a study that cannot be read."""
     made.write_study(root, made.THIN)
     (root / "sweeps" / "sizes" / "study.log").write_text("no JSON\n" * 3)
     return root
@@ -70,11 +70,11 @@ def at_chance(root: Path) -> Path:
     return root
 
 
-def made_whole(root: Path) -> Path:
+def complete(root: Path) -> Path:
     return made.make(root)
 
 
-STORES = [missing, empty, one_run, one_running, grid, unfinished_study, torn_study, at_chance, made_whole]
+STORES = [missing, empty, one_run, one_running, grid, unfinished_study, torn_study, at_chance, complete]
 SENTENCE = re.compile(r"[^\n]{10,400}\.\n")
 
 
@@ -84,7 +84,7 @@ def cells(name: str) -> list[str]:
 
 
 def executed(source: str, names: dict[str, Any]) -> Any:
-    """The value of the last expression, as a notebook shows it."""
+    """Run a cell and return the value of its last expression, as a notebook does."""
     tree = ast.parse(source)
     last = tree.body.pop()
     assert isinstance(last, ast.Expr)
@@ -93,13 +93,13 @@ def executed(source: str, names: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("make", STORES, ids=lambda make: make.__name__)
-def test_every_cell_shows_something_or_says_what_is_missing(make, tmp_path, monkeypatch, capsys):
+def test_every_cell_shows_a_result_or_prints_what_is_missing(make, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FITNETS_STORE", str(make(tmp_path / "store")))
     monkeypatch.delenv("FITNETS_TASK", raising=False)
     monkeypatch.chdir(FOLDER)
     matplotlib.use("Agg")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    said = []
+    sentences = []
     for name in NOTEBOOKS:
         names: dict[str, Any] = {}
         for source in cells(name):
@@ -108,12 +108,14 @@ def test_every_cell_shows_something_or_says_what_is_missing(make, tmp_path, monk
             printed = capsys.readouterr().out
             if shown is None:
                 assert SENTENCE.fullmatch(printed), source
-                said.append(printed)
+                sentences.append(printed)
             else:
                 assert printed == ""
                 assert len(shown) if isinstance(shown, list | pd.DataFrame | pd.Series) else isinstance(shown, Figure)
     pd.reset_option("display.max_colwidth")
-    assert len(said) == 2 if make is made_whole else len(said) > 2  # too few trials, and no similarities of cifar10
+    assert (
+        len(sentences) == 2 if make is complete else len(sentences) > 2
+    )  # too few trials, and no similarities on cifar10
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_every_cell_shows_something_or_says_what_is_missing(make, tmp_path, monk
         (torn_study, "study sizes cannot be read"),
     ],
 )
-def test_the_sentence_says_what_is_missing(make, words, tmp_path, monkeypatch, capsys):
+def test_the_sentence_names_what_is_missing(make, words, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FITNETS_STORE", str(make(tmp_path / "store")))
     names: dict[str, Any] = {}
     for source in cells("sweep"):
@@ -135,7 +137,7 @@ def test_the_sentence_says_what_is_missing(make, words, tmp_path, monkeypatch, c
     assert words in capsys.readouterr().out
 
 
-def test_a_task_that_is_not_there_gives_those_that_are(tmp_path, monkeypatch, capsys):
+def test_an_unknown_task_lists_the_possible_ones(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FITNETS_STORE", str(grid(tmp_path / "store")))
     monkeypatch.setenv("FITNETS_TASK", "dogits")
     names: dict[str, Any] = {}

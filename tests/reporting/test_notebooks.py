@@ -1,4 +1,4 @@
-"""The notebooks, executed on runs with known results: what changes under them breaks here."""
+"""The notebooks run in Jupyter on a store with known results."""
 
 import re
 from pathlib import Path
@@ -27,47 +27,47 @@ def executed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, ma
 
 
 def shown(notebook: Any) -> str:
-    """All texts that the cells gave."""
+    """The texts of all outputs."""
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     return "\n".join(str(output.get("data", {}).get("text/plain", output.get("text", ""))) for output in outputs)
 
 
-def pictures(notebook: Any) -> int:
+def images(notebook: Any) -> int:
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     return sum("image/png" in output.get("data", {}) for output in outputs)
 
 
-def test_there_are_three_and_they_hold_no_outputs():
+def test_the_three_notebooks_are_short_and_hold_no_outputs():
     assert [path.stem for path in NOTEBOOKS] == ["depth", "sweep", "trade_off"]
     for path in NOTEBOOKS:
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "code":
                 assert (cell.outputs, cell.execution_count) == ([], None)
-                assert len(cell.source.splitlines()) <= 12  # thin: what is more belongs in a module
+                assert len(cell.source.splitlines()) <= 12  # longer code belongs in a module
 
 
 @pytest.mark.parametrize("executed", ["trade_off"], indirect=True)
-def test_trade_off(executed):
+def test_trade_off_shows_points_verdicts_and_three_figures(executed):
     text = shown(executed)
     assert re.search(r"finished +33", text)
     assert "['cifar10', 'digits'" in text
     assert "Warning" not in text
     assert "BETTER, +1.28 ± 0.52 points" in text
-    assert pictures(executed) == 3
+    assert images(executed) == 3
 
 
 @pytest.mark.parametrize("executed", ["depth"], indirect=True)
-def test_depth(executed):
+def test_depth_shows_budgets_and_three_figures(executed):
     text = shown(executed)
     assert text.count("table6") >= len(made.DEPTHS) * 3
     assert "conv10" in text
-    assert pictures(executed) == 3
+    assert images(executed) == 3
 
 
 @pytest.mark.parametrize("executed", ["sweep"], indirect=True)
-def test_sweep(executed):
+def test_sweep_shows_trials_and_progress(executed):
     text = shown(executed)
     assert "sizes" in text
     assert "depth=9 width=12" in text
     assert "student.width=8" in text
-    assert pictures(executed) == 1
+    assert images(executed) == 1

@@ -1,4 +1,4 @@
-"""The report's page in headless Chromium: what it shows, hover, click, sorting, search, and that it asks nobody."""
+"""The report's page in headless Chromium: content, hover, click, sorting and search, without any network request."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def address(made_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(params=SIZES)
 def page(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Page]:
-    """At desktop and at phone width. Fails where the page asks anybody else, or its script complains."""
+    """The page at desktop and at phone width. Fails if the page makes a request or its script reports an error."""
     yield from opened(browser, address, SIZES[request.param])
 
 
@@ -49,7 +49,9 @@ def opened(browser: Browser, address: str, size: dict[str, int]) -> Iterator[Pag
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-    page.on("request", lambda request: complaints.append(request.url) if not is_own(request.url, address) else None)
+    page.on(
+        "request", lambda request: complaints.append(request.url) if not is_part_of_page(request.url, address) else None
+    )
     page.goto(address)
     page.wait_for_selector("#chart .points path")
     yield page
@@ -57,18 +59,18 @@ def opened(browser: Browser, address: str, size: dict[str, int]) -> Iterator[Pag
     assert complaints == []
 
 
-def is_own(url: str, address: str) -> bool:
+def is_part_of_page(url: str, address: str) -> bool:
     return url == address or url.startswith(("data:", "blob:"))
 
 
-def choose(page: Page, task: str) -> None:
+def choose_task(page: Page, task: str) -> None:
     page.select_option("#task", task)
 
 
 def place(page: Page, label: str) -> tuple[float, float]:
-    """Of a point of the chart, in the window."""
+    """The coordinates in the window of the point with this label."""
     page.locator("#chart").scroll_into_view_if_needed()
-    found = page.evaluate(
+    coordinates = page.evaluate(
         """(label) => {
             const chart = document.getElementById("chart");
             const index = data.points.findIndex((point) => point.label === label);
@@ -81,7 +83,7 @@ def place(page: Page, label: str) -> tuple[float, float]:
         }""",
         label,
     )
-    return found[0], found[1]
+    return coordinates[0], coordinates[1]
 
 
 THIN = "thin depth=3 width=8, conv2 learns conv2"
@@ -95,11 +97,11 @@ def test_the_verdict_comes_first(page):
         in first.inner_text()
     )
     assert first.locator(".word").inner_text() == "BETTER"
-    assert "On test, beside it: BETTER, +1.28" in first.inner_text()
+    assert "On test: BETTER, +1.28" in first.inner_text()
 
 
 def test_the_front_is_the_line_of_the_chart(page):
-    choose(page, "digits")
+    choose_task(page, "digits")
     front = page.evaluate("document.getElementById('chart').data[0]")
     assert front["x"] == [made.THIN[member][1] for member in made.FRONT]
     assert front["y"] == pytest.approx([made.THIN[member][0] for member in made.FRONT])
@@ -110,7 +112,7 @@ def test_the_front_is_the_line_of_the_chart(page):
 
 
 def test_hovering_shows_configuration_and_command(page):
-    choose(page, "digits")
+    choose_task(page, "digits")
     page.mouse.move(*place(page, THIN))
     page.wait_for_selector(".hovertext")
     shown = page.locator(".hovertext").first.text_content()
@@ -125,7 +127,7 @@ def test_hovering_shows_configuration_and_command(page):
 
 
 def test_a_click_filters_the_table_and_shows_the_command(page):
-    choose(page, "digits")
+    choose_task(page, "digits")
     page.mouse.click(*place(page, THIN))
     expect(page.locator("#details-title")).to_have_text(f"{THIN} (hints)")
     assert (
@@ -142,8 +144,8 @@ def test_a_click_filters_the_table_and_shows_the_command(page):
     assert page.locator("#details").is_hidden()
 
 
-def test_of_several_seeds_each_row_has_its_command_and_curves(page):
-    choose(page, "digits")
+def test_each_seed_has_its_command_and_curves(page):
+    choose_task(page, "digits")
     page.mouse.click(*place(page, "fitnet"))
     assert page.locator("#table tbody tr").count() == 5
     assert "95.00 ± 0.98 %" in page.locator("#details-facts").inner_text()
@@ -163,7 +165,7 @@ def test_of_several_seeds_each_row_has_its_command_and_curves(page):
     assert weight == [[5, 6, 7, 8], [4.0, 3.25, 2.5, 1.75]]
 
 
-def test_the_table_is_sorted_by_any_column(page):
+def test_the_table_can_be_sorted(page):
     column = [header.split("\n")[0] for header in page.locator("#table th").all_inner_texts()].index("validation")
 
     def shown() -> list[float]:
@@ -178,7 +180,7 @@ def test_the_table_is_sorted_by_any_column(page):
     assert shown() == sorted(shown())
 
 
-def test_runs_are_found_by_their_words(page):
+def test_the_search_finds_runs_by_words(page):
     page.fill("#find", "thin depth=9")
     assert page.locator("#table tbody tr").count() == 2
     page.fill("#find", "diverged")
@@ -186,16 +188,16 @@ def test_runs_are_found_by_their_words(page):
     assert made.HOSTILE in page.locator("#table tbody tr").first.inner_text()
 
 
-def test_failed_runs_are_there_and_their_text_is_only_text(page):
+def test_failed_runs_are_listed_and_their_text_is_escaped(page):
     table = page.locator("#table tbody").inner_text()
     assert all(status in table for status in ("diverged", "running", "damaged", "failed"))
     assert page.locator("#table img").count() == 0
     assert "37 runs: 33 finished" in page.locator("header").inner_text()
 
 
-def test_nothing_is_undefined(page):
+def test_no_text_is_undefined(page):
     for task in ("digits", "cifar10"):
-        choose(page, task)
+        choose_task(page, task)
         page.locator("#table tbody button").first.click()
         names = page.evaluate("document.getElementById('chart').data.map((one) => one.name).join()")
         assert "undefined" not in names + page.locator("body").inner_text()
@@ -209,12 +211,12 @@ def test_a_run_without_a_point_has_details_too(page):
     assert page.locator("#command").inner_text().startswith("not known")
 
 
-def test_it_is_no_wider_than_the_window(page):
+def test_the_page_is_no_wider_than_the_window(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
 def test_the_papers_points_are_hollow(page):
-    choose(page, "cifar10")
+    choose_task(page, "cifar10")
     page.select_option("#cost", "paper_multiplications")
     paper = page.evaluate(
         "document.getElementById('chart').data.filter((one) => one.name.startsWith('paper'))"
@@ -223,8 +225,8 @@ def test_the_papers_points_are_hollow(page):
     assert ["paper: fitnet1", 89.01, "circle-open"] in paper
 
 
-def test_hostile_names_everywhere(browser, tmp_path):
-    """A configuration may hold any text: it is shown as it is, in the chart's labels too."""
+def test_hostile_names_are_shown_as_text(browser, tmp_path):
+    """A configuration may hold any text. The page shows it literally, in the chart's labels too."""
     for number, method in enumerate(("hints", "kd")):
         directory = made.write_run(
             tmp_path, f"a{number}", epochs=2, method=method, dataset=made.HOSTILE, schedule=made.HOSTILE,
@@ -241,7 +243,7 @@ def test_hostile_names_everywhere(browser, tmp_path):
         assert page.locator("img[src=x]").count() == 0
 
 
-def test_two_thousand_runs_are_under_ten_megabytes_and_answer_at_once(browser, tmp_path):
+def test_two_thousand_runs_are_under_ten_megabytes_and_respond_at_once(browser, tmp_path):
     for number in range(2000):
         options = {"depth": 3 + number % 15, "width": 4 + number % 60}
         directory = made.write_run(
@@ -254,13 +256,13 @@ def test_two_thousand_runs_are_under_ten_megabytes_and_answer_at_once(browser, t
     path = reporting_page.write(tmp_path, tmp_path / "report")
     assert path.stat().st_size < 10e6
     slowest_ms = []
-    while len(slowest_ms) < 3 and min(slowest_ms, default=200) >= 200:  # other processes only ever add to it
+    while len(slowest_ms) < 3 and min(slowest_ms, default=200) >= 200:  # other processes can only make it slower
         slowest_ms += [first_click_ms(page) for page in opened(browser, path.as_uri(), SIZES["desktop"])]
     assert min(slowest_ms) < 200
 
 
 def first_click_ms(page) -> float:
-    """The slowest event of the first click on a page that was just opened, or task after it: the curves are one."""
+    """Duration in ms of the slowest event or long task of the first click, including the drawing of the curves."""
     label = page.evaluate("data.points[700].label")
     page.evaluate("""() => {
         window.took = { event: [], longtask: [] };
@@ -282,7 +284,7 @@ def first_click_ms(page) -> float:
 
 @pytest.mark.slow
 def test_from_an_empty_store_to_the_commands_of_its_front(browser, command, tmp_path):
-    """A study and the controls, made by the real commands; then the page's front, and its commands run once more."""
+    """Run a study and the controls by the real commands; then run the commands of the page's front once more."""
     tiny = [word for word in TINY if not word.startswith(("student.depth", "student.width"))]
     space = ("student.depth=3,4", "student.width=4,6", "sweep.budgets.relative_multiplications=40")
     store = tmp_path / "store"

@@ -1,5 +1,4 @@
-"""The report's page in headless Chromium: details come into view, a table that scrolls says so, per-class figures,
-and what is no better than one class."""
+"""The report's page in headless Chromium: details, scrolling, per-class accuracy, and networks at chance."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from test_page import CHROMIUM, QUIET, SIZES, opened
 
 from fitnets.console import quantities
 from fitnets.reporting import page as reporting_page
-from fitnets.reporting import runs
+from fitnets.reporting import page_data, runs
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")
 COUNTS = [[40, 7, 3], [0, 49, 1], [25, 25, 0]]
@@ -21,7 +20,7 @@ NAMES = ["cat & dog", "<b>bird</b>", "fish"]
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> str:
-    """60 runs; the last three have confusion matrices: with names, without, and one that is damaged."""
+    """The page of 63 runs. Three have confusion matrices: with names, without names, and damaged."""
     store = tmp_path_factory.mktemp("page")
     for number in range(57):
         student = made.side("thin", 50 + number / 2, 20_000 + 1000 * number, 2000, depth=number)
@@ -64,7 +63,7 @@ def click_row(page: Page, words: str) -> None:
     row.locator("button").click()
 
 
-def test_a_row_far_down_brings_its_details_into_view_and_a_button_leads_back(page):
+def test_a_row_far_down_scrolls_to_its_details_and_a_button_leads_back(page):
     click_row(page, "run0000000000050")
     expect(page.locator("#details-title")).to_be_in_viewport()
     expect(page.locator("#details-title")).to_have_text("thin depth=50 (kd)")
@@ -75,12 +74,12 @@ def test_a_row_far_down_brings_its_details_into_view_and_a_button_leads_back(pag
     assert page.evaluate("document.activeElement.textContent") == "run0000000000050"
 
 
-def test_a_row_without_curves_brings_its_details_too(page):
+def test_a_row_without_curves_scrolls_to_its_details_too(page):
     click_row(page, "spread2")
     expect(page.locator("#details-title")).to_be_in_viewport()
 
 
-def test_a_table_that_scrolls_says_so_and_keeps_its_first_column(page):
+def test_a_table_that_scrolls_shows_it_and_keeps_its_first_column(page):
     frame, box = page.locator("#scroll-frame"), page.locator("#scroll")
     box.scroll_into_view_if_needed()
     expect(frame).to_have_class("frame more-right")
@@ -96,7 +95,7 @@ def test_a_table_that_scrolls_says_so_and_keeps_its_first_column(page):
     expect(frame).to_have_class("frame more-left")
 
 
-def test_a_table_that_fits_has_no_such_sign(browser, address):
+def test_a_table_that_fits_shows_no_scroll_hint(browser, address):
     for page in opened(browser, address, {"width": 1280, "height": 900}):
         page.evaluate(
             "document.querySelector('main').style.maxWidth = 'none'; document.body.style.zoom = 0.4; showSides()"
@@ -126,7 +125,7 @@ def check_classes(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
-def test_classes_without_names_have_numbers_and_others_have_no_section(desktop):
+def test_classes_without_names_have_numbers_and_other_runs_have_no_section(desktop):
     click_row(desktop, "zz00000000000001")
     assert desktop.locator("#classes-table tbody td").first.inner_text() == "class 0"
     for name in ("zz00000000000002", "run0000000000000"):
@@ -151,22 +150,22 @@ def test_chance_intervals_and_durations(desktop):
     assert min(front) > 52
 
 
-def test_numbers_and_durations_are_written_as_elsewhere(desktop):
+def test_the_script_writes_numbers_and_durations_as_python_does(desktop):
     for value in (999_999, 940, 3.4e12, 29_900, 0.0123, 999.6, 4_970_000):
         assert desktop.evaluate(f"number({value})") == quantities.number(value)
     for seconds in (12, 59.7, 185, 9600, 3599.6, 5809 * 3600, 86_400):
         assert desktop.evaluate(f"duration({seconds})") == quantities.duration(seconds)
 
 
-def test_a_hundred_classes_in_many_runs_leave_the_page_small():
+def test_many_large_confusion_matrices_leave_the_page_small():
     big = {f"r{number}": {"test": [[7] * 100] * 100, "classes": None} for number in range(200)}
-    kept = reporting_page._confusions(big, first=["r150"])
+    kept = page_data._confusions(big, first=["r150"])
     assert next(iter(kept)) == "r150"
     assert 50 < len(kept) < 150
     assert len(json.dumps(kept, separators=(",", ":"))) < 2.1e6
 
 
-def test_matrices_are_read_from_results_of_any_kind(tmp_path: Path):
+def test_only_square_matrices_of_counts_are_loaded(tmp_path: Path):
     for name, matrix in {"a": COUNTS, "b": [[1, 2], [3]], "c": "no", "d": [], "e": [[1, 2], [3, "4"]]}.items():
         made.write_run(tmp_path, name, student={"name": "thin", "valid_confusion": matrix}, classes=["one", "two"])
     made.write_run(tmp_path, "f", student=None)

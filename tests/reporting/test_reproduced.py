@@ -1,4 +1,4 @@
-"""The paper's tables beside ours, from a folder with known results."""
+"""The paper's tables beside ours, made from a folder with known results."""
 
 import json
 
@@ -24,8 +24,11 @@ def row(label, published, side="student", **cells):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A table of three seeds by two methods under schedule=paper, one seed under modern, whose choice test would not
-    have made. Errors on test are one point above those on validation."""
+    """A folder with three seeds of two methods for schedule=paper, and one seed for schedule=modern.
+
+    Errors on test are one point higher than on validation, except for schedule=modern, where validation and test prefer
+    different methods.
+    """
     for method, accuracies in (("backprop", [97.0, 97.5, 98.0]), ("hints", [99.0, 99.2, 99.4])):
         for seed, accuracy in enumerate(accuracies):
             shared = {"schedule": "paper", "method": method, "hashes": made.hashes(method=method)}
@@ -36,7 +39,7 @@ def folder(tmp_path):
         side = made.side("thin", valid, 5_300_000, 29_944) | {"test_error": 1 - test / 100}
         hashes = made.hashes(setting="modern", method=method)
         made.write_run(tmp_path, f"modern-{method}-0", schedule="modern", method=method, student=side, hashes=hashes)
-    told = {
+    spec = {
         "name": "table4",
         "title": "Table 4: misclassification",
         "dataset": "mnist",
@@ -66,50 +69,50 @@ def folder(tmp_path):
             row("Maxout (published)", 0.45),
         ],
     }
-    (tmp_path / "table.json").write_text(json.dumps(told))
+    (tmp_path / "table.json").write_text(json.dumps(spec))
     return tmp_path
 
 
 def lines(folder):
-    """Of the table itself, by their label."""
+    """The lines of the table, without the list of commands, by label."""
     table = reproduced.document(folder).partition("<details>")[0]
     return {line.split(" | ")[0].removeprefix("| "): line for line in table.splitlines()}
 
 
-def test_every_figure_has_its_interval_and_number_or_says_that_there_is_none(folder):
-    found = lines(folder)
-    half_width = scipy.stats.t.ppf(0.975, 2) * 0.5 / 3**0.5  # of 4, 3.5 and 3 % on test
-    assert f"| 1.90 (no interval) | 3.50 ± {half_width:.2f} (n = 3) | not run |" in found["FitNet, backprop"]
-    assert "| 0.55 (no interval) | 2.00 (n = 1, no interval) |" in found["teacher"]
-    assert "1.80 ± 0.50 (n = 3 of 4)" in found["FitNet, hints"]
-    assert found["Maxout (published)"].endswith("| 0.45 (no interval) |  |  |")
+def test_every_number_has_its_interval_and_count_or_says_that_there_is_none(folder):
+    table = lines(folder)
+    half_width = scipy.stats.t.ppf(0.975, 2) * 0.5 / 3**0.5  # errors of 4, 3.5 and 3 % on test
+    assert f"| 1.90 (no interval) | 3.50 ± {half_width:.2f} (n = 3) | not run |" in table["FitNet, backprop"]
+    assert "| 0.55 (no interval) | 2.00 (n = 1, no interval) |" in table["teacher"]
+    assert "1.80 ± 0.50 (n = 3 of 4)" in table["FitNet, hints"]
+    assert table["Maxout (published)"].endswith("| 0.45 (no interval) |  |  |")
 
 
 def test_methods_are_chosen_on_validation(folder):
     assert "1.00 (n = 1, no interval); kd, chosen on validation before hints" in lines(folder)["FitNet, hints"]
 
 
-def test_costs_are_the_papers_and_those_that_were_counted(folder):
+def test_costs_are_shown_as_published_and_as_counted(folder):
     assert "| ~30K / 29.9 k | 5.3 M |" in lines(folder)["FitNet, backprop"]
 
 
 @pytest.mark.parametrize("status", ["diverged", "stopped", "failed"])
-def test_runs_that_did_not_finish_are_told(folder, status):
+def test_runs_that_did_not_finish_are_counted(folder, status):
     made.write_run(folder, "gone3", status=status, method="hints", schedule="paper")
     assert f"(n = 3 of 4, 1 {status})" in lines(folder)["FitNet, hints"]
 
 
-def test_a_method_that_has_not_run_is_not_chosen_against(folder):
+def test_no_choice_is_made_before_all_methods_have_run(folder):
     (folder / "run" / "modern-kd-0" / "result.json").unlink()
     (folder / "run" / "modern-kd-0").rmdir()
     assert "0.80 (n = 1, no interval); hints, nothing to choose between yet" in lines(folder)["FitNet, hints"]
 
 
-def test_a_choice_is_by_the_seeds_that_all_methods_have(folder):
-    told = json.loads((folder / "table.json").read_text())
-    for candidate in told["rows"][2]["cells"]["modern"]:
+def test_a_choice_goes_by_the_seeds_that_all_methods_have(folder):
+    spec = json.loads((folder / "table.json").read_text())
+    for candidate in spec["rows"][2]["cells"]["modern"]:
         candidate["runs"]["1"] = f"modern-{candidate['method']}-1"
-    (folder / "table.json").write_text(json.dumps(told))
+    (folder / "table.json").write_text(json.dumps(spec))
     lucky = made.side("thin", 99.9, 5_300_000, 29_944)
     made.write_run(folder, "modern-hints-1", schedule="modern", method="hints", student=lucky)
     assert (
@@ -124,19 +127,19 @@ def test_a_method_that_diverged_is_not_chosen(folder):
     assert "hints, chosen on validation before kd (diverged)" in lines(folder)["FitNet, hints"]
 
 
-def test_runs_of_an_earlier_order_are_not_in_it(folder):
+def test_runs_of_an_earlier_request_are_left_out(folder):
     before = reproduced.document(folder)
     made.write_run(folder, "backprop7", schedule="paper", method="backprop", hashes=made.hashes(method="backprop"))
     assert reproduced.document(folder) == before
 
 
-def test_another_data_set_is_not_the_papers(folder):
-    told = json.loads((folder / "table.json").read_text()) | {"dataset": "digits"}
-    (folder / "table.json").write_text(json.dumps(told))
+def test_the_header_names_the_papers_data_set_if_ours_differs(folder):
+    spec = json.loads((folder / "table.json").read_text()) | {"dataset": "digits"}
+    (folder / "table.json").write_text(json.dumps(spec))
     assert "| paper, mnist | ours, `schedule=paper` (small: epochs x 0.1, changed) |" in reproduced.document(folder)
 
 
-def test_what_test_was_not_asked_of_is_not_evaluated(folder):
+def test_a_run_without_test_is_left_out_of_the_mean(folder):
     path = folder / "run" / "backprop0" / "result.json"
     result = json.loads(path.read_text())
     del result["student"]["test_error"]
@@ -144,7 +147,7 @@ def test_what_test_was_not_asked_of_is_not_evaluated(folder):
     assert "(n = 2 of 3)" in lines(folder)["FitNet, backprop"]
 
 
-def test_verdicts_differences_and_commands_stand_below(folder):
+def test_verdicts_notes_and_commands_follow_the_table(folder):
     text = reproduced.document(folder)
     assert "| difference of accuracies, in points (small: epochs x 0.1, changed) |" in text
     assert "| hints against backprop, thin, `schedule=paper` | +1.70 ± " in text
@@ -155,14 +158,14 @@ def test_verdicts_differences_and_commands_stand_below(folder):
     assert "`python run.py -m method=kd seed=0,1,2` | modern-kd-0 |" in text
 
 
-def test_runs_that_were_first_made_under_another_name_are_of_the_tables_schedule(folder):
+def test_a_runs_stored_schedule_name_does_not_matter(folder):
     before = reproduced.document(folder)
     for path in folder.glob("run/backprop*/result.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"schedule": "paper_epochs0.1"}))
     assert reproduced.document(folder) == before
 
 
-def test_every_run_that_a_figure_or_a_verdict_is_of_has_its_command(folder):
+def test_every_run_has_its_command(folder):
     commands = reproduced.document(folder).partition("<details>")[2]
     for name in ("modern-hints-0", "modern-kd-0", "hints0 hints1 hints2 gone3", "gone0 gone1"):
         assert f" seed=0,1,2` | {name} |" in commands
@@ -177,7 +180,7 @@ def test_no_interval_is_narrower_than_one_image_allows(folder):
     assert f"4.00 ± {half_width:.2f} (n = 3)" in lines(folder)["FitNet, backprop"]
 
 
-def test_nothing_run_is_a_table_too(folder):
+def test_a_table_without_runs_says_not_run(folder):
     for path in folder.glob("run/*/result.json"):
         path.unlink()
         path.parent.rmdir()
@@ -186,7 +189,7 @@ def test_nothing_run_is_a_table_too(folder):
     )
 
 
-def test_as_a_command(folder, capsys, monkeypatch):
+def test_the_command_prints_the_document_or_one_line_of_usage(folder, capsys, monkeypatch):
     for words, code in (([str(folder)], 0), ([], 1), ([str(folder / "run")], 1)):
         monkeypatch.setattr("sys.argv", ["reproduced", *words])
         assert reproduced.main() == code

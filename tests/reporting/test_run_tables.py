@@ -1,3 +1,5 @@
+"""The run table, the table of methods and verdicts, and the Markdown that shows them."""
+
 import json
 import math
 import time
@@ -10,7 +12,8 @@ from made_store import hashes, side, write_run
 from scipy import stats
 
 from fitnets.console import markdown
-from fitnets.reporting import controls, runs, verdicts
+from fitnets.console.tables import Table
+from fitnets.reporting import controls, intervals, runs, tables, verdicts
 
 
 def student(accuracy: float) -> dict:
@@ -18,13 +21,13 @@ def student(accuracy: float) -> dict:
 
 
 def test_interval_by_hand():
-    """Values 1, 2, 3: mean 2, standard deviation 1, t(0.975, 2) = 4.302653, half-width t / sqrt(3)."""
-    mean, half_width = verdicts.interval(pd.Series([1.0, 2.0, 3.0]))
+    """The values 1, 2, 3 have mean 2 and standard deviation 1. The half-width is t(0.975, 2) / sqrt(3)."""
+    mean, half_width = intervals.interval(pd.Series([1.0, 2.0, 3.0]))
     assert (mean, half_width) == (2.0, pytest.approx(4.302653 / math.sqrt(3), rel=1e-6))
-    assert math.isnan(verdicts.interval(pd.Series([1.0]))[1])
+    assert math.isnan(intervals.interval(pd.Series([1.0]))[1])
 
 
-def test_table_has_a_row_a_method_with_n_and_interval(tmp_path):
+def test_the_table_has_one_row_for_each_method_with_n_and_interval(tmp_path):
     for seed, accuracy in enumerate((0.91, 0.92, 0.93)):
         write_run(tmp_path, f"kd{seed}", student=student(accuracy))
     write_run(
@@ -40,7 +43,7 @@ def test_table_has_a_row_a_method_with_n_and_interval(tmp_path):
 
 
 def test_differences_are_paired_by_seed(tmp_path):
-    """Differences 1, 2, 3 points: 2 ± 4.302653 / sqrt(3), although each method's own spread is larger."""
+    """The differences are 1, 2 and 3 points: 2 ± 4.302653 / sqrt(3), although each method alone has a larger spread."""
     for seed, (kd, hints) in enumerate(((0.80, 0.81), (0.90, 0.92), (0.70, 0.73))):
         write_run(tmp_path, f"kd{seed}", student=student(kd))
         write_run(tmp_path, f"h{seed}", method="hints", student=student(hints))
@@ -58,13 +61,13 @@ def test_runs_that_did_not_finish_are_listed_and_left_out_of_the_table(tmp_path)
     assert "| kd | 1 |" in controls.table(frame)
 
 
-def test_other_settings_have_tables_of_their_own(tmp_path):
+def test_each_setting_has_its_own_table(tmp_path):
     write_run(tmp_path, "a0")
     write_run(tmp_path, "b0", hashes=hashes("s1"))
     assert controls.table(runs.load(tmp_path)).count("| kd | 1 |") == 2
 
 
-def test_a_seed_with_two_teachers_is_no_repetition(tmp_path):
+def test_a_seed_with_two_teachers_is_not_a_repetition(tmp_path):
     write_run(tmp_path, "a1")
     write_run(tmp_path, "b1", hashes=hashes(teacher="t1"))
     write_run(tmp_path, "c1", method="hints")
@@ -73,14 +76,14 @@ def test_a_seed_with_two_teachers_is_no_repetition(tmp_path):
     assert "no verdict: kd has a seed with several teachers" in table
 
 
-def test_a_store_of_failed_runs(tmp_path, monkeypatch, capsys):
+def test_the_command_refuses_a_store_of_failed_runs(tmp_path, monkeypatch, capsys):
     write_run(tmp_path, "a", status="failed")
     monkeypatch.setattr("sys.argv", ["controls", str(tmp_path)])
     assert controls.main() == 1
     assert "none of the 1 runs is finished" in capsys.readouterr().err
 
 
-def test_command(tmp_path, monkeypatch, capsys):
+def test_the_command_needs_a_store_with_results(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["controls", str(tmp_path)])
     assert controls.main() == 1
     assert "no run/*/result.json" in capsys.readouterr().err
@@ -136,7 +139,7 @@ class TestFrames:
         assert frame["valid_hint_loss"].notna().tolist() == [False, True, False]
         assert (frame["seconds"] > 0).all()
 
-    def test_what_cannot_be_read_is_a_row_and_no_error(self, tmp_path):
+    def test_a_result_that_cannot_be_read_is_a_row(self, tmp_path):
         write_run(tmp_path, "good")
         write_run(tmp_path, "torn")
         (tmp_path / "run" / "torn" / "result.json").write_text('{"status": "fin')
@@ -149,7 +152,7 @@ class TestFrames:
         assert frame.loc[["torn", "empty"], "student_valid_accuracy"].isna().all()
         assert runs.epochs(tmp_path)["step"].tolist() == [0]
 
-    def test_what_is_of_another_type_is_missing(self, tmp_path):
+    def test_a_value_of_another_type_is_missing(self, tmp_path):
         write_run(tmp_path, "odd", seeds={"student": 1.5, "teacher": "x"}, timing={"run_seconds": math.inf}, method=3)
         (tmp_path / "run" / "odd" / "metrics.jsonl").write_bytes(b'{"step": 0, "train_loss": Infinity}\n\xff\xfe\n')
         (row,) = runs.load(tmp_path).to_dict("records")
@@ -162,8 +165,8 @@ class TestFrames:
         losses = [10.0, 4.0, 2.05, 2.0, 2.01]
         rows = [{"stage": "hint", "epoch": n, "valid_hint_loss": loss} for n, loss in enumerate(losses)]
         (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        (found,) = runs.hint_progress(runs.epochs(tmp_path)).to_dict("records")
-        assert found == {"run": "a0", "left": pytest.approx(0.2), "plateau_epoch": 3, "epochs": 5}
+        (progress,) = runs.hint_progress(runs.epochs(tmp_path)).to_dict("records")
+        assert progress == {"run": "a0", "left": pytest.approx(0.2), "plateau_epoch": 3, "epochs": 5}
 
     def test_a_store_without_runs_gives_empty_tables(self, tmp_path):
         assert list(runs.load(tmp_path).columns) == ["run", *runs.RUN_COLUMNS, "trials"]
@@ -184,13 +187,13 @@ class TestFrames:
 
 
 class TestVerdicts:
-    """Against SciPy's own tests, and by hand."""
+    """Verdicts agree with SciPy's tests and with values computed by hand."""
 
     def series(self, values, first_seed=0) -> pd.Series:
         return pd.Series(values, index=range(first_seed, first_seed + len(values)), dtype=float)
 
     @pytest.mark.parametrize("shift", [0.0, 0.5, 3.0, -3.0])
-    def test_paired_by_seed_as_scipy_has_it(self, shift):
+    def test_a_paired_verdict_agrees_with_scipy(self, shift):
         first, second = self.series([3.1, 2.2, 4.0, 3.3]) + shift, self.series([3.0, 2.5, 3.6, 3.1])
         verdict = verdicts.compare(first, second)
         test = stats.ttest_rel(first, second)
@@ -201,7 +204,7 @@ class TestVerdicts:
         assert (verdict.word != "INCONCLUSIVE") == (test.pvalue < 0.05)
         assert verdict.word == {0.0: "INCONCLUSIVE", -3.0: "WORSE"}.get(shift, "BETTER")
 
-    def test_seeds_of_their_own_by_welch_as_scipy_has_it(self):
+    def test_a_verdict_without_common_seeds_agrees_with_scipys_welch_test(self):
         first, second = self.series([3.1, 2.2, 4.0]), self.series([1.0, 0.5, 1.6, 0.9], first_seed=10)
         verdict = verdicts.compare(first, second)
         low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
@@ -209,32 +212,32 @@ class TestVerdicts:
         assert verdict.difference - verdict.half_width == pytest.approx(low)
         assert verdict.difference + verdict.half_width == pytest.approx(high)
 
-    def test_of_errors_the_smaller_is_better(self):
+    def test_a_smaller_error_is_better(self):
         first, second = self.series([0.1, 0.11, 0.1]), self.series([0.3, 0.31, 0.3])
         assert verdicts.compare(first, second, larger_is_better=False).word == "BETTER"
 
-    def test_says_how_many_more_seeds_would_settle_it(self):
-        """Differences 0, 1, 2: mean 1, deviation 1. A paired t-test of an effect as large as its deviation has a power
-        of 80 % from 10 pairs on (Cohen's tables)."""
+    def test_a_verdict_says_how_many_more_seeds_would_settle_it(self):
+        """The differences 0, 1, 2 have mean 1 and deviation 1. A paired t-test of an effect as large as its deviation
+        has a power of 80 % from 10 pairs on (Cohen's tables)."""
         verdict = verdicts.compare(self.series([0.0, 1.0, 2.0]), self.series([0.0, 0.0, 0.0]))
         assert (verdict.word, verdict.seeds, verdict.more_seeds) == ("INCONCLUSIVE", 3, 7)
 
-    def test_so_many_seeds_do_settle_it_in_four_of_five_cases(self):
+    def test_that_number_of_seeds_settles_it_in_four_of_five_cases(self):
         random = np.random.default_rng(0)
         settled = [stats.ttest_1samp(random.normal(1, 1, 10), 0).pvalue < 0.05 for _ in range(2000)]
         assert np.mean(settled) == pytest.approx(0.8, abs=0.03)
 
-    def test_equal_differences_are_no_certainty(self):
-        """One image more of 300, twice."""
+    def test_equal_differences_are_not_certainty(self):
+        """Both differences are one image of 300."""
         first, second = self.series([99.0, 98.0]), self.series([98.6667, 97.6667])
         assert verdicts.compare(first, second).word == "BETTER"
         assert verdicts.compare(first, second, resolution=100 / 300).word == "INCONCLUSIVE"
 
-    def test_of_one_seed_nothing_can_be_said(self):
+    def test_a_single_seed_is_inconclusive(self):
         verdict = verdicts.compare(self.series([0.9]), self.series([0.1]))
         assert (verdict.word, verdict.half_width, verdict.more_seeds) == ("INCONCLUSIVE", None, None)
 
-    def test_equal_means_are_settled_by_no_number_of_seeds(self):
+    def test_no_number_of_seeds_settles_equal_means(self):
         assert verdicts.compare(self.series([1.0, 2.0]), self.series([2.0, 1.0])).more_seeds is None
 
     def test_unfair_comparisons_are_refused(self):
@@ -251,5 +254,14 @@ class TestVerdicts:
         assert not verdicts.equal_epochs(runs.load(tmp_path))
 
 
-def test_a_bar_in_a_cell_ends_no_cell():
-    assert markdown.table(["a", "b"], [["x|y", ""]]).splitlines() == ["| a | b |", "| --- | --- |", r"| x\|y |  |"]
+def test_a_bar_inside_a_cell_is_escaped():
+    lines = ["| a | b |", "| --- | --- |", r"| x\|y |  |"]
+    assert markdown.table(["a", "b"], [["x|y", ""]]).splitlines() == lines
+    assert Table("title", ["a", "b"], [["x|y", ""]]).markdown().splitlines() == ["title", "", *lines]
+
+
+def test_the_readme_explains_every_column_of_the_run_table():
+    """`print(tables.run_columns())` writes the table that stands there."""
+    readme = (ROOT / "analysis" / "README.md").read_text()
+    assert f"<!-- table: run_columns -->\n{tables.run_columns()}\n<!-- end -->" in readme
+    assert all(f"`{name}`" in readme for name in runs.RUN_COLUMNS)

@@ -1,4 +1,4 @@
-"""Points, fronts, studies and verdicts of a store with known results, against values computed in other ways."""
+"""Points, fronts, studies and verdicts of a store with known results agree with independently computed values."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ from scipy import stats
 from fitnets.composition import loading
 from fitnets.models import costs
 from fitnets.reporting import page as reporting_page
-from fitnets.reporting import paper, runs, studies, tradeoff, verdicts
+from fitnets.reporting import page_data, paper, runs, studies, summary, tables, tradeoff, verdicts
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def points(frame):
 
 
 class TestRuns:
-    def test_nothing_is_dropped_in_silence(self, frame):
+    def test_every_run_and_failed_trial_has_a_row(self, frame):
         counts = frame["status"].value_counts().to_dict()
         assert counts == {"finished": 33, "diverged": 1, "running": 1, "damaged": 1, "failed": 1}
         lost = frame[frame["status"] == "failed"].iloc[0]
@@ -41,13 +41,13 @@ class TestRuns:
             name: column.dtype for name, column in runs.RUN_COLUMNS.items()
         }
 
-    def test_a_run_knows_its_trials_and_its_command(self, frame):
+    def test_a_run_has_its_trials_and_its_command(self, frame):
         run = frame.set_index("run").loc["thin2-0"]
         assert (run["trial"], run["trials"]) == ("sizes #2", "sizes #2 (depth=3 width=8)")
         assert run["command"] == "python run.py student=thin student.depth=3 student.width=8 hydra.mode=RUN"
         assert runs.labels(frame.set_index("run")).loc["thin2-0"] == "thin depth=3 width=8, conv2 learns conv2"
 
-    def test_a_failed_trial_that_left_a_run_is_told_once(self, tmp_path):
+    def test_a_failed_trial_that_left_a_run_has_one_row(self, tmp_path):
         store = made.make(tmp_path)
         made.write_environment(store / "run" / "diverged0", "student=thin", trial="sizes #7")
         assert runs.load(store)["status"].value_counts().to_dict().get("failed") is None
@@ -69,22 +69,22 @@ class TestPoints:
         assert len(thin) == len(made.THIN)
         assert thin["valid_half_width"].isna().all()
 
-    def test_nor_has_a_seed_with_several_teachers(self, tmp_path):
+    def test_a_seed_with_several_teachers_has_no_interval(self, tmp_path):
         for name, teacher in (("a1", "t0"), ("b1", "t1")):
             write_run(tmp_path, name, hashes=made.hashes(teacher=teacher))
         (point,) = tradeoff.points(runs.load(tmp_path)).to_dict("records")
         assert (point["seeds"], point["count"], point["valid_accuracy"]) == (1, 2, 0.9)
-        assert reporting_page.counted(point) == "2 runs of 1 seed"
+        assert summary.repetitions(point) == "2 runs of 1 seed"
         assert np.isnan(point["valid_half_width"])
 
-    def test_runs_without_hashes_are_points_of_their_own(self, tmp_path):
+    def test_each_run_without_hashes_is_its_own_point(self, tmp_path):
         for number in range(2):
             write_run(tmp_path, f"old{number}", hashes={})
         frame = runs.load(tmp_path)
         assert [list(names) for names in tradeoff.points(frame)["runs"]] == [["old0"], ["old1"]]
         assert len(tradeoff.teachers(frame)) == 2
 
-    def test_a_run_without_test_leaves_the_point_without(self, tmp_path):
+    def test_a_point_needs_test_accuracies_of_all_its_runs(self, tmp_path):
         without = {key: value for key, value in made.side("thin", 90.0, 10, 10).items() if not key.startswith("test")}
         write_run(tmp_path, "a1")
         write_run(tmp_path, "a2", student=without)
@@ -92,7 +92,7 @@ class TestPoints:
         assert np.isnan(point["test_accuracy"])
         assert point["valid_accuracy"] == pytest.approx(0.9)
 
-    def test_other_splits_are_other_tasks(self, tmp_path):
+    def test_different_splits_are_different_tasks(self, tmp_path):
         write_run(tmp_path, "a1")
         write_run(tmp_path, "b1", images={"train": 1237, "valid": 200, "test": 3000}, hashes=made.hashes("s1"))
         assert sorted(tradeoff.points(runs.load(tmp_path))["task"]) == ["digits", "digits (split 2)"]
@@ -104,8 +104,8 @@ class TestPoints:
         assert teachers.loc["big", "multiplications"] == 3_000_000
         assert teachers.loc["maxout_cifar10", "valid_accuracy"] == pytest.approx(0.9)
 
-    def test_teachers_of_other_schedules_are_others(self, tmp_path):
-        """A bad one and a good one are not two seeds of one."""
+    def test_teachers_of_different_schedules_are_different(self, tmp_path):
+        """A bad and a good teacher are not two seeds of the same teacher."""
         for number, accuracy in enumerate((99.0, 80.0)):
             write_run(
                 tmp_path, f"a{number}", teacher=made.side("big", accuracy, 3_000_000, 100_000),
@@ -113,11 +113,9 @@ class TestPoints:
             )  # fmt: skip
         frame = runs.load(tmp_path)
         assert sorted(tradeoff.teachers(frame)["valid_accuracy"]) == [0.8, 0.99]
-        assert [line.split("(")[1][:7] for line in reporting_page.headlines(frame) if "no cheaper" in line] == [
-            "99.00 %"
-        ]
+        assert [line.split("(")[1][:7] for line in summary.headlines(frame) if "no cheaper" in line] == ["99.00 %"]
 
-    def test_latencies_of_several_devices_are_not_one(self, tmp_path):
+    def test_latencies_of_several_devices_are_not_averaged(self, tmp_path):
         for number, device in enumerate(("cpu", "gpu")):
             timing = {"device": device, "latency": made.latency(1.0 + number)}
             write_run(tmp_path, f"a{number}", timing=timing)
@@ -128,20 +126,20 @@ class TestPoints:
 
 
 class TestFront:
-    def test_of_latencies_each_device_has_one(self):
+    def test_latencies_have_one_front_for_each_device(self):
         points = pd.DataFrame(
             {"task": "t", "device": ["cpu", "gpu"], "latency_ms": [5.0, 0.2], "valid_accuracy": [0.8, 0.9]}
         )
         assert tradeoff.fronts(points, "latency_ms").tolist() == [True, True]
         assert tradeoff.fronts(points.assign(parameters=[2.0, 1.0]), "parameters").tolist() == [False, True]
 
-    def test_of_the_made_students(self, points):
+    def test_the_front_of_the_known_students(self, points):
         digits = points[points["task"] == "digits"]
         members = digits[tradeoff.front(digits["multiplications"], digits["valid_accuracy"])]
         expected = {f"thin depth={depth} width={width}, conv2 learns conv2" for depth, width in made.FRONT}
         assert set(members["label"]) == expected
 
-    def test_against_its_definition(self):
+    def test_the_front_agrees_with_its_definition(self):
         random = np.random.default_rng(0)
         costs, qualities = (pd.Series(random.integers(0, 12, 80), dtype=float) for _ in range(2))
         expected = [
@@ -153,23 +151,23 @@ class TestFront:
         ]
         assert tradeoff.front(costs, qualities).tolist() == expected
 
-    def test_what_is_not_known_is_no_member(self):
-        found = tradeoff.front(pd.Series([1.0, 2.0, None]), pd.Series([None, 0.5, 0.9], dtype="Float64"))
-        assert found.tolist() == [False, True, False]
+    def test_a_point_with_a_missing_number_is_not_on_the_front(self):
+        members = tradeoff.front(pd.Series([1.0, 2.0, None]), pd.Series([None, 0.5, 0.9], dtype="Float64"))
+        assert members.tolist() == [False, True, False]
 
 
 class TestStudies:
-    def test_the_trials_and_their_states(self, made_store):
+    def test_a_study_has_all_trials_with_their_status(self, made_store):
         (study,) = studies.load(made_store, with_importances=True)
-        assert study.importances == {}  # of six trials: chance
+        assert study.importances == {}  # six trials are too few
         assert (study.name, study.error) == ("sizes", None)
         assert study.objectives == {"accuracy": "maximize", "multiplications": "minimize"}
         assert study.trials["status"].tolist() == ["finished"] * 6 + ["over budget", "failed"]
         assert study.finished()["student.depth"].tolist() == [depth for depth, _ in made.THIN]
         assert study.trials.loc[7, "reason"].startswith("MemoryError")
 
-    def test_the_parameter_that_matters_is_found(self, tmp_path):
-        """Accuracy by width alone, in 60 trials."""
+    def test_importances_show_the_parameter_that_matters(self, tmp_path):
+        """The accuracy of 60 trials depends on the width alone."""
         random = np.random.default_rng(0)
         trials = {
             (int(depth), int(width)): (float(width), 1000 * int(width))
@@ -181,7 +179,7 @@ class TestStudies:
             assert sum(shares.values()) == pytest.approx(1)
             assert shares["student.width"] > 0.8
 
-    def test_looking_makes_nothing(self, tmp_path):
+    def test_loading_creates_no_file(self, tmp_path):
         (tmp_path / "sweeps" / "a").mkdir(parents=True)
         address = {"name": "a", "storage": f"sqlite:///{tmp_path}/none.db"}
         (tmp_path / "sweeps" / "a" / "study.json").write_text(json.dumps(address))
@@ -189,7 +187,7 @@ class TestStudies:
         assert study.error == f"{tmp_path}/none.db: no such file"
         assert not (tmp_path / "none.db").exists()
 
-    def test_a_data_base_that_is_away_is_told_without_its_password(self, tmp_path):
+    def test_an_unreachable_database_is_named_without_its_password(self, tmp_path):
         (tmp_path / "sweeps" / "a").mkdir(parents=True)
         address = {"name": "a", "storage": "postgresql://me:secret@127.0.0.1:9/x"}
         (tmp_path / "sweeps" / "a" / "study.json").write_text(json.dumps(address))
@@ -198,16 +196,16 @@ class TestStudies:
         assert "secret" not in study.error
 
     def test_hypervolume_by_hand(self):
-        """Of (0.2, 0.5) and (0.6, 0.1): 0.8 x 0.5, and 0.4 x 0.4 below it."""
+        """The point (0.2, 0.5) dominates 0.8 x 0.5, and (0.6, 0.1) adds 0.4 x 0.4 below it."""
         assert studies.hypervolume(np.array([[0.2, 0.5], [0.6, 0.1], [0.7, 0.7]])) == pytest.approx(0.4 + 0.16)
         assert studies.hypervolume(np.array([[0.0, 0.0]])) == 1
         assert studies.hypervolume(np.array([[1.0, 0.3], [0.2, 1.0]])) == 0
 
-    def test_hypervolume_as_optuna_has_it(self):
+    def test_hypervolume_agrees_with_optuna(self):
         costs = np.random.default_rng(1).random((40, 2))
         assert studies.hypervolume(costs) == pytest.approx(compute_hypervolume(costs, np.ones(2)))
 
-    def test_progress_is_the_front_so_far(self, made_store):
+    def test_progress_with_two_objectives_is_the_hypervolume_so_far(self, made_store):
         (study,) = studies.load(made_store)
         accuracies, multiplications = (
             np.array(column, dtype=float) for column in zip(*made.THIN.values(), strict=True)
@@ -218,14 +216,14 @@ class TestStudies:
         for count in range(1, 7):
             assert reached.iloc[count - 1] == pytest.approx(compute_hypervolume(costs[:count], np.ones(2)))
 
-    def test_of_one_objective_it_is_the_best_value(self, made_store):
+    def test_progress_with_one_objective_is_the_best_value(self, made_store):
         (study,) = studies.load(made_store)
         alone = studies.Study(
             name="one", objectives={"accuracy": "maximize"}, trials=study.trials, importances={}, error=None
         )
         assert studies.progress(alone).tolist() == pytest.approx([0.9, 0.9, 0.94, 0.94, 0.97, 0.97])
 
-    def test_one_that_cannot_be_read_is_told(self, tmp_path):
+    def test_a_study_that_cannot_be_read_has_an_error(self, tmp_path):
         store = made.make(tmp_path)
         (store / "sweeps" / "sizes" / "study.log").unlink()
         (store / "sweeps" / "torn").mkdir()
@@ -235,7 +233,7 @@ class TestStudies:
         assert "torn" in torn.error
         assert len(runs.load(store)) == 36  # all but the failed trial
 
-    def test_a_store_that_was_moved_is_read(self, tmp_path):
+    def test_a_store_that_was_moved_can_be_read(self, tmp_path):
         store = made.make(tmp_path / "old")
         moved = shutil.move(store, tmp_path / "new")
         (study,) = studies.load(moved)
@@ -243,13 +241,13 @@ class TestStudies:
 
 
 class TestVerdicts:
-    def test_of_the_made_methods(self, frame):
-        found = {
+    def test_verdicts_of_the_known_methods_agree_with_scipy(self, frame):
+        by_methods = {
             (one.first, one.second): one for one in verdicts.comparisons(frame) if one.setting["student"] == "fitnet"
         }
-        assert set(found) == {("hints", "backprop"), ("hints", "kd"), ("kd", "backprop")}
+        assert set(by_methods) == {("hints", "backprop"), ("hints", "kd"), ("kd", "backprop")}
         words = {("hints", "backprop"): "BETTER", ("hints", "kd"): "INCONCLUSIVE", ("kd", "backprop"): "BETTER"}
-        for (first, second), comparison in found.items():
+        for (first, second), comparison in by_methods.items():
             test = stats.ttest_rel(made.VALID[first], made.VALID[second])
             low, high = test.confidence_interval(0.95)
             verdict = comparison.valid
@@ -259,7 +257,7 @@ class TestVerdicts:
             assert (verdict.seeds, verdict.is_paired, comparison.epochs) == (5, True, 30)
             assert comparison.test.difference == pytest.approx(verdict.difference)
 
-    def test_it_goes_by_the_seeds_that_both_have(self, tmp_path):
+    def test_a_comparison_uses_the_seeds_that_both_methods_have(self, tmp_path):
         for method, seeds in (("kd", (0, 1, 2)), ("hints", (1, 2, 3))):
             for seed in seeds:
                 write_run(tmp_path, f"{method}{seed}", method=method, student=made.side("thin", 80 + seed, 10, 10))
@@ -270,18 +268,18 @@ class TestVerdicts:
         ("changes", "refusal"),
         [
             ({"stages": {"student": {"epochs": 31}}}, "not trained for the same number of epochs"),
-            ({"hashes": made.hashes(teacher="t7")}, "they had other teachers for the same seed"),
-            ({"hashes": made.hashes() | {"kd": "hot"}}, "other temperatures or weights"),
+            ({"hashes": made.hashes(teacher="t7")}, "they had different teachers for the same seed"),
+            ({"hashes": made.hashes() | {"kd": "hot"}}, "different temperatures or weights"),
             ({"status": "diverged"}, "one of them has no finished run"),
         ],
     )
-    def test_unfair_ones_are_refused(self, tmp_path, changes, refusal):
+    def test_unfair_comparisons_are_refused(self, tmp_path, changes, refusal):
         write_run(tmp_path, "a1", is_taught=True, hashes=made.hashes() | {"kd": "cold"})
         write_run(tmp_path, "c1", is_taught=True, hashes=made.hashes() | {"kd": "cold"}, method="backprop")
         write_run(tmp_path, "b1", is_taught=True, method="hints", **changes)
-        found = {one.second: one for one in verdicts.comparisons(runs.load(tmp_path)) if one.first == "hints"}
-        assert found["kd"].valid is None
-        assert refusal in str(found["kd"])
+        by_second = {one.second: one for one in verdicts.comparisons(runs.load(tmp_path)) if one.first == "hints"}
+        assert by_second["kd"].valid is None
+        assert refusal in str(by_second["kd"])
 
     def test_backprop_has_no_teacher_to_differ_in(self, tmp_path):
         write_run(tmp_path, "a1", method="backprop", is_taught=False)
@@ -289,7 +287,7 @@ class TestVerdicts:
         (comparison,) = verdicts.comparisons(runs.load(tmp_path))
         assert comparison.valid.difference == 0
 
-    def test_what_is_left_of_diverged_runs_is_no_fair_sample(self, tmp_path):
+    def test_a_comparison_with_diverged_runs_is_refused(self, tmp_path):
         for seed in range(4):
             write_run(tmp_path, f"kd{seed}")
             write_run(tmp_path, f"h{seed}", method="hints", status="diverged" if seed > 1 else "finished")
@@ -306,22 +304,22 @@ class TestVerdicts:
         assert (comparison.valid is not None) == is_verdict
         assert is_verdict or "neither has begun to learn" in str(comparison)
 
-    def test_runs_that_did_not_finish_are_told(self, tmp_path):
+    def test_runs_that_did_not_finish_are_named(self, tmp_path):
         for seed in range(3):
             write_run(tmp_path, f"kd{seed}")
             write_run(tmp_path, f"h{seed}", method="hints", status="failed" if seed > 1 else "finished")
         (comparison,) = verdicts.comparisons(runs.load(tmp_path))
         assert comparison.valid.seeds == 2
-        assert comparison.left_out == "not in it: hints seed 2, failed; not in it: seeds that one of them has (2)"
+        assert comparison.left_out == "left out: hints seed 2, failed; left out: seeds that only one of them has (2)"
 
-    def test_without_a_common_seed_it_is_welchs(self, tmp_path):
+    def test_without_a_common_seed_the_comparison_is_unpaired(self, tmp_path):
         for seed in range(4):
             student = made.side("thin", 80 + seed, 10, 10)
             write_run(tmp_path, f"a{seed}", method="kd" if seed < 2 else "hints", student=student)
         (comparison,) = verdicts.comparisons(runs.load(tmp_path))
         assert (comparison.valid.is_paired, comparison.valid.difference) == (False, pytest.approx(2))
 
-    def test_each_pair_of_layers_has_a_comparison_of_its_own(self, tmp_path):
+    def test_each_pair_of_layers_has_its_own_comparison(self, tmp_path):
         write_run(tmp_path, "kd1")
         for number in range(2):
             hint = {"teacher_layer": "conv2", "student_layer": f"conv{number}"}
@@ -332,14 +330,14 @@ class TestVerdicts:
         names = [one.first for one in verdicts.comparisons(runs.load(tmp_path))]
         assert {"hints (conv1 learns conv2) [m1]", "hints (conv1 learns conv2) [other ]"} < set(names)
 
-    def test_retrained_for_other_lengths_they_have_no_verdict_on_test(self, tmp_path):
+    def test_methods_retrained_for_different_epochs_have_no_verdict_on_test(self, tmp_path):
         for number, method in enumerate(("kd", "hints")):
             stages = {"student": {"epochs": 30}, "retrain_student": {"epochs": 20 + number}}
             write_run(tmp_path, f"{method}1", method=method, stages=stages)
         (comparison,) = verdicts.comparisons(runs.load(tmp_path))
         assert (comparison.valid is None, comparison.test) == (False, None)
 
-    def test_words(self):
+    def test_a_verdict_in_words(self):
         series = [pd.Series(values) for values in itertools.repeat([1.0, 2.0, 3.0], 2)]
         assert str(verdicts.compare(series[0] + [0, 1, 2], series[1])) == (
             "INCONCLUSIVE, +1.00 ± 2.48 points (95 % interval, 3 seeds, paired); about 7 more seeds would settle it "
@@ -351,15 +349,15 @@ class TestVerdicts:
 
 class TestWords:
     def test_headlines(self, frame):
-        """On digits no student is within a point of 99 %; on CIFAR-10 the cheapest with 89 % or more costs 29.9 M."""
-        lines = {line.split(":")[0]: line for line in reporting_page.headlines(frame)}
+        """On digits no student is within a point of 99 %. On CIFAR-10 the cheapest with at least 89 % costs 29.9 M."""
+        lines = {line.split(":")[0]: line for line in summary.headlines(frame)}
         assert lines["digits"].endswith("(99.00 % on validation); the best has 97.00 %.")
         assert "table6 layers=9" in lines["cifar10"]
         assert f"{725 / 29.9:.1f} x fewer multiplications" in lines["cifar10"]
         assert "one run, no interval; chosen among 12" in lines["cifar10"]
 
     def test_markdown_tables(self, frame):
-        text = reporting_page.tables(frame, verdicts.comparisons(frame))
+        text = tables.document(frame, verdicts.comparisons(frame))
         rows = [line for line in text.splitlines() if line.startswith("| thin depth")]
         assert [line.split(",")[0] for line in rows] == [
             f"| thin depth={depth} width={width}" for depth, width in made.FRONT
@@ -369,8 +367,8 @@ class TestWords:
         assert "diverged" not in text
 
     @pytest.mark.parametrize("network", ["fitnet1", "fitnet2", "fitnet3_table5", "fitnet4"])
-    def test_the_papers_points_lie_at_our_own_networks(self, network):
-        """Its rounded costs are within 3 % of what we count in its convention."""
+    def test_the_papers_costs_agree_with_our_networks(self, network):
+        """The paper's rounded costs are within 3 % of ours, counted in its way."""
         sides = costs.sides(loading.load([f"student={network}", "dataset=cifar10"]))
         published = paper.PUBLISHED.set_index(["dataset", "method", "network"]).loc["cifar10"]
         for key, name in (("teacher", ("teacher", "maxout_cifar10")), ("student", ("hints", network))):
@@ -391,17 +389,17 @@ def test_the_files_of_a_report_hold_the_tables(made_store, tmp_path):
     assert made.HOSTILE not in page.read_text()
 
 
-def test_a_hint_loss_that_is_nothing_ends_no_report(tmp_path):
+def test_a_hint_loss_of_zero_does_not_stop_the_report(tmp_path):
     directory = write_run(tmp_path, "a0")
     (directory / "metrics.jsonl").write_text(
         '{"stage": "hint", "epoch": 0, "valid_hint_loss": 0.0, "train_loss": 0.0}\n'
     )
     frame, epochs = runs.load(tmp_path), runs.epochs(tmp_path)
-    assert reporting_page.page_data(frame, epochs)["hints"]["a0"]["left"] is None
+    assert page_data.collect(frame, epochs)["hints"]["a0"]["left"] is None
     assert reporting_page.write(tmp_path, tmp_path / "report").exists()
 
 
-def test_a_disk_that_fills_up_leaves_the_report_that_was_there(fitnets, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_earlier_report(fitnets, tmp_path, monkeypatch):
     def full(path, content, **_named):
         with path.open("wb") as file:
             file.write(content[:10].encode() if isinstance(content, str) else content[:10])
@@ -423,7 +421,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_no_store_is_told_in_a_line(fitnets, tmp_path):
+def test_a_missing_store_is_reported_in_one_line(fitnets, tmp_path):
     finished = fitnets("report", tmp_path / "nowhere")
     assert finished.code == 1
     assert "no runs in it: give the folder" in finished.err

@@ -14,7 +14,8 @@ import pytest
 from conftest import ROOT
 
 from fitnets import signals
-from fitnets.reporting import figures, page, runs
+from fitnets.reporting import page, runs
+from fitnets.reporting.figures.trade_off import trade_off
 from fitnets.store import inventory, lock_owners, locks, ownership
 from fitnets.system import process
 
@@ -120,7 +121,7 @@ def test_a_users_style_changes_no_figure(made_store, tmp_path):
     images = []
     for changes in ({}, style):
         with matplotlib.rc_context(changes):
-            figure = figures.trade_off(frame)
+            figure = trade_off(frame)
             page._save(figure, tmp_path / "it")
             images.append((tmp_path / "it.png").read_bytes())
     assert images[0] == images[1]

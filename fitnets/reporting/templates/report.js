@@ -1,13 +1,13 @@
 "use strict";
-// The data of the page: points, teachers, the paper's points, runs and their epochs, as fitnets/reporting/page.py wrote them.
+// The data of the page, written by fitnets/reporting/page_data.py: points, teachers, the paper's results, runs and curves.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const ROWS = 200; // of the table, before "more" is asked for
+const ROWS = 200; // rows of the table that are shown at first
 
 // --- words and numbers ---
 
 const percent = (share) => (share == null ? "-" : (100 * share).toFixed(2) + " %");
-// As fitnets/console/quantities.py writes numbers and durations.
+// Numbers and durations look as fitnets/console/quantities.py writes them.
 function number(value) {
   if (value == null) return "-";
   let rounded = Number(value.toPrecision(3));
@@ -25,7 +25,7 @@ function duration(seconds) {
   const days = Math.floor(whole / 86400);
   return `${days} day${days === 1 ? "" : "s"} ${Math.floor((whole % 86400) / 3600)} h`;
 }
-// An interval ends at 0 and 100 %: where it would go beyond, its ends are given.
+// Intervals are cut off at 0 and 100 %. An interval that is cut off is shown by its ends.
 const ends = ([mean, halfWidth]) => [Math.max(0, mean - (halfWidth ?? 0)), Math.min(1, mean + (halfWidth ?? 0))];
 function withSpread([mean, halfWidth]) {
   if (mean == null || halfWidth == null) return percent(mean);
@@ -35,13 +35,13 @@ function withSpread([mean, halfWidth]) {
 }
 const errorBars = (accuracies) => ({
   type: "data", symmetric: false, thickness: 1, width: 3,
-  array: accuracies.map((one) => 100 * (ends(one)[1] - one[0])),
-  arrayminus: accuracies.map((one) => 100 * (one[0] - ends(one)[0])),
-  visible: accuracies.some((one) => one[1] != null),
+  array: accuracies.map((accuracy) => 100 * (ends(accuracy)[1] - accuracy[0])),
+  arrayminus: accuracies.map((accuracy) => 100 * (accuracy[0] - ends(accuracy)[0])),
+  visible: accuracies.some(([, halfWidth]) => halfWidth != null),
 });
 const AT_CHANCE = "no better than always naming one class";
 const FORMATS = { percent, number, duration, text: (value) => (value == null ? "-" : String(value)) };
-// Plotly reads a few tags in its texts: what comes from a configuration is shown as it is.
+// Plotly interprets some HTML tags, so text from a configuration is escaped.
 const escaped = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 function wrapped(text, width) {
   const lines = [""];
@@ -55,7 +55,9 @@ function wrapped(text, width) {
 
 // --- the chart ---
 
-// point: whose details are shown; filter: whose runs the table is limited to; run: whose command and curves
+// point: index of the point whose details are shown
+// filter: index of the point whose runs the table shows; null shows all runs
+// run: index of the run whose command and curves are shown
 const state = { point: null, filter: null, run: null, sort: null, descending: true, shown: ROWS };
 const chosen = (id) => byId(id).value;
 const pointsShown = () => data.points.filter((point) => point.task === chosen("task"));
@@ -89,18 +91,18 @@ function methodTrace(method, points, split) {
   };
 }
 
-// Latencies of one device are not those of another.
+// Latencies of different devices are not comparable, so each device has its own front.
 const frontOf = (point, cost) => (cost.startsWith("latency") ? point.device ?? "" : "");
 
 function traces() {
   const split = chosen("split");
   const cost = chosen("cost");
   const points = pointsShown().filter((point) => point[split][0] != null && point.costs[cost] != null);
-  const found = [];
+  const series = [];
   for (const device of new Set(points.map((point) => frontOf(point, cost)))) {
     const front = points.filter((point) => frontOf(point, cost) === device && point.front.includes(cost));
     front.sort((a, b) => a.costs[cost] - b.costs[cost]);
-    found.push({
+    series.push({
       name: device === "" ? "front (on validation)" : `front on ${escaped(device)}`,
       x: front.map((point) => point.costs[cost]),
       y: front.map((point) => 100 * point[split][0]),
@@ -110,11 +112,11 @@ function traces() {
     });
   }
   for (const method of Object.keys(data.styles)) {
-    const own = points.filter((point) => point.method === method);
-    if (own.length) found.push(methodTrace(method, own, split));
+    const ofMethod = points.filter((point) => point.method === method);
+    if (ofMethod.length) series.push(methodTrace(method, ofMethod, split));
   }
-  for (const teacher of data.teachers.filter((one) => one.task === chosen("task") && one[split][0] != null)) {
-    found.push({
+  for (const teacher of data.teachers.filter(({ task, [split]: accuracy }) => task === chosen("task") && accuracy[0] != null)) {
+    series.push({
       name: `teacher ${escaped(teacher.name)}, ${escaped(teacher.schedule)}${teacher.chance ? `, ${AT_CHANCE}` : ""}`,
       x: [teacher.costs[cost]],
       y: [100 * teacher[split][0]],
@@ -124,19 +126,19 @@ function traces() {
       marker: { color: "#222222", symbol: "star", size: 14 },
     });
   }
-  for (const one of data.paper.filter((one) => one.task === chosen("task") && one.costs[cost] != null)) {
-    const [color, symbol] = data.styles[one.method] ?? ["#222222", "star"];
-    found.push({
-      name: `paper: ${one.network}`,
-      x: [one.costs[cost]],
-      y: [one.accuracy],
-      hovertemplate: `<b>the paper's ${one.network}</b> (${one.method})<br>${one.accuracy} %, ${one.source}<extra></extra>`,
+  for (const result of data.paper.filter(({ task, costs }) => task === chosen("task") && costs[cost] != null)) {
+    const [color, symbol] = data.styles[result.method] ?? ["#222222", "star"];
+    series.push({
+      name: `paper: ${result.network}`,
+      x: [result.costs[cost]],
+      y: [result.accuracy],
+      hovertemplate: `<b>the paper's ${result.network}</b> (${result.method})<br>${result.accuracy} %, ${result.source}<extra></extra>`,
       mode: "markers",
       marker: { color, symbol: symbol + "-open", size: 11, line: { width: 1.5 } },
       showlegend: false,
     });
   }
-  return found;
+  return series;
 }
 
 const narrow = () => window.innerWidth < 600;
@@ -174,15 +176,15 @@ function select(point) {
 }
 
 function selectRun(run) {
-  const point = data.points.findIndex((one) => one.runs.includes(run));
+  const point = data.points.findIndex(({ runs }) => runs.includes(run));
   Object.assign(state, { run, point: point < 0 ? null : point });
   drawDetails();
   drawRing();
   reveal();
 }
 
-// The details stand between chart and table, out of sight of a row far down: the page goes to them, and a button leads
-// back.
+// The details lie between chart and table. From a row far down they are out of sight, so the page scrolls to them, and a
+// button leads back.
 function reveal() {
   const title = byId("details-title");
   title.focus({ preventScroll: true });
@@ -196,7 +198,7 @@ function backToRow() {
   row?.querySelector("button").focus({ preventScroll: true });
 }
 
-// Around the chosen point: over the chart, so that nothing of it is drawn again.
+// Draw a ring around the chosen point. It lies over the chart, so the chart is not drawn again.
 function drawRing() {
   const chart = byId("chart");
   if (!chart) return;
@@ -211,7 +213,7 @@ function drawRing() {
   ring.style.top = `${yaxis._offset + yaxis.d2p(100 * value)}px`;
 }
 
-// Of the configuration, as far as it has finished runs, and of the run.
+// The facts about the configuration, if it has finished runs, and about the run.
 function facts(run, point) {
   const hint = data.hints[run.run];
   return {
@@ -246,17 +248,17 @@ function drawDetails() {
   }));
   byId("details-run").textContent = run.run ?? "";
   byId("details-folder").textContent = run.folder ? `, in ${run.folder}` : "";
-  byId("command").textContent = run.command ?? "not known: no command line asked for this run";
+  byId("command").textContent = run.command ?? "not known: the run was not started from a command line";
   byId("copy").hidden = run.command == null;
   drawClasses(data.confusions[run.run]);
   const stages = data.curves[run.run];
   byId("curves-title").hidden = !stages;
   byId("curves").hidden = !stages;
-  // A chart takes longer to draw than all the rest: a click is answered first.
+  // The curves take longer to draw than everything else, so they are drawn after the rest is visible.
   if (stages) afterPaint(() => { if (run === data.runs[state.run]) drawCurves(stages); });
 }
 
-// Of each class its images, how many of them were right, and what the others were mostly taken for.
+// For each class: the number of its images, the accuracy, and the class that its other images are most often taken for.
 function perClass(counts, names) {
   return counts.map((row, index) => {
     const images = row.reduce((sum, count) => sum + count, 0);
@@ -269,17 +271,17 @@ function perClass(counts, names) {
   });
 }
 
-function drawClasses(found) {
-  byId("classes").hidden = !found;
-  if (!found) return;
+function drawClasses(matrices) {
+  byId("classes").hidden = !matrices;
+  if (!matrices) return;
   const wanted = byId("split") ? chosen("split") : "test";
-  const split = found[wanted] ? wanted : found.test ? "test" : "valid";
-  const counts = found[split];
-  const names = found.classes ?? counts.map((_, index) => `class ${index}`);
+  const split = matrices[wanted] ? wanted : matrices.test ? "test" : "valid";
+  const counts = matrices[split];
+  const names = matrices.classes ?? counts.map((_, index) => `class ${index}`);
   byId("classes-title").textContent = `Accuracy of each class, on ${split === "valid" ? "validation" : "test"}`;
-  byId("classes-table").tBodies[0].replaceChildren(...perClass(counts, names).map((one) => {
+  byId("classes-table").tBodies[0].replaceChildren(...perClass(counts, names).map((row) => {
     const line = document.createElement("tr");
-    for (const [text, kind] of [[one.name, ""], [one.images, "number"], [percent(one.accuracy), "number"], [one.confused, ""]]) {
+    for (const [text, kind] of [[row.name, ""], [row.images, "number"], [percent(row.accuracy), "number"], [row.confused, ""]]) {
       const cell = line.insertCell();
       cell.textContent = text;
       cell.className = kind;
@@ -310,17 +312,17 @@ function drawConfusion(counts, names) {
     yaxis: { ...ticks, title: { text: "true class" }, autorange: "reversed", scaleanchor: "x", constrain: "domain" },
     annotations: few ? counts.flatMap((row, y) => row.map((count, x) => ({
       x, y, text: count ? String(count) : "", showarrow: false, font: { size: 10, color: shares[y][x] > 0.5 ? "white" : "#222222" },
-    }))).filter((one) => one.text) : [],
+    }))).filter(({ text }) => text) : [],
   }), CONFIG);
 }
 
 function drawCurves(stages) {
-  const found = [];
+  const lines = [];
   const shapes = [];
   let start = 0;
   for (const [stage, rows] of Object.entries(stages)) {
     const x = Array.from({ length: rows.count }, (_, index) => start + rows.first + index * rows.step + 1);
-    const add = (series, label, axis, line) => rows[series] && found.push({
+    const add = (series, label, axis, line) => rows[series] && lines.push({
       x, y: rows[series], name: `${label}, ${stage}`, yaxis: axis, mode: "lines", line, hovertemplate: `${label}, ${stage}: %{y:.4~g}<extra></extra>`,
     });
     const dash = { teacher: "dot", hint: "dash" }[stage] ?? "solid";
@@ -332,7 +334,7 @@ function drawCurves(stages) {
     shapes.push({ type: "line", x0: start + 0.5, x1: start + 0.5, y0: 0, y1: 1, yref: "paper", line: { color: "#bbb", width: 1 } });
   }
   const domain = (low, high) => ({ ...AXIS, domain: [low, high] });
-  Plotly.react("curves", found, layout({
+  Plotly.react("curves", lines, layout({
     height: narrow() ? 480 : 440,
     shapes,
     hovermode: "x",
@@ -390,7 +392,7 @@ function drawTable() {
   showSides();
 }
 
-// A shadow on each side of the table's box beyond which there are more columns.
+// Show a shadow on each side of the table that hides more columns.
 function showSides() {
   const box = byId("scroll");
   const left = box.scrollWidth - box.clientWidth - box.scrollLeft;
@@ -426,7 +428,7 @@ function drawHeader() {
 
 // --- the beginning ---
 
-for (const run of data.runs) { // what a run can be found by
+for (const run of data.runs) { // the text that the search looks in
   run.words = data.columns.map((column) => run[column.key]).filter((value) => typeof value === "string").join(" ").toLowerCase();
 }
 
@@ -451,7 +453,7 @@ byId("copy").addEventListener("click", async () => {
     await navigator.clipboard.writeText(byId("command").textContent);
     byId("copy").textContent = "copied";
     setTimeout(() => { byId("copy").textContent = "copy"; }, 1500);
-  } catch { // no leave to write there: the user's own copy key does it
+  } catch { // no permission to write to the clipboard: select the text for the user to copy
     getSelection().selectAllChildren(byId("command"));
   }
 });
@@ -462,7 +464,7 @@ if (byId("chart")) {
   drawChart();
   byId("chart").on("plotly_afterplot", drawRing);
   byId("chart").on("plotly_click", (event) => {
-    const point = event.points.map((one) => one.customdata).find((one) => one != null);
+    const point = event.points.map(({ customdata }) => customdata).find((index) => index != null);
     if (point != null) select(point);
   });
 }

@@ -7,20 +7,18 @@
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from fitnets.composition import overrides, sweeper_targets
 from fitnets.paths import SWEEPS
+from fitnets.sweeper import internals
 from fitnets.sweeper.grid import GridConf, GridSweeper
 from fitnets.sweeper.study import StudyConf, StudySweeper
 
 
 def _register_sweepers() -> None:
-    Plugins.instance().register(StudySweeper)
-    Plugins.instance().register(GridSweeper)
-    Plugins.instance().class_name_to_class |= dict.fromkeys(sweeper_targets.STUDY, StudySweeper)
-    Plugins.instance().class_name_to_class |= dict.fromkeys(sweeper_targets.GRID, GridSweeper)
+    internals.register_sweeper(StudySweeper, sweeper_targets.STUDY)
+    internals.register_sweeper(GridSweeper, sweeper_targets.GRID)
     overrides.register("hydra.sweeper", StudyConf)
     store = ConfigStore.instance().store
     store(group="hydra/sweeper", name="study", node=StudyConf, provider="fitnets")

@@ -171,8 +171,8 @@ def test_a_mistake_is_told_in_short(command, words, told, monkeypatch):
 def test_another_study_of_the_same_name_is_refused(study):
     assert study("hydra.sweeper.n_trials=1")[0].code == 0
     for words, told in (
-        (["schedule.student.epochs=2"], "was begun with schedule.student.epochs=1, not 2"),
-        (["student.width=range(4,9)"], "was begun with student.width="),
+        (["schedule.student.epochs=2"], "was started with schedule.student.epochs=1, not 2"),
+        (["student.width=range(4,9)"], "was started with student.width="),
         (
             ["hydra.sweeper.objectives=[accuracy,parameters]"],
             "is about max. accuracy and min. multiplications, not max. accuracy and min. parameters",

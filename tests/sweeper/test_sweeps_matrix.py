@@ -56,7 +56,7 @@ def test_a_study_composes_and_agrees_with_a_restarted_worker(name, kind, dataset
         objectives = study_settings.objectives(config.hydra.sweeper)
         study_settings.check_same_study(study, study_settings.shared_settings(config, space, objectives))
     other = composed(f"+sweeps={name}", *datasets[kind], *QUESTIONS[name][0], *BASE, "schedule.student.epochs=2")
-    with pytest.raises(ConfigError, match=r"was begun with schedule\.student\.epochs=1, not 2"):
+    with pytest.raises(ConfigError, match=r"was started with schedule\.student\.epochs=1, not 2"):
         study_settings.check_same_study(study, study_settings.shared_settings(other, space, objectives))
 
 

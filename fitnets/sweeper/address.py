@@ -12,6 +12,7 @@ import optuna
 
 from fitnets.errors import ConfigError, without_passwords
 from fitnets.paths import expanded
+from fitnets.store import files
 from fitnets.sweeper import storage
 
 _FORBIDDEN = '/\\:*?"<>|'
@@ -184,8 +185,6 @@ def leave(record: Path, study: optuna.Study, address: str) -> None:
     record: path of the `study.json`
     address: the absolute address
     """
-    from fitnets.store import files
-
     identities = sorted(key for key in study.user_attrs if key.startswith(_ID))
     if not identities:
         identities = [f"{_ID}{uuid4().hex[:12]}"]

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fitnets.config import Tracker, Wandb
 from fitnets.console.quantities import plural
 from fitnets.console.terminal import Terminal, measure
+from fitnets.store import files, locks, ownership
 from fitnets.sweeper import trials
 from fitnets.tracking import wandb_mirror
 
@@ -48,8 +49,6 @@ def conclude(study: optuna.Study, launch: Launch, directory: Path, tracker: Trac
 
     directory: folder of the study
     """
-    from fitnets.store import files
-
     all_trials = study.get_trials(deepcopy=False)
     failed = [trial for trial in trials.counted(all_trials) if trial.state == TrialState.FAIL]
     for trial in failed:
@@ -84,8 +83,6 @@ def _mirror(
     study: optuna.Study, rows: list[dict[str, Any]], directory: Path, tracker: Wandb, terminal: Terminal
 ) -> None:
     """Log the front as one W&B run. A worker that finds the same front logged already adds none."""
-    from fitnets.store import files, locks, ownership
-
     mirror = directory / "wandb"
     logged = {"front": [[row["trial"], *row["runs"]] for row in rows]}
     with locks.locked(mirror, "the study's W&B run", terminal.say):

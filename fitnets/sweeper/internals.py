@@ -4,7 +4,7 @@ A new version of either library may change them. `tests/sweeper/test_internals.p
 Optuna is imported inside the functions, because `python run.py --help` does without it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -12,7 +12,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper as BasicSwee
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
+from hydra.plugins.plugin import Plugin
+from omegaconf import DictConfig, flag_override
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -23,11 +24,29 @@ if TYPE_CHECKING:
 # --- Hydra ---
 
 
-def register_sweeper(sweeper: type[Sweeper], targets: Sequence[str]) -> None:
-    """Have Hydra use this class for each `_target_` of `hydra.sweeper`."""
-    plugins = Plugins.instance()
-    plugins.register(sweeper)
-    plugins.class_name_to_class |= dict.fromkeys(targets, sweeper)
+_current_names: dict[str, str] = {}
+_instantiate = Plugins._instantiate
+
+
+def rename_sweepers(current: Mapping[str, str]) -> None:
+    """Have Hydra run a sweeper by its current name where `hydra.sweeper._target_` has a former one.
+
+    To register the class under its former name would not do: Hydra compares the two names before it runs the class. To
+    change the configuration would not do either: Hydra compares it with the one of every job.
+
+    current: current `_target_` by former `_target_`
+    """
+    _current_names.update(current)
+    Plugins._instantiate = _instantiate_renamed  # type: ignore[assignment, method-assign]
+
+
+def _instantiate_renamed(plugins: Plugins, config: DictConfig) -> Plugin:
+    current = _current_names.get(config.get("_target_"))
+    if current is not None:
+        config = config.copy()
+        with flag_override(config, ["readonly", "struct"], False):
+            config._target_ = current
+    return _instantiate(plugins, config)
 
 
 def runs_jobs_in_this_process(launcher: Launcher) -> bool:

@@ -7,6 +7,7 @@
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from fitnets.composition import overrides, sweeper_targets
@@ -17,8 +18,10 @@ from fitnets.sweeper.study import StudyConf, StudySweeper
 
 
 def _register_sweepers() -> None:
-    internals.register_sweeper(StudySweeper, sweeper_targets.STUDY)
-    internals.register_sweeper(GridSweeper, sweeper_targets.GRID)
+    Plugins.instance().register(StudySweeper)
+    Plugins.instance().register(GridSweeper)
+    for current, *former in (sweeper_targets.STUDY, sweeper_targets.GRID):
+        internals.rename_sweepers(dict.fromkeys(former, current))
     overrides.register("hydra.sweeper", StudyConf)
     store = ConfigStore.instance().store
     store(group="hydra/sweeper", name="study", node=StudyConf, provider="fitnets")

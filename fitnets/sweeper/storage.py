@@ -127,7 +127,7 @@ def _journal(storage: str, say: Say | None) -> JournalStorage:
             raise
         raise ConfigError(
             f"{path}, line {damaged}: this line is damaged, and the file cannot be read beyond it: restore the file, "
-            "or give another hydra.sweeper.study_name (what the store has trained is found again)"
+            "or give another hydra.sweeper.study_name (runs that the store holds are not trained again)"
         ) from error
 
 

@@ -44,7 +44,7 @@ def objectives(conf: DictConfig) -> dict[str, Direction]:
         raise ConfigError(f"hydra.sweeper.objectives={names}: give one measure or several different ones")
     if conf.pruner is not None and not (len(names) == 1 and names[0] in PRUNABLE):
         raise ConfigError(
-            f"hydra.sweeper.pruner cuts trials short by one objective that is known after every epoch "
+            f"hydra.sweeper.pruner ends trials early by a single objective that is measured after every epoch "
             f"({', '.join(PRUNABLE)}), and the objectives are {', '.join(names)}: give hydra.sweeper.pruner=null"
         )
     return {name: direction_of(name) for name in names}

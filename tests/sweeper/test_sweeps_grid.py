@@ -1,4 +1,4 @@
-"""Grids print a line before each job and a table at the end. `hydra.job.chdir` moves none of the paths of this project."""
+"""Grids print a line before each job and a table at the end; hydra.job.chdir moves no path of this project."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: the study that they run, and what it left."""
+"""Helpers that the tests of sweeps share: the study that they run, and readers for what it leaves behind."""
 
 import subprocess
 import sys
@@ -15,16 +15,16 @@ STUDY = ("-m", "+sweeps=depth_width", *BASE, "engine.threads=1", "sweep.budgets.
 DIED_TWICE = "its worker died, and once more when it was tried again"
 
 
-def opened(path: Path | str, name: str = "depth_width-digits") -> optuna.Study:
-    if "://" in str(path):
-        backend = optuna.storages.RDBStorage(str(path), {"poolclass": NullPool})  # leaves no connection open
+def opened(address: Path | str, name: str = "depth_width-digits") -> optuna.Study:
+    if "://" in str(address):
+        backend = optuna.storages.RDBStorage(str(address), {"poolclass": NullPool})  # closes every connection
     else:
-        backend = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        backend = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(address)))
     return optuna.load_study(study_name=name, storage=backend)
 
 
 def ends(study: optuna.Study) -> list[str]:
-    """Of every trial: its state, and why it does not count."""
+    """Each trial's state, and after it the reason why the trial does not count."""
     return [" ".join(filter(None, (t.state.name, t.user_attrs.get("closed")))) for t in study.trials]
 
 
@@ -34,7 +34,7 @@ def params_of(run: Path) -> dict[str, int]:
 
 
 def begin(store: Path, log: Path, *words: str) -> subprocess.Popen[bytes]:
-    """A worker as a process of its own; its output is added to the log."""
+    """Start a worker as a separate process, whose output is appended to the log."""
     with log.open("ab") as out:
         return subprocess.Popen(
             [sys.executable, "-u", ROOT / "run.py", *words, f"store={store}"],

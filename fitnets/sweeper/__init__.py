@@ -1,5 +1,5 @@
-"""Hydra's sweepers over Optuna: studies that many workers share, survive kills and end with a Pareto front.
+"""Hydra's sweepers: studies with Optuna, which many workers share and which end with a Pareto front, and plain grids.
 
-The questions themselves are the YAML files of the folder `sweeps/`. Imports: experiment, planning,
-composition, tracking, models (costs), store, console, config.
+The questions that the studies answer are the YAML files of `sweeps/`. Imports: experiment, planning, composition,
+tracking, models (costs), store, console, config.
 """

@@ -1,4 +1,7 @@
-"""Configurations of many jobs, quickly: a sampler looks at far more proposals than a study has trials."""
+"""Composes the configurations of many jobs quickly.
+
+Composing must be fast because a sampler looks at far more proposals than a study has trials.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -11,9 +14,11 @@ from fitnets.paths import CONF
 
 
 class Composer:
-    """What Hydra composes of some overrides, in a tenth of the time: options are chosen once, and values set in a copy.
+    """Composes what Hydra composes, in a tenth of the time: it lets Hydra choose the options once, and sets values in a
+    copy of the result.
 
-    compose: has Hydra do it."""
+    compose: composes overrides with Hydra
+    """
 
     def __init__(self, compose: Callable[[list[str]], DictConfig]):
         self._compose = compose
@@ -23,7 +28,7 @@ class Composer:
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
         parsed = self._parser.parse_overrides(list(overrides))
         others = [n for n, override in enumerate(parsed) if not (_is_choice(override) or _is_value(override))]
-        late = parsed[others[-1] + 1 :] if others else parsed  # before those the order may matter
+        late = parsed[others[-1] + 1 :] if others else parsed  # the order matters before the others
         values = [override for override in late if _is_value(override)]
         chosen = tuple(override.input_line for override in parsed if override not in values)
         if chosen not in self._composed:
@@ -32,19 +37,19 @@ class Composer:
         try:
             for override in values:
                 OmegaConf.update(job, override.key_or_group, override.value())
-        except OmegaConfBaseException:  # a mistake, which Hydra tells in its own words
+        except OmegaConfBaseException:  # a mistake: let Hydra report it in its own words
             return self._compose(list(overrides))
         return job
 
 
 def _is_choice(override: Override) -> bool:
-    """Of an option of a group, which Hydra makes before it sets any value."""
+    """Whether the override chooses an option of a group. Hydra chooses options before it sets any value."""
     is_group = (CONF / override.key_or_group).is_dir()
     return is_group and not override.is_delete() and isinstance(override.value(), str)
 
 
 def _is_value(override: Override) -> bool:
-    """`key=value` of a key that is there, but for Hydra's own."""
+    """Whether the override is `key=value` for an existing key that is not one of Hydra's own."""
     adds = override.is_add() or override.is_force_add() or override.is_list_extend()
     is_plain = not (adds or override.is_delete() or override.is_sweep_override() or override.package)
     return is_plain and not override.key_or_group.startswith("hydra") and not _is_choice(override)

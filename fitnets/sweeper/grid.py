@@ -1,19 +1,18 @@
-"""Hydra's own sweeper, which runs every combination, with a line before each job and a table of all jobs at the end."""
+"""Hydra's basic sweeper, which runs every combination, with a line before each job and a table of all jobs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from fitnets.errors import DivergedError, UserError, without_passwords
+from fitnets.sweeper import internals
 
-Words = Sequence[str]
+Overrides = Sequence[str]
 
 
 @dataclass
@@ -27,38 +26,43 @@ class GridConf:
 
 @dataclass
 class Job:
-    """number: of the sweep; words: its overrides that other jobs do not share; done: None before its end"""
+    """One job of a grid.
+
+    number: position in the grid, from 0
+    overrides: the overrides that not all jobs share
+    done: Hydra's record of the finished job, None before
+    """
 
     number: int
-    words: Words
+    overrides: Overrides
     done: JobReturn | None = field(default=None)
 
 
-class GridSweeper(BasicSweeper):
-    """The jobs of `key=a,b other=range(3)`, one after the other or as the launcher has them."""
+class GridSweeper(internals.BasicSweeper):
+    """Runs the jobs of `key=a,b other=range(3)`, one after the other or as the launcher does."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         assert self.launcher is not None
-        self.launcher = self.watched = _Watched(self.launcher)
+        self.launcher = self.recorder = _RecordingLauncher(self.launcher)
 
     def sweep(self, arguments: list[str]) -> Any:
         try:
             returns = super().sweep(arguments)
         finally:
-            self.watched.conclude()
-        if failed := self.watched.failed():
-            raise UserError(f"{failed} of {len(self.watched.jobs)} jobs failed")
+            self.recorder.show_table()
+        if failed := self.recorder.failed():
+            raise UserError(f"{failed} of {len(self.recorder.jobs)} jobs failed")
         return returns
 
     def get_job_batch(self) -> Sequence[Sequence[str]]:
         assert self.overrides is not None
-        self.watched.announce([words for batch in self.overrides for words in batch])
+        self.recorder.announce([overrides for batch in self.overrides for overrides in batch])
         return super().get_job_batch()
 
 
-class _Watched(Launcher):
-    """A launcher that keeps what became of its jobs."""
+class _RecordingLauncher(Launcher):
+    """Runs jobs with another launcher and records their outcomes."""
 
     def __init__(self, launcher: Launcher):
         from fitnets.console.terminal import Terminal
@@ -70,32 +74,32 @@ class _Watched(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
-    def announce(self, jobs: Sequence[Words]) -> None:
-        """Take note of all jobs of the sweep."""
+    def announce(self, jobs: Sequence[Overrides]) -> None:
+        """Record the overrides of all jobs. Only the first call counts."""
         if self.jobs:
             return
         shared = set(jobs[0]).intersection(*jobs) if len(jobs) > 1 else set()
-        for number, words in enumerate(jobs):
-            self.jobs.append(Job(number, [without_passwords(word) for word in words if word not in shared]))
+        for number, overrides in enumerate(jobs):
+            self.jobs.append(Job(number, [without_passwords(word) for word in overrides if word not in shared]))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Jobs of this process begin one by one, so that each has its line and those that ended are known at Ctrl-C."""
-        size = 1 if isinstance(self.launcher, BasicLauncher) else len(job_overrides)
+        """Run a batch of jobs. In this process they run one by one, so that Ctrl-C keeps the outcomes of ended jobs."""
+        size = 1 if internals.runs_jobs_in_this_process(self.launcher) else len(job_overrides)
         returns: list[JobReturn] = []
         for start in range(0, len(job_overrides), size):
             first = initial_job_idx + start
             for job in self.jobs[first : first + size]:
-                self.terminal.say(f"job {job.number} ({job.number + 1} of {len(self.jobs)}): {' '.join(job.words)}")
+                self.terminal.say(f"job {job.number} ({job.number + 1} of {len(self.jobs)}): {' '.join(job.overrides)}")
             ended = self.launcher.launch(job_overrides[start : start + size], initial_job_idx=first)
             for job, done in zip(self.jobs[first : first + size], ended, strict=True):
                 job.done = done
-            returns += [done for done in ended if not _is_told(done)]
+            returns += [done for done in ended if not _is_reported(done)]
         return returns
 
     def failed(self) -> int:
         return sum(job.done is not None and job.done.status == JobStatus.FAILED for job in self.jobs)
 
-    def conclude(self) -> None:
+    def show_table(self) -> None:
         """Show the table of all jobs, if any has ended."""
         if any(job.done is not None for job in self.jobs):
             title = f"{len(self.jobs)} jobs" + (f", {self.failed()} failed" if self.failed() else "")
@@ -105,23 +109,22 @@ class _Watched(Launcher):
 _HEADER = ("job", "overrides", "status", "validation", "test", "run")
 
 
-def _is_told(done: JobReturn) -> bool:
-    """Whether the job failed with a message, which was shown at once."""
-    return done.status == JobStatus.FAILED and isinstance(done._return_value, UserError)
+def _is_reported(done: JobReturn) -> bool:
+    """Whether the job failed with a message for the user, which was shown at once."""
+    return done.status == JobStatus.FAILED and isinstance(internals.outcome(done), UserError)
 
 
 def _row(job: Job) -> list[str]:
-    number, words = str(job.number), " ".join(job.words)
+    first = [str(job.number), " ".join(job.overrides)]
     if job.done is None:
-        return [number, words, "unfinished", "-", "-", "-"]
+        return [*first, "unfinished", "-", "-", "-"]
+    result = internals.outcome(job.done)
     if job.done.status == JobStatus.FAILED:
-        error = job.done._return_value  # the property raises it
-        return [number, words, "diverged" if isinstance(error, DivergedError) else "failed", "-", "-", "-"]
-    found = job.done._return_value
-    if not isinstance(found, dict):
-        return [number, words, "finished", "-", "-", "-"]
-    accuracies = [_percent(found.get(name)) for name in ("accuracy", "test_accuracy")]
-    return [number, words, "finished", *accuracies, " ".join(found.get("runs", [])) or "-"]
+        return [*first, "diverged" if isinstance(result, DivergedError) else "failed", "-", "-", "-"]
+    if not isinstance(result, dict):
+        return [*first, "finished", "-", "-", "-"]
+    accuracies = [_percent(result.get(name)) for name in ("accuracy", "test_accuracy")]
+    return [*first, "finished", *accuracies, " ".join(result.get("runs", [])) or "-"]
 
 
 def _percent(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""One job of a sweep: the runs of a trial, one for each seed, and what they come to."""
+"""One job: it runs the configuration once for each seed and returns the measures."""
 
 import math
 from collections.abc import Callable
@@ -21,38 +21,44 @@ from fitnets.models import costs
 from fitnets.planning import identity
 from fitnets.tracking import wandb_environment
 
-Watch = Callable[[dict[str, Any]], None]
+OnEpoch = Callable[[dict[str, Any]], None]
+"""Receives the row of every epoch, as in `metrics.jsonl`."""
 
 
 def run(config: Config) -> Any:
-    """What `python run.py` hands back: `returns` of the configuration; in a study or a grid, and without `returns`, all
-    measures.
+    """Run the configuration for each seed, and return its measures to Hydra's sweeper.
 
-    All: the mean of each measure over the seeds, `spread_<measure>` (standard deviation) of several, `runs` (their
-    hashes), and `excess`, by how much each bounded cost is over its budget. Over budget nothing is trained: in a study
-    costs and `excess` alone, elsewhere a ConfigError."""
+    A study and a grid get all measures. Other sweepers get the measures named by `returns`, or all if that is null.
+    All measures are a dictionary: the mean of each measure over the seeds; `spread_<measure>`, its standard deviation
+    over several seeds; `runs`, the hashes of the runs; and `excess`, each bounded cost minus its budget.
+
+    Nothing is trained over budget. Then a study gets the costs and `excess` alone, and otherwise ConfigError is raised.
+    """
     study = _study()
-    known, excess = bounded(config)
+    cost, excess = bounded(config)
     over = [name for name, value in excess.items() if value > 0]
     if over and study is None:
         name = over[0]
-        raise ConfigError(f"{name}={known[name]:g} is over sweep.budgets.{name}={config.sweep.budgets[name]:g}")
+        raise ConfigError(f"{name}={cost[name]:g} is over sweep.budgets.{name}={config.sweep.budgets[name]:g}")
     if over:
-        return {**known, "excess": excess}
+        return {**cost, "excess": excess}
     results = _results(config, study)
-    found = _summary(results)
-    if config.returns is None or _is_ours():
-        return found | {"excess": excess, "runs": [result["hashes"]["run"] for result in results]}
-    return found[config.returns] if isinstance(config.returns, str) else [found[name] for name in config.returns]
+    summary = _summary(results)
+    if config.returns is None or _takes_all_measures():
+        return summary | {"excess": excess, "runs": [result["hashes"]["run"] for result in results]}
+    return summary[config.returns] if isinstance(config.returns, str) else [summary[name] for name in config.returns]
 
 
 def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
-    """Of the runs of all seeds. In a study a stage that was begun on another machine is begun anew. A latency that is
-    asked for is measured now: a run that is found was measured when and where it was made."""
+    """The `result.json` of each seed's run. In a study a stage that was started on another machine starts over.
+
+    A latency that is an objective or in `returns` is measured now, because a stored run holds the latency of the time
+    and machine that made it.
+    """
     if study is not None:
         config = _of_study(config, study)
-    asked = [*(study.objectives if study is not None else []), *_listed(config.returns)]
-    for name in asked:
+    wanted = [*(study.objectives if study is not None else []), *_listed(config.returns)]
+    for name in wanted:
         if isinstance(config.teacher, NoTeacher) and name in measures.OF_TEACHER:
             raise ConfigError(f"{name} compares with a teacher, and teacher=none: give another measure, or a teacher")
     results = []
@@ -62,7 +68,7 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
         seed = config.seed + number
         seeded = replace(config, seed=seed)
         result = pipeline.run(seeded, on_epoch=on_epoch, terminal=terminal, notes=_notes(config, seed))
-        if any(name.startswith("latency") for name in asked):
+        if any(name.startswith("latency") for name in wanted):
             latency = evaluation.latency(config.root / "run" / result["hashes"]["run"], config)
             result = {**result, "timing": {**result["timing"], "latency": {"student": latency}}}
         results.append(result)
@@ -70,8 +76,13 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
 
 
 def _notes(config: Config, seed: int) -> dict[str, Any]:
-    """`command`: what does this run and nothing else, in `folder`; `trial`: who wanted it first."""
-    if not HydraConfig.initialized():  # no command line asked for it
+    """Entries for `environment.json`.
+
+    command: the command that does this run alone
+    folder: where to start that command
+    trial: the study's trial that started the run first
+    """
+    if not HydraConfig.initialized():  # called from Python, without a command line
         return {}
     study = _study()
     trial = {} if study is None else {"trial": f"{study.study_name} #{HydraConfig.get().job.num}"}
@@ -95,13 +106,13 @@ def _command(config: Config, seed: int) -> list[str]:
 
 
 def _overrides(task: list[str]) -> list[str]:
-    """The job's overrides with the values of their interpolations. One with a literal `${` stays as it was typed."""
+    """The job's overrides with interpolations resolved. An override with an escaped `${` stays as it was typed."""
     raw: Any = OmegaConf.to_container(cast(ListConfig, task), resolve=False)
     return [typed if "\\${" in typed else resolved for typed, resolved in zip(raw, task, strict=True)]
 
 
 def _other_seeds(config: Config) -> list[str]:
-    """In case they are taken from `seed`: they do not move with it."""
+    """Overrides that keep the teacher's and the data's seed when `seed` changes and they are interpolated from it."""
     seed = identity.teacher_seed(config)
     teacher = [] if seed is None else [f"teacher.seed={seed}"]
     return [*teacher, f"dataset.seed={config.dataset.seed}"]
@@ -116,33 +127,33 @@ def over_budget(config: Config) -> bool:
 
 
 def bounded(config: Config) -> tuple[dict[str, float], dict[str, float]]:
-    """(the costs, by how much each bounded one is over its budget); both empty without budgets."""
+    """(cost by name, bounded cost minus its budget by name); both are empty without budgets."""
     if not config.sweep.budgets:
         return {}, {}
-    found = measures.of_costs(**costs.sides(config))
-    return found, {name: found[name] - bound for name, bound in config.sweep.budgets.items()}
+    cost = measures.of_costs(**costs.sides(config))
+    return cost, {name: cost[name] - bound for name, bound in config.sweep.budgets.items()}
 
 
 def _summary(results: list[dict[str, Any]]) -> dict[str, float]:
     of_seeds = [measures.of_result(result) for result in results]
     names = [name for name in of_seeds[0] if all(name in measured for measured in of_seeds)]
-    found = {name: fmean(measured[name] for measured in of_seeds) for name in names}
+    summary = {name: fmean(measured[name] for measured in of_seeds) for name in names}
     if len(results) > 1:
-        found |= {f"spread_{name}": stdev(measured[name] for measured in of_seeds) for name in names}
-    return found
+        summary |= {f"spread_{name}": stdev(measured[name] for measured in of_seeds) for name in names}
+    return summary
 
 
 # --- inside a study ---
 
 
-def _is_ours() -> bool:
-    """Whether the job is one of our sweepers, which take all measures."""
+def _takes_all_measures() -> bool:
+    """Whether the sweeper that started the job is a study or a grid of this project."""
     is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     return is_sweep and HydraConfig.get().sweeper.get("_target_") in (*sweeper_targets.STUDY, *sweeper_targets.GRID)
 
 
 def _study() -> DictConfig | None:
-    """The settings of the study that this job is a trial of, if it is."""
+    """The keys of `hydra.sweeper` if this job is a trial of a study, else None."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None
     sweeper: DictConfig = HydraConfig.get().sweeper
@@ -150,7 +161,7 @@ def _study() -> DictConfig | None:
 
 
 def _of_study(config: Config, study: DictConfig) -> Config:
-    """Its W&B runs are a group, each tagged with its trial's number."""
+    """The configuration of a trial: its W&B runs form a group, and each is tagged with the trial's number."""
     config = replace(config, engine=replace(config.engine, elsewhere="begin_anew"))
     if not isinstance(config.tracker, Wandb):
         return config
@@ -159,20 +170,20 @@ def _of_study(config: Config, study: DictConfig) -> Config:
     return replace(config, tracker=replace(tracker, tags=tags))
 
 
-def _reporter(settings: DictConfig) -> Watch | None:
-    """Tells the study of each of the student's epochs, and raises PrunedError when its pruner has seen enough."""
+def _reporter(settings: DictConfig) -> OnEpoch | None:
+    """A callback that reports each epoch of the student's stage to the study; None without a pruner.
+
+    The callback raises PrunedError when the pruner ends the trial.
+    """
     if settings.pruner is None:
         return None
-    from optuna.trial import Trial
-
-    from fitnets.sweeper import address, sampling, storage, study_settings
+    from fitnets.sweeper import address, internals, sampling, storage, study_settings
 
     (objective,) = settings.objectives
     pruner = sampling.pruner(settings.pruner)
-    place = address.absolute(settings.storage, Path(HydraConfig.get().runtime.cwd))
-    study = storage.open_study(place, settings.study_name, study_settings.objectives(settings), pruner=pruner)
-    number = HydraConfig.get().job.num
-    trial = Trial(study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
+    storage_address = address.absolute(settings.storage, Path(HydraConfig.get().runtime.cwd))
+    study = storage.open_study(storage_address, settings.study_name, study_settings.objectives(settings), pruner=pruner)
+    trial = internals.trial_handle(study, HydraConfig.get().job.num)
 
     def on_epoch(row: dict[str, Any]) -> None:
         if row["stage"] != "student":

@@ -1,4 +1,7 @@
-"""A study's journal file, whose end may be torn: by a process that was killed while it wrote, or by a power cut."""
+"""A study's journal file, which may end in the middle of a line.
+
+That happens when a process is killed while it writes, or when the power fails.
+"""
 
 import json
 import os
@@ -8,39 +11,34 @@ from pathlib import Path
 from typing import Any
 
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.storages.journal._file import BaseJournalFileLock
 
 from fitnets.errors import ConfigError
+from fitnets.sweeper import internals
 
 LOCK_GRACE_S = 30
-"""The lock of a journal file that is so old was left by a process that died"""
+"""a journal file's lock of this age was left by a process that died"""
 _START = b'{"op_code":'
 _CHUNK = 1 << 16
 
 Say = Callable[[str], None]
-
-
-class _NoLock(BaseJournalFileLock):
-    def acquire(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        pass
+"""Shows a line to the user."""
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file. A torn end is cut before anything is added: Optuna would add to half a line, and no
-    process could read the file again.
+    """Optuna's journal file, whose torn end is cut off before anything is appended.
 
-    say: is handed a line about what was cut; None leaves the file as it is until something is added"""
+    Optuna would append to half a line, and no process could read the file again.
+
+    say: is handed a line about what was cut; None leaves the file unchanged until something is appended
+    """
 
     def __init__(self, path: Path, say: Say | None):
         path.parent.mkdir(parents=True, exist_ok=True)
-        super().__init__(str(path), _NoLock())
+        super().__init__(str(path), internals.no_journal_lock())
         self.path, self.say = path, say
         self.lock = JournalFileSymlinkLock(str(path), grace_period=LOCK_GRACE_S)
         if say is not None and _sound_bytes(path) is not None:
-            with self._locked():  # it may have been the line that another worker was writing
+            with self._locked():  # another worker may have been writing that line
                 self._cut_torn_end()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
@@ -76,14 +74,17 @@ class Journal(JournalFileBackend):
 
 
 def damaged_line(path: Path) -> int | None:
-    """The number of the first line that is no record, counted from 1."""
+    """The number of the first line that is no record, counted from 1; None if all lines are records."""
     with path.open("rb") as file:
         return next((number for number, line in enumerate(file, 1) if not _is_record(line)), None)
 
 
 def _sound_bytes(path: Path) -> int | None:
-    """How many bytes at the start of the file are whole lines; None: all of them. A last line that lacks its newline
-    alone is whole. Raises ConfigError for a file that is no journal, which must not be cut."""
+    """The number of bytes at the start of the file that are whole lines; None if all are.
+
+    A last line that lacks only its newline is whole. Raises ConfigError for a file that is no journal and must not be
+    cut.
+    """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         start = _start_of_last_line(file, size)
@@ -104,13 +105,13 @@ def _sound_bytes(path: Path) -> int | None:
 
 
 def _start_of_last_line(file: Any, size: int) -> int:
-    end = size - 1  # the newline of the last line itself does not count
+    end = size - 1  # skips the newline of the last line itself
     while end > 0:
         begin = max(0, end - _CHUNK)
         file.seek(begin)
-        found = file.read(end - begin).rfind(b"\n")
-        if found >= 0:
-            return int(begin + found + 1)
+        newline = file.read(end - begin).rfind(b"\n")
+        if newline >= 0:
+            return int(begin + newline + 1)
         end = begin
     return 0
 

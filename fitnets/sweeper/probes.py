@@ -1,5 +1,7 @@
-"""Jobs at the ends of a study's search space, composed before the first trial: there mistakes in the space show, and
-budgets that no job can meet."""
+"""Composes jobs at the ends of a study's search space before the first trial.
+
+This finds mistakes in the search space, and budgets that no job can meet.
+"""
 
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -17,67 +19,72 @@ from fitnets.errors import BudgetError, ConfigError
 from fitnets.sweeper import job, trials
 from fitnets.sweeper.trials import Space
 
-_MOST_CHOICES = 50
+_MAX_CHOICES = 50
 """choices of one parameter that are tried"""
-_MOST_SHOWN = 4
-_SMALL = 64
-"""A space of at most so many points is looked at point by point"""
-_MOST_CORNERS = 256
+_MAX_SHOWN = 4
+"""mistakes that a message lists"""
+_SMALL_SPACE = 64
+"""a space of at most this many points is checked point by point"""
+_MAX_CORNERS = 256
+"""the budgets of a space with more corners are not checked"""
 LARGER = "give larger budgets, or a larger search space"
 _DRAWS = 16
-"""points of a larger space that are drawn besides its corners"""
+"""random points of a larger space that are checked besides its corners"""
 
 Params = dict[str, Any]
 Configure = Callable[[Params], Config]
-"""The configuration of the job with these parameters. It raises what composing raises."""
+"""Returns the configuration of the job with these parameters, and raises what composing raises."""
 
 
 # --- mistakes ---
 
 
 def check(space: Space, configure: Configure) -> None:
-    """Compose a job for each end of each parameter, the others at their first. Raises ConfigError with every parameter
-    that cannot be composed; costs over a budget are no mistake."""
+    """Compose a job for each end of each parameter, with the other parameters at their first value.
+
+    Raises ConfigError that lists every parameter that cannot be composed. Costs over a budget are no mistake.
+    """
     first = {name: _whole(next(_ends(distribution))) for name, distribution in space.items()}
     problem = _problem(configure, first)
     sound = first if problem is None else _sound(space, first, configure)
-    if sound is None:  # no parameter alone is to blame
+    if sound is None:  # the mistake is not in one parameter alone
         raise ConfigError(str(problem))
     broken = list(_broken(space, sound, configure))
     if broken:
-        more = [f"and {len(broken) - _MOST_SHOWN} more"] if len(broken) > _MOST_SHOWN else []
-        raise ConfigError("\n".join(broken[:_MOST_SHOWN] + more))
+        more = [f"and {len(broken) - _MAX_SHOWN} more"] if len(broken) > _MAX_SHOWN else []
+        raise ConfigError("\n".join(broken[:_MAX_SHOWN] + more))
 
 
 def _whole(value: Any) -> Any:
-    """3.0 as 3, which suits keys of both types."""
+    """3.0 becomes 3, which both an integer key and a float key accept."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _sound(space: Space, first: Params, configure: Configure) -> Params | None:
-    """The first point with another end of one parameter, so that it can be composed; None if there is none."""
+    """The first point that can be composed after changing one parameter to another end; None if there is none."""
     for name, distribution in space.items():
-        for value in islice(_ends(distribution), _MOST_CHOICES):
+        for value in islice(_ends(distribution), _MAX_CHOICES):
             if _problem(configure, {**first, name: value}) is None:
                 return {**first, name: value}
     return None
 
 
 def _broken(space: Space, others: Params, configure: Configure) -> Iterator[str]:
+    """A message for each parameter with an end that cannot be composed. others: values of the other parameters."""
     for name, distribution in space.items():
 
         def problem_of(value: Any, name: str = name) -> str | None:
             return _problem(configure, {**others, name: value})
 
-        tried = ((value, problem_of(value)) for value in islice(_ends(distribution), _MOST_CHOICES))
-        for value, problem in tried:
+        problems = ((value, problem_of(value)) for value in islice(_ends(distribution), _MAX_CHOICES))
+        for value, problem in problems:
             if problem is not None:
                 yield _in_words(name, value, distribution, problem, problem_of)
                 break
 
 
 def _problem(configure: Configure, params: Params) -> str | None:
-    """Why the job with these parameters cannot be composed."""
+    """Why the job with these parameters cannot be composed; None if it can."""
     try:
         configure(params)
     except BudgetError:
@@ -88,6 +95,7 @@ def _problem(configure: Configure, params: Params) -> str | None:
 
 
 def _ends(distribution: BaseDistribution) -> Iterator[Any]:
+    """All choices, or both ends of a range. An interval of reals also has a point inside, which is no whole number."""
     match distribution:
         case CategoricalDistribution():
             yield from distribution.choices
@@ -101,7 +109,7 @@ def _ends(distribution: BaseDistribution) -> Iterator[Any]:
 def _in_words(
     name: str, value: Any, distribution: BaseDistribution, problem: str, problem_of: Callable[[Any], str | None]
 ) -> str:
-    """The problem of a parameter; where a whole number is wanted, the override that gives one."""
+    """The message for a parameter. If the key takes whole numbers, it contains the override that gives them."""
     lines = problem.splitlines()
     shown = lines[0] if lines[0].startswith(name) else f"{name}={value}: {lines[0]}"
     if len(lines) > 1:
@@ -120,16 +128,18 @@ def _in_words(
 
 @dataclass(frozen=True, slots=True)
 class Cheapest:
-    """The job that comes closest to the budgets among those that were looked at.
+    """The job that comes closest to the budgets among those that were checked.
 
-    words: the job's parameters and its cost beside the budget; ratio: cost to budget, of the worst budget"""
+    words: the job's parameters, its cost and the budget, for messages
+    ratio: cost divided by budget, for the budget that is exceeded most
+    """
 
     words: str
     ratio: float
 
 
 def cheapest(params: Params, costs: dict[str, float], budgets: dict[str, float], best: Cheapest | None) -> Cheapest:
-    """The cheaper of a job and the best so far."""
+    """The cheaper of a job and `best`, the cheapest job so far."""
     name = max(budgets, key=lambda name: costs[name] / budgets[name])
     ratio = costs[name] / budgets[name]
     if best is not None and best.ratio <= ratio:
@@ -139,9 +149,12 @@ def cheapest(params: Params, costs: dict[str, float], budgets: dict[str, float],
 
 
 def check_budgets(space: Space, configure: Configure) -> None:
-    """Raise ConfigError if no job can be within its budgets: none of a small space; of a larger one none at a corner,
-    where costs are smallest, nor among some that are drawn."""
-    points, looked = _looked_at(space)
+    """Raise ConfigError if no job can be within its budgets.
+
+    All points of a small space are checked. Of a larger space the corners are checked, where costs are smallest, and
+    some random points.
+    """
+    points, checked = _points_to_check(space)
     best: Cheapest | None = None
     reason = ""
     for params in points:
@@ -150,7 +163,7 @@ def check_budgets(space: Space, configure: Configure) -> None:
         except BudgetError as error:
             reason = f"for example {words(params)}: {error}"
             continue
-        except (ConfigError, *mistakes.MISTAKES):  # not a matter of cost
+        except (ConfigError, *mistakes.MISTAKES):  # another mistake, which `check` reports
             return
         budgets = config.sweep.budgets
         if not budgets:
@@ -161,16 +174,16 @@ def check_budgets(space: Space, configure: Configure) -> None:
     if best is not None:
         reason = f"the cheapest {best.words}: {LARGER}"
     if reason:
-        raise ConfigError(f"no student of the study is within budget, {looked}; {reason}")
+        raise ConfigError(f"no student of the study is within budget, {checked}; {reason}")
 
 
-def _looked_at(space: Space) -> tuple[Iterable[Params], str]:
-    """(points, in words), none if the space has too many corners."""
+def _points_to_check(space: Space) -> tuple[Iterable[Params], str]:
+    """(points, words for them in a message). There are no points if the space has too many corners."""
     size = trials.size(space)
-    if size is not None and size <= _SMALL:
+    if size is not None and size <= _SMALL_SPACE:
         return _product([_points(distribution) for distribution in space.values()], space), f"none of {size}"
     ends = [list(_ends(distribution)) for distribution in space.values()]
-    if prod(map(len, ends)) > _MOST_CORNERS:
+    if prod(map(len, ends)) > _MAX_CORNERS:
         return [], ""
     return (*_product(ends, space), *_drawn(space)), "nor is any at a corner of the search space"
 
@@ -209,5 +222,5 @@ def _draw(distribution: BaseDistribution, generator: random.Random) -> Any:
 
 
 def words(params: Params) -> str:
-    """'depth=7 width=12': the last parts of the keys."""
+    """The parameters with the last parts of their keys, like 'depth=7 width=12'."""
     return " ".join(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in params.items())

@@ -1,7 +1,10 @@
-"""Makes Hydra know the sweepers `hydra/sweeper=study` and `basic`, and each question of `sweeps/` as `+sweeps=NAME`.
+"""Registers with Hydra, on import, the sweepers `hydra/sweeper=study` and `basic`, and every YAML file of `sweeps/`.
 
-Importing this module is enough.
+`sweeps/NAME.yaml` becomes `+sweeps=NAME`. The files of `sweeps/base/` are no questions; questions name them in their
+`defaults`.
 """
+
+from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -9,16 +12,31 @@ from omegaconf import OmegaConf
 
 from fitnets.composition import overrides, sweeper_targets
 from fitnets.paths import SWEEPS
+from fitnets.sweeper import internals
 from fitnets.sweeper.grid import GridConf, GridSweeper
 from fitnets.sweeper.study import StudyConf, StudySweeper
 
-Plugins.instance().register(StudySweeper)
-Plugins.instance().register(GridSweeper)
-Plugins.instance().class_name_to_class |= dict.fromkeys(sweeper_targets.STUDY, StudySweeper)
-Plugins.instance().class_name_to_class |= dict.fromkeys(sweeper_targets.GRID, GridSweeper)
-overrides.register("hydra.sweeper", StudyConf)
-ConfigStore.instance().store(group="hydra/sweeper", name="study", node=StudyConf, provider="fitnets")
-ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=GridConf, provider="fitnets", replace=True)
-for _path in sorted(SWEEPS.glob("*.yaml")):
-    # As a search path, the folder's parent would make groups of everything in the repository.
-    ConfigStore.instance().store(group="sweeps", name=_path.stem, node=OmegaConf.load(_path), package="_global_")
+
+def _register_sweepers() -> None:
+    Plugins.instance().register(StudySweeper)
+    Plugins.instance().register(GridSweeper)
+    for current, *former in (sweeper_targets.STUDY, sweeper_targets.GRID):
+        internals.rename_sweepers(dict.fromkeys(former, current))
+    overrides.register("hydra.sweeper", StudyConf)
+    store = ConfigStore.instance().store
+    store(group="hydra/sweeper", name="study", node=StudyConf, provider="fitnets")
+    store(group="hydra/sweeper", name="basic", node=GridConf, provider="fitnets", replace=True)
+
+
+def _register_questions(folder: Path) -> None:
+    """Store each YAML file of the folder and below.
+
+    A search path would not do: Hydra would make a group of every folder beside `sweeps/`.
+    """
+    for path in sorted(folder.rglob("*.yaml")):
+        group = "/".join(("sweeps", *path.relative_to(folder).parent.parts))
+        ConfigStore.instance().store(group=group, name=path.stem, node=OmegaConf.load(path), package="_global_")
+
+
+_register_sweepers()
+_register_questions(SWEEPS)

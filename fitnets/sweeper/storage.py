@@ -1,4 +1,4 @@
-"""Where a study lives: a journal file, or a data base by its URL, and what goes wrong there in short."""
+"""Opens a study in its storage, a journal file or a database, and reports the storage's errors in one line."""
 
 import time
 import warnings
@@ -17,12 +17,12 @@ from sqlalchemy.pool import NullPool
 
 from fitnets.errors import ConfigError, without_passwords
 from fitnets.paths import expanded
-from fitnets.sweeper import journal
+from fitnets.sweeper import internals, journal
 from fitnets.sweeper.journal import Say
 
 Direction = Literal["maximize", "minimize"]
 HEARTBEAT_S, GRACE_S = 20, 60
-"""A data base takes a worker for dead that gave no sign of life for so many seconds, wherever it ran"""
+"""seconds between a worker's heartbeats in a database, and seconds without one after which the worker counts as dead"""
 _ATTEMPTS = 5
 _CONNECT_S = 10
 
@@ -34,11 +34,15 @@ def open_study(
     pruner: optuna.pruners.BasePruner | None = None,
     say: Say = print,
 ) -> optuna.Study:
-    """Open the study, or create it. Raises ConfigError if the storage cannot be used, or the study is another one.
+    """Open the study, or create it.
 
-    storage: path of a journal file, or URL of a data base
+    Raises ConfigError if the storage cannot be used, or if the study has other objectives.
+
+    storage: path of a journal file, or URL of a database
     objectives: direction of each measure
-    say: is handed what the user should read about a damaged journal"""
+    pruner: judges the trials that this process reports to
+    say: is handed a line about a damaged journal
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     opened = _open(storage, say)
@@ -54,20 +58,20 @@ def open_study(
         raise ConfigError(_refusal(storage, error)) from error
     directions = [direction.name.lower() for direction in study.directions]
     names = study.metric_names
-    if names is None and directions == list(objectives.values()):  # a new one
+    if names is None and directions == list(objectives.values()):  # a new study
         study.set_metric_names(list(objectives))
         return study
-    found = list(zip(names or ["?"] * len(directions), directions, strict=True))
-    if found != list(objectives.items()):
+    existing = list(zip(names or ["?"] * len(directions), directions, strict=True))
+    if existing != list(objectives.items()):
         raise ConfigError(
-            f"hydra.sweeper.study_name={name}: that study is about {_in_words(found)}, not "
+            f"hydra.sweeper.study_name={name}: that study is about {_in_words(existing)}, not "
             f"{_in_words(objectives.items())}: give another study_name"
         )
     return study
 
 
 def look_up(storage: str, name: str) -> optuna.Study:
-    """Load a study and change nothing. Raises ConfigError if it cannot be loaded."""
+    """Load a study without changing anything. Raises ConfigError if it cannot be loaded."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     file = file_of(storage)
     if file is not None and not file.is_file():
@@ -83,7 +87,7 @@ def _in_words(objectives: Iterable[tuple[str, str]]) -> str:
 
 
 def sqlite_url(storage: str) -> URL | None:
-    """The parsed URL, if it is one of SQLite. What is wrong with other URLs shows when they are opened."""
+    """The parsed URL of an SQLite database; None for any other storage, valid or not."""
     try:
         url = make_url(storage)
     except (SQLAlchemyError, ValueError):
@@ -92,7 +96,7 @@ def sqlite_url(storage: str) -> URL | None:
 
 
 def file_of(storage: str) -> Path | None:
-    """The file of a journal or of an SQLite data base; None for a server."""
+    """The file of a journal or of an SQLite database; None for a server."""
     if "://" not in storage:
         return expanded(storage)
     url = sqlite_url(storage)
@@ -113,7 +117,7 @@ def _open(storage: str, say: Say | None = None) -> BaseStorage:
 
 
 def _journal(storage: str, say: Say | None) -> JournalStorage:
-    path = expanded(storage).resolve()  # a relative lock would point nowhere, and never be found old
+    path = expanded(storage).resolve()  # a relative lock would point nowhere and never look old
     backend = journal.Journal(path, say)
     try:
         return JournalStorage(backend)
@@ -123,12 +127,12 @@ def _journal(storage: str, say: Say | None) -> JournalStorage:
             raise
         raise ConfigError(
             f"{path}, line {damaged}: this line is damaged, and the file cannot be read beyond it: restore the file, "
-            "or give another hydra.sweeper.study_name (what the store has trained is found again)"
+            "or give another hydra.sweeper.study_name (runs that the store holds are not trained again)"
         ) from error
 
 
 def _database(storage: str) -> RDBStorage:
-    # No connection lies idle while a student trains for hours.
+    # NullPool keeps no connection open while a student trains for hours.
     engine: dict[str, Any] = {"poolclass": NullPool}
     if storage.startswith("postgresql"):
         engine["connect_args"] = {"connect_timeout": _CONNECT_S}
@@ -136,12 +140,12 @@ def _database(storage: str) -> RDBStorage:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Two workers that make the tables at once collide; a data base that is not there stays away."""
+    """Whether a second attempt may succeed: two workers that create the tables at the same time collide."""
     return "already exists" in str(error) or "duplicate key" in str(error) or "locked" in str(error)
 
 
 def _refusal(storage: str, error: BaseException) -> str:
-    """One line."""
+    """The innermost error and the way out, in one line without passwords."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines()
@@ -155,7 +159,7 @@ def _refusal(storage: str, error: BaseException) -> str:
 
 @contextmanager
 def short_errors(storage: str) -> Iterator[None]:
-    """Around the work with a study: a data base that is gone is told in one line, and the same command goes on."""
+    """Turn the errors of a lost database inside the block into a ConfigError of one line."""
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
@@ -164,21 +168,24 @@ def short_errors(storage: str) -> Iterator[None]:
 
 @contextmanager
 def sign_of_life(study: optuna.Study, trial: optuna.Trial) -> Iterator[None]:
-    """While the block runs, the data base is told every few seconds that somebody works at the trial."""
-    record = getattr(study._storage, "record_heartbeat", None)
-    if record is None:  # a journal file
+    """While the block runs, record in the database every HEARTBEAT_S seconds that the trial's worker is alive.
+
+    A journal file keeps no heartbeats: there the worker's lock shows that it is alive.
+    """
+    beat = internals.heartbeat(study, trial)
+    if beat is None:
         yield
         return
     ended = Event()
 
-    def beat() -> None:
+    def beat_until_ended() -> None:
         while True:
-            with suppress(Exception):  # the data base may be away for a while; what has to be told will say so
-                record(trial._trial_id)
+            with suppress(Exception):  # the database may be away for a while; finishing the trial would report that
+                beat()
             if ended.wait(HEARTBEAT_S):
                 return
 
-    thread = Thread(target=beat, daemon=True)
+    thread = Thread(target=beat_until_ended, daemon=True)
     thread.start()
     try:
         yield
@@ -188,5 +195,5 @@ def sign_of_life(study: optuna.Study, trial: optuna.Trial) -> Iterator[None]:
 
 
 def fail_silent_trials(study: optuna.Study) -> None:
-    """Trials whose workers gave no sign of life to the data base become FAIL, without a reason on record."""
+    """Finish the trials without a heartbeat for GRACE_S seconds as FAIL, without a reason. Journal files have none."""
     optuna.storages.fail_stale_trials(study)

@@ -1,9 +1,9 @@
-"""`hydra/sweeper=study`: one process is one worker of an Optuna study. Start it as often, and on as many machines, as
-you like: the same command again goes on, started elsewhere it adds a worker, and a killed worker costs nothing.
+"""`hydra/sweeper=study`: one process is one worker of an Optuna study.
 
-The study has `n_trials` trials over all workers and restarts. Not counted are those over budget (known before
-training), repeated parameters, and those that are tried once more since their worker died. What a trial trained lies in
-the store like any run; the trial records the hash.
+The same command started again resumes the study, and started a second time, here or on another machine, adds a worker.
+A killed worker costs nothing. `n_trials` counts the trials of all workers and restarts. Not counted are trials over
+budget (known before training), repeated parameters, and trials that are run once more because their worker died. The
+runs of a trial lie in the store like any run, and the trial records their hashes.
 """
 
 import os
@@ -33,27 +33,27 @@ class StudyConf:
     _target_: str = "fitnets.sweeper.study.StudySweeper"
     study_name: str = MISSING
     directory: str = "${store}/sweeps/${hydra.sweeper.study_name}"
-    """of the study: its front, its workers' locks"""
+    """folder of the study, for its front and its workers' locks"""
     storage: str = "${hydra.sweeper.directory}/study.log"
     """a file (one machine, or a shared file system), or a URL: sqlite:///FILE, postgresql://USER@HOST/DATABASE"""
     objectives: list[str] = field(default_factory=lambda: ["accuracy"])
-    """measures, on validation"""
+    """measures on the validation images"""
     n_trials: int = 20
-    """in all, over all workers and restarts"""
+    """total over all workers and restarts"""
     max_failures: int = 3
-    """in a row in this worker, before it gives up"""
+    """failed trials in a row before this worker gives up"""
     sampler: Any = None
-    """_target_ of an Optuna sampler and its arguments; None: TPE. Its seed is moved on with every trial"""
+    """_target_ of an Optuna sampler, and its arguments; None for TPE. Every trial adds to its seed"""
     pruner: Any = None
-    """_target_ of an Optuna pruner, for one objective; None: no trial is cut short"""
+    """_target_ of an Optuna pruner, for a single objective; None to run every trial to its end"""
     seed: int = 0
-    """of the default sampler"""
+    """seed of the default sampler"""
     params: dict[str, Any] = field(default_factory=dict)
-    """the search space, as overrides with choices, ranges and intervals"""
+    """the search space: overrides whose values are choices, ranges or intervals"""
 
 
 class StudySweeper(Sweeper):
-    """Opens the study, works at it until it is complete, and shows its front."""
+    """Opens the study, works on it until it is complete, and shows its front."""
 
     def __init__(self, **conf: Any) -> None:
         self.conf = OmegaConf.create(conf)
@@ -69,12 +69,7 @@ class StudySweeper(Sweeper):
         from fitnets import signals
         from fitnets.console.terminal import Terminal
         from fitnets.store import locks
-        from fitnets.sweeper import (
-            address,
-            front,
-            storage,  # Optuna and the like: not for --help
-            study_settings,
-        )
+        from fitnets.sweeper import address, front, storage, study_settings  # they import Optuna, not for --help
         from fitnets.sweeper.composer import Composer
         from fitnets.sweeper.worker import Worker
         from fitnets.tracking import wandb_mirror
@@ -82,10 +77,10 @@ class StudySweeper(Sweeper):
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError("a study's worker is one process, not ranks of torchrun: start the command several times")
         assert self.config is not None  # setup was called
-        sys.argv = [without_passwords(word) for word in sys.argv]  # W&B writes it down
+        sys.argv = [without_passwords(word) for word in sys.argv]  # W&B stores the command line
         folder, name = Path(self.config.hydra.runtime.cwd), str(self.conf.study_name)
         address.check_name(name)
-        place = address.absolute(self.conf.storage, folder)
+        storage_address = address.absolute(self.conf.storage, folder)
         space, fixed = study_settings.parsed(self.conf.params, arguments)
         objectives = study_settings.objectives(self.conf)
         terminal = Terminal()
@@ -101,22 +96,22 @@ class StudySweeper(Sweeper):
         )
         record = (folder / expanded(self.config.store)).resolve() / "sweeps" / name / "study.json"
         tracker = cast("Tracker", OmegaConf.to_object(self.config.tracker))
-        wandb_mirror.is_on(tracker)  # a WANDB_MODE that there is not would fail every trial
-        note = address.check(record, name, place, folder)
+        wandb_mirror.is_on(tracker)  # raises for a WANDB_MODE that would fail every trial
+        note = address.check(record, name, storage_address, folder)
         worker.check(list(objectives.values()))
-        study = worker.study = storage.open_study(place, name, objectives, say=terminal.say)
+        study = worker.study = storage.open_study(storage_address, name, objectives, say=terminal.say)
         study_settings.check_same_study(study, study_settings.shared_settings(self.config, space, objectives))
-        address.leave(record, study, place)
+        address.leave(record, study, storage_address)
         if note is not None:
             terminal.say(note)
-        terminal.say(f"study {name}: {plural(self.conf.n_trials, 'trial')} in {without_passwords(place)}")
-        with signals.listening(), storage.short_errors(place):
-            with locks.locked(worker.place, "itself", terminal.say):
+        terminal.say(f"study {name}: {plural(self.conf.n_trials, 'trial')} in {without_passwords(storage_address)}")
+        with signals.listening(), storage.short_errors(storage_address):
+            with locks.locked(worker.lock_path, "itself", terminal.say):
                 worker.work()
             front.conclude(study, worker.launch, worker.directory, tracker, terminal)
 
     def _compose(self, overrides: list[str]) -> DictConfig:
-        """A job with these overrides, without the part that is Hydra's."""
+        """Compose a job's configuration, without the key `hydra`."""
         assert self.config is not None
         composed = self.loader.load_sweep_config(self.config, overrides)
         with open_dict(composed):

@@ -1,4 +1,4 @@
-"""What a study is about: its search space, its objectives, and all that every trial has in common."""
+"""The settings that make a study: its search space, its objectives, and everything that all its trials share."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -6,24 +6,27 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import optuna
-from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
 from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.distributions import distribution_to_json
 
 from fitnets.composition import overrides
 from fitnets.config.measures import MAXIMIZED, NAMES, PRUNABLE
 from fitnets.errors import ConfigError, near
+from fitnets.sweeper import internals
 from fitnets.sweeper.storage import Direction
 from fitnets.sweeper.trials import Space
 
-_NO_PART = ("store", "tracker", "test", "rerun", "returns")  # of what a trial comes to
+_CHANGES_NO_RESULT = ("store", "tracker", "test", "rerun", "returns")
 
 
 def parsed(params: dict[str, Any], arguments: list[str]) -> tuple[Space, list[str]]:
-    """(the search space, the overrides that all jobs share). A key on the command line wins over one in `params`."""
+    """Parse `params` and the command line into (search space, overrides that all jobs share).
+
+    A key on the command line replaces the same key in `params`. Raises ConfigError for what is no search space.
+    """
     words = [*(overrides.of_value(name, value) for name, value in params.items()), *arguments]
     try:
-        space, fixed, deletions = create_params_from_overrides([overrides.as_typed(word) for word in words])
+        space, fixed, deletions = internals.search_space([overrides.as_typed(word) for word in words])
     except (AssertionError, NotImplementedError, ValueError) as error:
         raise ConfigError(f"hydra.sweeper.params: {str(error) or 'no search space'}") from error
     space = {name: distribution for name, distribution in space.items() if name not in fixed}
@@ -31,17 +34,17 @@ def parsed(params: dict[str, Any], arguments: list[str]) -> tuple[Space, list[st
 
 
 def objectives(conf: DictConfig) -> dict[str, Direction]:
-    """Directions by measure. Raises ConfigError for what is none."""
+    """The direction of each objective. Raises ConfigError for unknown measures, and for a pruner that does not fit."""
     names = list(conf.objectives)
     for name in names:
         if name not in NAMES:
-            known = ", ".join(NAMES)
-            raise ConfigError(f"hydra.sweeper.objectives: {name}: no such measure{near(name, list(NAMES))} ({known})")
+            allowed = ", ".join(NAMES)
+            raise ConfigError(f"hydra.sweeper.objectives: {name}: no such measure{near(name, list(NAMES))} ({allowed})")
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"hydra.sweeper.objectives={names}: give one measure or several different ones")
     if conf.pruner is not None and not (len(names) == 1 and names[0] in PRUNABLE):
         raise ConfigError(
-            f"hydra.sweeper.pruner cuts trials short by one objective that is known after every epoch "
+            f"hydra.sweeper.pruner ends trials early by a single objective that is measured after every epoch "
             f"({', '.join(PRUNABLE)}), and the objectives are {', '.join(names)}: give hydra.sweeper.pruner=null"
         )
     return {name: direction_of(name) for name in names}
@@ -52,26 +55,29 @@ def direction_of(measure: str) -> Direction:
 
 
 def shared_settings(config: DictConfig, space: Space, measures: Iterable[str]) -> dict[str, str]:
-    """What the trials of a study share, by key: studies that agree in it are one. Where data lie is no part of it;
-    device and threads are where a latency is measured, precision and views decide results."""
+    """What all trials of a study share, as JSON by key. Commands with equal settings join one study.
+
+    Paths of data do not count. Precision and views count because they change results. Device and threads count if a
+    latency is measured.
+    """
     job = config.copy()
     dataset = OmegaConf.get_type(job.dataset)
     with open_dict(job):
         engine = job.pop("engine")
-        for key in ("hydra", *_NO_PART):
+        for key in ("hydra", *_CHANGES_NO_RESULT):
             job.pop(key, None)
     tree: Any = OmegaConf.to_container(job, resolve=True, throw_on_missing=False)
-    for place in fields(dataset) if is_dataclass(dataset) else ():  # a typed node refuses to lose a key: hence the dict
-        if "neutral" in place.metadata and place.name != "name":
-            tree["dataset"].pop(place.name, None)
-    told = {key: json.dumps(value) for key, value in _leaves(tree)}
-    told |= {name: distribution_to_json(distribution) for name, distribution in space.items()}
-    for key in ("precision", "views"):  # but for `auto`, by which studies began before there were these keys
-        if engine[key] != "auto":
-            told[f"engine.{key}"] = json.dumps(engine[key])
+    for option in fields(dataset) if is_dataclass(dataset) else ():
+        if "neutral" in option.metadata and option.name != "name":
+            tree["dataset"].pop(option.name, None)  # `tree` is a dict because a typed node refuses to lose a key
+    settings = {key: json.dumps(value) for key, value in _leaves(tree)}
+    settings |= {name: distribution_to_json(distribution) for name, distribution in space.items()}
+    for key in ("precision", "views"):
+        if engine[key] != "auto":  # studies that are older than these keys have the settings of `auto`
+            settings[f"engine.{key}"] = json.dumps(engine[key])
     if any(name.startswith("latency") for name in measures):
-        told |= {f"engine.{key}": json.dumps(engine[key]) for key in ("device", "threads")}
-    return told
+        settings |= {f"engine.{key}": json.dumps(engine[key]) for key in ("device", "threads")}
+    return settings
 
 
 def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -82,17 +88,17 @@ def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(item, f"{key}.{name}" if key else str(name))
 
 
-def check_same_study(study: optuna.Study, setting: dict[str, str]) -> None:
-    """Raises ConfigError if the study was begun with another setting; writes it down if the study is new."""
-    told = study.user_attrs.get("setting")
-    if told is None:
-        study.set_user_attr("setting", setting)
+def check_same_study(study: optuna.Study, settings: dict[str, str]) -> None:
+    """Raise ConfigError if the study was started with other settings. A new study stores these."""
+    stored = study.user_attrs.get("setting")
+    if stored is None:
+        study.set_user_attr("setting", settings)
         return
-    different = sorted(key for key in told | setting if told.get(key) != setting.get(key))
+    different = sorted(key for key in stored | settings if stored.get(key) != settings.get(key))
     if different:
         key = different[0]
         more = f", and {len(different) - 1} more keys" if len(different) > 1 else ""
         raise ConfigError(
-            f"study {study.study_name} was begun with {key}={told.get(key)}, not {setting.get(key)}{more}: "
+            f"study {study.study_name} was started with {key}={stored.get(key)}, not {settings.get(key)}{more}: "
             "give another hydra.sweeper.study_name"
         )

@@ -1,13 +1,22 @@
-"""The trials of a study: which of them count, which are the same, whose worker died. What is known is in each trial's
-state and user attributes, so that every worker comes to the same conclusions.
+"""The trials of a study: which count, which repeat each other, and whose worker died.
+
+All of this is in each trial's state and user attributes, so that every worker comes to the same conclusions:
 
 | attribute | meaning |
 |---|---|
-| `worker`, `place` | who works, or worked, at it: `host:pid:id`; where its lock lies |
-| `closed` | why it does not count: `infeasible`, `duplicate`, `surplus`, `stillborn` (its worker died too early) |
-| `duplicate_of`, `retry_of` | the number of another trial |
-| `deaths` | of workers at those that it retries |
-| `reason` | why it failed; a FAIL without it is a trial whose worker died, or was `stopped` |
+| `worker`, `place` | the worker that has the trial, as `host:pid:id`, and the path of that worker's lock |
+| `closed` | why the trial does not count, see below |
+| `duplicate_of`, `retry_of` | number of the trial that this one repeats, or retries after its worker died |
+| `deaths` | how many workers died at the trials that this one retries |
+| `stopped` | the worker was stopped by a signal or an error and gave the trial back |
+| `reason` | why the trial failed. A FAIL without it is a trial whose worker died or was stopped |
+
+| `closed` | the trial does not count because |
+|---|---|
+| `infeasible` | it is over budget |
+| `duplicate` | its parameters repeat an earlier trial's |
+| `surplus` | the study has enough trials without it |
+| `stillborn` | its worker died, or its sampler failed, before the trial had a worker's name |
 """
 
 import socket
@@ -21,70 +30,78 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fitnets.errors import UserError
 from fitnets.store import locks
+from fitnets.sweeper import internals
 
 Space = dict[str, BaseDistribution]
-_DEATHS = 2
-"""A trial whose worker died is tried once more"""
+_MAX_DEATHS = 2
+"""workers that may die at the same parameters before the trial counts as failed"""
+
+
+def excluded_because(trial: FrozenTrial) -> str | None:
+    """Why the trial does not count; None if it counts or is retried."""
+    reason: str | None = trial.user_attrs.get("closed")
+    return reason
 
 
 def counted(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Those that make up the study's number of trials: not the closed ones, nor those that are tried once more."""
-    replaced = {trial.user_attrs.get("retry_of") for trial in trials if trial.user_attrs.get("closed") != "stillborn"}
-    return [trial for trial in trials if "closed" not in trial.user_attrs and trial.number not in replaced]
+    """The trials that make up `n_trials`: all but the excluded ones and those that another trial retries."""
+    retried = {trial.user_attrs.get("retry_of") for trial in trials if excluded_because(trial) != "stillborn"}
+    return [trial for trial in trials if excluded_because(trial) is None and trial.number not in retried]
 
 
-def is_surplus(number: int, trials: list[FrozenTrial], n_trials: int) -> bool:
-    """Whether enough trials that count have smaller numbers."""
+def is_over_quota(number: int, trials: list[FrozenTrial], n_trials: int) -> bool:
+    """Whether the study already has `n_trials` counted trials with smaller numbers."""
     return sum(trial.number < number for trial in counted(trials)) >= n_trials
 
 
-def same_before(trial: FrozenTrial, trials: list[FrozenTrial]) -> FrozenTrial | None:
-    """An earlier trial of the same parameters; a retry is no repetition of what it retries."""
-    kept = {other.number for other in counted(trials)}
+def earlier_duplicate(trial: FrozenTrial, trials: list[FrozenTrial]) -> FrozenTrial | None:
+    """The first earlier trial with the same parameters. A retry does not duplicate the trial that it retries."""
+    counted_numbers = {other.number for other in counted(trials)}
     for other in trials:
-        is_kept = other.number in kept or other.user_attrs.get("closed") == "infeasible"
-        if other.number < trial.number and is_kept and asked(other) == trial.params:
+        is_kept = other.number in counted_numbers or excluded_because(other) == "infeasible"
+        if other.number < trial.number and is_kept and params_of(other) == trial.params:
             return other
     return None
 
 
-def asked(trial: FrozenTrial) -> dict[str, Any]:
-    """Its parameters, also of one that waits."""
-    return trial.params or trial.system_attrs.get("fixed_params", {})
+def params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """The trial's parameters, also while it waits in the queue."""
+    return trial.params or internals.queued_params(trial)
 
 
-# --- those whose worker died ---
+# --- trials whose worker died ---
 
 
-def is_unborn(trial: FrozenTrial) -> bool:
-    """Running, and nobody has said that it is theirs yet: its parameters may not be known."""
+def is_unclaimed(trial: FrozenTrial) -> bool:
+    """Whether a running trial has no worker's name yet. Its parameters may be incomplete."""
     return trial.state == TrialState.RUNNING and "worker" not in trial.user_attrs
 
 
-def is_left(trial: FrozenTrial, worker: str | None = None) -> bool:
-    """Whether a running trial has lost its worker, as far as can be seen from here.
+def is_abandoned(trial: FrozenTrial, this_worker: str | None = None) -> bool:
+    """Whether the worker of a running trial is dead, as far as this host can see.
 
-    worker: name of the process that asks; it is alive"""
-    owner = trial.user_attrs.get("worker")
-    if trial.state != TrialState.RUNNING or owner is None or owner == worker:
+    this_worker: name of the calling worker, which is alive
+    """
+    worker = trial.user_attrs.get("worker")
+    if trial.state != TrialState.RUNNING or worker is None or worker == this_worker:
         return False
-    place = Path(trial.user_attrs["place"])
-    if locks.lock_file(place).exists():
-        return not locks.is_locked(place)
-    return bool(owner.split(":")[0] == socket.gethostname())  # of other hosts the folder may not be seen here
+    lock_path = Path(trial.user_attrs["place"])
+    if locks.lock_file(lock_path).exists():
+        return not locks.is_locked(lock_path)
+    return bool(worker.split(":")[0] == socket.gethostname())  # another host's folder may not be visible here
 
 
 def to_retry(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Those whose workers died or were stopped, that are not tried once more yet."""
+    """Trials whose worker died or was stopped, and that no other trial retries yet."""
     return [
         trial
         for trial in counted(trials)
-        if trial.state == TrialState.FAIL and "reason" not in trial.user_attrs and deaths(trial) < _DEATHS
+        if trial.state == TrialState.FAIL and "reason" not in trial.user_attrs and deaths(trial) < _MAX_DEATHS
     ]
 
 
 def deaths(trial: FrozenTrial) -> int:
-    """Of workers, at a trial that failed without a reason and at those that it retries."""
+    """How many workers died at a trial that failed without a reason, and at the trials that it retries."""
     return int(trial.user_attrs.get("deaths", 0)) + ("stopped" not in trial.user_attrs)
 
 
@@ -94,7 +111,7 @@ def reason(trial: FrozenTrial) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """What went wrong in a job."""
+    """The first line of an error, with the error's type unless the message is meant for the user."""
     lines = str(error).strip().splitlines()
     if isinstance(error, UserError):
         return lines[0]
@@ -107,21 +124,24 @@ def in_one_line(error: BaseException) -> str:
 def is_exhausted(space: Space, trials: list[FrozenTrial]) -> bool:
     """Whether every point of the space was proposed."""
     total = size(space)
-    kept = [trial for trial in trials if trial.user_attrs.get("closed") not in ("surplus", "stillborn")]
-    proposed = {tuple(sorted(trial.params.items())) for trial in kept if len(trial.params) == len(space)}
+    proposed = {tuple(sorted(trial.params.items())) for trial in _tried(trials) if len(trial.params) == len(space)}
     return total is not None and len(proposed) >= total
 
 
-def given_up(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Surplus trials whose points nobody tried: the first to run when the study is made longer."""
-    tried = [trial.params for trial in trials if trial.user_attrs.get("closed") not in ("surplus", "stillborn")]
-    again = {trial.user_attrs.get("retry_of") for trial in trials}
-    surplus = [trial for trial in trials if trial.user_attrs.get("closed") == "surplus" and trial.number not in again]
-    return [trial for trial in surplus if trial.params not in tried]
+def untried_over_quota(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials over quota whose parameters no trial has tried: the first to run if `n_trials` is raised."""
+    tried_params = [trial.params for trial in _tried(trials)]
+    retried = {trial.user_attrs.get("retry_of") for trial in trials}
+    over_quota = [trial for trial in trials if excluded_because(trial) == "surplus" and trial.number not in retried]
+    return [trial for trial in over_quota if trial.params not in tried_params]
+
+
+def _tried(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in trials if excluded_because(trial) not in ("surplus", "stillborn")]
 
 
 def size(space: Space) -> int | None:
-    """The number of different points; None: no bound."""
+    """The number of points in the space; None if it has no bound."""
     sizes = [_size(distribution) for distribution in space.values()]
     return None if None in sizes else prod(count for count in sizes if count is not None)
 
@@ -138,11 +158,14 @@ def _size(distribution: BaseDistribution) -> int | None:
             return None
 
 
-def seconds_left(trials: list[FrozenTrial], n_trials: int, speaker: str) -> float | None:
-    """About how long those who are at it, and who speaks, will take; None before the first trial has ended."""
+def seconds_left(trials: list[FrozenTrial], n_trials: int, this_worker: str) -> float | None:
+    """Estimated seconds until the study is complete; None before the first trial has ended.
+
+    The workers of running trials and this worker share what is left.
+    """
     durations = [trial.user_attrs["seconds"] for trial in trials if "seconds" in trial.user_attrs]
     if not durations:
         return None
     workers = {trial.user_attrs.get("worker") for trial in trials if trial.state == TrialState.RUNNING}
     unfinished = n_trials - sum(trial.state.is_finished() for trial in counted(trials))
-    return max(0, unfinished) * fmean(durations) / len(workers | {speaker})
+    return max(0, unfinished) * fmean(durations) / len(workers | {this_worker})

@@ -1,5 +1,4 @@
-"""A worker of a study: asks for parameters, launches a job with them, tells what came of it; and takes the place of
-workers that died."""
+"""One worker of a study: it asks for parameters, runs a job with them, and records the outcome."""
 
 import gc
 import math
@@ -28,27 +27,25 @@ from fitnets.console.terminal import Terminal, measure
 from fitnets.console.terminal import seconds as in_words
 from fitnets.errors import BudgetError, ConfigError, PrunedError
 from fitnets.store import locks
-from fitnets.sweeper import front, job, probes, sampling, storage, trials
+from fitnets.sweeper import front, internals, job, orphans, probes, sampling, storage, trials
 from fitnets.sweeper.composer import Composer
+from fitnets.sweeper.rejections import Rejections
 from fitnets.sweeper.storage import Direction
 
 _POLL_S = 1.0
-_STILLBORN_S = 60.0
-"""a running trial of which nobody says for so long that it is theirs has lost its worker"""
-_SEEDS = 10_000
-"""between those of two workers"""
-_REPEATED_TRIALS = 10
-"""after so many proposals in a row of what was tried already, an unseen point is drawn"""
-_FRUITLESS_TRIALS = 1000
-_TOLD_OVER, _TOLD_AGAIN = 20, 100
-"""after so many proposals in a row over budget the cheapest is said, and again after so many more"""
+_SEEDS_PER_WORKER = 10_000
+"""distance between the sampler seeds of two workers"""
 
 
 class Worker:
-    """One process. `check` tries what the study is made of; `work` does all; `launch` runs a job.
+    """One process that works on a study. `check` finds mistakes beforehand, `work` runs the trials.
 
-    composer: composes jobs that are not begun
-    has_budgets: whether jobs have bounds on their costs"""
+    conf: keys of `hydra.sweeper`
+    fixed: overrides that all jobs share
+    composer: composes candidate configurations, to check them and their cost
+    has_budgets: whether jobs have budgets for their costs
+    directory: folder of the study
+    """
 
     study: optuna.Study
     """set before `work`"""
@@ -72,10 +69,9 @@ class Worker:
         self.has_budgets = has_budgets
         self.directory = directory
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-        self.failures = self.repeated = self.fruitless = self.over_budget = 0
-        self.cheapest: probes.Cheapest | None = None
-        self.unborn: dict[int, float] = {}
-        self.newborn: int | None = None
+        self.failed_in_row = 0
+        self.rejections = Rejections(str(conf.study_name), terminal.say)
+        self.orphans = orphans.Orphans(self.name, terminal.say)
 
     def check(self, directions: list[Direction]) -> None:
         """Try search space, budgets, sampler and pruner. Raises ConfigError for what would fail in every trial."""
@@ -91,156 +87,97 @@ class Worker:
         return loading.to_config(self.composer(self._overrides(params)))
 
     @property
-    def place(self) -> Path:
-        """Claimed by the living worker, so that others know."""
+    def lock_path(self) -> Path:
+        """The path that this worker locks while it lives, so that other workers see that it does."""
         return self.directory / "workers" / self.name.replace(":", "-")
 
     def work(self) -> None:
-        """Run trials until the study is complete, then wait for those of other workers, and take over from workers that
-        die."""
-        gc.freeze()  # what was imported need not be looked through after every trial
+        """Run trials until the study is complete, wait for those of other workers, and replace workers that die."""
+        gc.freeze()  # the imported modules need not be searched again after every trial
         while True:
-            self._take_over()
-            known = self.study.get_trials(deepcopy=False)
-            counted = trials.counted(known)
+            self.orphans.take_over(self.study, self.conf.n_trials)
+            all_trials = self.study.get_trials(deepcopy=False)
+            counted = trials.counted(all_trials)
             unfinished = [trial for trial in counted if not trial.state.is_finished()]
-            is_waiting = any(trial.state == TrialState.WAITING for trial in unfinished)
-            has_room = len(counted) < self.conf.n_trials and not self._is_exhausted(known)
-            if is_waiting or has_room:
-                self._one(known)
+            is_queued = any(trial.state == TrialState.WAITING for trial in unfinished)
+            has_room = len(counted) < self.conf.n_trials and not self._is_exhausted(all_trials)
+            if is_queued or has_room:
+                self._work_on_next(proposed=len(all_trials))
             elif unfinished:
                 time.sleep(_POLL_S)
             else:
                 return
 
-    def _is_exhausted(self, known: list[FrozenTrial]) -> bool:
+    def _is_exhausted(self, all_trials: list[FrozenTrial]) -> bool:
         """Whether every point of the space, or of the sampler's grid, was proposed."""
-        if trials.is_exhausted(self.space, known):
+        if trials.is_exhausted(self.space, all_trials):
             return True
         sampler = self._sampler(proposed=0)
         return isinstance(sampler, optuna.samplers.GridSampler) and sampler.is_exhausted(self.study)
 
-    # --- those who died ---
+    # --- asking for a trial ---
 
-    def _take_over(self) -> None:
-        """Queue the trials of dead workers once more, and those that were given up for want of room."""
-        storage.fail_silent_trials(self.study)
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trials.is_unborn(trial):
-                if self._unborn_s(trial) > _STILLBORN_S:
-                    self._tell_dead(trial, closed="stillborn")
-            elif trials.is_left(trial, self.name):
-                self._tell_dead(trial)
-        known = self.study.get_trials(deepcopy=False)
-        for trial in trials.to_retry(known):
-            told = {"retry_of": trial.number, "deaths": trials.deaths(trial)}
-            self.study.enqueue_trial(trial.params, user_attrs=told)
-            self.terminal.say(f"trial {trial.number} was left by its worker: it is tried once more")
-        room = self.conf.n_trials - len(trials.counted(known))
-        for trial in trials.given_up(known)[: max(0, room)]:
-            self.study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
+    def _work_on_next(self, proposed: int) -> None:
+        """Ask for a trial and run it. If this worker is stopped meanwhile, it gives the trial back at once.
 
-    def _unborn_s(self, trial: FrozenTrial) -> float:
-        """For how many seconds this worker has seen the trial without one: clocks of other hosts may be wrong."""
-        return time.monotonic() - self.unborn.setdefault(trial.number, time.monotonic())
-
-    def _tell_dead(self, trial: FrozenTrial, closed: str | None = None) -> None:
-        with suppress(ValueError, UpdateFinishedTrialError):  # another worker was first
-            if closed:
-                Trial(self.study, trial._trial_id).set_user_attr("closed", closed)
-            self.study.tell(trial.number, state=TrialState.FAIL)
-
-    # --- one trial ---
-
-    def _one(self, known: list[FrozenTrial]) -> None:
-        self.study.sampler = self._sampler(proposed=len(known))
+        proposed: number of trials that the study has so far
+        """
+        self.study.sampler = self._sampler(proposed=proposed)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Heartbeat of storage")  # sign_of_life sees to it
-            trial = self._asked()
+            warnings.filterwarnings("ignore", message="Heartbeat of storage")  # storage.sign_of_life records it
+            trial = self._ask()
         try:
-            trial.set_user_attr("place", str(self.place))
+            trial.set_user_attr("place", str(self.lock_path))
             trial.set_user_attr("worker", self.name)
-            self._decide(trial)
+            self._run_or_exclude(trial)
         except UpdateFinishedTrialError:
             self.terminal.say(f"trial {trial.number} was given to another worker meanwhile")
         except BaseException:
-            with suppress(Exception):  # so that the next worker need not find out that this one left
+            with suppress(Exception):  # saves the next worker from finding out that this one is gone
                 trial.set_user_attr("stopped", True)
-                self._tell(trial, TrialState.FAIL)
+                internals.tell(self.study, trial, None, TrialState.FAIL)
             raise
 
-    def _asked(self) -> Trial:
-        """Ask the study for a trial. If its sampler fails, the trial that it was to fill is closed."""
+    def _ask(self) -> Trial:
+        """Ask the study for a trial. If the sampler fails, the half-made trial is closed.
+
+        Raises ConfigError if the sampler fails.
+        """
         sampler = self.study.sampler
         before_trial = sampler.before_trial
-        self.newborn = None
+        created: int | None = None
 
-        def noted(study: optuna.Study, trial: FrozenTrial) -> None:
-            self.newborn = trial.number
+        def note_number(study: optuna.Study, trial: FrozenTrial) -> None:
+            nonlocal created
+            created = trial.number
             before_trial(study, trial)
 
-        sampler.before_trial = noted  # type: ignore[method-assign]
+        sampler.before_trial = note_number  # type: ignore[method-assign]
         try:
             return self.study.ask(self.space)
         except BaseException as error:
-            if self.newborn is not None:
-                (trial,) = (known for known in self.study.get_trials(deepcopy=False) if known.number == self.newborn)
+            if created is not None:
+                (half_made,) = (trial for trial in self.study.get_trials(deepcopy=False) if trial.number == created)
                 with suppress(Exception):
-                    self._tell_dead(trial, closed="stillborn")
+                    orphans.fail(self.study, half_made, excluded_because="stillborn")
             if not isinstance(error, Exception) or isinstance(error, StorageInternalError | SQLAlchemyError):
                 raise
             raise ConfigError(
                 f"hydra.sweeper.sampler: it proposes nothing ({trials.in_one_line(error)}): give another one"
             ) from error
 
-    def _decide(self, trial: Trial) -> None:
-        """Run the trial, unless it is the repetition of an earlier one, or one too many."""
-        known = self._settled(trial.number)
-        (asked,) = (frozen for frozen in known if frozen.number == trial.number)
-        same = trials.same_before(asked, known)
-        if same is not None:
-            self._close_duplicate(trial, same)
-        elif trials.is_surplus(trial.number, known, self.conf.n_trials):
-            self._close(trial, "surplus", TrialState.FAIL)
-        else:
-            self._run(trial)
-
-    def _settled(self, number: int) -> list[FrozenTrial]:
-        """All trials, once the parameters of those before this one are known. They are read once more then: a data base
-        is read table by table, and may show that a trial has its worker with the parameters of a moment before."""
-        while True:
-            known = self.study.get_trials(deepcopy=False)
-            unborn = [trial for trial in known if trial.number < number and trials.is_unborn(trial)]
-            if all(self._unborn_s(trial) > _STILLBORN_S for trial in unborn):
-                return self.study.get_trials(deepcopy=False)
-            time.sleep(_POLL_S / 10)
-
-    def _tell(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
-        try:
-            self.study.tell(trial, values, state)
-        except ValueError as error:
-            if "Cannot tell a" in str(error):
-                raise UpdateFinishedTrialError(str(error)) from error
-            raise
-        except RuntimeError as error:  # told; and BruteForceSampler wants to end a Study.optimize that there is not
-            if "Study.stop" not in str(error):
-                raise
-
     def _sampler(self, *, proposed: int) -> optuna.samplers.BaseSampler:
-        """With a seed of its own for every trial: a fixed one would propose the first trials again after a restart."""
-        shift = proposed + _SEEDS * self._rank()
-        seed = self.conf.seed + shift
-        if self.repeated >= _REPEATED_TRIALS:
-            is_finite = trials.size(self.space) is not None
-            return optuna.samplers.BruteForceSampler(seed) if is_finite else optuna.samplers.RandomSampler(seed)
-        if self.conf.sampler is None and not self.has_budgets:
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True)
-        if self.conf.sampler is None:
-            return sampling.WithinBudgets(seed, self._is_within_budgets)
-        return sampling.sampler(self.conf.sampler, shift)
+        """A sampler for one trial. Its seed depends on the trial: a fixed one would start over after a restart."""
+        return sampling.for_trial(
+            self.conf,
+            self.space,
+            shift=proposed + _SEEDS_PER_WORKER * self._rank(),
+            wants_unseen=self.rejections.wants_unseen,
+            is_within=self._is_within_budgets if self.has_budgets else None,
+        )
 
     def _is_within_budgets(self, params: dict[str, Any]) -> bool:
-        """Whether a job would train with these parameters; True where it has to find out itself."""
+        """Whether a job with these parameters would train. True if it cannot be composed: the job reports why."""
         try:
             return not job.over_budget(self._configured(params))
         except BudgetError:
@@ -249,63 +186,84 @@ class Worker:
             return True
 
     def _rank(self) -> int:
-        """0, 1, ... among the workers that are there: those that begin together are not to propose the same."""
-        mine = locks.lock_file(self.place).name
-        return sum(lock.name < mine for lock in self.place.parent.glob(".*.lock"))
+        """0, 1, ... among the living workers, so that workers that start together do not propose the same."""
+        mine = locks.lock_file(self.lock_path).name
+        return sum(lock.name < mine for lock in self.lock_path.parent.glob(".*.lock"))
 
-    def _close_duplicate(self, trial: Trial, same: FrozenTrial) -> None:
-        """What is known of the first is told again, so that the sampler learns of the repetition."""
-        self.repeated += 1
-        trial.set_user_attr("duplicate_of", same.number)
-        for name, excess in same.constraints.items():
+    # --- trials that are not run ---
+
+    def _run_or_exclude(self, trial: Trial) -> None:
+        """Run the trial, unless it repeats an earlier one or the study has enough without it."""
+        all_trials = self._settled(trial.number)
+        (this,) = (frozen for frozen in all_trials if frozen.number == trial.number)
+        duplicated = trials.earlier_duplicate(this, all_trials)
+        if duplicated is not None:
+            self._exclude_duplicate(trial, duplicated)
+        elif trials.is_over_quota(trial.number, all_trials, self.conf.n_trials):
+            self._exclude(trial, "surplus", TrialState.FAIL)
+        else:
+            self._run(trial)
+
+    def _settled(self, number: int) -> list[FrozenTrial]:
+        """All trials, once the parameters of the trials before this number are complete.
+
+        They are read once more then, because a database is read table by table: a reading may show a trial's worker of
+        now beside its parameters of a moment ago.
+        """
+        while True:
+            all_trials = self.study.get_trials(deepcopy=False)
+            unclaimed = [trial for trial in all_trials if trial.number < number and trials.is_unclaimed(trial)]
+            if all(self.orphans.is_orphaned(trial) for trial in unclaimed):
+                return self.study.get_trials(deepcopy=False)
+            time.sleep(_POLL_S / 10)
+
+    def _exclude_duplicate(self, trial: Trial, duplicated: FrozenTrial) -> None:
+        """Finish the trial with the outcome of the earlier one, so that the sampler learns from the repetition."""
+        self.rejections.note_duplicate()
+        trial.set_user_attr("duplicate_of", duplicated.number)
+        for name, excess in duplicated.constraints.items():
             trial.set_constraint(name, excess)
-        state = same.state if same.state in (TrialState.COMPLETE, TrialState.PRUNED) else TrialState.FAIL
-        self._close(trial, "duplicate", state, same.values if state == TrialState.COMPLETE else None)
+        state = duplicated.state if duplicated.state in (TrialState.COMPLETE, TrialState.PRUNED) else TrialState.FAIL
+        self._exclude(trial, "duplicate", state, duplicated.values if state == TrialState.COMPLETE else None)
 
-    def _close(self, trial: Trial, reason: str, state: TrialState, values: Sequence[float] | None = None) -> None:
-        trial.set_user_attr("closed", reason)
-        self._tell(trial, state, values)
-        self.fruitless += 1
-        if self.fruitless > _FRUITLESS_TRIALS:
-            raise ConfigError(
-                f"study {self.study.study_name}: the last {_FRUITLESS_TRIALS} proposals were over budget or repeated"
-                f"{self._cheapest_in_words()}: {probes.LARGER}"
-            )
+    def _exclude_over_budget(self, trial: Trial) -> None:
+        self.rejections.note_over_budget()
+        self._exclude(trial, "infeasible", TrialState.PRUNED)
 
-    def _close_over_budget(self, trial: Trial) -> None:
-        self.over_budget += 1
-        if self.over_budget >= _TOLD_OVER and (self.over_budget - _TOLD_OVER) % _TOLD_AGAIN == 0:
-            self.terminal.say(
-                f"the last {self.over_budget} proposals were over budget{self._cheapest_in_words()}; if none can be "
-                f"cheaper, {probes.LARGER}"
-            )
-        self._close(trial, "infeasible", TrialState.PRUNED)
+    def _exclude(self, trial: Trial, because: str, state: TrialState, values: Sequence[float] | None = None) -> None:
+        trial.set_user_attr("closed", because)
+        internals.tell(self.study, trial, values, state)
+        self.rejections.add()
 
-    def _cheapest_in_words(self) -> str:
-        return "" if self.cheapest is None else f"; the cheapest {self.cheapest.words}"
+    # --- running a trial ---
 
     def launch(self, number: int, params: dict[str, Any], *more: str) -> dict[str, Any]:
-        """What the job with these parameters gives; raises what it raises."""
+        """Run the job with these parameters. Returns its measures, and raises what the job raises.
+
+        number: of the job
+        more: further overrides
+        """
         (done,) = self.launcher.launch([[*self._overrides(params), *more]], initial_job_idx=number)
+        result = internals.outcome(done)
         if done.status == JobStatus.FAILED:
-            raise done._return_value  # the public property prints a line first
-        return dict(done.return_value)
+            raise result
+        return dict(result)
 
     def _overrides(self, params: dict[str, Any]) -> list[str]:
         return [*self.fixed, *(overrides.of_value(name, value) for name, value in params.items())]
 
     def _run(self, trial: Trial) -> None:
-        self.repeated = 0
+        self.rejections.reset_duplicates()
         started = time.monotonic()
         try:
             with storage.sign_of_life(self.study, trial):
                 result = self.launch(trial.number, trial.params)
         except PrunedError as error:
-            self._tell(trial, TrialState.PRUNED)
-            self.failures = self.fruitless = self.over_budget = 0
-            self._say(trial, str(error))
+            internals.tell(self.study, trial, None, TrialState.PRUNED)
+            self._reset_counters()
+            self._report(trial, str(error))
         except BudgetError:
-            self._close_over_budget(trial)
+            self._exclude_over_budget(trial)
         except (Exception, SystemExit) as error:
             self._fail(trial, trials.in_one_line(error))
         else:
@@ -313,45 +271,51 @@ class Worker:
         gc.collect()  # the frames of a failed job hold its tensors
 
     def _finish(self, trial: Trial, result: dict[str, Any], seconds: float) -> None:
+        """Record the job's measures. seconds: duration of the job."""
         excesses = result.pop("excess")
         for name, excess in excesses.items():
             trial.set_constraint(name, excess)
         for name, value in result.items():
             trial.set_user_attr(name, value)
-        if "runs" not in result:
+        if "runs" not in result:  # over budget: nothing was trained
             budgets = {name: result[name] - excess for name, excess in excesses.items()}
-            self.cheapest = probes.cheapest(trial.params, result, budgets, self.cheapest)
-            self._close_over_budget(trial)
+            self.rejections.cheapest = probes.cheapest(trial.params, result, budgets, self.rejections.cheapest)
+            self._exclude_over_budget(trial)
             return
         values = [result[name] for name in self.conf.objectives]
         if not all(map(math.isfinite, values)):
             self._fail(trial, f"not finite: {', '.join(self.conf.objectives)} = {values}")
             return
         trial.set_user_attr("seconds", seconds)
-        self._tell(trial, TrialState.COMPLETE, values)
-        self.failures = self.fruitless = self.over_budget = 0
-        self._say(trial, ", ".join(f"{name} {measure(name, result[name])}" for name in self.conf.objectives))
+        internals.tell(self.study, trial, values, TrialState.COMPLETE)
+        self._reset_counters()
+        self._report(trial, ", ".join(f"{name} {measure(name, result[name])}" for name in self.conf.objectives))
 
     def _fail(self, trial: Trial, reason: str) -> None:
+        """Record the failure. Raises ConfigError after `max_failures` in a row."""
         trial.set_user_attr("reason", reason)
-        self._tell(trial, TrialState.FAIL)
-        self.fruitless = self.over_budget = 0
-        self._say(trial, f"failed: {reason}")
-        self.failures += 1
-        if self.failures >= self.conf.max_failures:
+        internals.tell(self.study, trial, None, TrialState.FAIL)
+        self.rejections.reset()
+        self._report(trial, f"failed: {reason}")
+        self.failed_in_row += 1
+        if self.failed_in_row >= self.conf.max_failures:
             raise ConfigError(
-                f"study {self.study.study_name}: {plural(self.failures, 'trial')} failed in a row, the last one: "
+                f"study {self.study.study_name}: {plural(self.failed_in_row, 'trial')} failed in a row, the last one: "
                 f"{reason}\n"
-                "the same command goes on; hydra.sweeper.max_failures=... allows more"
+                "the same command resumes the study; hydra.sweeper.max_failures=N allows more failures"
             )
 
-    def _say(self, trial: Trial, outcome: str) -> None:
-        """A line for the trial: what came of it, and how far the study is."""
-        known = self.study.get_trials(deepcopy=False)
-        finished = [frozen for frozen in trials.counted(known) if frozen.state.is_finished()]
+    def _reset_counters(self) -> None:
+        self.failed_in_row = 0
+        self.rejections.reset()
+
+    def _report(self, trial: Trial, outcome: str) -> None:
+        """Print a line: the trial's parameters and outcome, and how far the study is."""
+        all_trials = self.study.get_trials(deepcopy=False)
+        finished = [frozen for frozen in trials.counted(all_trials) if frozen.state.is_finished()]
         line = (
             f"trial {trial.number} ({len(finished)} of {self.conf.n_trials}): {probes.words(trial.params)}: {outcome}"
         )
         members = len(front.members(self.study))
-        left = trials.seconds_left(known, self.conf.n_trials, self.name)
+        left = trials.seconds_left(all_trials, self.conf.n_trials, self.name)
         self.terminal.say(f"{line}; front of {members}" + (f"; about {in_words(left)} left" if left else ""))

@@ -1,4 +1,4 @@
-"""How well and how fast a study searches, without training; the student that a budget allows."""
+"""How well and how fast a study searches, without training, and which student a budget allows."""
 
 import shutil
 import time
@@ -17,24 +17,24 @@ from fitnets.sweeper.composer import Composer
 
 
 @pytest.mark.parametrize(("depth", "budget"), [(5, 30), (17, 30), (11, 107), (3, 1)])
-def test_the_width_that_follows_from_a_budget_is_the_largest_within(depth, budget):
+def test_width_that_follows_from_a_budget_is_the_largest_within_it(depth, budget):
     words = ["dataset=cifar10", "student=thin", f"student.depth={depth}"]
     config = loading.load([*words, "student.width=null", f"student.budget={budget}"])
     width = config.student.width
     assert config == loading.load([*words, f"student.width={width}"])
-    found, wider = (
-        costs.sides(loading.load([*words, f"student.width={one}"]))["student"]["paper_multiplications"]
-        for one in (width, width + 1)
+    cost, next_cost = (
+        costs.sides(loading.load([*words, f"student.width={candidate}"]))["student"]["paper_multiplications"]
+        for candidate in (width, width + 1)
     )
-    assert found <= budget * 1e6 < wider
+    assert cost <= budget * 1e6 < next_cost
 
 
-# --- how well and how fast it searches, without training ---
+# --- how well and how fast a study searches, without training ---
 
 
 @pytest.fixture
 def stubbed(monkeypatch):
-    """Runs that take so many seconds; deeper and wider students are a little better."""
+    """Replaces runs by stubs in which deeper and wider students are a little better. Call it to set their seconds."""
     seconds = 0.0
 
     def run(config, **_named):
@@ -50,12 +50,12 @@ def stubbed(monkeypatch):
             "hashes": {"run": f"{config.student.depth}-{config.student.width}"},
         }
 
-    def slow(value: float) -> None:
+    def set_seconds(value: float) -> None:
         nonlocal seconds
         seconds = value
 
     monkeypatch.setattr("fitnets.experiment.pipeline.run", run)
-    return slow
+    return set_seconds
 
 
 @pytest.mark.parametrize(
@@ -70,28 +70,28 @@ def stubbed(monkeypatch):
         ["sweep.seeds=2", "schedule.retrain_student=True", "schedule.student.max_steps=null", "store='a=b, c'"],
     ],
 )  # fmt: skip
-def test_the_composer_composes_what_hydra_does(words):
+def test_composer_composes_what_hydra_does(words):
     words = ["student=thin", *words]
     with initialize_config_dir(str(loading.CONF)):
         composer = Composer(lambda overrides: hydra_compose("config", overrides))
-        composer([*words, "student.depth=17", "seed=8", "dataset.seed=3"])  # of which nothing may stay
+        composer([*words, "student.depth=17", "seed=8", "dataset.seed=3"])  # nothing of these may stay
         assert composer(words) == hydra_compose("config", words)
         assert loading.to_config(composer(words)) == loading.to_config(hydra_compose("config", words))
 
 
-def test_a_mistake_is_told_by_the_composer_as_by_hydra():
+def test_composer_raises_the_same_error_as_hydra():
     with initialize_config_dir(str(loading.CONF)):
         composer = Composer(lambda overrides: hydra_compose("config", overrides))
         for word in ("student.dpth=3", "seed=one", "student=thinn", "+seed=3", "student.depth=[1"):
             composer(["student=thin"])
             with pytest.raises(mistakes.MISTAKES) as expected:
                 hydra_compose("config", ["student=thin", word])
-            with pytest.raises(type(expected.value)) as told:
+            with pytest.raises(type(expected.value)) as error:
                 composer(["student=thin", word])
-            assert str(told.value) == str(expected.value)
+            assert str(error.value) == str(expected.value)
 
 
-def test_with_a_budget_that_most_of_the_space_violates_most_proposals_keep_it(study, stubbed):
+def test_most_proposals_keep_a_budget_that_most_of_the_space_violates(study, stubbed):
     space = ["student.depth=range(3,18)", "student.width=int(interval(4,64))"]
     config = loading.load(["student=thin"])
     points = [
@@ -100,22 +100,23 @@ def test_with_a_budget_that_most_of_the_space_violates_most_proposals_keep_it(st
         for width in range(4, 65, 6)
     ]
     budget = sorted(point["multiplications"] for point in points)[int(0.4 * len(points))]
-    finished, found = study(
+    finished, opened_study = study(
         *space, "~sweep.budgets.relative_multiplications", f"+sweep.budgets.multiplications={budget}",
         "hydra.sweeper.n_trials=40",
     )  # fmt: skip
     assert finished.code == 0, finished.err
-    proposals = [trial.constraints["multiplications"] <= 0 for trial in found.trials if trial.constraints]
-    random_ones = sum(proposals[:10])
-    assert random_ones < 10
-    later = proposals[10:]
+    are_feasible = [trial.constraints["multiplications"] <= 0 for trial in opened_study.trials if trial.constraints]
+    assert sum(are_feasible[:10]) < 10  # these are random
+    later = are_feasible[10:]
     print(f"{sum(later)} of {len(later)} proposals after the first 10 were feasible")
     assert sum(later) / len(later) >= 0.85
 
 
 def test_a_trial_costs_little_more_than_its_training(study, stubbed, tmp_path):
-    """In one of three studies: other processes only ever add to it. Most of it is Hydra, which composes once a trial,
-    and sets the bound on a slow machine."""
+    """The overhead of one of three studies is small enough; other processes only ever add to it.
+
+    Most of it is Hydra, which composes once a trial. On a slow machine its time sets the bound.
+    """
     stubbed(0.5)
     overheads, bound = [], 0.5
     while len(overheads) < 3 and min(overheads, default=bound) >= bound:
@@ -123,12 +124,14 @@ def test_a_trial_costs_little_more_than_its_training(study, stubbed, tmp_path):
         with initialize_config_dir(str(loading.CONF)):
             hydra_compose("config")
         bound = max(bound, 3 * (time.monotonic() - started))
-        finished, found = study(
+        finished, opened_study = study(
             "hydra.sweeper.n_trials=8", "hydra.sweeper.objectives=[accuracy]", "student.width=range(4,9)"
         )
         assert finished.code == 0, finished.err
-        took = (found.trials[-1].datetime_complete - found.trials[0].datetime_start).total_seconds()
-        trained = sum(trial.state == TrialState.COMPLETE and "closed" not in trial.user_attrs for trial in found.trials)
+        took = (opened_study.trials[-1].datetime_complete - opened_study.trials[0].datetime_start).total_seconds()
+        trained = sum(
+            trial.state == TrialState.COMPLETE and "closed" not in trial.user_attrs for trial in opened_study.trials
+        )
         overheads.append((took - 0.5 * trained) / trained)
         shutil.rmtree(tmp_path / "store" / "sweeps")
     print(f"{overheads} s of overhead a trial, of at most {bound} s")

@@ -1,4 +1,4 @@
-"""Grids: a line before each job and a table at the end; and hydra.job.chdir, which moves no path of ours."""
+"""Grids print a line before each job and a table at the end; hydra.job.chdir moves no path of this project."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ GRID = ("-m", *TINY, "engine.threads=1", "method=backprop")
 
 
 class TestAGrid:
-    def test_each_job_has_a_line_and_the_table_tells_what_became_of_it(self, command, tmp_path):
+    def test_each_job_has_a_line_and_an_outcome_in_the_table(self, command, tmp_path):
         finished = command(*GRID, "schedule.student.optimizer.lr=1e-3,1e30", "seed=1")
         assert finished.code == 1
         words = [f"schedule.student.optimizer.lr={lr}" for lr in ("0.001", "1e+30")]
@@ -36,13 +36,13 @@ class TestAGrid:
         assert finished.err.endswith("1 of 2 jobs failed\n")
         assert "HYDRA" not in finished.out + finished.err
 
-    def test_several_seeds_and_returns_are_shown_as_well(self, command):
+    def test_table_shows_the_runs_of_several_seeds(self, command):
         finished = command(*GRID, "sweep.seeds=2", "seed=0,10", "returns=accuracy")
         assert finished.code == 0, finished.err
         rows = [line for line in finished.out.splitlines() if line.startswith("│") and "seed=" in line]
         assert [len(row.split("│")[-2].split()) for row in rows] == [2, 2]
 
-    def test_a_stopped_grid_shows_what_it_had(self, command, monkeypatch):
+    def test_stopped_grid_shows_the_jobs_that_ended(self, command, monkeypatch):
         from fitnets.sweeper import job
 
         real, ran = job.run, []
@@ -59,19 +59,19 @@ class TestAGrid:
         rows = [line for line in finished.out.splitlines() if line.startswith("│") and "seed=" in line]
         assert [row.split("│")[3].strip() for row in rows] == ["finished", "unfinished", "unfinished"]
 
-    def test_what_all_jobs_share_is_left_out(self):
-        watched = grid._Watched(launcher=None)
-        watched.announce([["a=1", "b=2", "c=x"], ["a=1", "b=3", "c=x"]])
-        assert [job.words for job in watched.jobs] == [["b=2"], ["b=3"]]
-        alone = grid._Watched(launcher=None)
+    def test_overrides_that_all_jobs_share_are_left_out(self):
+        recorder = grid._RecordingLauncher(launcher=None)
+        recorder.announce([["a=1", "b=2", "c=x"], ["a=1", "b=3", "c=x"]])
+        assert [job.overrides for job in recorder.jobs] == [["b=2"], ["b=3"]]
+        alone = grid._RecordingLauncher(launcher=None)
         alone.announce([["a=1", "db=postgresql://me:secret@host/x"]])
-        assert alone.jobs[0].words == ["a=1", "db=postgresql://me:***@host/x"]
+        assert alone.jobs[0].overrides == ["a=1", "db=postgresql://me:***@host/x"]
 
 
 class TestAnotherFolderForJobs:
-    """hydra.job.chdir=true"""
+    """With hydra.job.chdir=true jobs run in another folder."""
 
-    def test_a_grid_writes_into_the_store_of_the_command(self, command, tmp_path, monkeypatch):
+    def test_grid_writes_into_the_store_of_the_command(self, command, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         finished = command(*GRID, "hydra.job.chdir=true", "seed=0,1", store=Path("mine"))
         assert finished.code == 0, finished.err
@@ -80,7 +80,7 @@ class TestAnotherFolderForJobs:
         assert len(list(Path("mine/teacher").glob("[!.]*"))) == 1
         assert Path.cwd() == tmp_path
 
-    def test_a_study_prunes_in_its_own_relative_storage(self, command, tmp_path, monkeypatch):
+    def test_study_prunes_in_its_own_relative_storage(self, command, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         finished = command(
             *STUDY, "student.depth=3", "student.width=4", "hydra.job.chdir=true", "hydra.sweeper.n_trials=1",
@@ -91,7 +91,7 @@ class TestAnotherFolderForJobs:
         assert sorted(os.listdir()) == ["mine", "s.db"]
         assert [trial.state.name for trial in opened(f"sqlite:///{tmp_path}/s.db").trials] == ["PRUNED"]
 
-    def test_a_teacher_and_a_folder_of_images_are_found(self, command, earlier_run, tmp_path, monkeypatch):
+    def test_relative_teacher_path_is_found(self, command, earlier_run, tmp_path, monkeypatch):
         monkeypatch.chdir(earlier_run.parents[2])
         path = earlier_run.relative_to(earlier_run.parents[2])
         words = [word for word in (*BASE, "student=thin", "student.depth=3") if not word.startswith("teacher")]

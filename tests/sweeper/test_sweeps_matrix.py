@@ -1,4 +1,4 @@
-"""Every question of a sweep on every kind of data set: it composes, agrees with a restarted worker, and trains."""
+"""Every question of `sweeps/` on every kind of data set composes, lets a restarted worker join, and trains."""
 
 import optuna
 import pytest
@@ -14,7 +14,7 @@ from fitnets.composition import loading
 from fitnets.errors import ConfigError
 from fitnets.sweeper import study_settings, trials
 
-QUESTIONS = {  # name: (overrides that every kind of data set needs, a search space of two points)
+QUESTIONS = {  # name: (overrides for every kind of data set, a search space of two points)
     "depth_width": (NETWORKS, ("student.depth=3", "student.width=4,5")),
     "latency": (NETWORKS, ("student.depth=3", "student.width=4,5")),
     "budget_30m": (NETWORKS, ("student.depth=3,4", "student.budget=0.5")),
@@ -24,7 +24,7 @@ QUESTIONS = {  # name: (overrides that every kind of data set needs, a search sp
     "hint_depth": ((*NETWORKS[:3], "hint_layer.teacher=group1_block1"), ("hint_layer.student=conv1,conv2",)),
     "controls": (NETWORKS, ("student.depth=3", "student.width=4", "method=backprop,kd", "seed=0", "teacher.seed=0")),
 }
-TRAINED = {  # the cells that are trained, besides all of digits
+TRAINED = {  # questions that are trained by kind of data set; on digits all are
     "parquet": ("depth_width", "budget_30m", "hint_depth", "controls"),
     "folder": ("latency", "figure2", "budget_107m", "controls"),
 }
@@ -36,7 +36,7 @@ def datasets(tmp_path_factory):
     return small_data.make(tmp_path_factory.mktemp("data"))
 
 
-def test_every_question_is_here():
+def test_every_question_is_listed():
     assert set(QUESTIONS) == {path.stem for path in (ROOT / "sweeps").glob("*.yaml")}
 
 
@@ -47,7 +47,7 @@ def composed(*words: str) -> DictConfig:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_composes_and_agrees_with_a_restarted_worker(name, kind, datasets):
+def test_study_composes_and_a_restarted_worker_may_join(name, kind, datasets):
     study = optuna.create_study()
     for path in ("as it was", "elsewhere"):
         moved = () if kind == "digits" or path == "as it was" else ("dataset.path=/elsewhere",)
@@ -56,7 +56,7 @@ def test_a_study_composes_and_agrees_with_a_restarted_worker(name, kind, dataset
         objectives = study_settings.objectives(config.hydra.sweeper)
         study_settings.check_same_study(study, study_settings.shared_settings(config, space, objectives))
     other = composed(f"+sweeps={name}", *datasets[kind], *QUESTIONS[name][0], *BASE, "schedule.student.epochs=2")
-    with pytest.raises(ConfigError, match=r"was begun with schedule\.student\.epochs=1, not 2"):
+    with pytest.raises(ConfigError, match=r"was started with schedule\.student\.epochs=1, not 2"):
         study_settings.check_same_study(study, study_settings.shared_settings(other, space, objectives))
 
 
@@ -68,7 +68,7 @@ def cells():
 
 
 @pytest.mark.parametrize(("name", "kind"), list(cells()))
-def test_it_trains_two_trials(name, kind, datasets, command, tmp_path):
+def test_question_trains_two_trials(name, kind, datasets, command, tmp_path):
     always, space = QUESTIONS[name]
     number = () if name == "controls" else ("hydra.sweeper.n_trials=2",)
     words = ("-m", f"+sweeps={name}", *BASE, *datasets[kind], *always, *space, *number)

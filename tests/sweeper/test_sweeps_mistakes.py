@@ -1,4 +1,4 @@
-"""Mistakes in a study are told before its first trial: sampler, pruner, search space, budgets."""
+"""Mistakes in a study's sampler, pruner, search space and budgets are reported before its first trial."""
 
 import importlib.util
 from contextlib import nullcontext
@@ -19,7 +19,7 @@ ACCURACY = "hydra.sweeper.objectives=[accuracy]"
 
 
 def refused(command, tmp_path, *words: str) -> str:
-    """What is told of a study that begins nothing."""
+    """The message of a study that is refused before it writes anything."""
     finished = command(*STUDY, "hydra.sweeper.n_trials=2", *words)
     assert finished.code == 1, finished.out
     assert "Traceback" not in finished.err
@@ -57,33 +57,33 @@ PRUNERS = [
 
 
 class TestSamplersAndPruners:
-    @pytest.mark.parametrize(("given", "told"), SAMPLERS)
-    def test_a_sampler_that_cannot_be_used(self, command, tmp_path, given, told):
-        assert told in refused(command, tmp_path, ACCURACY, f"hydra.sweeper.sampler={given}")
+    @pytest.mark.parametrize(("given", "message"), SAMPLERS)
+    def test_sampler_that_cannot_be_used_is_refused(self, command, tmp_path, given, message):
+        assert message in refused(command, tmp_path, ACCURACY, f"hydra.sweeper.sampler={given}")
 
-    @pytest.mark.parametrize(("given", "told"), PRUNERS)
-    def test_a_pruner_that_cannot_be_used(self, command, tmp_path, given, told):
-        assert told in refused(command, tmp_path, ACCURACY, f"hydra.sweeper.pruner={given}")
+    @pytest.mark.parametrize(("given", "message"), PRUNERS)
+    def test_pruner_that_cannot_be_used_is_refused(self, command, tmp_path, given, message):
+        assert message in refused(command, tmp_path, ACCURACY, f"hydra.sweeper.pruner={given}")
 
-    @pytest.mark.skipif(importlib.util.find_spec("cmaes") is not None, reason="the package is there")
+    @pytest.mark.skipif(importlib.util.find_spec("cmaes") is not None, reason="the package is installed")
     @pytest.mark.parametrize("more", ["", ", n_startup_trials: 30"])
-    def test_a_sampler_whose_package_is_missing(self, command, tmp_path, more):
+    def test_sampler_whose_package_is_missing_is_refused(self, command, tmp_path, more):
         given = f"{{_target_: optuna.samplers.CmaEsSampler{more}}}"
-        told = refused(command, tmp_path, ACCURACY, f"hydra.sweeper.sampler={given}")
-        assert "pip install cmaes" in told
+        message = refused(command, tmp_path, ACCURACY, f"hydra.sweeper.sampler={given}")
+        assert "pip install cmaes" in message
 
-    def test_a_sampler_for_one_objective_given_two(self, command, tmp_path):
-        told = refused(command, tmp_path, "hydra.sweeper.sampler={_target_: optuna.samplers.CmaEsSampler}")
-        assert "hydra.sweeper.sampler=optuna.samplers.CmaEsSampler: " in told
+    def test_sampler_for_one_objective_is_refused_for_two(self, command, tmp_path):
+        message = refused(command, tmp_path, "hydra.sweeper.sampler={_target_: optuna.samplers.CmaEsSampler}")
+        assert "hydra.sweeper.sampler=optuna.samplers.CmaEsSampler: " in message
 
     @pytest.mark.parametrize("name", ["NSGAIISampler", "RandomSampler", "BruteForceSampler", "QMCSampler"])
-    def test_samplers_that_can(self, name):
+    def test_other_samplers_are_accepted(self, name):
         space, _ = study_settings.parsed({"student.depth": "range(3,6)", "method": "kd,hints"}, [])
         given = loading.OmegaConf.create({"_target_": f"optuna.samplers.{name}", "seed": 1})
         for directions in (["maximize"], ["maximize", "minimize"]):
             sampling.try_sampler(given, space, directions)
 
-    def test_a_sampler_that_fails_later_leaves_no_trial_open(self, study, monkeypatch):
+    def test_sampler_that_fails_later_leaves_no_trial_open(self, study, monkeypatch):
         class Late(optuna.samplers.RandomSampler):
             def sample_independent(self, study, trial, name, distribution):
                 if trial.number >= 1:
@@ -92,23 +92,23 @@ class TestSamplersAndPruners:
 
         monkeypatch.setattr("fitnets.sweeper.worker.sampling.sampler", lambda *_: Late())
         monkeypatch.setattr("fitnets.sweeper.worker.sampling.try_sampler", lambda *_: None)
-        finished, found = study("hydra.sweeper.n_trials=3", "hydra.sweeper.sampler={_target_: x}")
+        finished, opened_study = study("hydra.sweeper.n_trials=3", "hydra.sweeper.sampler={_target_: x}")
         assert (finished.code, len(finished.err.splitlines())) == (1, 1), finished.err
         assert "hydra.sweeper.sampler: it proposes nothing (RuntimeError: no more)" in finished.err
-        assert ends(found)[-1] == "FAIL stillborn"
-        assert not [trial for trial in found.trials if not trial.state.is_finished()]
+        assert ends(opened_study)[-1] == "FAIL stillborn"
+        assert not [trial for trial in opened_study.trials if not trial.state.is_finished()]
 
-    def test_a_grid_of_the_sampler_ends_the_study(self, study):
+    def test_grid_of_the_sampler_ends_the_study(self, study):
         given = "{_target_: optuna.samplers.GridSampler, search_space: {student.depth: [3], student.width: [4, 5]}}"
         words = ["hydra.sweeper.n_trials=9", ACCURACY, f"hydra.sweeper.sampler={given}"]
-        finished, found = study(*words)
+        finished, opened_study = study(*words)
         assert finished.code == 0, finished.err
-        assert sorted(trial.params["student.width"] for trial in trials.counted(found.trials)) == [4, 5]
+        assert sorted(trial.params["student.width"] for trial in trials.counted(opened_study.trials)) == [4, 5]
 
 
 class TestSearchSpaces:
     @pytest.mark.parametrize(
-        ("words", "told"),
+        ("words", "parts"),
         [
             (["student.depth=interval(3,8)"], ["'student.depth=int(interval(3,8))'"]),
             (
@@ -130,26 +130,26 @@ class TestSearchSpaces:
         ],
         ids=lambda value: value[0],
     )
-    def test_what_no_trial_could_be_composed_with_is_refused_at_once(self, command, tmp_path, words, told):
-        text = refused(command, tmp_path, *words)
-        assert all(part in text for part in told), text
+    def test_parameter_that_cannot_be_composed_is_refused(self, command, tmp_path, words, parts):
+        message = refused(command, tmp_path, *words)
+        assert all(part in message for part in parts), message
 
-    def test_a_mistake_that_is_no_parameters_is_told_once(self, command, tmp_path):
-        text = refused(command, tmp_path, "schedule.student.epochs=0")
-        assert text == "schedule.student.epochs=0 is out of range: at least 1, finite\n"
+    def test_mistake_outside_of_the_parameters_is_reported_once(self, command, tmp_path):
+        message = refused(command, tmp_path, "schedule.student.epochs=0")
+        assert message == "schedule.student.epochs=0 is out of range: at least 1, finite\n"
 
-    def test_whole_numbers_suit_keys_of_numbers(self):
+    def test_interval_is_tried_with_whole_numbers(self):
         space, _ = study_settings.parsed({"a": "interval(1,2)", "b": "int(interval(1,2))"}, [])
-        seen = []
-        probes.check(space, lambda params: seen.append(params))
-        assert {"a": 1, "b": 1} in seen
+        tried = []
+        probes.check(space, tried.append)
+        assert {"a": 1, "b": 1} in tried
 
 
 # --- budgets ---
 
 
 def configured(cost_of, budget=10.0):
-    """The configuration of a job whose cost is a function of its parameters."""
+    """(configure, bounded) for jobs whose cost is a function of their parameters, in place of the real functions."""
 
     class Job:
         sweep = Sweep(budgets={"multiplications": budget})
@@ -171,36 +171,36 @@ class TestBudgets:
             ({"a": "11,12,30"}, False),
         ],
     )
-    def test_of_which_no_point_is_within_are_refused(self, monkeypatch, space, is_met):
+    def test_budgets_that_no_point_meets_are_refused(self, monkeypatch, space, is_met):
         parsed, _ = study_settings.parsed(space, [])
         configure, bounded = configured(lambda params: params["a"])
         monkeypatch.setattr(probes.job, "bounded", bounded)
-        told = r"no student of the study is within budget.*the cheapest a=1.*=10 "
-        with nullcontext() if is_met else pytest.raises(ConfigError, match=told):
+        message = r"no student of the study is within budget.*the cheapest a=1.*=10 "
+        with nullcontext() if is_met else pytest.raises(ConfigError, match=message):
             probes.check_budgets(parsed, configure)
 
-    def test_a_small_space_is_looked_at_point_by_point(self, monkeypatch):
+    def test_small_space_is_checked_point_by_point(self, monkeypatch):
         """The only point within budget is no corner."""
         parsed, _ = study_settings.parsed({"a": "range(0,9)"}, [])
         configure, bounded = configured(lambda params: 1 if params["a"] == 4 else 99)
         monkeypatch.setattr(probes.job, "bounded", bounded)
         probes.check_budgets(parsed, configure)
 
-    def test_that_the_space_cannot_meet_end_the_study_at_once(self, command, tmp_path):
+    def test_budgets_that_the_space_cannot_meet_end_the_study_at_once(self, command, tmp_path):
         words = ["sweep.budgets.relative_multiplications=1e-9"]
-        text = refused(command, tmp_path, *words)
-        assert "the cheapest depth=3 width=4 has" in text
-        assert "sweep.budgets.relative_multiplications=1e-09" in text
-        assert "give larger budgets" in text
+        message = refused(command, tmp_path, *words)
+        assert "the cheapest depth=3 width=4 has" in message
+        assert "sweep.budgets.relative_multiplications=1e-09" in message
+        assert "give larger budgets" in message
 
-    def test_a_student_of_a_given_budget_that_no_depth_meets(self, command, tmp_path):
+    def test_student_budget_that_no_depth_meets_is_refused(self, command, tmp_path):
         words = ["+sweeps=budget_30m", "dataset=digits", "student.budget=1e-6", "hint_layer=middle", "tracker=none"]
         finished = command("-m", *words)
         assert finished.code == 1
         assert "student.budget=1e-06: a student of depth" in finished.err
         assert len(finished.err.splitlines()) == 1
 
-    def test_of_a_given_budget_the_depths_that_cannot_meet_it_do_not_count(self, command, tmp_path, monkeypatch):
+    def test_depths_that_cannot_meet_the_student_budget_do_not_count(self, command, tmp_path, monkeypatch):
         def within(config, student: Thin):
             if student.depth > 3:
                 raise BudgetError("too deep")
@@ -211,15 +211,15 @@ class TestBudgets:
         words += ["+sweeps=budget_30m", "dataset=digits", "student.depth=3,4,5", "hint_layer=middle", "test=false"]
         finished = command(*words, "hydra.sweeper.n_trials=3")
         assert finished.code == 0, finished.err
-        found = opened(tmp_path / "store" / "sweeps" / "budget_30m-digits" / "study.log", "budget_30m-digits")
-        states = {trial.params["student.depth"]: trial for trial in found.trials}
+        opened_study = opened(tmp_path / "store" / "sweeps" / "budget_30m-digits" / "study.log", "budget_30m-digits")
+        states = {trial.params["student.depth"]: trial for trial in opened_study.trials}
         assert states[3].state == TrialState.COMPLETE
         assert [states[depth].user_attrs["closed"] for depth in (4, 5)] == ["infeasible"] * 2
 
-    def test_proposals_over_budget_are_not_silent(self, study, monkeypatch):
-        monkeypatch.setattr("fitnets.sweeper.worker._TOLD_OVER", 2)
-        monkeypatch.setattr("fitnets.sweeper.worker._TOLD_AGAIN", 2)
-        monkeypatch.setattr("fitnets.sweeper.worker._FRUITLESS_TRIALS", 4)
+    def test_proposals_over_budget_are_reported(self, study, monkeypatch):
+        monkeypatch.setattr("fitnets.sweeper.rejections.FIRST_NOTICE", 2)
+        monkeypatch.setattr("fitnets.sweeper.rejections.NEXT_NOTICE", 2)
+        monkeypatch.setattr("fitnets.sweeper.rejections.MAX_REJECTED", 4)
         monkeypatch.setattr("fitnets.sweeper.worker.probes.check_budgets", lambda *_: None)
         finished, _ = study("+sweep.budgets.parameters=10", "hydra.sweeper.n_trials=2", opens=False)
         assert finished.code == 1

@@ -1,4 +1,4 @@
-"""Where a study lives: its name, its address, and a journal whose end is torn."""
+"""The name of a study, the address of its storage, and journals with a torn end."""
 
 import json
 import os
@@ -21,27 +21,27 @@ class TestNames:
         "name",
         ["a/b", "../x", ".hidden", "a:b", "", " ", "a\\b", "a\nb", "x" * 300, "ü" * 121, " a", "..", "a*b"],
     )
-    def test_what_is_no_plain_name_is_refused_with_a_plain_one(self, name):
+    def test_name_that_is_not_plain_is_refused_with_a_plain_one(self, name):
         with pytest.raises(ConfigError, match="hydra.sweeper.study_name") as refused:
             address.check_name(name)
         address.check_name(str(refused.value).rpartition("study_name=")[2])
 
     @pytest.mark.parametrize("name", ["depth_width-digits", "my study", "größe", "图", "a.b", "v1.0-x", "x" * 120])
-    def test_plain_names_are_taken(self, name):
+    def test_plain_name_is_accepted(self, name):
         address.check_name(name)
 
     @pytest.mark.parametrize("name", ["a/b", "'mine-${student.name}:1'", ""])
-    def test_a_refused_name_leaves_nothing_behind(self, command, tmp_path, name):
+    def test_refused_name_leaves_nothing_behind(self, command, tmp_path, name):
         finished = command(*QUICK, f"hydra.sweeper.study_name={name}")
         assert (finished.code, len(finished.err.splitlines())) == (1, 1), finished.err
         assert not (tmp_path / "store").exists()
 
-    def test_the_report_finds_studies_whose_names_were_paths(self, tmp_path):
+    def test_report_finds_studies_whose_names_were_paths(self, tmp_path):
         for name in ("plain", "a/b"):
             folder = tmp_path / "sweeps" / name
             study = storage.open_study(str(folder / "study.log"), name, ONE)
             address.leave(folder / "study.json", study, str(folder / "study.log"))
-        assert [found.name for found in history.of_store(tmp_path)] == ["a/b", "plain"]
+        assert [study.name for study in history.of_store(tmp_path)] == ["a/b", "plain"]
 
 
 class TestAddresses:
@@ -60,33 +60,33 @@ class TestAddresses:
             ("nonsense://x", "nonsense://x"),
         ],
     )
-    def test_relative_ones_are_taken_from_the_folder_of_the_command(self, given, absolute):
+    def test_relative_address_is_taken_from_the_folder_of_the_command(self, given, absolute):
         assert address.absolute(given, Path("/here")) == absolute
 
-    def test_a_home_is_expanded(self, monkeypatch):
+    def test_home_is_expanded(self, monkeypatch):
         monkeypatch.setenv("HOME", "/home/me")
         assert address.absolute("sqlite:///~/s.db", Path("/here")) == "sqlite:////home/me/s.db"
         assert address.absolute("~/s.log", Path("/here")) == "/home/me/s.log"
 
     @pytest.mark.parametrize("given", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"])
-    def test_a_data_base_in_memory_is_refused(self, given):
-        with pytest.raises(ConfigError, match="a data base in memory ends with its process"):
+    def test_database_in_memory_is_refused(self, given):
+        with pytest.raises(ConfigError, match="a database in memory ends with its process"):
             address.absolute(given, Path("/here"))
 
 
-def begun(store: Path, place: str, name: str = "one") -> Path:
-    """The record of a study that lives there."""
+def new_study(store: Path, address_: str, name: str = "one") -> Path:
+    """Create a study in that storage. Returns the path of its `study.json`."""
     record = store / "sweeps" / name / "study.json"
-    study = storage.open_study(place, name, ONE)
-    address.leave(record, study, place)
+    study = storage.open_study(address_, name, ONE)
+    address.leave(record, study, address_)
     return record
 
 
-class TestOneStoreAndAStudy:
-    def test_another_storage_is_refused_with_the_way_back(self, tmp_path):
+class TestTheRecordedAddress:
+    def test_another_storage_is_refused_with_the_recorded_one(self, tmp_path):
         there, here = (f"sqlite:///{tmp_path}/{folder}/s.db" for folder in ("a", "b"))
         (tmp_path / "a").mkdir()
-        record = begun(tmp_path / "store", there)
+        record = new_study(tmp_path / "store", there)
         with pytest.raises(ConfigError) as refused:
             address.check(record, "one", here, tmp_path / "b")
         assert there in str(refused.value)
@@ -95,31 +95,31 @@ class TestOneStoreAndAStudy:
         assert not (tmp_path / "b").exists()
 
     @pytest.mark.parametrize("url", ["sqlite:///{}", "sqlite+pysqlite:///{}?timeout=5", "sqlite:///file:{}?uri=true"])
-    def test_another_spelling_of_the_same_file_is_the_same(self, tmp_path, url):
-        record = begun(tmp_path / "store", f"sqlite:///{tmp_path}/s.db")
+    def test_another_spelling_of_the_same_file_is_accepted(self, tmp_path, url):
+        record = new_study(tmp_path / "store", f"sqlite:///{tmp_path}/s.db")
         (tmp_path / "link").symlink_to(tmp_path)
         for path in (tmp_path / "s.db", tmp_path / "link" / "s.db"):
             place = address.absolute(url.format(path), tmp_path)
             assert address.check(record, "one", place, tmp_path) is None
 
-    def test_a_store_that_was_moved_or_copied_goes_on(self, tmp_path):
+    def test_study_in_a_moved_store_resumes(self, tmp_path):
         store = tmp_path / "store"
-        begun(store, str(store / "sweeps" / "one" / "study.log"))
+        new_study(store, str(store / "sweeps" / "one" / "study.log"))
         store.rename(tmp_path / "moved")
         moved = tmp_path / "moved" / "sweeps" / "one"
         assert address.check(moved / "study.json", "one", str(moved / "study.log"), tmp_path) is None
-        assert [found.error for found in history.of_store(tmp_path / "moved")] == [None]
+        assert [study.error for study in history.of_store(tmp_path / "moved")] == [None]
 
     @pytest.mark.parametrize("is_there", [True, False])
-    def test_a_study_whose_file_is_lost_or_empty_begins_anew_with_a_word(self, tmp_path, is_there):
+    def test_study_whose_file_is_lost_or_empty_starts_over_with_a_message(self, tmp_path, is_there):
         place = tmp_path / "s.log"
-        record = begun(tmp_path / "store", str(place))
+        record = new_study(tmp_path / "store", str(place))
         place.write_bytes(b"") if is_there else place.unlink()
-        assert "begins anew" in address.check(record, "one", str(place), tmp_path)
+        assert "starts over" in address.check(record, "one", str(place), tmp_path)
 
-    def test_a_relative_record_of_an_earlier_version_is_found_or_refused(self, tmp_path):
+    def test_relative_address_of_an_earlier_version_is_found_or_refused(self, tmp_path):
         place = f"sqlite:///{tmp_path}/s.db"
-        record = begun(tmp_path / "store", place)
+        record = new_study(tmp_path / "store", place)
         record.write_text(json.dumps({"name": "one", "storage": "sqlite:///s.db"}))
         assert address.check(record, "one", place, tmp_path) is None
         assert address.read(record) == ("one", place)  # beside the store
@@ -128,7 +128,7 @@ class TestOneStoreAndAStudy:
             address.check(record, "one", f"sqlite:///{tmp_path}/b/s.db", tmp_path / "b")
         assert place in str(refused.value)
 
-    def test_a_relative_url_from_two_folders(self, command, tmp_path, monkeypatch):
+    def test_relative_url_from_a_second_folder_is_refused(self, command, tmp_path, monkeypatch):
         word = 'hydra.sweeper.storage="sqlite:///s.db"'
         for folder in ("a", "b"):
             (tmp_path / folder).mkdir()
@@ -169,27 +169,27 @@ TEARS = {
 }
 
 
-class TestATornJournal:
+class TestTornJournal:
     @pytest.mark.parametrize("tear", TEARS)
-    def test_its_end_is_cut_and_nothing_before_it(self, tmp_path, tear):
-        path, said = tmp_path / "study.log", []
+    def test_torn_end_is_cut_and_nothing_before_it(self, tmp_path, tear):
+        path, lines_shown = tmp_path / "study.log", []
         lines = journal(path)
         torn = TEARS[tear](lines)
         path.write_bytes(torn)
         for _ in range(2):
-            study = storage.open_study(str(path), "one", ONE, say=said.append)
+            study = storage.open_study(str(path), "one", ONE, say=lines_shown.append)
         kept = path.read_bytes().splitlines(keepends=True)
         assert kept[: len(lines) - 1] == lines[:-1]
         assert len(study.trials) == 2
         assert study.trials[0].value == 0.25
         if tear == "without its newline":
-            assert said == []
+            assert lines_shown == []
             assert study.trials[1].value == 0.5
         else:
-            assert len(said) == 1
-            assert f"{path}: the last line was not written to its end" in said[0]
+            assert len(lines_shown) == 1
+            assert f"{path}: the last line was not written to its end" in lines_shown[0]
 
-    def test_a_worker_cuts_what_another_one_left_behind(self, tmp_path):
+    def test_worker_cuts_the_half_line_of_another_worker(self, tmp_path):
         path = tmp_path / "study.log"
         journal(path)
         study = storage.open_study(str(path), "one", ONE)
@@ -198,7 +198,7 @@ class TestATornJournal:
         study.ask()
         assert len(storage.open_study(str(path), "one", ONE).trials) == 3
 
-    def test_those_who_only_look_change_nothing(self, tmp_path):
+    def test_looking_up_a_study_changes_nothing(self, tmp_path):
         path = tmp_path / "study.log"
         path.write_bytes(b"".join(journal(path))[:-9])
         before = path.read_bytes()
@@ -206,7 +206,7 @@ class TestATornJournal:
         assert path.read_bytes() == before
 
     @pytest.mark.parametrize("damage", [b"{}\n", b"\0\0\0\n", b'{"op_code":4,"wor{"op_code":5}\n', b"\xff\n", b"7\n"])
-    def test_a_damaged_line_in_the_middle_is_told_and_nothing_is_cut(self, tmp_path, damage):
+    def test_damaged_line_in_the_middle_is_reported_and_nothing_is_cut(self, tmp_path, damage):
         path = tmp_path / "study.log"
         lines = journal(path)
         path.write_bytes(b"".join([*lines[:2], damage, *lines[2:]]))
@@ -216,14 +216,14 @@ class TestATornJournal:
         assert path.read_bytes() == before
 
     @pytest.mark.parametrize("content", [b"my notes", b"my notes\nand more", b"# Title\n", b"{}"])
-    def test_a_file_that_is_no_journal_is_left_alone(self, tmp_path, content):
+    def test_file_that_is_no_journal_is_left_alone(self, tmp_path, content):
         path = tmp_path / "notes.txt"
         path.write_bytes(content)
         with pytest.raises(ConfigError, match="notes.txt"):
             storage.open_study(str(path), "one", ONE)
         assert path.read_bytes() == content
 
-    def test_a_study_goes_on(self, command, tmp_path):
+    def test_study_with_a_torn_journal_resumes(self, command, tmp_path):
         log = tmp_path / "store" / "sweeps" / "depth_width-digits" / "study.log"
         assert command(*QUICK, "hydra.sweeper.n_trials=1").code == 0
         for _ in range(2):
@@ -234,8 +234,8 @@ class TestATornJournal:
         assert sum("duplicate_of" not in t.user_attrs and t.values is not None for t in opened(log).trials) >= 2
 
 
-def test_a_trial_whose_worker_was_killed_is_not_shown_as_running(tmp_path):
-    """Of this host, without a lock: the process is gone."""
+def test_trial_of_a_killed_worker_is_not_shown_as_running(tmp_path):
+    """A worker of this host without a lock is dead. A worker of another host may be alive."""
     place = tmp_path / "sweeps" / "one" / "study.log"
     study = storage.open_study(str(place), "one", ONE)
     address.leave(place.with_name("study.json"), study, str(place))
@@ -243,5 +243,5 @@ def test_a_trial_whose_worker_was_killed_is_not_shown_as_running(tmp_path):
         study.ask().set_user_attr("place", str(tmp_path / "worker"))
     for trial, host in zip(study.trials, (socket.gethostname(), "elsewhere"), strict=True):
         optuna.Trial(study, trial._trial_id).set_user_attr("worker", f"{host}:1:id")
-    (found,) = history.of_store(tmp_path)
-    assert [trial.status for trial in found.trials] == ["left by its worker", "running"]
+    (study_history,) = history.of_store(tmp_path)
+    assert [trial.status for trial in study_history.trials] == ["left by its worker", "running"]

@@ -1,4 +1,4 @@
-"""Choices of grids and studies reach text keys as they were typed, and commands that are recorded do the same again."""
+"""Choices of grids and studies reach text keys as they were typed, and recorded commands repeat the run."""
 
 import json
 import shlex
@@ -17,7 +17,7 @@ TEXTS = ["0.10", "1e3", "007", "true", "a(b)", "ü b", "conv1"]
 
 @pytest.fixture
 def jobs(command, monkeypatch):
-    """`python run.py WORDS` whose jobs train nothing: the configurations that they got, and the commands recorded."""
+    """Runs `python run.py WORDS` without training. Returns each job's configuration and recorded command."""
     configs: list[tuple[Config, list[str]]] = []
 
     def record(config: Config) -> None:
@@ -34,35 +34,34 @@ def jobs(command, monkeypatch):
     return call
 
 
-def projects(found: list[tuple[Config, list[str]]]) -> list[str]:
-    return [config.tracker.project for config, _ in found]
+def projects(recorded: list[tuple[Config, list[str]]]) -> list[str]:
+    return [config.tracker.project for config, _ in recorded]
 
 
 def test_choices_of_a_grid_are_text(jobs):
-    found = jobs("-m", "tracker=wandb", f"tracker.project={','.join(TEXTS)}")
-    assert projects(found) == TEXTS
+    assert projects(jobs("-m", "tracker=wandb", f"tracker.project={','.join(TEXTS)}")) == TEXTS
     assert projects(jobs("-m", "tracker=wandb", "tracker.project=choice(1e3,a=b)")) == ["1e3", "a=b"]
 
 
-def test_a_folder_beside_the_options_makes_no_group_of_a_key(jobs, tmp_path):
+def test_folder_with_the_name_of_a_key_makes_no_group(jobs, tmp_path):
     (tmp_path / "test").mkdir()
     (tmp_path / "store").mkdir()
     ((config, _),) = jobs("--config-dir", str(tmp_path), "test=false")
     assert not config.test
 
 
-def test_so_are_those_of_a_sweep_in_a_file_which_takes_the_place_of_a_shipped_one(jobs, tmp_path):
+def test_choices_in_a_file_that_replaces_a_shipped_question_are_text(jobs, tmp_path):
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "controls.yaml").write_text(
         "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n"
         "      tracker.project: 0.10,1e3\n      tracker.group: 1_0\n      seed: 4\n      tracker.entity: null\n"
     )
-    found = jobs("-m", "--config-dir", str(tmp_path), "+sweeps=controls", "tracker=wandb")
-    assert projects(found) == ["0.10", "1e3"]
-    assert {(config.tracker.group, config.seed, config.tracker.entity) for config, _ in found} == {("1_0", 4, None)}
+    recorded = jobs("-m", "--config-dir", str(tmp_path), "+sweeps=controls", "tracker=wandb")
+    assert projects(recorded) == ["0.10", "1e3"]
+    assert {(config.tracker.group, config.seed, config.tracker.entity) for config, _ in recorded} == {("1_0", 4, None)}
 
 
-def test_the_recorded_command_does_the_same_again_when_it_is_pasted(jobs, tmp_path):
+def test_recorded_command_repeats_the_run_when_it_is_pasted(jobs, tmp_path):
     folder = tmp_path / "o'p (ü)"
     (folder / "student").mkdir(parents=True)
     (folder / "student" / "mine.yaml").write_text("defaults: [thin, _self_]\nwidth: 9\n")
@@ -100,20 +99,20 @@ def test_choices_of_a_study_are_text():
         ({"tracker.project": True}, "True"),
     ],
 )
-def test_a_trial_composes_the_text(params, expected):
+def test_trial_composes_the_text(params, expected):
     worker = Worker.__new__(Worker)
     worker.fixed = ["tracker=wandb"]
     assert loading.load(worker._overrides(params)).tracker.project == expected
 
 
-def test_a_choice_of_null_is_null():
+def test_choice_of_null_is_null():
     worker = Worker.__new__(Worker)
     worker.fixed = []
     assert worker._overrides({"schedule.hint.max_steps": None}) == ["schedule.hint.max_steps=null"]
 
 
-def test_the_search_space_of_earlier_studies_is_the_same():
-    """Distributions are compared by their JSON: a study that was begun before goes on."""
+def test_search_space_of_earlier_studies_is_unchanged():
+    """Distributions are compared by their JSON, so that a study of an earlier version resumes."""
     params = {"method": "backprop,kd,hints", "student.depth": "range(3,18)", "dataset.train_share": "0.1,0.5"}
     space, _ = study_settings.parsed(params, ["hint_layer.teacher=conv1,conv2"])
     assert space["method"] == CategoricalDistribution(["backprop", "kd", "hints"])
@@ -121,17 +120,17 @@ def test_the_search_space_of_earlier_studies_is_the_same():
     assert space["hint_layer.teacher"] == CategoricalDistribution(["conv1", "conv2"])
 
 
-def test_a_study_may_be_called_like_a_number(study, tmp_path):
+def test_study_may_have_a_number_as_its_name(study, tmp_path):
     finished, _ = study(
         "hydra.sweeper.study_name=1e3", "hydra.sweeper.n_trials=1", f"store={tmp_path / 'a=b (ü)'}", opens=False
     )
-    store = tmp_path / "store"  # the fixture's comes last
+    store = tmp_path / "store"  # the fixture appends its own store, which wins
     assert finished.code == 0, finished.err
-    told = json.loads((store / "sweeps" / "1e3" / "study.json").read_text())
-    assert "1e3" in json.dumps(told)
+    record = json.loads((store / "sweeps" / "1e3" / "study.json").read_text())
+    assert "1e3" in json.dumps(record)
 
 
-def test_settings_of_a_study_in_a_file_keep_the_text(tmp_path, command):
+def test_study_name_in_a_file_keeps_its_text(tmp_path, command):
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "mine.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /hydra/sweeper: study\n"

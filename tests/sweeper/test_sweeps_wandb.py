@@ -1,4 +1,4 @@
-"""Ids of W&B runs, and what W&B's variables in the environment do."""
+"""The ids of W&B runs, and the effect of W&B's environment variables."""
 
 import json
 import re
@@ -31,23 +31,23 @@ def settings(**given) -> Wandb:
 
 
 class TestIds:
-    def test_two_runs_never_share_one_whatever_the_environment_says(self, command, tmp_path, monkeypatch):
+    def test_two_runs_never_share_an_id_whatever_the_environment_says(self, command, tmp_path, monkeypatch):
         monkeypatch.setenv("WANDB_RUN_ID", "abc")
         monkeypatch.setenv("WANDB_SWEEP_ID", "def")
         finished = command("-m", *WANDB, "seed=0,1")
         assert finished.code == 0, finished.err
-        kept = {}
+        ids = {}
         for run in (tmp_path / "store" / "run").glob("[!.]*"):
-            kept[run.name] = read_json(run / "wandb.json")["id"]
-            assert read_back(run)["run"].run_id == kept[run.name]
+            ids[run.name] = read_json(run / "wandb.json")["id"]
+            assert read_back(run)["run"].run_id == ids[run.name]
             store = ownership.marker(tmp_path / "store")
-            assert re.fullmatch(rf"{run.name}_{store[:8]}_[0-9a-f]{{8}}", kept[run.name])
-        assert len(set(kept.values())) == 2
+            assert re.fullmatch(rf"{run.name}_{store[:8]}_[0-9a-f]{{8}}", ids[run.name])
+        assert len(set(ids.values())) == 2
         (line,) = (line for line in finished.out.splitlines() if "environment" in line)
         assert "WANDB_RUN_ID (each run has an id of its own)" in line
         assert "WANDB_SWEEP_ID" in line
 
-    def test_a_run_that_goes_on_keeps_its_id_and_a_rerun_gets_another(self, command, tmp_path, monkeypatch):
+    def test_resumed_run_keeps_its_id_and_a_rerun_gets_another(self, command, tmp_path, monkeypatch):
         words = ("student.depth=3", "student.width=4", "tracker=wandb", "engine.threads=1")
         interrupted(tmp_path, monkeypatch, *words)
         run = only(tmp_path / "store")
@@ -62,17 +62,17 @@ class TestIds:
         assert ownership.stranger(run, "run") is None
 
     @pytest.mark.parametrize(
-        ("status", "goes_on"),
+        ("status", "is_resumed"),
         [("running", True), ("stopped", True), ("failed", True)]
         + [(status, False) for status in ("finished", "diverged", "pruned")],
     )
-    def test_only_what_goes_on_is_continued(self, tmp_path, status, goes_on):
+    def test_only_unfinished_runs_continue_their_id(self, tmp_path, status, is_resumed):
         (tmp_path / "result.json").write_text(json.dumps({"status": status}))
         assert wandb_mirror.unfinished_id(tmp_path) is None
         (tmp_path / "wandb.json").write_text(json.dumps({"id": "one"}))
-        assert wandb_mirror.unfinished_id(tmp_path) == ("one" if goes_on else None)
+        assert wandb_mirror.unfinished_id(tmp_path) == ("one" if is_resumed else None)
 
-    def test_the_same_run_in_two_stores_has_two_ids(self, command, tmp_path):
+    def test_same_run_in_two_stores_has_two_ids(self, command, tmp_path):
         ids = []
         for name in ("a", "b"):
             assert command(*WANDB, store=tmp_path / name).code == 0
@@ -95,13 +95,13 @@ class TestTheEnvironment:
             ({"WANDB_TAGS": "a, b", "WANDB_RUN_GROUP": "g"}, {"tags": ["a", "b"], "group": "g"}),
         ],
     )
-    def test_counts_where_the_tracker_leaves_it_open(self, variables, expected):
+    def test_variable_counts_where_the_tracker_leaves_it_open(self, variables, expected):
         settled = wandb_environment.settled(settings(), variables)
         assert {key: getattr(settled, key) for key in expected} == expected
         counted = {name: value for name, value in variables.items() if name not in ("WANDB_MODE", "WANDB_DISABLED")}
         assert wandb_environment.unused(settled, counted) == {}
 
-    def test_does_not_count_against_what_was_given_and_that_is_said(self):
+    def test_variable_does_not_override_the_tracker_and_is_reported(self):
         given = settings(project="p", mode="offline", entity="e", group="g", tags=["t"])
         variables = {
             "WANDB_PROJECT": "x", "WANDB_MODE": "online", "WANDB_ENTITY": "x", "WANDB_RUN_GROUP": "x", "WANDB_TAGS": "x"
@@ -111,10 +111,10 @@ class TestTheEnvironment:
         assert set(wandb_environment.unused(settled, variables)) == set(variables)
 
     @pytest.mark.parametrize("name", list(wandb_environment.UNUSED))
-    def test_every_other_one_is_said_not_to_be_used(self, name):
+    def test_every_other_variable_is_reported_as_unused(self, name):
         assert name in wandb_environment.unused(wandb_environment.settled(settings(), {name: "x"}), {name: "x"})
 
-    def test_a_mode_that_there_is_not_is_told_before_anything_is_trained(self, command, tmp_path, monkeypatch):
+    def test_unknown_mode_is_reported_before_anything_is_trained(self, command, tmp_path, monkeypatch):
         monkeypatch.setenv("WANDB_MODE", "sometimes")
         with pytest.raises(ConfigError, match="WANDB_MODE=sometimes: give online, offline or disabled"):
             wandb_mirror.is_on(settings())
@@ -122,10 +122,10 @@ class TestTheEnvironment:
         assert (finished.code, len(finished.err.splitlines())) == (1, 1)
         assert not (tmp_path / "store" / "run").exists()
 
-    def test_reaches_the_run(self, command, tmp_path, monkeypatch):
+    def test_variables_reach_the_run(self, command, tmp_path, monkeypatch):
         for name, value in {"PROJECT": "mine", "NAME": "x", "TAGS": "a,b", "NOTES": "n", "DIR": str(tmp_path)}.items():
             monkeypatch.setenv(f"WANDB_{name}", value)
-        wandb.teardown()  # its service has the environment of its start
+        wandb.teardown()  # its service keeps the environment that it was started with
         finished = command(*WANDB)
         assert finished.code == 0, finished.err
         run = read_back(only(tmp_path / "store"))["run"]
@@ -133,7 +133,7 @@ class TestTheEnvironment:
         assert run.display_name != "x"
         assert "WANDB_NAME (runs are named after student and hash), WANDB_DIR" in finished.out
 
-    def test_disabled_begins_nothing(self, command, tmp_path, monkeypatch):
+    def test_mode_disabled_starts_no_run(self, command, tmp_path, monkeypatch):
         monkeypatch.setenv("WANDB_MODE", "disabled")
         assert command(*WANDB).code == 0
         assert not list((tmp_path / "store").rglob("wandb*"))

@@ -1,4 +1,4 @@
-"""Studies that survive: who takes over from a dead worker, what a job's end does to its trial, and the storage."""
+"""Studies survive dead workers, failing jobs and damaged storage."""
 
 import gc
 import os
@@ -29,13 +29,13 @@ from fitnets.sweeper import journal, storage, trials
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """The URL of a real PostgreSQL, of Debian's packages."""
+    """The URL of a running PostgreSQL server, from Debian's packages."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not binaries:
         pytest.skip("needs PostgreSQL (apt-get install postgresql)")
     folder = Path(tempfile.mkdtemp(prefix="postgres"))
     as_user = []
-    if os.getuid() == 0:  # which PostgreSQL refuses to be
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
         shutil.chown(folder, "postgres", "postgres")
         as_user = ["runuser", "-u", "postgres", "--"]
     port = str(random.randrange(20_000, 30_000))
@@ -53,7 +53,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["journal", "postgres"])
-def test_three_workers_that_are_killed_at_random_lose_nothing_and_do_nothing_twice(tmp_path, kind, request):
+def test_three_workers_killed_at_random_lose_nothing_and_repeat_nothing(tmp_path, kind, request):
     n_trials, kills, store = 16, 6, tmp_path / "store"
     words = [
         *STUDY,
@@ -61,12 +61,12 @@ def test_three_workers_that_are_killed_at_random_lose_nothing_and_do_nothing_twi
         "engine.checkpoint_seconds=0.05",
         "schedule.student.epochs=20",
     ]
-    where: Path | str = store / "sweeps" / "depth_width-digits" / "study.log"
+    address: Path | str = store / "sweeps" / "depth_width-digits" / "study.log"
     if kind == "postgres":
-        where = request.getfixturevalue("postgres")
-        words.append(f"hydra.sweeper.storage={where}")
+        address = request.getfixturevalue("postgres")
+        words.append(f"hydra.sweeper.storage={address}")
     seed = random.randrange(10**6)
-    print(f"seed of the moments: {seed}")
+    print(f"seed of the kills: {seed}")
     generator = random.Random(seed)
     logs = [tmp_path / f"{number}.log" for number in range(3)]
     workers = [begin(store, log, *words) for log in logs]
@@ -76,14 +76,14 @@ def test_three_workers_that_are_killed_at_random_lose_nothing_and_do_nothing_twi
         workers[number].send_signal(signal.SIGKILL)
         workers[number].wait()
         workers[number] = begin(store, logs[number], *words)
-    said = "".join(log.read_text() for log in logs)
-    assert [worker.wait(240) for worker in workers] == [0, 0, 0], said
-    said = "".join(log.read_text() for log in logs)
-    study = opened(where)
+    codes = [worker.wait(240) for worker in workers]
+    output = "".join(log.read_text() for log in logs)
+    assert codes == [0, 0, 0], output
+    study = opened(address)
     counted = trials.counted(study.trials)
     failed = [trial for trial in counted if trial.state != TrialState.COMPLETE]
-    assert {trials.reason(trial) for trial in failed} <= {DIED_TWICE}, said
-    assert 2 * len(failed) <= kills  # of retries that were hit as well
+    assert {trials.reason(trial) for trial in failed} <= {DIED_TWICE}, output
+    assert 2 * len(failed) <= kills  # a failed trial was hit twice
     assert len(counted) == n_trials, ends(study)
     assert not [trial for trial in study.trials if not trial.state.is_finished()]
     assert len({str(trial.params) for trial in counted}) == n_trials
@@ -92,24 +92,24 @@ def test_three_workers_that_are_killed_at_random_lose_nothing_and_do_nothing_twi
             (run,) = trial.user_attrs["runs"]
             assert params_of(store / "run" / run) == trial.params
             assert is_finished(store / "run" / run)
-            assert said.count(f"trial {trial.number} (") <= 1  # none if the worker was killed before it could say so
+            assert output.count(f"trial {trial.number} (") <= 1  # the worker may be killed before it prints the line
     proposed = [trial.params for trial in counted]
-    assert all(params_of(run) in proposed for run in (store / "run").glob("[!.]*"))  # nothing beside them
+    assert all(params_of(run) in proposed for run in (store / "run").glob("[!.]*"))  # no other run
     assert len(list((store / "run").glob("[!.]*"))) <= n_trials  # nothing twice
     assert len(list((store / "teacher").glob("[!.]*"))) == 1
     assert failed or not list(store.glob("*/.*"))
 
 
-# --- what a job's end does to its trial ---
+# --- how a job's outcome ends its trial ---
 
-POISON = """
+FAILING_JOBS = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 import run
 from fitnets.composition import entry_point
 from fitnets.experiment import pipeline
 real = pipeline.run
-def poisoned(config, **named):
+def failing(config, **named):
     match config.student.width:
         case 4: raise RuntimeError("boom\\nand more")
         case 5: sys.exit(3)
@@ -126,14 +126,14 @@ def poisoned(config, **named):
             result["student"]["valid_accuracy"] = float("inf")
             return result
     return real(config, **named)
-pipeline.run = poisoned
+pipeline.run = failing
 sys.exit(entry_point.command_line(run.main))
 """
 
 
-def test_a_poisoned_trial_fails_alone_with_its_reason(tmp_path):
-    script = tmp_path / "poisoned.py"
-    script.write_text(POISON.format(root=str(ROOT)))
+def test_failing_trial_fails_alone_with_its_reason(tmp_path):
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING_JOBS.format(root=str(ROOT)))
     words = [*STUDY, "student.depth=3", "student.width=range(4,12)", f"store={tmp_path / 'store'}"]
     words += ["hydra.sweeper.n_trials=8", "hydra.sweeper.max_failures=9"]
     codes = []
@@ -158,7 +158,7 @@ def test_a_poisoned_trial_fails_alone_with_its_reason(tmp_path):
         assert f"trial {counted[width].number} failed: {reason}" in finished.stdout
 
 
-def test_a_worker_that_is_asked_to_leave_gives_its_trial_back(tmp_path):
+def test_worker_stopped_by_sigterm_gives_its_trial_back(tmp_path):
     store, log = tmp_path / "store", tmp_path / "log"
     words = [*STUDY, "hydra.sweeper.n_trials=2", "schedule.student.epochs=2000"]
     worker = begin(store, log, *words)
@@ -170,46 +170,46 @@ def test_a_worker_that_is_asked_to_leave_gives_its_trial_back(tmp_path):
     assert worker.wait(30) == 143, log.read_text()
     assert "Traceback" not in log.read_text()
     study = opened(store / "sweeps" / "depth_width-digits" / "study.log")
-    (left,) = (trial for trial in study.trials if "stopped" in trial.user_attrs)
-    assert trials.to_retry(study.trials) == [left]
-    assert trials.deaths(left) == 0
+    (stopped,) = (trial for trial in study.trials if "stopped" in trial.user_attrs)
+    assert trials.to_retry(study.trials) == [stopped]
+    assert trials.deaths(stopped) == 0
 
 
-def test_three_failures_in_a_row_are_enough(study, monkeypatch):
+def test_worker_gives_up_after_three_failures_in_a_row(study, monkeypatch):
     def broken(*_positional, **_named):
         raise RuntimeError("no such thing")
 
     monkeypatch.setattr("fitnets.experiment.pipeline.run", broken)
-    finished, found = study("hydra.sweeper.max_failures=3")
+    finished, opened_study = study("hydra.sweeper.max_failures=3")
     assert finished.code == 1
     assert finished.err.startswith(
         "study depth_width-digits: 3 trials failed in a row, the last one: RuntimeError: no such"
     )
-    assert ends(found).count("FAIL") == 3
+    assert ends(opened_study).count("FAIL") == 3
 
 
-def test_tensors_do_not_pile_up_from_trial_to_trial(study, monkeypatch):
-    live = []
+def test_tensors_do_not_accumulate_over_trials(study, monkeypatch):
+    live_tensors = []
     real = measures.of_result
 
-    def spy(result):
+    def count_and_sometimes_fail(result):
         gc.collect()
-        live.append(sum(issubclass(type(item), torch.Tensor) for item in gc.get_objects()))
-        if len(live) % 3 == 0:
+        live_tensors.append(sum(issubclass(type(item), torch.Tensor) for item in gc.get_objects()))
+        if len(live_tensors) % 3 == 0:
             raise RuntimeError("its frames hold tensors")
         return real(result)
 
-    monkeypatch.setattr(measures, "of_result", spy)
+    monkeypatch.setattr(measures, "of_result", count_and_sometimes_fail)
     finished, _ = study("hydra.sweeper.n_trials=8")
     assert finished.code == 0, finished.err
-    assert max(live[4:8]) <= max(live[:4]) + 5, live
+    assert max(live_tensors[4:8]) <= max(live_tensors[:4]) + 5, live_tensors
 
 
 # --- the storage ---
 
 
 @pytest.mark.filterwarnings("ignore:The value of `grace_period`")
-def test_a_lock_that_a_dead_worker_left_is_broken_though_the_path_is_relative(tmp_path, monkeypatch):
+def test_lock_of_a_dead_worker_is_broken_with_a_relative_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(journal, "LOCK_GRACE_S", 1)
     storage.open_study("sweeps/study.log", "one", {"accuracy": "maximize"})
@@ -235,7 +235,7 @@ class TestPostgres:
         ]
         assert holding == []
 
-    def test_a_worker_that_gives_no_sign_of_life_is_found_from_anywhere(self, postgres, monkeypatch):
+    def test_worker_without_a_heartbeat_is_found_from_any_host(self, postgres, monkeypatch):
         monkeypatch.setattr(storage, "HEARTBEAT_S", 1)
         monkeypatch.setattr(storage, "GRACE_S", 2)
         study = storage.open_study(postgres, "silent", {"accuracy": "maximize"})
@@ -253,21 +253,23 @@ class TestPostgres:
         assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING, TrialState.FAIL]
         assert [trial.number for trial in trials.to_retry(study.get_trials())] == [1]
 
-    def test_a_wrong_password_is_told_in_one_line(self, postgres):
+    def test_wrong_password_is_reported_in_one_line(self, postgres):
         url = postgres.replace("secret", "guessed")
-        with pytest.raises(ConfigError) as told:
+        with pytest.raises(ConfigError) as error:
             storage.open_study(url, "any", {"accuracy": "maximize"})
-        assert "password authentication failed" in str(told.value)
-        assert "guessed" not in str(told.value)
-        assert len(str(told.value).splitlines()) == 1
+        assert "password authentication failed" in str(error.value)
+        assert "guessed" not in str(error.value)
+        assert len(str(error.value).splitlines()) == 1
 
-    def test_a_study_of_other_objectives_is_refused(self, postgres):
+    def test_study_with_other_objectives_is_refused(self, postgres):
         storage.open_study(postgres, "one", {"accuracy": "maximize"})
         with pytest.raises(ConfigError, match=r"that study is about max. accuracy, not min. loss"):
             storage.open_study(postgres, "one", {"loss": "minimize"})
 
-    def test_workers_that_make_the_tables_at_once_do_not_collide(self, postgres):
-        code = f"from fitnets.sweeper import storage; storage.open_study({postgres!r}, 'all', {{'accuracy': 'maximize'}})"
+    def test_workers_that_create_the_tables_at_once_do_not_collide(self, postgres):
+        code = (
+            f"from fitnets.sweeper import storage; storage.open_study({postgres!r}, 'all', {{'accuracy': 'maximize'}})"
+        )
         with sqlalchemy.create_engine(
             postgres, isolation_level="AUTOCOMMIT", poolclass=NullPool
         ).connect() as connection:

@@ -1,0 +1,133 @@
+"""The names of Hydra and Optuna that are private or undocumented, each behind a function of its own.
+
+A new version of either library may change them. `tests/sweeper/test_internals.py` says what each is needed for.
+Optuna is imported inside the functions, because `python run.py --help` does without it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper as BasicSweeper
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.plugin import Plugin
+from omegaconf import DictConfig, flag_override
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.distributions import BaseDistribution
+    from optuna.storages.journal._file import BaseJournalFileLock
+    from optuna.trial import FrozenTrial, TrialState
+
+# --- Hydra ---
+
+
+_current_names: dict[str, str] = {}
+_instantiate = Plugins._instantiate
+
+
+def rename_sweepers(current: Mapping[str, str]) -> None:
+    """Have Hydra run a sweeper by its current name where `hydra.sweeper._target_` has a former one.
+
+    To register the class under its former name would not do: Hydra compares the two names before it runs the class. To
+    change the configuration would not do either: Hydra compares it with the one of every job.
+
+    current: current `_target_` by former `_target_`
+    """
+    _current_names.update(current)
+    Plugins._instantiate = _instantiate_renamed  # type: ignore[assignment, method-assign]
+
+
+def _instantiate_renamed(plugins: Plugins, config: DictConfig) -> Plugin:
+    current = _current_names.get(config.get("_target_"))
+    if current is not None:
+        config = config.copy()
+        with flag_override(config, ["readonly", "struct"], False):
+            config._target_ = current
+    return _instantiate(plugins, config)
+
+
+def runs_jobs_in_this_process(launcher: Launcher) -> bool:
+    return isinstance(launcher, BasicLauncher)
+
+
+def outcome(done: JobReturn) -> Any:
+    """What the job returned, or the exception that ended it.
+
+    The public `done.return_value` would print a line and raise the exception.
+    """
+    return done._return_value
+
+
+def search_space(overrides: list[str]) -> tuple[dict[str, "BaseDistribution"], dict[str, Any], list[str]]:
+    """Parse overrides as `hydra/sweeper=optuna` does: (swept keys, fixed values by key, `~key` deletions).
+
+    Raises AssertionError, NotImplementedError or ValueError for a sweep that is no distribution.
+    """
+    from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+
+    return create_params_from_overrides(overrides)
+
+
+# --- Optuna ---
+
+
+def no_journal_lock() -> "BaseJournalFileLock":
+    """A lock for Optuna's journal file that locks nothing, for a caller that holds a lock already."""
+    from optuna.storages.journal._file import BaseJournalFileLock
+
+    class NoLock(BaseJournalFileLock):
+        def acquire(self) -> bool:
+            return True
+
+        def release(self) -> None:
+            pass
+
+    return NoLock()
+
+
+def trial_handle(study: "Study", number: int) -> "Trial":
+    """The trial of that number as an object that can be written to, whoever asked for the trial."""
+    from optuna import Trial
+
+    return Trial(study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
+
+
+def queued_params(trial: "FrozenTrial") -> dict[str, Any]:
+    """The parameters that a trial will have which waits in the queue; empty for a trial that was never queued."""
+    params: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
+    return params
+
+
+def heartbeat(study: "Study", trial: "Trial") -> Callable[[], None] | None:
+    """Records in the study's database that the trial's worker is alive; None for a storage that keeps no heartbeats."""
+    record: Callable[[int], None] | None = getattr(study._storage, "record_heartbeat", None)
+    return None if record is None else lambda: record(trial._trial_id)
+
+
+def tell(study: "Study", trial: "Trial", values: Sequence[float] | None, state: "TrialState | None" = None) -> None:
+    """Finish a trial. Raises UpdateFinishedTrialError if another worker has finished it already.
+
+    Samplers of grids call `Study.stop` at the last point, which fails outside of `Study.optimize`. The trial is
+    finished by then, and the error is dropped.
+    """
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    try:
+        study.tell(trial, values, state)
+    except ValueError as error:
+        if "Cannot tell a" in str(error):
+            raise UpdateFinishedTrialError(str(error)) from error
+        raise
+    except RuntimeError as error:
+        if "Study.stop" not in str(error):
+            raise
+
+
+def contains(distribution: "BaseDistribution", value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (ValueError, TypeError):
+        return False

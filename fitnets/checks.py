@@ -33,7 +33,7 @@ from fitnets.config import (
 )
 from fitnets.config import layer_names as config_layer_names
 from fitnets.config.layer_names import layer_names
-from fitnets.config.options import locations
+from fitnets.config.options import Bounds, bounds_of, locations
 from fitnets.errors import ConfigError, listed, near
 from fitnets.models.hint_pair import guided_layer, hint_pair, needs_pair, needs_teacher
 from fitnets.store import earlier_runs
@@ -72,38 +72,25 @@ def _empty_paths(config: Config) -> Iterator[str]:
             yield f"{key}={path}: a path in it is empty"
 
 
-_TINY, _INFINITY = 1e-12, float("inf")
-_RANGES: dict[str, tuple[float, float]] = {  # by a key, its last part, or the name of its table
-    **dict.fromkeys(("epochs", "max_steps", "patience", "batch_size", "momentum_epochs", "end_epoch"), (1, _INFINITY)),
-    **dict.fromkeys(("units", "groups", "kernel", "pieces", "pool", "stride"), (1, _INFINITY)),
-    **dict.fromkeys(("depth", "width", "stem", "channels", "height", "dataset.test", "window"), (1, _INFINITY)),
-    **dict.fromkeys(("threads", "eval_batch_size", "divisor", "seeds", "views"), (1, _INFINITY)),
-    "size": (8, _INFINITY),
-    **dict.fromkeys(("pad", "warmup", "start_epoch", "minimum", "bound", "validation"), (0, _INFINITY)),
-    **dict.fromkeys(("weight", "weight_end", "weight_decay", "lr_scale", "hint_weight"), (0, _INFINITY)),
-    **dict.fromkeys(("extra_validation", "threshold", "hint_cache_gb"), (0, _INFINITY)),
-    **dict.fromkeys(("budget", "budgets"), (_TINY, _INFINITY)),
-    **dict.fromkeys(("lr", "temperature", "pixel_max", "floor", "max_norm", "checkpoint_seconds"), (_TINY, _INFINITY)),
-    **dict.fromkeys(("contrast", "sigma", "regularizer", "max_grad_norm"), (_TINY, _INFINITY)),
-    **dict.fromkeys(("decay", "momentum", "momentum_end", "end"), (0, 1)),
-    **dict.fromkeys(("input", "hidden"), (0, 0.99)),
-    **dict.fromkeys(("validation_share", "test_share"), (0.001, 0.9)),
-    "train_share": (1e-6, 1),
-    "classes": (2, _INFINITY),
-}
-
-
 def _out_of_range(config: Config) -> Iterator[str]:
-    for key, value in leaves(config):
-        *_, table, last = ["", *(part for part in key.split(".") if not part.isdigit())]
-        bounds = _RANGES.get(key) or _RANGES.get(last) or _RANGES.get(table)
-        if ".args." in key or bounds is None or isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        low, high = bounds
-        if not low <= value <= high or value == _INFINITY:
-            least = "more than 0" if low == _TINY else f"at least {low}"
-            allowed = f"{least}, finite" if high == _INFINITY else f"from {low} to {high}"
-            yield f"{key}={value} is out of range: {allowed}"
+    for key, value, bounds in _bounded_numbers(config):
+        if not bounds.allow(value):
+            yield f"{key}={value} is out of range: {bounds}"
+
+
+def _bounded_numbers(value: Any, key: str = "", bounds: Bounds | None = None) -> Iterator[tuple[str, float, Bounds]]:
+    """Yield (dotted key, number, bounds) of every number whose field has bounds, in lists and tables too.
+
+    bounds: of the field that holds the value"""
+    if is_dataclass(value):
+        for field in fields(value):
+            dotted = f"{key}.{field.name}" if key else field.name
+            yield from _bounded_numbers(getattr(value, field.name), dotted, bounds_of(field))
+    elif isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _bounded_numbers(item, f"{key}.{name}", bounds)
+    elif bounds is not None and isinstance(value, int | float) and not isinstance(value, bool):
+        yield key, value, bounds
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -140,18 +127,18 @@ def _broken_dataset(config: Config) -> Iterator[str]:
     if isinstance(dataset, Folder):
         return
     own_split = isinstance(dataset, HubImages) and dataset.validation_split is not None
-    if dataset.validation == 0 and not own_split:
-        yield "dataset.validation=0 is out of range: at least 1"
+    if dataset.validation_images == 0 and not own_split:
+        yield "dataset.validation_images=0 is out of range: at least 1"
     if not isinstance(dataset, HubImages):
         return
     splits = [dataset.train_split, dataset.extra_split, dataset.validation_split, dataset.test_split]
     given = [split for split in splits if split is not None]
     if len(set(given)) < len(given):
         yield f"dataset: train, extra, validation and test split are {', '.join(given)}: they must all differ"
-    if dataset.validation_split is not None and dataset.validation + dataset.extra_validation > 0:
+    if dataset.validation_split is not None and dataset.validation_images + dataset.extra_validation > 0:
         yield (
-            f"dataset.validation_split={dataset.validation_split} and dataset.validation={dataset.validation}: "
-            "give dataset.validation=0, or dataset.validation_split=null"
+            f"dataset.validation_split={dataset.validation_split} and dataset.validation_images={dataset.validation_images}: "
+            "give dataset.validation_images=0, or dataset.validation_split=null"
         )
     if dataset.extra_split is None and dataset.extra_validation > 0:
         yield f"dataset.extra_validation={dataset.extra_validation} without dataset.extra_split: give 0"
@@ -193,9 +180,9 @@ def _broken_without_teacher(config: Config) -> Iterator[str]:
         if name in measures.OF_TEACHER:
             own = name.removeprefix("relative_")
             yield f"sweep.budgets.{name} compares with a teacher, and teacher=none: give sweep.budgets.{own}"
-    for name in [config.returns] if isinstance(config.returns, str) else config.returns or []:
+    for name in [config.return_measures] if isinstance(config.return_measures, str) else config.return_measures or []:
         if name in measures.OF_TEACHER:
-            yield f"returns={name} compares with a teacher, and teacher=none: give another measure, or a teacher"
+            yield f"return_measures={name} compares with a teacher, and teacher=none: give another measure, or a teacher"
 
 
 def _broken_custom(config: Config) -> Iterator[str]:
@@ -319,10 +306,10 @@ def _broken_sweep(config: Config) -> Iterator[str]:
         if name not in measures.KNOWN_BEFORE:
             known = list(measures.KNOWN_BEFORE)
             yield f"sweep.budgets.{name}: no such cost{near(name, known)} (costs: {', '.join(known)})"
-    for name in [config.returns] if isinstance(config.returns, str) else config.returns or []:
+    for name in [config.return_measures] if isinstance(config.return_measures, str) else config.return_measures or []:
         if name not in measures.NAMES:
             names = list(measures.NAMES)
-            yield f"returns={name}: no such measure{near(str(name), names)} (measures: {', '.join(names)})"
+            yield f"return_measures={name}: no such measure{near(str(name), names)} (measures: {', '.join(names)})"
 
 
 def _broken_scales(config: Config) -> Iterator[str]:

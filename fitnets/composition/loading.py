@@ -97,7 +97,7 @@ def load(overrides: list[str], config_dir: str | None = None) -> Config:
         overrides = [f"hydra.searchpath=[{typed.quoted(folder)}]", *overrides]
     try:
         with initialize_config_dir(str(CONF)):
-            composed = compose("config", [typed.as_typed(word) for word in overrides])
+            composed = compose("config", typed.all_typed(overrides))
     except MISTAKES as error:
         raise ConfigError(short_message(error)) from error
     return to_config(composed)
@@ -108,7 +108,7 @@ def adapted(option: T, key: str, overrides: list[str]) -> T:
     names = [f.name for f in fields(cast(Any, option))]
     changed = OmegaConf.structured(option)
     try:
-        for override in OverridesParser.create().parse_overrides([typed.as_typed(word) for word in overrides]):
+        for override in OverridesParser.create().parse_overrides(typed.all_typed(overrides)):
             name = override.key_or_group.removeprefix(f"{key}.")
             if name.split(".")[0] not in names:
                 raise ConfigError(f"{key}.{name}: no such key{near(name, names)} (keys of {key}: {', '.join(names)})")

@@ -1,6 +1,8 @@
 """Short messages for the errors of Hydra, OmegaConf and YAML."""
 
 import re
+from dataclasses import fields
+from functools import cache
 from typing import cast
 
 from hydra.errors import HydraException, OverrideParseException
@@ -8,6 +10,8 @@ from omegaconf.errors import GrammarParseError, InterpolationResolutionError, Om
 from yaml import YAMLError
 
 from fitnets.composition import overrides as typed
+from fitnets.config import options
+from fitnets.config.options import stored_name
 from fitnets.errors import UserError, near
 
 MISTAKES = (HydraException, OmegaConfBaseException, YAMLError)
@@ -45,6 +49,18 @@ _REPHRASED = (  # Hydra's words, ours
 _OPTIONS = re.compile(r"Could not find '(.+?)/([^/']*)'\n+Available options in '.+?':\n((?:\t\S+\n?)+)")
 
 
+@cache
+def _former_names() -> list[tuple[str, str]]:
+    """Messages for former keys that reach Hydra, each after a pattern of Hydra's words. Their files are merged at a
+    place that only Hydra knows."""
+    classes = [(name, field) for name, kind in options.OPTIONS.items() for field in fields(kind)]
+    renamed = [(name, stored_name(field), field.name) for name, field in classes if stored_name(field) != field.name]
+    return [
+        (rf"Key '{former}' not in '{name}'", f"{former} is called {present} now (a key of {name})")
+        for name, former, present in renamed
+    ]
+
+
 def short_message(error: BaseException) -> str:
     """What went wrong in one to three lines."""
     if isinstance(error, UserError):
@@ -59,7 +75,7 @@ def short_message(error: BaseException) -> str:
         group, given, listed = cast(tuple[str, str, str], missing.groups())
         names = listed.split()
         return f"{group}={given}: no such option{near(given, names)} (options of {group}: {', '.join(names)})"
-    for pattern, ours in _REPHRASED:
+    for pattern, ours in (*_REPHRASED, *_former_names()):
         if found := re.search(pattern, text, re.DOTALL):
             return found.expand(ours)
     lines = [line.strip() for line in text.splitlines() if line.strip() and not _NOISE.match(line)]

@@ -19,8 +19,9 @@ import random
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import Field, dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from functools import cache
+from itertools import compress
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -31,7 +32,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import GrammarParseError
 from omegaconf.grammar_parser import parse as parse_interpolation
 
-from fitnets.config import Config
+from fitnets.config import Config, former_keys
 from fitnets.errors import ConfigError
 from fitnets.paths import expanded
 
@@ -142,7 +143,12 @@ def is_location(field: Field[Any]) -> bool:
 def keys_ending(name: str) -> list[str]:
     """All dotted keys of the configuration, with any options, that end in a name: `lr` in
     `schedule.hint.optimizer.lr`."""
-    return list(dict.fromkeys(key for key in _keys(Config, "") if f".{key}".endswith(f".{name}")))
+    return [key for key in all_keys() if f".{key}".endswith(f".{name}")]
+
+
+def all_keys() -> list[str]:
+    """All dotted keys of the configuration, with any options."""
+    return list(dict.fromkeys(_keys(Config, "")))
 
 
 def _keys(kind: Any, key: str) -> Iterator[str]:
@@ -159,26 +165,45 @@ def _keys(kind: Any, key: str) -> Iterator[str]:
 
 def command_line(words: Sequence[str]) -> list[str]:
     """The words after `python run.py`, each override `as_typed`. Raises ConfigError."""
-    found = []
+    is_override = []
     for before, word in zip(["", *words], words, strict=False):
         if before in _TAKES_A_WORD and not word:
             raise ConfigError(f"{before} is empty: give a name after it")
         if word in ("--config-dir=", "-cd="):
             raise ConfigError(f"{word} is empty: give a folder after it")
-        is_override = not word.startswith("-") and before not in _TAKES_A_WORD
-        found.append(as_typed(word) if is_override else word)
-    return found
+        is_override.append(not word.startswith("-") and before not in _TAKES_A_WORD)
+    typed = iter(all_typed(list(compress(words, is_override))))
+    return [next(typed) if is_one else word for word, is_one in zip(words, is_override, strict=True)]
+
+
+def all_typed(words: Sequence[str]) -> list[str]:
+    """Each override `as_typed`. Raises ConfigError, also if a key is there under a former and its present name."""
+    former_keys.refuse_both(word.partition("=")[0].lstrip("+") for word in words)
+    return [as_typed(word) for word in words]
 
 
 def as_typed(word: str) -> str:
-    """An override whose value reaches a text key as it was typed; others as they are. Raises ConfigError for a path
-    that is empty."""
+    """An override with the present name of its key. The value of a text key stays as it was typed, other values as they
+    are. Raises ConfigError for an empty path."""
     matched = _WORD.fullmatch(word)
     if matched is None:
         return word
-    prefix, key, value = matched.groups()
+    prefix, typed_key, typed_value = matched.groups()
+    key, value = former_keys.current_entry(typed_key, typed_value)
+    if value.lstrip().startswith("{"):
+        value = _current_table(key, value)
     text = text_of(key.split("@")[0])
-    return word if text is None else f"{prefix}{key}={_typed(value, key, text)}"
+    return f"{prefix}{key}={value if text is None else _typed(value, key, text)}"
+
+
+def _current_table(key: str, value: str) -> str:
+    """A table of values, as `{lr: 0.1, decay: 0.9}`, with the present names of its keys."""
+    parsed = _parsed(value)
+    table = None if parsed is None else parsed._value
+    if not isinstance(table, dict):
+        return value
+    current = former_keys.current_tree(table, key)
+    return value if current == table else replace(parsed, _value=current).get_value_element_as_str()
 
 
 def of_value(key: str, value: Any) -> str:

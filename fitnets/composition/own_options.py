@@ -12,9 +12,10 @@ from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.config_source import ConfigResult, ConfigSource
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fitnets.composition import overrides
+from fitnets.config import former_keys
 from fitnets.errors import ConfigError
 
 _PRIMARY = "config"
@@ -70,8 +71,18 @@ class _OwnFiles(FileConfigSource):
         _check_defaults(path, config_path, node)
         result = super().load_config(config_path)
         if node is not None:
-            _keep_text(node, result.config, _package(config_path, result), path)
+            package = _package(config_path, result)
+            _keep_text(node, result.config, package, path)
+            _use_current_keys(result, package, path)
         return result
+
+
+def _use_current_keys(result: ConfigResult, package: str, path: Path) -> None:
+    """Replace former names of keys in a file by their present names."""
+    raw: Any = OmegaConf.to_container(result.config, resolve=False)
+    current = former_keys.current_tree(raw, package, f"{path}: ")
+    if current != raw:
+        result.config = OmegaConf.create(current)
 
 
 def _package(config_path: str, result: ConfigResult) -> str:
@@ -128,7 +139,7 @@ def _keep_entry(node: yaml.Node, config: Any, name: Any, key: str, path: Path) -
     if key.startswith(f"{overrides.PARAMS}."):
         param = key.removeprefix(f"{overrides.PARAMS}.")
         value = "null" if node.tag == _NULL else node.value
-        config[name] = overrides.as_typed(f"{param}={value}").removeprefix(f"{param}=")
+        config[name] = overrides.as_typed(f"{param}={value}").partition("=")[2]
         return
     text = overrides.text_of(key)
     if text is None or text.is_group or text.is_list or node.tag == _NULL:

@@ -22,7 +22,7 @@ def images(dataset: Dataset, part: SplitPart) -> int | None:
     Raises ConfigError where local files are named and are not there."""
     match dataset:
         case Digits():
-            return dataset.test if part == "test" else _DIGITS - dataset.test
+            return dataset.test_images if part == "test" else _DIGITS - dataset.test_images
         case Folder():
             if dataset.skip_broken or not folder.has_split(dataset):  # else it would be drawn
                 return None

@@ -25,8 +25,8 @@ Watch = Callable[[dict[str, Any]], None]
 
 
 def run(config: Config) -> Any:
-    """What `python run.py` hands back: `returns` of the configuration; in a study or a grid, and without `returns`, all
-    measures.
+    """What `python run.py` hands back: `return_measures` of the configuration; in a study or a grid, and without
+    `return_measures`, all measures.
 
     All: the mean of each measure over the seeds, `spread_<measure>` (standard deviation) of several, `runs` (their
     hashes), and `excess`, by how much each bounded cost is over its budget. Over budget nothing is trained: in a study
@@ -41,9 +41,13 @@ def run(config: Config) -> Any:
         return {**known, "excess": excess}
     results = _results(config, study)
     found = _summary(results)
-    if config.returns is None or _is_ours():
+    if config.return_measures is None or _is_ours():
         return found | {"excess": excess, "runs": [result["hashes"]["run"] for result in results]}
-    return found[config.returns] if isinstance(config.returns, str) else [found[name] for name in config.returns]
+    return (
+        found[config.return_measures]
+        if isinstance(config.return_measures, str)
+        else [found[name] for name in config.return_measures]
+    )
 
 
 def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
@@ -51,7 +55,7 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
     asked for is measured now: a run that is found was measured when and where it was made."""
     if study is not None:
         config = _of_study(config, study)
-    asked = [*(study.objectives if study is not None else []), *_listed(config.returns)]
+    asked = [*(study.objectives if study is not None else []), *_listed(config.return_measures)]
     for name in asked:
         if isinstance(config.teacher, NoTeacher) and name in measures.OF_TEACHER:
             raise ConfigError(f"{name} compares with a teacher, and teacher=none: give another measure, or a teacher")
@@ -151,7 +155,7 @@ def _study() -> DictConfig | None:
 
 def _of_study(config: Config, study: DictConfig) -> Config:
     """Its W&B runs are a group, each tagged with its trial's number."""
-    config = replace(config, engine=replace(config.engine, elsewhere="begin_anew"))
+    config = replace(config, engine=replace(config.engine, on_other_machine="restart"))
     if not isinstance(config.tracker, Wandb):
         return config
     tracker = wandb_environment.settled(replace(config.tracker, group=config.tracker.group or study.study_name))

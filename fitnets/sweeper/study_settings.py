@@ -11,16 +11,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.distributions import distribution_to_json
 
 from fitnets.composition import overrides
+from fitnets.config import former_keys
 from fitnets.config.measures import MAXIMIZED, NAMES, PRUNABLE
 from fitnets.errors import ConfigError, near
 from fitnets.sweeper.storage import Direction
 from fitnets.sweeper.trials import Space
 
-_NO_PART = ("store", "tracker", "test", "rerun", "returns")  # of what a trial comes to
+_NO_PART = ("store", "tracker", "test", "rerun", "return_measures")  # of what a trial comes to
 
 
 def parsed(params: dict[str, Any], arguments: list[str]) -> tuple[Space, list[str]]:
     """(the search space, the overrides that all jobs share). A key on the command line wins over one in `params`."""
+    former_keys.refuse_both(params, "hydra.sweeper.params: ")
     words = [*(overrides.of_value(name, value) for name, value in params.items()), *arguments]
     try:
         space, fixed, deletions = create_params_from_overrides([overrides.as_typed(word) for word in words])
@@ -74,6 +76,14 @@ def shared_settings(config: DictConfig, space: Space, measures: Iterable[str]) -
     return told
 
 
+def space_of_study(study: optuna.Study, space: Space) -> Space:
+    """The search space with the names that the study's trials use: those of its first command, which an earlier version
+    may have begun under former names. The overrides of a job have the present names all the same."""
+    stored: dict[str, str] = study.user_attrs.get("setting", {})
+    names = {former_keys.current_key(key): key for key in stored}
+    return {names.get(name, name): distribution for name, distribution in space.items()}
+
+
 def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     if not isinstance(tree, dict):
         yield key, tree
@@ -84,10 +94,11 @@ def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 def check_same_study(study: optuna.Study, setting: dict[str, str]) -> None:
     """Raises ConfigError if the study was begun with another setting; writes it down if the study is new."""
-    told = study.user_attrs.get("setting")
-    if told is None:
+    stored = study.user_attrs.get("setting")
+    if stored is None:
         study.set_user_attr("setting", setting)
         return
+    told = former_keys.current_keys(stored)
     different = sorted(key for key in told | setting if told.get(key) != setting.get(key))
     if different:
         key = different[0]

@@ -120,7 +120,7 @@ def test_the_user_wins_over_what_an_option_overrides():
 def reads(monkeypatch) -> set[str]:
     """`Option.field` of every field that the package's code reads; printing, hashing and range checks do not count."""
     seen: set[str] = set()
-    blind = {"plain", "leaves", "_out_of_range", "__eq__", "__repr__"}
+    blind = {"plain", "leaves", "_out_of_range", "_bounded_numbers", "__eq__", "__repr__"}
 
     def spy_on(kind: type) -> None:
         names = {field.name for field in fields(kind)}
@@ -168,7 +168,9 @@ def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
     monkeypatch.setattr("datasets.load_dataset", unreachable)
     with pytest.raises(ConfigError, match="cannot get ufldl-stanford/svhn from the Hugging Face hub"):
         sources.source(hub, "extra").decode(lambda items, _: items)
-    schedules.learning_rate(replace(loading.load([]).schedule.hint, lr_decay=LinearLr(end=0.1, epochs=2)), 0, 1)
+    schedules.learning_rate(
+        replace(loading.load([]).schedule.hint, lr_decay=LinearLr(final_factor=0.1, epochs=2)), 0, 1
+    )
     for name in ("resnet", "wrn", "maxout_cifar10"):
         assert identity.teacher_seed(load_dataset("cifar10", f"teacher={name}", "teacher.seed=1")) == 1
     assert identity.teacher_seed(load_dataset("aflw", "teacher.seed=1")) == 1
@@ -184,7 +186,7 @@ def small_mnist(folder: Path) -> list[str]:
     """Black images in the layout of MNIST, and the words that take them."""
     write_parquet(folder / "data", "train", np.zeros((300, 28, 28), dtype=np.uint8), list(range(10)) * 30)
     write_parquet(folder / "data", "test", np.zeros((30, 28, 28), dtype=np.uint8), list(range(10)) * 3)
-    return ["dataset=mnist", f"dataset.path={folder / 'data'}", "dataset.validation=100"]
+    return ["dataset=mnist", f"dataset.path={folder / 'data'}", "dataset.validation_images=100"]
 
 
 class TestPaperNumbers:
@@ -210,8 +212,8 @@ class TestPaperNumbers:
     @pytest.mark.parametrize(
         ("dataset", "optimizer", "lr_decay", "pad"),
         [
-            ("cifar10", {"lr": 0.17, "momentum_end": 0.65}, LinearLr(end=0.01, epochs=500), 4),
-            ("svhn", {"lr": 0.2, "momentum_end": 0.6}, LinearLr(end=0.001, epochs=250), 0),
+            ("cifar10", {"lr": 0.17, "momentum_end": 0.65}, LinearLr(final_factor=0.01, epochs=500), 4),
+            ("svhn", {"lr": 0.2, "momentum_end": 0.6}, LinearLr(final_factor=0.001, epochs=250), 0),
         ],
     )
     def test_teachers_of_the_maxout_recipes(self, dataset, optimizer, lr_decay, pad):
@@ -226,7 +228,7 @@ class TestPaperNumbers:
         for stage in (schedule.teacher, schedule.hint, schedule.student):
             assert stage.optimizer == Sgd(lr=0.001, momentum=0.1, momentum_end=0.9, momentum_epochs=100)
             assert (stage.epochs, stage.patience, stage.batch_size) == (500, None, 128)
-            assert stage.lr_decay == LinearLr(end=0.01, epochs=100)
+            assert stage.lr_decay == LinearLr(final_factor=0.01, epochs=100)
         assert {schedule.student_init.bound, schedule.teacher_init.bound, schedule.regressor_init.bound} == {0.05}
         assert (schedule.kd.temperature, schedule.kd.weight, schedule.kd.weight_end) == (3, 4, 1)
 

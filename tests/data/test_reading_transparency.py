@@ -104,7 +104,7 @@ def test_folders_and_tables_see_the_same_and_say_so(tmp_path):
     for split in ("train", "test"):
         table(tmp_path / "made" / f"{split}-00000-of-00001.parquet", files, [0, 0, 0, 0, 1, 1, 1, 1])
     assert "images: 8 of 8 images are transparent: laid on white" in of_folder(tmp_path / "images").notes
-    found = of_tables(tmp_path / "made", classes=2, validation=2)
+    found = of_tables(tmp_path / "made", classes=2, validation_images=2)
     assert "train: 8 of 8 images are transparent: laid on white" in found.notes
     assert "test: 8 of 8 images are transparent: laid on white" in found.notes
     words = [

@@ -52,7 +52,7 @@ def hub_images(path: Path, **changes) -> HubImages:
         "width": 5,
         "classes": 3,
         "pixel_max": 255,
-        "validation": 6,
+        "validation_images": 6,
         "validation_rule": "by_class",
         "preprocessing": Scale(),
     }
@@ -60,7 +60,9 @@ def hub_images(path: Path, **changes) -> HubImages:
 
 
 def digits(**changes) -> Digits:
-    return Digits(**{"test": 360, "validation": 300, "pixel_max": 16, "preprocessing": Scale(), **changes})
+    return Digits(
+        **{"test_images": 360, "validation_images": 300, "pixel_max": 16, "preprocessing": Scale(), **changes}
+    )
 
 
 def write_parquet(folder: Path, split: str, images: np.ndarray, labels: list[int]) -> None:
@@ -272,7 +274,7 @@ class TestHubLayouts:
         self.write(tmp_path / "cropped_digits")
         (tmp_path / "full_numbers").mkdir()
         (tmp_path / "full_numbers" / "train-0.parquet").touch()  # the repository's other configuration
-        dataset = self.svhn(tmp_path, validation=20, extra_validation=30)
+        dataset = self.svhn(tmp_path, validation_images=20, extra_validation=30)
         found = data_splits.load(dataset, tmp_path / "store", CPU, SILENCE)
         assert (len(found.train), len(found.valid)) == (30 + 40, 20 + 30)
         from_train, from_extra = (found.valid.rows[found.valid.rows < 50], found.valid.rows[found.valid.rows >= 50])
@@ -282,14 +284,14 @@ class TestHubLayouts:
 
     def test_svhn_has_the_papers_numbers(self):
         dataset = self.svhn(Path("anywhere"))
-        assert (dataset.validation, dataset.extra_validation, dataset.classes) == (10 * 400, 10 * 200, 10)
+        assert (dataset.validation_images, dataset.extra_validation, dataset.classes) == (10 * 400, 10 * 200, 10)
         labels = {"train": np.arange(73_257) % 10, "extra": np.arange(531_131) % 10}
         train, valid = data_splits.split(labels, dataset)
         assert (len(train), len(valid)) == (598_388, 6_000)
 
     def test_svhn_without_extra(self, tmp_path):
         self.write(tmp_path)
-        dataset = self.svhn(tmp_path, validation=20, extra_split=None, extra_validation=0)
+        dataset = self.svhn(tmp_path, validation_images=20, extra_split=None, extra_validation=0)
         assert len(data_splits.load(dataset, tmp_path / "store", CPU, SILENCE).train) == 30
 
     def test_a_class_with_too_few_images_for_an_equal_split(self, tmp_path):
@@ -297,8 +299,10 @@ class TestHubLayouts:
             ([0] * 9 + [1] * 3 + [2] * 9, 9, "class 1 has 3"),
             ([0, 1, 2] * 9, 10, "multiple"),
         ):
-            dataset = hub_images(tmp_path, validation=count, validation_rule="equal")
-            with pytest.raises(ConfigError, match=f"dataset.validation={count} with validation_rule=equal .*{message}"):
+            dataset = hub_images(tmp_path, validation_images=count, validation_rule="equal")
+            with pytest.raises(
+                ConfigError, match=f"dataset.validation_images={count} with validation_rule=equal .*{message}"
+            ):
                 data_splits.split({"train": np.array(labels)}, dataset)
 
     def test_the_only_column_of_images_need_not_be_named(self, tmp_path):
@@ -311,7 +315,7 @@ class TestHubLayouts:
         (file,) = (tmp_path / "image").iterdir()
         pq.write_table(pq.read_table(file).rename_columns(["img", "label"]), tmp_path / "img" / file.name)
         for folder in ("image", "img"):
-            words = ["dataset=cifar10", f"dataset.path={tmp_path / folder}", "dataset.validation=10"]
+            words = ["dataset=cifar10", f"dataset.path={tmp_path / folder}", "dataset.validation_images=10"]
             found = data_splits.load(loading.load(words).dataset, tmp_path / "store", CPU, SILENCE)
             assert len(found.train) == 20
 
@@ -323,13 +327,15 @@ class TestHubLayouts:
         (file,) = tmp_path.glob("*.parquet")
         table = pq.read_table(file).rename_columns(["img", "fine_label"])
         pq.write_table(table.append_column("coarse_label", pa.array([0] * 200)), file)
-        dataset = loading.load(["dataset=cifar100", f"dataset.path={tmp_path}", "dataset.validation=100"]).dataset
+        dataset = loading.load(
+            ["dataset=cifar100", f"dataset.path={tmp_path}", "dataset.validation_images=100"]
+        ).dataset
         found = data_splits.load(dataset, tmp_path / "store", CPU, SILENCE)
         assert sorted(found.valid.labels[found.valid.rows].tolist()) == list(range(100))
 
     def test_a_validation_split_of_its_own(self, made, tmp_path):
         folder, images, _ = made
-        dataset = hub_images(folder, validation_split="test", test_split=None, validation=0)
+        dataset = hub_images(folder, validation_split="test", test_split=None, validation_images=0)
         found = data_splits.load(dataset, tmp_path, CPU, SILENCE)
         assert (len(found.train), len(found.valid)) == (30, 9)
         assert torch.equal(found.valid.images[found.valid.rows][:, 0] * 255, torch.from_numpy(images[:9]).float())
@@ -347,7 +353,7 @@ class TestSplit:
     labels = np.arange(100) % 10
 
     def test_a_share_of_the_training_images_has_its_share_of_each_class(self, tmp_path):
-        rule = {"validation": 20, "validation_rule": "last"}
+        rule = {"validation_images": 20, "validation_rule": "last"}
         train, valid = data_splits.split({"train": self.labels}, hub_images(tmp_path, **rule))
         for seed in (0, 1):
             some, same = data_splits.split(
@@ -373,14 +379,14 @@ class TestSplit:
 
     def test_last_rows_whatever_the_seed(self, tmp_path):
         for seed in (0, 1):
-            rule = hub_images(tmp_path, validation=20, validation_rule="last", seed=seed)
+            rule = hub_images(tmp_path, validation_images=20, validation_rule="last", seed=seed)
             train, valid = data_splits.split({"train": self.labels}, rule)
             assert torch.equal(train, torch.arange(80))
             assert torch.equal(valid, torch.arange(80, 100))
 
     def test_by_class_is_even_and_a_function_of_the_seed(self, tmp_path):
         splits = [
-            data_splits.split({"train": self.labels}, hub_images(tmp_path, validation=20, seed=seed))
+            data_splits.split({"train": self.labels}, hub_images(tmp_path, validation_images=20, seed=seed))
             for seed in (0, 0, 1)
         ]
         for train, valid in splits:
@@ -450,7 +456,7 @@ def test_real_cifar10_has_the_papers_split(tmp_path):
     file = min(SHARED_CIFAR10.glob("train-*.parquet"))
     pq.write_table(pq.read_table(file).slice(0, 300), tmp_path / "train-00000-of-00001.parquet")
     dataset = loading.load(["dataset=cifar10", f"dataset.path={tmp_path}"]).dataset
-    small = replace(dataset, validation=100, preprocessing=Scale())
+    small = replace(dataset, validation_images=100, preprocessing=Scale())
     found = data_splits.load(small, tmp_path / "store", CPU, SILENCE)
     assert found.train.labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]  # the official order
     assert found.train.images[0, :, 0, 0].mul(255).tolist() == [59, 62, 63]

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fitnets.config.measures import NAMES
+from fitnets.config.measures import NAMES, TEST_ACCURACY
 from fitnets.errors import ConfigError, without_passwords
 from fitnets.sweeper import address, storage, trials
 from fitnets.sweeper.storage import Direction
@@ -95,7 +95,7 @@ def _trials(known: list[FrozenTrial]) -> Iterator[Trial]:
             status=status,
             error=trials.reason(trial) if status == "failed" else None,
             params=trial.params,
-            measures={key: told[key] for key in told if key.removeprefix("spread_") in (*NAMES, "test_accuracy")},
+            measures={key: told[key] for key in told if key.removeprefix("spread_") in (*NAMES, TEST_ACCURACY)},
             runs=told.get("runs", []),
             started=trial.datetime_start,
             ended=trial.datetime_complete,

@@ -57,7 +57,7 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
         config = _of_study(config, study)
     asked = [*(study.objectives if study is not None else []), *_listed(config.return_measures)]
     for name in asked:
-        if isinstance(config.teacher, NoTeacher) and name in measures.OF_TEACHER:
+        if isinstance(config.teacher, NoTeacher) and name in measures.NEED_TEACHER:
             raise ConfigError(f"{name} compares with a teacher, and teacher=none: give another measure, or a teacher")
     results = []
     for number in range(config.sweep.seeds):
@@ -66,7 +66,7 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
         seed = config.seed + number
         seeded = replace(config, seed=seed)
         result = pipeline.run(seeded, on_epoch=on_epoch, terminal=terminal, notes=_notes(config, seed))
-        if any(name.startswith("latency") for name in asked):
+        if any(name in measures.LATENCIES for name in asked):
             latency = evaluation.latency(config.root / "run" / result["hashes"]["run"], config)
             result = {**result, "timing": {**result["timing"], "latency": {"student": latency}}}
         results.append(result)

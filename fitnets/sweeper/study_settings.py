@@ -12,7 +12,7 @@ from optuna.distributions import distribution_to_json
 
 from fitnets.composition import overrides
 from fitnets.config import former_keys
-from fitnets.config.measures import MAXIMIZED, NAMES, PRUNABLE
+from fitnets.config.measures import LATENCIES, MEASURES, NAMES, PRUNABLE
 from fitnets.errors import ConfigError, near
 from fitnets.sweeper.storage import Direction
 from fitnets.sweeper.trials import Space
@@ -50,7 +50,7 @@ def objectives(conf: DictConfig) -> dict[str, Direction]:
 
 
 def direction_of(measure: str) -> Direction:
-    return "maximize" if measure in MAXIMIZED else "minimize"
+    return "maximize" if MEASURES[measure].maximize else "minimize"
 
 
 def shared_settings(config: DictConfig, space: Space, measures: Iterable[str]) -> dict[str, str]:
@@ -71,7 +71,7 @@ def shared_settings(config: DictConfig, space: Space, measures: Iterable[str]) -
     for key in ("precision", "views"):  # but for `auto`, by which studies began before there were these keys
         if engine[key] != "auto":
             told[f"engine.{key}"] = json.dumps(engine[key])
-    if any(name.startswith("latency") for name in measures):
+    if any(name in LATENCIES for name in measures):
         told |= {f"engine.{key}": json.dumps(engine[key]) for key in ("device", "threads")}
     return told
 

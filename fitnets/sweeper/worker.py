@@ -24,13 +24,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from fitnets.composition import loading, overrides
 from fitnets.config import Config
 from fitnets.console.quantities import plural
-from fitnets.console.terminal import Terminal, measure
+from fitnets.console.terminal import Terminal
 from fitnets.console.terminal import seconds as in_words
 from fitnets.errors import BudgetError, ConfigError, PrunedError
 from fitnets.store import locks
 from fitnets.sweeper import front, job, probes, sampling, storage, trials
 from fitnets.sweeper.composer import Composer
 from fitnets.sweeper.storage import Direction
+from fitnets.sweeper.units import with_unit
 
 _POLL_S = 1.0
 _STILLBORN_S = 60.0
@@ -330,7 +331,7 @@ class Worker:
         trial.set_user_attr("seconds", seconds)
         self._tell(trial, TrialState.COMPLETE, values)
         self.failures = self.fruitless = self.over_budget = 0
-        self._say(trial, ", ".join(f"{name} {measure(name, result[name])}" for name in self.conf.objectives))
+        self._say(trial, ", ".join(f"{name} {with_unit(name, result[name])}" for name in self.conf.objectives))
 
     def _fail(self, trial: Trial, reason: str) -> None:
         trial.set_user_attr("reason", reason)

@@ -144,7 +144,7 @@ MISTAKES = [
     (
         "whitening large images",
         "dataset=cifar10 dataset.height=224 dataset.width=224",
-        r"whiten needs the covariance of all 150528 values of an image, and 12288 are allowed",
+        r"whiten needs the covariance of all 150528 values of an image, and at most 12288 are allowed",
     ),
     ("channels", "dataset=cifar10 dataset.channels=4", r"dataset.channels=4: .*\[1, 3\]"),
     ("lambda backwards", "schedule.kd.start_epoch=9 schedule.kd.end_epoch=5", r"start_epoch=9 is after .*end_epoch=5"),

@@ -214,7 +214,8 @@ class TestOtherSweepers:
     def test_optuna_with_two_objectives(self, command):
         finished = command(
             "-m", *BASE, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2",
-            "return_measures=[accuracy,multiplications]", "hydra.sweeper.direction=[maximize,minimize]", "student=thin", "student.depth=3,4", "student.width=4",
+            "return_measures=[accuracy,multiplications]", "hydra.sweeper.direction=[maximize,minimize]",
+            "student=thin", "student.depth=3,4", "student.width=4",
         )  # fmt: skip
         assert finished.code == 0, finished.err
 

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from fitnets.composition.hydra_internals import BasicLauncher, BasicSweeper, outcome
 from fitnets.errors import DivergedError, UserError, without_passwords
 
 Words = Sequence[str]
@@ -107,7 +106,7 @@ _HEADER = ("job", "overrides", "status", "validation", "test", "run")
 
 def _is_told(done: JobReturn) -> bool:
     """Whether the job failed with a message, which was shown at once."""
-    return done.status == JobStatus.FAILED and isinstance(done._return_value, UserError)
+    return done.status == JobStatus.FAILED and isinstance(outcome(done), UserError)
 
 
 def _row(job: Job) -> list[str]:
@@ -115,9 +114,9 @@ def _row(job: Job) -> list[str]:
     if job.done is None:
         return [number, words, "unfinished", "-", "-", "-"]
     if job.done.status == JobStatus.FAILED:
-        error = job.done._return_value  # the property raises it
+        error = outcome(job.done)
         return [number, words, "diverged" if isinstance(error, DivergedError) else "failed", "-", "-", "-"]
-    found = job.done._return_value
+    found = outcome(job.done)
     if not isinstance(found, dict):
         return [number, words, "finished", "-", "-", "-"]
     accuracies = [_percent(found.get(name)) for name in ("accuracy", "test_accuracy")]

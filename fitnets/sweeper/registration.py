@@ -7,16 +7,16 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from fitnets.composition import overrides, sweeper_targets
+from fitnets.composition import hydra_internals, sweeper_targets, text_keys
 from fitnets.paths import SWEEPS
 from fitnets.sweeper.grid import GridConf, GridSweeper
 from fitnets.sweeper.study import StudyConf, StudySweeper
 
 Plugins.instance().register(StudySweeper)
 Plugins.instance().register(GridSweeper)
-Plugins.instance().class_name_to_class |= dict.fromkeys(sweeper_targets.STUDY, StudySweeper)
-Plugins.instance().class_name_to_class |= dict.fromkeys(sweeper_targets.GRID, GridSweeper)
-overrides.register("hydra.sweeper", StudyConf)
+hydra_internals.register_targets(StudySweeper, sweeper_targets.STUDY)
+hydra_internals.register_targets(GridSweeper, sweeper_targets.GRID)
+text_keys.register("hydra.sweeper", StudyConf)
 ConfigStore.instance().store(group="hydra/sweeper", name="study", node=StudyConf, provider="fitnets")
 ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=GridConf, provider="fitnets", replace=True)
 for _path in sorted(SWEEPS.glob("*.yaml")):

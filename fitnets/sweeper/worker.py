@@ -21,7 +21,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from fitnets.composition import loading, overrides
+from fitnets.composition import hydra_internals, loading, overrides
 from fitnets.config import Config
 from fitnets.console.quantities import plural
 from fitnets.console.terminal import Terminal
@@ -289,7 +289,7 @@ class Worker:
         """What the job with these parameters gives; raises what it raises."""
         (done,) = self.launcher.launch([[*self._overrides(params), *more]], initial_job_idx=number)
         if done.status == JobStatus.FAILED:
-            raise done._return_value  # the public property prints a line first
+            raise hydra_internals.outcome(done)
         return dict(done.return_value)
 
     def _overrides(self, params: dict[str, Any]) -> list[str]:

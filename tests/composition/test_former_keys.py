@@ -6,7 +6,7 @@ import yaml
 from conftest import TINY
 from optuna.distributions import IntDistribution, distribution_to_json
 
-from fitnets.composition import loading, overrides
+from fitnets.composition import loading, overrides, text_keys
 from fitnets.config import Config, LinearLr, former_keys
 from fitnets.config.options import content_hash, plain, restore
 from fitnets.errors import ConfigError
@@ -66,7 +66,7 @@ def test_the_cases_hold_every_former_key_and_value():
 
 
 def test_no_key_of_the_configuration_has_a_former_name():
-    present = set(overrides.all_keys())
+    present = set(text_keys.all_keys())
     assert not present & set(former_keys.table().keys)
     assert present >= set(former_keys.table().keys.values())
 

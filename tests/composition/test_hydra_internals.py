@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from fitnets.composition import hydra_internals, own_options
 
 PIN = (
-    f"Hydra {hydra.__version__} does not behave as fitnets.composition.hydra_internals needs: adapt that module, or pin "
+    f"Hydra {hydra.__version__} does not do what fitnets.composition.hydra_internals needs: adapt that module, or pin "
     f"{hydra_internals.TESTED_WITH}"
 )
 

@@ -316,6 +316,6 @@ def test_full_errors_on_request(command, monkeypatch):
 
     monkeypatch.setattr("sys.argv", ["run.py", "hint_layer=none"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(BaseException) as raised:  # noqa: PT011, B017 (whichever carrier: its cause is the mistake)
+    with pytest.raises(entry_point._Mistake) as raised:
         entry_point.command_line(run.main)
-    assert isinstance(raised.value, ConfigError) or isinstance(raised.value.__cause__, ConfigError)
+    assert isinstance(raised.value.__cause__, ConfigError)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from fitnets.composition import loading
-from fitnets.config import option, short_names
+from fitnets.config import options, short_names
 from fitnets.errors import ConfigError
 from fitnets.store import earlier_runs
 from fitnets.store import files as storing
@@ -176,7 +176,7 @@ class TestHashes:
         assert code == 0, err
         assert str(tmp_path / "outputs" / "run" / earlier_run.name) in out
         config = loading.load(["teacher=run", f"teacher.path={begin}", f"store={root}"])
-        assert option.plain(config.teacher)["path"] == str(earlier_run)
+        assert options.plain(config.teacher)["path"] == str(earlier_run)
         with pytest.raises(ConfigError, match=r"teacher\.path=ffff.*: no such folder, and no hash"):
             loading.load(["teacher=run", "teacher.path=ffff1", f"store={root}"])
         code, _, err = fitnets("export", "ffff1", f"store={root}")

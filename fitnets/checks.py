@@ -1,4 +1,4 @@
-"""What a composed configuration must fulfil, checked before anything heavy."""
+"""The rules that a composed configuration must fulfil. They are checked before anything heavy is loaded."""
 
 import json
 from collections.abc import Iterator
@@ -33,14 +33,14 @@ from fitnets.config import (
 )
 from fitnets.config import layer_names as config_layer_names
 from fitnets.config.layer_names import layer_names
-from fitnets.config.options import locations
+from fitnets.config.options import Bounds, bounds_of, locations
 from fitnets.errors import ConfigError, listed, near
 from fitnets.models.hint_pair import guided_layer, hint_pair, needs_pair, needs_teacher
 from fitnets.store import earlier_runs
 
 
 def check(config: Config) -> Config:
-    """The config itself; a ConfigError with every broken rule, a line each, otherwise."""
+    """Return the configuration itself. Raises ConfigError with one line for each broken rule."""
     broken = [
         *_empty_paths(config),
         *_out_of_range(config),
@@ -49,7 +49,7 @@ def check(config: Config) -> Config:
         *_broken_schedule(config),
     ]
     broken += [*_broken_custom(config), *_broken_sweep(config), *_broken_without_teacher(config)]
-    if not broken:  # the rules about layers need networks that are sound
+    if not broken:  # rules about layers need valid networks
         broken = [*_broken_hints(config), *_broken_scales(config)]
     if broken:
         raise ConfigError(listed(broken))
@@ -57,7 +57,7 @@ def check(config: Config) -> Config:
 
 
 def check_dataset(config: Config) -> None:
-    """Raises ConfigError for the rules of data sets alone."""
+    """Check the rules of data sets alone. Raises ConfigError."""
     broken = [line for line in _out_of_range(config) if line.startswith("dataset.")] + [*_broken_dataset(config)]
     if broken:
         raise ConfigError(listed(broken))
@@ -72,66 +72,37 @@ def _empty_paths(config: Config) -> Iterator[str]:
             yield f"{key}={path}: a path in it is empty"
 
 
-_TINY, _INFINITY = 1e-12, float("inf")
-_RANGES: dict[str, tuple[float, float]] = {  # by a key, its last part, or the name of its table
-    **dict.fromkeys(("epochs", "max_steps", "patience", "batch_size", "momentum_epochs", "end_epoch"), (1, _INFINITY)),
-    **dict.fromkeys(("units", "groups", "kernel", "pieces", "pool", "stride"), (1, _INFINITY)),
-    **dict.fromkeys(("depth", "width", "stem", "channels", "height", "dataset.test", "window"), (1, _INFINITY)),
-    **dict.fromkeys(("threads", "eval_batch_size", "divisor", "seeds", "views"), (1, _INFINITY)),
-    "size": (8, _INFINITY),
-    **dict.fromkeys(("pad", "warmup", "start_epoch", "minimum", "bound", "validation"), (0, _INFINITY)),
-    **dict.fromkeys(("weight", "weight_end", "weight_decay", "lr_scale", "hint_weight"), (0, _INFINITY)),
-    **dict.fromkeys(("extra_validation", "threshold", "hint_cache_gb"), (0, _INFINITY)),
-    **dict.fromkeys(("budget", "budgets"), (_TINY, _INFINITY)),
-    **dict.fromkeys(("lr", "temperature", "pixel_max", "floor", "max_norm", "checkpoint_seconds"), (_TINY, _INFINITY)),
-    **dict.fromkeys(("contrast", "sigma", "regularizer", "max_grad_norm"), (_TINY, _INFINITY)),
-    **dict.fromkeys(("decay", "momentum", "momentum_end", "end"), (0, 1)),
-    **dict.fromkeys(("input", "hidden"), (0, 0.99)),
-    **dict.fromkeys(("validation_share", "test_share"), (0.001, 0.9)),
-    "train_share": (1e-6, 1),
-    "classes": (2, _INFINITY),
-}
-
-
 def _out_of_range(config: Config) -> Iterator[str]:
-    for key, value in leaves(config):
-        *_, table, last = ["", *(part for part in key.split(".") if not part.isdigit())]
-        bounds = _RANGES.get(key) or _RANGES.get(last) or _RANGES.get(table)
-        if ".args." in key or bounds is None or isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        low, high = bounds
-        if not low <= value <= high or value == _INFINITY:
-            least = "more than 0" if low == _TINY else f"at least {low}"
-            allowed = f"{least}, finite" if high == _INFINITY else f"from {low} to {high}"
-            yield f"{key}={value} is out of range: {allowed}"
+    for key, value, bounds in _bounded_numbers(config):
+        if not bounds.allow(value):
+            yield f"{key}={value} is out of range: {bounds}"
 
 
-def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every leaf of a composed config."""
-    match value:
-        case dict():
-            items: list[tuple[Any, Any]] = list(value.items())
-        case list():
-            items = list(enumerate(value))
-        case _ if is_dataclass(value):
-            items = [(f.name, getattr(value, f.name)) for f in fields(value)]
-        case _:
-            yield key, value
-            return
-    for name, item in items:
-        yield from leaves(item, f"{key}.{name}" if key else str(name))
+def _bounded_numbers(value: Any, key: str = "", bounds: Bounds | None = None) -> Iterator[tuple[str, float, Bounds]]:
+    """Yield (dotted key, number, bounds) of every number whose field has bounds, in lists and tables too.
+
+    bounds: of the field that holds the value"""
+    if is_dataclass(value):
+        for field in fields(value):
+            dotted = f"{key}.{field.name}" if key else field.name
+            yield from _bounded_numbers(getattr(value, field.name), dotted, bounds_of(field))
+    elif isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _bounded_numbers(item, f"{key}.{name}", bounds)
+    elif bounds is not None and isinstance(value, int | float) and not isinstance(value, bool):
+        yield key, value, bounds
 
 
-_WHITENED = 3 * 64 * 64  # values of an image whose covariance takes a gigabyte
+_MOST_WHITENED = 3 * 64 * 64  # values of an image; their covariance matrix takes 1 GB
 
 
 def _broken_dataset(config: Config) -> Iterator[str]:
     dataset = config.dataset
     values = dataset.channels * dataset.height * dataset.width
-    if isinstance(dataset.preprocessing, Whiten) and values > _WHITENED:
+    if isinstance(dataset.preprocessing, Whiten) and values > _MOST_WHITENED:
         yield (
-            f"dataset/preprocessing=whiten needs the covariance of all {values} values of an image, and {_WHITENED} "
-            "are allowed: give smaller images, or standardize"
+            f"dataset/preprocessing=whiten needs the covariance of all {values} values of an image, and at most "
+            f"{_MOST_WHITENED} are allowed: give smaller images, or dataset/preprocessing=standardize"
         )
     if isinstance(dataset.preprocessing, LocalContrast) and dataset.preprocessing.window % 2 == 0:
         yield f"dataset.preprocessing.window={dataset.preprocessing.window} is even: give an odd number of pixels"
@@ -139,19 +110,20 @@ def _broken_dataset(config: Config) -> Iterator[str]:
         yield "dataset.validation_share and dataset.test_share leave less than a tenth to train on: give smaller ones"
     if isinstance(dataset, Folder):
         return
-    own_split = isinstance(dataset, HubImages) and dataset.validation_split is not None
-    if dataset.validation == 0 and not own_split:
-        yield "dataset.validation=0 is out of range: at least 1"
+    has_own_split = isinstance(dataset, HubImages) and dataset.validation_split is not None
+    if dataset.validation_images == 0 and not has_own_split:
+        yield "dataset.validation_images=0 is out of range: at least 1"
     if not isinstance(dataset, HubImages):
         return
     splits = [dataset.train_split, dataset.extra_split, dataset.validation_split, dataset.test_split]
-    given = [split for split in splits if split is not None]
-    if len(set(given)) < len(given):
-        yield f"dataset: train, extra, validation and test split are {', '.join(given)}: they must all differ"
-    if dataset.validation_split is not None and dataset.validation + dataset.extra_validation > 0:
+    names = [split for split in splits if split is not None]
+    if len(set(names)) < len(names):
+        yield f"dataset: train, extra, validation and test split are {', '.join(names)}: they must all differ"
+    if dataset.validation_split is not None and dataset.validation_images + dataset.extra_validation > 0:
         yield (
-            f"dataset.validation_split={dataset.validation_split} and dataset.validation={dataset.validation}: "
-            "give dataset.validation=0, or dataset.validation_split=null"
+            f"dataset.validation_split={dataset.validation_split} and "
+            f"dataset.validation_images={dataset.validation_images}: give "
+            "dataset.validation_images=0, or dataset.validation_split=null"
         )
     if dataset.extra_split is None and dataset.extra_validation > 0:
         yield f"dataset.extra_validation={dataset.extra_validation} without dataset.extra_split: give 0"
@@ -180,7 +152,7 @@ def _broken_networks(config: Config) -> Iterator[str]:
 
 
 def _broken_without_teacher(config: Config) -> Iterator[str]:
-    """The rules of teacher=none."""
+    """Rules of teacher=none."""
     if not isinstance(config.teacher, NoTeacher):
         return
     method = config.method.name
@@ -190,12 +162,14 @@ def _broken_without_teacher(config: Config) -> Iterator[str]:
             "labels_then_labels or labels_with_labels"
         )
     for name in config.sweep.budgets:
-        if name in measures.OF_TEACHER:
-            own = name.removeprefix("relative_")
-            yield f"sweep.budgets.{name} compares with a teacher, and teacher=none: give sweep.budgets.{own}"
-    for name in [config.returns] if isinstance(config.returns, str) else config.returns or []:
-        if name in measures.OF_TEACHER:
-            yield f"returns={name} compares with a teacher, and teacher=none: give another measure, or a teacher"
+        if name in measures.NEED_TEACHER:
+            cost = name.removeprefix("relative_")
+            yield f"sweep.budgets.{name} compares with a teacher, and teacher=none: give sweep.budgets.{cost}"
+    for name in _returned(config):
+        if name in measures.NEED_TEACHER:
+            yield (
+                f"return_measures={name} compares with a teacher, and teacher=none: give another measure, or a teacher"
+            )
 
 
 def _broken_custom(config: Config) -> Iterator[str]:
@@ -206,19 +180,19 @@ def _broken_custom(config: Config) -> Iterator[str]:
     if not isinstance(config.student, CustomStudent):
         return
     if isinstance(config.method, DeeplySupervised):
-        yield "method=dsn teaches every hidden layer, and a custom student has no list of them: give another method"
+        yield "method=dsn trains every hidden layer, and a custom student has no list of them: give another method"
     for section in ("hint", "student"):
         dropout = getattr(config.schedule, section).dropout
         if dropout.input or dropout.hidden:
             yield (
-                f"schedule.{section}.dropout: a custom student trains with its own: give "
+                f"schedule.{section}.dropout: a custom student trains with its own dropout: give "
                 f"schedule.{section}.dropout={{input: 0, hidden: 0}}"
             )
 
 
 def _broken_options(net: CustomNet, side: str, dataset: Dataset) -> Iterator[str]:
     if not isinstance(net.args, dict | None) or not all(isinstance(name, str) for name in net.args or {}):
-        yield f"{side}.args={net.args}: give them by name, '{side}.args={{num_classes: 10}}'"
+        yield f"{side}.args={net.args}: give arguments by name, '{side}.args={{num_classes: 10}}'"
     elif not _is_plain(net.args):
         yield f"{side}.args={net.args}: give finite numbers, text, lists and tables whose keys are text"
     if net.channels not in (None, 3):
@@ -233,12 +207,12 @@ def _broken_options(net: CustomNet, side: str, dataset: Dataset) -> Iterator[str
     if net.mean and not isinstance(dataset.preprocessing, Scale | Standardize):
         yield (
             f"{side}.mean: images that dataset/preprocessing={dataset.preprocessing.name} has changed cannot be "
-            f"turned back: give dataset/preprocessing=standardize or scale, or {side}.mean=null {side}.std=null"
+            f"restored: give dataset/preprocessing=standardize or scale, or {side}.mean=null {side}.std=null"
         )
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is the same after it was written as JSON."""
+    """Whether a value stays the same when it is written as JSON and read again."""
     try:
         return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
     except ValueError:
@@ -246,19 +220,20 @@ def _is_plain(value: Any) -> bool:
 
 
 def _broken_members(config: Config, teacher: EarlierRunTeacher) -> Iterator[str]:
-    """Stored networks see the same preprocessed images as the student: theirs must have been such images."""
+    """Stored networks get the same preprocessed images as the student, so they must have been trained on such
+    images."""
     try:
-        found = earlier_runs.members(teacher)
+        networks = earlier_runs.members(teacher)
     except ConfigError as error:
         yield str(error)
         return
-    for path, member in found.items():
+    for path, member in networks.items():
         key = f"teacher.path={path}" if isinstance(teacher, RunTeacher) else f"teacher.members: {path}"
-        for what in ("channels", "height", "width", "classes", "pixel_max", "preprocessing"):
-            theirs, ours = getattr(member.config.dataset, what), getattr(config.dataset, what)
+        for name in ("channels", "height", "width", "classes", "pixel_max", "preprocessing"):
+            theirs, ours = getattr(member.config.dataset, name), getattr(config.dataset, name)
             if theirs != ours:
                 yield (
-                    f"{key}: that network was trained on {member.config.dataset.name} with {what} {theirs}, and "
+                    f"{key}: that network was trained on {member.config.dataset.name} with {name} {theirs}, and "
                     f"dataset={config.dataset.name} has {ours}: give the same"
                 )
 
@@ -270,7 +245,7 @@ def _broken_hints(config: Config) -> Iterator[str]:
     if isinstance(config.hint_layer, NoPair):
         yield f"method={method} needs a hint layer and hint_layer is none: give hint_layer=middle, or method=kd"
         return
-    if teacher is None:  # labels at the guided layer
+    if teacher is None:  # the guided layer learns the labels
         yield from _broken_guided(config)
         return
     pair = hint_pair(config)
@@ -287,12 +262,12 @@ def _broken_hints(config: Config) -> Iterator[str]:
         sides.insert(0, ("teacher.hint" if published else "hint_layer.teacher", teacher, pair[0]))
     for key, net, layer in sides:
         if isinstance(net, CustomNet):
-            continue  # `pairs.resolved` builds and asks it
+            continue  # `models.layer_pairs.resolved` builds it and checks its layers
         yield from _broken_layer(key, net, layer)
 
 
 def _broken_guided(config: Config) -> Iterator[str]:
-    """The rules of a guided layer without a hint layer."""
+    """Rules of a guided layer that has no hint layer."""
     guided = guided_layer(config)
     if guided is None:
         name = config.student.name
@@ -304,8 +279,8 @@ def _broken_guided(config: Config) -> Iterator[str]:
 def _broken_layer(key: str, net: Architecture, layer: str) -> Iterator[str]:
     names = layer_names(net)[:-1]
     if layer not in names:
-        known = f"{near(layer, names)} (layers: {', '.join(names) or 'none'})"
-        yield f"{key}={layer}: no such layer in {net.name}{known}"
+        listed_names = f"{near(layer, names)} (layers: {', '.join(names) or 'none'})"
+        yield f"{key}={layer}: no such layer in {net.name}{listed_names}"
 
 
 def _broken_schedule(config: Config) -> Iterator[str]:
@@ -316,22 +291,25 @@ def _broken_schedule(config: Config) -> Iterator[str]:
 
 def _broken_sweep(config: Config) -> Iterator[str]:
     for name in config.sweep.budgets:
-        if name not in measures.KNOWN_BEFORE:
-            known = list(measures.KNOWN_BEFORE)
-            yield f"sweep.budgets.{name}: no such cost{near(name, known)} (costs: {', '.join(known)})"
-    for name in [config.returns] if isinstance(config.returns, str) else config.returns or []:
+        if name not in measures.COSTS:
+            costs = list(measures.COSTS)
+            yield f"sweep.budgets.{name}: no such cost{near(name, costs)} (costs: {', '.join(costs)})"
+    for name in _returned(config):
         if name not in measures.NAMES:
             names = list(measures.NAMES)
-            yield f"returns={name}: no such measure{near(str(name), names)} (measures: {', '.join(names)})"
+            yield f"return_measures={name}: no such measure{near(str(name), names)} (measures: {', '.join(names)})"
+
+
+def _returned(config: Config) -> list[str]:
+    """The measures of `return_measures`."""
+    names = config.return_measures
+    return [names] if isinstance(names, str) else list(names or [])
 
 
 def _broken_scales(config: Config) -> Iterator[str]:
     kinds = ["conv", "dense", "block", "softmax", "sigmoid"]
     student, teacher = layer_names(config.student), earlier_runs.architecture(config.teacher)
-    sections = {
-        "hint": [*kinds, "regressor", *student],
-        "student": [*kinds, "regressor", *student],
-    }
+    sections = dict.fromkeys(("hint", "student"), [*kinds, "regressor", *student])
     if teacher is not None:
         sections = {"teacher": [*kinds, *layer_names(teacher)], **sections}
     for section, names in sections.items():
@@ -341,5 +319,6 @@ def _broken_scales(config: Config) -> Iterator[str]:
                 if name not in names:
                     yield (
                         f"schedule.{section}.{key}.{name}: no such layer or kind{near(name, names)} "
-                        f"(there are {', '.join(dict.fromkeys(names))}); ~schedule.{section}.{key}.{name} leaves it out"
+                        f"(layers and kinds: {', '.join(dict.fromkeys(names))}); ~schedule.{section}.{key}.{name} "
+                        "leaves it out"
                     )

@@ -18,7 +18,14 @@ TEXT_KEYS = {  # key: options that it needs
 }
 NUMBERS = {"seed": int, "schedule.student.epochs": int, "schedule.student.optimizer.lr": float, "test": bool}
 GROUPS = ("student", "teacher", "dataset", "method", "schedule", "regressor", "hint_layer", "dataset/preprocessing")
-KEYS = ("student.guided", "schedule.kd.temperature", "engine.threads", "dataset.validation", "teacher.seed", "store")
+KEYS = (
+    "student.guided",
+    "schedule.kd.temperature",
+    "engine.threads",
+    "dataset.validation_images",
+    "teacher.seed",
+    "store",
+)
 COMMANDS = ("cost", "layers", "runs", "eval", "report", "export", "clean", "prepare", "reproduce", "bench", "doctor")
 FLAGS = ("--json", "--out", "--split", "--int8", "--config-dir", "--yess", "--seeds", "-x", "")
 OWN = "defaults: [/hydra/fitnets/Thin@_here_, _self_]\nname: own\ndepth: 3\nwidth: 4\n"

@@ -22,8 +22,8 @@ def make(root: Path) -> dict[str, tuple[str, ...]]:
     _parquet(root / "parquet")
     _folder(root / "folder")
     return {
-        "digits": ("dataset=digits", "dataset.validation=1200"),
-        "parquet": ("dataset=mnist", f"dataset.path={root / 'parquet'}", "dataset.validation=100"),
+        "digits": ("dataset=digits", "dataset.validation_images=1200"),
+        "parquet": ("dataset=mnist", f"dataset.path={root / 'parquet'}", "dataset.validation_images=100"),
         "folder": ("dataset=folder", f"dataset.path={root / 'folder'}"),
     }
 

@@ -26,7 +26,7 @@ _OURS = {
     "method": "--only",
 }
 """keys that a table gives each run itself, and what chooses among them"""
-_FIXED = ("test", "rerun", "returns")
+_FIXED = ("test", "rerun", "return_measures")
 _HEADER = ["", "schedule", "runs left", "here, at most", forecast.GPU]
 
 

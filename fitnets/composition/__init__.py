@@ -1,4 +1,4 @@
-"""From command-line overrides and YAML files to a checked `Config`; the side of the project that knows Hydra.
+"""Turns command-line overrides and YAML files into a checked `Config`, with Hydra.
 
 Imports: config, checks, models (costs and layer pairs), data, store, system.
 """

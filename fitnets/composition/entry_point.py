@@ -1,4 +1,4 @@
-"""Runs an entry point: Hydra gets the overrides as typed, and a mistake of the user ends in a short message."""
+"""Runs an entry point: passes overrides to Hydra as typed, and turns a user's mistake into a short message."""
 
 import os
 import sys
@@ -24,18 +24,18 @@ from fitnets.system import permissions
 
 
 class _Mistake(BaseException):
-    """Carries the mistake of a single run past Hydra, which would add lines of its own."""
+    """Carries the mistake of a single run past Hydra, which would print further lines."""
 
 
 @contextmanager
 def job() -> Iterator[None]:
-    """Around a Hydra job. Relative paths are taken from the folder where the command was started, even with
-    hydra.job.chdir=true. In a sweep a failed job is told at once (Hydra shows the first alone, at the end); a study
-    tells its own."""
+    """Surround a Hydra job. Relative paths are taken from the folder where the command was started, even with
+    hydra.job.chdir=true. In a sweep the message of a failed job is printed at once, because Hydra shows only the first
+    one, at the end. A study prints its own messages."""
     hydra = HydraConfig.get()
     started_in = Path(hydra.runtime.cwd)
     try:
-        here = chdir(started_in) if started_in.is_dir() else nullcontext()  # on another machine there may be none
+        here = chdir(started_in) if started_in.is_dir() else nullcontext()  # it may be missing on another machine
         with here, permissions.in_words():
             yield
     except UserError as error:
@@ -47,7 +47,7 @@ def job() -> Iterator[None]:
 
 
 def as_typed(main: Callable[[], Any]) -> Callable[[], Any]:
-    """Around Hydra's entry point: the overrides of the command line as `overrides.as_typed` has them."""
+    """Decorate Hydra's entry point: it gets the overrides of the command line by `overrides.command_line`."""
 
     @wraps(main)
     def call() -> Any:
@@ -57,30 +57,30 @@ def as_typed(main: Callable[[], Any]) -> Callable[[], Any]:
     return call
 
 
-GOES_ON = "the same command goes on from the last checkpoint (with rerun=true it begins anew)"
+GOES_ON = "the same command resumes from the last checkpoint (with rerun=true it restarts)"
 
 
 def command_line(main: Callable[[], Any], stopped: str = GOES_ON) -> int:
-    """Run an entry point and give its exit code: mistakes of the user are told in short, on standard error.
+    """Run an entry point and return its exit code. Mistakes of the user become short messages on standard error.
 
-    stopped: what to add after SIGINT or SIGTERM.
+    stopped: text to add after SIGINT or SIGTERM
 
-    HYDRA_FULL_ERROR=1 in the environment brings the tracebacks back.
+    With HYDRA_FULL_ERROR=1 in the environment, errors keep their tracebacks.
     """
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         main()
         return 0
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them at length
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them at length
     try:
         main()
     except KeyboardInterrupt as error:
         print(": ".join(filter(None, (str(error) or "stopped", stopped))), file=sys.stderr)
         return error.exit_code if isinstance(error, Stopped) else 130
     except (UserError, *MISTAKES, OSError, ValueError) as error:
-        told = _in_short(error)
-        if told is None:
+        message = _users_mistake(error)
+        if message is None:
             raise
-        print(told, file=sys.stderr)
+        print(message, file=sys.stderr)
         return 1
     except _Mistake as mistake:
         print(mistake.__cause__, file=sys.stderr)
@@ -90,9 +90,9 @@ def command_line(main: Callable[[], Any], stopped: str = GOES_ON) -> int:
     return 0
 
 
-def _in_short(error: BaseException) -> str | None:
-    """What the user has to change: a mistake, a missing permission, a full disk, a file that is in the way. None: it is
-    a fault of the program."""
+def _users_mistake(error: BaseException) -> str | None:
+    """The message for an error that the user can remedy: a mistake, a missing permission, a full disk, a file in the
+    way. None for a fault of the program."""
     if isinstance(error, UserError | HydraException | OmegaConfBaseException | YAMLError):
         return short_message(error)
     if isinstance(error, OSError):

@@ -1,7 +1,4 @@
-"""Hydra's side of the configuration: groups and overrides in, a checked `Config` out, and mistakes told in short.
-
-With `overrides` and `own_options` the only modules of the package that import Hydra and OmegaConf.
-"""
+"""Composes groups and overrides with Hydra and turns the result into a checked `Config`."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -16,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fitnets import checks, errors, paths
 from fitnets.composition import overrides as typed
-from fitnets.composition import own_options
+from fitnets.composition import own_options, text_keys
 from fitnets.composition.mistakes import MISTAKES, short_message
 from fitnets.config import Config, Ensemble, Folder, RunTeacher, Thin, options
 from fitnets.data.reading import folder_layout
@@ -29,7 +26,7 @@ CONF = paths.CONF
 
 OmegaConf.register_resolver("run_command", lambda: paths.COMMAND, replace=True)  # for --help
 for _name, _class in options.OPTIONS.items():
-    # Below hydra/ the schema's types do not show up among the user's groups in --help.
+    # Below hydra/ the classes do not appear among the user's groups in --help.
     ConfigStore.instance().store(group="hydra/fitnets", name=_name, node=_class)
 for _former, _name in options.FORMER_NAMES.items():
     ConfigStore.instance().store(group="hydra/fitnets", name=_former, node=options.OPTIONS[_name])
@@ -37,7 +34,8 @@ own_options.install()
 
 
 def to_config(composed: DictConfig) -> Config:
-    """The composed tree as checked dataclasses. ConfigError: all unknown and missing keys, or all broken rules."""
+    """Turn the composed tree into checked dataclasses. Raises ConfigError with all unknown and missing keys, or with
+    all broken rules."""
     try:
         config = _checked(composed)
     except OmegaConfBaseException as error:
@@ -64,32 +62,35 @@ def _checked(composed: DictConfig) -> Config:
 
 
 def _count_classes(composed: DictConfig) -> None:
-    """A folder has as many classes as class folders, unless their number is given."""
+    """Set the number of classes of dataset=folder to the number of its class folders, unless it is given."""
     dataset = composed.dataset
-    is_open = OmegaConf.get_type(dataset) is Folder and OmegaConf.is_missing(dataset, "classes")
-    if is_open and not OmegaConf.is_missing(dataset, "path"):
+    is_uncounted = OmegaConf.get_type(dataset) is Folder and OmegaConf.is_missing(dataset, "classes")
+    if is_uncounted and not OmegaConf.is_missing(dataset, "path"):
         store = None if OmegaConf.is_missing(composed, "store") else composed.store
         dataset.classes = max(2, len(folder_layout.structure(dataset.path, store).classes))
 
 
 def _locate_teachers(composed: DictConfig) -> None:
-    """Replace hashes of earlier runs, and beginnings of hashes, by their folders in the store."""
+    """Replace hashes of earlier runs, and beginnings of such hashes, by their folders in the store."""
     teacher = composed.teacher
 
-    def located(key: str, given: str) -> str:
-        return earlier_runs.locate(given, paths.expanded(str(composed.store)), f"teacher.{key}")
+    def located(key: str, path: str) -> str:
+        return earlier_runs.locate(path, paths.expanded(str(composed.store)), f"teacher.{key}")
 
     kind = OmegaConf.get_type(teacher) if isinstance(teacher, DictConfig) else None
     for key in {RunTeacher: ["path"], Ensemble: ["hint_member", "members"]}.get(cast(Any, kind), []):
         if OmegaConf.is_missing(teacher, key):
             continue
-        given = teacher[key]
-        teacher[key] = located(key, given) if isinstance(given, str) else [located(key, str(one)) for one in given]
+        path = teacher[key]
+        teacher[key] = located(key, path) if isinstance(path, str) else [located(key, str(one)) for one in path]
 
 
 def load(overrides: list[str], config_dir: str | None = None) -> Config:
-    """The Config that `python run.py OVERRIDES` would use; writes nothing. config_dir: of the user's own options.
-    ConfigError for every mistake."""
+    """The Config that `python run.py OVERRIDES` would use. Nothing is written.
+
+    config_dir: folder of the user's own options
+
+    Raises ConfigError for every mistake."""
     if config_dir is not None:
         if not config_dir or not Path(config_dir).is_dir():
             raise ConfigError(f"--config-dir {config_dir}: no such folder")
@@ -97,18 +98,23 @@ def load(overrides: list[str], config_dir: str | None = None) -> Config:
         overrides = [f"hydra.searchpath=[{typed.quoted(folder)}]", *overrides]
     try:
         with initialize_config_dir(str(CONF)):
-            composed = compose("config", [typed.as_typed(word) for word in overrides])
+            composed = compose("config", typed.all_typed(overrides))
     except MISTAKES as error:
         raise ConfigError(short_message(error)) from error
     return to_config(composed)
 
 
 def adapted(option: T, key: str, overrides: list[str]) -> T:
-    """An option with other values of some keys. key: of the option; overrides: `key.name=value` each."""
+    """A copy of an option with other values of some of its keys.
+
+    key: dotted key of the option
+    overrides: words of the form `key.name=value`
+
+    Raises ConfigError for every mistake."""
     names = [f.name for f in fields(cast(Any, option))]
     changed = OmegaConf.structured(option)
     try:
-        for override in OverridesParser.create().parse_overrides([typed.as_typed(word) for word in overrides]):
+        for override in OverridesParser.create().parse_overrides(typed.all_typed(overrides)):
             name = override.key_or_group.removeprefix(f"{key}.")
             if name.split(".")[0] not in names:
                 raise ConfigError(f"{key}.{name}: no such key{near(name, names)} (keys of {key}: {', '.join(names)})")
@@ -124,7 +130,7 @@ def _missing(key: str) -> str:
 
 
 def _unknown_keys(node: Any, key: str = "") -> Iterator[str]:
-    """`+student.nonsense=1` gets past Hydra: every key must be a field of its node's type."""
+    """Yield a line for every key that is no field of its node's class. Hydra itself accepts `+student.nonsense=1`."""
     if isinstance(node, ListConfig):
         for index, item in enumerate(node):
             yield from _unknown_keys(item, f"{key}[{index}]")
@@ -135,7 +141,7 @@ def _unknown_keys(node: Any, key: str = "") -> Iterator[str]:
     for name in map(str, node):
         dotted = f"{key}.{name}" if key else name
         if names is not None and name not in names:
-            close = near(name, names) or "".join(f"; {other}=..." for other in typed.keys_ending(dotted))
+            close = near(name, names) or "".join(f"; {other}=..." for other in text_keys.keys_ending(dotted))
             yield f"{dotted}: no such key{close} (keys of {key or 'the config'}: {', '.join(names)})"
         elif not OmegaConf.is_missing(node, name):
             yield from _unknown_keys(node[name], dotted)

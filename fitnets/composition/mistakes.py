@@ -1,25 +1,27 @@
 """Short messages for the errors of Hydra, OmegaConf and YAML."""
 
 import re
+from dataclasses import fields
+from functools import cache
 from typing import cast
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
-from fitnets.composition import overrides as typed
+from fitnets.composition import overrides, text_keys
+from fitnets.config import options
+from fitnets.config.options import stored_name
 from fitnets.errors import UserError, near
 
 MISTAKES = (HydraException, OmegaConfBaseException, YAMLError)
 
 
-# --- errors ---
-
 _NOISE = re.compile(
     r"^(Config search path:|\s*provider=|To append to your config|Set the environment variable|See https|"
     r"\s*(full_key:|reference_type=|object_type=)|Error when parsing index|\d\. To )"
 )
-_REPHRASED = (  # Hydra's words, ours
+_REPHRASED = (  # (a pattern of Hydra's message, our message)
     (r"Error parsing override '([^']+)'\s+missing EQUAL", r"\1: no value: give \1=..."),
     (r"Config group override must be a string or a list", "a group has no value or null: give GROUP=OPTION"),
     (
@@ -45,23 +47,35 @@ _REPHRASED = (  # Hydra's words, ours
 _OPTIONS = re.compile(r"Could not find '(.+?)/([^/']*)'\n+Available options in '.+?':\n((?:\t\S+\n?)+)")
 
 
+@cache
+def _former_names() -> list[tuple[str, str]]:
+    """(a pattern of Hydra's message, our message) for each former key. Such a key reaches Hydra from a file whose place
+    only Hydra knows."""
+    classes = [(name, field) for name, kind in options.OPTIONS.items() for field in fields(kind)]
+    renamed = [(name, stored_name(field), field.name) for name, field in classes if stored_name(field) != field.name]
+    return [
+        (rf"Key '{former}' not in '{name}'", f"{former} is called {present} now (a key of {name})")
+        for name, former, present in renamed
+    ]
+
+
 def short_message(error: BaseException) -> str:
-    """What went wrong in one to three lines."""
+    """What went wrong, in one to three lines."""
     if isinstance(error, UserError):
         return str(error)
-    told = [str(error)]
+    messages = [str(error)]
     if isinstance(error.__cause__, OmegaConfBaseException):
-        told.append(str(error.__cause__))
-    text = "\n".join(told)
-    if own := _of_grammar(error, text):
-        return own
+        messages.append(str(error.__cause__))
+    text = "\n".join(messages)
+    if about_override := _of_override(error, text):
+        return about_override
     if missing := _OPTIONS.search(text):
-        group, given, listed = cast(tuple[str, str, str], missing.groups())
+        group, name, listed = cast(tuple[str, str, str], missing.groups())
         names = listed.split()
-        return f"{group}={given}: no such option{near(given, names)} (options of {group}: {', '.join(names)})"
-    for pattern, ours in _REPHRASED:
-        if found := re.search(pattern, text, re.DOTALL):
-            return found.expand(ours)
+        return f"{group}={name}: no such option{near(name, names)} (options of {group}: {', '.join(names)})"
+    for pattern, message in (*_REPHRASED, *_former_names()):
+        if matched := re.search(pattern, text, re.DOTALL):
+            return matched.expand(message)
     lines = [line.strip() for line in text.splitlines() if line.strip() and not _NOISE.match(line)]
     first, *rest = lines
     if not rest:
@@ -70,35 +84,37 @@ def short_message(error: BaseException) -> str:
     return "\n".join([f"{first}: {rest[0]}", *([" ".join(rest[1:])] if rest[1:] else [])])
 
 
-def _of_grammar(error: BaseException, text: str) -> str | None:
-    """What to type instead of an override that cannot be read, is several values, names no key, or has an interpolation
-    without value. None: the error is another one."""
+def _of_override(error: BaseException, text: str) -> str | None:
+    """What to type instead of an override that cannot be read, has several values, names no key, or has an
+    interpolation without a value; None for other errors."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(error, OverrideParseException) and "missing EQUAL" not in text:
         return _unreadable(str(error.override))
-    if found := re.search(r"Ambiguous value for argument '(.*)'\n", text):
-        word = found[1]
-        is_text = (kind := typed.text_of(word.partition("=")[0])) is not None and not kind.is_list
-        quoted = f"text, {typed.in_shell(word)}" if is_text else "a list, 'key=[a,b]'"
+    if matched := re.search(r"Ambiguous value for argument '(.*)'\n", text):
+        word = matched[1]
+        kind = text_keys.text_of(word.partition("=")[0])
+        is_text = kind is not None and not kind.is_list
+        quoted = f"text, {overrides.in_shell(word)}" if is_text else "a list, 'key=[a,b]'"
         return f"{word}: several values: add -m to sweep over them, or quote {quoted}"
-    if found := re.search(r"Could not override '(\w[\w.]*)'.*Key '\w+' (?:is )?not in", text, re.DOTALL):
-        others = typed.keys_ending(found[1])
-        if others and found[1] not in others:
-            return f"{found[1]}: no such key: give {' or '.join(f'{key}=...' for key in others)}"
+    if matched := re.search(r"Could not override '(\w[\w.]*)'.*Key '\w+' (?:is )?not in", text, re.DOTALL):
+        name = matched[1]
+        keys = text_keys.keys_ending(name)
+        if keys and name not in keys:
+            return f"{name}: no such key: give {' or '.join(f'{key}=...' for key in keys)}"
     if isinstance(cause, InterpolationResolutionError | GrammarParseError) and cause.full_key:
         return _unresolved(cause)
     return None
 
 
 def _unreadable(word: str) -> str:
-    """An override that Hydra cannot parse, with the form of it that it can."""
+    """The message for an override that Hydra cannot parse, with a quoted form that it can."""
     key, equals, value = word.partition("=")
     shown = ascii(word)[1:-1] if not word.isprintable() else word
     if not (equals and re.fullmatch(r"[~+]{0,2}[\w./@$:\[\]-]+", key, re.ASCII)):
         return f"{shown}: no KEY=VALUE: a key has letters, digits, _ and dots alone"
     name = key.lstrip("~+")
-    is_other = typed.text_of(name) is None and name in typed.keys_ending(name)
-    way_out = "" if is_other or shown != word else f": quote it, {typed.in_shell(word)}"
+    holds_no_text = text_keys.text_of(name) is None and name in text_keys.keys_ending(name)
+    way_out = "" if holds_no_text or shown != word else f": quote it, {overrides.in_shell(word)}"
     return f"{shown}: the value cannot be read{way_out}"
 
 
@@ -108,4 +124,4 @@ def _unresolved(error: OmegaConfBaseException) -> str:
         reason = "${hydra:...} has a value in python run.py alone: give the value itself"
     elif named := re.search(r"Environment variable '(.+)' not found", reason):
         reason = f"${{oc.env:{named[1]}}}: the environment has no {named[1]}"
-    return f"{error.full_key}: {reason}; text with a dollar sign and a brace is written \\${{"
+    return f"{error.full_key}: {reason}; write text with a dollar sign and a brace as \\${{"

@@ -1,7 +1,7 @@
-"""The `_target_` of this project's sweepers, the former ones too.
+"""The `_target_` values of this project's sweepers, present and former.
 
-The sweepers once lived in a package `sweeps`. Its names still stand in the YAML files of users and in stored
-multirun.yaml files, and are accepted there.
+The sweepers used to be in a package `sweeps`. Its names are still in YAML files of users and in stored multirun.yaml
+files, and remain accepted.
 """
 
 STUDY = ("fitnets.sweeper.study.StudySweeper", "sweeps.study.StudySweeper")

@@ -1,10 +1,10 @@
-"""The typed configuration: names, types and defaults. Values are in `conf/`, composition in `compose.py`.
+"""The typed configuration: names, types, bounds and defaults of all keys. `conf/` holds their values.
 
-Every class marked `@option` is known to Hydra by its name (`/hydra/fitnets/<Name>`). Where a key can hold options of
-several types, `name` shows which one it is. Composed objects are plain dataclasses, not changed after `rules.check`.
+Hydra knows every class marked `@option` by its name (`/hydra/fitnets/<Name>`). If a key can hold options of several
+types, `name` shows which one it is. `fitnets.composition` makes plain dataclasses from Hydra's tree; nothing changes
+them after `fitnets.checks.check`.
 """
 
-from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -60,7 +60,7 @@ from fitnets.config.networks import (
     Wrn,
     WrnTeacher,
 )
-from fitnets.config.options import added, location, neutral, option
+from fitnets.config.options import AT_LEAST_0, AT_LEAST_1, POSITIVE, added, bounded, location, neutral, option, renamed
 from fitnets.config.schedule import (
     AdamW,
     ConstantLr,
@@ -88,25 +88,28 @@ Precision: TypeAlias = Literal["fp32", "bf16"]
 class Engine:
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """of convolutions and products (losses, weights and the optimiser stay in fp32); auto: bf16 where the hardware
-    multiplies it faster, the teacher is large enough to gain from that, and no weights begin uniform: the paper's tiny
-    ones make features that differ from image to image by less than bf16 can tell. What it comes to is part of a run's
-    hash"""
-    views: int | Literal["auto", "fresh"] = "auto"
-    """different crops of an image that a stage of the student sees before they come again, so that the teacher's
-    answers to them are computed once (flips, and images as they are, need no bound); a bound that a stage reaches is
-    part of its hash. auto: they never come again, and the answers are computed once where a stage has at most 16
-    epochs; fresh: nor then"""
-    hint_cache_gb: float = 4.0
-    """the most that the hint maps of a stage may take on the disk (and on a GPU in its memory), in GB; where they take
-    more, the teacher is run up to the hint layer at every step"""
-    threads: int | None
-    """CPU threads; None: as many as PyTorch takes"""
-    eval_batch_size: int
-    checkpoint_seconds: float
-    """between two checkpoints inside an epoch; at the end of an epoch there is one more, at most once a second"""
-    elsewhere: Literal["refuse", "begin_anew"] = "refuse"
-    """what to do with a stage that was begun on another device or with other threads: it would end differently"""
+    """precision of convolutions and matrix products; losses, weights and the optimiser stay in fp32. auto: bf16 if the
+    hardware multiplies it faster, the teacher is large enough to gain from that, and no initial weights are uniform.
+    (The paper's tiny uniform weights make features that differ between images by less than bf16 resolves.) The
+    resulting precision is part of a run's hash"""
+    views: int | Literal["auto", "fresh"] = bounded(AT_LEAST_1, default="auto")
+    """number of different crops of an image that a stage of the student sees before they repeat. Teacher outputs for
+    repeated crops are computed once and cached; flips and unchanged images are always cached. A number that a stage
+    reaches is part of the stage's hash. auto: crops never repeat, and are cached if a stage has at most 16 epochs;
+    fresh: crops never repeat and are never cached"""
+    hint_cache_gb: float = bounded(AT_LEAST_0, default=4.0)
+    """largest size of a stage's cached hint maps on the disk (and in the memory of a GPU), in GB. If they need more,
+    the teacher runs up to the hint layer at every step instead"""
+    threads: int | None = bounded(AT_LEAST_1)
+    """CPU threads; None: PyTorch's default"""
+    eval_batch_size: int = bounded(AT_LEAST_1)
+    checkpoint_seconds: float = bounded(POSITIVE)
+    """seconds between two checkpoints inside an epoch. The end of an epoch writes one more, at most once a second"""
+    on_other_machine: Literal["refuse", "restart"] = renamed(
+        "elsewhere", default="refuse", former_values={"begin_anew": "restart"}
+    )
+    """what happens to an unfinished stage that was begun on another device or with another number of threads, and that
+    would therefore end differently. refuse: stop with an error; restart: train the stage from its start"""
 
 
 @option
@@ -115,15 +118,15 @@ class Wandb:
     project: str | None
     """None: WANDB_PROJECT, else fitnets"""
     entity: str | None
-    """None: WANDB_ENTITY, else the user's"""
+    """None: WANDB_ENTITY, else the user's default"""
     group: str | None
     """None: the study's name, else WANDB_RUN_GROUP"""
     tags: list[str]
-    """none: WANDB_TAGS"""
+    """an empty list: WANDB_TAGS"""
     mode: Literal["online", "offline", "disabled"] | None
     """None: WANDB_MODE, else offline"""
     artifact: bool = added(default=False)
-    """log the finished student too: weights, configuration, result"""
+    """also log the finished student: weights, configuration, result"""
 
 
 @option
@@ -136,13 +139,13 @@ Tracker: TypeAlias = Wandb | NoTracker
 
 @option
 class Sweep:
-    """What a job of a sweep is."""
+    """What one job of a sweep trains."""
 
-    seeds: int = 1
-    """runs of a trial, with `seed`, `seed` + 1, ...: its objective is their mean"""
-    budgets: dict[str, float] = field(default_factory=dict)
-    """bounds on costs (`parameters`, `multiplications`, `paper_...`, and `relative_...` to the teacher): a student over
-    one is not trained"""
+    seeds: int = bounded(AT_LEAST_1, default=1)
+    """number of runs of a trial, with `seed`, `seed` + 1, ...; the objective is their mean"""
+    budgets: dict[str, float] = bounded(POSITIVE, default_factory=dict)
+    """largest cost by name: `parameters`, `multiplications`, `paper_...`, or `relative_...` to the teacher. A student
+    that exceeds one of them is not trained"""
 
 
 @option
@@ -158,17 +161,17 @@ class Config:
     tracker: Tracker = neutral()
     sweep: Sweep = neutral(default_factory=Sweep)
     seed: int = 0
-    """of the student: initialisation, order of the images, dropout"""
+    """seed of the student: initial weights, order of the images, dropout"""
     store: str = location(default="outputs")
-    """root of everything that is written"""
+    """root folder of everything that is written"""
     rerun: bool = neutral(default=False)
     """train the student again, stage 1 included, although the run is finished"""
     test: bool = neutral(default=True)
     """evaluate on the test split once, at the end"""
-    returns: Any = neutral(default=None)
-    """measure, or list of measures, that a sweeper of Hydra other than `study` and `basic` is given"""
+    return_measures: Any = neutral(default=None, former="returns")
+    """measure, or list of measures, that is returned to Hydra's other sweepers; `study` and `basic` get all measures"""
 
     @property
     def root(self) -> Path:
-        """of the store"""
+        """Path of the store."""
         return expanded(self.store)

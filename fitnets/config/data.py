@@ -1,57 +1,72 @@
-"""Data sets and their preprocessing."""
+"""Options of data sets, their preprocessing and augmentation."""
 
 from typing import ClassVar, Literal, TypeAlias
 
-from fitnets.config.options import added, location, neutral, option
+from fitnets.config.options import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    POSITIVE,
+    Bounds,
+    added,
+    bounded,
+    location,
+    neutral,
+    option,
+    renamed,
+)
 
-# --- preprocessing: of images whose pixels were scaled to [0, 1] ---
+_SHARE = Bounds(0.001, 0.9)
+_TRAIN_SHARE = Bounds(1e-6, 1)
+_CLASSES = Bounds(2)
+
+# --- preprocessing of images whose pixels were scaled to [0, 1] ---
 
 
 @option
 class Scale:
-    """Pixels in [0, 1], nothing else: MNIST in the paper."""
+    """Pixels are scaled to [0, 1] and not changed further. The paper does so for MNIST."""
 
     name: Literal["scale"] = neutral(default="scale")
 
 
 @option
 class Standardize:
-    """Mean 0 and variance 1 for each channel over the training images, those held out for validation included."""
+    """Each channel gets mean 0 and variance 1. Both are measured on the training and validation images together."""
 
     name: Literal["standardize"] = neutral(default="standardize")
 
 
 @option
 class Whiten:
-    """Global contrast normalisation of each image, then ZCA whitening fitted on the training images, those held out for
-    validation included: CIFAR in the maxout recipes."""
+    """Global contrast normalisation of each image, then ZCA whitening, as in the maxout recipes for CIFAR. It is fitted
+    on the training and validation images together."""
 
     name: Literal["whiten"] = neutral(default="whiten")
-    contrast: float
+    contrast: float = bounded(POSITIVE)
     """L2 norm of each image after its mean is subtracted"""
-    regularizer: float
+    regularizer: float = bounded(POSITIVE)
     """added to every variance before whitening"""
 
 
 @option
 class LocalContrast:
-    """Global contrast normalisation of each image, then LeCun's local contrast normalisation of each channel: SVHN in
-    the maxout recipes."""
+    """Global contrast normalisation of each image, then LeCun's local contrast normalisation of each channel, as in the
+    maxout recipe for SVHN."""
 
     name: Literal["local_contrast"] = neutral(default="local_contrast")
-    contrast: float
+    contrast: float = bounded(POSITIVE)
     """L2 norm of each image after its mean is subtracted"""
-    window: int
+    window: int = bounded(AT_LEAST_1)
     """side of the Gaussian window, in pixels, odd"""
-    sigma: float
+    sigma: float = bounded(POSITIVE)
     """standard deviation of the window, in pixels"""
-    threshold: float
+    threshold: float = bounded(AT_LEAST_0)
     """smallest divisor"""
     divisor: Literal["image", "centred"]
-    """what the local deviation that divides is taken of: the image as it is, as the maxout recipe's code has it, or
-    with the local mean subtracted, as the method's authors define it"""
+    """source of the local deviation that divides. `image`: the image itself, as in the code of the maxout recipe;
+    `centred`: the image with its local mean subtracted, as the method's authors define it"""
     channels: Literal["all", "first"]
-    """`first`: the red channel alone, as the reference loop has it, which stops after one"""
+    """`first`: the red channel alone, as in the reference code, whose loop stops after one channel"""
 
 
 Preprocessing: TypeAlias = Scale | Standardize | Whiten | LocalContrast
@@ -62,22 +77,22 @@ Preprocessing: TypeAlias = Scale | Standardize | Whiten | LocalContrast
 
 @option
 class Digits:
-    """scikit-learn's bundled 8x8 digits: 1,797 real images, no download. Has no test split of its own: a fixed part of
+    """The 8x8 digits of scikit-learn: 1,797 real images that need no download. They have no test split: a fixed part of
     each class becomes the test split, whatever the seed."""
 
     name: str = neutral(default="digits")
-    test: int
-    """images of the test split, drawn evenly from the classes"""
-    validation: int
-    """images held out from the rest by class, drawn with `seed`"""
-    pixel_max: float
+    test_images: int = renamed("test", bounds=AT_LEAST_1)
+    """number of test images, drawn evenly from the classes"""
+    validation_images: int = renamed("validation", bounds=AT_LEAST_0)
+    """number of validation images, held out from the rest by class, drawn with `seed`"""
+    pixel_max: float = bounded(POSITIVE)
     """raw pixel value that becomes 1.0"""
     preprocessing: Preprocessing
-    train_share: float = added(default=1.0)
-    """fraction of the training images that is trained on, each class giving its share, drawn with `seed`; preprocessing
-    is fitted on all, validation and test images stay the same"""
+    train_share: float = added(default=1.0, bounds=_TRAIN_SHARE)
+    """fraction of the training images that is trained on. Each class gives its share, drawn with `seed`. Preprocessing
+    is still fitted on all of them, and validation and test images stay the same"""
     seed: int = 0
-    """of the validation split and of the views that augmentation makes"""
+    """seed of the validation split and of the augmented versions"""
 
     channels: ClassVar[int] = 1
     height: ClassVar[int] = 8
@@ -87,13 +102,13 @@ class Digits:
 
 @option
 class HubImages:
-    """Images and labels in the layout of the Hugging Face hub, from the hub or from a folder of local Parquet files."""
+    """Images and labels in the layout of the Hugging Face hub, read from the hub or from a folder of Parquet files."""
 
     name: str = neutral()
     hub: str | None = neutral()
-    """repository on the hub; None: it is not there"""
+    """repository on the hub; None: the data set is not on the hub"""
     subset: str | None = neutral(default=None)
-    """configuration of that repository, and folder of its files"""
+    """configuration of that repository, and the folder of its files"""
     revision: str | None = neutral()
     """commit, tag or branch of that repository"""
     path: str | None = location(default=None)
@@ -103,7 +118,7 @@ class HubImages:
     label_column: str = neutral()
     train_split: str = neutral()
     extra_split: str | None = neutral(default=None)
-    """further training images"""
+    """split of further training images; None: there are none"""
     validation_split: str | None = neutral(default=None)
     """None: validation images are held out from the training splits"""
     test_split: str | None = neutral()
@@ -111,63 +126,65 @@ class HubImages:
 
     channels: Literal[1, 3]
     """1: images become grey; 3: images become RGB"""
-    height: int
-    width: int
-    classes: int
-    pixel_max: float
+    height: int = bounded(AT_LEAST_1)
+    width: int = bounded(AT_LEAST_1)
+    classes: int = bounded(_CLASSES)
+    pixel_max: float = bounded(POSITIVE)
     """raw pixel value that becomes 1.0"""
-    validation: int
-    """images held out from the train split"""
-    extra_validation: int = 0
-    """images held out from the extra split"""
+    validation_images: int = renamed("validation", bounds=AT_LEAST_0)
+    """number of images held out from the train split"""
+    extra_validation: int = bounded(AT_LEAST_0, default=0)
+    """number of images held out from the extra split"""
     first_label: int = neutral(default=0)
     """label of the first class in the files: 1 where they count from 1"""
     skip_broken: bool = neutral(default=False)
     """leave out images that cannot be decoded, instead of refusing the data set"""
     validation_rule: Literal["last", "by_class", "equal"]
-    """`last`: the last rows, in file order, as in the maxout recipes; `by_class`: each class its share, drawn with
+    """`last`: the last rows, in file order, as in the maxout recipes; `by_class`: a share of each class, drawn with
     `seed`; `equal`: the same number of each class, drawn with `seed`"""
     preprocessing: Preprocessing
-    train_share: float = added(default=1.0)
-    """fraction of the training images that is trained on, each class giving its share, drawn with `seed`; preprocessing
-    is fitted on all, validation and test images stay the same"""
+    train_share: float = added(default=1.0, bounds=_TRAIN_SHARE)
+    """fraction of the training images that is trained on. Each class gives its share, drawn with `seed`. Preprocessing
+    is still fitted on all of them, and validation and test images stay the same"""
     seed: int = 0
-    """of the validation split and of the views that augmentation makes"""
+    """seed of the validation split and of the augmented versions"""
 
 
 @option
 class Folder:
-    """A folder of images with one sub-folder a class, of any size, resized and cropped to one. Folders train, val and
-    test with class folders inside are the splits; otherwise the split is drawn once, by class, and saved."""
+    """A folder of images with one sub-folder a class. The images have any size; they are resized and cropped to one
+    size. Folders train, val and test with class folders inside are the splits. Otherwise the split is drawn once, by
+    class, and saved."""
 
     name: str = neutral(default="folder")
     path: str = location()
     split_file: str | None = location(default=None)
-    """JSON file with the part of every image, drawn and written if it is not there; None: `split.json` in the folder"""
+    """JSON file that assigns every image to a split, drawn and written if it does not exist; None: `split.json` in the
+    folder"""
     channels: Literal[1, 3]
     """1: images become grey; 3: images become RGB"""
-    height: int
-    width: int
-    classes: int
+    height: int = bounded(AT_LEAST_1)
+    width: int = bounded(AT_LEAST_1)
+    classes: int = bounded(_CLASSES)
     pixel_max: ClassVar[float] = 255
     skip_broken: bool = neutral(default=False)
     """leave out images that cannot be decoded, instead of refusing the data set"""
-    validation_share: float = neutral()
+    validation_share: float = neutral(bounds=_SHARE)
     """fraction of each class that becomes the validation split when the split is drawn"""
-    test_share: float = neutral()
+    test_share: float = neutral(bounds=_SHARE)
     """fraction of each class that becomes the test split when the split is drawn"""
     preprocessing: Preprocessing
-    train_share: float = added(default=1.0)
-    """as of `Digits`"""
+    train_share: float = added(default=1.0, bounds=_TRAIN_SHARE)
+    """see `Digits.train_share`"""
     seed: int = 0
-    """of the split when it is drawn, of `train_share`, and of the views that augmentation makes"""
+    """seed of the split when it is drawn, of `train_share`, and of the augmented versions"""
 
 
 Dataset: TypeAlias = Digits | HubImages | Folder
 
 
 def image_shape(dataset: Dataset) -> tuple[int, int, int]:
-    """(C, H, W) of its images."""
+    """(C, H, W) of the images of a data set."""
     return dataset.channels, dataset.height, dataset.width
 
 
@@ -176,9 +193,9 @@ def image_shape(dataset: Dataset) -> tuple[int, int, int]:
 
 @option
 class Augmentation:
-    """Random views of the preprocessed training images, drawn anew in every epoch."""
+    """Random versions of the preprocessed training images, drawn anew in every epoch."""
 
     flip: bool = False
     """mirror half of the images, left to right"""
-    pad: int = 0
-    """zeros added on every side, in pixels, before an image of the first size is cropped at a random place"""
+    pad: int = bounded(AT_LEAST_0, default=0)
+    """zeros added on every side, in pixels; the padded image is then cropped to its first size at a random place"""

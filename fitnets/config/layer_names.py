@@ -1,4 +1,4 @@
-"""What the configuration of a network implies before it is built: its layers' names, groups, published hint layers."""
+"""Facts that follow from a network's configuration before it is built: layer names, groups, published hint layers."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from fitnets.config import (
     Wrn,
 )
 
-# Table 6 of the paper: units of each convolution by group, of the nets of (layers, millions of multiplications).
+# Table 6 of the paper: (layers, millions of multiplications) -> units of each convolution, by group.
 TABLE_6 = {
     (5, 30): [[64], [64], [64]],
     (7, 30): [[16, 32], [32, 64], [64]],
@@ -31,20 +31,20 @@ _TABLE_6_GUIDED = {5: "conv2", 7: "conv4", 9: "conv5", 11: "conv7"}
 
 
 def groups(net: GroupedFitNet | Table6 | Thin) -> list[list[int]]:
-    """Units of each convolution, by group."""
+    """Units of each convolution, one list for each group."""
     match net:
         case GroupedFitNet():
             return net.groups
         case Table6(layers=layers, budget=budget):
             return TABLE_6[layers, budget]
         case Thin(depth=depth, width=width):
-            assert width is not None, "it follows from the budget, once the configuration is composed"
+            assert width is not None, "a budget is replaced by its width when the configuration is composed"
             lengths = [depth // 3 + (group >= 3 - depth % 3) for group in range(3)]  # the later groups are longer
             return [[(group + 1) * width] * length for group, length in enumerate(lengths)]
 
 
 def residual_blocks(net: Resnet | Wrn) -> list[tuple[str, int, int]]:
-    """(name, group from 0, stride) of every block: group1_block1, ..., group3_blockN."""
+    """(name, group counted from 0, stride) of every block, from group1_block1 to group3_blockN."""
     blocks = (net.depth - (4 if isinstance(net, Wrn) else 2)) // 6
     return [
         (f"group{group + 1}_block{block + 1}", group, 2 if group > 0 and block == 0 else 1)
@@ -54,8 +54,8 @@ def residual_blocks(net: Resnet | Wrn) -> list[tuple[str, int, int]]:
 
 
 def layer_names(net: Architecture) -> list[str]:
-    """The names of a network's layers, in order: all but the last, which gives the logits, can be hint layers. A custom
-    network is trained as one; what it is made of shows when it is built."""
+    """The names of a network's layers, in order. The last layer gives the logits; all others can be hint layers. A
+    custom network counts as one layer here, because its layers are known only when it is built."""
     match net:
         case MaxoutTeacher() | FitNet():
             return [*_numbered("conv", net.convs), *_numbered("dense", net.dense), "softmax"]
@@ -76,7 +76,7 @@ def _numbered(kind: str, items: Sequence[object]) -> list[str]:
 
 
 def middle(net: Architecture) -> str:
-    """The middle convolution; of residual networks the end of the second group."""
+    """Name of the middle convolution; in a residual network, of the last block of the second group."""
     names = layer_names(net)
     if isinstance(net, Resnet | Wrn):
         return [name for name in names if name.startswith("group2")][-1]
@@ -85,12 +85,12 @@ def middle(net: Architecture) -> str:
 
 
 def published_hint(net: Architecture) -> str | None:
-    """The hint layer that the paper gives a teacher."""
+    """The hint layer that the paper gives for a teacher; None if there is none."""
     return net.hint if isinstance(net, MaxoutTeacher | ReluTeacher) else None
 
 
 def published_guided(net: Architecture) -> str | None:
-    """The guided layer that the paper gives a student."""
+    """The guided layer that the paper gives for a student; None if there is none."""
     match net:
         case FitNet() | GroupedFitNet() | ReluFitNet():
             return net.guided

@@ -1,8 +1,8 @@
-"""What is trained."""
+"""Options of `method`: the stages and losses that a student is trained with."""
 
 from typing import Literal, TypeAlias
 
-from fitnets.config.options import neutral, option
+from fitnets.config.options import AT_LEAST_0, bounded, neutral, option
 
 
 @option
@@ -14,46 +14,46 @@ class Hints:
 
 @option
 class Distill:
-    """Knowledge distillation alone (stage 2 from a fresh student)."""
+    """Knowledge distillation alone: stage 2 from freshly drawn weights."""
 
     name: Literal["kd"] = neutral(default="kd")
 
 
 @option
 class Backprop:
-    """Cross-entropy with the labels alone: no teacher in training."""
+    """Cross-entropy with the labels alone. Training uses no teacher."""
 
     name: Literal["backprop"] = neutral(default="backprop")
 
 
 @option
 class Mimic:
-    """Regression of the teacher's logits (Ba and Caruana, 2014): half the squared distance, no labels. Those of an
-    ensemble are the mean of its members' logits."""
+    """Regression of the teacher's logits without labels (Ba and Caruana, 2014): half the squared distance. The logits
+    of an ensemble are the mean of its members' logits."""
 
     name: Literal["mimic"] = neutral(default="mimic")
 
 
 @option
 class DeeplySupervised:
-    """Deeply-supervised nets (Lee et al., 2015): the labels at the output and, through a softmax layer of its own, at
-    every hidden layer, in one stage."""
+    """Deeply-supervised nets (Lee et al., 2015), in one stage: every hidden layer learns the labels through a softmax
+    layer of its own, and so does the output."""
 
     name: Literal["dsn"] = neutral(default="dsn")
-    weight: float
-    """of each hidden layer's loss"""
+    weight: float = bounded(AT_LEAST_0)
+    """factor on the loss of each hidden layer"""
 
 
 @option
 class LabelHints:
-    """The ablations of section 3.1: instead of a teacher's hint the guided layer learns the labels, through a softmax
-    layer of its own."""
+    """The ablations of section 3.1: the guided layer learns the labels, through a softmax layer of its own, instead of
+    a teacher's hint."""
 
     name: str = neutral()
     staged: bool
     """True: first the student up to the guided layer, then all of it; False: the sum of both losses, in one stage"""
     whole: Literal["labels", "kd"]
-    """what the whole student learns: the labels, or Eq. 2"""
+    """loss of the whole student: `labels`: cross-entropy; `kd`: Eq. 2"""
 
 
 @option
@@ -62,7 +62,7 @@ class Joint:
     regressor and hint."""
 
     name: Literal["joint"] = neutral(default="joint")
-    hint_weight: float
+    hint_weight: float = bounded(AT_LEAST_0)
     distill: bool
     """add lambda H(P_T^tau, P_S^tau) of Eq. 2"""
 

@@ -1,44 +1,44 @@
-"""Networks, hint layers and regressors."""
+"""Options of networks, hint layers and regressors."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from fitnets.config.options import added, location, neutral, option
+from fitnets.config.options import AT_LEAST_0, AT_LEAST_1, POSITIVE, Bounds, added, bounded, location, neutral, option
 
 # --- maxout networks ---
 
 
 @option
 class MaxoutConv:
-    """A maxout convolution, then max-pooling in ceil mode. Sizes in pixels."""
+    """A maxout convolution followed by max-pooling in ceil mode. Sizes are in pixels."""
 
-    units: int
-    kernel: int
-    pad: int = 0
-    pieces: int = 2
-    pool: int | None = None
+    units: int = bounded(AT_LEAST_1)
+    kernel: int = bounded(AT_LEAST_1)
+    pad: int = bounded(AT_LEAST_0, default=0)
+    pieces: int = bounded(AT_LEAST_1, default=2)
+    pool: int | None = bounded(AT_LEAST_1, default=None)
     """window of the pooling; None: no pooling"""
-    stride: int = 2
+    stride: int = bounded(AT_LEAST_1, default=2)
     """stride of the pooling"""
 
 
 @option
 class MaxoutDense:
-    units: int
-    pieces: int
+    units: int = bounded(AT_LEAST_1)
+    pieces: int = bounded(AT_LEAST_1)
 
 
 @option
 class MaxoutTeacher:
-    """Maxout convolutions conv1, conv2, ..., maxout dense layers dense1, ..., and the softmax layer."""
+    """Maxout convolutions conv1, conv2, ..., then maxout dense layers dense1, ..., then the softmax layer."""
 
     name: str = neutral()
     convs: list[MaxoutConv]
     dense: list[MaxoutDense] = field(default_factory=list)
     tied_biases: bool
-    """one bias a channel; untied: one a channel and position"""
+    """True: one bias for each channel; False: one for each channel and position"""
     hint: str = neutral()
-    """the published hint layer, for `hint_layer=paper`: the pair is hashed, not where it comes from"""
+    """the published hint layer, for `hint_layer=paper`. It is left out of the hash, which has the resulting pair"""
     seed: int = 0
 
 
@@ -56,13 +56,13 @@ class FitNet:
 
 @option
 class GroupedFitNet:
-    """A student as in Table 7 of the paper: groups of 3x3 maxout convolutions with pad 1 and tied biases; 2x2 pooling
-    after each group but the last, pooling of the whole map (where it is square) after the last."""
+    """A student as in Table 7 of the paper: groups of 3x3 maxout convolutions with pad 1 and tied biases. A 2x2 pooling
+    follows each group except the last; pooling of the whole map (where it is square) follows the last."""
 
     name: str = neutral()
-    groups: list[list[int]]
-    """units of each convolution, by group"""
-    pieces: int = 2
+    groups: list[list[int]] = bounded(AT_LEAST_1)
+    """units of each convolution, one list for each group"""
+    pieces: int = bounded(AT_LEAST_1, default=2)
     dense: list[MaxoutDense] = field(default_factory=list)
     guided: str = neutral()
     """the published guided layer, for `hint_layer=paper`"""
@@ -74,7 +74,7 @@ class Table6:
 
     name: str = neutral(default="table6")
     layers: Literal[5, 7, 9, 11]
-    """convolutions, the dense layer and the softmax layer"""
+    """number of layers: convolutions, the dense layer and the softmax layer"""
     budget: Literal[30, 107]
     """multiplications, in millions"""
     dense: list[MaxoutDense] = field(default_factory=list)
@@ -86,12 +86,12 @@ class Thin:
     of `width`, 2 x `width` and 3 x `width` units, without dense layers."""
 
     name: str = neutral(default="thin")
-    depth: int
-    width: int | None
-    """None: the largest within `budget`, which takes its place"""
-    budget: float | None = added(default=None)
-    """multiplications, in millions, counted as the paper does"""
-    pieces: int = 2
+    depth: int = bounded(AT_LEAST_1)
+    width: int | None = bounded(AT_LEAST_1)
+    """None: the largest width within `budget`"""
+    budget: float | None = added(default=None, bounds=POSITIVE)
+    """multiplications, in millions, counted as the paper counts them; None: `width` is given"""
+    pieces: int = bounded(AT_LEAST_1, default=2)
 
 
 # --- ReLU networks ---
@@ -99,17 +99,17 @@ class Thin:
 
 @option
 class ReluConv:
-    """A valid convolution with ReLU, then max-pooling whose stride is its window. Sizes in pixels."""
+    """A valid convolution with ReLU, followed by max-pooling whose stride equals its window. Sizes are in pixels."""
 
-    units: int
-    kernel: int
-    pool: int | None = None
+    units: int = bounded(AT_LEAST_1)
+    kernel: int = bounded(AT_LEAST_1)
+    pool: int | None = bounded(AT_LEAST_1, default=None)
     """window of the pooling; None: no pooling"""
 
 
 @option
 class ReluTeacher:
-    """The paper's AFLW teacher: ReLU convolutions conv1, conv2, ... and a sigmoid layer, for two classes."""
+    """The paper's teacher for AFLW: ReLU convolutions conv1, conv2, ... and a sigmoid layer, for two classes."""
 
     name: str = neutral()
     convs: list[ReluConv]
@@ -133,29 +133,30 @@ class ReluFitNet:
 
 @option
 class Resnet:
-    """The residual networks of He et al. (2016) for small images: conv1, then three groups of (depth - 2) / 6 blocks
-    (group1_block1, ...) of 16, 32 and 64 x `width` channels, average pooling, softmax."""
+    """The residual networks of He et al. (2016) for small images. conv1 is followed by three groups of (depth - 2) / 6
+    blocks (group1_block1, ...) of 16, 32 and 64 x `width` channels, then by average pooling and softmax."""
 
     name: str = neutral(default="resnet")
-    depth: int
+    depth: int = bounded(AT_LEAST_1)
     """6 n + 2"""
-    width: int
+    width: int = bounded(AT_LEAST_1)
     """factor on the channels of the groups"""
-    stem: int
+    stem: int = bounded(AT_LEAST_1)
     """channels of conv1"""
     shortcut: Literal["conv", "pad"]
-    """where the shape changes: a 1x1 convolution with batch normalisation, as the distillation literature has it, or
-    the subsampled map padded with channels of zeros, as He et al. have it"""
+    """shortcut where the shape changes. `conv`: a 1x1 convolution with batch normalisation, as in the distillation
+    literature; `pad`: the subsampled map padded with channels of zeros, as in He et al."""
 
 
 @option
 class Wrn:
-    """Wide residual networks (Zagoruyko and Komodakis, 2016), WRN-depth-width: pre-activation blocks, no dropout."""
+    """The wide residual network WRN-depth-width (Zagoruyko and Komodakis, 2016), of pre-activation blocks, without
+    dropout."""
 
     name: str = neutral(default="wrn")
-    depth: int
+    depth: int = bounded(AT_LEAST_1)
     """6 n + 4"""
-    width: int
+    width: int = bounded(AT_LEAST_1)
     """k: factor on the channels of the groups"""
 
 
@@ -169,42 +170,45 @@ class WrnTeacher(Wrn):
     seed: int = 0
 
 
-# --- the user's own ---
+# --- custom networks ---
 
 
 @dataclass(kw_only=True, slots=True)
 class CustomNet:
-    """Any `torch.nn.Module` that answers images with logits: a function or class of the user's own files or of a
-    library, and weights. It is taken as it is, with its own dropout, and starts with the weights that it comes with."""
+    """Any `torch.nn.Module` that maps images to logits, made by a function or class of the user's files or of a
+    library, with or without a file of weights. It is used unchanged: with its own dropout and its own initial
+    weights."""
 
     name: str = neutral(default="custom")
     target: str
-    """import path of what makes the module: `package.module.factory`"""
+    """import path of the function or class that makes the module: `package.module.factory`"""
     args: Any = None
-    """what it is called with, by name; None: nothing"""
+    """keyword arguments of that function or class; None: none"""
     weights: str | None = location(default=None)
-    """safetensors file, or one of `torch.save(model.state_dict(), ...)`; None: those that the module is made with"""
+    """file of weights, from safetensors or `torch.save(model.state_dict(), ...)`; None: the weights that the module is
+    made with"""
     logits: str | None = None
-    """key, index or attribute of the logits in what the module answers; None: the tensor, what is called `logits`, or
-    the first of a tuple"""
-    channels: int | None = None
-    """what a grey image is repeated to; None: images keep their channels"""
-    size: int | None = None
-    """side that images are resized to, in pixels; None: they are not"""
+    """key, index or attribute of the logits in the module's output; None: the output itself if it is a tensor, else its
+    entry `logits`, else the first entry of a tuple"""
+    channels: int | None = bounded(AT_LEAST_1, default=None)
+    """number of channels that a grey image is repeated to; None: images keep their channels"""
+    size: int | None = bounded(Bounds(8), default=None)
+    """side that images are resized to, in pixels; None: images keep their size"""
     mean: list[float] | None = None
-    """of each channel of images in [0, 1], subtracted; None: images come as `dataset.preprocessing` makes them"""
+    """mean of each channel of images in [0, 1], which is subtracted; None: the module gets images as
+    `dataset.preprocessing` makes them"""
     std: list[float] | None = None
-    """of each channel, then divided by"""
+    """standard deviation of each channel, which divides the difference; given if and only if `mean` is"""
 
 
 @option
 class CustomTeacher(CustomNet):
-    """Taken as it is, not trained."""
+    """A custom network as a ready teacher, which is not trained."""
 
 
 @option
 class CustomStudent(CustomNet):
-    """Its weights, where they are not read from a file, are drawn with `seed`."""
+    """A custom network as the student. Without a file of weights, its initial weights are drawn with `seed`."""
 
 
 # --- no teacher, or earlier runs as teachers ---
@@ -219,22 +223,22 @@ class NoTeacher:
 
 @option
 class RunTeacher:
-    """The student of an earlier run, or a trained teacher: the network in a `run/<hash>` or `teacher/<hash>` folder."""
+    """The network of a `run/<hash>` or `teacher/<hash>` folder: the student of an earlier run, or a trained teacher."""
 
     name: str = neutral(default="run")
     path: str = location()
-    """that folder; what is hashed is the network and a digest of its weights"""
+    """that folder. The hash has the network and a digest of its weights instead"""
 
 
 @option
 class Ensemble:
-    """Several earlier networks: their softened outputs are averaged, hints come from one of them."""
+    """Several networks of earlier runs. Their softened outputs are averaged; hints come from one of them."""
 
     name: str = neutral(default="ensemble")
     members: list[str] = location()
     """folders as for `RunTeacher`"""
     hint_member: str = location()
-    """the one of these folders whose network gives the hints"""
+    """folder of the member that the hints come from, one of `members`"""
 
 
 Architecture: TypeAlias = (
@@ -242,7 +246,7 @@ Architecture: TypeAlias = (
 )
 EarlierRunTeacher: TypeAlias = RunTeacher | Ensemble
 PretrainedTeacher: TypeAlias = RunTeacher | Ensemble | CustomTeacher
-"""one that needs no training"""
+"""a teacher that needs no training"""
 Teacher: TypeAlias = (
     MaxoutTeacher | ReluTeacher | ResnetTeacher | WrnTeacher | RunTeacher | Ensemble | CustomTeacher | NoTeacher
 )
@@ -254,22 +258,25 @@ Student: TypeAlias = FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resne
 
 @option
 class PaperPair:
-    """The published pair of this teacher and this student."""
+    """The pair of layers that the paper gives for this teacher and this student."""
 
     name: Literal["paper"] = neutral(default="paper")
 
 
 @option
 class MiddlePair:
-    """The middle convolution of the teacher and of the student; of a residual network the end of its second group. A
-    custom network has several candidates, outputs of blocks near half of its multiplications
-    (`custom.middle.candidates`): the pair is taken whose maps are most alike in size (`pairs.resolved`)."""
+    """The middle convolution of the teacher and of the student; in a residual network the end of the second group. A
+    custom network has several candidates: outputs of blocks near half of its multiplications
+    (`models.custom.middle.candidates`). The pair whose maps are most alike in size is chosen
+    (`models.layer_pairs.resolved`)."""
 
     name: Literal["middle"] = neutral(default="middle")
 
 
 @option
 class NamedPair:
+    """The layers with these names. `fitnets layers` lists the names."""
+
     name: Literal["named"] = neutral(default="named")
     teacher: str
     student: str
@@ -277,43 +284,43 @@ class NamedPair:
 
 @option
 class NoPair:
-    """For methods without hints."""
+    """No pair of layers, for methods without hints."""
 
     name: Literal["none"] = neutral(default="none")
 
 
 @option
 class AutoRegressor:
-    """From the two shapes: equal, identity (as the released code does); two maps, a convolution; tokens on a side,
-    pointwise; else fully connected."""
+    """The regressor follows from the two shapes. Equal shapes: identity, as in the released code. Two maps: a
+    convolution. Tokens on one side: pointwise. Otherwise: fully connected."""
 
     name: Literal["auto"] = neutral(default="auto")
 
 
 @option
 class ConvRegressor:
-    """A convolution with the hint layer's non-linearity, its kernel following from the sizes of the two maps:
-    guided + 2 pad - stride (hint - 1). With stride 1 and no pad that is the paper's rule (section 2.2)."""
+    """A convolution with the hint layer's non-linearity. The sizes of the two maps determine its kernel:
+    guided + 2 pad - stride (hint - 1). With stride 1 and no pad this is the paper's rule (section 2.2)."""
 
     name: Literal["conv"] = neutral(default="conv")
-    pad: int | None = None
-    """zeros on every side, in pixels; None: none where the guided map is at least as large as the hint map, else their
-    difference in size, which makes the paper's valid convolution a full one of the same kernel"""
-    stride: int = 1
+    pad: int | None = bounded(AT_LEAST_0, default=None)
+    """zeros on every side, in pixels. None: 0 where the guided map is at least as large as the hint map, else their
+    difference in size, which turns the paper's valid convolution into a full one with the same kernel"""
+    stride: int = bounded(AT_LEAST_1, default=1)
 
 
 @option
 class FcRegressor:
-    """Fully connected, with the hint layer's non-linearity."""
+    """A fully connected layer with the hint layer's non-linearity."""
 
     name: Literal["fc"] = neutral(default="fc")
 
 
 @option
 class PointwiseRegressor:
-    """The guided map or tokens resized to the hint's grid, then a linear map of each position's channels with the hint
-    layer's non-linearity. Tokens (T, D) are a square grid, and class tokens before it that come from those of the other
-    side or, where it has none, from its mean."""
+    """The guided map or tokens are resized to the hint's grid; a linear map with the hint layer's non-linearity then
+    acts on the channels of each position. Tokens (T, D) are a square grid, with or without class tokens before it. The
+    hint's class tokens are regressed from the guided side's first class token or, if it has none, from its mean."""
 
     name: Literal["pointwise"] = neutral(default="pointwise")
 

@@ -1,11 +1,11 @@
-"""What the typed configuration is made of: option classes, errors told in short, plain values, content hashes.
+"""The parts that the typed configuration is made of: option classes, marks of their fields, plain values, hashes.
 
-Standard library only, like the package `config`, so that `--help` and `--cfg job` stay fast.
+Like the rest of `config`, this module imports the standard library alone, so that `--help` and `--cfg job` stay fast.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import partial
@@ -18,41 +18,94 @@ T = TypeVar("T")
 OPTIONS: dict[str, type[Any]] = {}
 """Option classes by name."""
 FORMER_NAMES: dict[str, str] = {}
-"""Names of option classes by the name that they were first stored under, where the two differ."""
+"""Present name of each renamed option class, by the name that it was first stored under."""
 _STORED_NAMES: dict[type[Any], str] = {}
 
 
-def neutral(*, default: Any = MISSING, default_factory: Any = MISSING) -> Any:
-    """A field that cannot change a result (a location, a label): part of no hash."""
-    return field(default=default, default_factory=default_factory, metadata={"neutral": True})
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The range of a number, both ends included. A number is finite, also where `high` is infinite."""
+
+    low: float
+    high: float = float("inf")
+
+    def allow(self, value: float) -> bool:
+        return self.low <= value <= self.high and value != float("inf")
+
+    def __str__(self) -> str:
+        least = "more than 0" if self == POSITIVE else f"at least {self.low}"
+        return f"{least}, finite" if self.high == float("inf") else f"from {self.low} to {self.high}"
+
+
+POSITIVE = Bounds(1e-12)
+AT_LEAST_0, AT_LEAST_1 = Bounds(0), Bounds(1)
+FRACTION = Bounds(0, 1)
+
+
+def neutral(
+    *,
+    default: Any = MISSING,
+    default_factory: Any = MISSING,
+    bounds: Bounds | None = None,
+    former: str | None = None,
+) -> Any:
+    """A field that cannot change a result, such as a location or a label. It is left out of every hash.
+
+    former: the name of the field in earlier versions, see `renamed`"""
+    return _field(default, default_factory, neutral=True, bounds=bounds, stored_as=former)
 
 
 def location(*, default: Any = MISSING) -> Any:
-    """A neutral field that holds the path of a file or folder, or a list of them."""
-    return field(default=default, metadata={"neutral": True, "location": True})
+    """A neutral field that holds the path of a file or folder, or a list of such paths."""
+    return _field(default, neutral=True, location=True)
 
 
-def added(*, default: Any) -> Any:
-    """A field that came after results were stored. default: what they were made with; it is part of no hash, so that
-    they are found again. It may never change."""
-    return field(default=default, metadata={"added": default})
+def added(*, default: Any, bounds: Bounds | None = None) -> Any:
+    """A field that was added after results were stored. At its default it is left out of the hash, so that older
+    results are still found. Never change that default."""
+    return _field(default, added=_Added(default), bounds=bounds)
 
 
-def renamed(former: str, *, default: Any = MISSING) -> Any:
-    """A field that had another name when results were first stored. That name stays in every hash."""
-    return field(default=default, metadata={"stored_as": former})
+def bounded(bounds: Bounds, *, default: Any = MISSING, default_factory: Any = MISSING) -> Any:
+    """A field whose number lies within bounds. In a field that holds a list or table they bound every number in it."""
+    return _field(default, default_factory, bounds=bounds)
+
+
+def renamed(
+    former: str,
+    *,
+    default: Any = MISSING,
+    bounds: Bounds | None = None,
+    former_values: Mapping[str, str] | None = None,
+) -> Any:
+    """A field that had another name when results were first stored. That name stays in every hash, and is still
+    accepted (see `fitnets.config.former_keys`).
+
+    former_values: values that had another name, their present names by their former ones"""
+    return _field(default, stored_as=former, bounds=bounds, former_values=former_values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Added:
+    default: Any
+
+
+def _field(default: Any, default_factory: Any = MISSING, **marks: Any) -> Any:
+    """A dataclass field with the marks that are set in its metadata."""
+    metadata = {name: mark for name, mark in marks.items() if mark is not None}
+    return field(default=default, default_factory=default_factory, metadata=metadata)
 
 
 @overload
 def option(cls: type[T], *, stored_as: str | None = None) -> type[T]: ...
 @overload
 def option(*, stored_as: str) -> Callable[[type[T]], type[T]]: ...
-@dataclass_transform(kw_only_default=True, field_specifiers=(field, neutral, location, added, renamed))
+@dataclass_transform(kw_only_default=True, field_specifiers=(field, neutral, location, added, bounded, renamed))
 def option(cls: type[T] | None = None, *, stored_as: str | None = None) -> Any:
-    """Make a keyword-only dataclass of the class and let Hydra know it. A field without default is required.
+    """Make a keyword-only dataclass of the class and register it in OPTIONS. A field without default is required.
 
-    stored_as: the name of the class when results were first stored. It stays in every hash, so that they are found
-    again, and is still accepted in YAML files."""
+    stored_as: the name of the class when results were first stored. It stays in every hash, so that those results are
+    still found, and is still accepted in YAML files."""
     if cls is None:
         return partial(option, stored_as=stored_as)
     kind = dataclass(kw_only=True, slots=True)(cls)
@@ -64,7 +117,7 @@ def option(cls: type[T] | None = None, *, stored_as: str | None = None) -> Any:
 
 
 def locations(value: Any, key: str = "") -> Iterator[tuple[Any, str, str]]:
-    """(option, name of its field, dotted key) of every `location` in a tree of options."""
+    """Yield (option, name of the field, dotted key) of every `location` in a tree of options."""
     if not is_dataclass(value):
         return
     for item in fields(value):
@@ -76,8 +129,8 @@ def locations(value: Any, key: str = "") -> Iterator[tuple[Any, str, str]]:
 
 
 def absolute(value: T, folder: Path) -> T:
-    """A copy of an option whose relative paths are taken from a folder, so that they hold in every other one. `store`
-    stays: that is where the copy lies."""
+    """Copy an option and make its relative paths absolute, taken from a folder. `store` stays as it is: the copy is
+    kept inside the store."""
     copied = deepcopy(value)
     for option, name, key in locations(copied):
         if key != "store":
@@ -92,8 +145,9 @@ def _below(folder: Path, path: Any) -> Any:
 
 
 def plain(value: Any, *, hashed: bool = False) -> Any:
-    """The value in JSON types, each option with its type's name. `hashed`: only what determines a result, 4.0 and 4
-    alike."""
+    """Convert a value to JSON types. Each option becomes a table with the name of its class under `_type_`.
+
+    hashed: keep only what determines a result, under the names that hashes use, and write 4.0 as 4"""
     if is_dataclass(value) and not isinstance(value, type):
         if not hashed:
             return {"_type_": type(value).__name__, **plain({f.name: getattr(value, f.name) for f in fields(value)})}
@@ -109,18 +163,29 @@ def plain(value: Any, *, hashed: bool = False) -> Any:
 
 
 def stored_name(field: Field[Any]) -> str:
-    """The key of a field in hashes and in configurations that earlier versions stored."""
+    """The name of a field in hashes, which is its first one. Configurations of earlier versions have it too."""
     return str(field.metadata.get("stored_as", field.name))
 
 
+def bounds_of(field: Field[Any]) -> Bounds | None:
+    return field.metadata.get("bounds")
+
+
+def current_value(field: Field[Any], value: Any) -> Any:
+    """The value of a field under its present name."""
+    former_values = field.metadata.get("former_values", {})
+    return former_values.get(value, value) if isinstance(value, str) else value
+
+
 def _is_silent(option: Any, field: Field[Any]) -> bool:
-    """Whether the field tells nothing of the result."""
-    is_as_before = "added" in field.metadata and getattr(option, field.name) == field.metadata["added"]
-    return "neutral" in field.metadata or is_as_before
+    """Whether the field is left out of the hash."""
+    mark = field.metadata.get("added")
+    return "neutral" in field.metadata or (mark is not None and getattr(option, field.name) == mark.default)
 
 
 def restore(value: Any) -> Any:
-    """The inverse of `plain`: a stored `config.yaml` becomes a Config again, without Hydra."""
+    """Invert `plain`: turn a stored `config.yaml` into a Config again, without Hydra. Former names of classes, keys and
+    values are accepted. Raises TypeError if a key is there under its former and its present name."""
     if isinstance(value, list):
         return [restore(item) for item in value]
     if not isinstance(value, dict):
@@ -130,11 +195,18 @@ def restore(value: Any) -> Any:
         return items
     name: str = value["_type_"]
     kind = OPTIONS[FORMER_NAMES.get(name, name)]
-    present = {stored_name(f): f.name for f in fields(kind)}
-    return kind(**{present.get(key, key): item for key, item in items.items()})
+    for option_field in fields(kind):
+        former = stored_name(option_field)
+        if former != option_field.name and former in items:
+            if option_field.name in items:
+                raise TypeError(f"{name} has both {former} and {option_field.name}, which are the same key")
+            items[option_field.name] = items.pop(former)
+        if option_field.name in items:
+            items[option_field.name] = current_value(option_field, items[option_field.name])
+    return kind(**items)
 
 
 def content_hash(*parts: Any) -> str:
-    """16 hexadecimal digits of what determines a result."""
+    """The hash of what determines a result: 16 hexadecimal digits."""
     text = json.dumps([1, plain(parts, hashed=True)], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

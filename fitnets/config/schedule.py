@@ -1,24 +1,35 @@
-"""With which numbers: initial weights, optimisers, the length of each stage."""
+"""Hyperparameters of all stages: initial weights, optimisers, lengths, losses."""
 
 from dataclasses import field
 from typing import Literal, TypeAlias
 
 from fitnets.config.data import Augmentation
-from fitnets.config.options import added, neutral, option
+from fitnets.config.options import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    FRACTION,
+    POSITIVE,
+    Bounds,
+    added,
+    bounded,
+    neutral,
+    option,
+    renamed,
+)
 
 
 @option
 class UniformInit:
-    """Weights from U(-bound, bound), biases 0: the paper's, and fragile in deep nets."""
+    """Weights from U(-bound, bound), biases 0. The paper uses it; deep networks often fail to train from it."""
 
     name: Literal["uniform"] = neutral(default="uniform")
-    bound: float
+    bound: float = bounded(AT_LEAST_0)
 
 
 @option
 class VarianceInit:
-    """Normal weights that keep the second moment through ReLU (He et al., 2015) and through maxout of any number of
-    pieces, biases 0."""
+    """Normal weights that keep the second moment of the signal through ReLU (He et al., 2015) and through maxout of any
+    number of pieces, biases 0."""
 
     name: Literal["variance"] = neutral(default="variance")
 
@@ -28,30 +39,31 @@ Init: TypeAlias = UniformInit | VarianceInit
 
 @option
 class RmsProp:
-    """w -= lr * g / max(sqrt(ms), floor), ms = decay * ms + (1 - decay) * g^2: the floor is not added."""
+    """w -= lr * g / max(sqrt(ms), floor), with ms = decay * ms + (1 - decay) * g^2. The floor is a lower bound of the
+    divisor; it is not added."""
 
     name: Literal["rmsprop"] = neutral(default="rmsprop")
-    lr: float
-    decay: float = 0.9
-    floor: float = 1e-5
+    lr: float = bounded(POSITIVE)
+    decay: float = bounded(FRACTION, default=0.9)
+    floor: float = bounded(POSITIVE, default=1e-5)
 
 
 @option
 class Sgd:
-    """Momentum grows linearly from `momentum` to `momentum_end` over `momentum_epochs` epochs."""
+    """SGD whose momentum grows linearly from `momentum` to `momentum_end` over `momentum_epochs` epochs."""
 
     name: Literal["sgd"] = neutral(default="sgd")
-    lr: float
-    momentum: float
-    momentum_end: float
-    momentum_epochs: int
+    lr: float = bounded(POSITIVE)
+    momentum: float = bounded(FRACTION)
+    momentum_end: float = bounded(FRACTION)
+    momentum_epochs: int = bounded(AT_LEAST_1)
 
 
 @option
 class AdamW:
     name: Literal["adamw"] = neutral(default="adamw")
-    lr: float
-    weight_decay: float
+    lr: float = bounded(POSITIVE)
+    weight_decay: float = bounded(AT_LEAST_0)
 
 
 Optimizer: TypeAlias = RmsProp | Sgd | AdamW
@@ -64,11 +76,11 @@ class ConstantLr:
 
 @option
 class LinearLr:
-    """The factor on the learning rate falls linearly from 1 to `end` over `epochs` epochs, then stays."""
+    """The factor on the learning rate falls linearly from 1 to `final_factor` over `epochs` epochs, then stays."""
 
     name: Literal["linear"] = neutral(default="linear")
-    end: float
-    epochs: int
+    final_factor: float = renamed("end", bounds=FRACTION)
+    epochs: int = bounded(AT_LEAST_1)
 
 
 @option
@@ -76,16 +88,17 @@ class ExponentialLr:
     """The learning rate is divided by `divisor` after each update, down to `minimum`."""
 
     name: Literal["exponential"] = neutral(default="exponential")
-    divisor: float
-    minimum: float
+    divisor: float = bounded(AT_LEAST_1)
+    minimum: float = bounded(AT_LEAST_0)
 
 
 @option
 class CosineLr:
-    """`warmup` epochs of linear growth, then half a cosine down to 0 at the stage's last step."""
+    """The learning rate grows linearly for `warmup` epochs, then falls along half a cosine to 0 at the stage's last
+    update."""
 
     name: Literal["cosine"] = neutral(default="cosine")
-    warmup: float
+    warmup: float = bounded(AT_LEAST_0)
 
 
 LrDecay: TypeAlias = ConstantLr | LinearLr | ExponentialLr | CosineLr
@@ -93,57 +106,58 @@ LrDecay: TypeAlias = ConstantLr | LinearLr | ExponentialLr | CosineLr
 
 @option
 class Dropout:
-    """Probabilities of dropping a value. Kept inputs are not scaled up (as in the maxout recipes), kept hidden values
-    are, by 1 / (1 - hidden)."""
+    """Probabilities of dropping a value. Kept hidden values are scaled up by 1 / (1 - hidden); kept inputs are not
+    scaled, as in the maxout recipes."""
 
-    input: float = 0.0
-    hidden: float = 0.0
+    input: float = bounded(Bounds(0, 0.99), default=0.0)
+    hidden: float = bounded(Bounds(0, 0.99), default=0.0)
 
 
 @option(stored_as="Stage")
 class StageSettings:
-    """How one network is trained. `lr_scale` and `max_norm` are keyed by a layer's name (`conv1`) or its kind (`conv`,
-    `dense`, `softmax`, `regressor`); the name wins. A layer without an entry has scale 1 and no bound."""
+    """Settings of one stage of training. Keys of `lr_scale` and `max_norm` are the name of a layer (`conv1`) or its
+    kind (`conv`, `dense`, `softmax`, `regressor`); the name wins. A layer without an entry has scale 1 and no bound."""
 
-    epochs: int
-    """at most this many"""
-    max_steps: int | None = None
-    """at most this many updates, for a short trial; the last epoch is then cut short. None: no bound"""
-    patience: int | None
+    epochs: int = bounded(AT_LEAST_1)
+    """largest number of epochs"""
+    max_steps: int | None = bounded(AT_LEAST_1, default=None)
+    """largest number of updates, for a short trial; it can cut the last epoch short. None: no bound"""
+    patience: int | None = bounded(AT_LEAST_1)
     """epochs without a better validation value before the stage stops; None: never"""
-    batch_size: int
+    batch_size: int = bounded(AT_LEAST_1)
     optimizer: Optimizer
     lr_decay: LrDecay
-    lr_scale: dict[str, float] = field(default_factory=dict)
-    """factor on the learning rate of weights and biases"""
-    max_norm: dict[str, float] = field(default_factory=dict)
-    """bound on the L2 norm of each filter (of each linear piece), enforced after every update"""
-    max_grad_norm: float | None = added(default=None)
-    """longer gradients of an update (all parameters taken together) are scaled down to this L2 norm; None: no bound"""
+    lr_scale: dict[str, float] = bounded(AT_LEAST_0, default_factory=dict)
+    """factor on the learning rate of weights and biases, by layer"""
+    max_norm: dict[str, float] = bounded(POSITIVE, default_factory=dict)
+    """bound on the L2 norm of each filter (of each linear piece), by layer, enforced after every update"""
+    max_grad_norm: float | None = added(default=None, bounds=POSITIVE)
+    """largest L2 norm of an update's gradients, all parameters taken together; longer gradients are scaled down to it.
+    None: no bound"""
     dropout: Dropout = field(default_factory=Dropout)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
 @option
 class Distillation:
-    """Eq. 2 of the paper: H(y, P_S) + lambda * H(P_T^tau, P_S^tau), lambda linear between two epochs."""
+    """Eq. 2 of the paper: H(y, P_S) + lambda * H(P_T^tau, P_S^tau), with lambda linear between two epochs."""
 
-    temperature: float
-    weight: float
+    temperature: float = bounded(POSITIVE)
+    weight: float = bounded(AT_LEAST_0)
     """lambda at the start"""
-    weight_end: float
+    weight_end: float = bounded(AT_LEAST_0)
     """lambda at the end"""
-    start_epoch: int
+    start_epoch: int = bounded(AT_LEAST_0)
     """last epoch with lambda = weight; epochs count from 0"""
-    end_epoch: int | None
+    end_epoch: int | None = bounded(AT_LEAST_1)
     """first epoch with lambda = weight_end; None: the stage's last epoch"""
     soften_student: bool
-    """False: the student's term stays at temperature 1, as the released code does in effect"""
+    """False: the student's term stays at temperature 1, which is the effect of the released code"""
 
 
 @option
 class Schedule:
-    """With which numbers. A section that the method does not use has no effect on the run's hash."""
+    """Hyperparameters of all stages. A section that the method does not use has no effect on the run's hash."""
 
     name: str = neutral()
     teacher_init: Init
@@ -153,13 +167,14 @@ class Schedule:
     hint: StageSettings
     """stage 1"""
     student: StageSettings
-    """stage 2, or the only one"""
+    """stage 2, or the only stage"""
     kd: Distillation
     hint_loss: Literal["sum", "released"]
     """`sum`: Eq. 3, summed over channels and positions; `released`: the released code's H/2 x mean squared error"""
     equal_epochs: bool
-    """methods of one stage also get the epochs of the hint stage: equal totals for all methods"""
+    """give methods of one stage the epochs of the hint stage too, so that all methods have equal totals"""
     retrain_teacher: bool
-    """train the teacher afresh on training and validation images, for as many epochs as its best one needed"""
+    """afterwards train the teacher from scratch on training and validation images, for as many epochs as its best one
+    needed"""
     retrain_student: bool
     """the same for the student, in each of its stages"""

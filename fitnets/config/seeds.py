@@ -1,9 +1,9 @@
-"""Seeds as pure functions of what they are for."""
+"""Seeds that follow from their purpose."""
 
 import hashlib
 
 
 def seed_of(*purpose: str | int) -> int:
-    """A 63-bit seed; different purposes give independent streams."""
+    """A 63-bit seed that depends on its purpose alone. Different purposes give independent random streams."""
     digest = hashlib.sha256("\0".join(map(str, purpose)).encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8]) >> 1

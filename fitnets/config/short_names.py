@@ -1,95 +1,97 @@
-"""Short names that tell data sets and networks apart where their options are called alike."""
+"""Short names for data sets and networks, so that those with the same option name can be told apart in tables."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_UNTOLD = ("_type_", "name", "seed", "hint", "guided")
-"""keys of a network that are no part of its name"""
+_LEFT_OUT = ("_type_", "name", "seed", "hint", "guided")
+"""keys of a network that never appear in its short name"""
 _PLACES = {"target": ".", "weights": "/", "path": "/", "members": "/", "hint_member": "/"}
-"""keys that hold places, of which the last parts suffice, with the separator of their parts"""
+"""keys that hold an import path or a file path, with the separator of its parts; a name needs the last parts alone"""
 _ALWAYS = ("path", "members")
-"""keys without which the name of a network says nothing"""
+"""keys that always appear: a network of an earlier run is nothing but its folder"""
 
 Network = Mapping[str, Any]
-"""an option of teacher or student in plain types, as `config.yaml` has it, or its name and some of its values"""
+"""the option of a teacher or student in plain types, as in `config.yaml`, or its name and some of its values"""
 
 
 def tails(places: Iterable[str], separator: str = "/") -> dict[str, str]:
-    """For each place the fewest last parts that no other place ends with: 'a/photos' and 'b/photos', but 'birds'."""
+    """The shortest unique ending of each place, in whole parts: 'a/photos' and 'b/photos', but 'birds'."""
     parts = {place: [part for part in place.split(separator) if part] or [place] for place in places}
-    found = {}
-    for place, own in parts.items():
-        others = [other for other in parts.values() if other != own]
-        enough = (n for n in range(1, len(own)) if all(own[-n:] != other[-n:] for other in others))
-        found[place] = separator.join(own[-next(enough, len(own)) :])
-    return found
+    endings = {}
+    for place, mine in parts.items():
+        others = [other for other in parts.values() if other != mine]
+        unique = (n for n in range(1, len(mine)) if all(mine[-n:] != other[-n:] for other in others))
+        endings[place] = separator.join(mine[-next(unique, len(mine)) :])
+    return endings
 
 
-def datasets(found: Sequence[tuple[str | None, str | None]]) -> list[str | None]:
-    """A name for each (option, path of its files): of `folder` the folder's name; of another option the option, and
-    the folder too where the same option has files in several. None where the option is None."""
-    normal = [None if path is None else os.path.normpath(path) for _, path in found]
-    names = [name for name, _ in found]
-    paths = {name: {path for other, path in zip(names, normal, strict=True) if other == name} for name in set(names)}
-    short = {name: tails(path for path in own if path is not None) for name, own in paths.items()}
-    shown: list[str | None] = []
-    for name, path in zip(names, normal, strict=True):
-        tail = None if path is None else short[name][path]
-        if name == "folder" and tail is not None:
-            shown.append(tail)
+def datasets(pairs: Sequence[tuple[str | None, str | None]]) -> list[str | None]:
+    """A name for each data set, given as (option, path of its files).
+
+    `folder` is named by its folder. Another option is named by itself, and also by its folder if the same option has
+    files in several folders. The name is None where the option is None."""
+    paths = [None if path is None else os.path.normpath(path) for _, path in pairs]
+    options = [option for option, _ in pairs]
+    of_option = {name: {path for other, path in zip(options, paths, strict=True) if other == name} for name in options}
+    short = {name: tails(path for path in used if path is not None) for name, used in of_option.items()}
+    names: list[str | None] = []
+    for option, path in zip(options, paths, strict=True):
+        tail = None if path is None else short[option][path]
+        if option == "folder" and tail is not None:
+            names.append(tail)
         else:
-            shown.append(f"{name} in {tail}" if tail is not None and len(paths[name]) > 1 else name)
-    return shown
+            names.append(f"{option} in {tail}" if tail is not None and len(of_option[option]) > 1 else option)
+    return names
 
 
-def networks(found: Sequence[Network | None]) -> list[str | None]:
-    """A name for each network: that of its option (of a custom one its target), with as many of its values as tell it
-    from others of that name."""
-    details = [None if network is None else _details(network) for network in found]
-    names = [None if network is None else str(network.get("name")) for network in found]
-    shown: list[str | None] = [None] * len(found)
+def networks(options: Sequence[Network | None]) -> list[str | None]:
+    """A name for each network: its option's name (for a custom network its target), and as many of its values as are
+    needed to tell it from others of that name."""
+    details = [None if option is None else _details(option) for option in options]
+    names = [None if option is None else str(option.get("name")) for option in options]
+    shown: list[str | None] = [None] * len(options)
     for name in dict.fromkeys(name for name in names if name is not None):
-        members = [index for index, other in enumerate(names) if other == name]
-        own = [details[index] or {} for index in members]
-        for index, words in zip(members, _apart(own), strict=True):
+        rows = [index for index, other in enumerate(names) if other == name]
+        members = [details[index] or {} for index in rows]
+        for index, words in zip(rows, _distinguishing_words(members), strict=True):
             shown[index] = " ".join([name, *words])
     return shown
 
 
 def _details(network: Network) -> dict[str, Any]:
-    """What can be said of a network, the most telling first; the values of tables by their keys."""
-    found: dict[str, Any] = {
+    """The values of a network by key, the most telling first. Values of tables are listed by their own keys."""
+    details: dict[str, Any] = {
         key: network[key] for key in _PLACES if network.get(key) not in (None, network.get("name"))
     }
     for key, value in network.items():
-        if key in _UNTOLD or key in _PLACES:
+        if key in _LEFT_OUT or key in _PLACES:
             continue
         items = value.items() if isinstance(value, Mapping) else [(key, value)]
-        found |= {name: item for name, item in items if item is not None and not isinstance(item, list | Mapping)}
-    return found
+        details |= {name: item for name, item in items if item is not None and not isinstance(item, list | Mapping)}
+    return details
 
 
-def _apart(members: list[dict[str, Any]]) -> list[list[str]]:
-    """The words that tell the members of a group apart, each key that differs at most once."""
+def _distinguishing_words(members: list[dict[str, Any]]) -> list[list[str]]:
+    """For each member of a group, the words that tell it from the others. A key that differs is used at most once."""
     keys = list(dict.fromkeys(key for member in members for key in member))
     chosen = [key for key in keys if key in _ALWAYS]
     distinct = {repr(sorted(member.items(), key=str)) for member in members}
 
-    def told(keys: list[str]) -> int:
+    def count_distinct(keys: list[str]) -> int:
         return len({repr([member.get(key) for key in keys]) for member in members})
 
     for key in keys:
-        if told(chosen) == len(distinct):
+        if count_distinct(chosen) == len(distinct):
             break
-        if key not in chosen and told([*chosen, key]) > told(chosen):
+        if key not in chosen and count_distinct([*chosen, key]) > count_distinct(chosen):
             chosen.append(key)
     shown = {key: _values([member.get(key) for member in members], key) for key in chosen}
     return [[shown[key][index] for key in chosen if shown[key][index]] for index in range(len(members))]
 
 
 def _values(values: list[Any], key: str) -> list[str]:
-    """The values of a key in words; nothing for those that have none."""
+    """The values of one key as text, '' for None."""
     separator = _PLACES.get(key)
     if separator is None:
         return ["" if value is None else f"{key}={value}" for value in values]

@@ -39,3 +39,22 @@ def duration(seconds: float) -> str:
 def plural(count: int, noun: str, several: str | None = None) -> str:
     """'1 trial', '1,200 trials'. several: the plural, where it is not the noun with an s."""
     return f"{count:,} {noun if count == 1 else several or f'{noun}s'}"
+
+
+def in_unit(value: float, unit: str) -> str:
+    """A value with its unit, which is one of `fitnets.config.measures.Unit`: '98.61 %', '0.213 nats', '0.5 x'."""
+    match unit:
+        case "fraction":
+            return f"{100 * value:.2f} %"
+        case "nats":
+            return f"{value:.4g} nats"
+        case "count":
+            return number(value)
+        case "bytes":
+            return size(value)
+        case "ms":
+            return f"{value:.2f} ms"
+        case "ratio":
+            return f"{value:.3g} x"
+        case _:
+            raise ValueError(f"no such unit: {unit}")

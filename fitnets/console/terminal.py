@@ -11,7 +11,6 @@ from rich.progress import track
 from rich.table import Table
 
 from fitnets.console import quantities, tables
-from fitnets.console.quantities import number
 
 T = TypeVar("T")
 _PLAIN_WIDTH = 120
@@ -93,16 +92,3 @@ def hanging(line: str, width: int) -> str:
         break_on_hyphens=False,
     )  # fmt: skip
     return "\n".join(parts) or line
-
-
-def measure(name: str, value: float) -> str:
-    """A measure of `measures` with its unit."""
-    if name.startswith("relative_"):
-        return f"{value:.3g} x"
-    if name.startswith("latency"):
-        return f"{value:.2f} ms"
-    if name.endswith(("parameters", "multiplications")):
-        return number(value)
-    if name == "weights_bytes":
-        return quantities.size(value)
-    return f"{value:.4g} nats" if name == "loss" else f"{100 * value:.2f} %"

@@ -33,7 +33,7 @@ def _held_out(dataset: Dataset, part: SplitPart, labels: NDArray[np.int64]) -> N
     """A mask of the rows of a part that are for validation."""
     if has_validation_part(dataset):
         return np.full(len(labels), part == "validation")
-    key = "extra_validation" if part == "extra" else "validation"
+    key = "extra_validation" if part == "extra" else "validation_images"
     count: int = getattr(dataset, key)
     if count >= len(labels):
         raise ConfigError(

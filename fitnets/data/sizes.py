@@ -23,7 +23,7 @@ def images(dataset: Dataset, part: SplitPart) -> int | None:
     Raises ConfigError where local files are configured and missing."""
     match dataset:
         case Digits():
-            return dataset.test if part == "test" else _DIGITS - dataset.test
+            return dataset.test_images if part == "test" else _DIGITS - dataset.test_images
         case Folder():
             if dataset.skip_broken or not folder.has_split(dataset):  # a split would be drawn
                 return None

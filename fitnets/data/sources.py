@@ -50,7 +50,7 @@ def source(dataset: Dataset, part: SplitPart, root: Path | None = None, progress
     Raises ConfigError if local files are missing."""
     match dataset:
         case Digits():
-            identity = {"scikit-learn": "digits", "part": part, "test": dataset.test}
+            identity = {"scikit-learn": "digits", "part": part, "test": dataset.test_images}
             return Source(identity, lambda _: _decode_digits(dataset, part), version=1)
         case Folder():
             return _folder_source(dataset, part, root, progress)
@@ -169,7 +169,7 @@ def check_report(dataset: Dataset, report: Report) -> None:
 
 _WITHOUT_LABELS: dict[SplitPart, str] = {  # the way out for each part
     "test": "give dataset.test_split=null to run without test figures",
-    "validation": "give dataset.validation_split=null dataset.validation=COUNT to hold out training images instead",
+    "validation": "give dataset.validation_split=null dataset.validation_images=COUNT to hold out training images",
     "extra": "give dataset.extra_split=null dataset.extra_validation=0 to train without these images",
     "train": "give a dataset.label_column that has them",
     "all": "give images that have them",
@@ -219,8 +219,10 @@ def _decode_digits(dataset: Digits, part: SplitPart) -> Decoded:
 
     bunch = load_digits()
     labels = bunch.target.astype(np.int64)
-    if dataset.test >= len(labels):
-        raise ConfigError(f"dataset.test={dataset.test}: digits has {len(labels)} images in all: give fewer than that")
-    is_test = proportional_draw(labels, dataset.test, seed=0)
+    if dataset.test_images >= len(labels):
+        raise ConfigError(
+            f"dataset.test_images={dataset.test_images}: digits has {len(labels)} images in all: give fewer than that"
+        )
+    is_test = proportional_draw(labels, dataset.test_images, seed=0)
     rows = np.flatnonzero(is_test if part == "test" else ~is_test)
     return Decoded(bunch.images[rows, None].astype(np.uint8), labels[rows], Report(total=len(rows)))

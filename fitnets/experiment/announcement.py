@@ -100,8 +100,8 @@ def _shorter(plan: Plan, evaluation_s: float) -> str:
     is_trial = any(stage.settings.max_steps is not None for stage in trained)
     if not is_trial or evaluation_s < _LONG_S:
         return ""
-    is_held_out = getattr(plan.config.dataset, "validation", 0) > _FEW
-    shorter = [f"dataset.validation={_FEW}"] * is_held_out + ["test=false"] * has_test(plan.config)
+    is_held_out = getattr(plan.config.dataset, "validation_images", 0) > _FEW
+    shorter = [f"dataset.validation_images={_FEW}"] * is_held_out + ["test=false"] * has_test(plan.config)
     return f" (shorter for a trial: {' '.join(shorter)})" if shorter else ""
 
 

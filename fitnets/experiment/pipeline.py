@@ -225,7 +225,7 @@ class Trainer:
             self.plan.config.engine.checkpoint_seconds,
             self.terminal.say,
             self.claim.check,
-            anew_elsewhere=self.plan.config.engine.elsewhere == "begin_anew",
+            anew_elsewhere=self.plan.config.engine.on_other_machine == "restart",
         )
         need = self.plan.cache_plan(stage, data)
         if need is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fitnets import paths
 from fitnets.composition import loading
-from fitnets.config import Config, PretrainedTeacher
+from fitnets.config import Config, PretrainedTeacher, former_keys
 from fitnets.data import random_images, splits
 from fitnets.data.test_split import has_test
 from fitnets.machine import devices
@@ -18,7 +18,7 @@ from fitnets.reproduction.recipes import CANDIDATES, PaperTable, ScheduleName, T
 from fitnets.reproduction.scale import TableScale, epochs_told
 from fitnets.store import files
 
-_PLACES = ("store", *(f"engine.{key}" for key in ("device", "threads", "checkpoint_seconds", "elsewhere")))
+_PLACES = ("store", *(f"engine.{key}" for key in ("device", "threads", "checkpoint_seconds", "on_other_machine")))
 """keys that say where and by what: like those of the tracker they change no result, and no command shows them"""
 _FILES = ("dataset.path", "dataset.split_file")
 """keys whose values are of this machine"""
@@ -182,7 +182,7 @@ def _words(
 
 def key(word: str) -> str:
     """Of an override."""
-    return word.lstrip("+~").split("=")[0]
+    return former_keys.current_key(word.lstrip("+~").split("=")[0])
 
 
 def _is_place(word: str) -> bool:

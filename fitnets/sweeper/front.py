@@ -10,9 +10,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fitnets.config import Tracker, Wandb
 from fitnets.console.quantities import plural
-from fitnets.console.terminal import Terminal, measure
+from fitnets.console.terminal import Terminal
 from fitnets.store import files, locks, ownership
 from fitnets.sweeper import trials
+from fitnets.sweeper.units import with_unit
 from fitnets.tracking import wandb_mirror
 
 Launch = Callable[..., dict[str, Any]]
@@ -131,4 +132,4 @@ def _with_spread(name: str, row: dict[str, Any]) -> str:
     if name not in row:
         return "-"
     spread = row.get(f"spread_{name}")
-    return measure(name, row[name]) + (f" ± {measure(name, spread)}" if spread else "")
+    return with_unit(name, row[name]) + (f" ± {with_unit(name, spread)}" if spread else "")

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fitnets.config.measures import NAMES
+from fitnets.config.measures import NAMES, TEST_ACCURACY
 from fitnets.errors import ConfigError, without_passwords
 from fitnets.sweeper import address, storage, trials
 from fitnets.sweeper.storage import Direction
@@ -101,7 +101,7 @@ def _trials(all_trials: list[FrozenTrial]) -> Iterator[Trial]:
             status=status,
             error=trials.reason(trial) if status == "failed" else None,
             params=trial.params,
-            measures={k: v for k, v in attributes.items() if k.removeprefix("spread_") in (*NAMES, "test_accuracy")},
+            measures={k: v for k, v in attributes.items() if k.removeprefix("spread_") in (*NAMES, TEST_ACCURACY)},
             runs=attributes.get("runs", []),
             started=trial.datetime_start,
             ended=trial.datetime_complete,

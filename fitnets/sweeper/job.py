@@ -28,7 +28,7 @@ OnEpoch = Callable[[dict[str, Any]], None]
 def run(config: Config) -> Any:
     """Run the configuration for each seed, and return its measures to Hydra's sweeper.
 
-    A study and a grid get all measures. Other sweepers get the measures named by `returns`, or all if that is null.
+    A study and a grid get all measures. Other sweepers get those named by `return_measures`, or all if that is null.
     All measures are a dictionary: the mean of each measure over the seeds; `spread_<measure>`, its standard deviation
     over several seeds; `runs`, the hashes of the runs; and `excess`, each bounded cost minus its budget.
 
@@ -44,22 +44,23 @@ def run(config: Config) -> Any:
         return {**cost, "excess": excess}
     results = _results(config, study)
     summary = _summary(results)
-    if config.returns is None or _takes_all_measures():
+    if config.return_measures is None or _takes_all_measures():
         return summary | {"excess": excess, "runs": [result["hashes"]["run"] for result in results]}
-    return summary[config.returns] if isinstance(config.returns, str) else [summary[name] for name in config.returns]
+    names = config.return_measures
+    return summary[names] if isinstance(names, str) else [summary[name] for name in names]
 
 
 def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
     """The `result.json` of each seed's run. In a study a stage that was started on another machine starts over.
 
-    A latency that is an objective or in `returns` is measured now, because a stored run holds the latency of the time
-    and machine that made it.
+    A latency that is an objective or in `return_measures` is measured now, because a stored run holds the latency of
+    the time and machine that made it.
     """
     if study is not None:
         config = _of_study(config, study)
-    wanted = [*(study.objectives if study is not None else []), *_listed(config.returns)]
+    wanted = [*(study.objectives if study is not None else []), *_listed(config.return_measures)]
     for name in wanted:
-        if isinstance(config.teacher, NoTeacher) and name in measures.OF_TEACHER:
+        if isinstance(config.teacher, NoTeacher) and name in measures.NEED_TEACHER:
             raise ConfigError(f"{name} compares with a teacher, and teacher=none: give another measure, or a teacher")
     results = []
     for number in range(config.sweep.seeds):
@@ -68,7 +69,7 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
         seed = config.seed + number
         seeded = replace(config, seed=seed)
         result = pipeline.run(seeded, on_epoch=on_epoch, terminal=terminal, notes=_notes(config, seed))
-        if any(name.startswith("latency") for name in wanted):
+        if any(name in measures.LATENCIES for name in wanted):
             latency = evaluation.latency(config.root / "run" / result["hashes"]["run"], config)
             result = {**result, "timing": {**result["timing"], "latency": {"student": latency}}}
         results.append(result)
@@ -162,7 +163,7 @@ def _study() -> DictConfig | None:
 
 def _of_study(config: Config, study: DictConfig) -> Config:
     """The configuration of a trial: its W&B runs form a group, and each is tagged with the trial's number."""
-    config = replace(config, engine=replace(config.engine, elsewhere="begin_anew"))
+    config = replace(config, engine=replace(config.engine, on_other_machine="restart"))
     if not isinstance(config.tracker, Wandb):
         return config
     tracker = wandb_environment.settled(replace(config.tracker, group=config.tracker.group or study.study_name))

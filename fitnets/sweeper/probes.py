@@ -14,10 +14,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from fitnets.composition import mistakes
 from fitnets.config import Config
-from fitnets.console.terminal import measure
 from fitnets.errors import BudgetError, ConfigError
 from fitnets.sweeper import job, trials
 from fitnets.sweeper.trials import Space
+from fitnets.sweeper.units import with_unit
 
 _MAX_CHOICES = 50
 """choices of one parameter that are tried"""
@@ -144,7 +144,7 @@ def cheapest(params: Params, costs: dict[str, float], budgets: dict[str, float],
     ratio = costs[name] / budgets[name]
     if best is not None and best.ratio <= ratio:
         return best
-    cost, budget = measure(name, costs[name]), measure(name, budgets[name])
+    cost, budget = with_unit(name, costs[name]), with_unit(name, budgets[name])
     return Cheapest(f"{words(params)} has {cost} of sweep.budgets.{name}={budgets[name]:g} ({budget})", ratio)
 
 

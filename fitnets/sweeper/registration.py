@@ -10,7 +10,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from fitnets.composition import overrides, sweeper_targets
+from fitnets.composition import sweeper_targets, text_keys
 from fitnets.paths import SWEEPS
 from fitnets.sweeper import internals
 from fitnets.sweeper.grid import GridConf, GridSweeper
@@ -22,7 +22,7 @@ def _register_sweepers() -> None:
     Plugins.instance().register(GridSweeper)
     for current, *former in (sweeper_targets.STUDY, sweeper_targets.GRID):
         internals.rename_sweepers(dict.fromkeys(former, current))
-    overrides.register("hydra.sweeper", StudyConf)
+    text_keys.register("hydra.sweeper", StudyConf)
     store = ConfigStore.instance().store
     store(group="hydra/sweeper", name="study", node=StudyConf, provider="fitnets")
     store(group="hydra/sweeper", name="basic", node=GridConf, provider="fitnets", replace=True)

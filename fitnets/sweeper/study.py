@@ -101,6 +101,7 @@ class StudySweeper(Sweeper):
         worker.check(list(objectives.values()))
         study = worker.study = storage.open_study(storage_address, name, objectives, say=terminal.say)
         study_settings.check_same_study(study, study_settings.shared_settings(self.config, space, objectives))
+        worker.space = study_settings.space_of_study(study, space)
         address.leave(record, study, storage_address)
         if note is not None:
             terminal.say(note)

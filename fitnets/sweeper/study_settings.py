@@ -10,13 +10,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.distributions import distribution_to_json
 
 from fitnets.composition import overrides
-from fitnets.config.measures import MAXIMIZED, NAMES, PRUNABLE
+from fitnets.config import former_keys
+from fitnets.config.measures import LATENCIES, MEASURES, NAMES, PRUNABLE
 from fitnets.errors import ConfigError, near
 from fitnets.sweeper import internals
 from fitnets.sweeper.storage import Direction
 from fitnets.sweeper.trials import Space
 
-_CHANGES_NO_RESULT = ("store", "tracker", "test", "rerun", "returns")
+_CHANGES_NO_RESULT = ("store", "tracker", "test", "rerun", "return_measures")
 
 
 def parsed(params: dict[str, Any], arguments: list[str]) -> tuple[Space, list[str]]:
@@ -24,6 +25,7 @@ def parsed(params: dict[str, Any], arguments: list[str]) -> tuple[Space, list[st
 
     A key on the command line replaces the same key in `params`. Raises ConfigError for what is no search space.
     """
+    former_keys.refuse_both(params, "hydra.sweeper.params: ")
     words = [*(overrides.of_value(name, value) for name, value in params.items()), *arguments]
     try:
         space, fixed, deletions = internals.search_space([overrides.as_typed(word) for word in words])
@@ -51,7 +53,7 @@ def objectives(conf: DictConfig) -> dict[str, Direction]:
 
 
 def direction_of(measure: str) -> Direction:
-    return "maximize" if measure in MAXIMIZED else "minimize"
+    return "maximize" if MEASURES[measure].maximize else "minimize"
 
 
 def shared_settings(config: DictConfig, space: Space, measures: Iterable[str]) -> dict[str, str]:
@@ -75,9 +77,20 @@ def shared_settings(config: DictConfig, space: Space, measures: Iterable[str]) -
     for key in ("precision", "views"):
         if engine[key] != "auto":  # studies that are older than these keys have the settings of `auto`
             settings[f"engine.{key}"] = json.dumps(engine[key])
-    if any(name.startswith("latency") for name in measures):
+    if any(name in LATENCIES for name in measures):
         settings |= {f"engine.{key}": json.dumps(engine[key]) for key in ("device", "threads")}
     return settings
+
+
+def space_of_study(study: optuna.Study, space: Space) -> Space:
+    """Rename the search space to the names that the study's trials use: those of its first command.
+
+    An earlier version may have started it under former names. The overrides of a job have the present names all the
+    same.
+    """
+    stored: dict[str, str] = study.user_attrs.get("setting", {})
+    names = {former_keys.current_key(key): key for key in stored}
+    return {names.get(name, name): distribution for name, distribution in space.items()}
 
 
 def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -94,6 +107,7 @@ def check_same_study(study: optuna.Study, settings: dict[str, str]) -> None:
     if stored is None:
         study.set_user_attr("setting", settings)
         return
+    stored = former_keys.current_keys(stored)
     different = sorted(key for key in stored | settings if stored.get(key) != settings.get(key))
     if different:
         key = different[0]

@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fitnets.composition import loading, overrides
 from fitnets.config import Config
 from fitnets.console.quantities import plural
-from fitnets.console.terminal import Terminal, measure
+from fitnets.console.terminal import Terminal
 from fitnets.console.terminal import seconds as in_words
 from fitnets.errors import BudgetError, ConfigError, PrunedError
 from fitnets.store import locks
@@ -31,6 +31,7 @@ from fitnets.sweeper import front, internals, job, orphans, probes, sampling, st
 from fitnets.sweeper.composer import Composer
 from fitnets.sweeper.rejections import Rejections
 from fitnets.sweeper.storage import Direction
+from fitnets.sweeper.units import with_unit
 
 _POLL_S = 1.0
 _SEEDS_PER_WORKER = 10_000
@@ -289,7 +290,7 @@ class Worker:
         trial.set_user_attr("seconds", seconds)
         internals.tell(self.study, trial, values, TrialState.COMPLETE)
         self._reset_counters()
-        self._report(trial, ", ".join(f"{name} {measure(name, result[name])}" for name in self.conf.objectives))
+        self._report(trial, ", ".join(f"{name} {with_unit(name, result[name])}" for name in self.conf.objectives))
 
     def _fail(self, trial: Trial, reason: str) -> None:
         """Record the failure. Raises ConfigError after `max_failures` in a row."""

@@ -14,7 +14,7 @@ def learning_rate(stage: config.StageSettings, step: int, steps_per_epoch: int) 
     match stage.lr_decay:
         case config.ConstantLr():
             return base
-        case config.LinearLr(end=end, epochs=epochs):
+        case config.LinearLr(final_factor=end, epochs=epochs):
             return base * (1 + (end - 1) * min(1.0, epoch / epochs))
         case config.ExponentialLr(divisor=divisor, minimum=minimum):
             return max(base * math.exp(-step * math.log(divisor)), min(base, minimum))

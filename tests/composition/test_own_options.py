@@ -43,7 +43,11 @@ def test_an_option_with_a_shipped_name_wins(mine, command):
     [
         ({"tracker__none": "defaults: [/hydra/fitnets/Wandb@_here_]\n"}, ["tracker=none"], "tracker.name: wandb"),
         ({"engine__default": "defaults: [/hydra/fitnets/Engine@_here_]\nthreads: 3\n"}, [], "engine.threads: 3"),
-        ({"dataset__digits": "defaults: [/hydra/fitnets/Digits@_here_]\ntest: 99\n"}, [], "dataset.test: 99"),
+        (
+            {"dataset__digits": "defaults: [/hydra/fitnets/Digits@_here_]\ntest_images: 99\n"},
+            [],
+            "dataset.test_images: 99",
+        ),
     ],
 )
 def test_so_does_one_of_any_group(mine, command, files, words, shown):

@@ -1,8 +1,9 @@
-"""The configuration as a whole: every option composes and builds, every key is read, hashes are what they should be."""
+"""The configuration as a whole: every option composes and builds, every key is read, numbers are those of the paper."""
 
 import sys
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from conftest import ROOT, TINY
 from test_folder import write_images
 from test_splits import SILENCE, write_parquet
 
-from fitnets.checks import leaves
+from fitnets import checks
 from fitnets.composition import loading
 from fitnets.config import Config, LinearLr, NoTeacher, Sgd, options
 from fitnets.config.options import plain
 from fitnets.data import sources, splits
+from fitnets.data.reading.decoding import BrokenImages
 from fitnets.errors import ConfigError
 from fitnets.models import build, teachers
 from fitnets.planning import identity
@@ -26,7 +28,7 @@ CONF = ROOT / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 DATASETS = [option for group, option in OPTIONS if group == "dataset"]
-NEEDED = {  # what an option cannot do without
+NEEDED = {  # overrides that an option needs beside it
     "hint_layer=named": ["hint_layer.teacher=conv2", "hint_layer.student=conv5"],
     "hint_layer=none": ["method=kd"],
     "regressor=identity": [
@@ -52,7 +54,7 @@ NEEDED = {  # what an option cannot do without
     "dataset=aflw": ["dataset.path=patches"],
     "dataset=folder": ["dataset.path=images", "dataset.classes=3"],
 }
-DEFAULTS = {  # teacher and student that a data set brings
+DEFAULTS = {  # default teacher and student of each data set
     "digits": ("maxout_digits", "fitnet_digits"),
     "mnist": ("maxout_mnist", "fitnet_mnist"),
     "cifar10": ("maxout_cifar10", "fitnet4"),
@@ -69,7 +71,7 @@ def load_dataset(dataset: str, *words: str) -> Config:
 
 
 def build_everything(config: Config) -> None:
-    """Networks, regressor, initial weights and optimisers of every stage; no data."""
+    """Build the networks, regressor, initial weights and optimisers of every stage, without data."""
     dataset, schedule = config.dataset, config.schedule
     teacher = None if isinstance(config.teacher, NoTeacher) else teachers.network(config)
     student = build.network(config.student, dataset, "student")
@@ -116,33 +118,66 @@ def test_the_user_wins_over_what_an_option_overrides():
     assert named.hint_layer.name == "named"
 
 
+_DO_NOT_COUNT = {"plain", "locations", "_is_silent", "_out_of_range", "_bounded_numbers", "__eq__", "__repr__"}
+"""functions that read every field of an option: printing, hashing, a search for paths, and range checks"""
+
+
+def spy_on(kind: type, reads: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add `Option.field` to `reads` for every field that the package's code reads."""
+    names = {field.name for field in fields(kind)}
+    plainly = kind.__getattribute__
+
+    def reading(self, name):
+        caller = sys._getframe(1).f_code
+        ours = "/fitnets/" in caller.co_filename
+        outermost = caller.co_qualname.partition(".")[0]  # a comprehension has a frame of its own on Python 3.11
+        if name in names and ours and outermost not in _DO_NOT_COUNT:
+            reads.add(f"{kind.__name__}.{name}")
+        return plainly(self, name)
+
+    monkeypatch.setattr(kind, "__getattribute__", reading, raising=False)
+
+
+def unread(kinds: dict[str, type], reads: set[str]) -> set[str]:
+    """`Option.field` of every field that was not read. The `name` of an option is for the eye."""
+    every = {f"{name}.{field.name}" for name, kind in kinds.items() for field in fields(kind)}
+    return {key for key in every - reads if not key.endswith(".name")}
+
+
 @pytest.fixture
 def reads(monkeypatch) -> set[str]:
-    """`Option.field` of every field that the package's code reads; printing, hashing and range checks do not count."""
+    """`Option.field` of every field that the package's code reads."""
     seen: set[str] = set()
-    blind = {"plain", "leaves", "_out_of_range", "__eq__", "__repr__"}
-
-    def spy_on(kind: type) -> None:
-        names = {field.name for field in fields(kind)}
-        plainly = kind.__getattribute__
-
-        def reading(self, name):
-            caller = sys._getframe(1).f_code
-            ours = "/fitnets/" in caller.co_filename
-            outermost = caller.co_qualname.partition(".")[0]  # a comprehension has a frame of its own on Python 3.11
-            if name in names and ours and outermost not in blind:
-                seen.add(f"{kind.__name__}.{name}")
-            return plainly(self, name)
-
-        monkeypatch.setattr(kind, "__getattribute__", reading, raising=False)
-
     for kind in options.OPTIONS.values():
-        spy_on(kind)
+        spy_on(kind, seen, monkeypatch)
     return seen
 
 
+def test_a_key_that_nothing_reads_is_found(monkeypatch):
+    """The check of `test_every_key_is_read`, on an option with a dead key that is composed, checked and hashed."""
+    monkeypatch.setattr(options, "OPTIONS", dict(options.OPTIONS))
+
+    @options.option
+    class Planted:
+        name: str = options.neutral(default="planted")
+        path: str = options.location(default="images")
+        dead: int = options.bounded(options.AT_LEAST_1, default=1)
+
+    reads: set[str] = set()
+    spy_on(Planted, reads, monkeypatch)
+    planted = Planted()
+    assert list(checks._out_of_range(planted)) == []
+    options.content_hash(planted)
+    plain(planted)
+    assert planted == Planted(), repr(planted)
+    assert planted.dead == 1  # read by a test, not by the package
+    assert [key for _, _, key in options.locations(planted)] == ["path"]
+    options.absolute(planted, Path("/somewhere"))  # reads the path
+    assert unread({"Planted": Planted}, reads) == {"Planted.dead"}
+
+
 def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
-    """Whole tiny runs, and the building of every option, read every field; the `name` of an option is for the eye."""
+    """Tiny runs and the building of every option read every field."""
     one_epoch = [f"schedule.{stage}.epochs=1" for stage in ("teacher", "hint", "student")]
     for words in (
         [*TINY[1:], "tracker=wandb", "teacher.dense=[{units: 8, pieces: 3}]", *NAMED],
@@ -161,6 +196,11 @@ def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
     folder = load_dataset("folder", f"dataset.path={images}", "dataset.split_file=null").dataset
     hub = load_dataset("svhn").dataset
     splits.load(folder, tmp_path / "store", torch.device("cpu"), SILENCE)
+    (images / "cat" / "broken.png").write_bytes(b"no image")
+    with pytest.raises(BrokenImages) as broken:
+        splits.load(folder, tmp_path / "another store", torch.device("cpu"), SILENCE)
+    with pytest.raises(BrokenImages):
+        sources.check(hub, broken.value.reports[0])
 
     def unreachable(*_positional, **_named):
         raise ConnectionError("no network")
@@ -168,12 +208,13 @@ def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
     monkeypatch.setattr("datasets.load_dataset", unreachable)
     with pytest.raises(ConfigError, match="cannot get ufldl-stanford/svhn from the Hugging Face hub"):
         sources.source(hub, "extra").decode(lambda items, _: items)
-    schedules.learning_rate(replace(loading.load([]).schedule.hint, lr_decay=LinearLr(end=0.1, epochs=2)), 0, 1)
+    schedules.learning_rate(
+        replace(loading.load([]).schedule.hint, lr_decay=LinearLr(final_factor=0.1, epochs=2)), 0, 1
+    )
     for name in ("resnet", "wrn", "maxout_cifar10"):
         assert identity.teacher_seed(load_dataset("cifar10", f"teacher={name}", "teacher.seed=1")) == 1
     assert identity.teacher_seed(load_dataset("aflw", "teacher.seed=1")) == 1
-    unread = {f"{name}.{field.name}" for name, option in options.OPTIONS.items() for field in fields(option)} - reads
-    assert {key for key in unread if not key.endswith(".name")} == set()
+    assert unread(options.OPTIONS, reads) == set()
     assert {f"{name}.name" for name in ("Digits", "HubImages", "FitNet", "Thin", "MaxoutTeacher", "Hints")} <= reads
 
 
@@ -181,14 +222,14 @@ NAMED = ["hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=con
 
 
 def small_mnist(folder: Path) -> list[str]:
-    """Black images in the layout of MNIST, and the words that take them."""
+    """Write black images in the layout of MNIST, and return the overrides that use them."""
     write_parquet(folder / "data", "train", np.zeros((300, 28, 28), dtype=np.uint8), list(range(10)) * 30)
     write_parquet(folder / "data", "test", np.zeros((30, 28, 28), dtype=np.uint8), list(range(10)) * 3)
-    return ["dataset=mnist", f"dataset.path={folder / 'data'}", "dataset.validation=100"]
+    return ["dataset=mnist", f"dataset.path={folder / 'data'}", "dataset.validation_images=100"]
 
 
 class TestPaperNumbers:
-    """Where the paper's facts are certain, the configuration says the same."""
+    """The configuration has the numbers that the paper states."""
 
     @pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "svhn"])
     def test_cifar_and_svhn(self, dataset):
@@ -210,8 +251,8 @@ class TestPaperNumbers:
     @pytest.mark.parametrize(
         ("dataset", "optimizer", "lr_decay", "pad"),
         [
-            ("cifar10", {"lr": 0.17, "momentum_end": 0.65}, LinearLr(end=0.01, epochs=500), 4),
-            ("svhn", {"lr": 0.2, "momentum_end": 0.6}, LinearLr(end=0.001, epochs=250), 0),
+            ("cifar10", {"lr": 0.17, "momentum_end": 0.65}, LinearLr(final_factor=0.01, epochs=500), 4),
+            ("svhn", {"lr": 0.2, "momentum_end": 0.6}, LinearLr(final_factor=0.001, epochs=250), 0),
         ],
     )
     def test_teachers_of_the_maxout_recipes(self, dataset, optimizer, lr_decay, pad):
@@ -226,7 +267,7 @@ class TestPaperNumbers:
         for stage in (schedule.teacher, schedule.hint, schedule.student):
             assert stage.optimizer == Sgd(lr=0.001, momentum=0.1, momentum_end=0.9, momentum_epochs=100)
             assert (stage.epochs, stage.patience, stage.batch_size) == (500, None, 128)
-            assert stage.lr_decay == LinearLr(end=0.01, epochs=100)
+            assert stage.lr_decay == LinearLr(final_factor=0.01, epochs=100)
         assert {schedule.student_init.bound, schedule.teacher_init.bound, schedule.regressor_init.bound} == {0.05}
         assert (schedule.kd.temperature, schedule.kd.weight, schedule.kd.weight_end) == (3, 4, 1)
 
@@ -263,19 +304,28 @@ class TestPaperNumbers:
         paper, released = (
             loading.load(["dataset=mnist", f"schedule={name}"]).schedule for name in ("paper", "released")
         )
-        different = {
-            key for (key, value), (_, other) in zip(leaves(paper), leaves(released), strict=True) if value != other
-        }
+        ours, theirs = leaves(paper), leaves(released)
+        different = {key for key in ours | theirs if ours[key] != theirs[key]}
         assert different == {
             "name", "hint.epochs", "student.epochs", "hint_loss",
             "kd.weight_end", "kd.start_epoch", "kd.end_epoch", "kd.soften_student",
         }  # fmt: skip
 
 
+def leaves(value: Any, key: str = "") -> dict[str, Any]:
+    """Every value of a tree of options by its dotted key."""
+    if not is_dataclass(value):
+        return {key: value}
+    below = [leaves(getattr(value, item.name), f"{key}.{item.name}".lstrip(".")) for item in fields(value)]
+    return {name: leaf for found in below for name, leaf in found.items()}
+
+
 def test_conf_holds_no_file_that_nothing_composes():
-    """Files of the groups' sub-folders are reached through the option above them, one for each data set."""
+    """Files in a group's sub-folders are reached through the option above them: one a data set, and their bases."""
+    shipped = "".join(path.read_text() for path in CONF.rglob("*.yaml"))
     for path in CONF.glob("schedule/*/*.yaml"):
-        assert path.stem in [*DATASETS, "base"]
+        is_base = path.stem == "base" or path.stem.startswith("stage")
+        assert path.stem in DATASETS or (is_base and f"{path.parent.name}/{path.stem}@" in shipped)
         assert (CONF / "schedule" / f"{path.parent.name}.yaml").exists()
     assert {path.name for path in Path(CONF / "hydra").iterdir()} == {"help", "job_logging"}
     folders = {

@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from fitnets.console.quantities import duration, number, plural, size
-from fitnets.console.terminal import Terminal, hanging, measure
+from fitnets.console.quantities import duration, in_unit, number, plural, size
+from fitnets.console.terminal import Terminal, hanging
 from fitnets.experiment import announcement, stage_progress
 from fitnets.training.state import Epoch
 
@@ -38,7 +38,7 @@ class TestQuantities:
     )
     def test_a_size_has_the_unit_that_fits(self, count, shown):
         assert size(count) == shown
-        assert measure("weights_bytes", count) == shown
+        assert in_unit(count, "bytes") == shown
 
     @pytest.mark.parametrize(
         ("seconds", "shown"),

@@ -33,7 +33,7 @@ def test_train_share_takes_its_share_of_each_class(tmp_path):
 
 def test_rule_last_takes_the_last_rows_whatever_the_seed(tmp_path):
     for seed in (0, 1):
-        rule = hub_images(tmp_path, validation=20, validation_rule="last", seed=seed)
+        rule = hub_images(tmp_path, validation_images=20, validation_rule="last", seed=seed)
         train, valid = train_and_validation_rows({"train": LABELS}, rule)
         assert torch.equal(train, torch.arange(80))
         assert torch.equal(valid, torch.arange(80, 100))
@@ -41,7 +41,7 @@ def test_rule_last_takes_the_last_rows_whatever_the_seed(tmp_path):
 
 def test_rule_by_class_is_even_and_depends_on_the_seed(tmp_path):
     splits = [
-        train_and_validation_rows({"train": LABELS}, hub_images(tmp_path, validation=20, seed=seed))
+        train_and_validation_rows({"train": LABELS}, hub_images(tmp_path, validation_images=20, seed=seed))
         for seed in (0, 0, 1)
     ]
     for train, valid in splits:
@@ -56,14 +56,16 @@ def test_an_equal_split_of_too_few_images_is_refused(tmp_path):
         ([0] * 9 + [1] * 3 + [2] * 9, 9, "class 1 has 3"),
         ([0, 1, 2] * 9, 10, "multiple"),
     ):
-        dataset = hub_images(tmp_path, validation=count, validation_rule="equal")
-        with pytest.raises(ConfigError, match=f"dataset.validation={count} with validation_rule=equal .*{message}"):
+        dataset = hub_images(tmp_path, validation_images=count, validation_rule="equal")
+        with pytest.raises(
+            ConfigError, match=f"dataset.validation_images={count} with validation_rule=equal .*{message}"
+        ):
             train_and_validation_rows({"train": np.array(labels)}, dataset)
 
 
 def test_svhn_has_the_papers_numbers():
     dataset = loading.load(["dataset=svhn", f"dataset.path={Path('anywhere')}"]).dataset
-    assert (dataset.validation, dataset.extra_validation, dataset.classes) == (10 * 400, 10 * 200, 10)
+    assert (dataset.validation_images, dataset.extra_validation, dataset.classes) == (10 * 400, 10 * 200, 10)
     labels = {"train": np.arange(73_257) % 10, "extra": np.arange(531_131) % 10}
     train, valid = train_and_validation_rows(labels, dataset)
     assert (len(train), len(valid)) == (598_388, 6_000)

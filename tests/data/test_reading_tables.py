@@ -198,7 +198,7 @@ def test_the_error_proposes_a_column_of_whole_numbers(tmp_path):
 
 def test_unlabelled_test_images_are_refused_before_training(command, tmp_path):
     labelled(tmp_path / "made", [0, 1, 2] * 10, [-1] * 9)
-    layout = "dataset.height=4 dataset.width=5 dataset.classes=3 dataset.validation=6 teacher.convs=[]"
+    layout = "dataset.height=4 dataset.width=5 dataset.classes=3 dataset.validation_images=6 teacher.convs=[]"
     words = f"dataset=mnist dataset.path={tmp_path / 'made'} {layout} student=thin student.depth=1 method=kd"
     finished = command(*words.split(), "tracker=none")
     assert finished.code == 1

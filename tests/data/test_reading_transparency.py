@@ -109,7 +109,7 @@ def test_folders_and_tables_give_equal_pixels_and_a_note(tmp_path):
     for split in ("train", "test"):
         table(tmp_path / "made" / f"{split}-00000-of-00001.parquet", files, [0, 0, 0, 0, 1, 1, 1, 1])
     assert "images: 8 of 8 images are transparent: laid on white" in of_folder(tmp_path / "images").notes
-    tables = of_tables(tmp_path / "made", classes=2, validation=2)
+    tables = of_tables(tmp_path / "made", classes=2, validation_images=2)
     assert "train: 8 of 8 images are transparent: laid on white" in tables.notes
     assert "test: 8 of 8 images are transparent: laid on white" in tables.notes
     words = [

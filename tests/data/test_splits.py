@@ -54,7 +54,7 @@ def hub_images(path: Path, **changes) -> HubImages:
         "width": 5,
         "classes": 3,
         "pixel_max": 255,
-        "validation": 6,
+        "validation_images": 6,
         "validation_rule": "by_class",
         "preprocessing": Scale(),
     }
@@ -62,7 +62,9 @@ def hub_images(path: Path, **changes) -> HubImages:
 
 
 def digits(**changes) -> Digits:
-    return Digits(**{"test": 360, "validation": 300, "pixel_max": 16, "preprocessing": Scale(), **changes})
+    return Digits(
+        **{"test_images": 360, "validation_images": 300, "pixel_max": 16, "preprocessing": Scale(), **changes}
+    )
 
 
 def write_parquet(folder: Path, split: str, images: np.ndarray, labels: list[int]) -> None:
@@ -274,7 +276,7 @@ class TestHubLayouts:
         self.write(tmp_path / "cropped_digits")
         (tmp_path / "full_numbers").mkdir()
         (tmp_path / "full_numbers" / "train-0.parquet").touch()  # the repository's other configuration
-        dataset = self.svhn(tmp_path, validation=20, extra_validation=30)
+        dataset = self.svhn(tmp_path, validation_images=20, extra_validation=30)
         data = splits.load(dataset, tmp_path / "store", CPU, SILENCE)
         assert (len(data.train), len(data.valid)) == (30 + 40, 20 + 30)
         from_train, from_extra = (data.valid.rows[data.valid.rows < 50], data.valid.rows[data.valid.rows >= 50])
@@ -284,7 +286,7 @@ class TestHubLayouts:
 
     def test_svhn_loads_without_its_extra_split(self, tmp_path):
         self.write(tmp_path)
-        dataset = self.svhn(tmp_path, validation=20, extra_split=None, extra_validation=0)
+        dataset = self.svhn(tmp_path, validation_images=20, extra_split=None, extra_validation=0)
         assert len(splits.load(dataset, tmp_path / "store", CPU, SILENCE).train) == 30
 
     def test_the_only_column_of_images_need_not_be_named(self, tmp_path):
@@ -297,7 +299,7 @@ class TestHubLayouts:
         (file,) = (tmp_path / "image").iterdir()
         pq.write_table(pq.read_table(file).rename_columns(["img", "label"]), tmp_path / "img" / file.name)
         for folder in ("image", "img"):
-            words = ["dataset=cifar10", f"dataset.path={tmp_path / folder}", "dataset.validation=10"]
+            words = ["dataset=cifar10", f"dataset.path={tmp_path / folder}", "dataset.validation_images=10"]
             data = splits.load(loading.load(words).dataset, tmp_path / "store", CPU, SILENCE)
             assert len(data.train) == 20
 
@@ -309,13 +311,15 @@ class TestHubLayouts:
         (file,) = tmp_path.glob("*.parquet")
         table = pq.read_table(file).rename_columns(["img", "fine_label"])
         pq.write_table(table.append_column("coarse_label", pa.array([0] * 200)), file)
-        dataset = loading.load(["dataset=cifar100", f"dataset.path={tmp_path}", "dataset.validation=100"]).dataset
+        dataset = loading.load(
+            ["dataset=cifar100", f"dataset.path={tmp_path}", "dataset.validation_images=100"]
+        ).dataset
         data = splits.load(dataset, tmp_path / "store", CPU, SILENCE)
         assert sorted(data.valid.labels[data.valid.rows].tolist()) == list(range(100))
 
     def test_a_separate_validation_split_is_used(self, tables, tmp_path):
         folder, images, _ = tables
-        dataset = hub_images(folder, validation_split="test", test_split=None, validation=0)
+        dataset = hub_images(folder, validation_split="test", test_split=None, validation_images=0)
         data = splits.load(dataset, tmp_path, CPU, SILENCE)
         assert (len(data.train), len(data.valid)) == (30, 9)
         assert torch.equal(data.valid.images[data.valid.rows][:, 0] * 255, torch.from_numpy(images[:9]).float())
@@ -401,7 +405,7 @@ def test_real_cifar10_has_the_papers_split(tmp_path):
     file = min(SHARED_CIFAR10.glob("train-*.parquet"))
     pq.write_table(pq.read_table(file).slice(0, 300), tmp_path / "train-00000-of-00001.parquet")
     dataset = loading.load(["dataset=cifar10", f"dataset.path={tmp_path}"]).dataset
-    small = replace(dataset, validation=100, preprocessing=Scale())
+    small = replace(dataset, validation_images=100, preprocessing=Scale())
     data = splits.load(small, tmp_path / "store", CPU, SILENCE)
     assert data.train.labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]  # the official order
     assert data.train.images[0, :, 0, 0].mul(255).tolist() == [59, 62, 63]

@@ -245,7 +245,12 @@ def test_the_papers_mnist_networks_on_real_images(command, tmp_path):
         pq.write_table(pq.read_table(file).slice(0, rows), tmp_path / f"{split}-00000-of-00001.parquet")
     epochs = [f"schedule.{stage}.epochs=1" for stage in ("teacher", "hint", "student")]
     finished = command(
-        "dataset=mnist", f"dataset.path={tmp_path}", "dataset.validation=200", "schedule=paper", "tracker=none", *epochs
+        "dataset=mnist",
+        f"dataset.path={tmp_path}",
+        "dataset.validation_images=200",
+        "schedule=paper",
+        "tracker=none",
+        *epochs,
     )
     assert finished.code == 0, finished.err
     ((_, result),) = runs(tmp_path / "store").items()
@@ -263,7 +268,7 @@ def test_svhn_in_the_layout_of_the_hub(command, tmp_path):
     for split, each in (("train", 6), ("extra", 6), ("test", 1)):
         images = generator.integers(0, 256, size=(10 * each, 32, 32, 3), dtype=np.uint8)
         write_parquet(tmp_path / "svhn" / "cropped_digits", split, images, list(range(10)) * each)
-    counts = ["dataset.validation=20", "dataset.extra_validation=10"]
+    counts = ["dataset.validation_images=20", "dataset.extra_validation=10"]
     stages = [
         f"schedule.{stage}.{key}" for stage in ("teacher", "hint", "student") for key in ("epochs=1", "batch_size=8")
     ]
@@ -292,7 +297,7 @@ def test_another_test_split_gets_its_own_figures_without_training(command, tmp_p
     stages = [
         f"schedule.{name}.{key}" for name in ("teacher", "hint", "student") for key in ("epochs=1", "batch_size=8")
     ]
-    words = ["dataset=mnist", "dataset.validation=20", *stages, "tracker=none"]
+    words = ["dataset=mnist", "dataset.validation_images=20", *stages, "tracker=none"]
     assert command(*words, made(0)).code == 0
     ((_, first),) = runs(tmp_path / "store").items()
     again = command(*words, made(1))
@@ -318,8 +323,8 @@ def test_the_papers_cifar10_networks_on_real_images(command, tmp_path):
         for key in ("max_steps=2", "batch_size=16")
     ]
     finished = command(
-        "dataset=cifar10", f"dataset.path={tmp_path}", "student=fitnet1", "dataset.validation=20", "schedule=paper",
-        "tracker=none", *two_steps,
+        "dataset=cifar10", f"dataset.path={tmp_path}", "student=fitnet1", "dataset.validation_images=20",
+        "schedule=paper", "tracker=none", *two_steps,
     )  # fmt: skip
     assert finished.code == 0, finished.err
     ((_, result),) = runs(tmp_path / "store").items()

@@ -32,7 +32,7 @@ MODELS = [
         "{t}.target=own_models.small {t}.args={{widht:3}}",
         r"small\(widht=3\) failed .*: give other {t}.args \(it takes \(classes",
     ),
-    ("arguments without names", "{t}.target=own_models.small {t}.args=[3]", r"{t}.args=\[3\]: give them by name"),
+    ("arguments without names", "{t}.target=own_models.small {t}.args=[3]", r"{t}.args=\[3\]: give arguments by name"),
     (
         "no module made",
         "{t}.target=own_models.no_module",
@@ -80,7 +80,7 @@ MODELS = [
     (
         "normalisation after whitening",
         "{t}.target=own_models.small {t}.mean=[.5] {t}.std=[.2] dataset/preprocessing=whiten",
-        r"{t}.mean: images that dataset/preprocessing=whiten has changed cannot be turned back: give",
+        r"{t}.mean: images that dataset/preprocessing=whiten has changed cannot be restored: give",
     ),
     ("no weights file", "{t}.target=own_models.small {t}.weights=none.pt", r"{t}.weights=none.pt: no such file"),
     ("code in weights", "{w}code.pt", r"code.pt: it holds more than tensors, and loading that could run code"),
@@ -214,7 +214,7 @@ def test_unusable_images_are_refused(command, tmp_path, change, pattern):
     [
         (
             "method=dsn hint_layer=none",
-            r"method=dsn teaches every hidden layer, and a custom student has no list of them",
+            r"method=dsn trains every hidden layer, and a custom student has no list of them",
         ),
         ("+schedule.student.dropout.hidden=0.5", r"schedule.student.dropout: a custom student trains with its own"),
         ("hint_layer=paper", r"the paper has no pair for student own_models.small: give hint_layer=middle or named"),

@@ -25,7 +25,7 @@ def cifar(tmp_path):
     for split, count in (("train", 60), ("test", 20)):
         images = generator.integers(0, 256, size=(count, 16, 16, 3), dtype=np.uint8)
         write_parquet(tmp_path / "data", split, images, [number % 10 for number in range(count)])
-    words = ["dataset=cifar10", f"dataset.path={tmp_path / 'data'}", "dataset.validation=20"]
+    words = ["dataset=cifar10", f"dataset.path={tmp_path / 'data'}", "dataset.validation_images=20"]
     return [*words, "dataset/preprocessing=standardize", "dataset.height=16", "dataset.width=16", *LABELS]
 
 

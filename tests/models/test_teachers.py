@@ -124,7 +124,7 @@ def test_a_run_trains_with_an_earlier_teacher_and_leaves_its_files_alone(
     ("words", "note"),
     [
         (["dataset.seed=1"], "was trained on another split: it may have seen images that are for validation or test"),
-        (["dataset.test=300"], "was trained on another split"),
+        (["dataset.test_images=300"], "was trained on another split"),
         (["method=kd"], None),
     ],
 )
@@ -208,14 +208,14 @@ class TestRefuses:
     def test_a_preprocessing_that_was_fitted_on_other_images(self, tmp_path):
         store = tmp_path / "store"
         words = [*TINY, "dataset/preprocessing=standardize", f"store={store}"]
-        first = pipeline.run(loading.load([*words, "dataset.test=300"]))
+        first = pipeline.run(loading.load([*words, "dataset.test_images=300"]))
         again = [*AS_TEACHER, "dataset/preprocessing=standardize", f"store={store}", "teacher=run"]
         path = f"teacher.path={store / 'run' / first['hashes']['run']}"
         with pytest.raises(
             ConfigError, match="its preprocessing was fitted on other images than those of dataset=digits"
         ):
             pipeline.run(loading.load([*again, path]))
-        assert pipeline.run(loading.load([*again, path, "dataset.test=300"]))["status"] == "finished"
+        assert pipeline.run(loading.load([*again, path, "dataset.test_images=300"]))["status"] == "finished"
 
     def test_a_hint_member_that_is_no_member(self, earlier_run):
         with pytest.raises(ConfigError, match=r"teacher.hint_member=elsewhere: not in teacher.members=\["):

@@ -12,7 +12,7 @@ from fitnets.errors import ConfigError
 from fitnets.planning import estimates
 
 STUDENT = [word for word in WORDS if not word.startswith("teacher.")] + ["dataset/preprocessing=scale"]
-TABLE = ["dataset=mnist", "dataset.height=8", "dataset.width=8", "dataset.validation=6"]
+TABLE = ["dataset=mnist", "dataset.height=8", "dataset.width=8", "dataset.validation_images=6"]
 SHORT = [word for word in WORDS if not word.startswith("dataset")] + TABLE
 
 

@@ -47,7 +47,7 @@ def test_local_files_tell_their_number_and_are_not_decoded(fitnets, tmp_path, un
     untouched()
     for split, each in (("train", 4), ("test", 2)):
         write_parquet(tmp_path / "pq", split, np.zeros((each * 10, 28, 28), np.uint8), list(range(10)) * each)
-    words = [f"dataset.path={tmp_path / 'pq'}", "dataset.validation=10", f"store={tmp_path / 'store'}"]
+    words = [f"dataset.path={tmp_path / 'pq'}", "dataset.validation_images=10", f"store={tmp_path / 'store'}"]
     short = [f"schedule.{stage}.batch_size=16" for stage in ("teacher", "hint", "student")]
     finished = fitnets("reproduce", "table4", "--only", "hints", "--schedule", "modern", *words, *short, "--plan")
     assert finished.code == 0, finished.err
@@ -121,9 +121,9 @@ def test_the_plan_names_the_time_of_evaluation(command, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["schedule.student.max_steps=1"], "(shorter for a trial: dataset.validation=500 test=false)"),
-        (["schedule.teacher.max_steps=2", "test=false"], "(shorter for a trial: dataset.validation=500)"),
-        (["schedule.hint.max_steps=2", "dataset.validation=300"], "(shorter for a trial: test=false)"),
+        (["schedule.student.max_steps=1"], "(shorter for a trial: dataset.validation_images=500 test=false)"),
+        (["schedule.teacher.max_steps=2", "test=false"], "(shorter for a trial: dataset.validation_images=500)"),
+        (["schedule.hint.max_steps=2", "dataset.validation_images=300"], "(shorter for a trial: test=false)"),
         ([], None),
     ],
 )

@@ -38,7 +38,7 @@ REACH = {  # of a key, by the longest beginning that is here: the artifacts that
     "engine": NOTHING,
     "tracker": NOTHING,
     "sweep": NOTHING,
-    "returns": NOTHING,
+    "return_measures": NOTHING,
     "store": NOTHING,
     "rerun": NOTHING,
     "test": NOTHING,
@@ -70,7 +70,7 @@ NEUTRAL = {  # why they are in no hash: what they lead to is hashed, or it is a 
     "network and weights are hashed": {"RunTeacher.path", "Ensemble.members", "Ensemble.hint_member"}
     | {"CustomTeacher.weights", "CustomStudent.weights"},
     "no part of a result": {
-        f"Config.{key}" for key in ("engine", "tracker", "sweep", "store", "rerun", "test", "returns")
+        f"Config.{key}" for key in ("engine", "tracker", "sweep", "store", "rerun", "test", "return_measures")
     },
 }
 CASES = [  # together they hold every option of the schema
@@ -124,7 +124,7 @@ def changed(value: Any, key: str, new: Any) -> Any:
 
 
 SPECIAL = {  # where only some values are sound
-    "Digits.test": 298,
+    "Digits.test_images": 298,
     **dict.fromkeys(("MaxoutTeacher.hint", "ReluTeacher.hint", "NamedPair.teacher", "NamedPair.student"), "conv1"),
     **dict.fromkeys(("FitNet.guided", "GroupedFitNet.guided", "ReluFitNet.guided"), "conv1"),
     **dict.fromkeys(("Resnet.depth", "ResnetTeacher.depth"), 32),
@@ -323,7 +323,7 @@ class TestHashes:
             ("seed=1 method=kd", "run"),
             ("teacher.seed=1", "teacher hint run"),
             ("dataset.seed=1", "teacher hint run"),
-            ("dataset.validation=299", "teacher hint run"),
+            ("dataset.validation_images=299", "teacher hint run"),
             ("schedule.teacher.epochs=9", "teacher hint run"),
             ("schedule.teacher.dropout.hidden=0.1", "teacher hint run"),
             ("schedule.hint.epochs=9", "hint run"),

@@ -76,8 +76,11 @@ def test_a_method_that_needs_a_teacher_is_refused_in_one_line(command, method):
     [
         ("+sweep.budgets.relative_parameters=0.5", "give sweep.budgets.parameters"),
         ("+sweep.budgets.relative_paper_multiplications=0.5", "give sweep.budgets.paper_multiplications"),
-        ("returns=agreement", "returns=agreement compares with a teacher"),
-        ("returns=[accuracy,relative_parameters]", "returns=relative_parameters compares with a teacher"),
+        ("return_measures=agreement", "return_measures=agreement compares with a teacher"),
+        (
+            "return_measures=[accuracy,relative_parameters]",
+            "return_measures=relative_parameters compares with a teacher",
+        ),
     ],
 )
 def test_measures_of_a_teacher_are_refused(command, word, told):

@@ -154,13 +154,18 @@ SHORT = [
 ]
 LAYOUT = ["dataset/preprocessing=standardize", "dataset.label_column=label", "tracker=none"]
 MADE = {  # images a class of each split, pixels, classes, and what the real ones are split by
-    "table2": ({"train": 3, "test": 1}, 32, 100, ["dataset.validation=100"]),
-    "table3": ({"train": 4, "extra": 3, "test": 2}, 32, 10, ["dataset.validation=10", "dataset.extra_validation=10"]),
+    "table2": ({"train": 3, "test": 1}, 32, 100, ["dataset.validation_images=100"]),
+    "table3": (
+        {"train": 4, "extra": 3, "test": 2},
+        32,
+        10,
+        ["dataset.validation_images=10", "dataset.extra_validation=10"],
+    ),
     "ablations": (
         {"train": 6, "test": 2},
         32,
         10,
-        ["dataset.validation=20", "schedule.retrain_teacher=false", "schedule.retrain_student=false"],
+        ["dataset.validation_images=20", "schedule.retrain_teacher=false", "schedule.retrain_student=false"],
     ),
     "aflw": ({"train": 30, "validation": 10}, 16, 2, []),
 }

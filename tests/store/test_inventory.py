@@ -182,8 +182,8 @@ class TestEval:
                 write_parquet(tmp_path / name, part, images, [row % 10 for row in range(count)])
         parquet = ["dataset=mnist", "dataset.height=8", "dataset.width=8", "teacher=maxout_digits", "student=thin"]
         own = [*parquet, f"dataset.path={tmp_path / 'own'}", "dataset/preprocessing=standardize"]
-        tiny = [word for word in TINY if not word.startswith("dataset.validation")]
-        settings = [f"store={tmp_path / 'store'}", "dataset.validation=20"]
+        tiny = [word for word in TINY if not word.startswith("dataset.validation_images")]
+        settings = [f"store={tmp_path / 'store'}", "dataset.validation_images=20"]
         batches = [f"schedule.{stage}.batch_size=8" for stage in ("teacher", "hint", "student")]
         result = pipeline.run(loading.load([*own, *tiny, *settings, *batches]))
         run = tmp_path / "store" / "run" / result["hashes"]["run"]
@@ -195,7 +195,12 @@ class TestEval:
         other = self.told(fitnets, run, settings[0], f"dataset.path={tmp_path / 'other'}")
         assert other["loss"] != again["loss"]
         composed = self.told(
-            fitnets, run, *parquet[:3], "dataset.validation=20", f"dataset.path={tmp_path / 'other'}", settings[0]
+            fitnets,
+            run,
+            *parquet[:3],
+            "dataset.validation_images=20",
+            f"dataset.path={tmp_path / 'other'}",
+            settings[0],
         )
         assert composed == other
 
@@ -203,7 +208,7 @@ class TestEval:
         ("words", "told"),
         [
             (["dataset=mnist"], "dataset=mnist: height 28, and the network was trained with 8"),
-            (["dataset.tset=3"], "dataset.tset: no such key; did you mean test?"),
+            (["dataset.test_imges=3"], "dataset.test_imges: no such key; did you mean test_images?"),
             (["dataset=cifar"], "dataset=cifar: no such option; did you mean cifar10?"),
         ],
     )

@@ -156,7 +156,7 @@ def has_test(run: Path) -> bool:
         (["hydra.sweeper.storage=sqlite:////no/such/folder/x.db"], "storage=sqlite:////no/such/folder/x.db: "),
         (["hydra.sweeper.storage=mysqq://u:pw@h/x"], "hydra.sweeper.storage=mysqq://u:***@h/x: "),
         (["hydra.sweeper.storage=postgresql://u:pw@127.0.0.1:1/x"], "postgresql://u:***@127.0.0.1:1/x: "),
-        (["returns=acuracy"], "returns=acuracy: no such measure; did you mean accuracy?"),
+        (["return_measures=acuracy"], "return_measures=acuracy: no such measure; did you mean accuracy?"),
         (["+sweep.budgets.multiplications=1", "student.width=4"], "give larger budgets, or a larger search space"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -196,7 +196,12 @@ def test_study_of_the_same_name_with_other_settings_is_refused(study):
 
 class TestOtherSweepers:
     def test_optuna_with_one_objective(self, command, tmp_path):
-        words = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.storage=null", "returns=accuracy")
+        words = (
+            "hydra/sweeper=optuna",
+            "hydra.sweeper.n_trials=2",
+            "hydra.sweeper.storage=null",
+            "return_measures=accuracy",
+        )
         finished = command(
             "-m",
             *BASE,
@@ -211,8 +216,9 @@ class TestOtherSweepers:
 
     def test_optuna_with_two_objectives(self, command):
         finished = command(
-            "-m", *BASE, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "returns=[accuracy,multiplications]",
-            "hydra.sweeper.direction=[maximize,minimize]", "student=thin", "student.depth=3,4", "student.width=4",
+            "-m", *BASE, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2",
+            "return_measures=[accuracy,multiplications]", "hydra.sweeper.direction=[maximize,minimize]",
+            "student=thin", "student.depth=3,4", "student.width=4",
         )  # fmt: skip
         assert finished.code == 0, finished.err
 

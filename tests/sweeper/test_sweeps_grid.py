@@ -37,7 +37,7 @@ class TestAGrid:
         assert "HYDRA" not in finished.out + finished.err
 
     def test_table_shows_the_runs_of_several_seeds(self, command):
-        finished = command(*GRID, "sweep.seeds=2", "seed=0,10", "returns=accuracy")
+        finished = command(*GRID, "sweep.seeds=2", "seed=0,10", "return_measures=accuracy")
         assert finished.code == 0, finished.err
         rows = [line for line in finished.out.splitlines() if line.startswith("│") and "seed=" in line]
         assert [len(row.split("│")[-2].split()) for row in rows] == [2, 2]

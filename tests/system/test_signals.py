@@ -95,7 +95,7 @@ def test_a_run_that_is_asked_to_leave_writes_a_checkpoint_and_goes_on_from_it(tm
     process.send_signal(number)
     assert process.wait(30) == code
     said = process.log.read_text()
-    assert f"stopped by {number.name}: the same command goes on from the last checkpoint" in said
+    assert f"stopped by {number.name}: the same command resumes from the last checkpoint" in said
     assert "Traceback" not in said
     (directory,) = (tmp_path / "store" / "run").glob("[!.]*")
     assert files.read_json(directory / "result.json")["status"] == "stopped"

@@ -56,7 +56,7 @@ def stage(decay, epochs=10) -> StageSettings:
 
 
 def test_linear_decay_reaches_its_factor_and_stays():
-    rates = [schedules.learning_rate(stage(LinearLr(end=0.01, epochs=5)), step, 2) for step in (0, 5, 10, 19)]
+    rates = [schedules.learning_rate(stage(LinearLr(final_factor=0.01, epochs=5)), step, 2) for step in (0, 5, 10, 19)]
     assert rates == pytest.approx([0.1, 0.0505, 0.001, 0.001])
 
 

@@ -58,7 +58,7 @@ def test_a_run_reports_similarity_before_and_after_each_stage(earlier_run):
 
 
 def test_without_a_pair_there_is_no_similarity(tiny, tmp_path):
-    result = pipeline.run(tiny("method=kd", "hint_layer=none", f"store={tmp_path}", "dataset.validation=400"))
+    result = pipeline.run(tiny("method=kd", "hint_layer=none", f"store={tmp_path}", "dataset.validation_images=400"))
     assert result["diagnoses"]["student"]["similarity"] is None
     for metric in ("accuracy", "agreement", "calibration_error"):  # with at most 500 images all are compared
         assert result["diagnoses"]["student"][metric] == pytest.approx(result["student"][f"valid_{metric}"])

@@ -1,0 +1,130 @@
+"""Keys of earlier versions that have another name now.
+
+Each renamed field names its former key itself (`options.renamed`). This module collects these keys, replaces them in
+whatever the user gives, and prints a line on standard error that names the present key.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from typing import Any, get_args, get_type_hints
+
+from fitnets.config import Config
+from fitnets.config.options import stored_name
+from fitnets.errors import ConfigError
+
+_TABLES_OF_KEYS = ("hydra.sweeper.params", "hydra.sweeper.search_space", "hydra.sweeper.sampler.search_space")
+"""tables whose own keys are dotted keys of the configuration"""
+
+
+@dataclass(frozen=True, slots=True)
+class FormerKeys:
+    """keys: present dotted key by former dotted key
+    values: present value by former value, for each present key that has such values"""
+
+    keys: Mapping[str, str]
+    values: Mapping[str, Mapping[str, str]]
+
+
+@cache
+def table() -> FormerKeys:
+    """All former keys and values of the configuration."""
+    keys, values = {}, {}
+    for former, key, former_values in _walk(Config, ""):
+        if former != key:
+            keys[former] = key
+        if former_values:
+            values[key] = former_values
+    return FormerKeys(keys, values)
+
+
+def _walk(kind: Any, prefix: str) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """Yield (former key, present key, former values) of every field below an option class."""
+    if not is_dataclass(kind):
+        for member in get_args(kind):
+            yield from _walk(member, prefix)
+        return
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        key = f"{prefix}{field.name}"
+        yield f"{prefix}{stored_name(field)}", key, field.metadata.get("former_values", {})
+        yield from _walk(hints[field.name], f"{key}.")
+
+
+def current_key(key: str) -> str:
+    """The present name of a dotted key."""
+    return table().keys.get(key, key)
+
+
+def current_keys(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A flat table with the present names of its dotted keys."""
+    return {current_key(key): value for key, value in given.items()}
+
+
+def current_entry(key: str, value: Any, where: str = "") -> tuple[str, Any]:
+    """The present dotted key, and the value by its present name. Announces what it replaces.
+
+    value: what a key holds; of text, which may be several choices, each former name in it is replaced
+    where: text that comes before every message"""
+    present_key, present_value = current_key(key), value
+    if isinstance(value, str):
+        for former, present in table().values.get(present_key, {}).items():
+            if former in value:
+                _announce(f"{key}={former}", f"{present_key}={present}", where)
+                return present_key, value.replace(former, present)
+        present_value = _INTERPOLATION.sub(lambda found: _interpolation(found[1], where), value)
+    if present_key != key:
+        _announce(key, present_key, where)
+    return present_key, present_value
+
+
+_INTERPOLATION = re.compile(r"\$\{([\w.]+)\}")
+
+
+def _interpolation(key: str, where: str) -> str:
+    present = current_key(key)
+    if present != key:
+        _announce(key, present, where)
+    return f"${{{present}}}"
+
+
+def current_tree(tree: Mapping[Any, Any], key: str = "", where: str = "") -> dict[Any, Any]:
+    """A copy of a nested table with present names of keys and values. Announces those that it replaces.
+
+    key: dotted key of the table itself
+    where: text that comes before every message
+
+    Raises ConfigError if a key is there under both names."""
+    holds_keys = key in _TABLES_OF_KEYS
+    dotted = {name: str(name) if holds_keys or not key else f"{key}.{name}" for name in tree}
+    refuse_both(dotted.values(), where)
+    current = {}
+    for name, value in tree.items():
+        present, item = current_entry(dotted[name], value, where)
+        if present != dotted[name]:
+            name = present if holds_keys else present.rpartition(".")[2]
+        current[name] = current_tree(item, present, where) if isinstance(item, dict) else item
+    return current
+
+
+def refuse_both(keys: Iterable[str], where: str = "") -> None:
+    """Raises ConfigError if a key is there under its former and its present name."""
+    given = set(keys)
+    for former, present in table().keys.items():
+        if former in given and present in given:
+            raise ConfigError(
+                f"{where}{former} and {present} are the same key, by its former and its present name: give {present} "
+                "alone"
+            )
+
+
+_announced: set[str] = set()
+
+
+def _announce(former: str, present: str, where: str) -> None:
+    """Print the present name on standard error, once in a process."""
+    if former not in _announced:
+        _announced.add(former)
+        print(f"{where}{former} is called {present} now: please use the new name", file=sys.stderr)

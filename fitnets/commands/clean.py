@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from fitnets.commands.arguments import path
-from fitnets.console.terminal import Terminal, megabytes
+from fitnets.console import quantities
+from fitnets.console.terminal import Terminal
 from fitnets.store import inventory
 
 
@@ -32,8 +33,8 @@ def main(words: list[str]) -> None:
         terminal.say(f"{arguments.store}: nothing to remove")
         return
     for removable in found:
-        terminal.say(f"{removable.artifact}, {megabytes(removable.size)}: {removable.reason}")
-    total = megabytes(sum(removable.size for removable in found))
+        terminal.say(f"{removable.artifact}, {quantities.size(removable.size)}: {removable.reason}")
+    total = quantities.size(sum(removable.size for removable in found))
     if not (arguments.yes or _agreed(f"remove these, {total} in all?")):
         terminal.say("nothing was removed")
         return
@@ -45,7 +46,7 @@ def main(words: list[str]) -> None:
             removed += size
         else:
             terminal.say(f"{removable.artifact} is used meanwhile, it stays")
-    terminal.say(f"removed, {megabytes(removed)} in all")
+    terminal.say(f"removed, {quantities.size(removed)} in all")
 
 
 def _agreed(question: str) -> bool:

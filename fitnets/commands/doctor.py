@@ -5,8 +5,9 @@ from dataclasses import asdict
 
 from fitnets.commands.arguments import with_overrides
 from fitnets.composition import loading
+from fitnets.console.quantities import duration, size
 from fitnets.console.tables import Table
-from fitnets.console.terminal import Terminal, megabytes, seconds
+from fitnets.console.terminal import Terminal
 from fitnets.planning import doctor
 from fitnets.planning.doctor import Examination
 from fitnets.system import process
@@ -34,8 +35,8 @@ def main(words: list[str]) -> None:
         if table.rows:
             terminal.show(table)
     terminal.say(
-        f"about {seconds(found.total_s)} in all if no stage stops early, {megabytes(found.cache_bytes)} of new tables "
-        f"on the disk, {megabytes(found.peak_bytes)} of memory"
+        f"about {duration(found.total_s)} in all if no stage stops early, {size(found.cache_bytes)} of new tables "
+        f"on the disk, {size(found.peak_bytes)} of memory"
     )
     for warning in found.warnings:
         terminal.say(f"note: {warning}")
@@ -83,24 +84,24 @@ def _losses(found: Examination) -> Table:
 
 def _cache(found: Examination) -> Table:
     rows = [
-        [table.stage, table.layer, megabytes(table.bytes), "yes" if table.looked_up else table.reason]
+        [table.stage, table.layer, size(table.bytes), "yes" if table.looked_up else table.reason]
         for table in found.cache
     ]
     return Table("the teacher's answers on the disk", ["stage", "layer", "size", "computed once"], rows)
 
 
 def _times(found: Examination) -> Table:
-    rows = [["until training", "", "", seconds(found.preparing_s)]]
+    rows = [["until training", "", "", duration(found.preparing_s)]]
     rows += [
-        [stage.name, f"{1000 * stage.step_s:.1f} ms", _epoch(stage.epoch_s), seconds(stage.total_s)]
+        [stage.name, f"{1000 * stage.step_s:.1f} ms", _epoch(stage.epoch_s), duration(stage.total_s)]
         for stage in found.times
     ]
     if found.tracking_s:
-        rows.append(["W&B, beginning and end", "", "", seconds(found.tracking_s)])
-    rows.append(["evaluation", "", "", seconds(found.evaluation_s)])
+        rows.append(["W&B, beginning and end", "", "", duration(found.tracking_s)])
+    rows.append(["evaluation", "", "", duration(found.evaluation_s)])
     return Table("time here, measured on a few updates", ["stage", "an update", "an epoch", "in all"], rows)
 
 
 def _epoch(duration_s: float) -> str:
     """An epoch may take a tenth of a second or a day."""
-    return f"{duration_s:.1f} s" if duration_s < 60 else seconds(duration_s)
+    return f"{duration_s:.1f} s" if duration_s < 60 else duration(duration_s)

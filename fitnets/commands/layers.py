@@ -6,7 +6,8 @@ from dataclasses import asdict
 from fitnets.commands.arguments import with_overrides
 from fitnets.composition import loading
 from fitnets.config import image_shape
-from fitnets.console.terminal import Terminal, count
+from fitnets.console.quantities import number
+from fitnets.console.terminal import Terminal
 from fitnets.models import layer_pairs
 from fitnets.models.custom.adapter import CustomNetwork
 from fitnets.system import process
@@ -35,7 +36,7 @@ def main(words: list[str]) -> None:
         return
     for side, rows in found.items():
         cells = [
-            [row.name, "x".join(map(str, row.shape)), f"{100 * row.depth:.0f} %", count(row.multiplications)]
+            [row.name, "x".join(map(str, row.shape)), f"{100 * row.depth:.0f} %", number(row.multiplications)]
             for row in rows
         ]
         header = ["layer", "output", "depth", "multiplications up to it"]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from fitnets.commands.arguments import path, positive
 from fitnets.composition import loading
+from fitnets.console.quantities import duration
 from fitnets.console.tables import Table
-from fitnets.console.terminal import Terminal, seconds
+from fitnets.console.terminal import Terminal
 from fitnets.errors import ConfigError, DivergedError, near
 from fitnets.experiment import pipeline
 from fitnets.reproduction import forecast, table_cells, table_folder
@@ -134,13 +135,13 @@ def _announce(order: ReproductionRequest, cells: Sequence[TableCell], terminal: 
         terminal.say("all of it is done")
         return
     terminal.show(Table("what is left; a teacher is counted where it comes first", _HEADER, rows))
-    here, gpu = (seconds(sum(getattr(time, name) for time in times)) for name in ("here_s", "gpu_s"))
+    here, gpu = (duration(sum(getattr(time, name) for time in times)) for name in ("here_s", "gpu_s"))
     how = "on a few updates" if decode else "roughly, on updates of a few random images"
     terminal.say(f"in all at most {here} of training here, measured {how}; {gpu} on {forecast.ASSUMED}")
 
 
 def _time(time: CellTime) -> list[str]:
-    return [str(time.runs_left), seconds(time.here_s), seconds(time.gpu_s)]
+    return [str(time.runs_left), duration(time.here_s), duration(time.gpu_s)]
 
 
 def _run(order: ReproductionRequest, cells: Sequence[TableCell], place: Path, terminal: Terminal) -> list[str]:

@@ -18,8 +18,6 @@ _PLAIN_WIDTH = 120
 _LABEL = re.compile(r" *\S+ {2,}| *")
 """what stands before the text of a line: a label and at least two spaces, or an indentation"""
 
-count, seconds, megabytes = quantities.number, quantities.duration, quantities.size
-
 
 class Terminal:
     """Rich output on a terminal; plain lines, at least 120 columns wide, elsewhere.

@@ -5,8 +5,8 @@ import shlex
 from typing import Any
 
 from fitnets.config import Config
+from fitnets.console.quantities import number, size
 from fitnets.console.tables import Table
-from fitnets.console.terminal import count, megabytes
 
 
 def text(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
@@ -38,8 +38,8 @@ def _what(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
         f"- **Images**: {facts['input']}. Who runs the file has to do the same.",
         "- **Teacher**: "
         + (
-            f"{teacher['name']}, {count(teacher['parameters'])} parameters, "
-            f"{count(teacher['multiplications'])} multiplications an image."
+            f"{teacher['name']}, {number(teacher['parameters'])} parameters, "
+            f"{number(teacher['multiplications'])} multiplications an image."
             if teacher
             else "none."
         ),
@@ -71,7 +71,7 @@ def figures(result: dict[str, Any]) -> Table:
                 cells = [f"{100 * result[side][key]:.2f} %" for side in sides]
                 rows.append([f"{'validation' if split == 'valid' else split} {label}", *cells])
     for key in ("parameters", "multiplications"):
-        rows.append([key, *(count(result[side][key]) for side in sides)])
+        rows.append([key, *(number(result[side][key]) for side in sides)])
     return Table("What the run came to (one seed, no interval):", ["", *sides], rows)
 
 
@@ -146,5 +146,5 @@ def _limits(result: dict[str, Any], facts: dict[str, Any]) -> str:
 
 
 def _files(facts: dict[str, Any]) -> str:
-    rows = [[name, megabytes(file["bytes"]), file["sha256"]] for name, file in facts["files"].items()]
+    rows = [[name, size(file["bytes"]), file["sha256"]] for name, file in facts["files"].items()]
     return Table("Files:", ["", "size", "SHA-256"], rows).markdown()

@@ -23,9 +23,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fitnets.composition import loading, overrides
 from fitnets.config import Config
-from fitnets.console.quantities import plural
+from fitnets.console.quantities import duration, plural
 from fitnets.console.terminal import Terminal, measure
-from fitnets.console.terminal import seconds as in_words
 from fitnets.errors import BudgetError, ConfigError, PrunedError
 from fitnets.store import locks
 from fitnets.sweeper import front, job, probes, sampling, storage, trials
@@ -354,4 +353,4 @@ class Worker:
         )
         members = len(front.members(self.study))
         left = trials.seconds_left(known, self.conf.n_trials, self.name)
-        self.terminal.say(f"{line}; front of {members}" + (f"; about {in_words(left)} left" if left else ""))
+        self.terminal.say(f"{line}; front of {members}" + (f"; about {duration(left)} left" if left else ""))

@@ -19,7 +19,7 @@ from fitnets.config import Config, Dataset, image_shape
 from fitnets.data import preprocessing, sources
 from fitnets.errors import ConfigError
 from fitnets.exporting import card, runtimes
-from fitnets.exporting.graphs import Bare, Whole, program, write_onnx
+from fitnets.exporting.graphs import NetworkOnly, WithPreprocessing, program, write_onnx
 from fitnets.exporting.student import TOLERANCE
 from fitnets.models import build
 from fitnets.store import locks
@@ -88,7 +88,7 @@ def test_every_student_of_the_paper_agrees_with_pytorch_on_raw_images(words, raw
     student = build.network(config.student, config.dataset, "student")
     build.initialise(student, loading.load(["schedule=modern"]).schedule.student_init, 0)
     images = raw_images(config)[:101]
-    traced = program(Whole(student, config.dataset, fitted(config)))
+    traced = program(WithPreprocessing(student, config.dataset, fitted(config)))
     write_onnx(traced, tmp_path / "student.onnx", {})
     with torch.no_grad():
         scaled = images.float() / config.dataset.pixel_max
@@ -185,7 +185,7 @@ def test_8_bits_leave_the_preprocessing_as_it_is(tmp_path, raw_images, fitted):
 
     config = loading.load(["dataset=svhn", "student=thin", "student.depth=3", "student.width=4"])
     student = build.network(config.student, config.dataset, "student")
-    write_onnx(program(Whole(student, config.dataset, {})), tmp_path / "a.onnx", {})
+    write_onnx(program(WithPreprocessing(student, config.dataset, {})), tmp_path / "a.onnx", {})
     quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", raw_images(config))
     graph = onnx.load(tmp_path / "b.onnx").graph
     makers = {output: node.op_type for node in graph.node for output in node.output}
@@ -197,7 +197,7 @@ def test_8_bits_leave_the_preprocessing_as_it_is(tmp_path, raw_images, fitted):
 def test_network_only_takes_what_training_gives_it(tmp_path):
     config = loading.load([])
     student = build.network(config.student, config.dataset, "student").eval()
-    write_onnx(program(Bare(student, (1, 8, 8))), tmp_path / "bare.onnx", {})
+    write_onnx(program(NetworkOnly(student, (1, 8, 8))), tmp_path / "bare.onnx", {})
     images = torch.rand(5, 1, 8, 8)
     answered = runtimes.onnx_runner(tmp_path / "bare.onnx")(images)
     assert runtimes.difference(answered, student(images)[0].detach()) < TOLERANCE
@@ -209,8 +209,8 @@ def test_network_only_takes_what_training_gives_it(tmp_path):
         (["no/such/run"], r"RUN=no/such/run: no trained network there"),
         (["{run}", "dataset=mnist"], r"dataset=mnist: fitnets export takes engine.threads and store"),
         (["{run}", "--out", "/proc/none/files"], r"--out /proc/none: cannot write there"),
-        (["{teacher}"], r"a teacher's folder: give that of a run"),
-        (["{run}", "--out", "{run}"], r"it is there, and no earlier export: give a new folder"),
+        (["{teacher}"], r"this is a teacher's folder: give the folder of a run"),
+        (["{run}", "--out", "{run}"], r"it exists and is no earlier export: give a new folder"),
     ],
 )
 def test_mistakes(fitnets, earlier_run, words, message):
@@ -285,4 +285,7 @@ def test_without_its_teacher(fitnets, earlier_run, tmp_path, monkeypatch):
     finished = fitnets("export", str(earlier_run), "--out", str(tmp_path / "files"), "--json")
     assert finished.code == 0, finished.err
     assert {row["file"] for row in json.loads(finished.out)["latency"]} == {"student", "student, network only"}
-    assert "The teacher could not be exported beside it: teacher.path=/gone" in (tmp_path / "files/card.md").read_text()
+    assert (
+        "The teacher could not be exported for comparison: teacher.path=/gone"
+        in (tmp_path / "files/card.md").read_text()
+    )

@@ -39,7 +39,7 @@ ONLY_IN = {
     "optuna": {"fitnets/sweeper/"},
 }
 RESERVED = {"compose", "run", "runs", "load", "export", "report"}
-"""Names of functions that `import fitnets` will offer: importing a submodule of that name would replace the function."""
+"""Names of functions that `import fitnets` will offer: importing a submodule of that name would replace it."""
 SOURCES = [ROOT / "run.py", *sorted((ROOT / "fitnets").rglob("*.py"))]
 
 

@@ -1,4 +1,4 @@
-"""Train a teacher, a hint-trained student, or a sweep of them: `python run.py --help`."""
+"""Trains a teacher and a student, or a sweep of them: see `python run.py --help`."""
 
 import sys
 from typing import Any
@@ -12,7 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from fitnets.composition import entry_point, loading
-from fitnets.sweeper import registration  # noqa: F401  (makes Hydra know +sweeps=... and the sweepers)
+from fitnets.sweeper import registration  # noqa: F401  (registers +sweeps=... and the sweepers with Hydra)
 
 
 @entry_point.as_typed
@@ -20,7 +20,7 @@ from fitnets.sweeper import registration  # noqa: F401  (makes Hydra know +sweep
 def main(composed: DictConfig) -> Any:
     with entry_point.job():
         config = loading.to_config(composed)
-        from fitnets.sweeper import job  # imports torch: not for --help and --cfg job
+        from fitnets.sweeper import job  # imports torch, which --help and --cfg job do not need
 
         return job.run(config)
 

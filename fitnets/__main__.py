@@ -1,4 +1,4 @@
-"""`python -m fitnets` is the `fitnets` command."""
+"""Runs the `fitnets` command for `python -m fitnets`."""
 
 import sys
 

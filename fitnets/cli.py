@@ -1,4 +1,4 @@
-"""The `fitnets` command. It imports the subcommand that is called, so that help and listings stay fast."""
+"""The `fitnets` command. It imports only the subcommand that is called, so that help and listings stay fast."""
 
 import sys
 from importlib import import_module
@@ -7,46 +7,49 @@ from fitnets.system import process
 
 _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
 
-  run    train a teacher and its student, or a sweep of them (-m); the same as `python run.py`:
+  run    train a teacher and its student, or run a sweep of them (-m); the same as `python run.py`:
          fitnets run dataset=mnist dataset.path=DIR [-m] [--help] [--cfg job]
-  cost   parameters and multiplications of teacher and student, without training:
+  cost   count the parameters and multiplications of teacher and student, without training:
          fitnets cost teacher=maxout_mnist student=fitnet_mnist dataset=mnist [--json]
-  layers the layers of teacher and student, and the pairs for hints that suggest themselves:
+  layers list the layers of teacher and student, and suggest pairs of them for hints:
          fitnets layers teacher=resnet student=thin dataset=cifar10 [hint_layer=middle] [--json]
-  doctor one batch through everything before a long run: shapes, classes, losses, memory, time, disk:
+  doctor try one batch before a long run, and estimate the run's time, memory and disk space:
          fitnets doctor [OVERRIDES] [--json]
-  runs   the runs of a store and their status:
+  runs   list the runs of a store and their status:
          fitnets runs [STORE] [--sort valid --reverse] [--filter method=kd] [--limit 10] [--json]
-  report one page, figures and tables of a store's runs:
+  report write a page with the figures and tables of a store's runs:
          fitnets report [STORE] [--out DIR]
-  eval   a finished student on a split of its data, or on other data:
+  eval   evaluate a finished student on a split of its data, or on other data:
          fitnets eval RUN [--split train|valid|test] [dataset=folder dataset.path=DIR ...] [--json]
   predict
-         the classes that a finished student gives to image files, or to all images of a folder:
+         classify image files, or all images of a folder, with a finished student:
          fitnets predict RUN IMAGE... [--top K] [--json]
-  export a finished student as ONNX and torch.export files, checked and measured, with a model card:
+  export write a finished student as ONNX and torch.export files, check and time them, and write a model card:
          fitnets export RUN [--out DIR] [--int8] [--json]
-  bench  speed of training, against plain PyTorch, the machine's matrix product and other frameworks:
+  bench  time training against plain PyTorch, the machine's matrix product and other frameworks:
          fitnets bench [--students fitnet1,fitnet4] [--batch 128] [--rounds 5] [--peer repdistiller=DIR]
                        [--epochs] [--startup] [--json FILE] [--markdown FILE] [OVERRIDES]
   reproduce
-         a table or figure of the paper, run and written beside the paper's, at full length or in small:
+         run a table or figure of the paper, in full or scaled down, and write the results beside the paper's:
          fitnets reproduce table4 [--scale epochs=0.1] [--seeds 3] [--plan] [OVERRIDES]
   results
-         the pages of analysis/results and the README's tables, written from stored results (in a checkout):
+         write the pages of analysis/results and the README's tables from stored results (in a checkout):
          fitnets results
-  clean  remove what no run of a store needs; shows it, and asks:
+  clean  list what no run of a store needs, and remove it after asking:
          fitnets clean [STORE] [--unfinished] [--data] [--yes]
   prepare
-         16x16 patches for dataset=aflw from the licensed AFLW and a folder of images without faces:
+         cut 16x16 patches for dataset=aflw from the licensed AFLW and a folder of images without faces:
          fitnets prepare aflw --aflw DIR --negatives DIR [--out DIR]
 
-OVERRIDES are `key=value` and `group=option`: `fitnets run --help` lists them. `fitnets COMMAND --help` says more,
-`fitnets --version` which version this is; `python -m fitnets` is the same as `fitnets`."""
+OVERRIDES are `key=value` and `group=option`: `fitnets run --help` lists them. `fitnets COMMAND --help` describes a
+command's options, `fitnets --version` prints the version; `python -m fitnets` is the same as `fitnets`."""
 
 
 def main() -> int:
-    """Exit code: 0, 1 for what is told in short, 2 for a wrong command line, 130 for Ctrl-C."""
+    """Run the command and return the exit code.
+
+    0: success; 1: an error with a short message; 2: a wrong command line; 128 + number: a signal (130 for Ctrl-C)
+    """
     trains = sys.argv[1:2] in (["run"], ["reproduce"]) and process.is_training(sys.argv[2:])
     return process.run(_main, trains=trains)
 
@@ -62,23 +65,23 @@ def _main() -> int:
     if words[0] not in _COMMANDS:
         from fitnets.errors import near
 
-        known = list(_COMMANDS)
+        names = list(_COMMANDS)
         print(
-            f"fitnets {words[0]}: no such command{near(words[0], known)} (commands: {', '.join(known)})",
+            f"fitnets {words[0]}: no such command{near(words[0], names)} (commands: {', '.join(names)})",
             file=sys.stderr,
         )
         return 2
-    from fitnets.composition import entry_point  # Hydra: not for --help
+    from fitnets.composition import entry_point  # imports Hydra, which --help does not need
 
     if words[0] in ("report", "reproduce", "results"):
         process.ignore_plot_settings()
     command = import_module(f"fitnets.commands.{_COMMANDS[words[0]]}")
-    stopped = entry_point.GOES_ON if words[0] in ("run", "reproduce") else ""
-    return entry_point.command_line(lambda: command.main(words[1:]), stopped)
+    after_signal = entry_point.GOES_ON if words[0] in ("run", "reproduce") else ""
+    return entry_point.command_line(lambda: command.main(words[1:]), after_signal)
 
 
 def _version() -> str:
-    """The version of the installed package; a checkout that is not installed has none."""
+    """Return the version of the installed package; a checkout that is not installed has none."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -87,7 +90,7 @@ def _version() -> str:
         return "(not installed)"
 
 
-_COMMANDS = {  # by their modules
+_COMMANDS = {  # name on the command line: module of fitnets.commands
     "run": "run",
     "cost": "cost",
     "layers": "layers",

@@ -1,70 +1,74 @@
-"""The exceptions that end with a short message to the user, and the words that such messages share.
+"""The exceptions that reach the user as a short message, and helpers for the wording of messages.
 
-Standard library only, so that `--help` and `--cfg job` stay fast.
+It imports the standard library alone, so that `--help` and `--cfg job` stay fast.
 """
 
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+# --- exceptions: the general one first, then configuration and files, then training, then analysis ---
+
 
 class UserError(Exception):
-    """An error whose message is all that a user is shown."""
+    """An error that is shown to the user as its message alone, without a traceback."""
 
 
 class ConfigError(UserError, ValueError):
-    """Something the user has to change: one line a problem, with the way out."""
+    """The user has to change something: each line of the message names one problem and its remedy."""
 
 
 class BudgetError(ConfigError):
-    """A student that costs more than its budget at any width."""
-
-
-class DivergedError(UserError, RuntimeError):
-    """A loss that is not finite; no weights after it are kept."""
-
-
-class PrunedError(UserError, RuntimeError):
-    """Training that somebody who watched it has ended."""
-
-
-class LostLockError(UserError, RuntimeError):
-    """This process gave no sign of life for so long that another one took over what it made."""
+    """A student costs more than its budget at any width."""
 
 
 class DamagedError(ConfigError):
-    """A file of the store that cannot be read."""
+    """A file of the store cannot be read."""
+
+
+class LostLockError(UserError, RuntimeError):
+    """Another process took over this process's work, because this one had not renewed its lock for too long."""
+
+
+class DivergedError(UserError, RuntimeError):
+    """A loss is not finite; no weights from after that loss are kept."""
+
+
+class PrunedError(UserError, RuntimeError):
+    """An epoch callback, such as a study's pruner, ended the training early."""
 
 
 class NotEnoughError(ValueError):
-    """The runs or trials that there are do not suffice for what is asked. Its text is a sentence for the user."""
+    """There are too few runs or trials for the requested analysis. The message is a sentence for the user."""
 
+
+# --- messages ---
 
 _PASSWORDS = re.compile(r"(://[^:/\s]*:)\S*@|(password=)[^&\s]+")
 
 
 def without_passwords(text: str) -> str:
-    """Those in URLs become ***."""
-    return _PASSWORDS.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
+    """Replace the passwords of URLs by ***."""
+    return _PASSWORDS.sub(lambda match: f"{match[1]}***@" if match[1] else f"{match[2]}***", text)
 
 
-_LISTED = 5
-"""of several problems, so that a message stays within six lines"""
+_MOST_LISTED = 5
+"""Number of problems that a longer list shows, so that a message stays within six lines."""
 
 
 def listed(problems: Sequence[str]) -> str:
-    """The first problems, a line each, and how many more there are."""
-    more = len(problems) - _LISTED
-    return "\n".join(problems if more <= 1 else [*problems[:_LISTED], f"and {more} more"])
+    """Return the first problems, one a line, and the number of those that are left out."""
+    left_out = len(problems) - _MOST_LISTED
+    return "\n".join(problems if left_out <= 1 else [*problems[:_MOST_LISTED], f"and {left_out} more"])
 
 
 def printable(text: str) -> str:
-    """A file's name on one line: control characters, and bytes that are no UTF-8, are escaped."""
+    """Return a file name on one line: control characters and bytes that are not UTF-8 are escaped."""
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in readable)
 
 
 def near(name: str, names: Sequence[str]) -> str:
-    """'; did you mean conv1?', or nothing."""
+    """Return '; did you mean conv1?' for the most similar name, or '' if none is similar."""
     close = get_close_matches(name, names, n=1)
     return f"; did you mean {close[0]}?" if close else ""

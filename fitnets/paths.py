@@ -1,4 +1,4 @@
-"""Where `conf/`, `sweeps/` and `run.py` are: at the root of a checkout, in `fitnets/root` of an installed wheel."""
+"""The places of `conf/`, `sweeps/` and `run.py`: the root of a checkout, or `fitnets/root` in an installed wheel."""
 
 import os
 import shlex
@@ -13,18 +13,19 @@ RUN = ROOT / "run.py"
 
 
 def command(folder: Path | None = None) -> list[str]:
-    """The first words of a command that trains: `python run.py`, or `fitnets run` from an installed wheel.
+    """Return the first words of a command that trains: `python run.py`, or `fitnets run` from an installed wheel.
 
-    folder: where the command is typed; None: at the root of the checkout."""
+    folder: folder in which the command is typed; None: the root of the checkout
+    """
     if IS_WHEEL:
         return ["fitnets", "run"]
     return ["python", RUN.name if folder is None or folder.resolve() == ROOT else str(RUN)]
 
 
 COMMAND = shlex.join(command())
-"""for messages"""
+"""The same words as text, for messages."""
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with `~` for a home as the shell has it. A folder of such a name stays where there is no such home."""
+    """Expand `~` and `~user` as the shell does. A path that begins with `~` and names no user's home stays as it is."""
     return Path(os.path.expanduser(path))

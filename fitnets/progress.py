@@ -1,16 +1,16 @@
-"""How long work reports its progress, without knowing who shows it."""
+"""The interface by which long work reports its progress; the terminal implements it."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 Track = Callable[[range, str], Iterable[int]]
-"""Shows the progress through a range under a title"""
+"""Iterates over a range and shows the progress under a title."""
 
 
 class Progress(Protocol):
-    """Who is told of long work."""
+    """Shows the user how far long work has come."""
 
-    def track(self, items: range, what: str, /) -> Iterable[int]:
-        """The items, with the progress through them shown under a title."""
+    def track(self, items: range, title: str, /) -> Iterable[int]:
+        """Iterate over the items and show the progress under the title."""
 
     def say(self, text: str, /) -> None: ...

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP (the terminal was closed): a checkpoint first, then the process leaves."""
+"""SIGINT, SIGTERM and SIGHUP (the terminal was closed) end a process only after it has written a checkpoint."""
 
 import signal
 from collections.abc import Iterator
@@ -10,8 +10,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, 
 
 
 class Stopped(KeyboardInterrupt):
-    """The process was asked to stop. exit_code: 128 + the signal's number, as shells have it; is_torn: it was asked
-    twice, and what was held is half done."""
+    """A signal asked the process to stop.
+
+    exit_code: 128 + the signal's number, as shells have it
+    is_torn: a second signal interrupted a `held` block, whose work is therefore half done
+    """
 
     def __init__(self, number: int, *, is_torn: bool):
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -19,58 +22,65 @@ class Stopped(KeyboardInterrupt):
         self.is_torn = is_torn
 
 
-class _Requests:
-    """What was asked for, and whether it has to wait. waiting: the number of a signal that nobody was told of yet."""
+class _SignalState:
+    """Whether signals are delayed at the moment, and the one that is pending."""
 
     def __init__(self) -> None:
         self.is_held = False
-        self.waiting: int | None = None
+        self.pending: int | None = None
+        """number of a signal that came during a `held` block and has not raised Stopped yet"""
 
-    def receive(self, number: int, _frame: FrameType | None) -> None:
-        if self.is_held and self.waiting is None:
-            self.waiting = number
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.is_held and self.pending is None:
+            self.pending = number
             return
-        self.waiting = None
+        self.pending = None
         raise Stopped(number, is_torn=self.is_held)
 
-    def tell(self) -> None:
-        """Raises Stopped where a request waits."""
-        number, self.waiting = self.waiting, None
+    def raise_pending(self) -> None:
+        """Raise Stopped if a signal is pending."""
+        number, self.pending = self.pending, None
         if number is not None:
             raise Stopped(number, is_torn=False)
 
 
-_requests = _Requests()
+_state = _SignalState()
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Inside, SIGINT, SIGTERM and SIGHUP raise Stopped, unless the process ignores them (nohup). Signals reach the main
-    thread alone: in others nothing changes. A request that an error inside of `held` has outlived is told first."""
+    """Make SIGINT, SIGTERM and SIGHUP raise Stopped inside the block.
+
+    Signals that the process ignores (nohup) stay ignored. A signal that is still pending, because an error ended the
+    `held` block that delayed it, raises Stopped at once. Only the main thread receives signals: in other threads the
+    block changes nothing.
+    """
     if current_thread() is not main_thread():
         yield
         return
-    _requests.tell()
-    heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    earlier = {number: signal.signal(number, _requests.receive) for number in heard}
+    _state.raise_pending()
+    handled = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    earlier_handlers = {number: signal.signal(number, _state.handle) for number in handled}
     try:
         yield
     finally:
-        for number, handler in earlier.items():
+        for number, handler in earlier_handlers.items():
             signal.signal(number, handler)
 
 
 @contextmanager
 def held() -> Iterator[None]:
-    """A first request waits until the block has ended; a second one does not. Where an error ends the block, it waits
-    on: whoever goes on after the error is told by the next block, or by `listening`."""
+    """Delay a first signal until the block ends; a second one interrupts the block at once.
+
+    If the block raises, the first signal stays pending until the next `held` or `listening` begins.
+    """
     if current_thread() is not main_thread():
         yield
         return
-    _requests.tell()
-    _requests.is_held = True
+    _state.raise_pending()
+    _state.is_held = True
     try:
         yield
     finally:
-        _requests.is_held = False
-    _requests.tell()
+        _state.is_held = False
+    _state.raise_pending()

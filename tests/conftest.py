@@ -25,7 +25,7 @@ ROOT = Path(run.__file__).parent
 SHARED_MNIST = ROOT.parent / "shared" / "data" / "mnist"
 SHARED_CIFAR10 = ROOT.parent / "shared" / "data" / "cifar10"
 
-# A run of a second: small nets, one epoch a stage, few images.
+# A run that takes a second: small networks, one epoch a stage, few images.
 TINY = (
     "tracker=none",
     "student=thin",
@@ -46,23 +46,23 @@ def _two_threads():
 
 @pytest.fixture(autouse=True, scope="session")
 def _brief():
-    """Latencies are measured briefly, and Hydra, which takes a seventh of a second, chooses the same options once."""
+    """Measure latencies briefly, and let Hydra (a seventh of a second) compose the same overrides only once."""
     real = loading.compose
     composer = Composer(lambda overrides: real("config", overrides))
 
-    def known(name: str, overrides: list[str]) -> DictConfig:
-        is_known = not any(word.startswith("hydra.searchpath") for word in overrides)  # a folder that may change
-        return composer(overrides) if is_known else real(name, overrides)
+    def compose_once(name: str, overrides: list[str]) -> DictConfig:
+        may_change = any(word.startswith("hydra.searchpath") for word in overrides)  # files in a folder of the test
+        return real(name, overrides) if may_change else composer(overrides)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "compose", known)
+        patch.setattr(loading, "compose", compose_once)
         patch.setattr(latency, "_LATENCY_BUDGET_S", 0.05)
         yield
 
 
 @pytest.fixture(scope="session")
 def earlier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a finished tiny run; its teacher is in the same store."""
+    """Return the directory of a finished tiny run; its teacher is in the same store."""
     store = tmp_path_factory.mktemp("earlier")
     result = pipeline.run(loading.load([*TINY, f"store={store}"]))
     return store / "run" / result["hashes"]["run"]
@@ -70,7 +70,7 @@ def earlier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs with known results."""
+    """Return a store of runs with made-up results, known to the tests."""
     return made.make(tmp_path_factory.mktemp("made") / "outputs")
 
 
@@ -82,7 +82,7 @@ class Finished(NamedTuple):
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path):
-    """`python run.py ...` inside this process, with the store in a temporary folder."""
+    """Call `python run.py ...` inside this process, with the store in a temporary folder."""
 
     def call(*words: str, store: Path = tmp_path / "store") -> Finished:
         monkeypatch.setattr(sys, "argv", ["run.py", *words, f"store={store}"])
@@ -97,7 +97,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
 
 @pytest.fixture
 def fitnets(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
-    """`fitnets ...` inside this process."""
+    """Call `fitnets ...` inside this process."""
 
     def call(*words: str | Path) -> Finished:
         monkeypatch.setattr(sys, "argv", ["fitnets", *map(str, words)])
@@ -105,7 +105,7 @@ def fitnets(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
         capfd.readouterr()
         try:
             code = cli.main()
-        except SystemExit as error:  # of argparse
+        except SystemExit as error:  # raised by argparse
             code = int(error.code or 0)
         captured = capfd.readouterr()
         return Finished(code, captured.out, captured.err)
@@ -115,8 +115,8 @@ def fitnets(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
 
 @pytest.fixture
 def study(command, tmp_path):
-    """`python run.py -m +sweeps=depth_width` of tiny runs, and the study that it leaves."""
-    import studies  # which needs what is above
+    """Call `python run.py -m +sweeps=depth_width` for tiny runs; returns the result and the stored study."""
+    import studies  # imports this module
 
     def call(*words: str, opens: bool = True) -> tuple[Finished, optuna.Study | None]:
         finished = command(*studies.STUDY, *words)
@@ -127,12 +127,12 @@ def study(command, tmp_path):
 
 @pytest.fixture
 def tiny() -> Callable[..., Config]:
-    """The configuration of a tiny run, with more overrides."""
+    """Compose the configuration of a tiny run, with more overrides."""
     return lambda *overrides: loading.load([*TINY, *overrides])
 
 
 def shell(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`python WORDS` as a process of its own."""
+    """Run `python WORDS` as a process of its own."""
     environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
     return subprocess.run(
         [sys.executable, *words], cwd=cwd, capture_output=True, text=True, timeout=300, env=environment | variables

@@ -1,4 +1,4 @@
-"""W&B servers on 127.0.0.1: one that answers as much as a run asks for, until it shall not, and places without any."""
+"""Fake W&B servers on 127.0.0.1: one that answers all requests of a run until it is silenced, and broken ones."""
 
 import json
 import re
@@ -20,15 +20,18 @@ VIEWER = {
 
 
 class FakeWandb(ThreadingHTTPServer):
-    """silent_on: parts of the names of requests that get no answer: of GraphQL operations, or paths. refusal: an HTTP
-    status that all operations get."""
+    """A server that answers what W&B's client requests in a run.
+
+    silent_on: parts of request names (GraphQL operations or paths) that get no response
+    refusal: HTTP status of every response to a GraphQL operation; None: no refusal
+    """
 
     def __init__(self, silent_on: tuple[str, ...] = (), refusal: int | None = None):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.silent_on, self.refusal = silent_on, refusal
         self.silence, self.ended = Event(), Event()
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
 
     def fall_silent(self) -> None:
         self.silence.set()
@@ -38,14 +41,14 @@ class FakeWandb(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, *_positional: Any) -> None:
-        """Clients hang up."""
+        """Ignore errors of clients that close the connection."""
 
     def operations(self) -> list[str]:
-        return [name for name, _ in self.asked]
+        return [name for name, _ in self.requests]
 
     def bodies(self, part: str) -> str:
-        """Of the requests with this in their name."""
-        return "\n".join(body for name, body in self.asked if part in name)
+        """Return the bodies of the requests whose names contain the part."""
+        return "\n".join(body for name, body in self.requests if part in name)
 
     def answer(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
         match operation:
@@ -59,7 +62,7 @@ class FakeWandb(ThreadingHTTPServer):
                 return {"viewer": VIEWER}
             case "ArtifactType":
                 return {"project": {"artifact": None}}
-            case "CreateArtifact":  # known already: nothing to upload
+            case "CreateArtifact":  # it exists already, so the client uploads nothing
                 sequence = {"id": "UQ==", "latestArtifact": {"id": "QQ=="}}
                 return {
                     "createArtifact": {"artifact": {"id": "QQ==", "state": "COMMITTED", "artifactSequence": sequence}}
@@ -72,15 +75,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode(errors="replace")
-        found = re.search(r"(?:mutation|query) (\w+)", body) if self.path == "/graphql" else None
-        name = found[1] if found else self.path
-        self.server.asked.append((name, body))
+        operation = re.search(r"(?:mutation|query) (\w+)", body) if self.path == "/graphql" else None
+        name = operation[1] if operation else self.path
+        self.server.requests.append((name, body))
         if self.server.silence.is_set() or any(part in name for part in self.server.silent_on):
             self.server.ended.wait()
             return
-        data = self.server.answer(name, json.loads(body).get("variables") or {}) if found else {}
+        data = self.server.answer(name, json.loads(body).get("variables") or {}) if operation else {}
         content = json.dumps({"data": data, "errors": [{"message": "no"}]} if self.server.refusal else {"data": data})
-        self.send_response((found and self.server.refusal) or 200)
+        self.send_response((operation and self.server.refusal) or 200)
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content.encode())
@@ -107,7 +110,7 @@ def serving(**named: Any) -> Iterator[FakeWandb]:
 
 @contextmanager
 def gateway(status: int) -> Iterator[str]:
-    """Answers everything with this status: HTTP, and not W&B."""
+    """Serve HTTP without W&B: every response has this status."""
 
     class Handler(_Handler):
         def do_GET(self) -> None:
@@ -124,12 +127,12 @@ def gateway(status: int) -> Iterator[str]:
 def closed_port() -> Iterator[str]:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{unused.getsockname()[1]}"  # bound, but nobody listens
+        yield f"http://127.0.0.1:{unused.getsockname()[1]}"  # the port is bound, and nothing listens on it
 
 
 @contextmanager
 def black_hole() -> Iterator[str]:
-    """Accepts and never answers."""
+    """Accept connections and never respond."""
     with socket.socket() as hole:
         hole.bind(("127.0.0.1", 0))
         hole.listen(64)

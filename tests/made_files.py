@@ -1,4 +1,4 @@
-"""Small folders of images and Parquet files, and what a data set makes of them."""
+"""Makes small folders of images and Parquet files, and reads them as a run would."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +31,7 @@ BRIEF = (
 
 
 def folder(root: Path, classes: str = "abc", count: int = 4) -> Path:
-    """Grey PNG images; the class is in the brightness."""
+    """Write grey PNG images; the class determines the brightness."""
     for number, name in enumerate(classes.split(",") if "," in classes else classes):
         (root / name).mkdir(parents=True, exist_ok=True)
         for index in range(count):
@@ -40,7 +40,7 @@ def folder(root: Path, classes: str = "abc", count: int = 4) -> Path:
 
 
 def table(file: Path, rows: list[bytes | None], labels: object) -> Path:
-    """A Parquet file of encoded images."""
+    """Write a Parquet file of encoded images."""
     file.parent.mkdir(parents=True, exist_ok=True)
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     images = pa.array([{"bytes": row, "path": None} for row in rows], kind)
@@ -49,7 +49,7 @@ def table(file: Path, rows: list[bytes | None], labels: object) -> Path:
 
 
 def png(value: int = 9) -> bytes:
-    """A 4x5 grey image."""
+    """Return a grey PNG image, 4 pixels high and 5 wide."""
     from io import BytesIO
 
     file = BytesIO()
@@ -68,7 +68,10 @@ def shards(root: Path, split: str, total: int, each: int = 6) -> Path:
 
 
 class Taken(NamedTuple):
-    """Images of each split (test: None without one), notes, digest."""
+    """The part of a data set that a run uses.
+
+    train, valid, test: number of images; test is None without a test split
+    """
 
     train: int
     valid: int
@@ -78,22 +81,22 @@ class Taken(NamedTuple):
 
 
 def taken(dataset: Dataset, store: Path) -> Taken:
-    """What a run would use of a data set."""
+    """Return what a run would use of a data set."""
     has_test = test_split.has_test_split(dataset)
     store.mkdir(exist_ok=True)
     splits.check_files(dataset, store, SILENCE, test=has_test)
-    found = splits.load(dataset, store, CPU, SILENCE)
+    data = splits.load(dataset, store, CPU, SILENCE)
     test = len(splits.load_test(dataset, store, CPU, SILENCE)) if has_test else None
     notes = splits.notes(dataset, store, SILENCE, test=has_test)
-    return Taken(len(found.train), len(found.valid), test, "\n".join(notes), found.digest)
+    return Taken(len(data.train), len(data.valid), test, "\n".join(notes), data.digest)
 
 
 def of_folder(root: Path, *words: str) -> Taken:
-    """What a run would use of a folder of images; the store lies beside it."""
+    """Return what a run would use of a folder of images; the store is beside the folder."""
     config = loading.load(["dataset=folder", f"dataset.path={root}", *BRIEF[:3], *words])
     return taken(config.dataset, root.parent / "store")
 
 
 def of_tables(root: Path, **changes: object) -> Taken:
-    """What a run would use of a folder of Parquet files."""
+    """Return what a run would use of a folder of Parquet files."""
     return taken(hub_images(root, **changes), root.parent / "store")

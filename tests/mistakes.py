@@ -1,4 +1,4 @@
-"""Seeded mistakes: what somebody may type or damage, with what must come of it."""
+"""Makes random mistakes from a seed: wrong command lines and damaged files, with what the command must do."""
 
 import random
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 SIGNS = "aZ09._-/ =()[]{}~üé日'\"\\,:$%#!&*?@|;<>^`+"
 LIKE_OTHERS = ("null", "true", "on", "1e3", "0.10", "007", "1_000", "0x1F", "${seed}", "a${b", "\r", "\n", "\x00"[:0])
-TEXT_KEYS = {  # key: options that it needs
+TEXT_KEYS = {  # key: overrides that it needs
     "tracker.project": ("tracker=wandb",),
     "tracker.group": ("tracker=wandb",),
     "tracker.entity": ("tracker=wandb",),
@@ -33,8 +33,13 @@ OWN = "defaults: [/hydra/fitnets/Thin@_here_, _self_]\nname: own\ndepth: 3\nwidt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
-    """words: of the command line; program: `run.py` or `fitnets`; key: a text key and the text that it must have if the
-    command succeeds; must_fail: whether it may not succeed; makes: damages files before."""
+    """A command line with a mistake.
+
+    program: `run.py` or `fitnets`
+    key, text: a text key and the value that it must have if the command succeeds
+    must_fail: whether the command must not succeed
+    makes: prepares or damages files before the command
+    """
 
     kind: str
     words: list[str]
@@ -46,7 +51,11 @@ class Mistake:
 
 
 def make(number: int, run: Path, folder: Path) -> Mistake:
-    """The mistake of this number. run: a finished run, of which a copy may be damaged; folder: empty, for files."""
+    """Make the mistake with this number, which is the seed.
+
+    run: a finished run, of which a copy may be damaged
+    folder: an empty folder for files
+    """
     draw = random.Random(number)
     kinds = (_text, _text, _number, _key, _option, _command, _damage, _damage, _own_file)
     return kinds[number % len(kinds)](draw, run, folder)
@@ -68,14 +77,14 @@ def _number(draw: random.Random, _run: Path, _folder: Path) -> Mistake:
         NUMBERS[key](text) if key != "test" else {"true": 1, "on": 1}[text]
         is_number = True
     except (ValueError, KeyError):
-        is_number = any(sign in text for sign in ("$", "(", "'", '"', "_", "null"))  # Hydra may make one of it
+        is_number = any(sign in text for sign in ("$", "(", "'", '"', "_", "null"))  # Hydra may convert it to a number
     return Mistake(kind="number", words=[f"{key}={text}"], must_fail=not is_number)
 
 
 def _key(draw: random.Random, _run: Path, _folder: Path) -> Mistake:
     key = draw.choice(KEYS)
-    place = draw.randrange(len(key))
-    typo = key[:place] + draw.choice(["", "x", "ü", ".", "/", key[place] * 2, "="]) + key[place + 1 :]
+    index = draw.randrange(len(key))
+    typo = key[:index] + draw.choice(["", "x", "ü", ".", "/", key[index] * 2, "="]) + key[index + 1 :]
     return Mistake(kind="key", words=[f"{draw.choice(['', '+', '++', '~'])}{typo}=3"], must_fail=typo not in KEYS)
 
 
@@ -89,7 +98,7 @@ def _command(draw: random.Random, _run: Path, folder: Path) -> Mistake:
 
 
 def _damage(draw: random.Random, run: Path, folder: Path) -> Mistake:
-    """One file of a store is cut, overwritten, emptied or gone."""
+    """Cut, overwrite, empty or remove one file of a store, or put a folder in its place."""
     root = folder / "store"
     for kind in ("run", "teacher", "data"):
         shutil.copytree(run.parent.parent / kind, root / kind)
@@ -120,7 +129,7 @@ def _damage(draw: random.Random, run: Path, folder: Path) -> Mistake:
 
 
 def _own_file(draw: random.Random, _run: Path, folder: Path) -> Mistake:
-    """An own option with something else in it."""
+    """Replace a part of a user's own option file by junk."""
     place = draw.randrange(len(OWN))
     junk = draw.choice([_junk(draw).encode(), bytes(draw.choices(range(256), k=3)), b""])
     path = folder / "mine" / "student" / "own.yaml"

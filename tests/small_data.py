@@ -1,4 +1,4 @@
-"""Data sets of a second for the tests of every question and command: digits, Parquet, a folder of images."""
+"""Small data sets for tests of every sweep and command: digits, Parquet, image folder. A run takes a second."""
 
 import io
 from pathlib import Path
@@ -18,7 +18,7 @@ STUDENT = ("student.depth=3", "student.width=4")
 
 
 def make(root: Path) -> dict[str, tuple[str, ...]]:
-    """The overrides of each kind of data set; the files are written below the root."""
+    """Write the files below the root and return the overrides of each kind of data set."""
     _parquet(root / "parquet")
     _folder(root / "folder")
     return {

@@ -1,4 +1,4 @@
-"""Imports point one way, and the heavy libraries stay where they belong."""
+"""Tests that imports point one way and that heavy libraries are imported only in their rooms."""
 
 import ast
 import shutil
@@ -39,12 +39,12 @@ ONLY_IN = {
     "optuna": {"fitnets/sweeper/"},
 }
 RESERVED = {"compose", "run", "runs", "load", "export", "report"}
-"""Names of functions that `import fitnets` is to offer: importing a submodule would put it in the function's place."""
+"""Names of functions that `import fitnets` will offer: importing a submodule of that name would replace it."""
 SOURCES = [ROOT / "run.py", *sorted((ROOT / "fitnets").rglob("*.py"))]
 
 
 def imported(path: Path) -> set[str]:
-    """Every module that a file imports, inside functions too; `from fitnets import cli` counts as fitnets.cli."""
+    """Return every module that a file imports, also in functions; `from fitnets import cli` counts as fitnets.cli."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -55,13 +55,13 @@ def imported(path: Path) -> set[str]:
 
 
 def modules(root: Path) -> dict[str, Path]:
-    """The modules of `root/fitnets`, by their dotted names; rooms themselves are left out."""
+    """Return the modules of `root/fitnets` by their dotted names, without the `__init__.py` of the rooms."""
     paths = sorted(path for path in (root / "fitnets").rglob("*.py") if path.name != "__init__.py")
     return {".".join(path.relative_to(root).with_suffix("").parts): path for path in paths}
 
 
 def graph(root: Path) -> dict[str, set[str]]:
-    """The modules that each module imports."""
+    """Return, for each module, the modules of fitnets that it imports."""
     known = modules(root)
     return {name: imported(path) & set(known) for name, path in known.items()}
 
@@ -75,7 +75,7 @@ def row(name: str) -> int:
 
 
 def upward(root: Path) -> list[str]:
-    """Imports from the same row, another room's, or from a row below."""
+    """Return imports from another room of the same row, or of a row below."""
     found = []
     for name, path in modules(root).items():
         for other in sorted(imported(path)):
@@ -87,7 +87,7 @@ def upward(root: Path) -> list[str]:
 
 
 def circles(root: Path) -> Iterator[list[str]]:
-    """Modules that import each other in a ring, whichever room they are in."""
+    """Yield the modules that import each other in a circle, in whatever room they are."""
     imports, finished = graph(root), set()
 
     def visit(name: str, trail: list[str]) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""The subcommands of `fitnets`, a module with `main(words)` each.
+"""The subcommands of `fitnets`, one module each, with `main(words)` and its help line as the docstring.
 
-The one that is called is imported, and no other. Imports: every room.
+Only the module of the called command is imported. Imports: every room.
 """

@@ -1,55 +1,56 @@
-"""What no run of a store needs, removed."""
+"""Remove what no run of a store needs, after asking."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from fitnets.commands.arguments import path
-from fitnets.console.terminal import Terminal, megabytes
+from fitnets.console import quantities
+from fitnets.console.terminal import Terminal
 from fitnets.store import inventory
 
 
 def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser("fitnets clean", description="Remove what no run of a store needs.")
+    parser = argparse.ArgumentParser("fitnets clean", description=__doc__)
     parser.add_argument("store", nargs="?", type=path, default=Path("outputs"), help="default: outputs")
     parser.add_argument("--unfinished", action="store_true", help="also runs that did not finish")
     parser.add_argument(
         "--data",
         action="store_true",
-        help="also decoded images and teachers' answers, which are made again when needed",
+        help="also decoded images and cached teacher outputs, which a run that needs them makes again",
     )
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--yes", action="store_true", help="remove without asking")
     arguments = parser.parse_args(words)
 
     inventory.check_store(arguments.store)
     terminal = Terminal()
     unneeded = inventory.unneeded(arguments.store, unfinished=arguments.unfinished, data=arguments.data)
-    found = [removable for removable in unneeded if removable.kept_because is None]
+    chosen = [removable for removable in unneeded if removable.kept_because is None]
     for kept in unneeded:
         if kept.kept_because is not None:
             terminal.say(f"{kept.artifact} stays: {kept.kept_because}")
-    if not found:
+    if not chosen:
         terminal.say(f"{arguments.store}: nothing to remove")
         return
-    for removable in found:
-        terminal.say(f"{removable.artifact}, {megabytes(removable.size)}: {removable.reason}")
-    total = megabytes(sum(removable.size for removable in found))
-    if not (arguments.yes or _agreed(f"remove these, {total} in all?")):
+    for removable in chosen:
+        terminal.say(f"{removable.artifact}, {quantities.size(removable.size)}: {removable.reason}")
+    total = quantities.size(sum(removable.size for removable in chosen))
+    if not (arguments.yes or _confirm(f"remove these, {total} in all?")):
         terminal.say("nothing was removed")
         return
-    still = inventory.unneeded(arguments.store, unfinished=arguments.unfinished, data=arguments.data)
+    still_unneeded = inventory.unneeded(arguments.store, unfinished=arguments.unfinished, data=arguments.data)
     removed = 0
-    for removable in found:
+    for removable in chosen:
         size = removable.size
-        if removable in still and removable.kept_because is None and removable.remove():
+        if removable in still_unneeded and removable.kept_because is None and removable.remove():
             removed += size
         else:
-            terminal.say(f"{removable.artifact} is used meanwhile, it stays")
-    terminal.say(f"removed, {megabytes(removed)} in all")
+            terminal.say(f"{removable.artifact} stays: it is in use now")
+    terminal.say(f"removed, {quantities.size(removed)} in all")
 
 
-def _agreed(question: str) -> bool:
-    """The answer of a person; no where there is none."""
+def _confirm(question: str) -> bool:
+    """Ask the user. Without a terminal there is nobody to ask, and the answer is no."""
     if not sys.stdin.isatty():
         print(f"{question} (--yes removes them)")
         return False

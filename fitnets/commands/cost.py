@@ -1,4 +1,4 @@
-"""Parameters and multiplications of teacher and student."""
+"""Count the parameters and multiplications of teacher and student; nothing is trained."""
 
 import json
 from typing import Any
@@ -11,8 +11,7 @@ from fitnets.system import process
 
 
 def main(words: list[str]) -> None:
-    described = "Parameters and multiplications; nothing is trained."
-    parser = with_overrides("cost", described, "as for fitnets run: teacher=... student=... dataset=...")
+    parser = with_overrides("cost", __doc__, "as for fitnets run: teacher=... student=... dataset=...")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
     if arguments.json:
@@ -20,7 +19,7 @@ def main(words: list[str]) -> None:
 
     config = loading.load(arguments.overrides, arguments.config_dir)
     sides: dict[str, Any] = {
-        side: {"name": getattr(config, side).name} | found for side, found in costs.sides(config).items()
+        side: {"name": getattr(config, side).name} | counts for side, counts in costs.sides(config).items()
     }
     if arguments.json:
         process.write_result(json.dumps(sides, indent=2))

@@ -1,4 +1,4 @@
-"""A finished student on images."""
+"""Evaluate a finished student (or teacher) on a split of its data, or on other images."""
 
 import argparse
 import json
@@ -18,32 +18,32 @@ from fitnets.system import process
 from fitnets.system.resources import short_errors
 
 _MOST_CONFUSED = 20
-"""classes up to which the confusion matrix is shown as a table"""
+"""Number of classes up to which the confusion matrix is shown as a table."""
 
 
 def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser("fitnets eval", description="A finished student (or teacher) on images.")
+    parser = argparse.ArgumentParser("fitnets eval", description=__doc__)
     parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("overrides", nargs="*", help="as for fitnets run: other data, engine.device=..., store=...")
     parser.add_argument(
         "--split",
         choices=["train", "valid", "test"],
-        help="default: test for the data that it was trained on; all images of other data",
+        help="default: test for the data that the network was trained on; all images of other data",
     )
-    parser.add_argument("--config-dir", help="folder with options of your own, as for fitnets run")
+    parser.add_argument("--config-dir", help="folder with your own options, as for fitnets run")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
     if arguments.json:
         process.reserve_stdout()
 
     network = find_run(arguments.run, arguments.overrides)
-    _check_words(arguments.overrides)
+    _check_overrides(arguments.overrides)
     dataset = _dataset(network.config.dataset, arguments.overrides, arguments.config_dir)
     checks.check_dataset(replace(network.config, dataset=_with_two_classes(dataset)))
     others = [word for word in arguments.overrides if not word.startswith("dataset")]
     settings, terminal = loading.load(others), Terminal(aside=arguments.json)
-    given = settings.store if any(word.startswith("store=") for word in others) else None
-    with evaluation.working_store(network, given) as root, short_errors(root):
+    store = settings.store if any(word.startswith("store=") for word in others) else None
+    with evaluation.working_store(network, store) as root, short_errors(root):
         settings = replace(settings, store=str(root))
         result = evaluation.evaluate(network, dataset, arguments.split, settings, terminal)
     if arguments.json:
@@ -59,23 +59,30 @@ def main(words: list[str]) -> None:
         terminal.say(f"note: {note}")
 
 
-def _check_words(words: list[str]) -> None:
+def _check_overrides(words: list[str]) -> None:
     for word in words:
         key = word.split("=")[0]
         if key not in ("dataset", "store") and not key.startswith(("dataset.", "engine.")) or "preprocessing" in key:
             raise errors.ConfigError(
-                f"{word}: fitnets eval takes dataset, dataset.*, engine.* and store; images are preprocessed as those "
-                "that the network was trained on"
+                f"{word}: fitnets eval takes dataset, dataset.*, engine.* and store; images are preprocessed like the "
+                "images that the network was trained on"
             )
 
 
 def _dataset(trained_on: Dataset, words: list[str], config_dir: str | None) -> Dataset:
-    """The data set that the words describe. Keys that they do not give are those of the data set that the network was
-    trained on; of a data set of another kind, those that say what images become: channels, height and width."""
+    """Compose the data set to evaluate on.
+
+    trained_on: the data set that the network was trained on
+    words: the overrides of the command line
+
+    Without a new name, every key that the overrides leave out comes from `trained_on`. With a new name, only a folder
+    of images inherits keys: channels, height and width, the shape that its images get. The classes of a folder are
+    counted unless the overrides give their number.
+    """
     changes = [word for word in words if word.startswith("dataset.")]
     names = [word.removeprefix("dataset=") for word in words if word.startswith("dataset=")]
     if names in ([], [trained_on.name]):
-        dataset = loading.adapted(_elsewhere(trained_on, changes), "dataset", changes)
+        dataset = loading.adapted(_without_split_file(trained_on, changes), "dataset", changes)
     else:
         composed = loading.load([word for word in words if word.startswith("dataset")], config_dir).dataset
         shared = ("channels", "height", "width") if isinstance(composed, Folder) else ()
@@ -86,8 +93,8 @@ def _dataset(trained_on: Dataset, words: list[str], config_dir: str | None) -> D
     return dataset
 
 
-def _elsewhere(dataset: Dataset, changes: list[str]) -> Dataset:
-    """A folder at another path has a split file of its own."""
+def _without_split_file(dataset: Dataset, changes: list[str]) -> Dataset:
+    """Remove the split file of a folder whose path changes: it belongs to the earlier folder."""
     return replace(dataset, split_file=None) if isinstance(dataset, Folder) and _gives(changes, "path") else dataset
 
 
@@ -96,7 +103,7 @@ def _gives(changes: list[str], key: str) -> bool:
 
 
 def _with_two_classes(dataset: Dataset) -> Dataset:
-    """Images of a single class can be evaluated, though nothing can be trained on them."""
+    """Let a folder of a single class pass the checks: it can be evaluated, though not trained on."""
     return replace(dataset, classes=2) if isinstance(dataset, Folder) and dataset.classes == 1 else dataset
 
 
@@ -117,7 +124,7 @@ def _classes(result: dict[str, Any]) -> Table:
 
 
 def _confusion(result: dict[str, Any]) -> Table:
-    """Columns have the numbers of the classes, which are narrower than names."""
+    """Return the confusion matrix. Its columns are headed by class numbers, which are narrower than names."""
     names = result["classes"]
     if len(names) > _MOST_CONFUSED:
         return Table("", [], [])

@@ -1,4 +1,4 @@
-"""A finished student as files that run elsewhere."""
+"""Write a finished student as ONNX and torch.export files, check and time them, and write a model card."""
 
 import argparse
 import json
@@ -15,11 +15,11 @@ from fitnets.system.resources import short_errors
 
 
 def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser("fitnets export", description="ONNX, torch.export program, latencies, model card.")
+    parser = argparse.ArgumentParser("fitnets export", description=__doc__)
     parser.add_argument("run", help=RUN_HELP)
-    parser.add_argument("overrides", nargs="*", help="engine.threads=..., store=... of the data's files")
+    parser.add_argument("overrides", nargs="*", help="engine.threads=...; store=... of the prepared data")
     parser.add_argument("--out", type=path, help="folder for the files; default: RUN/export")
-    parser.add_argument("--int8", action="store_true", help="also student-int8.onnx, with what it costs in accuracy")
+    parser.add_argument("--int8", action="store_true", help="also student-int8.onnx, with its loss of accuracy")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
     if arguments.json:
@@ -28,21 +28,21 @@ def main(words: list[str]) -> None:
     network = find_run(arguments.run, arguments.overrides)
     for word in arguments.overrides:
         if not word.startswith(("engine.threads=", "store=")):
-            raise ConfigError(f"{word}: fitnets export takes engine.threads and store; all else is the run's own")
+            raise ConfigError(f"{word}: fitnets export takes engine.threads and store; the run determines all else")
     settings, terminal = loading.load(arguments.overrides), Terminal(aside=arguments.json)
-    given = settings.store if any(word.startswith("store=") for word in arguments.overrides) else None
+    store = settings.store if any(word.startswith("store=") for word in arguments.overrides) else None
     folder = network.weights.parent.resolve()
     out = arguments.out.resolve() if arguments.out else folder / "export"
-    with evaluation.working_store(network, given) as root, short_errors(root):
+    with evaluation.working_store(network, store) as root, short_errors(root):
         settings = replace(settings, store=str(root))
-        told = student.export(network, settings, out, int8=arguments.int8, progress=terminal)
+        facts = student.export(network, settings, out, int8=arguments.int8, progress=terminal)
     if arguments.json:
-        process.write_result(json.dumps(told, indent=2))
+        process.write_result(json.dumps(facts, indent=2))
         return
-    terminal.show(card.latencies(told))
-    terminal.show(card.speedups(told))
-    if "int8" in told:
+    terminal.show(card.latencies(facts))
+    terminal.show(card.speedups(facts))
+    if "int8" in facts:
         terminal.say(
-            f"8 bits: {100 * told['int8']['accuracy']:.2f} % instead of {100 * told['int8']['float_accuracy']:.2f} %"
+            f"8 bits: {100 * facts['int8']['accuracy']:.2f} % instead of {100 * facts['int8']['float_accuracy']:.2f} %"
         )
-    terminal.say(f"files in {out}: {', '.join(told['files'])}, card.md")
+    terminal.say(f"files in {out}: {', '.join(facts['files'])}, card.md")

@@ -1,4 +1,4 @@
-"""The layers of teacher and student, and pairs for hints."""
+"""List the layers of teacher and student, and suggest pairs of them for hints."""
 
 import json
 from dataclasses import asdict
@@ -6,36 +6,34 @@ from dataclasses import asdict
 from fitnets.commands.arguments import with_overrides
 from fitnets.composition import loading
 from fitnets.config import image_shape
-from fitnets.console.terminal import Terminal, count
+from fitnets.console.quantities import number
+from fitnets.console.terminal import Terminal
 from fitnets.models import layer_pairs
 from fitnets.models.custom.adapter import CustomNetwork
 from fitnets.system import process
 
 
 def main(words: list[str]) -> None:
-    described = "Which layers there are to learn from and to guide."
-    parser = with_overrides(
-        "layers", described, "as for fitnets run: teacher=... student=... dataset=... hint_layer=..."
-    )
+    parser = with_overrides("layers", __doc__, "as for fitnets run: teacher=... student=... dataset=... hint_layer=...")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     arguments = parser.parse_intermixed_args(words)
     if arguments.json:
         process.reserve_stdout()
 
     is_open = not any(word.startswith("hint_layer") for word in arguments.overrides)
-    without_hints = ["method=kd"] if is_open else []  # there need not be a pair yet
+    without_hints = ["method=kd"] if is_open else []  # a method that needs no pair of layers yet
     config, terminal = loading.load([*without_hints, *arguments.overrides], arguments.config_dir), Terminal()
     shape = image_shape(config.dataset)
     sides = dict(zip(("teacher", "student"), layer_pairs.networks(config), strict=True))
-    found = {side: layer_pairs.layer_rows(network, shape) for side, network in sides.items() if network is not None}
+    layers = {side: layer_pairs.layer_rows(network, shape) for side, network in sides.items() if network is not None}
     suggested = layer_pairs.suggested(config)
     if arguments.json:
-        told = {side: [asdict(row) for row in rows] for side, rows in found.items()}
-        process.write_result(json.dumps(told | {"pairs": [asdict(pair) for pair in suggested]}, indent=2))
+        content = {side: [asdict(row) for row in rows] for side, rows in layers.items()}
+        process.write_result(json.dumps(content | {"pairs": [asdict(pair) for pair in suggested]}, indent=2))
         return
-    for side, rows in found.items():
+    for side, rows in layers.items():
         cells = [
-            [row.name, "x".join(map(str, row.shape)), f"{100 * row.depth:.0f} %", count(row.multiplications)]
+            [row.name, "x".join(map(str, row.shape)), f"{100 * row.depth:.0f} %", number(row.multiplications)]
             for row in rows
         ]
         header = ["layer", "output", "depth", "multiplications up to it"]
@@ -46,7 +44,7 @@ def main(words: list[str]) -> None:
     if not suggested:
         return
     cells = [[pair.source, pair.hint, pair.guided, pair.regressor] for pair in suggested]
-    terminal.table("pairs that suggest themselves", ["hint_layer", "hint layer", "guided layer", "regressor"], cells)
+    terminal.table("suggested pairs", ["hint_layer", "hint layer", "guided layer", "regressor"], cells)
     for pair in suggested:
         if pair.warning is not None:
             terminal.say(f"note: hint_layer={pair.source}: {pair.warning}")

@@ -1,4 +1,4 @@
-"""Patches for dataset=aflw."""
+"""Cut the patches for dataset=aflw and write them as Parquet files."""
 
 import argparse
 from pathlib import Path
@@ -11,14 +11,18 @@ from fitnets.data import aflw
 
 
 def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser("fitnets prepare", description="Patches for dataset=aflw, as Parquet files.")
+    parser = argparse.ArgumentParser("fitnets prepare", description=__doc__)
     parser.add_argument("dataset", choices=["aflw"])
     parser.add_argument("--aflw", type=path, required=True, help="folder with aflw.sqlite and the images")
     parser.add_argument("--negatives", type=path, required=True, help="folder of images without faces")
     parser.add_argument("--out", type=path, default=Path("aflw-patches"), help="default: aflw-patches")
     parser.add_argument("--count", type=positive, help="patches without faces; default: as many as faces")
-    parser.add_argument("--seed", type=int, default=0, help="of the patches without faces and of the split; default: 0")
-    parser.add_argument("--skip-broken", action="store_true", help="leave out rows and images that give no patch")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed for the patches without faces and for the split; default: 0"
+    )
+    parser.add_argument(
+        "--skip-broken", action="store_true", help="leave out database rows and images that give no patch"
+    )
     arguments = parser.parse_args(words)
 
     terminal = Terminal()

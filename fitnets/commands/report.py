@@ -1,4 +1,4 @@
-"""One page, figures and tables of a store."""
+"""Write one page with the figures and tables of a store's runs."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from fitnets.reporting import page
 
 
 def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser("fitnets report", description="Tables, figures and one page of a store's runs.")
+    parser = argparse.ArgumentParser("fitnets report", description=__doc__)
     parser.add_argument("store", nargs="?", type=path, default=Path("outputs"), help="default: outputs")
     parser.add_argument("--out", type=path, help="folder for the report; default: STORE/report")
     arguments = parser.parse_args(words)
@@ -20,4 +20,4 @@ def main(words: list[str]) -> None:
     except NotEnoughError as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
-    print(f"{written}: open it in a browser; tables and figures lie beside it")
+    print(f"{written}: open it in a browser; tables and figures are beside it")

@@ -1,4 +1,4 @@
-"""The runs of a store and their status."""
+"""List the runs of a store and their status, oldest first."""
 
 import argparse
 import json
@@ -21,7 +21,12 @@ from fitnets.system import process
 
 
 class Column(NamedTuple):
-    """rank: the columns with the smallest ones are shown where not all fit; show: the cell of a run that has a value"""
+    """A column of the table of runs.
+
+    field: field of StoredRun that the column shows
+    rank: columns with the smallest ranks are shown if not all fit
+    show: formats a value; a run without a value gets '-'
+    """
 
     field: str
     rank: int
@@ -32,7 +37,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-COLUMNS = {  # heading: of the table, from left to right
+COLUMNS = {  # heading: column, from left to right
     "run": Column("directory", 0, lambda directory: Path(directory).name),
     "status": Column("status", 1),
     "date": Column("started", 8, lambda started: f"{datetime.fromisoformat(started):%Y-%m-%d %H:%M}"),
@@ -49,9 +54,9 @@ COLUMNS = {  # heading: of the table, from left to right
 _KEYS = {field.name: field.name for field in fields(StoredRun)} | {
     name: column.field for name, column in COLUMNS.items()
 }
-"""what can be sorted and filtered by: the columns of the table and the keys of --json, with the field of a Run"""
+"""Field of StoredRun for every key of --sort and --filter: the headings of the table and the keys of --json."""
 _WIDE = 24
-"""characters: a longer cell may be folded between its words, so that its column fits"""
+"""Width in characters from which a cell may be folded between its words, so that its column fits."""
 
 
 def main(words: list[str]) -> None:
@@ -59,57 +64,60 @@ def main(words: list[str]) -> None:
     if arguments.json:
         process.reserve_stdout()
     inventory.check_store(arguments.store)
-    found = _chosen(inventory.runs(arguments.store), arguments)
+    runs = _chosen(inventory.runs(arguments.store), arguments)
     if arguments.json:
-        process.write_result(json.dumps([asdict(run) for run in found], indent=2))
+        process.write_result(json.dumps([asdict(run) for run in runs], indent=2))
         return
     terminal = Terminal()
-    if not found:
+    if not runs:
         terminal.say(f"{arguments.store}: no such runs")
         return
     width = terminal.console.width if terminal.console.is_terminal else sys.maxsize
-    cells = {name: [_cell(column, run) for run in found] for name, column in COLUMNS.items()}
+    cells = {name: [_cell(column, run) for run in runs] for name, column in COLUMNS.items()}
     shown = _fitting(cells, width)
     rows = list(zip(*(cells[name] for name in shown), strict=True))
-    terminal.table(f"{arguments.store}: {plural(len(found), 'run')}; accuracies are the student's", shown, rows)
+    terminal.table(f"{arguments.store}: {plural(len(runs), 'run')}; accuracies are the student's", shown, rows)
     if left_out := [name for name in COLUMNS if name not in shown]:
         terminal.say(f"not shown on {width} columns: {', '.join(left_out)} (--json has all)")
-    for run in found:
+    for run in runs:
         if run.error is not None:
             terminal.say(f"{Path(run.directory).name} {run.status}: {run.error.splitlines()[0]}")
 
 
 def _parsed(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("fitnets runs", description="The runs of a store and their status, oldest first.")
+    parser = argparse.ArgumentParser("fitnets runs", description=__doc__)
     parser.add_argument("store", nargs="?", type=path, default=Path("outputs"), help="default: outputs")
     keys = ", ".join(COLUMNS)
     parser.add_argument("--sort", metavar="KEY", default="date", help=f"{keys}; default: date")
-    parser.add_argument("--reverse", action="store_true", help="the latest, largest or last first")
+    parser.add_argument("--reverse", action="store_true", help="show the latest, largest or last first")
     parser.add_argument(
         "--filter", metavar="KEY=VALUE", action="append", default=[],
-        help="only runs with that value, in which * stands for anything: method=kd, 'teacher=resnet*'; may be repeated",
+        help="only runs with this value, in which * matches anything: method=kd, 'teacher=resnet*'; may be repeated",
     )  # fmt: skip
     for key in ("status", "dataset", "method"):
         parser.add_argument(f"--{key}", metavar="VALUE", help=f"the same as --filter {key}=VALUE")
-    parser.add_argument("--limit", metavar="N", type=positive, help="the first N of them alone")
-    parser.add_argument("--json", action="store_true", help="machine-readable, with all that is known of a run")
+    parser.add_argument("--limit", metavar="N", type=positive, help="show only the first N runs")
+    parser.add_argument("--json", action="store_true", help="machine-readable, with all fields of a run")
     return parser.parse_args(words)
 
 
-def _chosen(found: list[StoredRun], arguments: argparse.Namespace) -> list[StoredRun]:
-    """The runs that pass the filters, sorted. ConfigError for a key that runs do not have."""
-    wanted = list(arguments.filter)
-    wanted += [f"{key}={value}" for key in ("status", "dataset", "method") if (value := getattr(arguments, key))]
-    for word in wanted:
+def _chosen(runs: list[StoredRun], arguments: argparse.Namespace) -> list[StoredRun]:
+    """Filter, sort and limit the runs. Runs without a value to sort by come last, in both directions.
+
+    Raises ConfigError for a key that runs do not have.
+    """
+    filters = list(arguments.filter)
+    filters += [f"{key}={value}" for key in ("status", "dataset", "method") if (value := getattr(arguments, key))]
+    for word in filters:
         key, equals, value = word.partition("=")
         if not equals:
             raise ConfigError(f"--filter {word}: no value: give --filter KEY=VALUE")
         field = _field(key, "--filter")
-        found = [run for run in found if _matches(run, key, field, value)]
+        runs = [run for run in runs if _matches(run, key, field, value)]
     field = _field(arguments.sort, "--sort")
-    known = [run for run in found if getattr(run, field) is not None]
-    known.sort(key=lambda run: _order(run, field), reverse=arguments.reverse)
-    return [*known, *(run for run in found if run not in known)][: arguments.limit]
+    sortable = [run for run in runs if getattr(run, field) is not None]
+    sortable.sort(key=lambda run: _sort_value(run, field), reverse=arguments.reverse)
+    return [*sortable, *(run for run in runs if run not in sortable)][: arguments.limit]
 
 
 def _field(key: str, argument: str) -> str:
@@ -119,14 +127,14 @@ def _field(key: str, argument: str) -> str:
     return _KEYS[key]
 
 
-def _matches(run: StoredRun, key: str, field: str, value: str) -> bool:
-    """Whether the value, as the table or as --json has it, is the wanted one; the case of letters does not count."""
-    raw = getattr(run, field)
-    shown = {str(raw)} | ({_cell(COLUMNS[key], run)} if key in COLUMNS and raw is not None else set())
-    return any(fnmatchcase(one.lower(), value.lower()) for one in shown)
+def _matches(run: StoredRun, key: str, field: str, pattern: str) -> bool:
+    """Return whether the run's value matches, as the table or as --json shows it; upper and lower case are the same."""
+    value = getattr(run, field)
+    texts = {str(value)} | ({_cell(COLUMNS[key], run)} if key in COLUMNS and value is not None else set())
+    return any(fnmatchcase(text.lower(), pattern.lower()) for text in texts)
 
 
-def _order(run: StoredRun, field: str) -> Any:
+def _sort_value(run: StoredRun, field: str) -> Any:
     value = getattr(run, field)
     if field == "started":
         return datetime.fromisoformat(value)
@@ -139,14 +147,18 @@ def _cell(column: Column, run: StoredRun) -> str:
 
 
 def _fitting(cells: dict[str, list[str]], width: int) -> Sequence[str]:
-    """The columns that fit into a width together, in the order of the table. The hash is always there, whole."""
+    """Return the columns that fit together, in the order of the table. The hash is always among them, and whole.
+
+    cells: cells of every column, by heading
+    width: of the table, in characters
+    """
     chosen: list[str] = []
     for name in sorted(cells, key=lambda name: COLUMNS[name].rank):
         candidate = [other for other in COLUMNS if other in (*chosen, name)]
         rows = list(zip(*(cells[other] for other in candidate), strict=True))
         widths = tables.column_widths(candidate, rows, width)
         natural = tables.column_widths(candidate, rows, 10**9) or []
-        enough = widths and all(own >= min(full, _WIDE) for own, full in zip(widths, natural, strict=True))
-        if enough or not chosen:
+        fits = widths and all(given >= min(full, _WIDE) for given, full in zip(widths, natural, strict=True))
+        if fits or not chosen:
             chosen = candidate
     return chosen

@@ -1,4 +1,4 @@
-"""What a person reads: the terminal, tables, Markdown, and numbers with their units.
+"""Output for people: the terminal, tables, Markdown, and numbers with their units.
 
-Imports nothing of the other rooms.
+Imports no other room.
 """

@@ -1,4 +1,4 @@
-"""Tables as text."""
+"""Formats tables as Markdown."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ _BAR = r"\|"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """In Markdown, bars within a cell escaped."""
+    """Return the table in Markdown; bars within a cell are escaped."""
     return "\n".join(_line(cells) for cells in (header, ["---"] * len(header), *rows))
 
 

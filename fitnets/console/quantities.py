@@ -1,4 +1,4 @@
-"""Numbers, sizes, durations and counts of things as text, the same in every table, message and figure."""
+"""Formats numbers, sizes, durations and counts, alike in every table, message and figure."""
 
 import math
 
@@ -7,9 +7,10 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400  # seconds
 
 
 def number(value: float, unit: str = "") -> str:
-    """'940', '29.9 k', '4.97 M': three significant digits with the SI prefix that leaves less than 1000 before it.
+    """Format three significant digits, with an SI prefix from 1000 on: '940', '29.9 k', '4.97 M'.
 
-    unit: written after the prefix, '457 kB'."""
+    unit: written after the prefix, as in '457 kB'
+    """
     if not math.isfinite(value):
         return f"{value} {unit}".rstrip()
     rounded = float(f"{value:.3g}")  # 999,999 is 1 M and not 1000 k
@@ -19,13 +20,13 @@ def number(value: float, unit: str = "") -> str:
     return f"{rounded:.3g} {_PREFIXES[power]}{unit}".rstrip() if abs(rounded) < 1000 else f"{value:.3g} {unit}".rstrip()
 
 
-def size(count: float) -> str:
-    """'940 B', '457 kB', '1.23 GB'. count: of bytes."""
-    return number(count, "B")
+def size(byte_count: float) -> str:
+    """Format a number of bytes: '940 B', '457 kB', '1.23 GB'."""
+    return number(byte_count, "B")
 
 
 def duration(seconds: float) -> str:
-    """'12 s', '3 min 05 s', '2 h 40 min', '242 days 1 h': the two largest units."""
+    """Format seconds in their two largest units: '12 s', '3 min 05 s', '2 h 40 min', '242 days 1 h'."""
     whole = round(seconds)
     if whole < _MINUTE:
         return f"{whole} s"
@@ -37,7 +38,10 @@ def duration(seconds: float) -> str:
 
 
 def plural(count: int, noun: str, several: str | None = None) -> str:
-    """'1 trial', '1,200 trials'. several: the plural, where it is not the noun with an s."""
+    """Format a count with its noun: '1 trial', '1,200 trials'.
+
+    several: the plural; None: the noun with an s
+    """
     return f"{count:,} {noun if count == 1 else several or f'{noun}s'}"
 
 

@@ -1,4 +1,4 @@
-"""A table, to be shown or written as Markdown."""
+"""Tables that the terminal shows or that are written as Markdown, and the widths of their columns."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from fitnets.console import markdown
 
 _WORD = re.compile(r"[^\s\n]+(?: %)?")
-"""what is not broken within a cell; a number keeps its per cent"""
+"""A part of a cell that is never broken; a number keeps its per cent sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +23,21 @@ class Table:
 
 
 def column_widths(header: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """The width of each column, in characters, so that the whole table with its borders fits into `room`. No word, and
-    so no hash, is broken. None: there is no such table."""
+    """Return the width of each column in characters, or None if the table cannot fit.
+
+    room: width of the whole table with its borders, in characters
+
+    Cells are broken between words alone, so no hash is broken.
+    """
     columns = [[name, *(row[index] for row in rows)] for index, name in enumerate(header)]
     widths = [max(cell_len(line) for cell in cells for line in cell.split("\n")) for cells in columns]
-    least = [max((cell_len(word) for cell in cells for word in _WORD.findall(cell)), default=0) for cells in columns]
+    narrowest = [
+        max((cell_len(word) for cell in cells for word in _WORD.findall(cell)), default=0) for cells in columns
+    ]
     room -= 3 * len(columns) + 1
-    if sum(least) > room:
+    if sum(narrowest) > room:
         return None
     while sum(widths) > room:
-        widest = max(range(len(widths)), key=lambda index: widths[index] - least[index])
+        widest = max(range(len(widths)), key=lambda index: widths[index] - narrowest[index])
         widths[widest] -= 1
     return widths

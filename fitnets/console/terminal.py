@@ -1,4 +1,4 @@
-"""What a person sees: progress bars on a terminal, one line an epoch elsewhere, tables."""
+"""Shows text, tables and progress bars on a terminal, and plain lines elsewhere."""
 
 import re
 import sys
@@ -10,21 +10,20 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from fitnets.console import quantities, tables
+from fitnets.console import tables
 
 T = TypeVar("T")
 _PLAIN_WIDTH = 120
 _LABEL = re.compile(r" *\S+ {2,}| *")
-"""what stands before the text of a line: a label and at least two spaces, or an indentation"""
-
-count, seconds, megabytes = quantities.number, quantities.duration, quantities.size
+"""The part of a line before its text: a label and at least two spaces, or an indentation."""
 
 
 class Terminal:
-    """Rich output on a terminal; plain lines, at least 120 columns wide, elsewhere.
+    """Prints rich output on a terminal, and plain lines that are at least 120 columns wide elsewhere.
 
-    quiet: only what a person has to know
-    aside: on standard error, since standard output is for a machine"""
+    quiet: omit all that the user need not know
+    aside: print to standard error, because standard output holds a machine-readable result
+    """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False, aside: bool = False):
         self.quiet = quiet
@@ -36,27 +35,32 @@ class Terminal:
         self.console.print(text, soft_wrap=True)
 
     def narrate(self, text: str) -> None:
-        """What need not be known."""
+        """Print text that the user need not know, unless quiet."""
         if not self.quiet:
             self.say(text)
 
     def explain(self, text: str) -> None:
-        """Print lines of labels and text unless quiet. On a terminal a long line goes on under the column of its text,
-        and is broken between words alone; elsewhere every line stays whole."""
+        """Print lines of labels and text, unless quiet.
+
+        On a terminal a long line is broken between words and continues under the column of its text. Elsewhere every
+        line stays whole.
+        """
         if self.console.is_terminal:
             text = "\n".join(hanging(line, self.console.width) for line in text.splitlines())
         self.narrate(text)
 
-    def track(self, items: Sequence[T], what: str) -> Iterable[T]:
-        """The items, with a bar while they are worked through."""
-        return track(items, what, console=self.console, transient=True, disable=not self.console.is_terminal)
+    def track(self, items: Sequence[T], title: str) -> Iterable[T]:
+        """Iterate over the items with a progress bar under the title; the bar is shown on a terminal only."""
+        return track(items, title, console=self.console, transient=True, disable=not self.console.is_terminal)
 
     def show(self, table: tables.Table) -> None:
         self.table(table.title, table.header, table.rows)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print the title, then the table below it. Where a terminal is too narrow for it, every row becomes a
-        paragraph: no word is broken, and no hash is cut."""
+        """Print the title and the table below it.
+
+        If a terminal is too narrow for the table, every row becomes a paragraph. No word is broken and no hash is cut.
+        """
         is_terminal = self.console.is_terminal
         self.console.print(title, soft_wrap=not is_terminal)
         room = self.console.width if is_terminal else sys.maxsize
@@ -69,10 +73,10 @@ class Terminal:
             table.add_column(column, justify="left" if index == 0 else "right", width=width)
         for row in rows:
             table.add_row(*row)
-        before = self.console.width
-        self.console.width = max(before, sum(widths) + 3 * len(widths) + 1)
+        console_width = self.console.width
+        self.console.width = max(console_width, sum(widths) + 3 * len(widths) + 1)
         self.console.print(table)
-        self.console.width = before
+        self.console.width = console_width
 
     def _paragraphs(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         labels = [" ".join(name.split()) for name in header]
@@ -83,10 +87,12 @@ class Terminal:
 
 
 def hanging(line: str, width: int) -> str:
-    """The line broken between words, its further lines under the column where its text begins. A word that is longer
-    than a line, as a path may be, stays whole."""
-    found = _LABEL.match(line)
-    label = found[0] if found and len(found[0]) < width // 2 else ""
+    """Break a line between words; further lines begin under the column of its text.
+
+    A word that is longer than a line, such as a path, stays whole.
+    """
+    match = _LABEL.match(line)
+    label = match[0] if match and len(match[0]) < width // 2 else ""
     parts = textwrap.wrap(
         line[len(label) :], width, initial_indent=label, subsequent_indent=" " * len(label), break_long_words=False,
         break_on_hyphens=False,

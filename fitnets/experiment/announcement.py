@@ -6,7 +6,8 @@ from typing import Any
 from fitnets.config import Config, CustomTeacher, EarlierRunTeacher, StageSettings, image_shape
 from fitnets.config.options import content_hash
 from fitnets.console import quantities
-from fitnets.console.terminal import Terminal, count, megabytes, seconds
+from fitnets.console.quantities import duration, number
+from fitnets.console.terminal import Terminal
 from fitnets.data import class_names, sizes
 from fitnets.data import splits as data_splits
 from fitnets.data.class_balance import class_notes
@@ -50,9 +51,9 @@ def announce(plan: Plan, terminal: Terminal) -> None:
     machine = f"{devices.describe(plan.device)}, {plan.precision}{_why(plan)}"
     training_s = sum(stage.total_s for stage in estimates.stages(plan, estimates.QUICK_S))
     after_s = estimates.briefly_evaluation_s(plan, _test_images(plan))
-    lines.append(f"  about    {seconds(training_s)} of training on {machine}")
+    lines.append(f"  about    {duration(training_s)} of training on {machine}")
     lines.append(
-        f"  about    {seconds(after_s)} of evaluation, diagnoses and latencies beside it{_shorter(plan, after_s)}"
+        f"  about    {duration(after_s)} of evaluation, diagnoses and latencies beside it{_shorter(plan, after_s)}"
     )
     if config.test and not has_test(config):
         lines.append("  test     none: this data set has no test split, so all figures are on validation")
@@ -112,12 +113,12 @@ def _cached(plan: Plan) -> Iterator[str]:
         if need is None:
             continue
         for layer in need.cached:
-            size = megabytes(need.bytes[layer])
+            size = quantities.size(need.bytes[layer])
             again = ", and again for retraining" if plan.config.schedule.retrain_student else ""
             yield f"{stage.name}: the teacher's {layer} answers are computed once, {size}{again}"
         for layer in need.layers:
             if layer not in need.cached:
-                reason = f"{need.reason}; {megabytes(need.bytes[layer])}"
+                reason = f"{need.reason}; {quantities.size(need.bytes[layer])}"
                 yield f"{stage.name}: the teacher's {layer} answers are computed at every step ({reason})"
 
 
@@ -131,7 +132,7 @@ def _why(plan: Plan) -> str:
 def _describe(plan: Plan, name: str, network: Network) -> str:
     dataset = plan.config.dataset
     cost = costs.cost(network, image_shape(dataset))
-    return f"{name}, {count(cost.parameters)} parameters, {count(cost.multiplications)} multiplications an image"
+    return f"{name}, {number(cost.parameters)} parameters, {number(cost.multiplications)} multiplications an image"
 
 
 def _teacher(plan: Plan, ready: Readiness | None) -> str:
@@ -270,7 +271,7 @@ def conclude(result: dict[str, Any], terminal: Terminal) -> None:
     ]
     for key in ("parameters", "multiplications"):
         rows.append(
-            [key, count(teacher[key]), count(student[key]), _ratio(teacher[key], student[key], "fewer", "more")]
+            [key, number(teacher[key]), number(student[key]), _ratio(teacher[key], student[key], "fewer", "more")]
         )
     rows.append(["weight file", *(quantities.size(side["weights_bytes"]) for side in (teacher, student)), ""])
     for size in (1, 128):
@@ -298,7 +299,7 @@ def _conclude_alone(result: dict[str, Any], terminal: Terminal) -> None:
         for label, key in (("validation", "valid_accuracy"), ("test", "test_accuracy"))
         if key in student
     ]
-    rows += [[key, count(student[key])] for key in ("parameters", "multiplications")]
+    rows += [[key, number(student[key])] for key in ("parameters", "multiplications")]
     rows.append(["weight file", quantities.size(student["weights_bytes"])])
     for size in (1, 128):
         rows.append([f"latency, batch {size}", f"{timing['latency']['student'][f'batch_{size}_p50_ms']:.2f} ms"])

@@ -11,7 +11,8 @@ from torch import nn
 
 from fitnets import signals
 from fitnets.config import Config
-from fitnets.console.terminal import Terminal, seconds
+from fitnets.console.quantities import duration
+from fitnets.console.terminal import Terminal
 from fitnets.data import splits
 from fitnets.data.preprocessing import recordable
 from fitnets.data.splits import Data
@@ -78,7 +79,7 @@ def _run(config: Config, caller: RunCallbacks) -> dict[str, Any]:
             return _load_finished(plan, caller)
         result = _train_run(plan, claim, caller, started)
     announcement.conclude(result, terminal)
-    terminal.narrate(f"done in {seconds(result['timing']['run_seconds'])}; files in {plan.run_directory}")
+    terminal.narrate(f"done in {duration(result['timing']['run_seconds'])}; files in {plan.run_directory}")
     return result
 
 

@@ -1,20 +1,24 @@
-"""The model card of an exported student: what it was made from, how good and how fast it is, what it is not."""
+"""Writes the model card of an exported student: its origin, accuracy, speed and limits."""
 
 import json
 import shlex
 from typing import Any
 
 from fitnets.config import Config
+from fitnets.console.quantities import number, size
 from fitnets.console.tables import Table
-from fitnets.console.terminal import count, megabytes
 
 
 def text(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
-    """In Markdown. result: of the run; facts: what `export.json` says."""
+    """Return the card in Markdown.
+
+    result: content of the run's result.json
+    facts: content of export.json
+    """
     student = result["student"]
     parts = [
         f"# {student['name']}, {result['method']} on {result['dataset']}",
-        _what(config, result, facts),
+        _origin(config, result, facts),
         *(
             table.markdown()
             for table in (figures(result), _parity(facts), latencies(facts), speedups(facts))
@@ -26,7 +30,7 @@ def text(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
 
-def _what(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
+def _origin(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
     dataset, teacher, hint = config.dataset, result["teacher"], result["hint"]
     classes = ", ".join(map(_quoted, facts["classes"])) if facts["classes"] else f"{dataset.classes}, by number"
     split = ", ".join(f"{count} {name}" for name, count in result["images"].items())
@@ -35,11 +39,11 @@ def _what(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
         f"- **Input**: `images`, uint8 (N, {dataset.channels}, {dataset.height}, {dataset.width}), pixels 0 to "
         f"{dataset.pixel_max:g}; preprocessing ({dataset.preprocessing.name}) is in the file. "
         f"**Output**: `logits` (N, {dataset.classes}), in the order of the classes.",
-        f"- **Images**: {facts['input']}. Who runs the file has to do the same.",
+        f"- **Images**: {facts['input']}. Prepare images in the same way before they go into the file.",
         "- **Teacher**: "
         + (
-            f"{teacher['name']}, {count(teacher['parameters'])} parameters, "
-            f"{count(teacher['multiplications'])} multiplications an image."
+            f"{teacher['name']}, {number(teacher['parameters'])} parameters, "
+            f"{number(teacher['multiplications'])} multiplications an image."
             if teacher
             else "none."
         ),
@@ -50,14 +54,14 @@ def _what(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
             if hint
             else ""
         )
-        + ". All numbers are in the run's config.yaml.",
+        + ". All hyperparameters are in the run's config.yaml.",
         f"- **Made by**: `fitnets export {shlex.quote(str(facts['run']))}`, run hash {result['hashes']['run']}.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _quoted(name: str) -> str:
-    """A class name in a list with commas."""
+    """Quote a class name for a comma-separated list, if it has a comma or unprintable characters."""
     text = name.encode("utf-8", "backslashreplace").decode()
     return json.dumps(text, ensure_ascii=False) if "," in text or not text.isprintable() else text
 
@@ -71,8 +75,8 @@ def figures(result: dict[str, Any]) -> Table:
                 cells = [f"{100 * result[side][key]:.2f} %" for side in sides]
                 rows.append([f"{'validation' if split == 'valid' else split} {label}", *cells])
     for key in ("parameters", "multiplications"):
-        rows.append([key, *(count(result[side][key]) for side in sides)])
-    return Table("What the run came to (one seed, no interval):", ["", *sides], rows)
+        rows.append([key, *(number(result[side][key]) for side in sides)])
+    return Table("Results of the run (one seed, no interval):", ["", *sides], rows)
 
 
 def _parity(facts: dict[str, Any]) -> Table:
@@ -105,12 +109,15 @@ def latencies(facts: dict[str, Any]) -> Table:
         ]
         for latency in sorted(facts["latency"], key=lambda latency: (latency["batch"], latency["threads"]))
     ]
-    title = f"Latency of a batch by ONNX Runtime on {facts['machine']}, all files in turns:"
+    title = f"Latency of a batch in ONNX Runtime on {facts['machine']}, all files in alternation:"
     return Table(title, ["file", "batch", "threads", "p50", "p95"], rows)
 
 
 def speedups(facts: dict[str, Any]) -> Table:
-    """Of the student over the exported teacher; network only, and with the preprocessing of both."""
+    """Return the student's speed-up over the exported teacher, for the networks alone and with preprocessing.
+
+    The table has no rows if the teacher was not exported.
+    """
     p50 = {(latency["file"], latency["batch"], latency["threads"]): latency["p50_ms"] for latency in facts["latency"]}
     sizes = sorted({(batch, threads) for _, batch, threads in p50})
     rows = [
@@ -131,20 +138,20 @@ def speedups(facts: dict[str, Any]) -> Table:
 
 def _limits(result: dict[str, Any], facts: dict[str, Any]) -> str:
     lines = ["Limits:", ""]
-    lines.append("- The figures are of one training run: another seed gives others.")
+    lines.append("- The figures come from one training run: another seed gives others.")
     if "test_accuracy" not in result["student"]:
-        lines.append("- There is no test split: the figures are on the images that chose the epoch.")
+        lines.append("- There is no test split: the figures come from the images that selected the epoch.")
     lines.append(
-        "- Images unlike the training images get an answer all the same; the softmax of the logits is as honest as the "
-        "calibration error says."
+        "- Images unlike the training images get a class all the same. The calibration error says how well the softmax "
+        "of the logits matches the accuracy."
     )
     if "missing" in facts["images"]:
-        lines.append(f"- The files were checked on random images alone: {facts['images']['missing']}.")
+        lines.append(f"- The files were checked only on random images: {facts['images']['missing']}.")
     if facts["no_teacher"]:
-        lines.append(f"- The teacher could not be exported beside it: {facts['no_teacher']}")
+        lines.append(f"- The teacher could not be exported for comparison: {facts['no_teacher']}")
     return "\n".join(lines) + "\n"
 
 
 def _files(facts: dict[str, Any]) -> str:
-    rows = [[name, megabytes(file["bytes"]), file["sha256"]] for name, file in facts["files"].items()]
+    rows = [[name, size(file["bytes"]), file["sha256"]] for name, file in facts["files"].items()]
     return Table("Files:", ["", "size", "SHA-256"], rows).markdown()

@@ -1,4 +1,4 @@
-"""Networks as graphs that run elsewhere, with the preprocessing of their images inside."""
+"""Traces networks as graphs that run elsewhere, with or without the preprocessing of their images."""
 
 import logging
 import warnings
@@ -15,11 +15,14 @@ from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.models.network import Network
 
 _EXAMPLES = 2
-"""images that a graph is traced with: a batch of one would be taken for all that it takes"""
+"""Batch size for tracing. With a batch of one, the exporter would fix the batch size at 1."""
 
 
-class Whole(nn.Module):
-    """Raw images (N, C, H, W), uint8, to logits (N, classes). fitted: what the preprocessing learnt."""
+class WithPreprocessing(nn.Module):
+    """Maps raw images (N, C, H, W), uint8, to logits (N, classes).
+
+    fitted: values that the preprocessing learnt, such as the mean image
+    """
 
     def __init__(self, network: Network, dataset: Dataset, fitted: FittedPreprocessing):
         super().__init__()
@@ -42,8 +45,8 @@ class Whole(nn.Module):
         return torch.randint(0, int(self.pixel_max) + 1, size, dtype=torch.uint8, generator=generator)
 
 
-class Bare(nn.Module):
-    """Preprocessed images (N, C, H, W) to logits: what is compared between networks."""
+class NetworkOnly(nn.Module):
+    """Maps preprocessed images (N, C, H, W) to logits (N, classes), to compare the speed of networks alone."""
 
     def __init__(self, network: Network, image_shape: tuple[int, int, int]):
         super().__init__()
@@ -58,18 +61,24 @@ class Bare(nn.Module):
         return torch.rand(count, *self.image_shape, generator=torch.Generator().manual_seed(0))
 
 
+Graph = WithPreprocessing | NetworkOnly
+
+
 @torch.no_grad()
-def program(graph: Whole | Bare) -> ExportedProgram:
-    """For batches of any size."""
+def program(graph: Graph) -> ExportedProgram:
+    """Trace a graph for batches of any size."""
     return torch.export.export(graph.eval(), (graph.example(),), dynamic_shapes={"images": {0: Dim("batch")}})
 
 
-def write_onnx(traced: ExportedProgram, path: Path, told: dict[str, str]) -> None:
-    """An ONNX file with `images` in, `logits` out. told: goes into the file's metadata."""
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # they tell what they do, and miss torchvision
+def write_onnx(traced: ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
+    """Write an ONNX file with the input `images` and the output `logits`.
+
+    metadata: entries of the file's metadata
+    """
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # they log their progress and that torchvision is missing
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own deprecated calls
+        warnings.simplefilter("ignore")  # the exporter itself makes deprecated calls
         exported = torch.onnx.export(
             traced, input_names=["images"], output_names=["logits"], dynamo=True, verbose=False
         )
@@ -77,6 +86,6 @@ def write_onnx(traced: ExportedProgram, path: Path, told: dict[str, str]) -> Non
     model = exported.model_proto
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    onnx.helper.set_model_props(model, told)
+    onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     onnx.save(model, path)

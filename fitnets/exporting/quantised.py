@@ -1,4 +1,4 @@
-"""8-bit integers instead of floats, by ONNX Runtime's static quantisation."""
+"""Quantises an ONNX file to 8-bit integers with ONNX Runtime's static quantisation."""
 
 import logging
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 _BATCH = 50
-_KINDS = ["Conv", "Gemm", "MatMul"]
+_OPERATORS = ["Conv", "Gemm", "MatMul"]
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]
@@ -25,26 +25,31 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
 
 
 def quantise(source: Path, target: Path, images: Tensor) -> None:
-    """Convolutions and products of the network in 8 bits, its preprocessing as it is. images: raw ones, to learn the
-    ranges of activations from."""
-    logging.getLogger("root").setLevel(logging.ERROR)  # it advises what is done here
+    """Write a file whose network computes convolutions and matrix products in 8 bits; its preprocessing is unchanged.
+
+    source, target: ONNX files
+    images: raw images (N, C, H, W), uint8, from which the ranges of activations are measured
+    """
+    logging.getLogger("root").setLevel(logging.ERROR)  # it recommends the preprocessing step that follows
     inferred = target.with_suffix(".inferred.onnx")
     quant_pre_process(source, inferred, skip_symbolic_shape=True)
-    before = [node.name for node in onnx.load(inferred).graph.node if node.op_type in _KINDS and not _of_network(node)]
+    preprocessing = [
+        node.name for node in onnx.load(inferred).graph.node if node.op_type in _OPERATORS and not _is_in_network(node)
+    ]
     quantize_static(
         inferred,
         target,
         _Images(images),
         quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=_KINDS,
+        op_types_to_quantize=_OPERATORS,
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=before,
+        nodes_to_exclude=preprocessing,
     )
     inferred.unlink()
 
 
-def _of_network(node: onnx.NodeProto) -> bool:
+def _is_in_network(node: onnx.NodeProto) -> bool:
     scopes = [item.value for item in node.metadata_props if item.key == "pkg.torch.onnx.name_scopes"]
     return any("'network'" in scope for scope in scopes)

@@ -1,4 +1,4 @@
-"""`fitnets export`: a run's student as files, checked against PyTorch on real images, measured, described."""
+"""Exports a run's student as files, checks them against PyTorch on real images, times and describes them."""
 
 import tempfile
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from fitnets.data.test_split import has_test_split
 from fitnets.errors import ConfigError
 from fitnets.experiment import evaluation
 from fitnets.exporting import card, quantised, runtimes
-from fitnets.exporting.graphs import Bare, Whole, program, write_onnx
+from fitnets.exporting.graphs import Graph, NetworkOnly, WithPreprocessing, program, write_onnx
 from fitnets.exporting.runtimes import Files
 from fitnets.machine import devices
 from fitnets.models import build
@@ -33,16 +33,26 @@ from fitnets.store.earlier_runs import StoredNetwork
 from fitnets.training import metrics
 
 TOLERANCE = 1e-4
-"""of the largest logit, by which a file may differ from PyTorch"""
+"""Largest difference between a file and PyTorch that is allowed, relative to the largest logit."""
 _CHECKED = 1000
+"""Largest number of real images on which the files are checked."""
 _RANDOM = 100
+"""Number of random images, if there are no real ones."""
 _CALIBRATED = 200
+"""Largest number of training images that calibrate the 8-bit file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Images:
-    """Some images of a split, or random ones. raw: (N, C, H, W) uint8; prepared: the same as networks are given them.
-    labels: (N,), None for random images; of: images of the split; missing: why there are no real ones."""
+    """Images of a split, or random ones, on which the files are checked.
+
+    split: None for random images
+    raw: (N, C, H, W) uint8
+    prepared: (N, C, H, W), the same images preprocessed
+    labels: (N,), None for random images
+    of: number of images in the split
+    missing: why there are no real images
+    """
 
     split: SplitName | None
     raw: Tensor
@@ -61,13 +71,20 @@ class _Images:
 
 
 def export(stored: StoredNetwork, settings: Config, out: Path, *, int8: bool, progress: Progress) -> dict[str, Any]:
-    """Fill the folder `out`; gives what its `export.json` says. settings: whose store and threads are used. The files
-    are checked on random images where the run's data are gone, or are not what they were.
+    """Fill the folder `out` and return the content of its `export.json`.
 
-    Raises ConfigError where the run has no student, what its preprocessing learnt is gone with the data, or a file
-    disagrees with PyTorch."""
+    settings: give the store and the number of threads
+    int8: also write a file that computes in 8 bits
+
+    The files are checked on random images if the run's data are missing or have changed.
+
+    Raises ConfigError if the run has no student, if its fitted preprocessing was neither recorded nor can be fitted
+    again, because the data are missing, or if a file disagrees with PyTorch.
+    """
     if not stored.of_run:
-        raise ConfigError(f"{stored.weights.parent}: a teacher's folder: give that of a run, outputs/run/HASH")
+        raise ConfigError(
+            f"{stored.weights.parent}: this is a teacher's folder: give the folder of a run, outputs/run/HASH"
+        )
     _check_replaceable(out)
     devices.set_up_device(settings.engine)  # sets the threads
     dataset, root = stored.config.dataset, settings.root
@@ -76,10 +93,10 @@ def export(stored: StoredNetwork, settings: Config, out: Path, *, int8: bool, pr
     names = class_names.of_network(stored)
     images = _images(stored, names.names, root, progress, fitted)
     if int8 and images.missing:
-        raise ConfigError(f"--int8 is calibrated on training images, which cannot be had: {images.missing}")
+        raise ConfigError(f"--int8 is calibrated on training images, which are not available: {images.missing}")
     for note in filter(None, (names.note, images.missing and f"checked on random images: {images.missing}")):
         progress.say(f"note: {note}")
-    whole = Whole(student, dataset, fitted)
+    graph = WithPreprocessing(student, dataset, fitted)
     facts: dict[str, Any] = {
         "run": str(stored.weights.parent),
         "classes": names.names,
@@ -89,15 +106,15 @@ def export(stored: StoredNetwork, settings: Config, out: Path, *, int8: bool, pr
     }
     with locks.locked(out, "an export there", progress.say), store_files.directory(out, replace=True) as folder:
         progress.say(f"tracing the student; checking the files on {images.described()}")
-        traced = _written(whole, folder / "student.onnx", "the student", _props(dataset, names.names))
+        traced = _traced(graph, folder / "student.onnx", "the student", _props(dataset, names.names))
         torch.export.save(traced, folder / "student.pt2")
         facts |= _agreement(folder, student, images)
         if int8:
             progress.say("quantising it to 8 bits")
             calibration = _calibration(dataset, root, progress)
             facts |= _quantised(folder, calibration, images)
-        progress.say("measuring latencies by ONNX Runtime, in turns")
-        facts |= _latencies(folder, stored, whole) | {"machine": devices.describe_cpu()}
+        progress.say("timing the files in ONNX Runtime, in alternation")
+        facts |= _latencies(folder, stored, graph) | {"machine": devices.describe_cpu()}
         facts["files"] = {
             path.name: {"bytes": path.stat().st_size, "sha256": digests.of_file(path, None)}
             for path in sorted(folder.iterdir())
@@ -109,22 +126,25 @@ def export(stored: StoredNetwork, settings: Config, out: Path, *, int8: bool, pr
 
 
 def _check_replaceable(out: Path) -> None:
-    """Raises ConfigError where something else than an earlier export would be lost, or nothing can be written."""
+    """Raise ConfigError if the export would replace anything but an earlier export, or cannot be written."""
     if out.exists() and not (out / "export.json").is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise ConfigError(f"--out {out}: it is there, and no earlier export: give a new folder")
+        raise ConfigError(f"--out {out}: it exists and is no earlier export: give a new folder")
     if out.is_dir() and not ownership.is_export(out):
-        raise ConfigError(f"--out {out}: it holds files beside those of an export: move them, or give a new folder")
+        raise ConfigError(f"--out {out}: it holds other files than those of an export: move them, or give a new folder")
     store_files.check_writable(out.parent, "--out ")
 
 
-def _written(graph: Whole | Bare, path: Path, what: str, told: dict[str, str] | None = None) -> ExportedProgram:
-    """The graph's ONNX file, and the program that it was made from."""
+def _traced(graph: Graph, path: Path, side: str, metadata: dict[str, str] | None = None) -> ExportedProgram:
+    """Trace a graph, write its ONNX file and return the traced program.
+
+    side: 'the student' or 'the teacher', for the message of a ConfigError
+    """
     try:
         traced = program(graph)
-        write_onnx(traced, path, told or {})
-    except Exception as error:  # of a network that cannot be traced
+        write_onnx(traced, path, metadata or {})
+    except Exception as error:  # the network cannot be traced
         raise ConfigError(
-            f"{what} cannot be exported ({type(error).__name__}: {imports.first_line(error)}): its forward must be the "
+            f"{side} cannot be exported ({type(error).__name__}: {imports.first_line(error)}): its forward must be the "
             "same for all images and for batches of any size"
         ) from error
     return traced
@@ -137,7 +157,7 @@ def _student(stored: StoredNetwork) -> Network:
 
 
 def _without_parametrizations(network: Network) -> Network:
-    """Replace weights that are computed at every call (weight_norm, orthogonal and the like) by their values."""
+    """Replace weights that are computed at every call (weight_norm, orthogonal and others) by their values."""
     for module in network.modules():
         if parametrize.is_parametrized(module):
             assert isinstance(module.parametrizations, nn.ModuleDict)
@@ -147,7 +167,10 @@ def _without_parametrizations(network: Network) -> Network:
 
 
 def _teacher(stored: StoredNetwork) -> Network:
-    """With its weights where they still are: its speed does not depend on them. ConfigError: it cannot be had."""
+    """Build the teacher, with its weights if they still exist: its speed does not depend on them.
+
+    Raises ConfigError if the teacher cannot be built.
+    """
     run = stored.weights.parent
     teacher = new_teacher(stored.config)
     weights = run.parent.parent / "teacher" / store_files.read_json(run / "result.json")["hashes"]["teacher"]
@@ -156,21 +179,25 @@ def _teacher(stored: StoredNetwork) -> Network:
     return teacher.eval()
 
 
-def _bare(network: Network, dataset: Dataset) -> Bare:
-    return Bare(network, image_shape(dataset))
+def _network_only(network: Network, dataset: Dataset) -> NetworkOnly:
+    return NetworkOnly(network, image_shape(dataset))
 
 
 def _images(
     stored: StoredNetwork, names: list[str] | None, root: Path, progress: Progress, fitted: FittedPreprocessing
 ) -> _Images:
-    """Test images, evenly spaced; validation images of a data set that has none; random ones where the data are gone,
-    or images or classes are not those of the run any more. names: of the network's classes."""
+    """Return evenly spaced test images, or validation images if the data set has no test split.
+
+    names: names of the network's classes; None: unknown
+
+    If the data are missing, or the images or classes have changed since the run, the images are random.
+    """
     dataset = stored.config.dataset
     name: SplitName = "test" if has_test_split(dataset) else "valid"
     try:
-        found = class_names.of_data(dataset).names
-        if names is not None and found is not None and not class_names.are_equal(names, found):
-            raise ConfigError(f"dataset={dataset.name} has the classes {class_names.listed(found)} now")
+        data_names = class_names.of_data(dataset).names
+        if names is not None and data_names is not None and not class_names.are_equal(names, data_names):
+            raise ConfigError(f"dataset={dataset.name} has the classes {class_names.listed(data_names)} now")
         if splits.digest(dataset, root, progress) != stored.data_digest():
             raise ConfigError(f"dataset={dataset.name} has other images now than those that the run was trained on")
         split = splits.load_split(dataset, name, root, torch.device("cpu"), progress, fitted_on=dataset, fitted=fitted)
@@ -191,27 +218,30 @@ def _random_images(dataset: Dataset, fitted: FittedPreprocessing, missing: str) 
 
 def _props(dataset: Dataset, names: list[str] | None) -> dict[str, str]:
     pixels = f"uint8, 0 to {dataset.pixel_max:g}, {dataset.channels}x{dataset.height}x{dataset.width}, channels first"
-    told = {"images": pixels, "preprocessing": f"{dataset.preprocessing.name}, in the graph"}
-    told["resizing"] = image_files.described(dataset)
-    return told | ({"classes": "\n".join(map(_one_line, names))} if names else {})
+    props = {"images": pixels, "preprocessing": f"{dataset.preprocessing.name}, in the graph"}
+    props["resizing"] = image_files.described(dataset)
+    return props | ({"classes": "\n".join(map(_one_line, names))} if names else {})
 
 
 def _one_line(name: str) -> str:
-    """A class name that can be a line of text in UTF-8: control characters and bytes without a meaning are replaced."""
+    """Return a class name as one line of valid UTF-8: line breaks become spaces, invalid bytes are escaped."""
     text = name.encode("utf-8", "backslashreplace").decode()
     return " ".join(text.splitlines()) or text
 
 
 @torch.no_grad()
 def _agreement(folder: Path, student: Network, images: _Images) -> dict[str, Any]:
-    """How far the files are from PyTorch, which is given the images as training gives them. ConfigError: too far."""
+    """Compare the files with PyTorch, which gets the preprocessed images: differences of logits, and accuracies.
+
+    Raises ConfigError if a file differs by more than TOLERANCE.
+    """
     expected = torch.cat([student(batch)[0] for batch in torch.split(images.prepared, 100)])
     runners = {
         "student.onnx": runtimes.onnx_runner(folder / "student.onnx"),
         "student.pt2": runtimes.program_runner(folder / "student.pt2"),
     }
     logits = {name: runtimes.in_batches(run, images.raw) for name, run in runners.items()}
-    differences = {name: runtimes.difference(answered, expected) for name, answered in logits.items()}
+    differences = {name: runtimes.difference(of_file, expected) for name, of_file in logits.items()}
     for name, difference in differences.items():
         if not difference <= TOLERANCE:
             raise ConfigError(
@@ -219,19 +249,19 @@ def _agreement(folder: Path, student: Network, images: _Images) -> dict[str, Any
                 "nothing was exported"
             )
     accuracies = {"PyTorch": images.accuracy(expected)}
-    accuracies |= {name: images.accuracy(answered) for name, answered in logits.items()}
+    accuracies |= {name: images.accuracy(of_file) for name, of_file in logits.items()}
     return {"difference": differences, "accuracy": accuracies}
 
 
 def _calibration(dataset: Dataset, root: Path, progress: Progress) -> Tensor:
-    """(N, C, H, W) uint8: training images, evenly spaced."""
+    """Return evenly spaced training images, (N, C, H, W) uint8."""
     training = splits.load_split(dataset, "train", root, torch.device("cpu"), progress, fitted_on=dataset)
     rows = training.rows[:: -(-len(training) // _CALIBRATED)]
     return splits.raw_images(dataset, "train", rows, root, progress)
 
 
 def _quantised(folder: Path, calibration: Tensor, images: _Images) -> dict[str, Any]:
-    """Its accuracy, and how often it agrees with what it was made from."""
+    """Quantise the student's file; measure its accuracy, and how often its classes agree with the original file."""
     target = folder / "student-int8.onnx"
     quantised.quantise(folder / "student.onnx", target, calibration)
     runners = [runtimes.onnx_runner(path) for path in (target, folder / "student.onnx")]
@@ -246,31 +276,31 @@ def _quantised(folder: Path, calibration: Tensor, images: _Images) -> dict[str, 
     }
 
 
-def _latencies(folder: Path, stored: StoredNetwork, whole: Whole) -> dict[str, Any]:
-    """Of the exported files, and of files that are only measured."""
+def _latencies(folder: Path, stored: StoredNetwork, student: WithPreprocessing) -> dict[str, Any]:
+    """Time the exported files, and temporary files of the teacher and of the networks without preprocessing."""
     dataset = stored.config.dataset
-    files: Files = {"student": (folder / "student.onnx", whole.example)}
-    why_none = None
+    files: Files = {"student": (folder / "student.onnx", student.example)}
+    why_no_teacher = None
     with tempfile.TemporaryDirectory() as scratch:
-        graphs: dict[str, Whole | Bare] = {"student, network only": _bare(whole.network, dataset)}
+        graphs: dict[str, Graph] = {"student, network only": _network_only(student.network, dataset)}
         _add(files, graphs, Path(scratch), "the student")
         if not isinstance(stored.config.teacher, NoTeacher):
-            why_none = _add_teacher(files, stored, whole, Path(scratch))
+            why_no_teacher = _add_teacher(files, stored, student, Path(scratch))
         if (folder / "student-int8.onnx").exists():
-            files["student, int8"] = folder / "student-int8.onnx", whole.example
-        return {"latency": runtimes.latencies(files), "no_teacher": why_none}
+            files["student, int8"] = folder / "student-int8.onnx", student.example
+        return {"latency": runtimes.latencies(files), "no_teacher": why_no_teacher}
 
 
-def _add_teacher(files: Files, stored: StoredNetwork, whole: Whole, scratch: Path) -> str | None:
-    """Add the teacher's files, which are only measured. Gives why there are none, if so."""
+def _add_teacher(files: Files, stored: StoredNetwork, student: WithPreprocessing, scratch: Path) -> str | None:
+    """Add the teacher's files, which are only timed. Return the reason if the teacher cannot be exported."""
     dataset = stored.config.dataset
     try:
         teacher = _teacher(stored)
-        fitted = dict(whole.named_buffers(recurse=False))
+        fitted = dict(student.named_buffers(recurse=False))
         teacher.set_preprocessing(dataset.preprocessing, fitted)
-        graphs: dict[str, Whole | Bare] = {
-            "teacher": Whole(teacher, dataset, fitted),
-            "teacher, network only": _bare(teacher, dataset),
+        graphs: dict[str, Graph] = {
+            "teacher": WithPreprocessing(teacher, dataset, fitted),
+            "teacher, network only": _network_only(teacher, dataset),
         }
         _add(files, graphs, scratch, "the teacher")
     except ConfigError as error:
@@ -278,8 +308,8 @@ def _add_teacher(files: Files, stored: StoredNetwork, whole: Whole, scratch: Pat
     return None
 
 
-def _add(files: Files, graphs: dict[str, Whole | Bare], scratch: Path, what: str) -> None:
-    made = {name: (scratch / f"{name}.onnx", graph.example) for name, graph in graphs.items()}
+def _add(files: Files, graphs: dict[str, Graph], scratch: Path, side: str) -> None:
+    onnx_files = {name: (scratch / f"{name}.onnx", graph.example) for name, graph in graphs.items()}
     for name, graph in graphs.items():
-        _written(graph, made[name][0], what)
-    files |= made
+        _traced(graph, onnx_files[name][0], side)
+    files |= onnx_files

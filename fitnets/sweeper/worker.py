@@ -22,9 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fitnets.composition import loading, overrides
 from fitnets.config import Config
-from fitnets.console.quantities import plural
+from fitnets.console.quantities import duration, plural
 from fitnets.console.terminal import Terminal
-from fitnets.console.terminal import seconds as in_words
 from fitnets.errors import BudgetError, ConfigError, PrunedError
 from fitnets.store import locks
 from fitnets.sweeper import front, internals, job, orphans, probes, sampling, storage, trials
@@ -319,4 +318,4 @@ class Worker:
         )
         members = len(front.members(self.study))
         left = trials.seconds_left(all_trials, self.conf.n_trials, self.name)
-        self.terminal.say(f"{line}; front of {members}" + (f"; about {in_words(left)} left" if left else ""))
+        self.terminal.say(f"{line}; front of {members}" + (f"; about {duration(left)} left" if left else ""))

@@ -1,4 +1,4 @@
-"""The process and its surroundings: standard streams, home folder, permissions, memory and disks that run out.
+"""Handling of the process and its surroundings: standard streams, home folder, permissions, full disks and memory.
 
-Imports nothing of the other rooms.
+Imports no other room.
 """

@@ -1,4 +1,7 @@
-"""File errors that are no damage: missing permissions, full disks. Each is one line: path, reason, way out."""
+"""Messages for missing permissions and full disks: one line with the path, the reason and the remedy.
+
+Such errors say nothing about a file's content, so they must not be reported as a damaged file.
+"""
 
 import errno
 import os
@@ -14,23 +17,23 @@ from fitnets.errors import UserError
 from fitnets.system.process import cache_home, may
 
 DAMAGE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError)
-"""errors of a file that is gone or holds something else; every other OSError says nothing of its content"""
+"""Errors that mean a file is missing or has the wrong content; every other OSError says nothing about the content."""
 _DENIED = (errno.EACCES, errno.EPERM)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FileError(UserError, OSError):
-    """A file or folder that cannot be used, in words for the user."""
+    """A file or folder cannot be used; the message is for the user."""
 
 
 def explained(error: OSError) -> str | None:
-    """What is wrong with which path, and the way out. None: the error names no file."""
+    """Return one line with the path, what is wrong with it and the remedy, or None if the error names no file."""
     if error.filename is None or isinstance(error.filename, int):
         return None
     path = os.fsdecode(error.filename)
     if error.errno in _DENIED:
-        reason, way_out = denied(error)
-        return f"{path}: {reason}: {way_out}, or give a folder of your own (store=DIR)"
+        reason, remedy = denied(error)
+        return f"{path}: {reason}: {remedy}, or give a folder of your own (store=DIR)"
     if error.errno == errno.EROFS:
         return f"{path}: it is on a read-only file system: give another folder (store=DIR, --out DIR)"
     return f"{path}: {error.strerror}"
@@ -38,43 +41,43 @@ def explained(error: OSError) -> str | None:
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """Raise a FileError where a permission is missing or a file system is read-only."""
+    """Raise a FileError, which has a message for the user, if a permission is missing or a file system is read-only."""
     try:
         yield
     except OSError as error:
-        told = explained(error) if error.errno in (*_DENIED, errno.EROFS) else None
-        if told is None or isinstance(error, UserError):
+        message = explained(error) if error.errno in (*_DENIED, errno.EROFS) else None
+        if message is None or isinstance(error, UserError):
             raise
-        raise FileError(told) from error
+        raise FileError(message) from error
 
 
 def check_readable(path: Path) -> None:
-    """Raise the OSError of a file that is there and cannot be opened: libraries call that damage."""
+    """Raise the OSError of opening an existing file, before a library reports the file as damaged."""
     if path.exists():
         path.open("rb").close()
 
 
 def denied(error: OSError) -> tuple[str, str]:
-    """(which permission is missing where, what gives it), for an error that names its file."""
+    """Return (the permission that is missing, with its path; the remedy). The error must name its file."""
     path = Path(os.fsdecode(error.filename))
-    where, needed = _missing(path)
+    where, permission = _missing(path)
     if where is None:
         return f"the system refuses it to {_user()} ({error.strerror})", "ask its administrator"
-    told = where.stat()
-    owner, is_mine = _name(told.st_uid), told.st_uid == _uid()
+    status = where.stat()
+    owner, is_mine = _name(status.st_uid), status.st_uid == _uid()
     place = "it" if where == path else where
-    reason = f"no permission to {needed} {place}, which belongs to {owner} ({stat.filemode(told.st_mode)})" + (
+    reason = f"no permission to {permission} {place}, which belongs to {owner} ({stat.filemode(status.st_mode)})" + (
         "" if is_mine else f"; this process is {_user()}"
     )
     bits = ("rwx" if where.is_dir() else "rw") if is_mine else ("rx" if where.is_dir() else "r")
-    if needed == "write" and not is_mine:
+    if permission == "write" and not is_mine:
         return reason, f"ask {owner} for it"
     command = f"chmod {'u' if is_mine else 'a'}+{bits} {shlex.quote(str(where))}"
     return reason, command if is_mine else f"ask {owner} for it ({command})"
 
 
 def _missing(path: Path) -> tuple[Path | None, str]:
-    """The folder or file that lacks a permission, and which. (None, ''): all are there."""
+    """Return the folder or file that lacks a permission, and the permission; (None, '') if none is missing."""
     for folder in reversed(path.parents):
         if os.path.lexists(folder) and not may(str(folder), os.X_OK):
             return folder, "search"
@@ -82,9 +85,9 @@ def _missing(path: Path) -> tuple[Path | None, str]:
         return path, "read"
     if path.is_dir() and not may(str(path), os.X_OK):
         return path, "search"
-    for each in (path, *path.parents):
-        if os.path.lexists(each) and not may(str(each), os.W_OK):
-            return each, "write"
+    for existing in filter(os.path.lexists, (path, *path.parents)):
+        if not may(str(existing), os.W_OK):
+            return existing, "write"
     return None, ""
 
 
@@ -111,8 +114,12 @@ def _name(uid: int) -> str:
 
 
 def full_disk(error: OSError, store: Path) -> str:
-    """Which folder's disk is full, and how to use another one. An error that names no file is taken to be of the
-    folder with the least room. store: folder of the results."""
+    """Return one line with the folder whose disk is full and how to use another one.
+
+    store: folder of the results
+
+    If the error names no file, the folder with the least room is named.
+    """
     folders = {"store": store, "TMPDIR": _temporary(), "HF_HOME": _hub_cache(), "": Path(".")}
     if error.filename is not None and not isinstance(error.filename, int):
         path = Path(os.path.abspath(os.fsdecode(error.filename)))
@@ -120,12 +127,14 @@ def full_disk(error: OSError, store: Path) -> str:
         name = inside[0] if inside else ""
         folder = folders[name] if inside else path.parent
     else:
-        name = min(folders, key=lambda each: _room(folders[each]))
+        name = min(folders, key=lambda label: _room(folders[label]))
         folder = folders[name]
-    what = "no room left on the disk of" if error.errno != errno.EDQUOT else "the disk quota is used up for"
+    problem = "no room left on the disk of" if error.errno != errno.EDQUOT else "the disk quota is used up for"
     free = "free some" + (" (fitnets clean shows what is not needed)" if name == "store" else "")
-    other = {"store": "give another store=DIR", "": "use another folder"}.get(name, f"set {name} to another folder")
-    return f"{what} {f'{name}={folder}' if name else folder}: {free}, or {other}"
+    alternative = {"store": "give another store=DIR", "": "use another folder"}.get(
+        name, f"set {name} to another folder"
+    )
+    return f"{problem} {f'{name}={folder}' if name else folder}: {free}, or {alternative}"
 
 
 def _hub_cache() -> Path:
@@ -135,19 +144,19 @@ def _hub_cache() -> Path:
 def _temporary() -> Path:
     try:
         return Path(tempfile.gettempdir())
-    except FileNotFoundError:  # none of its candidates can be written
+    except FileNotFoundError:  # no candidate folder is writable
         return Path(os.environ.get("TMPDIR") or "/tmp")
 
 
 def _room(folder: Path) -> float:
-    """Bytes that this user may still write there; 0 where no further file can be made."""
+    """Return the bytes that this user may still write in the folder; 0 if no further file can be created."""
     if not hasattr(os, "statvfs"):  # Windows
         return float("inf")
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:
-        told = os.statvfs(folder)
+        status = os.statvfs(folder)
     except OSError:
         return float("inf")
-    has_files = told.f_favail > 0 or told.f_files == 0
-    return float(told.f_bavail * told.f_frsize) if has_files else 0.0
+    has_free_inodes = status.f_favail > 0 or status.f_files == 0
+    return float(status.f_bavail * status.f_frsize) if has_free_inodes else 0.0

@@ -1,6 +1,7 @@
-"""Standard streams, locale, home folder and waiting threads of a process. Entry points call `run` before anything else.
+"""Sets up a process: its standard streams, locale, home folder and waiting threads.
 
-Standard library only. It comes before Hydra and PyTorch are imported, because libraries read parts of it on import.
+Entry points call `run` or `prepare` before Hydra and PyTorch are imported, because libraries read parts of this setup
+on import. The module therefore imports the standard library alone.
 """
 
 import atexit
@@ -14,19 +15,22 @@ from typing import Any, TextIO
 
 Main = Callable[[], int]
 _PRINTING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version", "--plan")
-"""flags with which nothing is trained"""
+"""Flags with which a command prints something and trains nothing."""
 
 
 def is_training(words: Sequence[str]) -> bool:
-    """Whether a command line of `run.py` trains: without flags that only print something."""
+    """Return whether a command line of `run.py` trains, which it does without flags that only print something."""
     return not any(word.partition("=")[0] in _PRINTING for word in words)
 
 
 def run(main: Main, *, trains: bool = False) -> int:
-    """Prepare the process, call the entry point, flush its output. Returns the exit code.
+    """Prepare the process, call the entry point, flush its output and return the exit code.
 
-    trains: the results are files, so output that cannot be written is no failure. Else it gives exit code 1. A reader
-    that left early (`... | head -1`) is no failure in either case."""
+    trains: whether the results are files
+
+    If output cannot be written, the exit code is 1, unless the process trains. A reader that closes the pipe early
+    (`... | head -1`) is never a failure.
+    """
     prepare()
     try:
         os.getcwd()
@@ -40,21 +44,21 @@ def run(main: Main, *, trains: bool = False) -> int:
             _give_stdout_back()
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
-    except SystemExit as left:
-        if left.code or trains or not _streams.is_lost:
+    except SystemExit as error:
+        if error.code or trains or not _streams.is_lost:
             raise
         return 1
     return code or int(_streams.is_lost and not trains)
 
 
 def prepare() -> None:
-    """What has to be done before other modules are imported. Further calls change nothing."""
+    """Set up the process before other modules are imported. Further calls change nothing."""
     _open_closed_descriptors()
     if sys.stdout is None or sys.stdout is sys.__stdout__:  # not inside a test or a notebook
         _use_utf8()
         _replace_streams()
     _let_waiting_threads_sleep()
-    with suppress(OSError):  # no folder for temporary files either
+    with suppress(OSError):  # there may be no folder for temporary files either
         _find_home()
 
 
@@ -62,29 +66,31 @@ def prepare() -> None:
 
 
 class _Descriptor(io.FileIO):
-    """Standard output or standard error. Bytes that cannot be written are dropped, so that a process outlives its
-    terminal, its reader and a full disk."""
+    """Standard output or standard error that drops bytes which cannot be written.
+
+    The process therefore survives a closed terminal, a reader that closed the pipe and a full disk.
+    """
 
     def __init__(self, number: int, *, is_output: bool):
         super().__init__(number, "w", closefd=False)
         self.is_output = is_output
 
     def write(self, data: Any) -> int:
-        left = whole = memoryview(data).cast("B")
-        while left:
+        unwritten = whole = memoryview(data).cast("B")
+        while unwritten:
             try:
-                count = super().write(left)
+                count = super().write(unwritten)
             except OSError as error:
-                self._lose(error)
+                self._report_loss(error)
                 break
-            if count is None:  # a full pipe that some other process made non-blocking
+            if count is None:  # the pipe is full, and another process made it non-blocking
                 _wait_until_writable(self.fileno())
                 continue
-            left = left[count:]
+            unwritten = unwritten[count:]
         return len(whole)
 
-    def _lose(self, error: OSError) -> None:
-        """Tell once that output is lost. A reader that left wants no more of it: then nothing is lost."""
+    def _report_loss(self, error: OSError) -> None:
+        """Report once that output is lost. If the reader closed the pipe, it needs no more output: nothing is lost."""
         if error.errno == errno.EPIPE or not self.is_output or _streams.is_lost:
             return
         _streams.is_lost = True
@@ -103,20 +109,20 @@ class _Streams:
 
     is_replaced: bool = False
     is_lost: bool = False
-    """output could not be written"""
+    """whether some output could not be written"""
     result: TextIO | None = None
-    """where the result goes while standard output is reserved for it"""
-    shown: TextIO | None = None
-    """`sys.stdout` before that"""
-    aside: int | None = None
-    """duplicate of descriptor 1 before that"""
+    """the stream that `write_result` writes to while standard output is reserved"""
+    reserved_stdout: TextIO | None = None
+    """`sys.stdout` as it was before it was reserved"""
+    reserved_descriptor: int | None = None
+    """a duplicate of descriptor 1 as it was before standard output was reserved"""
 
 
 _streams = _Streams()
 
 
 def _open_closed_descriptors() -> None:
-    """Open the null device for standard streams that are closed: a data file must not get their numbers."""
+    """Open the null device for closed standard streams, because a data file must not get their descriptor numbers."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -141,7 +147,7 @@ def _replace_streams() -> None:
 
 
 def _text(number: int, earlier: Any, *, is_output: bool) -> io.TextIOWrapper:
-    """A stream like the earlier one that never raises: a character that its encoding lacks is replaced."""
+    """Return a stream like the earlier one that never raises: it replaces characters that its encoding lacks."""
     raw = _Descriptor(number, is_output=is_output)
     is_unbuffered = earlier is not None and earlier.write_through
     errors = "strict" if earlier is None else earlier.errors
@@ -156,41 +162,43 @@ def _text(number: int, earlier: Any, *, is_output: bool) -> io.TextIOWrapper:
 
 
 def reserve_stdout() -> None:
-    """Keep standard output for `write_result`. Everything else that this process or its children print goes to
-    standard error: also what a user's module prints, or a C library."""
+    """Reserve standard output for `write_result`.
+
+    All other output of this process and its children goes to standard error, also that of user modules and C libraries.
+    """
     if _streams.result is not None:
         return
     sys.stdout.flush()
-    _streams.shown, _streams.aside = sys.stdout, os.dup(1)
+    _streams.reserved_stdout, _streams.reserved_descriptor = sys.stdout, os.dup(1)
     is_ours = _is_on(1, sys.stdout)
-    _streams.result = _text(_streams.aside, sys.stdout, is_output=True) if is_ours else sys.stdout
+    _streams.result = _text(_streams.reserved_descriptor, sys.stdout, is_output=True) if is_ours else sys.stdout
     sys.stdout = sys.stderr
     os.dup2(2, 1)
 
 
 def write_result(text: str) -> None:
-    """Write a line to standard output, wherever `print` goes now."""
+    """Write a line to the real standard output, also while it is reserved."""
     print(text, file=_streams.result or sys.stdout, flush=True)
 
 
 def _is_on(number: int, stream: TextIO) -> bool:
     try:
         return stream.fileno() == number
-    except (OSError, ValueError, AttributeError):  # a stream in memory
+    except (OSError, ValueError, AttributeError):  # the stream is in memory
         return False
 
 
 def _give_stdout_back() -> None:
-    """End `reserve_stdout`. What the user's modules print at the exit of the process still goes to standard error."""
+    """Undo `reserve_stdout`. Output that user modules print at the exit of the process still goes to standard error."""
     if _streams.result is None:
         return
     _streams.result.flush()
-    assert _streams.aside is not None
-    assert _streams.shown is not None
-    os.dup2(_streams.aside, 1)
-    os.close(_streams.aside)
-    sys.stdout = _streams.shown
-    _streams.result = _streams.aside = _streams.shown = None
+    assert _streams.reserved_descriptor is not None
+    assert _streams.reserved_stdout is not None
+    os.dup2(_streams.reserved_descriptor, 1)
+    os.close(_streams.reserved_descriptor)
+    sys.stdout = _streams.reserved_stdout
+    _streams.result = _streams.reserved_descriptor = _streams.reserved_stdout = None
     atexit.register(os.dup2, 2, 1)  # called before the functions that were registered earlier
 
 
@@ -198,9 +206,11 @@ def _give_stdout_back() -> None:
 
 
 def _use_utf8() -> None:
-    """Start the same command again in Python's UTF-8 mode where the locale's encoding is another one: file names,
-    words of the command line and text files are then read alike everywhere. The standard streams keep the locale's
-    encoding."""
+    """Restart the command in Python's UTF-8 mode if the locale has another encoding.
+
+    File names, command-line words and text files are then read alike everywhere. The standard streams keep the locale's
+    encoding.
+    """
     if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1" or not sys.executable:
         return
     os.environ["PYTHONUTF8"] = "1"
@@ -215,9 +225,11 @@ _WAIT_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def _let_waiting_threads_sleep() -> None:
-    """PyTorch's threads sleep while they wait for one another, after a few microseconds. By default they spin for
-    milliseconds, and beside another busy process a run then takes five times longer. OpenMP reads this when PyTorch is
-    imported."""
+    """Let PyTorch's threads sleep after a few microseconds of waiting for one another.
+
+    By default they spin for milliseconds, and a run beside another busy process then takes five times as long. OpenMP
+    reads these variables when PyTorch is imported. Variables that the user has set are kept.
+    """
     if not any(name in os.environ for name in _WAIT_SETTINGS):
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ["GOMP_SPINCOUNT"] = "1000"  # GNU: sleeping at once would make small steps 30 % slower
@@ -227,8 +239,8 @@ def _let_waiting_threads_sleep() -> None:
 
 
 def _find_home() -> None:
-    """Give libraries a place where the user has no home folder, or none that can be written."""
-    if os.path.expanduser("~") == "~":  # neither HOME nor an entry for this user: libraries would make a folder "~"
+    """Give libraries a temporary folder if the user has no home folder, or none that is writable."""
+    if os.path.expanduser("~") == "~":  # without HOME and a passwd entry, libraries would create a folder named "~"
         os.environ["HOME"] = _temporary_folder()
     if not any(name in os.environ for name in ("LOGNAME", "USER", "LNAME", "USERNAME")) and not _has_name():
         os.environ["USER"] = str(os.getuid())
@@ -239,7 +251,7 @@ def _find_home() -> None:
 
 
 def ignore_plot_settings() -> None:
-    """Have matplotlib, when it is imported, read neither the user's matplotlibrc nor the choice of a window system."""
+    """Make matplotlib ignore the user's matplotlibrc and window system. Call this before matplotlib is imported."""
     os.environ["MPLBACKEND"], os.environ["MATPLOTLIBRC"] = "agg", os.devnull
 
 
@@ -256,7 +268,7 @@ def data_home() -> str:
 
 
 def is_writable(folder: str) -> bool:
-    """Whether files can be written in the folder, which may not exist yet."""
+    """Return whether files can be written in the folder, which need not exist yet."""
     folder = os.path.abspath(folder)
     while not os.path.lexists(folder) and folder != os.path.dirname(folder):
         folder = os.path.dirname(folder)
@@ -264,13 +276,13 @@ def is_writable(folder: str) -> bool:
 
 
 def may(path: str, mode: int) -> bool:
-    """`os.access` for the user whose permissions count: the effective one."""
+    """Return `os.access` for the effective user, whose permissions count."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def keeps_files(folder: str) -> bool:
-    """Whether files can be written in the folder and are still there when the process has ended."""
-    return is_writable(folder) and not any(os.path.abspath(folder).startswith(place) for place in _temporary)
+    """Return whether files can be written in the folder and outlive the process."""
+    return is_writable(folder) and not any(os.path.abspath(folder).startswith(temporary) for temporary in _temporary)
 
 
 def _has_name() -> bool:
@@ -284,7 +296,7 @@ def _has_name() -> bool:
 
 
 def _temporary_folder() -> str:
-    """A folder of this process, removed when it ends."""
+    """Return this process's temporary folder, which is removed when the process ends."""
     import shutil
     import tempfile
 

@@ -1,4 +1,4 @@
-"""Memory and disks that run out, and missing permissions, in a few lines."""
+"""Short error messages for full memory, full disks and missing permissions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,30 +11,35 @@ from fitnets.system import permissions
 
 
 class ResourceError(UserError, RuntimeError):
-    """Memory or disk ran out."""
+    """Memory or disk space ran out."""
 
 
 @contextmanager
 def short_errors(root: Path) -> Iterator[None]:
-    """Around the work of a run. root: of its store."""
+    """Raise errors of memory, disks and permissions inside the block as errors with a short message.
+
+    root: folder of the store
+
+    Raises ResourceError if memory or disk space runs out, FileError if a permission is missing.
+    """
     try:
         with permissions.in_words():
             yield
     except OSError as error:
-        if error.errno not in permissions.FULL and "requested and" not in str(error):  # NumPy's words
+        if error.errno not in permissions.FULL and "requested and" not in str(error):  # NumPy's message for a full disk
             raise
-        told = permissions.full_disk(error, root)
-        raise ResourceError(f"{told}; then the same command goes on from its last checkpoint") from error
+        message = permissions.full_disk(error, root)
+        raise ResourceError(f"{message}; then the same command resumes from its last checkpoint") from error
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
         raise ResourceError(
-            f"out of memory: {str(error).strip().splitlines()[0] if str(error) else 'nothing more is said'}\n"
+            f"out of memory: {str(error).strip().splitlines()[0] if str(error) else 'the error has no message'}\n"
             "give a smaller schedule.STAGE.batch_size or engine.eval_batch_size, or a smaller network"
         ) from error
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """PyTorch's CPU allocator, and CUDA's libraries, raise a bare RuntimeError."""
-    words = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
+    """Recognise out-of-memory errors, also the bare RuntimeError of PyTorch's CPU allocator and of CUDA libraries."""
+    messages = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(message in str(error) for message in messages)

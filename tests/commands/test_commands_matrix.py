@@ -1,4 +1,4 @@
-"""Every `fitnets` command on every kind of data set."""
+"""Tests of every `fitnets` command on every kind of data set."""
 
 import json
 
@@ -14,7 +14,7 @@ WORDS = (*BASE, *NETWORKS, *STUDENT)
 
 @pytest.fixture(scope="module", params=KINDS)
 def trained(request, tmp_path_factory):
-    """(kind of data set, its overrides, directory of a finished run)"""
+    """Train a run; returns (kind of data set, its overrides, directory of the finished run)."""
     root = tmp_path_factory.mktemp(request.param)
     words = [*small_data.make(root / "data")[request.param], f"store={root / 'store'}"]
     result = pipeline.run(loading.load([*WORDS, *words]))
@@ -60,12 +60,12 @@ def test_eval(trained, fitnets, split):
 
 
 def _accuracy(tree) -> float:
-    """The first accuracy in a tree of results."""
+    """Return the first accuracy in a tree of results."""
     for key, value in tree.items():
         if key.endswith("accuracy") and isinstance(value, float):
             return value
-        if isinstance(value, dict) and (found := _accuracy(value)) is not None:
-            return found
+        if isinstance(value, dict) and (accuracy := _accuracy(value)) is not None:
+            return accuracy
     return None
 
 
@@ -82,7 +82,7 @@ def test_plan_of_a_table(trained, fitnets, tmp_path):
 
 
 def _same_data(kind: str, words: list[str]) -> list[str]:
-    """Table 4 is about MNIST: other data are no part of its command."""
+    """Return the data of the plan. Table 4 is about MNIST, so that the Parquet files can take its place."""
     return [word for word in words if word.startswith("dataset.")] if kind == "parquet" else ["dataset=digits"]
 
 

@@ -1,4 +1,4 @@
-"""One command for everything, and what the plan says before training."""
+"""Tests of `fitnets run`, `fitnets --version` and `python -m fitnets`, and of the plan that a run prints first."""
 
 import importlib.metadata
 import json
@@ -14,16 +14,16 @@ from fitnets import paths
 
 
 def plan_of(finished) -> list[str]:
-    """The lines of the plan, without those of the epochs."""
+    """Return the lines of the plan, which end before the lines of the epochs."""
     lines = finished.out.splitlines()
     return lines[: next(number for number, line in enumerate(lines) if line.startswith("  files"))]
 
 
-# --- what the first lines name ---
+# --- the first lines of the plan ---
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "parts"),
     [
         (["method=kd"], ["method   kd", "schedule quick: ", "not the paper's", "schedule=paper", "seed=0 (student)"]),
         (["seed=4", "teacher.seed=7", "dataset.seed=2"], ["seed=4 (student), teacher.seed=7, dataset.seed=2"]),
@@ -32,16 +32,16 @@ def plan_of(finished) -> list[str]:
         (["schedule.name=mine"], ["schedule mine"]),
     ],
 )
-def test_the_first_lines_name_method_schedule_and_seeds(command, words, told):
+def test_the_first_lines_name_method_schedule_and_seeds(command, words, parts):
     finished = command(*TINY, *words, "schedule.student.max_steps=1", "schedule.teacher.max_steps=1")
     assert finished.code == 0, finished.err
     first = "\n".join(plan_of(finished)[:4])
-    for part in told:
+    for part in parts:
         assert part in first
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "parts"),
     [
         (
             ["method=backprop", "schedule.student.epochs=3", "schedule.hint.epochs=2"],
@@ -51,16 +51,16 @@ def test_the_first_lines_name_method_schedule_and_seeds(command, words, told):
         (["method=joint", "schedule.hint.epochs=3"], ["at most 4 epochs", "schedule.equal_epochs=false: 1 alone"]),
     ],
 )
-def test_the_plan_says_why_a_stage_is_longer_than_its_key_says(command, words, told):
+def test_the_plan_explains_a_stage_that_is_longer_than_its_key(command, words, parts):
     finished = command(*TINY, *words)
     assert finished.code == 0, finished.err
     (line,) = [line for line in plan_of(finished) if "epochs: schedule.student.epochs=" in line]
-    for part in told:
+    for part in parts:
         assert part in line
 
 
 @pytest.mark.parametrize("words", [["method=hints"], ["method=backprop", "schedule.equal_epochs=false"]])
-def test_it_says_nothing_where_the_length_is_the_keys_own(command, words):
+def test_the_plan_explains_nothing_if_the_length_is_that_of_the_key(command, words):
     finished = command(*TINY, *words)
     assert finished.code == 0, finished.err
     assert "schedule.student.epochs=" not in "\n".join(plan_of(finished))
@@ -98,7 +98,7 @@ def test_fitnets_run_shows_help_and_configuration(fitnets, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("words", [["student=fitnet9"], ["studnet=thin"], ["student.depth=x", "student=thin"]])
-def test_fitnets_run_answers_mistakes_like_run_py(fitnets, command, words):
+def test_fitnets_run_reports_mistakes_like_run_py(fitnets, command, words):
     first, second = fitnets("run", *words), command(*words)
     assert (first.code, first.err) == (second.code, second.err) == (1, first.err)
     assert first.err.count("\n") == 1
@@ -107,15 +107,15 @@ def test_fitnets_run_answers_mistakes_like_run_py(fitnets, command, words):
 def test_version_and_the_list_of_commands(fitnets):
     assert fitnets("--version").out == f"fitnets {importlib.metadata.version('fitnets')}\n"
     listed = fitnets("--help").out
-    for told in ("  run ", "fitnets --version", "fitnets COMMAND --help", "python -m fitnets"):
-        assert told in listed
+    for part in ("  run ", "fitnets --version", "fitnets COMMAND --help", "python -m fitnets"):
+        assert part in listed
     assert "did you mean run?" in fitnets("runn").err
 
 
 def test_python_m_fitnets_is_the_command(tmp_path):
-    told = shell("-m", "fitnets", "run", "student=fitnet9", cwd=tmp_path)
-    assert (told.returncode, told.stdout) == (1, "")
-    assert told.stderr.startswith("student=fitnet9: no such option; did you mean fitnet4?")
+    done = shell("-m", "fitnets", "run", "student=fitnet9", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("student=fitnet9: no such option; did you mean fitnet4?")
 
 
 def test_a_wheel_names_commands_that_work_there(tmp_path):
@@ -127,10 +127,10 @@ def test_a_wheel_names_commands_that_work_there(tmp_path):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, site / place)
     (tmp_path / "elsewhere").mkdir()
-    told = shell("-m", "fitnets", "run", "--help", cwd=tmp_path / "elsewhere", PYTHONPATH=str(site))
-    assert told.returncode == 0, told.stderr
-    assert "  fitnets run dataset=mnist dataset.path=DIR" in told.stdout
-    assert "run.py" not in told.stdout
+    done = shell("-m", "fitnets", "run", "--help", cwd=tmp_path / "elsewhere", PYTHONPATH=str(site))
+    assert done.returncode == 0, done.stderr
+    assert "  fitnets run dataset=mnist dataset.path=DIR" in done.stdout
+    assert "run.py" not in done.stdout
 
 
 def test_the_command_of_a_folder(tmp_path):

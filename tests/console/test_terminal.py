@@ -1,4 +1,4 @@
-"""What a terminal shows: numbers and durations in words, titles, tables and plans that fit its width."""
+"""Tests of the terminal: formatted numbers and durations; titles, tables and plans that fit its width."""
 
 import io
 import re
@@ -64,26 +64,26 @@ class TestTables:
     header = ("trial", "depth", "accuracy", "multiplications", "run")
     rows = (["1", "11", "98.33 % ± 0.23 %", "1.23 M", " ".join(HASHES)],)
 
-    def test_a_title_is_as_long_as_it_is_above_a_narrow_table(self):
-        shower, file = terminal(120)
-        shower.table(self.title, ["", "size"], [["a", "1 B"]])
+    def test_a_title_is_not_wrapped_to_the_width_of_a_narrow_table(self):
+        screen, file = terminal(120)
+        screen.table(self.title, ["", "size"], [["a", "1 B"]])
         assert file.getvalue().splitlines()[0] == self.title
 
     @pytest.mark.parametrize("width", [40, 47, 60, 80, 100, 200])
     def test_no_hash_is_cut_and_no_line_is_too_long(self, width):
-        shower, file = terminal(width)
-        shower.table(self.title, self.header, self.rows)
+        screen, file = terminal(width)
+        screen.table(self.title, self.header, self.rows)
         shown = file.getvalue()
         assert all(name in shown for name in (*HASHES, "multiplications", "98.33 %"))
         assert max(map(len, shown.splitlines())) <= width
 
-    def test_elsewhere_than_on_a_terminal_every_row_is_one_line(self):
-        shower, file = terminal(60, is_terminal=False)
-        shower.table(self.title, [*self.header, "note"], [[*self.rows[0], "word " * 40]])
+    def test_without_a_terminal_every_row_is_one_line(self):
+        screen, file = terminal(60, is_terminal=False)
+        screen.table(self.title, [*self.header, "note"], [[*self.rows[0], "word " * 40]])
         lines = file.getvalue().splitlines()
         assert lines[0] == self.title
         assert any(" ".join(HASHES) in line and "98.33 % ± 0.23 %" in line for line in lines)
-        assert shower.console.width >= 120
+        assert screen.console.width >= 120
 
 
 class TestPlan:
@@ -94,36 +94,38 @@ class TestPlan:
         f"  files    /a/long/path/{'x' * 90}/run/{HASHES[0]}",
     )
 
-    def test_on_80_columns_words_stay_whole_and_text_stays_in_its_column(self):
-        shower, file = terminal(80)
-        shower.explain("\n".join(self.lines))
+    def test_on_80_columns_words_stay_whole_and_text_continues_in_its_column(self):
+        screen, file = terminal(80)
+        screen.explain("\n".join(self.lines))
         shown = file.getvalue().splitlines()
         words = {word for line in self.lines for word in line.split()}
         assert {word for line in shown for word in line.split()} == words
         label = re.compile(r"  \w+ +|digits| {11}\S")
         assert all(label.match(line) for line in shown)
-        assert [len(line) for line in shown if len(line) > 80] == [len(self.lines[3])]  # the path alone
+        assert [len(line) for line in shown if len(line) > 80] == [
+            len(self.lines[3])
+        ]  # only the path is longer than a line
 
-    def test_elsewhere_lines_stay_whole(self):
-        shower, file = terminal(80, is_terminal=False)
-        shower.explain("\n".join(self.lines))
+    def test_without_a_terminal_lines_stay_whole(self):
+        screen, file = terminal(80, is_terminal=False)
+        screen.explain("\n".join(self.lines))
         assert file.getvalue().splitlines() == list(self.lines)
 
-    def test_a_line_without_label_goes_on_under_its_indentation(self):
+    def test_a_line_without_label_continues_under_its_indentation(self):
         assert hanging("  one two three four", 12) == "  one two\n  three four"
 
-    def test_a_quiet_terminal_says_nothing(self):
-        shower, file = terminal(80)
-        shower.quiet = True
-        shower.explain("a plan")
+    def test_a_quiet_terminal_explains_nothing(self):
+        screen, file = terminal(80)
+        screen.quiet = True
+        screen.explain("a plan")
         assert file.getvalue() == ""
 
 
 def test_the_lines_of_epochs_are_aligned():
-    shower, file = terminal(120, is_terminal=False)
+    screen, file = terminal(120, is_terminal=False)
     losses = [111.7, 4.64, 0.08712, 12345.6]
     for stage in ("student", "retrain_student"):
-        with stage_progress.shown(shower, stage, 12, 1) as progress:
+        with stage_progress.shown(screen, stage, 12, 1) as progress:
             for epoch, loss in enumerate(losses):
                 progress.on_epoch(
                     Epoch(
@@ -148,8 +150,8 @@ def test_the_table_of_a_run_has_readable_sizes():
         "teacher": side, "student": side, "method": "kd", "dataset": "digits", "stages": {},
         "timing": {"latency": {"teacher": latency, "student": latency}, "device": "cpu", "precision": "fp32"},
     }  # fmt: skip
-    shower, file = terminal(100)
-    announcement.conclude(result, shower)
+    screen, file = terminal(100)
+    announcement.conclude(result, screen)
     assert "172 MB" in file.getvalue()
     assert "1 G" in file.getvalue()
     assert file.getvalue().splitlines()[0] == "kd on digits; latencies are medians on cpu, fp32"

@@ -152,7 +152,7 @@ class TestExport:
         assert max(told["difference"].values()) < 1e-4
         card = (exported / "card.md").read_text()
         assert "Classes: ant, bee, cow." in card
-        assert "The files were checked on random images alone: " in card
+        assert "The files were checked only on random images: " in card
 
     def test_card_and_file_say_how_images_were_resized(self, exported):
         props = {prop.key: prop.value for prop in onnx.load(exported / "student.onnx").metadata_props}

@@ -1,4 +1,4 @@
-"""`fitnets export`: files that take raw images and agree with PyTorch, and what is said of them."""
+"""Tests of `fitnets export`: its files take raw images and agree with PyTorch; export.json and a card describe them."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from fitnets.config import Config, Dataset, image_shape
 from fitnets.data import preprocessing, sources
 from fitnets.errors import ConfigError
 from fitnets.exporting import card, runtimes
-from fitnets.exporting.graphs import Bare, Whole, program, write_onnx
+from fitnets.exporting.graphs import NetworkOnly, WithPreprocessing, program, write_onnx
 from fitnets.exporting.student import TOLERANCE
 from fitnets.models import build
 from fitnets.store import locks
@@ -40,14 +40,14 @@ PLACES = {"mnist": SHARED_MNIST, "cifar10": SHARED_CIFAR10}
 
 @pytest.fixture(scope="module")
 def raw_images():
-    """Of a data set: (100 or more, C, H, W) uint8, real where they are at hand."""
-    found: dict[str, torch.Tensor] = {}
+    """Return images of a configuration's data set, real or random: (100 or more, C, H, W) uint8."""
+    images_of: dict[str, torch.Tensor] = {}
 
     def images(config: Config) -> torch.Tensor:
         name = config.dataset.name
-        if name not in found:
-            found[name] = _real(config.dataset) if name in ("digits", *PLACES) else _random(config.dataset)
-        return found[name]
+        if name not in images_of:
+            images_of[name] = _real(config.dataset) if name in ("digits", *PLACES) else _random(config.dataset)
+        return images_of[name]
 
     return images
 
@@ -68,16 +68,16 @@ def _random(dataset: Dataset) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def fitted(raw_images):
-    """What the preprocessing learns from these images."""
-    found: dict[tuple[str, int], preprocessing.FittedPreprocessing] = {}
+    """Return what the preprocessing of a configuration learns from its raw images."""
+    fitted_by: dict[tuple[str, int], preprocessing.FittedPreprocessing] = {}
 
     def fit(config: Config) -> preprocessing.FittedPreprocessing:
         dataset = config.dataset
-        key = dataset.preprocessing.name, dataset.height  # whitening takes a while: one for all sets of CIFAR
-        if key not in found:
+        key = dataset.preprocessing.name, dataset.height  # whitening is slow: CIFAR-10 and CIFAR-100 share it
+        if key not in fitted_by:
             scaled = raw_images(config).float() / dataset.pixel_max
-            found[key] = preprocessing.fit(dataset.preprocessing, lambda: [scaled])
-        return found[key]
+            fitted_by[key] = preprocessing.fit(dataset.preprocessing, lambda: [scaled])
+        return fitted_by[key]
 
     return fit
 
@@ -88,22 +88,22 @@ def test_every_student_of_the_paper_agrees_with_pytorch_on_raw_images(words, raw
     student = build.network(config.student, config.dataset, "student")
     build.initialise(student, loading.load(["schedule=modern"]).schedule.student_init, 0)
     images = raw_images(config)[:101]
-    traced = program(Whole(student, config.dataset, fitted(config)))
+    traced = program(WithPreprocessing(student, config.dataset, fitted(config)))
     write_onnx(traced, tmp_path / "student.onnx", {})
     with torch.no_grad():
         scaled = images.float() / config.dataset.pixel_max
         expected = student(preprocessing.apply(config.dataset.preprocessing, fitted(config), scaled))[0]
         by_program = traced.module()(images)
-    answered = runtimes.in_batches(runtimes.onnx_runner(tmp_path / "student.onnx"), images)
+    logits = runtimes.in_batches(runtimes.onnx_runner(tmp_path / "student.onnx"), images)
     assert images.dtype == torch.uint8
-    assert float(expected.std()) > 0.01  # it answers something
-    assert runtimes.difference(answered, expected) < TOLERANCE
+    assert float(expected.std()) > 0.01  # the logits are not constant
+    assert runtimes.difference(logits, expected) < TOLERANCE
     assert runtimes.difference(by_program, expected) < TOLERANCE
 
 
 @pytest.fixture(scope="module")
 def exported(earlier_run, tmp_path_factory) -> Path:
-    """The folder that `fitnets export` fills, with 8 bits; an earlier export into it was killed."""
+    """Return the folder that `fitnets export --int8` filled after an earlier export into it was killed."""
     import sys
 
     from fitnets import cli
@@ -116,11 +116,11 @@ def exported(earlier_run, tmp_path_factory) -> Path:
     return out
 
 
-def test_the_file_takes_digits_as_scikit_learn_has_them(exported, earlier_run):
-    """0 to 16, uint8: with the accuracy that the run has on test."""
+def test_the_onnx_file_takes_digits_as_scikit_learn_has_them(exported, earlier_run):
+    """The pixels are uint8 from 0 to 16; the accuracy is the run's accuracy on test."""
     session = onnxruntime.InferenceSession(exported / "student.onnx")
-    (taken,) = session.get_inputs()
-    assert (taken.name, taken.type, taken.shape) == ("images", "tensor(uint8)", ["batch", 1, 8, 8])
+    (graph_input,) = session.get_inputs()
+    assert (graph_input.name, graph_input.type, graph_input.shape) == ("images", "tensor(uint8)", ["batch", 1, 8, 8])
     dataset = loading.load([]).dataset
     images, labels = sources.source(dataset, "test").decode(in_silence)
     assert {tuple(image.flatten()) for image in images} <= {tuple(image) for image in load_digits().data}
@@ -129,7 +129,7 @@ def test_the_file_takes_digits_as_scikit_learn_has_them(exported, earlier_run):
     assert np.mean(logits.argmax(1) == labels) == pytest.approx(result["student"]["test_accuracy"])
 
 
-def test_nothing_of_a_killed_export_is_left(exported):
+def test_no_files_of_a_killed_export_are_left(exported):
     assert list(exported.parent.iterdir()) == [exported]
 
 
@@ -139,24 +139,24 @@ def test_the_program_runs_by_itself(exported):
     torch.testing.assert_close(program, runtimes.onnx_runner(exported / "student.onnx")(images), rtol=1e-4, atol=1e-4)
 
 
-def test_what_is_told(exported):
-    told = json.loads((exported / "export.json").read_text())
-    assert set(told["files"]) == {"student.onnx", "student.pt2", "student-int8.onnx"}
-    assert {path.name for path in exported.iterdir()} == {*told["files"], "export.json", "card.md"}
-    assert max(told["difference"].values()) < TOLERANCE
-    assert told["images"] == {"split": "test", "checked": 360, "of": 360}
-    assert told["classes"] == list("0123456789")
-    assert abs(told["int8"]["accuracy"] - told["int8"]["float_accuracy"]) < 0.05
-    files = {row["file"] for row in told["latency"]}
+def test_export_json_has_files_differences_accuracies_and_latencies(exported):
+    facts = json.loads((exported / "export.json").read_text())
+    assert set(facts["files"]) == {"student.onnx", "student.pt2", "student-int8.onnx"}
+    assert {path.name for path in exported.iterdir()} == {*facts["files"], "export.json", "card.md"}
+    assert max(facts["difference"].values()) < TOLERANCE
+    assert facts["images"] == {"split": "test", "checked": 360, "of": 360}
+    assert facts["classes"] == list("0123456789")
+    assert abs(facts["int8"]["accuracy"] - facts["int8"]["float_accuracy"]) < 0.05
+    files = {row["file"] for row in facts["latency"]}
     assert files == {
         *(f"{side}{part}" for side in ("student", "teacher") for part in ("", ", network only")),
         "student, int8",
     }
-    assert {(row["batch"], row["threads"]) for row in told["latency"]} == {(1, 1), (1, 2), (128, 1), (128, 2)}
-    assert all(0 < row["p50_ms"] <= row["p95_ms"] for row in told["latency"])
+    assert {(row["batch"], row["threads"]) for row in facts["latency"]} == {(1, 1), (1, 2), (128, 1), (128, 2)}
+    assert all(0 < row["p50_ms"] <= row["p95_ms"] for row in facts["latency"])
 
 
-def test_the_card(exported):
+def test_the_card_names_data_teacher_limits_and_speed(exported):
     text = (exported / "card.md").read_text()
     for word in (
         "**Data**: digits",
@@ -170,22 +170,22 @@ def test_the_card(exported):
         "uint8 (N, 1, 8, 8)",
     ):
         assert word in text
-    told = json.loads((exported / "export.json").read_text())
-    assert len(card.speedups(told).rows) == 4
+    facts = json.loads((exported / "export.json").read_text())
+    assert len(card.speedups(facts).rows) == 4
 
 
-def test_the_files_metadata_name_the_classes(exported):
-    told = {prop.key: prop.value for prop in onnx.load(exported / "student.onnx").metadata_props}
-    assert told["classes"].split("\n") == list("0123456789")
-    assert "0 to 16" in told["images"]
+def test_the_onnx_metadata_names_the_classes(exported):
+    metadata = {prop.key: prop.value for prop in onnx.load(exported / "student.onnx").metadata_props}
+    assert metadata["classes"].split("\n") == list("0123456789")
+    assert "0 to 16" in metadata["images"]
 
 
-def test_8_bits_leave_the_preprocessing_as_it_is(tmp_path, raw_images, fitted):
+def test_quantisation_leaves_the_preprocessing_as_it_is(tmp_path, raw_images, fitted):
     from fitnets.exporting.quantised import quantise
 
     config = loading.load(["dataset=svhn", "student=thin", "student.depth=3", "student.width=4"])
     student = build.network(config.student, config.dataset, "student")
-    write_onnx(program(Whole(student, config.dataset, {})), tmp_path / "a.onnx", {})
+    write_onnx(program(WithPreprocessing(student, config.dataset, {})), tmp_path / "a.onnx", {})
     quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", raw_images(config))
     graph = onnx.load(tmp_path / "b.onnx").graph
     makers = {output: node.op_type for node in graph.node for output in node.output}
@@ -194,13 +194,13 @@ def test_8_bits_leave_the_preprocessing_as_it_is(tmp_path, raw_images, fitted):
     assert kinds.count("DequantizeLinear") == 3
 
 
-def test_network_only_takes_what_training_gives_it(tmp_path):
+def test_the_network_without_preprocessing_takes_preprocessed_images(tmp_path):
     config = loading.load([])
     student = build.network(config.student, config.dataset, "student").eval()
-    write_onnx(program(Bare(student, (1, 8, 8))), tmp_path / "bare.onnx", {})
+    write_onnx(program(NetworkOnly(student, (1, 8, 8))), tmp_path / "network.onnx", {})
     images = torch.rand(5, 1, 8, 8)
-    answered = runtimes.onnx_runner(tmp_path / "bare.onnx")(images)
-    assert runtimes.difference(answered, student(images)[0].detach()) < TOLERANCE
+    logits = runtimes.onnx_runner(tmp_path / "network.onnx")(images)
+    assert runtimes.difference(logits, student(images)[0].detach()) < TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -209,11 +209,11 @@ def test_network_only_takes_what_training_gives_it(tmp_path):
         (["no/such/run"], r"RUN=no/such/run: no trained network there"),
         (["{run}", "dataset=mnist"], r"dataset=mnist: fitnets export takes engine.threads and store"),
         (["{run}", "--out", "/proc/none/files"], r"--out /proc/none: cannot write there"),
-        (["{teacher}"], r"a teacher's folder: give that of a run"),
-        (["{run}", "--out", "{run}"], r"it is there, and no earlier export: give a new folder"),
+        (["{teacher}"], r"this is a teacher's folder: give the folder of a run"),
+        (["{run}", "--out", "{run}"], r"it exists and is no earlier export: give a new folder"),
     ],
 )
-def test_mistakes(fitnets, earlier_run, words, message):
+def test_mistakes_are_refused(fitnets, earlier_run, words, message):
     import re
 
     (teacher,) = (earlier_run.parent.parent / "teacher").iterdir()
@@ -231,7 +231,7 @@ def test_a_file_that_disagrees_is_not_kept(fitnets, earlier_run, tmp_path, monke
 
 
 @pytest.mark.parametrize("side", ["teacher", "student"])
-def test_a_network_that_cannot_be_traced(command, fitnets, tmp_path, side):
+def test_a_student_that_cannot_be_traced_fails_and_a_teacher_is_left_out(command, fitnets, tmp_path, side):
     short = [word for word in TINY if not word.startswith(f"{side}.") and word != f"{side}=thin"]
     custom = [f"{side}=custom", f"{side}.target=own_models.branching"]
     assert command(*custom, "method=kd", "hint_layer=none", *short).code == 0
@@ -246,7 +246,7 @@ def test_a_network_that_cannot_be_traced(command, fitnets, tmp_path, side):
         assert (run / "export" / "student.onnx").exists()
 
 
-def test_other_images_than_the_preprocessing_was_fitted_on(command, fitnets, tmp_path):
+def test_changed_images_are_replaced_by_random_ones_or_refused(command, fitnets, tmp_path):
     root = write_images(tmp_path / "images")
     words = ["dataset=folder", f"dataset.path={root}", "student=thin", "student.depth=3", "student.width=4"]
     steps = [f"schedule.{stage}.max_steps=1" for stage in ("teacher", "hint", "student")]
@@ -255,27 +255,27 @@ def test_other_images_than_the_preprocessing_was_fitted_on(command, fitnets, tmp
     (run,) = (tmp_path / "store" / "run").glob("[0-9a-f]*")
     train = json.loads((root / "split.json").read_text())["train"]
     Image.new("RGB", (20, 20)).save(root / train[0])
-    exported = fitnets("export", str(run), "--json")  # the run has recorded what its preprocessing learnt
+    exported = fitnets("export", str(run), "--json")  # the run recorded its fitted preprocessing
     assert exported.code == 0, exported.err
     facts = json.loads(exported.out)
     assert facts["images"]["missing"] == "dataset=folder has other images now than those that the run was trained on"
-    assert set(facts["accuracy"].values()) <= {None}  # no figures on images that may have been trained on
+    assert set(facts["accuracy"].values()) <= {None}  # the changed images may have been trained on
     result = json.loads((run / "result.json").read_text())
-    del result["fitted"]  # as runs of earlier versions
+    del result["fitted"]  # like a run of an earlier version
     (run / "result.json").write_text(json.dumps(result))
     refused = fitnets("export", str(run))
     assert refused.code == 1
     assert "preprocessing was fitted on other images than those that dataset=folder has now" in refused.err
 
 
-def test_a_run_is_found_from_its_own_folder(fitnets, earlier_run, tmp_path, monkeypatch):
+def test_export_takes_a_relative_run_folder(fitnets, earlier_run, tmp_path, monkeypatch):
     monkeypatch.chdir(earlier_run.parent)
     finished = fitnets("export", earlier_run.name, "--out", str(tmp_path / "files"))
     assert finished.code == 0, finished.err
     assert not (earlier_run.parent / "data").exists()
 
 
-def test_without_its_teacher(fitnets, earlier_run, tmp_path, monkeypatch):
+def test_export_without_the_teacher_names_the_reason(fitnets, earlier_run, tmp_path, monkeypatch):
     from fitnets.exporting import student
 
     def gone(*_):
@@ -285,4 +285,7 @@ def test_without_its_teacher(fitnets, earlier_run, tmp_path, monkeypatch):
     finished = fitnets("export", str(earlier_run), "--out", str(tmp_path / "files"), "--json")
     assert finished.code == 0, finished.err
     assert {row["file"] for row in json.loads(finished.out)["latency"]} == {"student", "student, network only"}
-    assert "The teacher could not be exported beside it: teacher.path=/gone" in (tmp_path / "files/card.md").read_text()
+    assert (
+        "The teacher could not be exported for comparison: teacher.path=/gone"
+        in (tmp_path / "files/card.md").read_text()
+    )

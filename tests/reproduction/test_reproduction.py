@@ -204,7 +204,7 @@ def test_a_table_runs_from_end_to_end_and_says_what_to_download(fitnets, tmp_pat
     assert "not run" not in text
 
     again = fitnets("reproduce", *order)
-    assert "all of it is done" in again.out
+    assert "no run is left" in again.out
     assert (tmp_path / "out" / "table.md").read_text() == text
 
 
@@ -296,14 +296,14 @@ def test_a_plan_runs_nothing(fitnets, tmp_path):
         (["table4", "--schedule", "papr"], "no such column; did you mean paper?"),
         (["table4", "--only", "FitNet 9"], "no such row"),
         (["table4", "--scale", "3"], "3 is out of range"),
-        (["table4", "seed=3"], "seed=3: the table gives that to each run: choose with --seeds"),
+        (["table4", "seed=3"], "seed=3: the table sets this key for each run: choose with --seeds"),
         (["table4", "schedule=quick"], "choose with --schedule"),
-        (["table5", "student=fitnet1"], "student=fitnet1: the table gives that to each run: choose with --only"),
+        (["table5", "student=fitnet1"], "student=fitnet1: the table sets this key for each run: choose with --only"),
         (["figure2", "student.layers=5"], "choose with --only"),
-        (["table2", "student=fitnet1"], "student=fitnet1: all of table2 has student=fitnet4: leave it out"),
+        (["table2", "student=fitnet1"], "student=fitnet1: every run of table2 has student=fitnet4: leave it out"),
         (
             ["figure2", "schedule.retrain_student=true"],
-            "all of figure2 has student=table6 schedule.retrain_student=false",
+            "every run of figure2 has student=table6 schedule.retrain_student=false",
         ),
         (["table4", "dataset.train_share=0.5"], "choose with --scale"),
         (["table4", "rerun=true"], "leave it out"),
@@ -354,7 +354,7 @@ def test_after_a_run_without_memory_come_the_others_and_then_an_error(fitnets, t
     seeds = tried(without_memory)
     finished = fitnets("reproduce", *hints_on_digits(tmp_path))
     assert (finished.code, seeds) == (1, [0, 1, 2])
-    assert "out of memory\nthe same command tries them again" in finished.err
+    assert "out of memory\nthe same command tries these runs again" in finished.err
     assert list(tmp_path.glob("reproduced/*/table.md"))
 
 
@@ -365,7 +365,7 @@ def test_a_teacher_that_diverged_is_not_trained_for_every_student(fitnets, tmp_p
     seeds = tried(diverges)
     finished = fitnets("reproduce", *hints_on_digits(tmp_path))
     assert (finished.code, seeds) == (0, [0])
-    assert finished.out.count("not begun, its teacher diverged") == 2
+    assert finished.out.count("not started, its teacher diverged") == 2
 
 
 def test_what_another_process_makes_comes_last(fitnets, tmp_path, tried, monkeypatch):

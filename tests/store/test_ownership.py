@@ -297,7 +297,7 @@ def test_an_export_does_not_replace_a_folder_with_other_files(fitnets, tmp_path,
     write(out / "paper.pdf")
     code, _, error = fitnets("export", earlier_run, "--out", out)
     assert code == 1
-    assert "it holds files beside those of an export" in error
+    assert "it holds other files than those of an export" in error
     assert (out / "paper.pdf").exists()
 
 

@@ -1,4 +1,4 @@
-"""Home folder, personal settings, threads, locks of dead processes, and the encoding of every text file."""
+"""Tests of home folders, personal settings, threads, locks of dead processes and the encoding of every text file."""
 
 import ast
 import json
@@ -23,7 +23,7 @@ SOURCES = sorted((ROOT / "fitnets").rglob("*.py"))
 
 
 def prepared(script: str, cwd: Path, **variables: str) -> str:
-    """What a script prints after `process.prepare`, without variables of this user."""
+    """Return what a script prints after `process.prepare`, in an environment without this user's variables."""
     kept = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH") if key in os.environ}
     words = [sys.executable, "-c", f"import os, sys; from fitnets.system import process; process.prepare(); {script}"]
     environment = kept | {"PYTHONPATH": str(ROOT)} | variables
@@ -31,7 +31,7 @@ def prepared(script: str, cwd: Path, **variables: str) -> str:
     return done.stdout.strip()
 
 
-# --- threads that wait ---
+# --- waiting threads ---
 
 WAITS = "print(*[os.environ.get(name) for name in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')])"
 
@@ -45,11 +45,11 @@ WAITS = "print(*[os.environ.get(name) for name in ('OMP_WAIT_POLICY', 'GOMP_SPIN
         ({"KMP_BLOCKTIME": "3"}, "None None 3"),
     ],
 )
-def test_threads_that_wait_sleep_unless_the_user_says_otherwise(variables, expected, tmp_path):
+def test_waiting_threads_sleep_unless_the_user_sets_a_variable(variables, expected, tmp_path):
     assert prepared(WAITS, tmp_path, **variables) == expected
 
 
-def test_the_entry_points_say_so_before_pytorch_is_imported():
+def test_entry_points_set_up_the_process_before_hydra_is_imported():
     for path, first in ((ROOT / "run.py", "process.prepare()"), (ROOT / "fitnets" / "cli.py", "process.run(_main")):
         text = path.read_text(encoding="utf-8")
         assert first in text
@@ -67,7 +67,7 @@ def test_a_user_without_home_gets_a_temporary_one(tmp_path):
     )
     home, user, is_there = prepared(f"os.environ.pop('HOME', 0); {script}", tmp_path).split()
     assert (user, is_there) == (str(os.getuid()), "True")
-    assert not Path(home).exists()  # it ended with the process
+    assert not Path(home).exists()  # it was removed when the process ended
     assert list(tmp_path.iterdir()) == []
 
 
@@ -105,7 +105,7 @@ def test_wandb_keeps_its_usual_folders_where_home_can_be_written(tmp_path, monke
     assert os.environ["WANDB_CACHE_DIR"] == "/nowhere/wandb/cache"
 
 
-def test_the_folders_of_wandb_in_a_run_are_ours(tmp_path):
+def test_wandb_folders_in_a_run_belong_to_the_run(tmp_path):
     for name in ("cache", "data", "config"):
         (tmp_path / "wandb" / name).mkdir(parents=True)
     assert ownership.strangers(tmp_path, "run") == []
@@ -128,10 +128,14 @@ def test_a_users_style_changes_no_figure(made_store, tmp_path):
 
 
 def test_a_users_settings_do_not_reach_the_report(tmp_path):
-    told = "; ".join(["process.ignore_plot_settings()", "import matplotlib", "print(matplotlib.rcParams['font.size'])"])
+    script = "; ".join(
+        ["process.ignore_plot_settings()", "import matplotlib", "print(matplotlib.rcParams['font.size'])"]
+    )
     (tmp_path / "matplotlib").mkdir()
     (tmp_path / "matplotlib" / "matplotlibrc").write_text("font.size: 40\nno.such.key: 3\n")
-    assert prepared(told, tmp_path, MPLBACKEND="nonsense", XDG_CONFIG_HOME=str(tmp_path), HOME=str(tmp_path)) == "10.0"
+    assert (
+        prepared(script, tmp_path, MPLBACKEND="nonsense", XDG_CONFIG_HOME=str(tmp_path), HOME=str(tmp_path)) == "10.0"
+    )
 
 
 # --- locks of dead processes ---
@@ -139,15 +143,15 @@ def test_a_users_settings_do_not_reach_the_report(tmp_path):
 
 @pytest.fixture
 def killed(tmp_path):
-    """A killed process that nobody has waited for, and the artifact that it was making."""
+    """Return the artifact that a process was making when it was killed; nobody has waited for the process yet."""
     directory = tmp_path / "run" / ("0" * 16)
     script = (
         "import sys, time; from pathlib import Path; from fitnets.store import locks\n"
-        "with locks.claim(Path(sys.argv[1]), 'it', print): print('made', flush=True); time.sleep(60)"
+        "with locks.locked(Path(sys.argv[1]), 'it', print): print('locked', flush=True); time.sleep(60)"
     )
     words = [sys.executable, "-c", script, str(directory)]
     child = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert child.stdout.readline() == "made\n"
+    assert child.stdout.readline() == "locked\n"
     assert locks.is_locked(directory)
     child.kill()
     deadline = time.monotonic() + 10
@@ -158,7 +162,7 @@ def killed(tmp_path):
     child.stdout.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="shown by /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc shows it, which is Linux's")
 def test_a_killed_process_that_nobody_waited_for_is_dead(killed):
     assert locks.lock_file(killed).exists()
     assert not locks.is_locked(killed)
@@ -171,8 +175,8 @@ def test_a_killed_process_that_nobody_waited_for_is_dead(killed):
     assert time.monotonic() - started < 2
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="shown by /proc")
-def test_what_it_left_is_removed_at_once(killed):
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc shows it, which is Linux's")
+def test_files_of_a_killed_process_are_removed_at_once(killed):
     partial = locks.temporary_path(killed)
     partial.mkdir()
     assert locks.discard(killed, left_over_alone=True)
@@ -183,7 +187,7 @@ def test_what_it_left_is_removed_at_once(killed):
 def test_a_lock_that_names_nobody_is_dead_after_a_moment(tmp_path):
     directory = tmp_path / ("0" * 16)
     locks.lock_file(directory).touch()
-    assert locks.is_locked(directory)  # its process may be writing its name
+    assert locks.is_locked(directory)  # its process may not have written its name yet
     earlier = time.time() - 5
     os.utime(locks.lock_file(directory), (earlier, earlier))
     assert not locks.is_locked(directory)
@@ -191,11 +195,13 @@ def test_a_lock_that_names_nobody_is_dead_after_a_moment(tmp_path):
         pass
 
 
-def test_a_living_process_stays_alive_for_everyone(tmp_path):
+def test_no_host_takes_a_living_process_for_dead(tmp_path):
     with locks.locked(tmp_path / "it", "it", print):
         record = locks._lease(tmp_path / "it").owner
         assert not lock_owners.is_dead(record.pid, record.hostname, record.start)
-        assert not lock_owners.is_dead(record.pid, "elsewhere", record.start)  # a container's name for this host
+        assert not lock_owners.is_dead(
+            record.pid, "elsewhere", record.start
+        )  # in a container, this host has another name
         assert locks.is_locked(tmp_path / "it")
     assert not lock_owners.is_dead(1, "elsewhere", 12345)
     assert not lock_owners.is_dead(1, "elsewhere", None)
@@ -204,8 +210,8 @@ def test_a_living_process_stays_alive_for_everyone(tmp_path):
 # --- signals ---
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
-def test_a_closed_terminal_stops_a_run_as_ctrl_c_does_but_not_under_nohup():
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_a_closed_terminal_stops_a_run_like_ctrl_c_except_under_nohup():
     earlier = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         with pytest.raises(signals.Stopped), signals.listening():
@@ -220,9 +226,9 @@ def test_a_closed_terminal_stops_a_run_as_ctrl_c_does_but_not_under_nohup():
 # --- text files ---
 
 
-def _unnamed(path: Path) -> list[str]:
-    """Calls that open a text file and leave its encoding to the locale."""
-    found = []
+def _without_encoding(path: Path) -> list[str]:
+    """Return the calls that open a text file and leave its encoding to the locale."""
+    calls = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call) or any(word.arg == "encoding" for word in node.keywords):
             continue
@@ -238,20 +244,20 @@ def _unnamed(path: Path) -> list[str]:
             isinstance(node.func, ast.Name) or (modes and set(str(modes[0])) <= set("rwax+t"))
         )
         if name in ("read_text", "write_text") or (is_file and not is_binary) or (name in ("run", "Popen") and is_text):
-            found.append(f"{path.name}:{node.lineno}: {name}")
-    return found
+            calls.append(f"{path.name}:{node.lineno}: {name}")
+    return calls
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_text_file_has_an_encoding(path):
-    assert _unnamed(path) == []
+def test_every_text_file_is_opened_with_an_encoding(path):
+    assert _without_encoding(path) == []
 
 
-def test_the_check_of_encodings_finds_some(tmp_path):
+def test_the_check_of_encodings_finds_calls_without_one(tmp_path):
     wrong = 'path.read_text()\nopen("x")\npath.open("w")\npath.write_text("y")\nsubprocess.run(words, text=True)\n'
     right = 'path.read_text(encoding="utf-8")\npath.open("rb")\nanswers.open(view)\nImage.open(path)\n'
-    (tmp_path / "them.py").write_text(wrong + right)
-    assert len(_unnamed(tmp_path / "them.py")) == 5
+    (tmp_path / "calls.py").write_text(wrong + right)
+    assert len(_without_encoding(tmp_path / "calls.py")) == 5
 
 
 def test_a_store_with_an_umlaut_is_found_in_an_ascii_locale(tmp_path):

@@ -1,4 +1,4 @@
-"""A missing permission and a full disk are told as what they are: path, reason, way out; never as damage."""
+"""Tests of messages for missing permissions and full disks: path, reason and remedy; never a damaged file."""
 
 import errno
 import json
@@ -22,7 +22,7 @@ from fitnets.store import digests, earlier_runs, files, inventory, locks, weight
 from fitnets.system import permissions
 from torch import nn
 root = Path(sys.argv[1])
-def told(work):
+def message(work):
     try:
         return repr(work())
     except PermissionError as error:
@@ -34,36 +34,36 @@ def read_again():
     with files.made_again(teacher):
         weights.read_weights(teacher / "weights.safetensors", nn.Linear(1, 1))
 print(json.dumps({
-    "json": told(lambda: files.read_json(teacher / "facts.json")),
-    "weights": told(read_again),
-    "metrics": told(lambda: files.read_metrics(teacher / "metrics.jsonl")),
-    "digest": told(lambda: digests.of_file(teacher / "facts.json", None)),
-    "config": told(lambda: earlier_runs.read_config(teacher / "config.yaml")),
-    "folders": told(lambda: earlier_runs.teacher_folders(teacher / "config.yaml")),
-    "closed": told(lambda: files.read_json(root / "closed" / "x.json")),
-    "status": told(lambda: [each.status for each in inventory.runs(root)]),
-    "unneeded": told(lambda: inventory.unneeded(root, unfinished=True)),
-    "claimed": told(lambda: locks.is_locked(root / "fixed" / ("b" * 16))),
-    "claim": told(lambda: locks.claim(root / "fixed" / ("c" * 16), "it", print).__enter__()),
-    "writable": told(lambda: files.check_writable(root / "fixed")),
+    "json": message(lambda: files.read_json(teacher / "facts.json")),
+    "weights": message(read_again),
+    "metrics": message(lambda: files.read_metrics(teacher / "metrics.jsonl")),
+    "digest": message(lambda: digests.of_file(teacher / "facts.json", None)),
+    "config": message(lambda: earlier_runs.read_config(teacher / "config.yaml")),
+    "folders": message(lambda: earlier_runs.teacher_folders(teacher / "config.yaml")),
+    "closed": message(lambda: files.read_json(root / "closed" / "x.json")),
+    "status": message(lambda: [each.status for each in inventory.runs(root)]),
+    "unneeded": message(lambda: inventory.unneeded(root, unfinished=True)),
+    "is_locked": message(lambda: locks.is_locked(root / "fixed" / ("b" * 16))),
+    "lock": message(lambda: locks.locked(root / "fixed" / ("c" * 16), "it", print).__enter__()),
+    "writable": message(lambda: files.check_writable(root / "fixed")),
 }))
 """
 
 
 def as_another_user(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A process without the power of root over files."""
+    """Run a process without root's permissions for all files."""
     if os.geteuid() == 0:
         without_root = ["unshare", "--user", "--map-user=23456", "--map-group=23456"]
         if shutil.which("unshare") is None or subprocess.run([*without_root, "true"], capture_output=True).returncode:
-            pytest.skip("root cannot give its power up here")
+            pytest.skip("root cannot give up its permissions here")
         words = [*without_root, *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=120, env=environment)
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory) -> dict[str, str]:
-    """What readers say of a store with files that cannot be read and folders that cannot be written."""
+def messages(tmp_path_factory) -> dict[str, str]:
+    """Return messages of readers and writers for a store with files and folders that they may not access."""
     root = tmp_path_factory.mktemp("mine") / "store"
     teacher, run = root / "teacher" / "t", root / "run" / ("a" * 16)
     for folder in (teacher, run, root / "closed", root / "fixed"):
@@ -95,35 +95,35 @@ def answers(tmp_path_factory) -> dict[str, str]:
         ("folders", "config.yaml"),
     ],
 )
-def test_a_file_without_permission_is_no_damaged_one(answers, reader, file):
+def test_a_file_without_permission_is_not_called_damaged(messages, reader, file):
     path = f"store/teacher/t/{file}"
-    told = answers[reader]
-    assert told.startswith(f"{path}: no permission to read it, which belongs to user ")
-    assert f"chmod u+rw {path}, or give a folder of your own (store=DIR)" in told
-    assert "remove" not in told
-    assert len(told.splitlines()) == 1
+    message = messages[reader]
+    assert message.startswith(f"{path}: no permission to read it, which belongs to user ")
+    assert f"chmod u+rw {path}, or give a folder of your own (store=DIR)" in message
+    assert "remove" not in message
+    assert len(message.splitlines()) == 1
 
 
-def test_a_folder_that_cannot_be_searched_is_named(answers):
-    assert answers["closed"].startswith("store/closed/x.json: no permission to search store/closed, which belongs to ")
-    assert "chmod u+rwx store/closed, " in answers["closed"]
+def test_a_folder_that_cannot_be_searched_is_named(messages):
+    assert messages["closed"].startswith("store/closed/x.json: no permission to search store/closed, which belongs to ")
+    assert "chmod u+rwx store/closed, " in messages["closed"]
 
 
-def test_a_run_that_cannot_be_read_is_called_that_and_never_removed(answers):
-    assert answers["status"] == "['unreadable']"
-    assert answers["unneeded"].startswith(f"store/run/{'a' * 16}/result.json: no permission to read it, ")
+def test_an_unreadable_run_is_listed_as_unreadable_and_never_removed(messages):
+    assert messages["status"] == "['unreadable']"
+    assert messages["unneeded"].startswith(f"store/run/{'a' * 16}/result.json: no permission to read it, ")
 
 
-def test_a_folder_that_cannot_be_written_is_named(answers):
-    assert answers["claimed"] == "False"  # an old lock that names nobody
-    assert "no permission to write store/fixed" in answers["claim"]
-    assert answers["writable"].startswith(
+def test_a_folder_that_cannot_be_written_is_named(messages):
+    assert messages["is_locked"] == "False"  # an old lock that names no process
+    assert "no permission to write store/fixed" in messages["lock"]
+    assert messages["writable"].startswith(
         "ConfigError: store=store/fixed: cannot write there (no permission to write store/fixed, which belongs to user "
     )
-    assert answers["writable"].endswith(": chmod u+rwx store/fixed, or give store=DIR")
+    assert messages["writable"].endswith(": chmod u+rwx store/fixed, or give store=DIR")
 
 
-def test_a_run_names_the_teacher_that_it_may_not_read(earlier_run, tmp_path):
+def test_a_run_names_the_teacher_that_it_cannot_read(earlier_run, tmp_path):
     shutil.copytree(earlier_run.parent.parent, tmp_path / "store")
     (teacher,) = (tmp_path / "store" / "teacher").iterdir()
     teacher.chmod(0)
@@ -136,27 +136,27 @@ def test_a_run_names_the_teacher_that_it_may_not_read(earlier_run, tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_somebody_elses_file_is_asked_for(tmp_path, monkeypatch):
-    (tmp_path / "it").touch()
+def test_for_somebody_elses_file_the_message_names_its_owner(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
     monkeypatch.setattr(permissions, "_uid", lambda: os.geteuid() + 1)
     monkeypatch.setattr(permissions, "may", lambda path, mode: mode != os.R_OK)
-    told = permissions.explained(PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "it")))
-    assert "; this process is user " in told
-    assert f": ask user {_owner(tmp_path)} for it (chmod a+r {tmp_path / 'it'}), or give a folder" in told
+    message = permissions.explained(PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "file")))
+    assert "; this process is user " in message
+    assert f": ask user {_owner(tmp_path)} for it (chmod a+r {tmp_path / 'file'}), or give a folder" in message
 
 
 def _owner(path: Path) -> str:
     return path.owner()
 
 
-def test_a_read_only_file_system_is_called_that():
+def test_a_read_only_file_system_is_named_as_the_reason():
     error = OSError(errno.EROFS, "Read-only file system", "/boot/x")
     assert permissions.explained(error).startswith("/boot/x: it is on a read-only file system: give another folder")
     with pytest.raises(permissions.FileError, match="read-only file system"), permissions.in_words():
         raise error
 
 
-def test_errors_that_say_nothing_of_the_content_are_no_damage(tmp_path, monkeypatch):
+def test_errors_that_say_nothing_about_the_content_are_not_called_damage(tmp_path, monkeypatch):
     def fail(*_: object, **__: object) -> str:
         raise OSError(errno.EMFILE, "Too many open files", "it.json")
 
@@ -177,7 +177,7 @@ def test_errors_that_say_nothing_of_the_content_are_no_damage(tmp_path, monkeypa
      ("store", "store={}: free some (fitnets clean shows what is not needed), or give another store=DIR"),
      ("here", "{}: free some, or use another folder")],
 )  # fmt: skip
-def test_the_folder_that_is_full_is_named(tmp_path, monkeypatch, fullest, expected, number):
+def test_the_full_folder_is_named(tmp_path, monkeypatch, fullest, expected, number):
     places = {name: tmp_path / name for name in ("tmp", "cache", "store", "here")}
     for place in places.values():
         place.mkdir()
@@ -192,9 +192,9 @@ def test_the_folder_that_is_full_is_named(tmp_path, monkeypatch, fullest, expect
     assert str(caught.value).startswith(f"{what} {expected.format(place)}; ")
 
 
-def test_an_error_that_names_its_file_needs_no_guess(tmp_path, monkeypatch):
+def test_an_error_that_names_its_file_names_the_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(permissions, "_temporary", lambda: tmp_path / "tmp")
-    monkeypatch.setattr(permissions, "_room", lambda folder: pytest.fail("no need"))
+    monkeypatch.setattr(permissions, "_room", lambda folder: pytest.fail("the error names the file"))
     for path, place in (("store/run/x", f"store={tmp_path / 'store'}"), ("tmp/x/y", f"TMPDIR={tmp_path / 'tmp'}")):
         error = OSError(errno.ENOSPC, "full", str(tmp_path / path))
         assert f"the disk of {place}: " in permissions.full_disk(error, tmp_path / "store")
@@ -202,8 +202,8 @@ def test_an_error_that_names_its_file_needs_no_guess(tmp_path, monkeypatch):
     assert "the disk of /elsewhere/out: " in permissions.full_disk(error, tmp_path / "store")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has /dev/full")
-def test_writers_of_the_store_name_their_file(tmp_path):
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_errors_of_the_stores_writers_name_the_file(tmp_path):
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as caught:
         files.MetricsFile(tmp_path / "metrics.jsonl").append({"epoch": 1})

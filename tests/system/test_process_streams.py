@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, shared or not UTF-8; `--json` beside modules that print."""
+"""Tests of standard streams that are closed, full, shared or not UTF-8, and of `--json` beside modules that print."""
 
 import json
 import os
@@ -37,7 +37,7 @@ LOUD_WORDS = ("teacher=custom", "teacher.target=loud_nets.loud", *TINY[:4])
 
 
 def bash(script: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A shell script in which `$RUN` and `$FITNETS` are the two commands."""
+    """Run a shell script in which `$RUN` and `$FITNETS` are the two commands."""
     commands = {"RUN": f"{sys.executable} {RUN}", "FITNETS": f"{sys.executable} -m fitnets.cli"}
     variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | commands | variables
     return subprocess.run(
@@ -46,16 +46,16 @@ def bash(script: str, cwd: Path, **variables: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.parametrize("command", ["$FITNETS --help", "PYTHONUNBUFFERED=1 $FITNETS runs --help", "$RUN --cfg job"])
-def test_a_reader_that_leaves_early_is_no_failure(command, tmp_path):
+def test_a_reader_that_closes_the_pipe_is_no_failure(command, tmp_path):
     done = bash(f"{command} | head -1; echo ${{PIPESTATUS[0]}}", tmp_path)
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 2
     assert done.stdout.endswith("\n0\n")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux alone has /dev/full")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has /dev/full")
 @pytest.mark.parametrize("command", ["$FITNETS --help", "$RUN --cfg job", "$FITNETS runs --json"])
-def test_a_result_that_cannot_be_written_is_told_in_one_line(command, tmp_path):
+def test_a_result_that_cannot_be_written_gives_one_line_and_exit_code_1(command, tmp_path):
     (tmp_path / "outputs").mkdir()
     ownership.mark(tmp_path / "outputs")
     done = bash(f"{command} > /dev/full", tmp_path)
@@ -63,26 +63,26 @@ def test_a_result_that_cannot_be_written_is_told_in_one_line(command, tmp_path):
 
 
 @pytest.mark.parametrize("closing", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
-def test_a_closed_stream_stops_nothing(closing, tmp_path):
+def test_a_closed_stream_does_not_stop_a_command(closing, tmp_path):
     done = bash(f"$FITNETS --help {closing}", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_data_file_never_gets_the_number_of_a_closed_stream(tmp_path):
-    script = "print(open('data', 'w').fileno(), file=open('told', 'w'))"
+    script = "print(open('data', 'w').fileno(), file=open('number', 'w'))"
     script = f"from fitnets.system import process; process.prepare(); {script}"
     assert bash(f'{sys.executable} -c "{script}" <&- >&- 2>&-', tmp_path).returncode == 0
-    assert int((tmp_path / "told").read_text()) > 2
+    assert int((tmp_path / "number").read_text()) > 2
 
 
-def test_a_run_goes_on_without_its_reader(tmp_path):
+def test_a_run_finishes_without_its_reader(tmp_path):
     words = " ".join(f"'{word}'" for word in TINY)
     done = bash(f"$RUN {words} store=piped | head -1; echo ${{PIPESTATUS[0]}}", tmp_path)
     assert (done.stderr, done.stdout.splitlines()[-1]) == ("", "0")
     assert [run.status for run in inventory.runs(tmp_path / "piped")] == ["finished"]
 
 
-def test_a_full_pipe_that_does_not_block_loses_nothing(tmp_path):
+def test_a_full_non_blocking_pipe_loses_no_output(tmp_path):
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     with (tmp_path / "read").open("wb") as file:
@@ -96,16 +96,16 @@ def test_a_full_pipe_that_does_not_block_loses_nothing(tmp_path):
     assert (tmp_path / "read").read_bytes() == b"x" * 300_000
 
 
-def test_json_has_standard_output_to_itself(tmp_path):
+def test_json_alone_is_on_standard_output(tmp_path):
     (tmp_path / "loud_nets.py").write_text(LOUD)
     words = " ".join(f"'{word}'" for word in LOUD_WORDS)
     done = bash(f"$FITNETS layers {words} --json", tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
     assert set(json.loads(done.stdout)) == {"teacher", "student", "pairs"}
-    for told in ("at import", "at call", "by the stream", "by the descriptor", "by a child", "in forward", "at exit"):
-        assert told in done.stderr.splitlines()
+    for line in ("at import", "at call", "by the stream", "by the descriptor", "by a child", "in forward", "at exit"):
+        assert line in done.stderr.splitlines()
 
 
-def test_json_in_this_process_too_and_output_comes_back(fitnets, monkeypatch, tmp_path, capfd):
+def test_standard_output_is_restored_after_json(fitnets, monkeypatch, tmp_path, capfd):
     (tmp_path / "loud_nets.py").write_text(LOUD.replace('atexit.register(print, "at exit")', "pass"))
     monkeypatch.syspath_prepend(tmp_path)
     done = fitnets("layers", *LOUD_WORDS, "--json")
@@ -125,7 +125,7 @@ def test_json_in_this_process_too_and_output_comes_back(fitnets, monkeypatch, tm
         ({"PYTHONIOENCODING": "utf-8"}, "äö ?中"),
     ],
 )
-def test_a_character_that_a_stream_lacks_is_replaced(variables, expected, tmp_path):
+def test_a_character_that_the_encoding_lacks_is_replaced(variables, expected, tmp_path):
     script = "from fitnets.system import process; process.prepare(); print('äö', '\\udcff中')"
     (tmp_path / "say.py").write_text(script, encoding="utf-8")
     environment = {key: os.environ[key] for key in os.environ if not key.startswith(("LC_", "LANG", "PYTHON"))}
@@ -148,16 +148,16 @@ def test_a_table_on_an_ascii_stream_has_ascii_lines(tmp_path):
     assert "| student |" in done.stdout.replace("  ", "")
 
 
-def test_names_of_files_are_read_alike_in_every_locale(tmp_path):
-    """Python's UTF-8 mode makes an argument of another locale the same text."""
+def test_file_names_are_read_alike_in_every_locale(tmp_path):
+    """In Python's UTF-8 mode an argument is the same text in every locale."""
     script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from fitnets.system import process; process.prepare()\n"
-    (tmp_path / "say.py").write_text(script + "open('told', 'w').write(ascii(sys.argv[1:]))")
+    (tmp_path / "say.py").write_text(script + "open('words', 'w').write(ascii(sys.argv[1:]))")
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "say.py", "ü 中"], cwd=tmp_path, env=os.environ | locale, check=True)
-    assert (tmp_path / "told").read_text() == ascii(["ü 中"])
+    assert (tmp_path / "words").read_text() == ascii(["ü 中"])
 
 
-def test_the_current_folder_was_removed(tmp_path):
+def test_a_removed_current_folder_is_reported(tmp_path):
     (tmp_path / "gone").mkdir()
     done = bash("cd gone; rmdir ../gone; $FITNETS runs", tmp_path)
     assert (done.returncode, done.stdout) == (1, "")

@@ -1,4 +1,4 @@
-"""A process that is asked to leave, and a machine that has no more room: nothing is lost, little is said."""
+"""Tests of stop signals, and of full memory and disks: no result is lost, and the message is short."""
 
 import os
 import shutil
@@ -26,13 +26,13 @@ from fitnets.training.stages import HintStage, WholeNetworkStage
 from fitnets.training.state import TrainingState
 
 
-def held_work(*, requests: int, error: Exception | None = None) -> list[str]:
-    """What is done when so many requests come while work is held, and how it ends."""
+def held_work(*, signals: int, error: Exception | None = None) -> list[str]:
+    """Send this process so many signals while they are held; return which blocks ended, and the exception."""
     done = []
     try:
         with listening():
             with held():
-                for _ in range(requests):
+                for _ in range(signals):
                     signal.raise_signal(signal.SIGINT)
                 if error is not None:
                     raise error
@@ -43,40 +43,40 @@ def held_work(*, requests: int, error: Exception | None = None) -> list[str]:
     return done
 
 
-class TestRequests:
-    def test_a_request_stops_what_listens_and_nothing_else(self):
+class TestStopSignals:
+    def test_a_signal_stops_only_a_block_that_listens(self):
         before = signal.getsignal(signal.SIGTERM)
         with listening(), pytest.raises(Stopped, match="stopped by SIGTERM") as stopped:
             signal.raise_signal(signal.SIGTERM)
         assert stopped.value.exit_code == 143
         assert signal.getsignal(signal.SIGTERM) == before
 
-    def test_a_first_request_waits_for_the_end_of_what_is_held(self):
-        done = held_work(requests=1)
+    def test_a_first_signal_waits_for_the_end_of_the_held_block(self):
+        done = held_work(signals=1)
         assert done == ["held", "Stopped"]
         with listening(), held():
-            pass  # it was told once
+            pass  # a signal raises Stopped only once
 
-    def test_a_second_request_does_not_wait(self):
-        assert held_work(requests=2) == ["Stopped"]
+    def test_a_second_signal_does_not_wait(self):
+        assert held_work(signals=2) == ["Stopped"]
 
     @pytest.mark.parametrize("again", [held, listening])
-    def test_an_error_inside_wins_and_who_goes_on_after_it_is_told_once(self, again):
-        assert held_work(requests=1, error=ValueError("wrong")) == ["ValueError"]
+    def test_after_an_error_the_pending_signal_stops_the_next_block_once(self, again):
+        assert held_work(signals=1, error=ValueError("wrong")) == ["ValueError"]
         with pytest.raises(Stopped, match="SIGINT"), again():
-            pytest.fail("went on")
+            pytest.fail("was not stopped")
         with listening(), held():
             pass
 
-    def test_a_second_request_after_an_error_does_not_wait_for_what_comes_next(self):
+    def test_a_second_signal_after_an_error_does_not_wait_for_the_next_block(self):
         with listening():
-            assert held_work(requests=1, error=ValueError("wrong")) == ["ValueError"]
+            assert held_work(signals=1, error=ValueError("wrong")) == ["ValueError"]
             with pytest.raises(Stopped):
                 signal.raise_signal(signal.SIGTERM)
         with listening(), held():
             pass
 
-    def test_other_threads_do_without(self):
+    def test_other_threads_receive_no_signals(self):
         def work():
             with listening(), held():
                 done.append(True)
@@ -89,7 +89,7 @@ class TestRequests:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_run_that_is_asked_to_leave_writes_a_checkpoint_and_goes_on_from_it(tmp_path, number, code):
+def test_a_stopped_run_writes_a_checkpoint_and_resumes_from_it(tmp_path, number, code):
     process = start(tmp_path / "store", *LONG)  # with the default half minute between checkpoints
     wait_for(process, "teacher epoch  20/60")
     process.send_signal(number)
@@ -108,10 +108,10 @@ def test_a_run_that_is_asked_to_leave_writes_a_checkpoint_and_goes_on_from_it(tm
 
 
 @pytest.mark.parametrize("place", ["an update", "the end of an epoch"])
-def test_two_impatient_requests_tear_a_step_and_cost_what_came_after_the_last_checkpoint(
+def test_a_second_signal_interrupts_a_step_and_the_run_resumes_from_the_last_checkpoint(
     tmp_path, tiny, monkeypatch, place
 ):
-    """What the second one leaves half done is in no checkpoint."""
+    """No checkpoint has the half-done step that the second signal leaves."""
     owner, name = {
         "an update": (TrainingState, "finish_batch"),
         "the end of an epoch": (TrainingState, "finish_epoch"),
@@ -135,15 +135,17 @@ def test_two_impatient_requests_tear_a_step_and_cost_what_came_after_the_last_ch
     assert outcome(tmp_path / "store") == outcome(tmp_path / "whole")
 
 
-def test_a_request_during_validation_does_not_wait_for_its_end(tmp_path, tiny, monkeypatch, capfd):
+def test_a_signal_interrupts_validation(tmp_path, tiny, monkeypatch, capfd):
     def validate(*_positional):
         signal.raise_signal(signal.SIGTERM)
-        pytest.fail("went on")
+        pytest.fail("was not stopped")
 
     with monkeypatch.context() as patched:
         patched.setattr(WholeNetworkStage, "validate", validate)
         with pytest.raises(Stopped):
-            pipeline.run(tiny(f"store={tmp_path / 'store'}"), terminal=Terminal(quiet=True))  # which estimates nothing
+            pipeline.run(
+                tiny(f"store={tmp_path / 'store'}"), terminal=Terminal(quiet=True)
+            )  # a quiet run estimates no times
     capfd.readouterr()
     pipeline.run(tiny(f"store={tmp_path / 'store'}"))
     assert "the teacher stage goes on from a checkpoint" in capfd.readouterr().out
@@ -151,8 +153,8 @@ def test_a_request_during_validation_does_not_wait_for_its_end(tmp_path, tiny, m
     assert outcome(tmp_path / "store") == outcome(tmp_path / "whole")
 
 
-def test_a_request_that_comes_with_an_error_stops_the_next_run(tmp_path, tiny):
-    """As in a study, which goes on after a trial that was pruned."""
+def test_a_signal_before_an_error_stops_the_next_run(tmp_path, tiny):
+    """A study, for example, continues after a pruned trial."""
 
     def on_epoch(_row):
         signal.raise_signal(signal.SIGTERM)
@@ -167,16 +169,14 @@ def test_a_request_that_comes_with_an_error_stops_the_next_run(tmp_path, tiny):
 
 
 class TestMemory:
-    def test_a_network_that_is_too_large_is_told_in_two_lines(self, command, tmp_path):
+    def test_a_network_that_exceeds_memory_gives_two_lines(self, command, tmp_path):
         finished = command(*TINY, "student.width=300000")
         assert finished.code == 1
         assert finished.err.startswith("out of memory: ")
         assert "give a smaller schedule.STAGE.batch_size" in finished.err
         assert len(finished.err.splitlines()) == 2
 
-    def test_memory_that_runs_out_in_training_leaves_a_failed_run_and_nothing_half_made(
-        self, command, tmp_path, monkeypatch
-    ):
+    def test_full_memory_in_training_leaves_a_failed_run_and_no_partial_files(self, command, tmp_path, monkeypatch):
         real, calls = HintStage.step, []
 
         def too_much(*positional):
@@ -193,7 +193,7 @@ class TestMemory:
         assert not list((tmp_path / "store").glob("*/.*.partial-*"))
         assert command(*TINY).code == 0
 
-    def test_other_errors_stay_what_they_are(self, tmp_path):
+    def test_other_errors_are_raised_unchanged(self, tmp_path):
         for error in (RuntimeError("shape"), OSError(13, "denied")):
             with pytest.raises(type(error), match=str(error.args[-1])), resources.short_errors(tmp_path):
                 raise error
@@ -215,7 +215,7 @@ cp -r {disk}/store {disk}.store
 """
 
 
-def test_a_disk_that_fills_up_costs_no_checkpoint_and_the_run_goes_on_when_there_is_room(tmp_path):
+def test_a_full_disk_loses_no_checkpoint_and_the_run_resumes_when_there_is_room(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     words = (*TINY, "schedule.student.epochs=200", "engine.checkpoint_seconds=0.01", "engine.threads=1")
@@ -223,7 +223,7 @@ def test_a_disk_that_fills_up_costs_no_checkpoint_and_the_run_goes_on_when_there
     script = FULL_DISK.format(disk=disk, run=command)
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
     if done.returncode == 77:
-        pytest.skip(f"this machine lets nobody mount a small disk: {done.stderr}")
+        pytest.skip(f"a small disk cannot be mounted on this machine: {done.stderr}")
     first = Path(f"{disk}.first").read_text()
     assert done.returncode == 0, first + done.stderr
     assert "no room left on the disk of store=" in first
@@ -240,8 +240,8 @@ def test_a_disk_that_fills_up_costs_no_checkpoint_and_the_run_goes_on_when_there
 
 @pytest.mark.parametrize("method", ["hints", "kd"])
 @pytest.mark.parametrize("ending", ["nothing more", "SIGTERM", "divergence"])
-def test_a_process_whose_claim_was_taken_over_writes_nothing_more(tmp_path, tiny, monkeypatch, method, ending):
-    """As after a long suspension: the locks name another process, which has begun to make the same run."""
+def test_a_process_whose_lock_was_taken_over_writes_nothing_more(tmp_path, tiny, monkeypatch, method, ending):
+    """After a long suspension, for example, the locks name another process, which has started the same run."""
     words = (f"store={tmp_path}", f"method={method}")
     pipeline.run(tiny(*words))
     real, steps = loop._step, []
@@ -249,7 +249,7 @@ def test_a_process_whose_claim_was_taken_over_writes_nothing_more(tmp_path, tiny
     def step(state, *positional):
         real(state, *positional)
         steps.append(True)
-        if len(steps) == 8:  # the student's
+        if len(steps) == 8:  # steps of the student
             taken.extend(take_over(tmp_path))
             if ending == "SIGTERM":
                 signal.raise_signal(signal.SIGTERM)
@@ -260,12 +260,12 @@ def test_a_process_whose_claim_was_taken_over_writes_nothing_more(tmp_path, tiny
     monkeypatch.setattr(loop, "_step", step)
     with pytest.raises(LostLockError, match=r"process 1 on .* took over while this process was suspended"):
         pipeline.run(tiny(*words, "rerun=true"))
-    (expected,), found = taken, contents(tmp_path)
-    assert {name for name in expected | found if expected.get(name) != found.get(name)} == set()
+    (expected,), actual = taken, contents(tmp_path)
+    assert {name for name in expected | actual if expected.get(name) != actual.get(name)} == set()
 
 
 def take_over(root: Path) -> list[dict]:
-    """Another process claims what is being made, and begins its run; all that is in the store then."""
+    """Let another process take the locks and start the same run; return [the content of the store then]."""
     for path in root.glob("*/.*.lock"):
         theirs = path.with_suffix(".theirs")
         theirs.write_text(path.read_text().replace(str(os.getpid()), "1", 1))
@@ -280,7 +280,7 @@ def take_over(root: Path) -> list[dict]:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """But for what belongs to this process alone: folders that it fills under names of their own."""
+    """Return the files of the store by name, without the partial folders, which belong to this process alone."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in sorted(root.rglob("*"))

@@ -15,7 +15,7 @@ from fitnets.reproduction.forecast import CellTime
 from fitnets.reproduction.recipes import RECIPES, PaperTable
 from fitnets.reproduction.scale import TableScale
 from fitnets.reproduction.table_cells import ReproductionRequest, TableCell
-from fitnets.store import files, locks
+from fitnets.store import directories, locks
 from fitnets.system.resources import ResourceError, short_errors
 
 _OURS = {
@@ -53,7 +53,7 @@ def main(words: list[str]) -> None:
 
     order, terminal = _order(arguments), Terminal()
     root = loading.load([word for word in order.changes if table_cells.key(word) == "store"]).root
-    files.check_writable(root)
+    directories.check_writable(root)
     terminal.say(order.recipe.title)
     if not any(table_cells.key(word) == "dataset" for word in order.changes):
         terminal.say(f"data: {order.recipe.data}")
@@ -63,7 +63,7 @@ def main(words: list[str]) -> None:
         if arguments.out is not None:
             place = arguments.out
         if not arguments.plan:
-            files.check_writable(place, "--out ")
+            directories.check_writable(place, "--out ")
         _announce(order, cells, terminal, decode=not arguments.plan)
         if arguments.plan:
             return

@@ -23,7 +23,8 @@ from fitnets.data.reading.decoding import BrokenImages, Report, together
 from fitnets.data.sources import Source, SplitPart, has_validation_part, present_parts, source, training_parts
 from fitnets.errors import ConfigError, DamagedError
 from fitnets.progress import Progress
-from fitnets.store import files, locks
+from fitnets.store import directories, files, layout, locks
+from fitnets.store.layout import StoreLayout
 from fitnets.system import permissions
 
 _CHUNK = 2000  # images preprocessed at a time
@@ -139,9 +140,9 @@ def known_digest(dataset: Dataset, root: Path) -> str | None:
     if isinstance(dataset, HubImages) and dataset.hub is None and dataset.path is None:
         return None
     folders = [_decoded_folder(dataset, source(dataset, part, root), root) for part in _parts(dataset)]
-    if not all((folder / "meta.json").is_file() for folder in folders):
+    if not all((folder / layout.META).is_file() for folder in folders):
         return None
-    digests = [files.read_json(folder / "meta.json")["sha256"] for folder in folders]
+    digests = [files.read_json(folder / layout.META)["sha256"] for folder in folders]
     return digests[0] if len(digests) == 1 else content_hash(digests)
 
 
@@ -322,17 +323,17 @@ def _decoded(dataset: Dataset, part: SplitPart, root: Path, progress: Progress) 
             if not folder.exists():
                 _decode(dataset, part, origin, folder, progress)
     with files.made_again(folder):
-        meta = files.read_json(folder / "meta.json")
+        meta = files.read_json(folder / layout.META)
     report = Report(**meta["report"]) if "report" in meta else Report(total=meta["images"])
     sources.check(dataset, report)
-    return _Decoded(_mapped(folder / "images.npy"), _mapped(folder / "labels.npy"), meta["sha256"], report)
+    return _Decoded(_mapped(folder / layout.IMAGES), _mapped(folder / layout.LABELS), meta["sha256"], report)
 
 
 def _decoded_folder(dataset: Dataset, origin: Source, root: Path) -> Path:
     """Where a part lies or will lie: of this version of the code, or of an earlier one that serves as well."""
     versions = [origin.version, *([origin.earlier] if origin.earlier is not None else [])]
     folders = [
-        root / "data" / content_hash("decoded", version, origin.identity, image_shape(dataset), dataset.classes)
+        StoreLayout(root).data(content_hash("decoded", version, origin.identity, image_shape(dataset), dataset.classes))
         for version in versions
     ]
     return next((folder for folder in folders if folder.exists()), folders[0])
@@ -346,12 +347,12 @@ def _decode(dataset: Dataset, part: SplitPart, origin: Source, folder: Path, pro
         raise ConfigError(f"dataset={dataset.name}: no image of the {part} split can be used")
     sources.check_labels(dataset, part, labels)
     assert images.shape == (len(labels), *image_shape(dataset))
-    with files.directory(folder) as partial:
-        np.save(partial / "images.npy", images)
-        np.save(partial / "labels.npy", labels)
+    with directories.fill(folder) as partial:
+        np.save(partial / layout.IMAGES, images)
+        np.save(partial / layout.LABELS, labels)
         told = {"source": origin.identity, "images": len(images), "sha256": _sha256(images, labels)}
         told["report"] = asdict(found.report)
-        files.write_json(partial / "meta.json", told)
+        files.write_json(partial / layout.META, told)
 
 
 def _prepared(
@@ -370,8 +371,8 @@ def _prepared(
         if fitted is None
         else {name: _sha256(tensor.numpy()) for name, tensor in fitted.items()}
     )
-    folder = (
-        root / "data" / content_hash("prepared", _PREPARING, told, trained_on, dataset.preprocessing, dataset.pixel_max)
+    folder = StoreLayout(root).data(
+        content_hash("prepared", _PREPARING, told, trained_on, dataset.preprocessing, dataset.pixel_max)
     )
     if not folder.exists():
         with locks.locked(folder, f"the preprocessed images of {dataset.name}", progress.say):
@@ -394,8 +395,8 @@ def _prepare(
     size = 4 * count * decoded[0].images[0].size
     what = f"dataset={dataset.name}: its preprocessed images"
     files.check_space(folder.parent, size, what, "give another store=...")  # a mapped file that outgrows it is fatal
-    with files.directory(folder) as partial:
-        path = partial / "images.npy"
+    with directories.fill(folder) as partial:
+        path = partial / layout.IMAGES
         images = np.lib.format.open_memmap(path, "w+", np.float32, (count, *decoded[0].images.shape[1:]))
         files.allocate(path)
         chunks = _chunks(decoded, dataset.pixel_max)
@@ -405,8 +406,8 @@ def _prepare(
             images[filled : filled + len(chunk)] = chunk.numpy()
             filled += len(chunk)
         images.flush()
-        np.save(partial / "labels.npy", np.concatenate([part.labels for part in decoded]))
-        files.write(partial / "fitted.safetensors", save(fitted))
+        np.save(partial / layout.LABELS, np.concatenate([part.labels for part in decoded]))
+        files.write(partial / layout.FITTED, save(fitted))
 
 
 def _chunks(decoded: Iterable[_Decoded], pixel_max: float) -> Iterator[Tensor]:
@@ -441,7 +442,7 @@ def _mapped(path: Path) -> NDArray[Any]:
 
 def _fitted(folder: Path) -> preprocessing.FittedPreprocessing:
     """What the preprocessing of a set has learnt. Raises DamagedError, with the way out."""
-    path = folder / "fitted.safetensors"
+    path = folder / layout.FITTED
     with files.made_again(folder):
         try:
             return load_file(path)

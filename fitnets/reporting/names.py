@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from fitnets.config import short_names
+from fitnets.store import layout
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -44,7 +45,7 @@ class _Configs:
 
     def __call__(self, row: int, part: str) -> dict[str, Any]:
         if row not in self.known:
-            self.known[row] = _read(self.directories[row] / "config.yaml")
+            self.known[row] = _read(self.directories[row] / layout.CONFIG)
         found = self.known[row].get(part)
         return found if isinstance(found, dict) else {}
 

@@ -22,10 +22,11 @@ from plotly.offline import get_plotlyjs
 from fitnets.console import markdown, quantities
 from fitnets.console.quantities import plural
 from fitnets.errors import NotEnoughError
-from fitnets.reporting import controls, figures, files, paper, runs, studies, tradeoff, verdicts
+from fitnets.reporting import controls, figures, paper, runs, studies, tradeoff, verdicts
 from fitnets.reporting.studies import Study
 from fitnets.reporting.tradeoff import COSTS
 from fitnets.reporting.verdicts import Comparison
+from fitnets.store import files
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """of (items, what is done with them): the same items, with progress shown"""
@@ -66,15 +67,15 @@ def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path
     images = {}
     for name, figure in track(list(drawn.items()), "drawing"):
         images[name] = _save(figure, out / "figures" / name)
-    files.replace(out / "runs.parquet", frame.to_parquet())
-    files.replace(out / "epochs.parquet", epochs.to_parquet())
-    files.replace(out / "runs.csv", frame.to_csv(index=False).encode(errors="replace"))
+    files.write(out / "runs.parquet", frame.to_parquet())
+    files.write(out / "epochs.parquet", epochs.to_parquet())
+    files.write(out / "runs.csv", frame.to_csv(index=False).encode(errors="replace"))
     compared = verdicts.comparisons(frame)
-    files.replace(out / "tables.md", tables(frame, compared).encode(errors="replace"))
+    files.write(out / "tables.md", tables(frame, compared).encode(errors="replace"))
     page = out / "report.html"
     data = page_data(frame, epochs, runs.confusions(store))
     text = html(store.resolve().name, frame, data, compared=compared, found=found, images=images)
-    files.replace(page, text.encode(errors="replace"))
+    files.write(page, text.encode(errors="replace"))
     return page
 
 
@@ -85,7 +86,7 @@ def _save(figure: Figure, path: Path) -> bytes:
         figure.savefig(png, format="png")
         figure.savefig(svg, format="svg", metadata={"Date": None})
     for kind, image in (("png", png), ("svg", svg)):
-        files.replace(path.with_name(f"{path.name}.{kind}"), image.getvalue())
+        files.write(path.with_name(f"{path.name}.{kind}"), image.getvalue())
     return svg.getvalue()
 
 

@@ -5,7 +5,6 @@ Every figure has its 95 % interval and the number of runs it is of, or says that
 
 import contextlib
 import io
-import json
 import math
 import re
 import sys
@@ -18,8 +17,9 @@ import pandas as pd
 from fitnets.console import markdown
 from fitnets.console.quantities import number
 from fitnets.errors import NotEnoughError
-from fitnets.reporting import figures, files, runs
+from fitnets.reporting import figures, runs
 from fitnets.reporting.verdicts import CUT_OFF, Comparison, Verdict, comparisons, interval, resolution, with_interval
+from fitnets.store import files
 
 _CUT_OFF_CELL = re.compile(r"\(\d+\.\d+ to \d+\.\d+\)")
 """an interval that is given by its ends"""
@@ -37,7 +37,7 @@ class ResultCell(NamedTuple):
 def write(folder: Path) -> Path:
     """`table.md`, and the figure if the table has one. Gives the former."""
     path = folder / "table.md"
-    files.replace(path, document(folder).encode(errors="replace"))
+    files.write(path, document(folder).encode(errors="replace"))
     for kind in ("png", "svg"):
         draw(folder, kind)
     return path
@@ -54,7 +54,7 @@ def draw(folder: Path, kind: str) -> None:
             image = io.BytesIO()
             with figures.default_style():
                 figure.savefig(image, format=kind)
-            files.replace(path, image.getvalue())
+            files.write(path, image.getvalue())
 
 
 def document(folder: Path) -> str:
@@ -74,7 +74,7 @@ def document(folder: Path) -> str:
 
 def _spec(folder: Path) -> dict[str, Any]:
     """What `table.json` says: rows, candidates, commands, notes."""
-    spec: dict[str, Any] = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    spec: dict[str, Any] = files.read_json(folder / "table.json")
     return spec
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from fitnets.reporting import names, studies
+from fitnets.store import files, layout
 
 
 class Column(NamedTuple):
@@ -243,19 +244,17 @@ def _directories(store: Path) -> list[Path]:
 def _result(directory: Path) -> dict[str, Any]:
     """With what `environment.json` holds, if it can be read, as `environment`."""
     try:
-        result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+        result = files.read_json(directory / layout.RESULT)
     except PermissionError:
         return {"status": "unreadable", "error": "no permission to read result.json"}
     except (OSError, ValueError) as error:
-        return {"status": "damaged", "error": f"result.json cannot be read ({error})"}
-    if not isinstance(result, dict):
-        return {"status": "damaged", "error": "result.json holds no object"}
+        return {"status": "damaged", "error": f"result.json cannot be read ({error.__cause__ or error})"}
     return result | {"environment": _environment(directory)}
 
 
 def _environment(directory: Path) -> dict[str, Any]:
     try:
-        environment = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
+        environment = files.read_json(directory / layout.ENVIRONMENT)
         words = environment.get("command")
         return dict(environment) | {"command": None if words is None else shlex.join(words)}
     except (OSError, ValueError, TypeError, AttributeError):
@@ -265,7 +264,7 @@ def _environment(directory: Path) -> dict[str, Any]:
 def _rows(directory: Path) -> list[dict[str, Any]]:
     """Of `metrics.jsonl`; a line that was cut off ends it."""
     rows = []
-    path = directory / "metrics.jsonl"
+    path = directory / layout.METRICS
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # there is none, or no permission to read it

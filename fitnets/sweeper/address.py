@@ -1,7 +1,6 @@
 """Where a study lives: its name, and an address that means the same from every folder. `sweeps/NAME/study.json` in the
 store keeps the address, so that one study does not silently become two."""
 
-import json
 import os
 from pathlib import Path
 from uuid import uuid4
@@ -10,6 +9,7 @@ import optuna
 
 from fitnets.errors import ConfigError, without_passwords
 from fitnets.paths import expanded
+from fitnets.store import files
 from fitnets.sweeper import storage
 
 _FORBIDDEN = '/\\:*?"<>|'
@@ -73,7 +73,7 @@ def _from(folder: Path, name: str) -> Path:
 
 def read(record: Path) -> tuple[str, str]:
     """(name, storage) of a `study.json`. A storage file that moved together with the store is found."""
-    told = json.loads(record.read_text(encoding="utf-8"))
+    told = files.read_json(record)
     name, place = str(told["name"]), str(told["storage"])
     known = _from_here(place, record, Path.cwd())
     if known is not None and "://" not in place and not Path(known).exists():  # moved together with the store
@@ -92,7 +92,7 @@ def check(record: Path, name: str, place: str, folder: Path) -> str | None:
 
     folder: where the command was started. Returns what the user should read, if anything."""
     try:
-        told = json.loads(record.read_text(encoding="utf-8"))
+        told = files.read_json(record)
         earlier, identity = str(told["storage"]), told.get("id")
     except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is torn: it is written anew
         return None
@@ -160,8 +160,6 @@ def _from_here(earlier: str, record: Path, folder: Path) -> str | None:
 
 def leave(record: Path, study: optuna.Study, place: str) -> None:
     """Write `study.json`. place: the absolute address."""
-    from fitnets.store import files  # PyTorch: not for those who only look
-
     identities = sorted(key for key in study.user_attrs if key.startswith(_ID))
     if not identities:
         identities = [f"{_ID}{uuid4().hex[:12]}"]

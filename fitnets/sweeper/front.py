@@ -43,7 +43,7 @@ def _ranked(study: optuna.Study, finished: list[FrozenTrial]) -> list[FrozenTria
 def conclude(study: optuna.Study, launch: Launch, directory: Path, tracker: Tracker, terminal: Terminal) -> None:
     """Evaluate the front's members on test (nothing is trained), show them, write `front.json`, and tell W&B. With one
     objective the next best follow, without test."""
-    from fitnets.store import files
+    from fitnets.store import files, layout
 
     known = study.get_trials(deepcopy=False)
     failed = [trial for trial in trials.counted(known) if trial.state == TrialState.FAIL]
@@ -54,7 +54,7 @@ def conclude(study: optuna.Study, launch: Launch, directory: Path, tracker: Trac
         terminal.say(f"study {study.study_name}: no trial has finished")
         return
     rows = [_on_test(trial, launch, terminal) for trial in found]
-    files.write_json(directory / "front.json", {"study": study.study_name, "front": rows})
+    files.write_json(directory / layout.FRONT, {"study": study.study_name, "front": rows})
     if len(study.directions) == 1:
         rows += [_row(trial, trial.user_attrs) for trial in _ranked(study, _finished(study))[1:_RANKED]]
     names = [*(study.metric_names or []), "test_accuracy"]
@@ -66,7 +66,7 @@ def conclude(study: optuna.Study, launch: Launch, directory: Path, tracker: Trac
         f"{plural(len(failed), 'trial')} failed; {closed} more were over budget or repeated"
     )
     terminal.table(title, header, [_shown(row, names) for row in rows])
-    terminal.say(f"front in {directory / 'front.json'}")
+    terminal.say(f"front in {directory / layout.FRONT}")
     if not wandb_mirror.is_on(tracker):
         return
     try:
@@ -79,12 +79,12 @@ def _mirror(
     study: optuna.Study, rows: list[dict[str, Any]], directory: Path, tracker: Wandb, terminal: Terminal
 ) -> None:
     """One W&B run a front: not another one for every worker that sees it."""
-    from fitnets.store import files, locks, ownership
+    from fitnets.store import files, layout, locks, ownership
 
-    place = directory / "wandb"
+    place = directory / layout.WANDB
     told = {"front": [[row["trial"], *row["runs"]] for row in rows]}
     with locks.locked(place, "the study's W&B run", terminal.say):
-        if (place / "told.json").exists() and files.read_json(place / "told.json") == told:
+        if (place / layout.MIRRORED_FRONT).exists() and files.read_json(place / layout.MIRRORED_FRONT) == told:
             return
         if ownership.is_mirrored_front(place):  # the front of before; a user may have a folder of that name there
             locks.remove(place)
@@ -92,7 +92,7 @@ def _mirror(
         axes = (objectives[-1] if len(objectives) > 1 else "trial", objectives[0])
         table = _as_table(rows, objectives)
         wandb_mirror.log_front(tracker, directory, study.study_name, table=table, axes=axes, say=terminal.say)
-        files.write_json(place / "told.json", told)
+        files.write_json(place / layout.MIRRORED_FRONT, told)
 
 
 def _as_table(rows: list[dict[str, Any]], objectives: list[str]) -> tuple[list[str], list[list[Any]]]:

@@ -19,6 +19,7 @@ from fitnets.errors import ConfigError, PrunedError, without_passwords
 from fitnets.experiment import evaluation, pipeline
 from fitnets.models import costs
 from fitnets.planning import identity
+from fitnets.store.layout import StoreLayout
 from fitnets.tracking import wandb_environment
 
 Watch = Callable[[dict[str, Any]], None]
@@ -63,7 +64,7 @@ def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
         seeded = replace(config, seed=seed)
         result = pipeline.run(seeded, on_epoch=on_epoch, terminal=terminal, notes=_notes(config, seed))
         if any(name.startswith("latency") for name in asked):
-            latency = evaluation.latency(config.root / "run" / result["hashes"]["run"], config)
+            latency = evaluation.latency(StoreLayout(config.root).run(result["hashes"]["run"]), config)
             result = {**result, "timing": {**result["timing"], "latency": {"student": latency}}}
         results.append(result)
     return results

@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from fitnets.errors import UserError
-from fitnets.store import locks
+from fitnets.store import layout, locks
 
 Space = dict[str, BaseDistribution]
 _DEATHS = 2
@@ -69,7 +69,7 @@ def is_left(trial: FrozenTrial, worker: str | None = None) -> bool:
     if trial.state != TrialState.RUNNING or owner is None or owner == worker:
         return False
     place = Path(trial.user_attrs["place"])
-    if locks.lock_file(place).exists():
+    if layout.lock_file(place).exists():
         return not locks.is_locked(place)
     return bool(owner.split(":")[0] == socket.gethostname())  # of other hosts the folder may not be seen here
 

@@ -27,7 +27,7 @@ from fitnets.console.quantities import plural
 from fitnets.console.terminal import Terminal, measure
 from fitnets.console.terminal import seconds as in_words
 from fitnets.errors import BudgetError, ConfigError, PrunedError
-from fitnets.store import locks
+from fitnets.store import layout
 from fitnets.sweeper import front, job, probes, sampling, storage, trials
 from fitnets.sweeper.composer import Composer
 from fitnets.sweeper.storage import Direction
@@ -250,7 +250,7 @@ class Worker:
 
     def _rank(self) -> int:
         """0, 1, ... among the workers that are there: those that begin together are not to propose the same."""
-        mine = locks.lock_file(self.place).name
+        mine = layout.lock_file(self.place).name
         return sum(lock.name < mine for lock in self.place.parent.glob(".*.lock"))
 
     def _close_duplicate(self, trial: Trial, same: FrozenTrial) -> None:

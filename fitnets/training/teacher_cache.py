@@ -25,7 +25,8 @@ from fitnets.errors import ConfigError, DamagedError
 from fitnets.models.layers import LOGITS
 from fitnets.models.network import Network
 from fitnets.progress import Progress
-from fitnets.store import digests, files, locks
+from fitnets.store import digests, directories, files, layout, locks
+from fitnets.store.layout import StoreLayout
 from fitnets.system import permissions
 
 _BATCH = 250
@@ -247,7 +248,7 @@ class TeacherCache:
         }
 
     def _folder(self, identity: dict[str, Any]) -> Path:
-        return self.root / "cache" / content_hash("answers", _FORMAT, identity)
+        return StoreLayout(self.root).cache(content_hash("answers", _FORMAT, identity))
 
     def _check_space(self, missing: Sequence["TableKey"]) -> None:
         size = sum(map(self._bytes, missing))
@@ -266,8 +267,8 @@ class TeacherCache:
         if size >= _WORTH_A_WORD:
             what = f"{request.layer} answers to {len(split)} images{_in_words(request)}"
             self.progress.say(f"the teacher's {what}: {size / 1e9:.2f} GB in {folder}")
-        with files.directory(folder) as partial:
-            path, table = partial / "answers.npy", None
+        with directories.fill(folder) as partial:
+            path, table = partial / layout.TEACHER_OUTPUTS, None
             batches = torch.split(split.rows, _BATCH)
             for index in self.progress.track(range(len(batches)), f"teacher's {request.layer}"):
                 answered = torch.stack(self._answered(request, batches[index]))
@@ -284,7 +285,7 @@ class TeacherCache:
                 "made_on": f"{split.rows.device.type}, {torch.get_num_threads()} threads",
                 "sha256": digests.of_file(path, None),
             }
-            files.write_json(partial / "meta.json", identity | made)
+            files.write_json(partial / layout.META, identity | made)
 
     @torch.no_grad()
     def _answered(self, request: "TableKey", rows: Tensor) -> list[Tensor]:
@@ -339,7 +340,7 @@ def _in_words(request: TableKey) -> str:
 
 def _read(folder: Path, root: Path) -> Tensor:
     """(pictures, N, ...), channels last, mapped. Raises DamagedError."""
-    meta, path = files.read_json(folder / "meta.json"), folder / "answers.npy"
+    meta, path = files.read_json(folder / layout.META), folder / layout.TEACHER_OUTPUTS
     try:
         if digests.of_file(path, root) != meta["sha256"]:
             raise ValueError("its content is not what was written")

@@ -186,7 +186,7 @@ class TestMistakes:
         directory = shutil.copytree(earlier_run, tmp_path / "untold")
         (found,) = earlier_runs.members(loading.load(["teacher=run", f"teacher.path={directory}"]).teacher).values()
         (directory / "result.json").write_text(content)
-        with pytest.raises(ConfigError, match=r"result.json does not tell which images .*: give another run"):
+        with pytest.raises(ConfigError, match=r"result.json does not say which images .*: give another run"):
             found.data_digest()
 
     def test_weights_that_are_none(self, earlier_run, tmp_path):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fitnets.errors import DamagedError
-from fitnets.store import files, locks, weights
+from fitnets.store import directories, files, layout, locks, weights
 
 DAMAGED = ['{"status": "fin', "[]", '{"value": 1}']
 """contents of `result.json`"""
@@ -64,20 +64,20 @@ def test_a_directory_is_gone_from_one_moment_to_the_next(tmp_path, monkeypatch):
 
 
 def test_a_folder_appears_when_it_is_whole_or_not_at_all(tmp_path):
-    with suppress(Stop), files.directory(tmp_path / "final") as partial:
+    with suppress(Stop), directories.fill(tmp_path / "final") as partial:
         (partial / "file").write_text("half")
         assert not (tmp_path / "final").exists()
         raise Stop
     assert list(tmp_path.iterdir()) == []
-    with files.directory(tmp_path / "final") as partial:
+    with directories.fill(tmp_path / "final") as partial:
         (partial / "file").write_text("whole")
     assert (tmp_path / "final" / "file").read_text() == "whole"
 
 
 def test_the_first_of_two_who_fill_a_folder_wins(tmp_path):
-    with files.directory(tmp_path / "final") as slow:
+    with directories.fill(tmp_path / "final") as slow:
         (slow / "file").write_text("second")
-        with files.directory(tmp_path / "final") as fast:
+        with directories.fill(tmp_path / "final") as fast:
             (fast / "file").write_text("first")
     assert (tmp_path / "final" / "file").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
@@ -85,7 +85,7 @@ def test_the_first_of_two_who_fill_a_folder_wins(tmp_path):
 
 class TestReplacing:
     def finish(self, directory, value):
-        with files.replace_run(directory):
+        with directories.replace_run(directory):
             files.write_json(directory / "result.json", {"status": "finished", "value": value})
 
     def value(self, directory):
@@ -95,10 +95,10 @@ class TestReplacing:
         """Nobody puts the earlier run back then; the next start does, or replaces it."""
         directory = tmp_path / "run"
         self.finish(directory, 1)
-        killed = files.replace_run(directory)
+        killed = directories.replace_run(directory)
         killed.__enter__()
         files.write_json(directory / "metrics.jsonl", {})
-        with suppress(Stop), files.replace_run(directory):
+        with suppress(Stop), directories.replace_run(directory):
             assert not (directory / "metrics.jsonl").exists()
             raise Stop
         assert self.value(directory) == 1
@@ -109,14 +109,14 @@ class TestReplacing:
     def test_what_is_left_of_an_older_one_never_takes_the_place_of_a_finished_run(self, tmp_path):
         directory = tmp_path / "run"
         self.finish(directory, 2)
-        locks.backup_path(directory).mkdir()  # half removed when the process was killed
-        with suppress(Stop), files.replace_run(directory):
+        layout.backup_path(directory).mkdir()  # half removed when the process was killed
+        with suppress(Stop), directories.replace_run(directory):
             raise Stop
         assert self.value(directory) == 2
 
     def test_a_run_that_failed_is_no_loss(self, tmp_path):
         directory = tmp_path / "run"
-        with suppress(Stop), files.replace_run(directory):
+        with suppress(Stop), directories.replace_run(directory):
             files.write_json(directory / "result.json", {"status": "failed"})
             raise Stop
         assert files.read_json(directory / "result.json") == {"status": "failed"}
@@ -137,7 +137,7 @@ class TestReplacing:
 def test_a_damaged_result_is_told_with_the_way_out(tmp_path, damaged):
     (tmp_path / "result.json").write_text(damaged)
     with pytest.raises(DamagedError, match=f"result.json .*: remove {tmp_path}, and it is made again"):
-        files.is_finished(tmp_path)
+        directories.is_finished(tmp_path)
 
 
 def test_weights_come_back_bit_for_bit(tmp_path):

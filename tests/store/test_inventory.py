@@ -14,7 +14,7 @@ from test_splits import write_parquet
 
 from fitnets.composition import loading
 from fitnets.experiment import pipeline
-from fitnets.store import files, inventory, locks
+from fitnets.store import directories, files, inventory, layout, locks
 
 
 @pytest.fixture
@@ -105,13 +105,13 @@ class TestClean:
     def test_what_a_killed_export_left_in_its_run_goes_and_what_a_living_one_fills_stays(self, root, fitnets):
         (finished,) = (root / "run").iterdir()
         with locks.locked(finished / "export", "an export", print):
-            half_made = locks.temporary_path(finished / "export")
+            half_made = layout.temporary_path(finished / "export")
             half_made.mkdir()
             fitnets("clean", root, "--yes")
             assert half_made.exists()
         _, shown, _ = fitnets("clean", root, "--yes")
         assert f"{finished / 'export'}, 0 B: a process that died left files beside it" in shown.replace("\n", "")
-        assert (half_made.exists(), files.is_finished(finished)) == (False, True)
+        assert (half_made.exists(), directories.is_finished(finished)) == (False, True)
 
     def test_a_run_that_will_go_on_keeps_its_checkpoints(self, root, fitnets):
         directory = add_run(root, "killed", status="running")
@@ -128,7 +128,7 @@ class TestClean:
         finished.rename(root / "run" / f".{finished.name}.earlier")
         add_run(root, "successor", status="running").rename(finished)
         fitnets("clean", root, "--unfinished", "--yes")
-        assert files.is_finished(finished)
+        assert directories.is_finished(finished)
 
     def test_a_teacher_that_a_configuration_names_stays(self, root, fitnets):
         (teacher,) = (root / "teacher").iterdir()

@@ -12,7 +12,7 @@ from test_inventory import add_run, hashed
 
 from fitnets.composition import loading
 from fitnets.experiment import pipeline
-from fitnets.store import files, ownership
+from fitnets.store import directories, files, layout, ownership
 
 FLAGS = [list(flags) for n in range(3) for flags in itertools.combinations(["--unfinished", "--data"], n)]
 HASH = "0123456789abcdef"
@@ -79,7 +79,7 @@ def the_root_of_all(root, run):
 
 def a_user_s_data_inside_a_store(root, run):
     store_root = made(root / "o", run)
-    for kind in ownership.KINDS:
+    for kind in layout.KINDS:
         write(store_root / kind / "mine" / "cat.jpg")
     write(store_root / "notes.txt")
     return store_root
@@ -87,7 +87,7 @@ def a_user_s_data_inside_a_store(root, run):
 
 def a_user_s_folder_with_the_name_of_an_artifact(root, run):
     store_root = made(root / "o", run)
-    for kind in ownership.KINDS:
+    for kind in layout.KINDS:
         write(store_root / kind / HASH / "cat.jpg")
     return store_root
 
@@ -135,7 +135,7 @@ def a_kind_that_is_a_link(root, run):
 def artifacts_that_are_links(root, run):
     store_root = made(root / "o", run)
     write(root / "elsewhere" / "teacher.safetensors")
-    for kind in ownership.KINDS:
+    for kind in layout.KINDS:
         (store_root / kind / HASH).symlink_to(root / "elsewhere", target_is_directory=True)
     return store_root
 
@@ -218,7 +218,7 @@ def test_clean_removes_nothing_that_is_not_ours(plant, flags, fitnets, tmp_path,
     assert all(after[name] == before[name] for name in after)
     mine = [name for name, content in gone.items() if content == b"mine".hex() or content.startswith("link to")]
     assert mine == []
-    ours = [path.name for kind in ownership.KINDS for path in ownership.artifacts_of(earlier_run.parent.parent / kind)]
+    ours = [path.name for kind in layout.KINDS for path in ownership.artifacts_of(earlier_run.parent.parent / kind)]
     ours += [hashed(name) for name in ("orphan", "killed", "stopped", "teacher of killed", "teacher of stopped")]
     assert [name for name in gone if not any(one in name for one in ours)] == []
 
@@ -246,15 +246,15 @@ def test_a_folder_that_is_no_store_is_refused_though_it_has_such_sub_folders(fit
 
 def test_a_store_of_an_earlier_version_has_no_marker_and_is_cleaned(fitnets, tmp_path, earlier_run):
     target = made(tmp_path / "o", earlier_run)
-    (target / ownership.MARKER).unlink()
+    (target / layout.MARKER).unlink()
     assert fitnets("clean", target, "--yes").code == 0
     assert not (target / "teacher" / hashed("orphan")).exists()
 
 
 def test_a_store_keeps_the_marker_that_it_has(tmp_path):
-    files.check_writable(tmp_path / "o")
+    directories.check_writable(tmp_path / "o")
     first = ownership.marker(tmp_path / "o")
-    files.check_writable(tmp_path / "o")
+    directories.check_writable(tmp_path / "o")
     assert first is not None
     assert ownership.marker(tmp_path / "o") == first
 
@@ -279,7 +279,7 @@ def test_a_run_that_fails_when_made_again_comes_back_with_a_user_s_files(tmp_pat
     write(directory / "notes.txt")
 
     def fail() -> None:
-        with files.replace_run(directory):
+        with directories.replace_run(directory):
             write(directory / "result.json", '{"status": "running"}')
             write(directory / "late.txt")
             raise RuntimeError

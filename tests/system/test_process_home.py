@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from fitnets import signals
 from fitnets.reporting import figures, page, runs
-from fitnets.store import inventory, lock_owners, locks, ownership
+from fitnets.store import inventory, layout, lock_owners, locks, ownership
 from fitnets.system import process
 
 SOURCES = sorted((ROOT / "fitnets").rglob("*.py"))
@@ -142,7 +142,7 @@ def killed(tmp_path):
     directory = tmp_path / "run" / ("0" * 16)
     script = (
         "import sys, time; from pathlib import Path; from fitnets.store import locks\n"
-        "with locks.claim(Path(sys.argv[1]), 'it', print): print('made', flush=True); time.sleep(60)"
+        "with locks.locked(Path(sys.argv[1]), 'it', print): print('made', flush=True); time.sleep(60)"
     )
     words = [sys.executable, "-c", script, str(directory)]
     child = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -159,7 +159,7 @@ def killed(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="shown by /proc")
 def test_a_killed_process_that_nobody_waited_for_is_dead(killed):
-    assert locks.lock_file(killed).exists()
+    assert layout.lock_file(killed).exists()
     assert not locks.is_locked(killed)
     killed.mkdir()
     (killed / "result.json").write_text('{"status": "running"}')
@@ -172,19 +172,19 @@ def test_a_killed_process_that_nobody_waited_for_is_dead(killed):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="shown by /proc")
 def test_what_it_left_is_removed_at_once(killed):
-    partial = locks.temporary_path(killed)
+    partial = layout.temporary_path(killed)
     partial.mkdir()
     assert locks.discard(killed, left_over_alone=True)
     assert not partial.exists()
-    assert not locks.lock_file(killed).exists()
+    assert not layout.lock_file(killed).exists()
 
 
 def test_a_lock_that_names_nobody_is_dead_after_a_moment(tmp_path):
     directory = tmp_path / ("0" * 16)
-    locks.lock_file(directory).touch()
+    layout.lock_file(directory).touch()
     assert locks.is_locked(directory)  # its process may be writing its name
     earlier = time.time() - 5
-    os.utime(locks.lock_file(directory), (earlier, earlier))
+    os.utime(layout.lock_file(directory), (earlier, earlier))
     assert not locks.is_locked(directory)
     with locks.locked(directory, "it", pytest.fail):
         pass

@@ -18,7 +18,7 @@ from fitnets.system import permissions, resources
 IN_CHILD = """
 import json, sys
 from pathlib import Path
-from fitnets.store import digests, earlier_runs, files, inventory, locks, weights
+from fitnets.store import digests, directories, earlier_runs, files, inventory, locks, weights
 from fitnets.system import permissions
 from torch import nn
 root = Path(sys.argv[1])
@@ -44,8 +44,8 @@ print(json.dumps({
     "status": told(lambda: [each.status for each in inventory.runs(root)]),
     "unneeded": told(lambda: inventory.unneeded(root, unfinished=True)),
     "claimed": told(lambda: locks.is_locked(root / "fixed" / ("b" * 16))),
-    "claim": told(lambda: locks.claim(root / "fixed" / ("c" * 16), "it", print).__enter__()),
-    "writable": told(lambda: files.check_writable(root / "fixed")),
+    "claim": told(lambda: locks.locked(root / "fixed" / ("c" * 16), "it", print).__enter__()),
+    "writable": told(lambda: directories.check_writable(root / "fixed")),
 }))
 """
 

@@ -14,7 +14,8 @@ from fitnets.data.reading.decoding import BrokenImages, Decoded, Report
 from fitnets.data.reading.folder_layout import Contents
 from fitnets.errors import printable
 from fitnets.progress import Progress
-from fitnets.store import files, locks
+from fitnets.store import directories, files, layout, locks
+from fitnets.store.layout import StoreLayout
 
 _EXAMINING = 1  # one more with every change of what the code makes of the same images
 
@@ -44,16 +45,16 @@ def examine(dataset: Folder, found: Contents, root: Path | None, progress: Progr
     if root is None:
         return _examine(dataset, names, progress)
     key = content_hash("examined", _EXAMINING, [_stamp(found.structure.root / name) for name in names], names)
-    place = root / "data" / content_hash(key, image_shape(dataset))
+    place = StoreLayout(root).data(content_hash(key, image_shape(dataset)))
     if not place.exists():
         with locks.locked(place, f"the decoded images of {dataset.path}", progress.say if progress else _in_silence):
             if not place.exists():
                 _keep(_examine(dataset, names, progress), place)
     with files.made_again(place):
-        kept = files.read_json(place / "meta.json")
+        kept = files.read_json(place / layout.META)
     report = Report(**kept["report"])
     _check(dataset, report)
-    return Examined(report, kept["names"], np.load(place / "images.npy", mmap_mode="r"))
+    return Examined(report, kept["names"], np.load(place / layout.IMAGES, mmap_mode="r"))
 
 
 def _examine(dataset: Folder, names: list[str], progress: Progress | None) -> Examined:
@@ -69,9 +70,9 @@ def _check(dataset: Folder, report: Report) -> None:
 
 
 def _keep(made: Examined, place: Path) -> None:
-    with files.directory(place) as partial:
-        np.save(partial / "images.npy", made.images)
-        files.write_json(partial / "meta.json", {"report": asdict(made.report), "names": made.names})
+    with directories.fill(place) as partial:
+        np.save(partial / layout.IMAGES, made.images)
+        files.write_json(partial / layout.META, {"report": asdict(made.report), "names": made.names})
 
 
 def _stamp(path: Path) -> list[int]:

@@ -298,7 +298,7 @@ def _artifact(
     """What `make` trains into the modules and says of it: from the claimed directory, or made into it. The first module
     names the file of what is said. The epochs become part of the run's log either way."""
     directory = claim.directory
-    told = f"{next(iter(modules))}.json"
+    told = layout.record_file(next(iter(modules)))
     if directory.exists() and not claim.start_over:
         with files.made_again(directory):
             for name, module in modules.items():

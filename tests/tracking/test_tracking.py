@@ -135,7 +135,7 @@ class TestARun:
         assert files["result.json"].local_path != str(directory / "result.json")  # which may change
 
     def test_disabled_begins_nothing(self, command, tmp_path, monkeypatch):
-        monkeypatch.delattr(wandb_mirror, "_begun")
+        monkeypatch.delattr(wandb_mirror, "_start")
         assert command(*WANDB, "tracker.mode=disabled", "tracker.artifact=true").code == 0
         assert not list((tmp_path / "store").rglob("wandb"))
 
@@ -298,8 +298,8 @@ def test_what_shows_that_a_server_is_there(monkeypatch, error, answers):
 
     monkeypatch.setattr(wandb_mirror, "urlopen", urlopen)
     server = SimpleNamespace(base_url="http://server", http_proxy=None, https_proxy=None)
-    assert wandb_mirror._answers(server) == answers
-    assert wandb_mirror._answers(SimpleNamespace(**vars(server) | {"https_proxy": "http://proxy"}))
+    assert wandb_mirror._responds(server) == answers
+    assert wandb_mirror._responds(SimpleNamespace(**vars(server) | {"https_proxy": "http://proxy"}))
 
 
 class Endpoint:
@@ -313,9 +313,9 @@ class Endpoint:
         patch.setenv("WANDB_API_KEY", "a" * 40)
         for name, seconds in (("ANSWER_S", 1.0), ("INIT_S", 1.5), ("FINISH_S", 1.5)):
             patch.setattr(wandb_mirror, name, seconds)
-        patch.setattr(wandb_mirror, "_link", wandb_mirror._Link())
+        patch.setattr(wandb_mirror, "_connection", wandb_mirror._Connection())
         tracker = wandb_mirror._WandbTracker
-        for owner, name in ((wandb_mirror, "_begun"), (tracker, "keep_student"), (tracker, "finish")):
+        for owner, name in ((wandb_mirror, "_start"), (tracker, "keep_student"), (tracker, "finish")):
             patch.setattr(owner, name, self._timed(getattr(owner, name)))
 
     def _timed(self, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -374,7 +374,7 @@ class TestADeadEndpoint:
         assert finished.code == 0, finished.err
         (told,) = lines(finished)
         assert told == (
-            f"W&B does not answer at {url}: this process goes on offline; "
+            f"W&B does not answer at {url}: this process continues offline; "
             f"later `wandb sync {tmp_path / 'store'}/*/*/wandb/offline-run-*`"
         )
         for directory in (tmp_path / "store" / "run").iterdir():
@@ -390,7 +390,7 @@ class TestADeadEndpoint:
             finished = command(*ONLINE)
         assert finished.code == 0, finished.err
         (told,) = lines(finished)
-        assert told.startswith(f"W&B does not answer at {url}: this process goes on offline")
+        assert told.startswith(f"W&B does not answer at {url}: this process continues offline")
         check_whole(only(tmp_path / "store"), "offline-run")
 
     def test_a_server_that_takes_no_run(self, command, tmp_path, endpoint):
@@ -497,7 +497,7 @@ class TestALivingEndpoint:
 def test_a_signal_while_it_is_told_leaves_a_finished_run_finished(tiny, tmp_path, monkeypatch):
     @contextmanager
     def interrupted(*_):
-        tracker = wandb_mirror.Silent()
+        tracker = wandb_mirror.NoTracking()
         monkeypatch.setattr(tracker, "keep_student", lambda: signal.raise_signal(signal.SIGTERM))
         yield tracker
 

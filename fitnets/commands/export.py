@@ -10,6 +10,7 @@ from fitnets.console.terminal import Terminal
 from fitnets.errors import ConfigError
 from fitnets.experiment import evaluation
 from fitnets.exporting import card, student
+from fitnets.store import layout
 from fitnets.system import process
 from fitnets.system.resources import short_errors
 
@@ -32,7 +33,7 @@ def main(words: list[str]) -> None:
     settings, terminal = loading.load(arguments.overrides), Terminal(aside=arguments.json)
     given = settings.store if any(word.startswith("store=") for word in arguments.overrides) else None
     folder = network.weights.parent.resolve()
-    out = arguments.out.resolve() if arguments.out else folder / "export"
+    out = arguments.out.resolve() if arguments.out else folder / layout.EXPORT
     with evaluation.working_store(network, given) as root, short_errors(root):
         settings = replace(settings, store=str(root))
         told = student.export(network, settings, out, int8=arguments.int8, progress=terminal)

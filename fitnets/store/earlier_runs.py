@@ -74,19 +74,19 @@ _LISTED = 8
 """most hashes that a message lists"""
 
 
-def locate(given: str, root: Path, key: str) -> str:
+def locate(name: str, root: Path, key: str) -> str:
     """Find the folder of a run or a trained teacher by its path or its hash.
 
-    Returns `given` unchanged if it is an existing path, or cannot be a hash.
+    Returns `name` unchanged if it is an existing path, or cannot be a hash.
 
-    given: DIR, HASH, the first 4 or more digits of a hash, or one of these after `run/` or `teacher/`
+    name: DIR, HASH, the first 4 or more digits of a hash, or one of these after `run/` or `teacher/`
     root: folder of the store
     key: of the configuration, for messages
 
     Raises ConfigError if no artifact, or more than one, has such a hash."""
-    match = _HASH.fullmatch(given.rstrip("/"))
-    if match is None or expanded(given).exists():
-        return given
+    match = _HASH.fullmatch(name.rstrip("/"))
+    if match is None or expanded(name).exists():
+        return name
     parent, digits = match[1], match[2].lower()
     folders = [StoreLayout(root).folder("run"), StoreLayout(root).folder("teacher")]
     if parent is not None:
@@ -99,14 +99,14 @@ def locate(given: str, root: Path, key: str) -> str:
     place = root if len(folders) > 1 else folders[0]
     if not matching:
         raise ConfigError(
-            f"{key}={given}: no such folder, and no hash in {place} begins with it{_near(digits, artifacts)}: give a "
+            f"{key}={name}: no such folder, and no hash in {place} begins with it{_near(digits, artifacts)}: give a "
             "folder or a hash that `fitnets runs` shows, and store=DIR for another store"
         )
     listed = ", ".join(_short_path(path) for path in matching[:_LISTED])
     more = f" and {len(matching) - _LISTED} more" if len(matching) > _LISTED else ""
     if len(digits) < _SHORTEST:
-        raise ConfigError(f"{key}={given}: give at least {_SHORTEST} digits of the hash: {listed}{more} in {place}")
-    raise ConfigError(f"{key}={given}: several hashes begin with it: {listed}{more} in {place}: give more digits")
+        raise ConfigError(f"{key}={name}: give at least {_SHORTEST} digits of the hash: {listed}{more} in {place}")
+    raise ConfigError(f"{key}={name}: several hashes begin with it: {listed}{more} in {place}: give more digits")
 
 
 def _short_path(artifact: Path) -> str:

@@ -20,11 +20,12 @@ from uuid import uuid4
 KINDS = ("run", "hint", "teacher", "data", "cache")
 """folders that hold artifacts"""
 
-# Files of a run. A teacher and a stage 1 have all but the result.
-RESULT = "result.json"
+# Files of runs, teachers and first stages
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
+# Files of a run
+RESULT = "result.json"
 WANDB_ID = "wandb.json"
 STUDENT_WEIGHTS = "student.safetensors"
 # Folders of a run
@@ -52,6 +53,7 @@ CARD = "card.md"
 
 MARKER = ".fitnets-store.json"
 
+# Names of entries
 HASH_NAME = re.compile(r"[0-9a-f]{16}")
 HIDDEN_NAME = re.compile(r"\.([0-9a-f]{16}|export)\.(partial-[0-9a-f]{32}|checkpoints|lock|earlier)")
 """what processes put beside an artifact or an export; the groups are the artifact's name and the kind of entry"""

@@ -98,7 +98,7 @@ def tracking(
         wandb_environment.settled(config.tracker),
         directory,
         say,
-        id=_run_id(config, directory, continued),
+        id=_run_id(config.root, directory, continued),
         name=run_name,
         job_type=config.method.name,
         config=plain(config),
@@ -125,10 +125,10 @@ def unfinished_id(directory: Path) -> str | None:
     return None if status in _ENDED else str(identity)
 
 
-def _run_id(config: Config, directory: Path, continued: str | None) -> str:
+def _run_id(root: Path, directory: Path, continued: str | None) -> str:
     """The id of the W&B run: the continued one, or a new one of the run's hash, its store and a random part for the
     attempt. It is written into the run directory."""
-    store = (ownership.marker(config.root) or "")[:_DIGITS]
+    store = (ownership.marker(root) or "")[:_DIGITS]
     identity = continued or "_".join(filter(None, (directory.name, store, uuid4().hex[:_DIGITS])))
     _write_id(directory, identity)
     return identity

@@ -185,11 +185,11 @@ class TestEval:
                 images = generator.integers(0, 200, (count, 8, 8), dtype=np.uint8) + np.uint8(shift)
                 write_parquet(tmp_path / name, part, images, [row % 10 for row in range(count)])
         parquet = ["dataset=mnist", "dataset.height=8", "dataset.width=8", "teacher=maxout_digits", "student=thin"]
-        own = [*parquet, f"dataset.path={tmp_path / 'own'}", "dataset/preprocessing=standardize"]
+        own_words = [*parquet, f"dataset.path={tmp_path / 'own'}", "dataset/preprocessing=standardize"]
         tiny = [word for word in TINY if not word.startswith("dataset.validation")]
         settings = [f"store={tmp_path / 'store'}", "dataset.validation=20"]
         batches = [f"schedule.{stage}.batch_size=8" for stage in ("teacher", "hint", "student")]
-        result = pipeline.run(loading.load([*own, *tiny, *settings, *batches]))
+        result = pipeline.run(loading.load([*own_words, *tiny, *settings, *batches]))
         run = tmp_path / "store" / "run" / result["hashes"]["run"]
         again = self.evaluate(fitnets, run, settings[0])
         assert again["loss"] == pytest.approx(result["student"]["test_loss"])

@@ -57,30 +57,30 @@ def read_back(directory: Path, kind: str = "offline-run") -> dict[str, Any]:
     from wandb.proto import wandb_internal_pb2
 
     (file,) = directory.glob(f"wandb/{kind}-*/run-*.wandb")
-    found: dict[str, Any] = {"history": [], "summary": {}, "config": {}, "exit_code": None, "artifacts": []}
+    logged: dict[str, Any] = {"history": [], "summary": {}, "config": {}, "exit_code": None, "artifacts": []}
     for blob in records(file):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(blob)
         match record.WhichOneof("record_type"):
             case "history":
-                found["history"].append(_items(record.history.item))
+                logged["history"].append(_items(record.history.item))
             case "summary":
-                found["summary"] |= _items(record.summary.update)
+                logged["summary"] |= _items(record.summary.update)
             case "run":
-                found["run"] = record.run
-                found["config"] |= _items(record.run.config.update)
+                logged["run"] = record.run
+                logged["config"] |= _items(record.run.config.update)
             case "config":
-                found["config"] |= _items(record.config.update)
+                logged["config"] |= _items(record.config.update)
             case "artifact":
-                found["artifacts"].append(record.artifact)
+                logged["artifacts"].append(record.artifact)
             case "exit":
-                found["exit_code"] = record.exit.exit_code
-    found["plots"] = {name.split(".")[-1]: item for name, item in found["config"].items() if ".visualize." in name}
-    found["steps"] = [row["_step"] for row in found["history"]]
-    for part in (found["summary"], found["config"], *found["history"]):
+                logged["exit_code"] = record.exit.exit_code
+    logged["plots"] = {name.split(".")[-1]: item for name, item in logged["config"].items() if ".visualize." in name}
+    logged["steps"] = [row["_step"] for row in logged["history"]]
+    for part in (logged["summary"], logged["config"], *logged["history"]):
         for name in [name for name in part if name.startswith("_") and name != "_type_"]:
             del part[name]
-    return found
+    return logged
 
 
 def _items(items: Any) -> dict[str, Any]:
@@ -112,15 +112,15 @@ class TestARun:
         finished = command(*WANDB, "tracker.group=study", "tracker.tags=[a,b]")
         assert finished.code == 0, finished.err
         directory = only(tmp_path / "store")
-        found = read_back(directory)
+        logged = read_back(directory)
         rows = read_metrics(directory / "metrics.jsonl")
         assert len(rows) == 3
-        assert found["history"] == [named(row) for row in rows]
-        assert found["steps"] == [row["step"] for row in rows]
-        assert found["summary"] == read_json(directory / "result.json")
-        assert found["config"] == yaml.safe_load((directory / "config.yaml").read_text())
-        assert (found["run"].run_group, list(found["run"].tags)) == ("study", ["a", "b"])
-        assert (found["exit_code"], found["artifacts"]) == (0, [])
+        assert logged["history"] == [named(row) for row in rows]
+        assert logged["steps"] == [row["step"] for row in rows]
+        assert logged["summary"] == read_json(directory / "result.json")
+        assert logged["config"] == yaml.safe_load((directory / "config.yaml").read_text())
+        assert (logged["run"].run_group, list(logged["run"].tags)) == ("study", ["a", "b"])
+        assert (logged["exit_code"], logged["artifacts"]) == (0, [])
         assert "wandb" not in finished.out + finished.err
 
     def test_the_student_becomes_an_artifact_if_configured(self, command, tmp_path):
@@ -157,9 +157,9 @@ class TestARun:
         assert "Traceback" not in finished.err
         codes = {}
         for directory in (tmp_path / "store" / "run").iterdir():
-            result, found = read_json(directory / "result.json"), read_back(directory)
-            assert found["summary"] == result
-            codes[result["status"]] = found["exit_code"]
+            result, logged = read_json(directory / "result.json"), read_back(directory)
+            assert logged["summary"] == result
+            codes[result["status"]] = logged["exit_code"]
         assert codes == {"diverged": 1, "finished": 0}
 
     def test_a_pruned_run_has_not_failed(self, tiny, tmp_path):
@@ -218,17 +218,17 @@ def test_a_study_with_one_failed_and_two_killed_trials(tmp_path):
     assert len(list(store.glob("*/*/wandb/*run-*/*.wandb"))) == 6 + 1
     exit_codes = {}
     for directory in (store / "run").glob("[!.]*"):
-        found, result = read_back(directory), read_json(directory / "result.json")
-        width = found["config"]["student"]["width"]
+        logged, result = read_back(directory), read_json(directory / "result.json")
+        width = logged["config"]["student"]["width"]
         (trial,) = (trial for trial in counted if trial.params["student.width"] == width)
-        assert found["run"].run_group == "depth_width-digits"
-        assert list(found["run"].tags) == [f"trial-{trial.number}"]
-        assert found["history"] == [named(row) for row in read_metrics(directory / "metrics.jsonl")]
+        assert logged["run"].run_group == "depth_width-digits"
+        assert list(logged["run"].tags) == [f"trial-{trial.number}"]
+        assert logged["history"] == [named(row) for row in read_metrics(directory / "metrics.jsonl")]
         if trial.state == TrialState.COMPLETE:
-            assert (result["status"], len(found["history"])) == ("finished", 5)
-        exit_codes[width] = found["exit_code"]
-        if found["exit_code"] is not None:
-            assert found["summary"] == without_test(result)
+            assert (result["status"], len(logged["history"])) == ("finished", 5)
+        exit_codes[width] = logged["exit_code"]
+        if logged["exit_code"] is not None:
+            assert logged["summary"] == without_test(result)
     assert exit_codes == {4: 0, 5: 1, 6: None, 7: 0, 8: 0, 9: 0}
     failed = {
         trial.params["student.width"]: trials.reason(trial) for trial in counted if trial.state == TrialState.FAIL
@@ -240,9 +240,9 @@ def test_a_study_with_one_failed_and_two_killed_trials(tmp_path):
 def check_front(folder: Path) -> None:
     """Check that the front in W&B equals that in front.json."""
     front = read_json(folder / "front.json")["front"]
-    found = read_back(folder)
-    assert (found["run"].run_group, found["run"].job_type, found["exit_code"]) == ("depth_width-digits", "study", 0)
-    (history,) = found["history"]
+    logged = read_back(folder)
+    assert (logged["run"].run_group, logged["run"].job_type, logged["exit_code"]) == ("depth_width-digits", "study", 0)
+    (history,) = logged["history"]
     (file,) = folder.glob(f"wandb/offline-run-*/files/{history['front.path']}")
     table = read_json(file)
     named_rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
@@ -256,8 +256,8 @@ def check_front(folder: Path) -> None:
         }
         for row in front
     ]
-    assert found["plots"]["front_plot"]["panel_config"]["fieldSettings"] == {"x": "multiplications", "y": "accuracy"}
-    assert {"front.path", "front_plot_table.path"} <= set(found["summary"])  # W&B's panels read them there
+    assert logged["plots"]["front_plot"]["panel_config"]["fieldSettings"] == {"x": "multiplications", "y": "accuracy"}
+    assert {"front.path", "front_plot_table.path"} <= set(logged["summary"])  # W&B's panels read them there
 
 
 def test_a_study_logs_a_front_once(command, tmp_path):
@@ -268,9 +268,9 @@ def test_a_study_logs_a_front_once(command, tmp_path):
     (first,) = folder.glob("wandb/offline-run-*")
     assert command(*words).code == 0
     assert list(folder.glob("wandb/offline-run-*")) == [first]
-    found = read_back(folder)
-    assert found["run"].run_group == read_back(only(tmp_path / "store"))["run"].run_group == "mine"
-    assert found["plots"]["front_plot"]["panel_config"]["fieldSettings"] == {"x": "trial", "y": "accuracy"}
+    logged = read_back(folder)
+    assert logged["run"].run_group == read_back(only(tmp_path / "store"))["run"].run_group == "mine"
+    assert logged["plots"]["front_plot"]["panel_config"]["fieldSettings"] == {"x": "trial", "y": "accuracy"}
     assert command(*words, "hydra.sweeper.n_trials=2").code == 0
     (second,) = folder.glob("wandb/offline-run-*")
     assert second != first
@@ -354,10 +354,10 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
 def check_whole(directory: Path, kind: str) -> None:
     """Check that the directory has one W&B run, whose file holds the whole run except test measures."""
     assert len(list(directory.glob("wandb/*run-*"))) == 1
-    found = read_back(directory, kind)
-    assert without_test(found["summary"]) == without_test(read_json(directory / "result.json"))
-    assert found["history"] == [named(row) for row in read_metrics(directory / "metrics.jsonl")]
-    assert found["exit_code"] == 0
+    logged = read_back(directory, kind)
+    assert without_test(logged["summary"]) == without_test(read_json(directory / "result.json"))
+    assert logged["history"] == [named(row) for row in read_metrics(directory / "metrics.jsonl")]
+    assert logged["exit_code"] == 0
 
 
 def lines(finished: Finished) -> list[str]:

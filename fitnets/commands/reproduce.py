@@ -20,7 +20,7 @@ from fitnets.reproduction.forecast import CellTime
 from fitnets.reproduction.recipes import RECIPES, PaperTable
 from fitnets.reproduction.scale import TableScale
 from fitnets.reproduction.table_cells import ReproductionRequest, TableCell
-from fitnets.store import files, locks
+from fitnets.store import directories, locks
 from fitnets.system.resources import ResourceError, short_errors
 
 _FLAGS = {
@@ -60,7 +60,7 @@ def main(words: list[str]) -> None:
 
     request, terminal = _request(arguments), Terminal()
     root = loading.load([word for word in request.changes if table_cells.key(word) == "store"]).root
-    files.check_writable(root)
+    directories.check_writable(root)
     terminal.say(request.recipe.title)
     if not any(table_cells.key(word) == "dataset" for word in request.changes):
         terminal.say(f"data: {request.recipe.data}")
@@ -70,7 +70,7 @@ def main(words: list[str]) -> None:
         if arguments.out is not None:
             out = arguments.out
         if not arguments.plan:
-            files.check_writable(out, "--out ")
+            directories.check_writable(out, "--out ")
         _announce(request, cells, terminal, decode=not arguments.plan)
         if arguments.plan:
             return

@@ -20,6 +20,7 @@ from fitnets.config.seeds import seed_of
 from fitnets.data.reading import encoded_image
 from fitnets.errors import ConfigError
 from fitnets.progress import Track
+from fitnets.store import directories
 from fitnets.store import files as store_files
 
 SIDE = 16
@@ -75,7 +76,7 @@ def prepare(
     faces, broken = _face_patches(read_faces(aflw), track)
     if not faces and not broken:
         raise ConfigError(f"--aflw {aflw}: aflw.sqlite has no face")
-    store_files.check_writable(out, "--out ")
+    directories.check_writable(out, "--out ")
     _check_replaceable(out)
     others, broken_images = _negative_patches(negatives, len(faces) if count is None else count, seed, track)
     broken += broken_images

@@ -21,7 +21,7 @@ from fitnets.data.reading.decoding import Report
 from fitnets.data.sources import Source, SplitPart, source, training_parts
 from fitnets.errors import ConfigError, DamagedError
 from fitnets.progress import Progress
-from fitnets.store import files, locks
+from fitnets.store import directories, files, locks
 from fitnets.system import permissions
 
 _CHUNK = 2000
@@ -87,7 +87,7 @@ def _decode(dataset: Dataset, part: SplitPart, origin: Source, folder: Path, pro
         raise ConfigError(f"dataset={dataset.name}: no image of the {part} split can be used")
     sources.check_labels(dataset, part, labels)
     assert images.shape == (len(labels), *image_shape(dataset))
-    with files.directory(folder) as partial:
+    with directories.fill(folder) as partial:
         np.save(partial / "images.npy", images)
         np.save(partial / "labels.npy", labels)
         meta = {
@@ -141,7 +141,7 @@ def _preprocess(
     what = f"dataset={dataset.name}: its preprocessed images"
     # writing to a mapped file on a full disk kills the process
     files.check_space(folder.parent, size, what, "give another store=...")
-    with files.directory(folder) as partial:
+    with directories.fill(folder) as partial:
         path = partial / "images.npy"
         images = np.lib.format.open_memmap(path, "w+", np.float32, (count, *parts[0].images.shape[1:]))
         files.allocate(path)

@@ -23,7 +23,7 @@ from fitnets.models import build
 from fitnets.models.network import Network, place
 from fitnets.paths import expanded
 from fitnets.progress import Progress
-from fitnets.store import earlier_runs, files, ownership, weights
+from fitnets.store import directories, earlier_runs, ownership, weights
 from fitnets.store.earlier_runs import StoredNetwork
 from fitnets.training import metrics
 
@@ -40,7 +40,7 @@ def evaluate(
 
     Raises ConfigError where images and network do not fit, or there is no such split."""
     device = devices.set_up_device(settings.engine)
-    files.check_writable(settings.root)
+    directories.check_writable(settings.root)
     trained_on = network.config.dataset
     images = replace(dataset, preprocessing=trained_on.preprocessing)
     _check_size(trained_on, images)
@@ -192,7 +192,7 @@ def working_store(network: StoredNetwork, given: str | None) -> Iterator[Path]:
 
 def _is_writable(root: Path) -> bool:
     try:
-        files.check_writable(root)
+        directories.check_writable(root)
     except ConfigError:
         return False
     return True

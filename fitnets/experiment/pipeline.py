@@ -25,7 +25,7 @@ from fitnets.models.hint_pair import hint_pair
 from fitnets.models.network import freeze
 from fitnets.planning.identity import teacher_seed
 from fitnets.planning.plan import Plan, new_student, new_teacher, prepare
-from fitnets.store import files, locks, weights
+from fitnets.store import directories, files, layout, locks, weights
 from fitnets.store.locks import Lock
 from fitnets.system.resources import short_errors
 from fitnets.tracking.wandb_mirror import Tracker, is_on, tracking, unfinished_id
@@ -87,28 +87,28 @@ def _needs_test_figures(plan: Plan) -> bool:
     """Whether a finished run has no figures on this test split, and they are wanted."""
     if not has_test(plan.config):
         return False
-    told = files.read_json(plan.run_directory / "result.json")["hashes"].get("test")
+    told = files.read_json(plan.run_directory / layout.RESULT)["hashes"].get("test")
     return bool(told != splits.test_identity(plan.config.dataset, plan.config.root))
 
 
 def _load_finished(plan: Plan, caller: RunCallbacks) -> dict[str, Any]:
     """The stored result, with figures on test added where they are wanted and were not."""
     directory, terminal = plan.run_directory, caller.terminal
-    result = files.read_json(directory / "result.json")
+    result = files.read_json(directory / layout.RESULT)
     if _needs_test_figures(plan):
         if not plan.teacher_is_trained:
             raise ConfigError(
                 f"{plan.teacher_directory} is gone, and the teacher's figures on test are wanted: give rerun=true"
             )
         with files.made_again(directory):
-            weights.read_weights(directory / "student.safetensors", plan.student)
+            weights.read_weights(directory / layout.STUDENT_WEIGHTS, plan.student)
         plan.load_teacher()
         results.add_test(plan, plan.student, result, terminal)
         with files.made_again(directory):
-            told = files.read_json(directory / "environment.json")
+            told = files.read_json(directory / layout.ENVIRONMENT)
         environment = told | caller.notes | {key: told[key] for key in ("trial",) if key in told}
-        files.write_json(directory / "environment.json", environment)
-        files.write_json(directory / "result.json", result)
+        files.write_json(directory / layout.ENVIRONMENT, environment)
+        files.write_json(directory / layout.RESULT, result)
     announcement.conclude(result, terminal)
     terminal.narrate(f"found, nothing was trained (rerun=true trains it again); files in {directory}")
     return result
@@ -120,10 +120,10 @@ def _train_run(plan: Plan, claim: Lock, caller: RunCallbacks, started: float) ->
     facts = results.facts(plan)
     late: BaseException | None = None
     continued = None if config.rerun else unfinished_id(plan.run_directory)
-    with files.replace_run(plan.run_directory) as directory:
-        files.write_json(directory / "result.json", {"status": "running"} | facts)
-        files.write_config(directory / "config.yaml", config)
-        files.write_json(directory / "environment.json", machine_environment.environment(plan.device) | caller.notes)
+    with directories.replace_run(plan.run_directory) as directory:
+        files.write_json(directory / layout.RESULT, {"status": "running"} | facts)
+        files.write_config(directory / layout.CONFIG, config)
+        files.write_json(directory / layout.ENVIRONMENT, machine_environment.environment(plan.device) | caller.notes)
         try:
             name = f"{config.student.name}-{plan.hashes.run}"
             tracked = tracking(config, directory, name, caller.terminal.say, continued)
@@ -132,14 +132,14 @@ def _train_run(plan: Plan, claim: Lock, caller: RunCallbacks, started: float) ->
                 result = _train_and_measure(plan, claim, log, caller.terminal)
                 result["timing"]["run_seconds"] = log.earlier_s + time.perf_counter() - started
                 claim.check()
-                files.write_json(directory / "result.json", result)
+                files.write_json(directory / layout.RESULT, result)
                 tracker.summarise(result)
                 tracker.keep_student()
         except BaseException as error:
             claim.check()
-            if not files.is_finished(directory):
+            if not directories.is_finished(directory):
                 with suppress(OSError):  # a full disk: that is what is raised
-                    files.write_json(directory / "result.json", _failure(error) | facts)
+                    files.write_json(directory / layout.RESULT, _failure(error) | facts)
                 raise
             late = error  # a signal while W&B was told: the run is finished
     if late is not None:
@@ -152,7 +152,7 @@ def _failure_told(tracker: Tracker, plan: Plan, facts: dict[str, Any]) -> Iterat
     try:
         yield
     except BaseException as error:
-        if not files.is_finished(plan.run_directory):
+        if not directories.is_finished(plan.run_directory):
             tracker.summarise(_failure(error) | facts)
         raise
 
@@ -190,7 +190,7 @@ def _train_and_measure(plan: Plan, claim: Lock, log: RunLog, terminal: Terminal)
         student, student_stages = new_student(plan.config, plan.teacher, plan.device, plan.precision)
         student.set_preprocessing(plan.config.dataset.preprocessing, plan.data.fitted)
         stages |= trainer.retrain(student_stages, plan.config.seed, stages)
-    weights.write_weights(plan.run_directory / "student.safetensors", student)
+    weights.write_weights(plan.run_directory / layout.STUDENT_WEIGHTS, student)
     return results.result(plan, student, terminal, stages=stages, valid=valid, diagnoses=diagnoses)
 
 
@@ -299,20 +299,20 @@ def _artifact(
     """What `make` trains into the modules and says of it: from the claimed directory, or made into it. The first module
     names the file of what is said. The epochs become part of the run's log either way."""
     directory = claim.directory
-    told = f"{next(iter(modules))}.json"
+    told = layout.record_file(next(iter(modules)))
     if directory.exists() and not claim.start_over:
         with files.made_again(directory):
             for name, module in modules.items():
-                weights.read_weights(directory / f"{name}.safetensors", module)
-            for row in files.read_metrics(directory / "metrics.jsonl"):
+                weights.read_weights(directory / layout.weights_file(name), module)
+            for row in files.read_metrics(directory / layout.METRICS):
                 log.append(row)
             return files.read_json(directory / told)
-    with files.directory(directory, replace=claim.start_over) as partial:
-        found = make(Trainer(plan, claim, log, terminal, [files.MetricsFile(partial / "metrics.jsonl").append]))
+    with directories.fill(directory, replace=claim.start_over) as partial:
+        found = make(Trainer(plan, claim, log, terminal, [files.MetricsFile(partial / layout.METRICS).append]))
         for name, module in modules.items():
-            weights.write_weights(partial / f"{name}.safetensors", module)
+            weights.write_weights(partial / layout.weights_file(name), module)
         files.write_json(partial / told, found)
-        files.write_json(partial / "environment.json", machine_environment.environment(plan.device))
-        files.write_config(partial / "config.yaml", plan.config)
+        files.write_json(partial / layout.ENVIRONMENT, machine_environment.environment(plan.device))
+        files.write_config(partial / layout.CONFIG, plan.config)
         claim.check()
     return found

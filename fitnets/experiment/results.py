@@ -17,6 +17,7 @@ from fitnets.models import costs
 from fitnets.models.network import Network
 from fitnets.planning.identity import comparison_keys, teacher_seed
 from fitnets.planning.plan import Plan
+from fitnets.store import layout
 from fitnets.training import metrics
 from fitnets.training.loss_terms import HintTerm
 from fitnets.training.stages import HintStage
@@ -68,7 +69,7 @@ def result(
     `experiment`) of the process that finished the run, and what those before it worked at the stages that it went on
     with. What a killed process did after its last checkpoint is done again, and counts once."""
     known = facts(plan)
-    weights_bytes = {"student": (plan.run_directory / "student.safetensors").stat().st_size}
+    weights_bytes = {"student": (plan.run_directory / layout.STUDENT_WEIGHTS).stat().st_size}
     networks = {"student": student}
     if plan.teacher is not None:
         weights_bytes["teacher"] = plan.teacher_weights_bytes

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fitnets.experiment.stage_progress import StageProgress
-from fitnets.store import files
+from fitnets.store import files, layout
 from fitnets.store.locks import Lock
 from fitnets.tracking.wandb_mirror import Tracker
 from fitnets.training.state import Epoch, TrainingState
@@ -21,7 +21,7 @@ class RunLog:
     def __init__(self, claim: Lock, tracker: Tracker, on_epoch: EpochCallback | None):
         self.claim = claim
         self.on_epoch = on_epoch
-        self.file = files.MetricsFile(claim.directory / "metrics.jsonl")
+        self.file = files.MetricsFile(claim.directory / layout.METRICS)
         self.tracker = tracker
         self.step = 0
         self.earlier_s = 0.0

@@ -26,10 +26,11 @@ from fitnets.models.custom import imports
 from fitnets.models.network import Network
 from fitnets.planning.plan import new_teacher
 from fitnets.progress import Progress
-from fitnets.store import digests, locks, ownership
+from fitnets.store import digests, directories, layout, locks, ownership
 from fitnets.store import files as store_files
 from fitnets.store import weights as store_weights
 from fitnets.store.earlier_runs import StoredNetwork
+from fitnets.store.layout import StoreLayout
 from fitnets.training import metrics
 
 TOLERANCE = 1e-4
@@ -104,7 +105,7 @@ def export(stored: StoredNetwork, settings: Config, out: Path, *, int8: bool, pr
         "images": {"split": images.split, "checked": len(images.raw), "of": images.of}
         | ({"missing": images.missing} if images.missing else {}),
     }
-    with locks.locked(out, "an export there", progress.say), store_files.directory(out, replace=True) as folder:
+    with locks.locked(out, "an export there", progress.say), directories.fill(out, replace=True) as folder:
         progress.say(f"tracing the student; checking the files on {images.described()}")
         traced = _traced(graph, folder / "student.onnx", "the student", _props(dataset, names.names))
         torch.export.save(traced, folder / "student.pt2")
@@ -119,9 +120,9 @@ def export(stored: StoredNetwork, settings: Config, out: Path, *, int8: bool, pr
             path.name: {"bytes": path.stat().st_size, "sha256": digests.of_file(path, None)}
             for path in sorted(folder.iterdir())
         }
-        result = store_files.read_json(stored.weights.parent / "result.json")
-        store_files.write_json(folder / "export.json", facts)
-        store_files.write(folder / "card.md", card.text(stored.config, result, facts).encode(errors="replace"))
+        result = store_files.read_json(stored.weights.parent / layout.RESULT)
+        store_files.write_json(folder / layout.EXPORT_RECORD, facts)
+        store_files.write(folder / layout.CARD, card.text(stored.config, result, facts).encode(errors="replace"))
     return facts
 
 
@@ -131,7 +132,7 @@ def _check_replaceable(out: Path) -> None:
         raise ConfigError(f"--out {out}: it exists and is no earlier export: give a new folder")
     if out.is_dir() and not ownership.is_export(out):
         raise ConfigError(f"--out {out}: it holds other files than those of an export: move them, or give a new folder")
-    store_files.check_writable(out.parent, "--out ")
+    directories.check_writable(out.parent, "--out ")
 
 
 def _traced(graph: Graph, path: Path, side: str, metadata: dict[str, str] | None = None) -> ExportedProgram:
@@ -173,9 +174,9 @@ def _teacher(stored: StoredNetwork) -> Network:
     """
     run = stored.weights.parent
     teacher = new_teacher(stored.config)
-    weights = run.parent.parent / "teacher" / store_files.read_json(run / "result.json")["hashes"]["teacher"]
-    if (weights / "teacher.safetensors").exists():
-        store_weights.read_weights(weights / "teacher.safetensors", teacher)
+    weights = StoreLayout(run.parent.parent).teacher(store_files.read_json(run / layout.RESULT)["hashes"]["teacher"])
+    if (weights / layout.TEACHER_WEIGHTS).exists():
+        store_weights.read_weights(weights / layout.TEACHER_WEIGHTS, teacher)
     return teacher.eval()
 
 

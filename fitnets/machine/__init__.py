@@ -1,4 +1,4 @@
-"""The machine that trains: device, precision, latencies, and the record of its environment.
+"""The machine that trains: its device, precision and latencies, and the record of its environment.
 
 Imports: models, store, config.
 """

@@ -1,4 +1,4 @@
-"""The machine: device, threads, precision, and what is measured on it: latencies."""
+"""Sets up the device that trains, and chooses the precision of its arithmetic."""
 
 import ctypes
 import platform
@@ -16,11 +16,12 @@ _DEFAULT_THREADS = torch.get_num_threads()
 
 
 def set_up_device(engine: Engine) -> torch.device:
-    """The device asked for, with the process set up for it: threads, arithmetic, memory. Raises ConfigError if there is
-    no such device."""
+    """Return the configured device, after setting up this process for it: threads, arithmetic, memory.
+
+    Raises ConfigError if there is no such device."""
     torch.set_num_threads(engine.threads or _DEFAULT_THREADS)
-    torch.backends.cudnn.allow_tf32 = False  # fp32 is what results and hashes say
-    torch.backends.cudnn.deterministic = True  # a stage that goes on after a stop ends with the same bits
+    torch.backends.cudnn.allow_tf32 = False  # results and hashes say fp32
+    torch.backends.cudnn.deterministic = True  # a resumed stage ends with the same bits
     _keep_freed_memory()
     if engine.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("engine.device=cuda: PyTorch finds no CUDA device here: give engine.device=cpu or auto")
@@ -30,20 +31,23 @@ def set_up_device(engine: Engine) -> torch.device:
 
 
 _COUNTED: dict[str, int] = {}
+"""multiplications of the networks counted so far, see `_multiplications`"""
 _WORTHWHILE = 10e6
-"""multiplications of an image by the teacher, below which bf16 gains nothing"""
+"""multiplications for one image below which bf16 is not faster"""
 
 
 def precision(config: Config, device: torch.device) -> Precision:
-    """What `engine.precision` comes to. A function of hardware, teacher, schedule and data alone: a student changes
-    nothing, so that one teacher is enough for a sweep. With teacher=none the student decides.
+    """The concrete precision for `engine.precision`.
 
-    Raises ConfigError for a GPU that has no bf16."""
-    asked, dataset = config.engine.precision, config.dataset
-    if asked == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    `auto` depends on hardware, teacher, schedule and data. It does not depend on the student, so that all students of a
+    sweep share one teacher. With teacher=none it depends on the student instead of the teacher.
+
+    Raises ConfigError for bf16 on a GPU that lacks it."""
+    setting, dataset = config.engine.precision, config.dataset
+    if setting == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ConfigError(f"engine.precision=bf16: {describe(device)} has none: give engine.precision=fp32")
-    if asked != "auto":
-        return asked
+    if setting != "auto":
+        return setting
     architecture, inits = earlier_runs.architecture(config.teacher), [config.schedule.student_init]
     if architecture is not None:
         inits.append(config.schedule.teacher_init)
@@ -54,7 +58,7 @@ def precision(config: Config, device: torch.device) -> Precision:
 
 
 def _multiplications(net: Architecture, dataset: Dataset, side: str) -> int:
-    """Of one image. Counted once for each network and data set: a table of the paper asks for the same ones often."""
+    """Multiplications for one image. The count is kept: a paper's table needs it for the same network often."""
     key = repr((net, dataset))
     if key not in _COUNTED:
         with torch.device("meta"):
@@ -64,16 +68,18 @@ def _multiplications(net: Architecture, dataset: Dataset, side: str) -> int:
 
 
 def _multiplies_bf16(device: torch.device) -> bool:
-    """Whether that is faster than fp32 there: GPUs since Ampere, CPUs with AVX512-BF16, AMX or Arm's BF16."""
+    """Whether bf16 is faster than fp32 on the device: GPUs since Ampere, CPUs with AVX512-BF16, AMX or Arm's BF16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch do not tell
-    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch lack it
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _keep_freed_memory() -> None:
-    """The C library returns large freed blocks to the system, and PyTorch's are large: a third of a small student's
-    step went into getting them again. Kept, they are used again. Elsewhere than with glibc nothing happens."""
+    """Let the C library keep freed memory for reuse. With another C library than glibc this does nothing.
+
+    glibc returns large freed blocks to the system, and PyTorch's blocks are large: a small student spent a third of
+    each step on getting them back."""
     no_mapped_blocks, trim_above = (-4, 0), (-1, 2**31 - 1)  # M_MMAP_MAX, M_TRIM_THRESHOLD of <malloc.h>
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
@@ -82,7 +88,7 @@ def _keep_freed_memory() -> None:
 
 
 def describe(device: torch.device) -> str:
-    """'cpu, 2 threads', or the GPU's name."""
+    """The device in words: 'cpu, 2 threads', or the GPU's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -90,10 +96,10 @@ def describe(device: torch.device) -> str:
 
 
 def describe_cpu() -> str:
-    """'AMD EPYC 9R45, 2 threads': the CPU's name where the system tells it."""
+    """The CPU in words: 'AMD EPYC 9R45, 2 threads'. 'cpu' stands for an unknown name."""
     try:
-        told = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        told = []
-    names = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return describe(torch.device("cpu")).replace("cpu", next(iter(names), platform.processor() or "cpu"), 1)

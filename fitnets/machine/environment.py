@@ -1,4 +1,4 @@
-"""What a run was made with, for `environment.json`: versions, commit, device, threads."""
+"""Records the environment of a run for `environment.json`: versions, commit, device, threads."""
 
 import platform
 import subprocess
@@ -17,7 +17,7 @@ _PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "datasets", "wandb", "
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """What the run was made with; no part of it changes what the run is."""
+    """Describe the environment of this process. Nothing in it is part of a hash."""
     return {
         "started_at": datetime.now().astimezone().isoformat(timespec="seconds"),
         "started_by": [without_passwords(word) for word in sys.argv],
@@ -31,13 +31,13 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _git(*words: str) -> str | None:
-    """Git's answer about the checkout of this package; None without git or a checkout."""
-    if paths.IS_WHEEL:  # whose folder may lie in somebody else's checkout
+def _git(*arguments: str) -> str | None:
+    """Run git in this package's checkout and return its output; None without git or without a checkout."""
+    if paths.IS_WHEEL:  # an installed package may lie inside a user's own checkout
         return None
     try:
         return subprocess.run(
-            ["git", *words],
+            ["git", *arguments],
             cwd=paths.ROOT,
             capture_output=True,
             text=True,

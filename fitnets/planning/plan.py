@@ -18,7 +18,8 @@ from fitnets.models import build, teachers
 from fitnets.models.network import Network, freeze, place, place_like
 from fitnets.planning.identity import Hashes, _student_seed, hashes
 from fitnets.progress import Progress
-from fitnets.store import digests, earlier_runs, files, weights
+from fitnets.store import digests, directories, earlier_runs, files, layout, weights
+from fitnets.store.layout import StoreLayout
 from fitnets.training import methods
 from fitnets.training.loss_terms import HintTerm
 from fitnets.training.stages import HintStage, TrainingStage, WholeNetworkStage, label_stage
@@ -48,16 +49,16 @@ class Plan:
     @property
     def teacher_directory(self) -> Path:
         assert self.hashes.teacher is not None
-        return self.config.root / "teacher" / self.hashes.teacher
+        return StoreLayout(self.config.root).teacher(self.hashes.teacher)
 
     @property
     def hint_directory(self) -> Path | None:
         """Of stage 1; None for methods of one stage."""
-        return None if self.hashes.hint is None else self.config.root / "hint" / self.hashes.hint
+        return None if self.hashes.hint is None else StoreLayout(self.config.root).hint(self.hashes.hint)
 
     @property
     def run_directory(self) -> Path:
-        return self.config.root / "run" / self.hashes.run
+        return StoreLayout(self.config.root).run(self.hashes.run)
 
     @property
     def teacher_is_trained(self) -> bool:
@@ -70,7 +71,7 @@ class Plan:
     @property
     def run_is_finished(self) -> bool:
         """Raises DamagedError where its result cannot be read; with rerun=true nobody reads it."""
-        return not self.config.rerun and files.is_finished(self.run_directory)
+        return not self.config.rerun and directories.is_finished(self.run_directory)
 
     @property
     def teacher_weights_bytes(self) -> int:
@@ -80,7 +81,7 @@ class Plan:
             return teachers.weights_bytes(self.config.teacher)
         if isinstance(self.config.teacher, CustomTeacher):
             return digests.bytes_of_state(self.teacher)
-        return (self.teacher_directory / "teacher.safetensors").stat().st_size
+        return (self.teacher_directory / layout.TEACHER_WEIGHTS).stat().st_size
 
     @property
     def hint(self) -> HintStage | HintTerm | None:
@@ -94,7 +95,7 @@ class Plan:
             return
         if self.teacher_stage is not None:
             with files.made_again(self.teacher_directory):
-                weights.read_weights(self.teacher_directory / "teacher.safetensors", self.teacher)
+                weights.read_weights(self.teacher_directory / layout.TEACHER_WEIGHTS, self.teacher)
         freeze(self.teacher)
 
     def teacher_cache(self, progress: Progress) -> TeacherCache:
@@ -135,7 +136,7 @@ def prepare(config: Config, progress: Progress, instead: Data | None = None) -> 
     teacher_stage = label_stage("teacher", teacher, config.schedule.teacher) if is_trained and teacher else None
     student, student_stages = new_student(config, teacher, device, precision)
     if instead is None:
-        files.check_writable(config.root)
+        directories.check_writable(config.root)
         splits.check_files(config.dataset, config.root, progress, test=has_test(config))
         names = class_names.of_data(config.dataset)
         _check_member_classes(config, names)

@@ -20,11 +20,12 @@ from plotly.offline import get_plotlyjs
 
 from fitnets.console.quantities import plural
 from fitnets.errors import NotEnoughError
-from fitnets.reporting import files, page_data, runs, studies, summary, tables, verdicts
+from fitnets.reporting import page_data, runs, studies, summary, tables, verdicts
 from fitnets.reporting.figures import gallery
 from fitnets.reporting.figures.style import default_style
 from fitnets.reporting.studies import Study
 from fitnets.reporting.verdicts import Comparison
+from fitnets.store import files
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """Returns the items that it gets and shows progress as they are used. The string names the work."""
@@ -56,16 +57,16 @@ def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path
     images = {}
     for name, figure in track(list(figures.items()), "drawing"):
         images[name] = _save(figure, out / "figures" / name)
-    files.replace(out / "runs.parquet", frame.to_parquet())
-    files.replace(out / "epochs.parquet", epochs.to_parquet())
-    files.replace(out / "runs.csv", frame.to_csv(index=False).encode(errors="replace"))
+    files.write(out / "runs.parquet", frame.to_parquet())
+    files.write(out / "epochs.parquet", epochs.to_parquet())
+    files.write(out / "runs.csv", frame.to_csv(index=False).encode(errors="replace"))
     comparisons = verdicts.comparisons(frame)
-    files.replace(out / "tables.md", tables.document(frame, comparisons).encode(errors="replace"))
+    files.write(out / "tables.md", tables.document(frame, comparisons).encode(errors="replace"))
     page = out / "report.html"
     data = page_data.collect(frame, epochs, runs.confusions(store))
     name = store.resolve().name
     text = _html(name, frame, data, comparisons=comparisons, loaded_studies=loaded_studies, images=images)
-    files.replace(page, text.encode(errors="replace"))
+    files.write(page, text.encode(errors="replace"))
     return page
 
 
@@ -76,7 +77,7 @@ def _save(figure: Figure, path: Path) -> bytes:
         figure.savefig(png, format="png")
         figure.savefig(svg, format="svg", metadata={"Date": None})
     for kind, image in (("png", png), ("svg", svg)):
-        files.replace(path.with_name(f"{path.name}.{kind}"), image.getvalue())
+        files.write(path.with_name(f"{path.name}.{kind}"), image.getvalue())
     return svg.getvalue()
 
 

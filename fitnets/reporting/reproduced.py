@@ -4,7 +4,6 @@ Each of our numbers is shown with its 95 % interval, or with the words "no inter
 
 import contextlib
 import io
-import json
 import math
 import re
 import sys
@@ -17,11 +16,12 @@ import pandas as pd
 from fitnets.console import markdown
 from fitnets.console.quantities import number
 from fitnets.errors import NotEnoughError
-from fitnets.reporting import files, runs
+from fitnets.reporting import runs
 from fitnets.reporting.figures.depth import depth
 from fitnets.reporting.figures.style import default_style
 from fitnets.reporting.intervals import CUT_OFF, interval, resolution, with_interval
 from fitnets.reporting.verdicts import Comparison, Verdict, comparisons
+from fitnets.store import files
 
 _CUT_OFF_CELL = re.compile(r"\(\d+\.\d+ to \d+\.\d+\)")
 """An interval that is given by its ends."""
@@ -44,7 +44,7 @@ class ResultCell(NamedTuple):
 def write(folder: Path) -> Path:
     """Write `table.md`, and the figure if the table has one. Returns the path of `table.md`."""
     path = folder / "table.md"
-    files.replace(path, document(folder).encode(errors="replace"))
+    files.write(path, document(folder).encode(errors="replace"))
     for kind in ("png", "svg"):
         draw(folder, kind)
     return path
@@ -64,7 +64,7 @@ def draw(folder: Path, kind: str) -> None:
             image = io.BytesIO()
             with default_style():
                 figure.savefig(image, format=kind)
-            files.replace(path, image.getvalue())
+            files.write(path, image.getvalue())
 
 
 def document(folder: Path) -> str:
@@ -87,7 +87,7 @@ def document(folder: Path) -> str:
 
 def _spec(folder: Path) -> dict[str, Any]:
     """Read `table.json`: the rows, candidates, commands and notes of the table."""
-    spec: dict[str, Any] = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    spec: dict[str, Any] = files.read_json(folder / "table.json")
     return spec
 
 

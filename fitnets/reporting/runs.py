@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from fitnets.reporting import names, studies
+from fitnets.store import files, layout
 
 
 class Column(NamedTuple):
@@ -299,19 +300,17 @@ def _result(directory: Path) -> dict[str, Any]:
     A result that cannot be read has the status damaged or unreadable.
     """
     try:
-        result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+        result = files.read_json(directory / layout.RESULT)
     except PermissionError:
         return {"status": "unreadable", "error": "no permission to read result.json"}
     except (OSError, ValueError) as error:
-        return {"status": "damaged", "error": f"result.json cannot be read ({error})"}
-    if not isinstance(result, dict):
-        return {"status": "damaged", "error": "result.json holds no object"}
+        return {"status": "damaged", "error": f"result.json cannot be read ({error.__cause__ or error})"}
     return result | {"environment": _environment(directory)}
 
 
 def _environment(directory: Path) -> dict[str, Any]:
     try:
-        environment = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
+        environment = files.read_json(directory / layout.ENVIRONMENT)
         command = environment.get("command")
         return dict(environment) | {"command": None if command is None else shlex.join(command)}
     except (OSError, ValueError, TypeError, AttributeError):
@@ -321,7 +320,7 @@ def _environment(directory: Path) -> dict[str, Any]:
 def _rows(directory: Path) -> list[dict[str, Any]]:
     """Read the rows of `metrics.jsonl`, up to the first line that is cut off."""
     rows = []
-    path = directory / "metrics.jsonl"
+    path = directory / layout.METRICS
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # the file does not exist or must not be read

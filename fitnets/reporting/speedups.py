@@ -1,12 +1,12 @@
 """Costs and speed-ups of exported students beside those of the paper's Table 5."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from fitnets.console import markdown
 from fitnets.console.quantities import number
 from fitnets.reporting.paper import TABLE_5
+from fitnets.store import files
 
 _SETTINGS = ((1, 1), (128, 1), (128, 2))
 """Batch size and number of threads of each measured speed-up."""
@@ -30,9 +30,7 @@ def table(folder: Path) -> str:
 
 
 def _row(folder: Path) -> list[str]:
-    export, result = (
-        json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("export", "result")
-    )
+    export, result = (files.read_json(folder / f"{name}.json") for name in ("export", "result"))
     teacher: dict[str, Any] = result["teacher"]
     student: dict[str, Any] = result["student"]
     p50_ms = {

@@ -16,7 +16,8 @@ from fitnets.planning.identity import Hashes
 from fitnets.progress import Progress
 from fitnets.reproduction.recipes import CANDIDATES, PaperTable, ScheduleName, TableRow
 from fitnets.reproduction.scale import TableScale, epochs_told
-from fitnets.store import files
+from fitnets.store import files, layout
+from fitnets.store.layout import StoreLayout
 
 _PLACES = ("store", *(f"engine.{key}" for key in ("device", "threads", "checkpoint_seconds", "on_other_machine")))
 """keys that say where and by what: like those of the tracker they change no result, and no command shows them"""
@@ -42,13 +43,13 @@ class PlannedRun:
 
     @property
     def directory(self) -> Path:
-        return self.config.root / "run" / self.hash
+        return StoreLayout(self.config.root).run(self.hash)
 
     @property
     def lacks_teacher(self) -> bool:
         """Whether its teacher is still to be trained."""
         teacher = None if isinstance(self.config.teacher, PretrainedTeacher) else self.hashes.teacher
-        return teacher is not None and not (self.config.root / "teacher" / teacher).exists()
+        return teacher is not None and not StoreLayout(self.config.root).teacher(teacher).exists()
 
     @property
     def command(self) -> list[str]:
@@ -57,7 +58,7 @@ class PlannedRun:
     @property
     def is_settled(self) -> bool:
         """Whether nothing is left to do: it is finished, with its figures on test, or has diverged."""
-        path = self.directory / "result.json"
+        path = self.directory / layout.RESULT
         if not path.exists():
             return False
         result = files.read_json(path)

@@ -12,7 +12,8 @@ from fitnets.reporting import reproduced
 from fitnets.reproduction import recipes, table_cells
 from fitnets.reproduction.recipes import TableRow
 from fitnets.reproduction.table_cells import MethodRuns, ReproductionRequest, TableCell
-from fitnets.store import files
+from fitnets.store import files, layout
+from fitnets.store.layout import StoreLayout
 
 
 def folder(order: ReproductionRequest, config: Config) -> Path:
@@ -35,9 +36,9 @@ def folder(order: ReproductionRequest, config: Config) -> Path:
 def keep(order: ReproductionRequest, cells: Sequence[TableCell], place: Path) -> Path:
     """Write all that is there by now; gives the Markdown file."""
     for run in table_cells.distinct(cells):
-        result = run.directory / "result.json"
+        result = run.directory / layout.RESULT
         if result.exists():
-            files.write(place / "run" / run.hash / "result.json", result.read_bytes())
+            files.write(StoreLayout(place).run(run.hash) / layout.RESULT, result.read_bytes())
     files.write_json(place / "table.json", _told(order, cells))
     return reproduced.write(place)
 

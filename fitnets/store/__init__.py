@@ -1,4 +1,4 @@
-"""Results on disk: whole files, locks, digests, earlier runs, the inventory, and what may be removed.
+"""The store on disk: paths, complete files, locks, digests, earlier runs, the list of runs, and what may be removed.
 
 Imports: config, system.
 """

@@ -1,4 +1,4 @@
-"""Digests of tensors, and of files: remembered in the store as long as a file does not change."""
+"""SHA-256 digests of tensors and files. The store remembers the digest of a file until the file changes."""
 
 import hashlib
 import pickle
@@ -12,22 +12,23 @@ from torch import Tensor, nn
 
 from fitnets.config.options import content_hash
 from fitnets.store import files
+from fitnets.store.layout import StoreLayout
 
 _SETTLED_S = 2.0
-"""a file changed less than so many seconds ago may change again within the same time stamp"""
+"""A file that changed less than this many seconds ago may change again within the resolution of its time stamp."""
 
 
 def of_file(path: Path, root: Path | None) -> str:
-    """SHA-256 of a file's content, read once as long as place, size and times of change stay.
+    """SHA-256 of a file's content. The file is read again only if its path, size or times of change differ.
 
-    root: of the store that remembers it for later processes; None: this process alone does."""
+    root: store that remembers the digest for later processes; None: remember it in this process alone"""
     stat = path.stat()
     stamps = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     return _of_version(path.resolve(), stamps, root)
 
 
 def of_tensors(*tensors: Tensor) -> str:
-    """SHA-256 of their bytes, one after the other."""
+    """SHA-256 of the tensors' bytes, one tensor after the other."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(_bytes(tensor))
@@ -44,29 +45,30 @@ def of_state(module: nn.Module) -> str:
 
 
 def bytes_of_state(module: nn.Module) -> int:
-    """Size of a module's state dict."""
+    """Size of a module's state dict in bytes."""
     return sum(len(_bytes(values)) for values in module.state_dict().values())
 
 
 def _bytes(value: Any) -> Any:
-    """A tensor's memory; of anything else in a state dict (extra state, quantised weights) its pickled form."""
+    """The memory of a tensor, or the pickled form of another value in a state dict: extra state, quantised weights."""
     if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized:
         return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
     try:
         return pickle.dumps(value)
-    except Exception:  # of the user's classes
+    except Exception:  # a user's class may raise anything
         return repr(value).encode()
 
 
 @cache
 def _of_version(path: Path, stamps: tuple[int, ...], root: Path | None) -> str:
-    remembered = root / "digests" / f"{content_hash(str(path), stamps)}.json" if root else None
-    if remembered is not None and remembered.exists():
-        with files.made_again(remembered):
-            return str(files.read_json(remembered)["sha256"])
+    """Digest of a file in the version that these stamps show, remembered in the store if one is given."""
+    record = StoreLayout(root).digest(content_hash(str(path), stamps)) if root else None
+    if record is not None and record.exists():
+        with files.made_again(record):
+            return str(files.read_json(record)["sha256"])
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     changed_s = max(stamps[2:]) / 1e9
-    if remembered is not None and time.time() - changed_s > _SETTLED_S:
-        files.write_json(remembered, {"file": str(path), "sha256": digest})
+    if record is not None and time.time() - changed_s > _SETTLED_S:
+        files.write_json(record, {"file": str(path), "sha256": digest})
     return digest

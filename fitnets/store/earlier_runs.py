@@ -1,6 +1,5 @@
-"""Networks of earlier runs, as teachers: found by their folder or hash, read without Hydra or PyTorch."""
+"""Finds trained networks of earlier runs by folder or hash, and reads them without Hydra or PyTorch."""
 
-import json
 import re
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -12,125 +11,143 @@ import yaml
 
 from fitnets.config import Architecture, Config, CustomNet, EarlierRunTeacher, Ensemble, NoTeacher, RunTeacher, Teacher
 from fitnets.config.options import absolute, restore
-from fitnets.errors import ConfigError
+from fitnets.errors import ConfigError, DamagedError
 from fitnets.paths import expanded
-from fitnets.store import ownership
+from fitnets.store import files, layout, ownership
+from fitnets.store.layout import StoreLayout
 from fitnets.system import permissions
 
 
 @dataclass(frozen=True, slots=True)
 class StoredNetwork:
-    """A trained network on disk. config: of the run that trained it."""
+    """A trained network on disk.
+
+    net: its architecture
+    weights: its weights file
+    config: configuration of the run that trained it
+    of_run: True for the student of a run, False for a teacher
+    """
 
     net: Architecture
     weights: Path
     config: Config
     of_run: bool
-    """a run's student, or a teacher"""
 
     @property
     def was_retrained(self) -> bool:
-        """Whether its final training had the validation images too."""
+        """Whether its final training used the validation images too."""
         schedule = self.config.schedule
         return schedule.retrain_student if self.of_run else schedule.retrain_teacher
 
     @property
     def record(self) -> Path:
-        """The file that says what the training came to."""
-        return self.weights.parent / ("result.json" if self.of_run else "teacher.json")
+        """The JSON file with the results of its training."""
+        return self.weights.parent / (layout.RESULT if self.of_run else layout.TEACHER_RECORD)
 
     def recorded(self) -> dict[str, Any]:
-        """The content of that file; empty where it cannot be read."""
+        """Read the results of its training; empty if they cannot be read."""
         try:
-            content = json.loads(self.record.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return files.read_json(self.record)
+        except (OSError, DamagedError):
             return {}
-        return content if isinstance(content, dict) else {}
 
     def data_digest(self) -> str:
-        """Of the images that it was trained on. Raises ConfigError where its folder does not tell."""
-        path = self.record
+        """Digest of the images that it was trained on. Raises ConfigError if its record does not hold one."""
         try:
-            digest: str = json.loads(path.read_text(encoding="utf-8"))["hashes"]["data"]
-        except (*permissions.DAMAGE, KeyError, TypeError) as error:
+            digest: str = files.read_json(self.record)["hashes"]["data"]
+        except (DamagedError, KeyError, TypeError) as error:
+            reason = error.__cause__ or f"{type(error).__name__}: {error}"
             raise ConfigError(
-                f"{path} does not tell which images its network was trained on ({type(error).__name__}: {error}): give "
-                "another run"
+                f"{self.record} does not say which images its network was trained on ({reason}): give another run"
             ) from error
         return digest
 
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""the one in C, where PyYAML has it: seven times as fast"""
+"""PyYAML's loader in C, if it is there: it is seven times as fast"""
 _HASH = re.compile(r"((?:.*/)?(?:run|teacher)/)?([0-9a-fA-F]{1,16}|(?=\w*\d)\w{1,16})")
-"""a hash or its first digits, mistyped ones too, alone or below a folder of runs or teachers"""
+"""A hash or its first digits, alone or after a folder of runs or teachers. It also matches words with a digit, so that
+a mistyped hash is reported as one."""
 _SHORTEST = 4
+"""fewest digits of a hash that are accepted"""
 _LISTED = 8
+"""most hashes that a message lists"""
 
 
-def locate(given: str, root: Path, key: str) -> str:
-    """The folder of a run or a trained teacher: the given one, if it exists, else the one in the store whose hash is
-    given or begins so. What can be neither is returned as it is.
+def locate(name: str, root: Path, key: str) -> str:
+    """Find the folder of a run or a trained teacher by its path or its hash.
 
-    given: DIR, HASH, the first 4 or more digits of one, or either of these after `run/` or `teacher/`
-    root: of the store
+    Returns `name` unchanged if it is an existing path, or cannot be a hash.
+
+    name: DIR, HASH, the first 4 or more digits of a hash, or one of these after `run/` or `teacher/`
+    root: folder of the store
     key: of the configuration, for messages
 
-    Raises ConfigError where no artifact, or more than one, has such a hash."""
-    named = _HASH.fullmatch(given.rstrip("/"))
-    if named is None or expanded(given).exists():
-        return given
-    parent, begin = named[1], named[2].lower()
-    folders = [root / "run", root / "teacher"]
+    Raises ConfigError if no artifact, or more than one, has such a hash."""
+    match = _HASH.fullmatch(name.rstrip("/"))
+    if match is None or expanded(name).exists():
+        return name
+    parent, digits = match[1], match[2].lower()
+    folders = [StoreLayout(root).folder("run"), StoreLayout(root).folder("teacher")]
     if parent is not None:
-        own = expanded(parent)
-        folders = [own if own.is_dir() else root / own.name]
-    known = sorted(path for folder in folders for path in ownership.artifacts_of(folder))
-    found = [path for path in known if path.name.startswith(begin)]
-    if len(found) == 1 and len(begin) >= _SHORTEST:
-        return str(found[0].resolve())
+        folder = expanded(parent)
+        folders = [folder if folder.is_dir() else root / folder.name]
+    artifacts = sorted(path for folder in folders for path in ownership.artifacts_of(folder))
+    matching = [path for path in artifacts if path.name.startswith(digits)]
+    if len(matching) == 1 and len(digits) >= _SHORTEST:
+        return str(matching[0].resolve())
     place = root if len(folders) > 1 else folders[0]
-    if not found:
+    if not matching:
         raise ConfigError(
-            f"{key}={given}: no such folder, and no hash in {place} begins so{_near(begin, known)}: give a folder or a "
-            "hash that `fitnets runs` shows, and store=DIR for another store"
+            f"{key}={name}: no such folder, and no hash in {place} begins with it{_near(digits, artifacts)}: give a "
+            "folder or a hash that `fitnets runs` shows, and store=DIR for another store"
         )
-    listed = ", ".join(f"{path.parent.name}/{path.name}" for path in found[:_LISTED])
-    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    if len(begin) < _SHORTEST:
-        raise ConfigError(f"{key}={given}: give at least {_SHORTEST} digits of the hash: {listed}{more} in {place}")
-    raise ConfigError(f"{key}={given}: several hashes begin so: {listed}{more} in {place}: give more of it")
+    listed = ", ".join(_short_path(path) for path in matching[:_LISTED])
+    more = f" and {len(matching) - _LISTED} more" if len(matching) > _LISTED else ""
+    if len(digits) < _SHORTEST:
+        raise ConfigError(f"{key}={name}: give at least {_SHORTEST} digits of the hash: {listed}{more} in {place}")
+    raise ConfigError(f"{key}={name}: several hashes begin with it: {listed}{more} in {place}: give more digits")
 
 
-def _near(begin: str, known: list[Path]) -> str:
-    """Hashes whose beginnings are like the given one, in words."""
-    likeness = {path: SequenceMatcher(None, begin, path.name[: len(begin)], autojunk=False).ratio() for path in known}
-    close = sorted((path for path in known if likeness[path] >= 0.5), key=lambda path: -likeness[path])[:3]
-    return f" (near it: {', '.join(f'{path.parent.name}/{path.name}' for path in close)})" if close else ""
+def _short_path(artifact: Path) -> str:
+    """`run/HASH` or `teacher/HASH`."""
+    return f"{artifact.parent.name}/{artifact.name}"
+
+
+def _near(digits: str, artifacts: list[Path]) -> str:
+    """A remark for the message: up to three hashes whose first digits are similar."""
+    similarity = {
+        path: SequenceMatcher(None, digits, path.name[: len(digits)], autojunk=False).ratio() for path in artifacts
+    }
+    close = sorted((path for path in artifacts if similarity[path] >= 0.5), key=lambda path: -similarity[path])[:3]
+    return f" (near it: {', '.join(map(_short_path, close))})" if close else ""
 
 
 @cache
 def find_network(directory: str, key: str) -> StoredNetwork:
-    """What a `run/<hash>` or `teacher/<hash>` folder holds. key: of the configuration, for messages.
+    """The trained network in a `run/<hash>` or `teacher/<hash>` folder.
 
-    Where its network is custom, its configuration names what will be imported: a folder of somebody else is a program.
+    If the network is custom, its configuration names code to import: using somebody else's folder executes that code.
 
-    Raises ConfigError where there is no finished network."""
+    key: of the configuration, for messages
+
+    Raises ConfigError if there is no finished network."""
     folder = expanded(directory)
-    for side, told in (("student", "result.json"), ("teacher", "teacher.json")):
-        weights = folder / f"{side}.safetensors"
-        if not (weights.is_file() and (folder / told).is_file() and (folder / "config.yaml").is_file()):
+    for side, record in (("student", layout.RESULT), ("teacher", layout.TEACHER_RECORD)):
+        weights = folder / layout.weights_file(side)
+        if not (weights.is_file() and (folder / record).is_file() and (folder / layout.CONFIG).is_file()):
             continue
         try:
-            status = json.loads((folder / told).read_text(encoding="utf-8")).get("status", "finished")
-        except (ValueError, AttributeError) as error:
-            raise ConfigError(f"{key}={directory}: {told} cannot be read ({error}): give another run") from error
+            status = files.read_json(folder / record).get("status", "finished")
+        except DamagedError as error:
+            reason = error.__cause__ or error
+            raise ConfigError(f"{key}={directory}: {record} cannot be read ({reason}): give another run") from error
         if status != "finished":
             raise ConfigError(f"{key}={directory}: that run did not finish: give another one")
-        config = absolute(read_config(folder / "config.yaml"), _started_in(folder))
+        config = absolute(read_config(folder / layout.CONFIG), _started_in(folder))
         net = getattr(config, side)
         if isinstance(net, CustomNet):
-            net = replace(net, weights=None)  # those that its training began with
+            net = replace(net, weights=None)  # these were its initial weights
         return StoredNetwork(net, weights, config, side == "student")
     raise ConfigError(
         f"{key}={directory}: no trained network there: give the run/<hash> or teacher/<hash> folder of an earlier run"
@@ -138,16 +155,16 @@ def find_network(directory: str, key: str) -> StoredNetwork:
 
 
 def _started_in(folder: Path) -> Path:
-    """The folder that the relative paths of an earlier version's run are taken from; the present one if none is
-    known."""
+    """The folder in which a run was started, to resolve relative paths in configurations of earlier versions. The
+    current folder if `environment.json` does not hold it."""
     try:
-        return Path(json.loads((folder / "environment.json").read_text(encoding="utf-8"))["folder"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return Path(files.read_json(folder / layout.ENVIRONMENT)["folder"])
+    except (OSError, DamagedError, KeyError, TypeError):
         return Path.cwd()
 
 
 def read_config(path: Path) -> Config:
-    """The configuration that a run left. Raises ConfigError where it cannot be read."""
+    """Read a run's `config.yaml`. Raises ConfigError if it holds no configuration of this version."""
     try:
         config = restore(yaml.load(path.read_text(encoding="utf-8"), _Loader))
         if not isinstance(config, Config):
@@ -158,7 +175,8 @@ def read_config(path: Path) -> Config:
 
 
 def teacher_folders(config: Path) -> list[Path] | None:
-    """Of the earlier runs that a `config.yaml`, of any version, has its teacher consist of. None: it cannot be read."""
+    """Folders of the earlier runs that the teacher in a `config.yaml` is made of, whatever version wrote it. None if
+    the file cannot be read."""
     try:
         teacher = yaml.safe_load(config.read_text(encoding="utf-8"))["teacher"]
         return [Path(folder) for folder in (teacher.get("members") or [teacher.get("path")]) if folder]
@@ -167,7 +185,7 @@ def teacher_folders(config: Path) -> list[Path] | None:
 
 
 def members(teacher: EarlierRunTeacher) -> dict[str, StoredNetwork]:
-    """The stored networks that a teacher is made of, by their folders."""
+    """The stored networks that a teacher is made of, by folder."""
     match teacher:
         case RunTeacher(path=path):
             return {path: find_network(path, "teacher.path")}

@@ -1,6 +1,6 @@
-"""What a store holds: its runs and their status, and what none of them needs. Read without PyTorch and Hydra."""
+"""Lists the runs of a store with their status, and what none of these runs needs. Needs neither PyTorch nor Hydra."""
 
-import json
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -9,8 +9,9 @@ from typing import Any
 
 from fitnets.config import Config, short_names
 from fitnets.config.options import plain
-from fitnets.errors import ConfigError
-from fitnets.store import earlier_runs, locks, ownership
+from fitnets.errors import ConfigError, DamagedError
+from fitnets.store import earlier_runs, files, layout, locks, ownership
+from fitnets.store.layout import StoreLayout
 from fitnets.system import permissions
 
 
@@ -18,14 +19,14 @@ from fitnets.system import permissions
 class StoredRun:
     """A run directory. A value that the run does not have is None.
 
-    status: finished, running, killed or stopped (the same command goes on), failed, diverged, pruned, damaged, or
-        unreadable where this user lacks a permission
+    status: finished, running, failed, diverged, pruned, damaged; killed or stopped (the same command resumes it);
+        unreadable (this user lacks a permission)
     started: date and time, ISO 8601
-    seconds: that the run took
+    seconds: duration of the run
     dataset, teacher, student: the names of the options
-    data, teacher_name, student_name: short names that tell alike options apart, see `naming`
+    data, teacher_name, student_name: short names that distinguish similar options, see `short_names`
     valid_accuracy, test_accuracy: of the student, fractions
-    error: what ended it
+    error: the error that ended the run
     """
 
     directory: str
@@ -51,29 +52,31 @@ UNREADABLE = "unreadable"
 
 
 def check_store(root: Path) -> None:
-    """Raises ConfigError if there is no store."""
+    """Raise ConfigError if the folder is no store."""
     if not root.is_dir() or not ownership.is_store(root):
         raise ConfigError(f"{root}: no store: give the folder that runs were given as store= (by default outputs)")
 
 
 def runs(root: Path) -> list[StoredRun]:
     """The runs of a store, the oldest first."""
-    directories = list(ownership.artifacts_of(root / "run"))
+    directories = list(ownership.artifacts_of(StoreLayout(root).folder("run")))
     configs = [_config(directory) for directory in directories]
     names = zip(
-        short_names.datasets([(None, None) if config is None else _place(config) for config in configs]),
+        short_names.datasets([(None, None) if config is None else _dataset_and_path(config) for config in configs]),
         short_names.networks([None if config is None else plain(config.teacher) for config in configs]),
         short_names.networks([None if config is None else plain(config.student) for config in configs]),
         strict=True,
     )
-    found = map(_run, directories, configs, names)
-    return sorted(found, key=lambda run: datetime.fromisoformat(run.started))
+    stored = map(_stored_run, directories, configs, names)
+    return sorted(stored, key=lambda run: datetime.fromisoformat(run.started))
 
 
-def _run(directory: Path, config: Config | None, names: tuple[str | None, str | None, str | None]) -> StoredRun:
-    """A run, also one that this user may not read. names: of data set, teacher and student."""
+def _stored_run(directory: Path, config: Config | None, names: tuple[str | None, str | None, str | None]) -> StoredRun:
+    """Read a run. If this user may not read it, its status says so.
+
+    names: short names of the data set, the teacher and the student"""
     try:
-        return _readable(directory, config, names)
+        return _readable_run(directory, config, names)
     except PermissionError as error:
         unknown = [
             field.name for field in fields(StoredRun) if field.name not in ("directory", "status", "started", "error")
@@ -87,11 +90,12 @@ def _run(directory: Path, config: Config | None, names: tuple[str | None, str | 
         )
 
 
-def _readable(directory: Path, config: Config | None, names: tuple[str | None, str | None, str | None]) -> StoredRun:
-    """Raises PermissionError."""
-    result = _read(directory / "result.json")
+def _readable_run(
+    directory: Path, config: Config | None, names: tuple[str | None, str | None, str | None]
+) -> StoredRun:
+    result = _read(directory / layout.RESULT)
     student, timing = result.get("student", {}), result.get("timing", {})
-    dataset, path = (None, None) if config is None else _place(config)
+    dataset, path = (None, None) if config is None else _dataset_and_path(config)
     return StoredRun(
         directory=str(directory),
         status=_status(directory, result.get("status")),
@@ -111,18 +115,18 @@ def _readable(directory: Path, config: Config | None, names: tuple[str | None, s
     )
 
 
-def _place(config: Config) -> tuple[str, str | None]:
-    """The option of the data set, and the path of its files where it has one."""
+def _dataset_and_path(config: Config) -> tuple[str, str | None]:
+    """The data set's option name, and the path of its files if it has one."""
     path = getattr(config.dataset, "path", None)
     return config.dataset.name, None if path is None else str(path)
 
 
 def _started(directory: Path) -> str:
-    """When the run began. Of a run that an earlier version made, the time of its configuration file."""
-    told = _read(directory / "environment.json").get("started_at")
+    """When the run began. Runs of earlier versions did not record it: their configuration file's time is taken."""
+    recorded = _read(directory / layout.ENVIRONMENT).get("started_at")
     with suppress(ValueError):
-        return datetime.fromisoformat(str(told)).astimezone().isoformat(timespec="seconds")
-    path = directory / "config.yaml"
+        return datetime.fromisoformat(str(recorded)).astimezone().isoformat(timespec="seconds")
+    path = directory / layout.CONFIG
     return _modified(path if path.exists() else directory)
 
 
@@ -132,41 +136,45 @@ def _modified(path: Path) -> str:
 
 def _status_of(directory: Path) -> str:
     try:
-        return _status(directory, _read(directory / "result.json").get("status"))
+        return _status(directory, _read(directory / layout.RESULT).get("status"))
     except PermissionError:
         return UNREADABLE
 
 
-def _status(directory: Path, told: str | None) -> str:
-    """A run that was killed could not say so: it is told as running, and nobody makes it."""
-    if told == "running" and not locks.is_locked(directory):
+def _status(directory: Path, recorded: str | None) -> str:
+    """The status as recorded. A killed run is still recorded as running, but no process holds its lock."""
+    if recorded == "running" and not locks.is_locked(directory):
         return "killed"
-    return told or "damaged"
+    return recorded or "damaged"
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Nothing where it cannot be read."""
+    """Read a JSON file; empty if it is missing or damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except permissions.DAMAGE:
+        return files.read_json(path)
+    except DamagedError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _config(directory: Path) -> Config | None:
-    """None where it cannot be read."""
+    """Read the run's configuration; None if that fails."""
     try:
-        return earlier_runs.read_config(directory / "config.yaml")
+        return earlier_runs.read_config(directory / layout.CONFIG)
     except (ConfigError, PermissionError):
         return None
 
 
-# --- what nothing needs ---
+# --- what no run needs ---
 
 
 @dataclass(frozen=True, slots=True)
 class Removable:
-    """An artifact that can go (whole), or what dead processes left beside it. reason: why nothing needs it."""
+    """An artifact that no run needs, or hidden entries that dead processes left beside an artifact.
+
+    artifact: its folder
+    whole: True: the artifact and the entries beside it can be removed; False: only the entries
+    reason: why no run needs it
+    """
 
     artifact: Path
     whole: bool
@@ -174,9 +182,9 @@ class Removable:
 
     @property
     def kept_because(self) -> str | None:
-        """Why it has to stay although no run needs it: it holds what is not ours. None: it can go."""
-        if self.whole and (why := ownership.stranger(self.artifact, self.kind)):
-            return why
+        """Why it stays although no run needs it: it holds something that is not ours. None if it can be removed."""
+        if self.whole and (reason := ownership.stranger(self.artifact, self.kind)):
+            return reason
         for path in _left_over(self.artifact):
             if not ownership.is_left_over(path, self.kind):
                 return f"{path.name} beside it holds what is not ours"
@@ -184,88 +192,103 @@ class Removable:
 
     @property
     def kind(self) -> str:
-        """`run`, `teacher` and the like; an export is part of its run."""
+        """`run`, `teacher` and so on. An export belongs to its run."""
         folder = self.artifact.parent.name
-        return folder if folder in ownership.KINDS else "run"
+        return folder if folder in layout.KINDS else "run"
 
     @property
     def size(self) -> int:
         """In bytes."""
-        paths = [*_left_over(self.artifact), *([self.artifact] if self.whole else [])]
-        files = [file for path in paths for file in (path, *path.rglob("*"))]
-        return sum(file.lstat().st_size for file in files if file.is_file())
+        folders = [*_left_over(self.artifact), *([self.artifact] if self.whole else [])]
+        paths = [path for folder in folders for path in (folder, *folder.rglob("*"))]
+        return sum(path.lstat().st_size for path in paths if path.is_file())
 
     def remove(self) -> bool:
-        """False where a process makes it now: then it stays."""
+        """Remove it. Returns False, and removes nothing, if a process makes the artifact now."""
         return locks.discard(self.artifact, left_over_alone=not self.whole)
 
 
 def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> list[Removable]:
-    """What no run of the store needs: teachers and first stages that none of them is made of, and what dead processes
-    left. Raises ConfigError where a run does not say what it needs, PermissionError where it cannot be read.
+    """What no run of the store needs: teachers and first stages that no run uses, cached outputs of such teachers, and
+    what dead processes left. Artifacts that a living process makes are not listed.
 
-    unfinished: also runs that did not finish, and what they alone need; data: also decoded images and teachers'
-    answers, which are made again when needed. What a living process makes is left alone."""
-    directories = [*ownership.artifacts_of(root / "run"), *_earlier(root / "run")]
+    unfinished: list runs that did not finish too, and what they alone need
+    data: list decoded images and cached teacher outputs too, which are made again when needed
+
+    Raises ConfigError if a run does not say what it needs, PermissionError if it cannot be read."""
+    store = StoreLayout(root)
+    directories = [*ownership.artifacts_of(store.folder("run")), *_backups(store.folder("run"))]
     staying = ("finished", "running", UNREADABLE)
     leaving = [path for path in directories if unfinished and _status_of(path) not in staying]
     needed = _needed([path for path in directories if path not in leaving])
-    found = [Removable(path, True, "it did not finish") for path in leaving]
-    for kind in ("hint", "teacher"):
-        reason = "no run of this store needs it"
-        artifacts_of_kind = ownership.artifacts_of(root / kind)
-        found += [Removable(path, True, reason) for path in artifacts_of_kind if _key(path) not in needed]
-    tables = {
-        path: f"teacher/{_read(path / 'meta.json').get('teacher')}" for path in ownership.artifacts_of(root / "cache")
-    }
-    found += [Removable(path, True, "no run needs its teacher") for path in tables if tables[path] not in needed]
+    whole = [Removable(path, True, "it did not finish") for path in leaving]
+    whole += [
+        Removable(path, True, "no run of this store needs it")
+        for kind in ("hint", "teacher")
+        for path in ownership.artifacts_of(store.folder(kind))
+        if _short_path(path) not in needed
+    ]
+    whole += _unneeded_caches(store, needed, data=data)
     if data:
-        decoded = ownership.artifacts_of(root / "data")
-        found += [Removable(path, True, "it is decoded again when needed") for path in decoded]
-        known = [removable.artifact for removable in found]
-        found += [Removable(path, True, "it is computed again when needed") for path in tables if path not in known]
-    whole = [removable.artifact for removable in found]
-    folders = [*(root / kind for kind in ownership.KINDS), *ownership.artifacts_of(root / "run")]
+        decoded = ownership.artifacts_of(store.folder("data"))
+        whole += [Removable(path, True, "it is decoded again when needed") for path in decoded]
+    left_over = _left_by_dead_processes(store, needed, [removable.artifact for removable in whole])
+    return [removable for removable in (*whole, *left_over) if not locks.is_locked(removable.artifact)]
+
+
+def _unneeded_caches(store: StoreLayout, needed: set[str], *, data: bool) -> Iterator[Removable]:
+    """Cached outputs of teachers that no run needs; with `data`, all cached outputs."""
+    for path in ownership.artifacts_of(store.folder("cache")):
+        if f"teacher/{_read(path / layout.META).get('teacher')}" not in needed:
+            yield Removable(path, True, "no run needs its teacher")
+        elif data:
+            yield Removable(path, True, "it is computed again when needed")
+
+
+def _left_by_dead_processes(store: StoreLayout, needed: set[str], whole: list[Path]) -> Iterator[Removable]:
+    """Half-made folders and checkpoints, but for checkpoints from which a run will resume.
+
+    whole: artifacts that are removed together with the entries beside them"""
+    folders = [*map(store.folder, layout.KINDS), *ownership.artifacts_of(store.folder("run"))]
     for folder in folders:
-        beside = sorted({artifact for artifact, _ in ownership.beside(folder)})
-        found += [
-            Removable(path, False, "a process that died left files beside it")
-            for path in beside
-            if path not in whole and path.parent not in whole and not (_key(path) in needed and not _is_made(path))
-        ]
-    return [removable for removable in found if not locks.is_locked(removable.artifact)]
+        for artifact in sorted({artifact for artifact, _ in ownership.beside(folder)}):
+            will_resume = _short_path(artifact) in needed and not _is_made(artifact)
+            if artifact not in whole and artifact.parent not in whole and not will_resume:
+                yield Removable(artifact, False, "a process that died left files beside it")
 
 
-def _earlier(folder: Path) -> list[Path]:
-    """Finished runs that were put aside by processes that died."""
+def _backups(folder: Path) -> list[Path]:
+    """Finished runs in backups of processes that died."""
     return [path for _, path in ownership.beside(folder, ("earlier",))]
 
 
-def _key(artifact: Path) -> str:
-    """`run/<hash>`: the same from wherever it is looked at."""
+def _short_path(artifact: Path) -> str:
+    """`run/<hash>`: the same whatever path leads to the store."""
     return f"{artifact.parent.name}/{artifact.name}"
 
 
 def _needed(runs: list[Path]) -> set[str]:
-    """The artifacts that these runs are made of, or that their configurations name."""
+    """The runs themselves, the artifacts they are made of, and the earlier runs that their configurations name."""
     needed = set()
     for path in runs:
-        hashes, folders = _read(path / "result.json").get("hashes"), earlier_runs.teacher_folders(path / "config.yaml")
+        hashes = _read(path / layout.RESULT).get("hashes")
+        folders = earlier_runs.teacher_folders(path / layout.CONFIG)
         if hashes is None or folders is None:
             raise ConfigError(
                 f"{path} does not say which artifacts it needs: its result.json or config.yaml is damaged"
             )
-        needed |= {f"{kind}/{hashes[kind]}" for kind in ("run", "hint", "teacher")} | {_key(path)}
-        needed |= {_key(folder) for folder in folders}
+        needed |= {f"{kind}/{hashes[kind]}" for kind in ("run", "hint", "teacher")} | {_short_path(path)}
+        needed |= {_short_path(folder) for folder in folders}
     return needed
 
 
 def _left_over(artifact: Path) -> list[Path]:
     """Half-made folders and checkpoints beside an artifact."""
-    return [path for of, path in ownership.beside(artifact.parent) if of == artifact]
+    return [path for owner, path in ownership.beside(artifact.parent) if owner == artifact]
 
 
 def _is_made(artifact: Path) -> bool:
+    """Whether the artifact exists; a run has to be finished."""
     if artifact.parent.name != "run":
         return artifact.exists()
-    return bool(_read(artifact / "result.json").get("status") == "finished")
+    return bool(_read(artifact / layout.RESULT).get("status") == "finished")

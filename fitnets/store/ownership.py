@@ -1,7 +1,7 @@
-"""What in a store is ours. Nothing else is ever removed, and nobody else's file goes with what is.
+"""Decides which entries of a store fitnets made itself. Only these are ever removed.
 
-A store has a marker file with a random name of its own. An artifact is ours by its name (16 hexadecimal digits) and by
-its files: one foreign entry in it, or a link, and it stays.
+A store has a marker file with a random name. An artifact is ours if its name is a hash (16 hexadecimal digits) and all
+of its files have names that we write. If an artifact holds one foreign entry or a link, all of it stays.
 """
 
 import json
@@ -12,25 +12,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from fitnets.system import permissions
+from fitnets.errors import DamagedError
+from fitnets.store import files, layout
+from fitnets.store.layout import StoreLayout
 
-KINDS = ("run", "hint", "teacher", "data", "cache")
-MARKER = ".fitnets-store.json"
-_HASH = re.compile(r"[0-9a-f]{16}")
-_BESIDE = re.compile(r"\.([0-9a-f]{16}|export)\.(partial-[0-9a-f]{32}|checkpoints|lock|earlier)")
-_UNFINISHED_FILE = re.compile(r"\.[\w.-]+\.[0-9a-f]{32}")
-"""what `store.write` leaves when it is killed"""
-_CHECKPOINT = re.compile(r"\d{8}\.checkpoint")
-_STAGE = re.compile(r"[a-z_]+")
-_WANDB = re.compile(r"(offline-)?run-\w+-\w+|latest-run|debug(-\w+)*\.log|told\.json|settings|cache|data|config")
-_EXPORT = re.compile(r"student(-int8)?\.(onnx|pt2)|student\.onnx\.data|export\.json|card\.md")
-_TRAINED = r"config\.yaml|environment\.json|metrics\.jsonl"
-_FILES = {  # kind: (files of which one must be there, pattern of all its files)
-    "run": ({"result.json", "config.yaml"}, re.compile(rf"result\.json|student\.safetensors|wandb\.json|{_TRAINED}")),
-    "teacher": ({"teacher.safetensors"}, re.compile(rf"teacher\.(safetensors|json)|{_TRAINED}")),
-    "hint": ({"hint.safetensors"}, re.compile(rf"\w+\.safetensors|hint\.json|{_TRAINED}")),
-    "data": ({"meta.json", "fitted.safetensors"}, re.compile(r"(images|labels)\.npy|meta\.json|fitted\.safetensors")),
-    "cache": ({"meta.json"}, re.compile(r"answers\.npy|meta\.json")),
+
+def _any_of(*names: str) -> str:
+    """A pattern that matches these names."""
+    return "|".join(re.escape(name) for name in names)
+
+
+_STAGE_NAME = re.compile(r"[a-z_]+")
+_WANDB_NAME = re.compile(
+    r"(offline-)?run-\w+-\w+|latest-run|debug(-\w+)*\.log|settings|cache|data|config|" + _any_of(layout.MIRRORED_FRONT)
+)
+_EXPORT_NAME = re.compile(
+    r"student(-int8)?\.(onnx|pt2)|student\.onnx\.data|" + _any_of(layout.EXPORT_RECORD, layout.CARD)
+)
+_REQUIRED = {  # kind: an artifact has at least one of these files
+    "run": {layout.RESULT, layout.CONFIG},
+    "teacher": {layout.TEACHER_WEIGHTS},
+    "hint": {layout.HINT_WEIGHTS},
+    "data": {layout.META, layout.FITTED},
+    "cache": {layout.META},
+}
+_OF_TRAINING = _any_of(layout.CONFIG, layout.ENVIRONMENT, layout.METRICS)
+_FILES = {  # kind: names of all its files
+    "run": re.compile(_any_of(layout.RESULT, layout.STUDENT_WEIGHTS, layout.WANDB_ID) + "|" + _OF_TRAINING),
+    "teacher": re.compile(_any_of(layout.TEACHER_WEIGHTS, layout.TEACHER_RECORD) + "|" + _OF_TRAINING),
+    "hint": re.compile(r"\w+\.safetensors|" + _any_of(layout.HINT_RECORD) + "|" + _OF_TRAINING),
+    "data": re.compile(_any_of(layout.IMAGES, layout.LABELS, layout.META, layout.FITTED)),
+    "cache": re.compile(_any_of(layout.TEACHER_OUTPUTS, layout.META)),
 }
 
 
@@ -38,15 +50,15 @@ _FILES = {  # kind: (files of which one must be there, pattern of all its files)
 
 
 def mark(root: Path) -> None:
-    """Write the marker of a store that has none. Several processes may do so at once: the first one wins."""
-    path = root / MARKER
+    """Write the marker of a store that has none. If several processes do so at once, the first marker stays."""
+    path = StoreLayout(root).marker
     if path.exists():
         return
     content = {"store": uuid4().hex, "about": "results of fitnets; `fitnets clean` removes what no run here needs"}
-    partial = path.with_name(f"{MARKER}.{uuid4().hex}")
+    partial = layout.temporary_file(path)
     partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
     try:
-        os.link(partial, path)  # unlike a renaming, this never replaces another process's marker
+        os.link(partial, path)  # never replaces another process's marker, as renaming would
     except FileExistsError:
         pass
     except OSError:  # a file system without links
@@ -57,17 +69,17 @@ def mark(root: Path) -> None:
 
 
 def marker(root: Path) -> str | None:
-    """The random name of a store; None where it has no readable marker."""
+    """The random name of a store; None if it has no readable marker."""
     try:
-        return str(json.loads((root / MARKER).read_text(encoding="utf-8"))["store"])
-    except (*permissions.DAMAGE, KeyError, TypeError):
+        return str(files.read_json(StoreLayout(root).marker)["store"])
+    except (DamagedError, KeyError):
         return None
 
 
 def is_store(root: Path) -> bool:
-    """Whether the folder has a marker or, as a store of earlier versions, an artifact of ours."""
+    """Whether the folder has a marker or, as stores of earlier versions, an artifact of ours."""
     return marker(root) is not None or any(
-        stranger(path, kind) is None for kind in KINDS for path in artifacts_of(root / kind)
+        stranger(path, kind) is None for kind in layout.KINDS for path in artifacts_of(StoreLayout(root).folder(kind))
     )
 
 
@@ -75,45 +87,46 @@ def is_store(root: Path) -> bool:
 
 
 def artifacts_of(folder: Path) -> Iterator[Path]:
-    """Entries of `run`, `teacher` and the like that are called as artifacts are, in no order. A folder that is a link
-    belongs to another store, and has none."""
+    """The entries of a folder such as `run` or `teacher` that are named like artifacts, in no particular order.
+
+    A folder that is a link belongs to another store and yields nothing."""
     if folder.is_symlink() or not folder.is_dir():
         return
     for path in folder.iterdir():
-        if _HASH.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+        if layout.HASH_NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             yield path
 
 
 def beside(folder: Path, kinds: tuple[str, ...] = ("partial", "checkpoints")) -> Iterator[tuple[Path, Path]]:
-    """(artifact, what a process left beside it) for the entries of a folder that are called so."""
+    """(artifact, hidden entry) for each hidden entry of these kinds that processes left beside artifacts."""
     if folder.is_symlink() or not folder.is_dir():
         return
     for path in folder.iterdir():
-        named = _BESIDE.fullmatch(path.name)
-        if named and named[2].split("-")[0] in kinds and not path.is_symlink():
-            yield path.with_name(named[1]), path
+        match = layout.HIDDEN_NAME.fullmatch(path.name)
+        if match and match[2].split("-")[0] in kinds and not path.is_symlink():
+            yield path.with_name(match[1]), path
 
 
 def stranger(artifact: Path, kind: str) -> str | None:
-    """Why an artifact of this kind must stay: the first entry in it that is not ours, or that it lacks what makes it an
-    artifact. None: all of it is ours."""
-    required, _ = _FILES[kind]
+    """The reason why an artifact of this kind has to stay; None if all of it is ours.
+
+    It stays if it holds a foreign entry, or none of the files that make it an artifact."""
     try:
         names = {entry.name for entry in artifact.iterdir()}
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
-    if not names & required:
+    if not names & _REQUIRED[kind]:
         return "it has none of the files that make it ours"
     return next((f"it holds {entry.name}, which is not ours" for entry in strangers(artifact, kind)), None)
 
 
 def strangers(artifact: Path, kind: str) -> list[Path]:
-    """Entries of an artifact that are not ours."""
+    """The entries of an artifact that are not ours, sorted."""
     return [entry for entry in sorted(artifact.iterdir()) if not _is_ours(entry, kind)]
 
 
 def is_left_over(path: Path, kind: str) -> bool:
-    """Whether all of a half-made or checkpoint folder is ours."""
+    """Whether all of a half-made folder or a folder of checkpoints is ours."""
     if path.is_symlink() or not path.is_dir():
         return False
     if path.name.endswith(".checkpoints"):
@@ -125,45 +138,17 @@ def is_left_over(path: Path, kind: str) -> bool:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether all of an exported folder was written by an export."""
-    return all(_is_file(entry, _EXPORT) for entry in folder.iterdir())
+    """Whether `fitnets export` wrote all files of the folder."""
+    return all(_is_file(entry, _EXPORT_NAME) for entry in folder.iterdir())
 
 
 def is_mirrored_front(folder: Path) -> bool:
-    """Whether all of a `wandb` folder is what a study wrote of its front."""
-    return (folder / "told.json").is_file() and not folder.is_symlink() and _is_wandb(folder)
-
-
-def _is_wandb(folder: Path) -> bool:
-    return all(_WANDB.fullmatch(path.name) for path in folder.iterdir())
-
-
-def _is_ours(entry: Path, kind: str) -> bool:
-    if _is_file(entry, _FILES[kind][1]):
-        return True
-    if kind != "run" or entry.is_symlink() or not entry.is_dir():
-        return kind == "run" and bool(_BESIDE.fullmatch(entry.name)) and entry.is_file() and not entry.is_symlink()
-    match entry.name:
-        case "wandb":
-            return _is_wandb(entry)
-        case "export":
-            return is_export(entry)
-        case _:
-            return bool(_BESIDE.fullmatch(entry.name)) and is_left_over(entry, kind)
-
-
-def _is_file(entry: Path, names: re.Pattern[str]) -> bool:
-    is_named = names.fullmatch(entry.name) or _UNFINISHED_FILE.fullmatch(entry.name)
-    return bool(is_named) and entry.is_file() and not entry.is_symlink()
-
-
-def _is_stage(folder: Path) -> bool:
-    is_named = _STAGE.fullmatch(folder.name) is not None and folder.is_dir() and not folder.is_symlink()
-    return is_named and all(_is_file(entry, _CHECKPOINT) for entry in folder.iterdir())
+    """Whether all of a study's `wandb` folder belongs to the W&B run of its front."""
+    return (folder / layout.MIRRORED_FRONT).is_file() and not folder.is_symlink() and _is_wandb(folder)
 
 
 def remove_ours(artifact: Path, kind: str) -> None:
-    """Remove what is ours in an artifact, and the folder itself if nothing else is in it."""
+    """Remove the entries of an artifact that are ours, and then the folder itself if it is empty."""
     for entry in artifact.iterdir():
         if not _is_ours(entry, kind):
             continue
@@ -173,3 +158,37 @@ def remove_ours(artifact: Path, kind: str) -> None:
             entry.unlink(missing_ok=True)
     if not any(artifact.iterdir()):
         artifact.rmdir()
+
+
+def _is_ours(entry: Path, kind: str) -> bool:
+    """Whether fitnets made this entry of an artifact. Runs alone hold folders, and hidden entries of their export."""
+    if _is_file(entry, _FILES[kind]):
+        return True
+    if kind != "run" or entry.is_symlink():
+        return False
+    is_hidden = layout.HIDDEN_NAME.fullmatch(entry.name) is not None
+    if not entry.is_dir():
+        return is_hidden and entry.is_file()
+    match entry.name:
+        case layout.WANDB:
+            return _is_wandb(entry)
+        case layout.EXPORT:
+            return is_export(entry)
+        case _:
+            return is_hidden and is_left_over(entry, kind)
+
+
+def _is_file(entry: Path, names: re.Pattern[str]) -> bool:
+    """Whether the entry is a file of such a name, or the temporary file of a killed process."""
+    is_named = names.fullmatch(entry.name) or layout.TEMPORARY_FILE_NAME.fullmatch(entry.name)
+    return bool(is_named) and entry.is_file() and not entry.is_symlink()
+
+
+def _is_stage(folder: Path) -> bool:
+    """Whether the folder holds the checkpoints of a training stage."""
+    is_named = _STAGE_NAME.fullmatch(folder.name) is not None and folder.is_dir() and not folder.is_symlink()
+    return is_named and all(_is_file(entry, layout.CHECKPOINT_NAME) for entry in folder.iterdir())
+
+
+def _is_wandb(folder: Path) -> bool:
+    return all(_WANDB_NAME.fullmatch(path.name) for path in folder.iterdir())

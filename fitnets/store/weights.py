@@ -13,15 +13,14 @@ from fitnets.system import permissions
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
-    """Each tensor by itself: safetensors refuses those that share their memory."""
+    """Write a network's state dict. Each tensor is copied, because safetensors refuses tensors that share memory."""
     state = network.state_dict()
-    write(
-        path, save({name: values.cpu().clone(memory_format=torch.contiguous_format) for name, values in state.items()})
-    )
+    copies = {name: values.cpu().clone(memory_format=torch.contiguous_format) for name, values in state.items()}
+    write(path, save(copies))
 
 
 def read_weights(path: Path, network: nn.Module) -> None:
-    """Raises DamagedError where the file cannot be read, or is another network's."""
+    """Load weights into the network. Raises DamagedError if the file cannot be read, or belongs to another network."""
     permissions.check_readable(path)
     try:
         network.load_state_dict(load_file(path))

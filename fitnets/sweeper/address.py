@@ -3,7 +3,6 @@
 `sweeps/NAME/study.json` in the store keeps the address, so that one study does not silently become two.
 """
 
-import json
 import os
 from pathlib import Path
 from uuid import uuid4
@@ -13,7 +12,6 @@ import optuna
 from fitnets.errors import ConfigError, without_passwords
 from fitnets.paths import expanded
 from fitnets.store import files
-from fitnets.sweeper import storage
 
 _FORBIDDEN = '/\\:*?"<>|'
 _MAX_CHARACTERS = 120
@@ -83,7 +81,7 @@ def read(record: Path) -> tuple[str, str]:
 
     record: path of the `study.json`
     """
-    content = json.loads(record.read_text(encoding="utf-8"))
+    content = files.read_json(record)
     name, stored = str(content["name"]), str(content["storage"])
     address = _from_here(stored, record, Path.cwd())
     if address is not None and "://" not in stored and not Path(address).exists():
@@ -107,7 +105,7 @@ def check(record: Path, name: str, address: str, folder: Path) -> str | None:
     Returns a line for the user, or None.
     """
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
+        content = files.read_json(record)
         earlier, identity = str(content["storage"]), content.get("id")
     except (OSError, ValueError, KeyError, TypeError):  # it is missing or damaged, and will be written again
         return None

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fitnets.config import Tracker, Wandb
 from fitnets.console.quantities import plural
 from fitnets.console.terminal import Terminal
-from fitnets.store import files, locks, ownership
+from fitnets.store import files, layout, locks, ownership
 from fitnets.sweeper import trials
 from fitnets.sweeper.units import with_unit
 from fitnets.tracking import wandb_mirror
@@ -71,7 +71,7 @@ def conclude(study: optuna.Study, launch: Launch, directory: Path, tracker: Trac
         f"{plural(len(failed), 'trial')} failed; {excluded} more were over budget or repeated"
     )
     terminal.table(title, header, [_shown(row, names) for row in rows])
-    terminal.say(f"front in {directory / 'front.json'}")
+    terminal.say(f"front in {directory / layout.FRONT}")
     if not wandb_mirror.is_on(tracker):
         return
     try:

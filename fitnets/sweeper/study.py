@@ -68,7 +68,8 @@ class StudySweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         from fitnets import signals
         from fitnets.console.terminal import Terminal
-        from fitnets.store import locks
+        from fitnets.store import layout, locks
+        from fitnets.store.layout import StoreLayout
         from fitnets.sweeper import address, front, storage, study_settings  # they import Optuna, not for --help
         from fitnets.sweeper.composer import Composer
         from fitnets.sweeper.worker import Worker
@@ -94,7 +95,7 @@ class StudySweeper(Sweeper):
             directory=(folder / expanded(self.conf.directory)).resolve(),
             terminal=terminal,
         )
-        record = (folder / expanded(self.config.store)).resolve() / "sweeps" / name / "study.json"
+        record = StoreLayout((folder / expanded(self.config.store)).resolve()).study(name) / layout.STUDY
         tracker = cast("Tracker", OmegaConf.to_object(self.config.tracker))
         wandb_mirror.is_on(tracker)  # raises for a WANDB_MODE that would fail every trial
         note = address.check(record, name, storage_address, folder)

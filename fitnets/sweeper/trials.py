@@ -29,7 +29,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from fitnets.errors import UserError
-from fitnets.store import locks
+from fitnets.store import layout, locks
 from fitnets.sweeper import internals
 
 Space = dict[str, BaseDistribution]
@@ -86,7 +86,7 @@ def is_abandoned(trial: FrozenTrial, this_worker: str | None = None) -> bool:
     if trial.state != TrialState.RUNNING or worker is None or worker == this_worker:
         return False
     lock_path = Path(trial.user_attrs["place"])
-    if locks.lock_file(lock_path).exists():
+    if layout.lock_file(lock_path).exists():
         return not locks.is_locked(lock_path)
     return bool(worker.split(":")[0] == socket.gethostname())  # another host's folder may not be visible here
 

@@ -25,7 +25,7 @@ from fitnets.config import Config
 from fitnets.console.quantities import duration, plural
 from fitnets.console.terminal import Terminal
 from fitnets.errors import BudgetError, ConfigError, PrunedError
-from fitnets.store import locks
+from fitnets.store import layout
 from fitnets.sweeper import front, internals, job, orphans, probes, sampling, storage, trials
 from fitnets.sweeper.composer import Composer
 from fitnets.sweeper.rejections import Rejections
@@ -187,7 +187,7 @@ class Worker:
 
     def _rank(self) -> int:
         """0, 1, ... among the living workers, so that workers that start together do not propose the same."""
-        mine = locks.lock_file(self.lock_path).name
+        mine = layout.lock_file(self.lock_path).name
         return sum(lock.name < mine for lock in self.lock_path.parent.glob(".*.lock"))
 
     # --- trials that are not run ---

@@ -1,4 +1,4 @@
-"""Weights & Biases, as a mirror of the run directory.
+"""Weights & Biases as a mirror of the run directory.
 
 The only room that imports wandb. Imports: store, config, system.
 """

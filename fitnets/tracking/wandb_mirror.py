@@ -1,7 +1,7 @@
-"""Weights & Biases, as a mirror of the run directory; the only module that imports wandb.
+"""Weights & Biases as a mirror of the run directory. This is the only module that imports wandb.
 
-It ends no run, and holds a process up for less than half a minute in all: once W&B does not answer, every later run of
-the process is offline.
+Errors of W&B end no run. They delay a process by less than half a minute in total: after the first failure, every
+later run of the process is offline.
 """
 
 import json
@@ -23,48 +23,51 @@ from urllib.request import Request, urlopen
 from uuid import uuid4
 
 from fitnets.config import Config, Wandb
-from fitnets.config import Tracker as Settings
+from fitnets.config import Tracker as TrackerSettings
 from fitnets.config.options import plain
-from fitnets.errors import ConfigError, PrunedError
-from fitnets.store import ownership
+from fitnets.errors import ConfigError, DamagedError, PrunedError
+from fitnets.store import files, layout, ownership
 from fitnets.system import process
 from fitnets.tracking import wandb_environment
 
 ANSWER_S = 4.0
-"""W&B has so many seconds to show that it is there, and again to take note of an artifact."""
+"""seconds within which W&B's server has to respond, and within which an artifact has to be logged"""
 INIT_S = 10.0
-"""It has so many to accept a run."""
+"""seconds within which W&B has to accept a run"""
 FINISH_S = 10.0
-"""It has so many to take what is left at the end of a run."""
+"""seconds within which W&B has to receive the rest of a run at its end"""
 _FLUSH_S = 1.0
-"""what was logged longer ago is in the file of a job that is killed"""
-_ID_FILE = "wandb.json"
+"""W&B's flush interval in seconds: a killed job loses at most this many seconds of metrics"""
 _ENDED = ("finished", "diverged", "pruned")
-"""A run with such a status does not go on: the same command trains it anew, or finds it."""
+"""Runs with such a status are never resumed: the same command loads them or trains them again."""
 _DIGITS = 8
-"""of a random name in an id"""
-_STUDENT_FILES = ("student.safetensors", "config.yaml", "result.json")
+"""length of the random parts of an id"""
+_STUDENT_FILES = (layout.STUDENT_WEIGHTS, layout.CONFIG, layout.RESULT)
 
 Say = Callable[[str], None]
 Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
-"""(columns, rows)"""
+"""(column names, rows)"""
 Mode = Literal["online", "offline", "disabled"]
 Policy = Literal["mutable", "immutable"]
 
 
 class Tracker(Protocol):
+    """Receives the metrics and the result of one run."""
+
     def log(self, step: int, row: dict[str, Any]) -> None:
-        """An epoch's metrics, named `<stage>/<metric>`. step: epochs since the start of the run, over all stages."""
+        """Log the metrics of an epoch as `<stage>/<metric>`.
+
+        step: epochs since the start of the run, over all stages"""
 
     def summarise(self, result: dict[str, Any]) -> None:
-        """The final `result.json`, of a failed run too."""
+        """Log the final `result.json`. Failed runs have one too."""
 
     def keep_student(self) -> None:
-        """The files of the finished student, where they are asked for."""
+        """Log the files of the finished student if `tracker.artifact=true`."""
 
 
-class Silent:
-    """A tracker that keeps nothing."""
+class NoTracking:
+    """A tracker that does nothing."""
 
     def log(self, step: int, row: dict[str, Any]) -> None:
         pass
@@ -80,24 +83,27 @@ class Silent:
 def tracking(
     config: Config, directory: Path, run_name: str, say: Say, continued: str | None = None
 ) -> Iterator[Tracker]:
-    """The configured tracker, closed as failed when the block raises (a pruned run did not fail).
+    """Open the configured tracker for the block. If the block raises, the W&B run ends as failed, unless the training
+    was pruned.
 
-    continued: the id of the W&B run that goes on; None for a new one
+    directory: the run directory
+    run_name: name of the W&B run
+    continued: id of the W&B run to resume; None for a new one
 
-    Raises ConfigError where W&B has no key or refuses it."""
+    Raises ConfigError if W&B has no key or refuses it."""
     if not is_on(config.tracker):
-        yield Silent()
+        yield NoTracking()
         return
     tracker = _WandbTracker(
         wandb_environment.settled(config.tracker),
         directory,
         say,
-        id=_kept_id(config, directory, continued),
+        id=_run_id(config.root, directory, continued),
         name=run_name,
         job_type=config.method.name,
         config=plain(config),
     )
-    tracker.summarise_nothing_else()
+    tracker.summarise_results_only()
     try:
         yield tracker
     except BaseException as error:
@@ -110,40 +116,47 @@ def tracking(
 
 
 def unfinished_id(directory: Path) -> str | None:
-    """The id of the W&B run of a run directory whose training goes on; None if another attempt begins."""
+    """The id of the W&B run in a run directory if its training can be resumed; None otherwise."""
     try:
-        status = json.loads((directory / "result.json").read_text(encoding="utf-8"))["status"]
-        identity = json.loads((directory / _ID_FILE).read_text(encoding="utf-8"))["id"]
-    except (OSError, ValueError, KeyError, TypeError):
+        status = files.read_json(directory / layout.RESULT)["status"]
+        identity = files.read_json(directory / layout.WANDB_ID)["id"]
+    except (OSError, DamagedError, KeyError):
         return None
     return None if status in _ENDED else str(identity)
 
 
-def _kept_id(config: Config, directory: Path, continued: str | None) -> str:
-    """An id of the run's hash, its store and the attempt, which stays in the run's directory."""
-    stores = (ownership.marker(config.root) or "")[:_DIGITS]
-    identity = continued or "_".join(filter(None, (directory.name, stores, uuid4().hex[:_DIGITS])))
-    _keep(directory, identity)
+def _run_id(root: Path, directory: Path, continued: str | None) -> str:
+    """The id of the W&B run: the continued one, or a new one of the run's hash, its store and a random part for the
+    attempt. It is written into the run directory."""
+    store = (ownership.marker(root) or "")[:_DIGITS]
+    identity = continued or "_".join(filter(None, (directory.name, store, uuid4().hex[:_DIGITS])))
+    _write_id(directory, identity)
     return identity
 
 
-def _keep(directory: Path, identity: str) -> None:
+def _write_id(directory: Path, identity: str) -> None:
     content = {"id": identity, "about": "the W&B run that is continued when this run goes on"}
-    (directory / _ID_FILE).write_text(json.dumps(content) + "\n", encoding="utf-8")
+    files.write(directory / layout.WANDB_ID, (json.dumps(content) + "\n").encode())
 
 
-def _renewed(directory: Path, labels: dict[str, Any]) -> dict[str, Any]:
-    """With another id: W&B's service in this process still holds the first one, whose server does not answer."""
+def _with_new_id(directory: Path, labels: dict[str, Any]) -> dict[str, Any]:
+    """Replace the id: W&B's service in this process still waits for the server with the first one."""
     identity = f"{labels['id']}_{uuid4().hex[:_DIGITS]}"
-    if (directory / _ID_FILE).exists():
-        _keep(directory, identity)
+    if (directory / layout.WANDB_ID).exists():
+        _write_id(directory, identity)
     return labels | {"id": identity}
 
 
-def log_front(settings: Wandb, directory: Path, study: str, *, table: Table, axes: tuple[str, str], say: Say) -> None:
-    """A run of the study's own: its front as a table, and in a plot of two of the columns, along x and y.
+# --- W&B runs ---
 
-    Raises ConfigError where W&B has no key or refuses it."""
+
+def log_front(settings: Wandb, directory: Path, study: str, *, table: Table, axes: tuple[str, str], say: Say) -> None:
+    """Log a study's front in a W&B run of its own: as a table and as a scatter plot.
+
+    directory: folder of the study
+    axes: the columns along x and y
+
+    Raises ConfigError if W&B has no key or refuses it."""
     settings = wandb_environment.settled(replace(settings, group=settings.group or study))
     labels = {"id": uuid4().hex, "name": study, "job_type": "study", "config": {"study": study}}
     tracker = _WandbTracker(settings, directory, say, **labels)
@@ -151,33 +164,37 @@ def log_front(settings: Wandb, directory: Path, study: str, *, table: Table, axe
     tracker.finish(exit_code=0)
 
 
-def is_on(settings: Settings) -> TypeGuard[Wandb]:
-    """Whether W&B is to be told. Raises ConfigError for a WANDB_MODE that there is not."""
+def is_on(settings: TrackerSettings) -> TypeGuard[Wandb]:
+    """Whether runs are logged to W&B. Raises ConfigError for an unknown WANDB_MODE."""
     return isinstance(settings, Wandb) and wandb_environment.settled(settings).mode != "disabled"
 
 
 class _WandbTracker:
-    """Whatever W&B raises once it has begun, the run goes on. labels: further arguments of `wandb.init`."""
+    """Logs to a W&B run. Once that run has started, errors of W&B are reported to the user and not raised.
+
+    directory: folder whose `wandb` folder gets W&B's files
+    labels: further arguments of `wandb.init`
+    """
 
     def __init__(self, settings: Wandb, directory: Path, say: Say, **labels: Any):
         self.settings, self.directory, self.say = settings, directory, say
         self.name = labels["name"]
-        self.run = _begun(settings, directory, say, **labels)
-        self.place = Path(self.run.dir).parent
+        self.run = _start(settings, directory, say, **labels)
+        self.folder = Path(self.run.dir).parent
 
-    def summarise_nothing_else(self) -> None:
-        """The summary is what `summarise` is given: no values of the last epoch."""
-        with self._unharmed():
+    def summarise_results_only(self) -> None:
+        """Keep the last epoch's metrics out of the run's summary, which W&B adds by default."""
+        with self._errors_reported():
             self.run.define_metric("*", summary="none")
 
     def log(self, step: int, row: dict[str, Any]) -> None:
         stage = row["stage"]
         named = {f"{stage}/{name}": value for name, value in row.items() if isinstance(value, int | float)}
-        with self._unharmed():
+        with self._errors_reported():
             self.run.log(named, step=step, commit=True)
 
     def summarise(self, result: dict[str, Any]) -> None:
-        with self._unharmed():
+        with self._errors_reported():
             self.run.summary.update(result)
 
     def keep_student(self) -> None:
@@ -185,10 +202,10 @@ class _WandbTracker:
             return
         import wandb
 
-        with self._unharmed():
+        with self._errors_reported():
             artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", self.name), type="model")
-            for name in _STUDENT_FILES:  # result.json may get figures on test later; the others need no copy
-                policy: Policy = "mutable" if name == "result.json" else "immutable"
+            for name in _STUDENT_FILES:  # result.json is copied, because test figures may be added to it later
+                policy: Policy = "mutable" if name == layout.RESULT else "immutable"
                 artifact.add_file(str(self.directory / name), policy=policy)
             _within(ANSWER_S, lambda: self.run.log_artifact(artifact))
 
@@ -196,7 +213,7 @@ class _WandbTracker:
         import wandb
 
         columns, rows = table
-        with self._unharmed():
+        with self._errors_reported():
             logged = wandb.Table(columns=list(columns), data=[list(row) for row in rows], allow_mixed_types=True)
             plot = wandb.plot.scatter(logged, *axes, title=f"{self.name}: {name}")
             _within(ANSWER_S, lambda: self.run.log({name: logged, f"{name}_plot": plot}))
@@ -204,96 +221,96 @@ class _WandbTracker:
     def finish(self, exit_code: int) -> None:
         import wandb
 
-        with self._unharmed():
+        with self._errors_reported():
             try:
                 self.run.finish(exit_code=exit_code)
             except TimeoutError:
                 raise
-            except Exception:  # its service died: the next run is to start another
+            except Exception:  # W&B's service died: the next run has to start a new one
                 with suppress(Exception, SystemExit):
                     wandb.teardown()
                 raise
 
     @contextmanager
-    def _unharmed(self) -> Iterator[None]:
+    def _errors_reported(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            _link.lose(
-                f"W&B fails ({_reason(error).rstrip('.')}): later `wandb sync --include-online {self.place}`; "
+            _connection.lose(
+                f"W&B fails ({_one_line(error).rstrip('.')}): later `wandb sync --include-online {self.folder}`; "
                 f"the next runs are offline: `wandb sync {_offline_runs(self.directory)}`",
                 self.say,
             )
 
 
-class _Link:
-    """Between this process and W&B."""
+class _Connection:
+    """Whether this process has lost its connection to W&B. A lost connection is not tried again."""
 
     def __init__(self) -> None:
         self.is_lost = False
 
-    def lose(self, told: str, say: Say) -> None:
-        """For good; it is told once."""
+    def lose(self, message: str, say: Say) -> None:
+        """Mark the connection as lost. The message is shown only the first time."""
         if not self.is_lost:
-            say(told)
+            say(message)
         self.is_lost = True
 
 
-_link = _Link()
+_connection = _Connection()
 
 
 class _Unused:
-    """What this process has said about variables of the environment."""
+    """The ignored environment variables that this process has reported."""
 
     def __init__(self) -> None:
-        self.told: set[str] = set()
+        self.reported: set[str] = set()
 
     def say_once(self, settings: Wandb, say: Say) -> None:
-        new = {name: why for name, why in wandb_environment.unused(settings).items() if name not in self.told}
+        ignored = wandb_environment.unused(settings)
+        new = {name: reason for name, reason in ignored.items() if name not in self.reported}
         if new:
-            say(f"not used of W&B's environment: {', '.join(f'{name} ({why})' for name, why in new.items())}")
-            self.told.update(new)
+            say(f"ignored environment variables: {', '.join(f'{name} ({reason})' for name, reason in new.items())}")
+            self.reported.update(new)
 
 
 _unused = _Unused()
 
 
-def _begun(settings: Wandb, directory: Path, say: Say, **labels: Any) -> Any:
-    """A W&B run below `directory/wandb`: offline where W&B does not answer."""
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # telemetry looks up hosts offline too, and waits for them
+def _start(settings: Wandb, directory: Path, say: Say, **labels: Any) -> Any:
+    """Start a W&B run whose files lie in `directory/wandb`. It is offline if W&B's server does not respond."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else W&B looks up telemetry hosts, even offline
     os.environ.setdefault("WANDB_SILENT", "true")
     _unused.say_once(settings, say)
     with wandb_environment.without_unused():
-        return _begun_alone(settings, directory, say, **labels)
+        return _start_in_clean_environment(settings, directory, say, **labels)
 
 
-def _begun_alone(settings: Wandb, directory: Path, say: Say, **labels: Any) -> Any:
-    """`_begun` in an environment without variables that do not count."""
-    _give_home(directory / "wandb")
+def _start_in_clean_environment(settings: Wandb, directory: Path, say: Say, **labels: Any) -> Any:
+    _give_home(directory / layout.WANDB)
     import wandb
 
     server = wandb.setup().settings
-    mode: Mode = "offline" if _link.is_lost or settings.mode is None else settings.mode
+    mode: Mode = "offline" if _connection.is_lost or settings.mode is None else settings.mode
     try:
-        if mode != "online" or not wandb.login(prompt=False, verify=False) or _answers(server):
+        if mode != "online" or not wandb.login(prompt=False, verify=False) or _responds(server):
             return _init(settings, directory, mode, labels)
     except (wandb.errors.Error, ValueError) as error:
         if not str(error).startswith("Timed out"):
             way_out = ": run `wandb login`, or give tracker.mode=offline" if mode == "online" else ""
-            raise ConfigError(f"tracker.mode={mode}: W&B cannot start ({_reason(error)}){way_out}") from error
-        shutil.rmtree(directory / "wandb", ignore_errors=True)
-        labels = _renewed(directory, labels)
+            raise ConfigError(f"tracker.mode={mode}: W&B cannot start ({_one_line(error)}){way_out}") from error
+        shutil.rmtree(directory / layout.WANDB, ignore_errors=True)
+        labels = _with_new_id(directory, labels)
     later = f"later `wandb sync {_offline_runs(directory)}`"
-    _link.lose(f"W&B does not answer at {server.base_url}: this process goes on offline; {later}", say)
+    _connection.lose(f"W&B does not answer at {server.base_url}: this process continues offline; {later}", say)
     return _init(settings, directory, "offline", labels)
 
 
 _redirected: set[str] = set()
-"""variables that `_give_home` has set for a run"""
+"""environment variables that `_give_home` has set for a run"""
 
 
 def _give_home(folder: Path) -> None:
-    """Let W&B keep its files in the run's folder where this user's home cannot be written or read."""
+    """Let W&B keep its cache, data and settings in the run's folder if this user's home folder cannot be used."""
     homes = {"WANDB_CACHE_DIR": (process.cache_home(), "cache"), "WANDB_DATA_DIR": (process.data_home(), "data")}
     for variable, (home, name) in homes.items():
         if variable not in os.environ and not process.keeps_files(os.path.join(home, "wandb")):
@@ -304,7 +321,7 @@ def _give_home(folder: Path) -> None:
         os.stat(os.path.join(os.path.expanduser("~"), ".config", "wandb", "settings"))
     except (PermissionError, NotADirectoryError):
         os.environ.setdefault("WANDB_CONFIG_DIR", str((folder / "config").resolve()))
-    except OSError:  # none is there
+    except OSError:  # there are no settings
         pass
 
 
@@ -332,23 +349,26 @@ def _init(settings: Wandb, directory: Path, mode: Mode, labels: dict[str, Any]) 
     )
 
 
-def _answers(server: Any) -> bool:
-    """Whether W&B is there, key or not: a gateway that knows no such page is not. server: W&B's settings; a proxy in
-    them is not asked."""
+def _responds(server: Any) -> bool:
+    """Whether W&B's server responds, even if it refuses the key. Always True behind a proxy, which is not asked.
+
+    server: W&B's settings"""
     if server.http_proxy or server.https_proxy:
         return True
     try:
-        _within(ANSWER_S, lambda: _ask(f"{server.base_url}/graphql"))
+        _within(ANSWER_S, lambda: _query(f"{server.base_url}/graphql"))
     except (OSError, HTTPException):
         return False
     return True
 
 
-def _ask(url: str) -> None:
-    """Raises OSError or HTTPException where W&B's API is not, or not now. It has certificates of its own to trust."""
-    question = Request(url, b'{"query": "{ __typename }"}', {"Content-Type": "application/json"})
+def _query(url: str) -> None:
+    """Send a query to W&B's API. Raises OSError or HTTPException if there is no such API, or it does not work now.
+
+    An error of its certificate shows that it is there: W&B itself may trust other certificates than Python does."""
+    request = Request(url, b'{"query": "{ __typename }"}', {"Content-Type": "application/json"})
     try:
-        urlopen(question, timeout=ANSWER_S).close()
+        urlopen(request, timeout=ANSWER_S).close()
     except HTTPError as error:
         error.close()
         if error.code == HTTPStatus.NOT_FOUND or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -359,7 +379,7 @@ def _ask(url: str) -> None:
 
 
 def _within(limit_s: float, work: Callable[[], Any]) -> None:
-    """Do the work. Raises TimeoutError when it takes longer: it is left alone, in a thread."""
+    """Do the work in a thread. Raises TimeoutError if it takes longer than the limit; the thread is then left alone."""
 
     def attempt() -> None:
         try:
@@ -377,11 +397,10 @@ def _within(limit_s: float, work: Callable[[], Any]) -> None:
         raise errors[0]
 
 
-def _reason(error: Exception) -> str:
-    """One line."""
+def _one_line(error: Exception) -> str:
     return shorten(str(error), 200, placeholder=" ...") or type(error).__name__
 
 
 def _offline_runs(directory: Path) -> Path:
-    """Those of the store, as a shell's pattern."""
-    return directory.parent.parent / "*" / "*" / "wandb" / "offline-run-*"
+    """A shell pattern for all offline W&B runs of the store."""
+    return directory.parent.parent / "*" / "*" / layout.WANDB / "offline-run-*"

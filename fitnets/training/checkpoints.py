@@ -10,7 +10,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from fitnets.store import files
+from fitnets.store import files, layout
 
 KEPT = 2
 """number of checkpoints that are kept"""
@@ -56,7 +56,7 @@ class Checkpoints:
         content = len(encoded_facts).to_bytes(_LENGTH) + encoded_facts + save(cpu)
         generations = self._generations()
         number = int(generations[-1].stem) + 1 if generations else 0
-        files.write(self.folder / f"{number:08d}.checkpoint", hashlib.sha256(content).digest() + content)
+        files.write(self.folder / layout.checkpoint_file(number), hashlib.sha256(content).digest() + content)
         for old in generations[: 1 - KEPT]:
             old.unlink()
         self.saved_at = time.monotonic()

@@ -26,7 +26,8 @@ from fitnets.errors import ConfigError, DamagedError
 from fitnets.models.layers import LOGITS
 from fitnets.models.network import Network
 from fitnets.progress import Progress
-from fitnets.store import digests, files, locks
+from fitnets.store import digests, directories, files, locks
+from fitnets.store.layout import StoreLayout
 from fitnets.system import permissions
 from fitnets.training.teacher_outputs import LiveTeacher
 
@@ -223,7 +224,7 @@ class TeacherCache:
         }
 
     def _folder(self, identity: dict[str, Any]) -> Path:
-        return self.root / "cache" / content_hash("answers", _FORMAT, identity)
+        return StoreLayout(self.root).cache(content_hash("answers", _FORMAT, identity))
 
     def _check_space(self, missing: Sequence["TableKey"]) -> None:
         size = sum(map(self._bytes, missing))
@@ -249,7 +250,7 @@ class TeacherCache:
         if size >= _ANNOUNCED_BYTES:
             outputs = f"{key.outputs} for {len(key.split)} images{_in_words(key)}"
             self.progress.say(f"the teacher's {outputs}: {size / 1e9:.2f} GB in {folder}")
-        with files.directory(folder) as partial:
+        with directories.fill(folder) as partial:
             path = partial / "answers.npy"
             dtype = self._write(key, path)
             facts = {

@@ -22,7 +22,7 @@ from fitnets.exporting import card, runtimes
 from fitnets.exporting.graphs import NetworkOnly, WithPreprocessing, program, write_onnx
 from fitnets.exporting.student import TOLERANCE
 from fitnets.models import build
-from fitnets.store import locks
+from fitnets.store import layout
 
 TABLE_6 = [f"student=table6 student.layers={n} student.budget={b}" for n in (5, 7, 9, 11) for b in (30, 107)]
 STUDENTS = [
@@ -109,7 +109,7 @@ def exported(earlier_run, tmp_path_factory) -> Path:
     from fitnets import cli
 
     out = tmp_path_factory.mktemp("export") / "files.1"
-    locks.temporary_path(out).mkdir()
+    layout.temporary_path(out).mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fitnets", "export", str(earlier_run), "--out", str(out), "--int8"])
         assert cli.main() == 0

@@ -1,4 +1,4 @@
-"""Digests of files are those of their content, however often they are asked for."""
+"""The digest of a file is that of its present content, and a file is not read more often than needed."""
 
 import hashlib
 import os
@@ -10,49 +10,50 @@ from fitnets.store import digests
 
 
 @pytest.fixture(autouse=True)
-def _another_process():
+def _fresh_process():
+    """Forget the digests that this process remembers."""
     digests._of_version.cache_clear()
 
 
-def settled(path, content: bytes) -> str:
-    """The file with this content, as it is a while after it was written; its SHA-256."""
+def write(path, content: bytes) -> str:
+    """Write the file and return the SHA-256 of its content."""
     path.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture
-def old(monkeypatch):
-    """Files are old enough for their time stamps to be trusted."""
+def old_files(monkeypatch):
+    """All files count as old enough for their time stamps to be trusted."""
     monkeypatch.setattr(digests, "_SETTLED_S", -1.0)
 
 
-def test_a_later_process_does_not_read_the_file_again(tmp_path, old, monkeypatch):
-    expected = settled(tmp_path / "file", b"images")
+def test_a_later_process_does_not_read_the_file_again(tmp_path, old_files, monkeypatch):
+    expected = write(tmp_path / "file", b"images")
     assert digests.of_file(tmp_path / "file", tmp_path / "store") == expected
     digests._of_version.cache_clear()
     monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("read again"))
     assert digests.of_file(tmp_path / "file", tmp_path / "store") == expected
 
 
-def test_a_changed_file_is_read_again_although_size_and_time_of_change_are_kept(tmp_path, old):
+def test_a_changed_file_of_same_size_and_modification_time_is_read_again(tmp_path, old_files):
     path = tmp_path / "file"
-    settled(path, b"images")
+    write(path, b"images")
     stat = path.stat()
     digests.of_file(path, tmp_path / "store")
-    expected = settled(path, b"IMAGES")
+    expected = write(path, b"IMAGES")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert digests.of_file(path, tmp_path / "store") == expected
 
 
 def test_the_digest_of_a_file_that_was_just_written_is_not_remembered(tmp_path):
-    settled(tmp_path / "file", b"images")
+    write(tmp_path / "file", b"images")
     digests.of_file(tmp_path / "file", tmp_path / "store")
     assert not (tmp_path / "store").exists()
 
 
-def test_a_large_file_costs_a_process_one_reading(tmp_path):
+def test_a_process_reads_a_large_file_once(tmp_path):
     path = tmp_path / "file"
-    settled(path, bytes(50_000_000))
+    write(path, bytes(50_000_000))
     times = []
     for _ in range(2):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""`fitnets runs`, `clean` and `eval`: what a store holds, what it can do without, how good a student is."""
+"""`fitnets runs` lists a store, `fitnets clean` removes what no run needs, `fitnets eval` evaluates a network."""
 
 import hashlib
 import json
@@ -14,60 +14,63 @@ from test_splits import write_parquet
 
 from fitnets.composition import loading
 from fitnets.experiment import pipeline
-from fitnets.store import files, inventory, locks
+from fitnets.store import directories, files, inventory, layout, locks
 
 
 @pytest.fixture
 def root(tmp_path, earlier_run) -> Path:
-    """A store with a finished run."""
+    """A store with one finished run."""
     shutil.copytree(earlier_run.parent.parent, tmp_path / "outputs")
     return tmp_path / "outputs"
 
 
 def hashed(name: str) -> str:
-    """What an artifact could be called: 16 hexadecimal digits."""
+    """A name that an artifact could have: 16 hexadecimal digits."""
     return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
-def add_run(root: Path, name: str, *words: str, **told) -> Path:
-    """A run directory that is not finished, of a teacher of its own."""
+def add_run(root: Path, name: str, *words: str, **result) -> Path:
+    """Add the directory of an unfinished run. Its teacher has checkpoints and is used by no other run.
+
+    words: overrides of its configuration
+    result: entries of its `result.json`"""
     directory = root / "run" / hashed(name)
     directory.mkdir()
     hashes = {"data": "d", "teacher": hashed(f"teacher of {name}"), "hint": None, "run": directory.name}
-    files.write_json(directory / "result.json", {"hashes": hashes, **told})
+    files.write_json(directory / "result.json", {"hashes": hashes, **result})
     files.write_config(directory / "config.yaml", loading.load([*words, f"store={root}"]))
     (root / "teacher" / f".{hashes['teacher']}.checkpoints" / "teacher").mkdir(parents=True)
     return directory
 
 
 class TestRuns:
-    def test_every_run_is_told_with_its_status(self, root, fitnets):
+    def test_every_run_is_listed_with_its_status(self, root, fitnets):
         add_run(root, "killed", "seed=7", status="running")
         add_run(root, "stopped", status="stopped", error="stopped by SIGTERM")
         add_run(root, "diverged", status="diverged", error="the student stage diverged\nand more")
         (add_run(root, "damaged") / "result.json").write_text("{")
         shutil.copytree(root / "run" / hashed("killed"), root / "run" / ".hidden")
         code, out, _ = fitnets("runs", root, "--json")
-        found = {Path(run["directory"]).name: run for run in json.loads(out)}
-        finished = next(run for run in found.values() if run["status"] == "finished")
+        listed = {Path(run["directory"]).name: run for run in json.loads(out)}
+        finished = next(run for run in listed.values() if run["status"] == "finished")
         assert code == 0
-        assert {name: run["status"] for name, run in found.items() if run is not finished} == {
+        assert {name: run["status"] for name, run in listed.items() if run is not finished} == {
             hashed(name): name for name in ("killed", "stopped", "diverged", "damaged")
         }
         assert (finished["dataset"], finished["method"], finished["student"]) == ("digits", "hints", "thin")
         assert 0 < finished["test_accuracy"] < 1
-        assert (found[hashed("killed")]["seed"], found[hashed("killed")]["valid_accuracy"]) == (7, None)
+        assert (listed[hashed("killed")]["seed"], listed[hashed("killed")]["valid_accuracy"]) == (7, None)
         _, table, _ = fitnets("runs", root)
         assert f"{100 * finished['test_accuracy']:.2f} %" in table
         assert f"{hashed('diverged')} diverged: the student stage diverged\n" in table
 
-    def test_a_run_that_a_living_process_makes_is_running(self, root):
+    def test_a_run_whose_lock_is_held_is_running(self, root):
         directory = add_run(root, "alive", status="running")
         with locks.locked(directory, "this run", print):
             assert [run.status for run in inventory.runs(root) if run.directory == str(directory)] == ["running"]
 
     @pytest.mark.parametrize("command", ["runs", "clean"])
-    def test_a_folder_that_is_no_store_is_told(self, fitnets, tmp_path, command):
+    def test_a_folder_that_is_no_store_is_refused(self, fitnets, tmp_path, command):
         code, _, error = fitnets(command, tmp_path)
         assert (code, len(error.splitlines())) == (1, 1)
         assert f"{tmp_path}: no store" in error
@@ -75,45 +78,46 @@ class TestRuns:
 
 class TestClean:
     def removed(self, fitnets, root, *words) -> set[str]:
-        """What goes, by its place in the store; what is shown before is the same."""
+        """Clean the store and return the paths that are gone. Check that exactly these were listed before, and that
+        nothing is removed without --yes."""
         before = {path.relative_to(root).as_posix() for path in root.glob("*/*")}
         code, shown, _ = fitnets("clean", root, *words)
         assert code == 0
-        assert {path.relative_to(root).as_posix() for path in root.glob("*/*")} == before  # nobody agreed
+        assert {path.relative_to(root).as_posix() for path in root.glob("*/*")} == before
         fitnets("clean", root, *words, "--yes")
         gone = before - {path.relative_to(root).as_posix() for path in root.glob("*/*")}
         names = {name.split("/")[1].lstrip(".").split(".")[0] for name in gone}
         assert names == {line.split(",")[0].rsplit("/", 1)[1] for line in shown.splitlines() if "B: " in line}
         return gone
 
-    def test_a_store_whose_runs_need_everything_keeps_everything(self, root, fitnets):
+    def test_what_the_runs_need_stays(self, root, fitnets):
         assert self.removed(fitnets, root) == set()
 
-    def test_what_no_run_is_made_of_goes(self, root, fitnets):
+    def test_what_no_run_needs_is_removed(self, root, fitnets):
         (teacher,), (hint,) = (root / "teacher").iterdir(), (root / "hint").iterdir()
         orphan, partial = hashed("orphan"), f".{hashed('dead')}.partial-{uuid4().hex}"
         shutil.copytree(teacher, root / "teacher" / orphan)
         shutil.copytree(hint, root / "hint" / orphan)
         (root / "run" / partial).mkdir()
         (root / "teacher" / f".{hashed('dead')}.checkpoints").mkdir()
-        (hint.parent / f".{hint.name}.checkpoints").mkdir()  # the process died after it had finished
+        (hint.parent / f".{hint.name}.checkpoints").mkdir()  # the process died after it had made the artifact
         assert self.removed(fitnets, root) == {
             f"teacher/{orphan}", f"hint/{orphan}", f"run/{partial}", f"teacher/.{hashed('dead')}.checkpoints",
             f"hint/.{hint.name}.checkpoints",
         }  # fmt: skip
 
-    def test_what_a_killed_export_left_in_its_run_goes_and_what_a_living_one_fills_stays(self, root, fitnets):
+    def test_a_half_made_export_is_removed_once_its_process_is_dead(self, root, fitnets):
         (finished,) = (root / "run").iterdir()
         with locks.locked(finished / "export", "an export", print):
-            half_made = locks.temporary_path(finished / "export")
+            half_made = layout.temporary_path(finished / "export")
             half_made.mkdir()
             fitnets("clean", root, "--yes")
             assert half_made.exists()
         _, shown, _ = fitnets("clean", root, "--yes")
         assert f"{finished / 'export'}, 0 B: a process that died left files beside it" in shown.replace("\n", "")
-        assert (half_made.exists(), files.is_finished(finished)) == (False, True)
+        assert (half_made.exists(), directories.is_finished(finished)) == (False, True)
 
-    def test_a_run_that_will_go_on_keeps_its_checkpoints(self, root, fitnets):
+    def test_a_killed_run_keeps_its_checkpoints_unless_unfinished_runs_are_removed(self, root, fitnets):
         directory = add_run(root, "killed", status="running")
         (root / "run" / f".{hashed('killed')}.checkpoints").mkdir()
         assert self.removed(fitnets, root) == set()
@@ -123,12 +127,12 @@ class TestClean:
             f"teacher/.{hashed('teacher of killed')}.checkpoints",
         }  # fmt: skip
 
-    def test_an_earlier_finished_run_comes_back_when_its_killed_successor_goes(self, root, fitnets):
+    def test_a_backup_is_restored_when_its_killed_successor_is_removed(self, root, fitnets):
         (finished,) = (root / "run").iterdir()
         finished.rename(root / "run" / f".{finished.name}.earlier")
         add_run(root, "successor", status="running").rename(finished)
         fitnets("clean", root, "--unfinished", "--yes")
-        assert files.is_finished(finished)
+        assert directories.is_finished(finished)
 
     def test_a_teacher_that_a_configuration_names_stays(self, root, fitnets):
         (teacher,) = (root / "teacher").iterdir()
@@ -136,17 +140,17 @@ class TestClean:
         add_run(root, "taught", "teacher=run", f"teacher.path={root / 'teacher' / hashed('named')}", status="running")
         assert self.removed(fitnets, root) == set()
 
-    def test_decoded_images_and_answers_go_when_asked_for(self, root, fitnets):
+    def test_data_removes_decoded_images_and_cached_outputs(self, root, fitnets):
         made = {f"{kind}/{path.name}" for kind in ("data", "cache") for path in (root / kind).iterdir()}
         assert self.removed(fitnets, root, "--data") == made
         assert pipeline.run(loading.load([*TINY, f"store={root}"]))["status"] == "finished"
 
-    def test_what_a_living_process_makes_stays(self, root, fitnets):
-        with locks.locked(root / "teacher" / hashed("made"), "the teacher", print) as claim:
-            claim.checkpoints.mkdir()
+    def test_an_artifact_whose_lock_is_held_stays(self, root, fitnets):
+        with locks.locked(root / "teacher" / hashed("made"), "the teacher", print) as lock:
+            lock.checkpoints.mkdir()
             assert self.removed(fitnets, root) == set()
 
-    def test_a_run_that_cannot_be_read_is_told(self, root, fitnets):
+    def test_a_run_that_does_not_say_what_it_needs_is_refused(self, root, fitnets):
         (add_run(root, "damaged") / "result.json").write_text("{")
         code, _, error = fitnets("clean", root)
         assert (code, len(error.splitlines())) == (1, 1)
@@ -154,27 +158,27 @@ class TestClean:
 
 
 class TestEval:
-    def told(self, fitnets, *words) -> dict:
+    def evaluate(self, fitnets, *words) -> dict:
         code, out, error = fitnets("eval", *words, "--json")
         assert code == 0, error
         return json.loads(out)
 
     @pytest.mark.parametrize("split", ["valid", "test"])
-    def test_gives_the_figures_of_the_run(self, root, fitnets, split):
+    def test_eval_returns_the_measures_of_the_run(self, root, fitnets, split):
         (run,) = (root / "run").iterdir()
         result = files.read_json(run / "result.json")
-        told = self.told(fitnets, run, "--split", split, f"store={root}")
+        evaluated = self.evaluate(fitnets, run, "--split", split, f"store={root}")
         for metric in ("accuracy", "error", "loss", "calibration_error"):
-            assert told[metric] == pytest.approx(result["student"][f"{split}_{metric}"], abs=1e-6)
-        assert told["images"] == result["images"][split]
+            assert evaluated[metric] == pytest.approx(result["student"][f"{split}_{metric}"], abs=1e-6)
+        assert evaluated["images"] == result["images"][split]
         _, table, _ = fitnets("eval", run, "--split", split, f"store={root}")
-        assert f"{100 * told['accuracy']:.2f} %" in table
+        assert f"{100 * evaluated['accuracy']:.2f} %" in table
 
-    def test_evaluates_teachers_and_the_training_split_too(self, root, fitnets):
+    def test_eval_takes_teachers_and_the_training_split(self, root, fitnets):
         (teacher,) = (root / "teacher").iterdir()
-        assert self.told(fitnets, teacher, "--split", "train", f"store={root}")["images"] == 437
+        assert self.evaluate(fitnets, teacher, "--split", "train", f"store={root}")["images"] == 437
 
-    def test_other_data_is_preprocessed_as_what_the_network_was_trained_on(self, fitnets, tmp_path):
+    def test_other_data_is_preprocessed_like_the_training_data(self, fitnets, tmp_path):
         generator = np.random.default_rng(0)
         for name, shift in (("own", 0), ("other", 40)):
             for part, count in (("train", 60), ("test", 30)):
@@ -187,12 +191,12 @@ class TestEval:
         batches = [f"schedule.{stage}.batch_size=8" for stage in ("teacher", "hint", "student")]
         result = pipeline.run(loading.load([*own, *tiny, *settings, *batches]))
         run = tmp_path / "store" / "run" / result["hashes"]["run"]
-        again = self.told(fitnets, run, settings[0])
+        again = self.evaluate(fitnets, run, settings[0])
         assert again["loss"] == pytest.approx(result["student"]["test_loss"])
         moved = tmp_path / "moved"
         shutil.copytree(tmp_path / "own", moved)
-        assert self.told(fitnets, run, settings[0], f"dataset.path={moved}") == again
-        other = self.told(fitnets, run, settings[0], f"dataset.path={tmp_path / 'other'}")
+        assert self.evaluate(fitnets, run, settings[0], f"dataset.path={moved}") == again
+        other = self.evaluate(fitnets, run, settings[0], f"dataset.path={tmp_path / 'other'}")
         assert other["loss"] != again["loss"]
         composed = self.told(
             fitnets,
@@ -205,28 +209,28 @@ class TestEval:
         assert composed == other
 
     @pytest.mark.parametrize(
-        ("words", "told"),
+        ("words", "message"),
         [
             (["dataset=mnist"], "dataset=mnist: height 28, and the network was trained with 8"),
             (["dataset.test_imges=3"], "dataset.test_imges: no such key; did you mean test_images?"),
             (["dataset=cifar"], "dataset=cifar: no such option; did you mean cifar10?"),
         ],
     )
-    def test_mistakes_are_told_in_short(self, root, fitnets, words, told):
+    def test_mistakes_have_short_messages(self, root, fitnets, words, message):
         (run,) = (root / "run").iterdir()
         code, _, error = fitnets("eval", run, f"store={root}", *words)
         assert code == 1
-        assert told in error
+        assert message in error
         assert len(error.splitlines()) <= 3
 
-    def test_an_unfinished_run_has_nothing_to_evaluate(self, root, fitnets):
+    def test_eval_refuses_an_unfinished_run(self, root, fitnets):
         directory = add_run(root, "killed", status="running")
         code, _, error = fitnets("eval", directory)
         assert code == 1
         assert "no trained network there" in error
 
 
-def test_a_folder_of_images_can_be_other_data(root, fitnets, tmp_path):
+def test_eval_refuses_a_folder_with_other_class_names(root, fitnets, tmp_path):
     folder = tmp_path / "images"
     write_images(folder)
     (run,) = (root / "run").iterdir()

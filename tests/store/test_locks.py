@@ -1,4 +1,4 @@
-"""What is trained once is found again: by the next command, and by other processes at the same time."""
+"""An artifact is trained once: later commands load it, and processes at the same time wait for it."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ LONG = (*TINY, "schedule.teacher.epochs=60")
 
 @pytest.fixture
 def trained(monkeypatch) -> list[str]:
-    """The name of every stage, once for each of its epochs."""
+    """The names of the trained stages: one entry for each epoch."""
     names: list[str] = []
     real = loop.fit
 
@@ -33,7 +33,7 @@ def trained(monkeypatch) -> list[str]:
 
 
 class TestTheSameCommandAgain:
-    def test_returns_the_stored_result_and_trains_nothing(self, command, tmp_path, trained):
+    def test_returns_the_stored_result_without_training(self, command, tmp_path, trained):
         assert command(*TINY).code == 0
         (directory,) = (tmp_path / "store" / "run").iterdir()
         before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()}
@@ -44,7 +44,7 @@ class TestTheSameCommandAgain:
         assert "validation accuracy" in again.out
         assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()} == before
 
-    def test_trains_student_and_stage_1_with_rerun(self, command, tmp_path, trained):
+    def test_rerun_trains_stage_1_and_the_student(self, command, tmp_path, trained):
         assert command(*TINY).code == 0
         ((_, first),) = runs(tmp_path / "store").items()
         trained.clear()
@@ -53,7 +53,7 @@ class TestTheSameCommandAgain:
         ((_, second),) = runs(tmp_path / "store").items()
         assert without_timing(first) == without_timing(second)
 
-    def test_adds_figures_on_test_to_a_run_without(self, command, tmp_path, trained):
+    def test_adds_missing_test_measures_to_a_run(self, command, tmp_path, trained):
         assert command(*TINY, "test=false").code == 0
         trained.clear()
         finished = command(*TINY)
@@ -63,12 +63,12 @@ class TestTheSameCommandAgain:
         ((_, added),), ((_, direct),) = (runs(tmp_path / name).items() for name in ("store", "other"))
         assert without_timing(added) == without_timing(direct)
 
-    def test_trains_again_what_diverged(self, command, tmp_path, trained):
+    def test_trains_a_diverged_stage_again(self, command, tmp_path, trained):
         diverging = (*TINY, "schedule.student.optimizer.lr=1e30", "schedule.student.epochs=3")
         assert command(*diverging).code == 1
         trained.clear()
         assert command(*diverging).code == 1
-        assert trained == []  # the stage that diverges never ends; teacher and stage 1 are found
+        assert trained == []  # the diverging stage never ends; the teacher and stage 1 are loaded
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ class TestTheSameCommandAgain:
     ],
     ids=lambda words: " ".join(words[:1]),
 )
-def test_only_what_a_change_touches_is_trained_again(command, trained, words, again):
+def test_a_change_trains_only_the_stages_it_affects(command, trained, words, again):
     assert command(*TINY).code == 0
     trained.clear()
     finished = command(*TINY, *words)
@@ -96,7 +96,7 @@ def test_only_what_a_change_touches_is_trained_again(command, trained, words, ag
 
 
 @pytest.mark.parametrize("kind", ["teacher", "hint"])
-def test_an_artifact_with_torn_metrics_is_told_with_the_way_out(command, tmp_path, kind):
+def test_damaged_metrics_raise_with_the_way_out(command, tmp_path, kind):
     assert command(*TINY).code == 0
     (directory,) = (tmp_path / "store" / kind).iterdir()
     path = directory / "metrics.jsonl"
@@ -116,7 +116,7 @@ def test_stage_1_is_stored_with_its_regressor(command, tmp_path):
 
 
 def start(root: Path, *words: str) -> subprocess.Popen[str]:
-    """`python run.py` as a process of its own, with its output in a file beside the store."""
+    """Start `python run.py` in a process of its own. Its output goes to a file beside the store, `process.log`."""
     log = root.with_suffix(f".{time.monotonic_ns()}.log")
     with log.open("w") as out:
         process = subprocess.Popen(
@@ -135,28 +135,28 @@ def wait_for(process: subprocess.Popen[str], text: str, seconds: float = 60) -> 
         time.sleep(0.05)
 
 
-def test_of_processes_started_together_one_trains_the_teacher_and_the_others_say_for_whom_they_wait(tmp_path):
+def test_one_of_two_processes_trains_the_teacher_and_the_other_says_for_which_it_waits(tmp_path):
     processes = [start(tmp_path / "store", *LONG, f"method={method}") for method in ("kd", "backprop")]
     codes = [process.wait(120) for process in processes]
-    said = [process.log.read_text() for process in processes]
-    assert codes == [0, 0], said
-    assert sorted("teacher epoch" in text for text in said) == [False, True]
-    trainer = processes["teacher epoch" not in said[0]]
-    waiter = said["teacher epoch" in said[0]]
-    assert f"waiting for process {trainer.pid} on " in waiter
-    assert "which makes the teacher" in waiter
+    outputs = [process.log.read_text() for process in processes]
+    assert codes == [0, 0], outputs
+    assert sorted("teacher epoch" in text for text in outputs) == [False, True]
+    trainer = processes["teacher epoch" not in outputs[0]]
+    waiting = outputs["teacher epoch" in outputs[0]]
+    assert f"waiting for process {trainer.pid} on " in waiting
+    assert "which makes the teacher" in waiting
     assert len(runs(tmp_path / "store")) == 2
 
 
-def test_of_equal_commands_started_together_one_trains_and_the_other_finds(tmp_path):
+def test_one_of_two_equal_commands_trains_and_the_other_loads(tmp_path):
     processes = [start(tmp_path / "store", *LONG) for _ in range(2)]
     assert [process.wait(120) for process in processes] == [0, 0]
-    said = [process.log.read_text() for process in processes]
-    assert sorted("student epoch" in text for text in said) == [False, True]
-    assert sorted("found, nothing was trained" in text for text in said) == [False, True]
+    outputs = [process.log.read_text() for process in processes]
+    assert sorted("student epoch" in text for text in outputs) == [False, True]
+    assert sorted("found, nothing was trained" in text for text in outputs) == [False, True]
 
 
-def test_a_waiting_process_takes_over_when_the_one_that_trains_is_killed(tmp_path):
+def test_a_waiting_process_takes_over_when_the_training_process_is_killed(tmp_path):
     root, words = tmp_path / "store", (*TINY, "schedule.teacher.epochs=300")
     first = start(root, *words, "method=kd")
     wait_for(first, "teacher epoch")
@@ -167,21 +167,21 @@ def test_a_waiting_process_takes_over_when_the_one_that_trains_is_killed(tmp_pat
     assert [path.name for path in (root / "teacher").iterdir() if ".partial-" in path.name]
     assert second.wait(120) == 0, second.log.read_text()
     assert "teacher epoch 300/300" in second.log.read_text()
-    assert len(list((root / "teacher").iterdir())) == 1  # nothing of the dead process is left
+    assert len(list((root / "teacher").iterdir())) == 1  # nothing that the dead process made is left
     again = start(root, *words, "method=kd")
     assert again.wait(120) == 0, again.log.read_text()
     assert "teacher epoch" not in again.log.read_text()
 
 
-def test_a_claim_of_another_host_is_taken_over_when_it_shows_no_sign_of_life(tmp_path, monkeypatch):
+def test_a_lock_of_another_host_without_a_sign_of_life_is_taken_over(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "LEASE_S", 1.0)
-    directory, said = tmp_path / "teacher" / "hash", []
-    with locks.locked(directory, "the teacher", said.append):
-        lock = directory.with_name(".hash.lock")
-        record = lock.read_text()
-    lock.write_text(record.replace(f"host={os.uname().nodename}", "host=elsewhere"))
+    directory, messages = tmp_path / "teacher" / "hash", []
+    with locks.locked(directory, "the teacher", messages.append):
+        lock_file = directory.with_name(".hash.lock")
+        record = lock_file.read_text()
+    lock_file.write_text(record.replace(f"host={os.uname().nodename}", "host=elsewhere"))
     started = time.monotonic()
-    with locks.locked(directory, "the teacher", said.append):
+    with locks.locked(directory, "the teacher", messages.append):
         assert 0.9 < time.monotonic() - started < 10
-    assert len(said) == 1
-    assert "on elsewhere, which makes the teacher" in said[0]
+    assert len(messages) == 1
+    assert "on elsewhere, which makes the teacher" in messages[0]

@@ -19,7 +19,8 @@ from studies import BASE, STUDY, opened, params_of
 from test_resume import interrupted
 
 from fitnets.composition import loading
-from fitnets.store.files import is_finished, read_json
+from fitnets.store.directories import is_finished
+from fitnets.store.files import read_json
 from fitnets.sweeper import study_settings, trials
 
 

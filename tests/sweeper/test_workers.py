@@ -23,7 +23,7 @@ from studies import DIED_TWICE, STUDY, begin, ends, opened, params_of
 
 from fitnets.config import measures
 from fitnets.errors import ConfigError
-from fitnets.store.files import is_finished
+from fitnets.store.directories import is_finished
 from fitnets.sweeper import journal, storage, trials
 
 

@@ -16,7 +16,7 @@ from conftest import ROOT
 from fitnets import signals
 from fitnets.reporting import page, runs
 from fitnets.reporting.figures.trade_off import trade_off
-from fitnets.store import inventory, lock_owners, locks, ownership
+from fitnets.store import inventory, layout, lock_owners, locks, ownership
 from fitnets.system import process
 
 SOURCES = sorted((ROOT / "fitnets").rglob("*.py"))
@@ -164,7 +164,7 @@ def killed(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc shows it, which is Linux's")
 def test_a_killed_process_that_nobody_waited_for_is_dead(killed):
-    assert locks.lock_file(killed).exists()
+    assert layout.lock_file(killed).exists()
     assert not locks.is_locked(killed)
     killed.mkdir()
     (killed / "result.json").write_text('{"status": "running"}')
@@ -177,19 +177,19 @@ def test_a_killed_process_that_nobody_waited_for_is_dead(killed):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc shows it, which is Linux's")
 def test_files_of_a_killed_process_are_removed_at_once(killed):
-    partial = locks.temporary_path(killed)
+    partial = layout.temporary_path(killed)
     partial.mkdir()
     assert locks.discard(killed, left_over_alone=True)
     assert not partial.exists()
-    assert not locks.lock_file(killed).exists()
+    assert not layout.lock_file(killed).exists()
 
 
 def test_a_lock_that_names_nobody_is_dead_after_a_moment(tmp_path):
     directory = tmp_path / ("0" * 16)
-    locks.lock_file(directory).touch()
+    layout.lock_file(directory).touch()
     assert locks.is_locked(directory)  # its process may not have written its name yet
     earlier = time.time() - 5
-    os.utime(locks.lock_file(directory), (earlier, earlier))
+    os.utime(layout.lock_file(directory), (earlier, earlier))
     assert not locks.is_locked(directory)
     with locks.locked(directory, "it", pytest.fail):
         pass

@@ -18,7 +18,7 @@ from fitnets.system import permissions, resources
 IN_CHILD = """
 import json, sys
 from pathlib import Path
-from fitnets.store import digests, earlier_runs, files, inventory, locks, weights
+from fitnets.store import digests, directories, earlier_runs, files, inventory, locks, weights
 from fitnets.system import permissions
 from torch import nn
 root = Path(sys.argv[1])
@@ -45,7 +45,7 @@ print(json.dumps({
     "unneeded": message(lambda: inventory.unneeded(root, unfinished=True)),
     "is_locked": message(lambda: locks.is_locked(root / "fixed" / ("b" * 16))),
     "lock": message(lambda: locks.locked(root / "fixed" / ("c" * 16), "it", print).__enter__()),
-    "writable": message(lambda: files.check_writable(root / "fixed")),
+    "writable": message(lambda: directories.check_writable(root / "fixed")),
 }))
 """
 

@@ -1,4 +1,4 @@
-"""W&B runs, read back from their files; and endpoints that are dead, or die."""
+"""W&B runs are read back from their files. Servers that are unreachable, or become so, end no run."""
 
 import json
 import signal
@@ -36,51 +36,51 @@ def records(file: Path) -> Iterator[bytes]:
     """The records of a `.wandb` file: 7 bytes of header, then LevelDB's log format in blocks of 32 KiB."""
     import wandb
 
-    wandb.teardown()  # its service closes the file of a run that has finished in its own time: this waits for it
+    wandb.teardown()  # wait until its service has closed the file of the finished run
     content = file.read_bytes()
     assert content.startswith(b":W&B")
-    place, block, partial = 7, 32_768, b""
-    while place + 7 <= len(content):
-        if block - place % block < 7:  # too little for another header: the rest of the block is padding
-            place += block - place % block
+    offset, block, partial = 7, 32_768, b""
+    while offset + 7 <= len(content):
+        if block - offset % block < 7:  # too little for another header: the rest of the block is padding
+            offset += block - offset % block
             continue
-        _checksum, length, kind = struct.unpack_from("<IHB", content, place)
-        partial += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # whole, or the last part
+        _checksum, length, kind = struct.unpack_from("<IHB", content, offset)
+        partial += content[offset + 7 : offset + 7 + length]
+        offset += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
             yield partial
             partial = b""
 
 
 def read_back(directory: Path, kind: str = "offline-run") -> dict[str, Any]:
-    """All that the one W&B run in a directory was told, without what W&B adds."""
+    """The content of the one W&B run in a directory, without the entries that W&B itself adds."""
     from wandb.proto import wandb_internal_pb2
 
     (file,) = directory.glob(f"wandb/{kind}-*/run-*.wandb")
-    found: dict[str, Any] = {"history": [], "summary": {}, "config": {}, "exit_code": None, "artifacts": []}
+    logged: dict[str, Any] = {"history": [], "summary": {}, "config": {}, "exit_code": None, "artifacts": []}
     for blob in records(file):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(blob)
         match record.WhichOneof("record_type"):
             case "history":
-                found["history"].append(_items(record.history.item))
+                logged["history"].append(_items(record.history.item))
             case "summary":
-                found["summary"] |= _items(record.summary.update)
+                logged["summary"] |= _items(record.summary.update)
             case "run":
-                found["run"] = record.run
-                found["config"] |= _items(record.run.config.update)
+                logged["run"] = record.run
+                logged["config"] |= _items(record.run.config.update)
             case "config":
-                found["config"] |= _items(record.config.update)
+                logged["config"] |= _items(record.config.update)
             case "artifact":
-                found["artifacts"].append(record.artifact)
+                logged["artifacts"].append(record.artifact)
             case "exit":
-                found["exit_code"] = record.exit.exit_code
-    found["plots"] = {name.split(".")[-1]: item for name, item in found["config"].items() if ".visualize." in name}
-    found["steps"] = [row["_step"] for row in found["history"]]
-    for part in (found["summary"], found["config"], *found["history"]):
+                logged["exit_code"] = record.exit.exit_code
+    logged["plots"] = {name.split(".")[-1]: item for name, item in logged["config"].items() if ".visualize." in name}
+    logged["steps"] = [row["_step"] for row in logged["history"]]
+    for part in (logged["summary"], logged["config"], *logged["history"]):
         for name in [name for name in part if name.startswith("_") and name != "_type_"]:
             del part[name]
-    return found
+    return logged
 
 
 def _items(items: Any) -> dict[str, Any]:
@@ -88,12 +88,12 @@ def _items(items: Any) -> dict[str, Any]:
 
 
 def named(row: dict[str, Any]) -> dict[str, Any]:
-    """A line of metrics.jsonl as W&B has it."""
+    """A row of metrics.jsonl under the names that it has in W&B."""
     return {f"{row['stage']}/{name}": value for name, value in row.items() if name not in ("step", "stage", "timing")}
 
 
 def without_test(result: dict[str, Any]) -> dict[str, Any]:
-    """What was known when the run ended; of a study's chosen trials test is evaluated later."""
+    """The result without test measures: a study evaluates its chosen trials on test after their runs have ended."""
     return {
         key: {name: item for name, item in part.items() if not name.startswith("test")}
         if isinstance(part, dict)
@@ -112,18 +112,18 @@ class TestARun:
         finished = command(*WANDB, "tracker.group=study", "tracker.tags=[a,b]")
         assert finished.code == 0, finished.err
         directory = only(tmp_path / "store")
-        found = read_back(directory)
+        logged = read_back(directory)
         rows = read_metrics(directory / "metrics.jsonl")
         assert len(rows) == 3
-        assert found["history"] == [named(row) for row in rows]
-        assert found["steps"] == [row["step"] for row in rows]
-        assert found["summary"] == read_json(directory / "result.json")
-        assert found["config"] == yaml.safe_load((directory / "config.yaml").read_text())
-        assert (found["run"].run_group, list(found["run"].tags)) == ("study", ["a", "b"])
-        assert (found["exit_code"], found["artifacts"]) == (0, [])
+        assert logged["history"] == [named(row) for row in rows]
+        assert logged["steps"] == [row["step"] for row in rows]
+        assert logged["summary"] == read_json(directory / "result.json")
+        assert logged["config"] == yaml.safe_load((directory / "config.yaml").read_text())
+        assert (logged["run"].run_group, list(logged["run"].tags)) == ("study", ["a", "b"])
+        assert (logged["exit_code"], logged["artifacts"]) == (0, [])
         assert "wandb" not in finished.out + finished.err
 
-    def test_the_student_becomes_an_artifact_where_it_is_asked_for(self, command, tmp_path):
+    def test_the_student_becomes_an_artifact_if_configured(self, command, tmp_path):
         assert command(*WANDB, "tracker.artifact=true", "student.name=any one").code == 0
         directory = only(tmp_path / "store")
         (artifact,) = read_back(directory)["artifacts"]
@@ -132,32 +132,34 @@ class TestARun:
         assert sorted(files) == ["config.yaml", "result.json", "student.safetensors"]
         assert files["student.safetensors"].local_path == str(directory / "student.safetensors")  # no copy
         assert read_json(Path(files["result.json"].local_path)) == read_json(directory / "result.json")
-        assert files["result.json"].local_path != str(directory / "result.json")  # which may change
+        assert files["result.json"].local_path != str(
+            directory / "result.json"
+        )  # a copy, because result.json may change
 
-    def test_disabled_begins_nothing(self, command, tmp_path, monkeypatch):
-        monkeypatch.delattr(wandb_mirror, "_begun")
+    def test_disabled_starts_no_run(self, command, tmp_path, monkeypatch):
+        monkeypatch.delattr(wandb_mirror, "_start")
         assert command(*WANDB, "tracker.mode=disabled", "tracker.artifact=true").code == 0
         assert not list((tmp_path / "store").rglob("wandb"))
 
     @pytest.mark.parametrize(
-        ("word", "told"),
+        ("word", "message"),
         [(f"tracker.tags=[{'x' * 65}]", "Tags must be between 1 and 64 char"), ("tracker.project=a/b", "found '/'")],
     )
-    def test_labels_that_wandb_does_not_take_are_told_in_one_line(self, command, word, told):
+    def test_invalid_labels_end_the_command_with_one_line(self, command, word, message):
         finished = command(*WANDB, word)
         assert (finished.code, len(finished.err.splitlines())) == (1, 1), finished.err
         assert "tracker.mode=offline: W&B cannot start (" in finished.err
-        assert told in finished.err
+        assert message in finished.err
 
-    def test_a_failed_job_closes_its_run_as_failed_and_the_next_has_its_own(self, command, tmp_path):
+    def test_a_failed_job_ends_its_run_as_failed_and_the_next_job_has_its_own(self, command, tmp_path):
         finished = command("-m", *WANDB, "schedule.student.optimizer.lr=1e30,1e-3", "method=backprop")
         assert finished.code == 1
         assert "Traceback" not in finished.err
         codes = {}
         for directory in (tmp_path / "store" / "run").iterdir():
-            result, found = read_json(directory / "result.json"), read_back(directory)
-            assert found["summary"] == result
-            codes[result["status"]] = found["exit_code"]
+            result, logged = read_json(directory / "result.json"), read_back(directory)
+            assert logged["summary"] == result
+            codes[result["status"]] = logged["exit_code"]
         assert codes == {"diverged": 1, "finished": 0}
 
     def test_a_pruned_run_has_not_failed(self, tiny, tmp_path):
@@ -197,7 +199,7 @@ sys.exit(entry_point.command_line(run.main))
 
 
 @pytest.mark.slow
-def test_a_study_of_which_one_trial_fails_and_two_are_killed(tmp_path):
+def test_a_study_with_one_failed_and_two_killed_trials(tmp_path):
     script = tmp_path / "poisoned.py"
     script.write_text(POISON.format(root=str(ROOT)))
     words = [*STUDY, "tracker=wandb", "schedule.student.epochs=3", f"store={tmp_path / 'store'}"]
@@ -209,39 +211,39 @@ def test_a_study_of_which_one_trial_fails_and_two_are_killed(tmp_path):
         assert len(codes) < 6
     assert codes == [-signal.SIGKILL] * 3 + [0], finished.stderr
     store = tmp_path / "store"
-    place = store / "sweeps" / "depth_width-digits"
-    study = opened(place / "study.log")
+    folder = store / "sweeps" / "depth_width-digits"
+    study = opened(folder / "study.log")
     counted = trials.counted(study.trials)
     assert len(counted) == 6
     assert len(list(store.glob("*/*/wandb/*run-*/*.wandb"))) == 6 + 1
-    told = {}
+    exit_codes = {}
     for directory in (store / "run").glob("[!.]*"):
-        found, result = read_back(directory), read_json(directory / "result.json")
-        width = found["config"]["student"]["width"]
+        logged, result = read_back(directory), read_json(directory / "result.json")
+        width = logged["config"]["student"]["width"]
         (trial,) = (trial for trial in counted if trial.params["student.width"] == width)
-        assert found["run"].run_group == "depth_width-digits"
-        assert list(found["run"].tags) == [f"trial-{trial.number}"]
-        assert found["history"] == [named(row) for row in read_metrics(directory / "metrics.jsonl")]
+        assert logged["run"].run_group == "depth_width-digits"
+        assert list(logged["run"].tags) == [f"trial-{trial.number}"]
+        assert logged["history"] == [named(row) for row in read_metrics(directory / "metrics.jsonl")]
         if trial.state == TrialState.COMPLETE:
-            assert (result["status"], len(found["history"])) == ("finished", 5)
-        told[width] = found["exit_code"]
-        if found["exit_code"] is not None:
-            assert found["summary"] == without_test(result)
-    assert told == {4: 0, 5: 1, 6: None, 7: 0, 8: 0, 9: 0}
+            assert (result["status"], len(logged["history"])) == ("finished", 5)
+        exit_codes[width] = logged["exit_code"]
+        if logged["exit_code"] is not None:
+            assert logged["summary"] == without_test(result)
+    assert exit_codes == {4: 0, 5: 1, 6: None, 7: 0, 8: 0, 9: 0}
     failed = {
         trial.params["student.width"]: trials.reason(trial) for trial in counted if trial.state == TrialState.FAIL
     }
     assert failed == {5: "RuntimeError: boom", 6: DIED_TWICE}
-    check_front(place)
+    check_front(folder)
 
 
-def check_front(place: Path) -> None:
-    """The front in W&B is that in front.json."""
-    front = read_json(place / "front.json")["front"]
-    found = read_back(place)
-    assert (found["run"].run_group, found["run"].job_type, found["exit_code"]) == ("depth_width-digits", "study", 0)
-    (history,) = found["history"]
-    (file,) = place.glob(f"wandb/offline-run-*/files/{history['front.path']}")
+def check_front(folder: Path) -> None:
+    """Check that the front in W&B equals that in front.json."""
+    front = read_json(folder / "front.json")["front"]
+    logged = read_back(folder)
+    assert (logged["run"].run_group, logged["run"].job_type, logged["exit_code"]) == ("depth_width-digits", "study", 0)
+    (history,) = logged["history"]
+    (file,) = folder.glob(f"wandb/offline-run-*/files/{history['front.path']}")
     table = read_json(file)
     named_rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     objectives = ("accuracy", "multiplications", "test_accuracy")
@@ -254,23 +256,23 @@ def check_front(place: Path) -> None:
         }
         for row in front
     ]
-    assert found["plots"]["front_plot"]["panel_config"]["fieldSettings"] == {"x": "multiplications", "y": "accuracy"}
-    assert {"front.path", "front_plot_table.path"} <= set(found["summary"])  # where W&B's panels look for them
+    assert logged["plots"]["front_plot"]["panel_config"]["fieldSettings"] == {"x": "multiplications", "y": "accuracy"}
+    assert {"front.path", "front_plot_table.path"} <= set(logged["summary"])  # W&B's panels read them there
 
 
-def test_a_study_tells_a_front_once(command, tmp_path):
+def test_a_study_logs_a_front_once(command, tmp_path):
     words = [*STUDY, "tracker=wandb", "tracker.group=mine"]
     words += ["student.depth=3", "student.width=4,5", "hydra.sweeper.n_trials=1", "hydra.sweeper.objectives=[accuracy]"]
-    place = tmp_path / "store" / "sweeps" / "depth_width-digits"
+    folder = tmp_path / "store" / "sweeps" / "depth_width-digits"
     assert command(*words).code == 0
-    (first,) = place.glob("wandb/offline-run-*")
+    (first,) = folder.glob("wandb/offline-run-*")
     assert command(*words).code == 0
-    assert list(place.glob("wandb/offline-run-*")) == [first]
-    found = read_back(place)
-    assert found["run"].run_group == read_back(only(tmp_path / "store"))["run"].run_group == "mine"
-    assert found["plots"]["front_plot"]["panel_config"]["fieldSettings"] == {"x": "trial", "y": "accuracy"}
+    assert list(folder.glob("wandb/offline-run-*")) == [first]
+    logged = read_back(folder)
+    assert logged["run"].run_group == read_back(only(tmp_path / "store"))["run"].run_group == "mine"
+    assert logged["plots"]["front_plot"]["panel_config"]["fieldSettings"] == {"x": "trial", "y": "accuracy"}
     assert command(*words, "hydra.sweeper.n_trials=2").code == 0
-    (second,) = place.glob("wandb/offline-run-*")
+    (second,) = folder.glob("wandb/offline-run-*")
     assert second != first
     assert command(*words, "hydra.sweeper.n_trials=2", "tracker.mode=disabled").code == 0
 
@@ -279,7 +281,7 @@ def test_a_study_tells_a_front_once(command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "answers"),
+    ("error", "responds"),
     [
         (HTTPError("url", 401, "Unauthorized", Message(), None), True),
         (HTTPError("url", 404, "Not Found", Message(), None), False),
@@ -292,20 +294,20 @@ def test_a_study_tells_a_front_once(command, tmp_path):
     ],
     ids=repr,
 )
-def test_what_shows_that_a_server_is_there(monkeypatch, error, answers):
+def test_responds_tells_a_refusing_server_from_a_missing_one(monkeypatch, error, responds):
     def urlopen(*_positional, **_named):
         raise error
 
     monkeypatch.setattr(wandb_mirror, "urlopen", urlopen)
     server = SimpleNamespace(base_url="http://server", http_proxy=None, https_proxy=None)
-    assert wandb_mirror._answers(server) == answers
-    assert wandb_mirror._answers(SimpleNamespace(**vars(server) | {"https_proxy": "http://proxy"}))
+    assert wandb_mirror._responds(server) == responds
+    assert wandb_mirror._responds(SimpleNamespace(**vars(server) | {"https_proxy": "http://proxy"}))
 
 
 class Endpoint:
-    """The server that a fresh W&B in this process asks, with short waits.
+    """The server that W&B asks in this process, with short time limits.
 
-    waits: seconds that beginnings and ends of W&B runs took."""
+    waits: seconds that the starts and ends of W&B runs took"""
 
     def __init__(self, patch: pytest.MonkeyPatch):
         self.patch = patch
@@ -313,9 +315,9 @@ class Endpoint:
         patch.setenv("WANDB_API_KEY", "a" * 40)
         for name, seconds in (("ANSWER_S", 1.0), ("INIT_S", 1.5), ("FINISH_S", 1.5)):
             patch.setattr(wandb_mirror, name, seconds)
-        patch.setattr(wandb_mirror, "_link", wandb_mirror._Link())
+        patch.setattr(wandb_mirror, "_connection", wandb_mirror._Connection())
         tracker = wandb_mirror._WandbTracker
-        for owner, name in ((wandb_mirror, "_begun"), (tracker, "keep_student"), (tracker, "finish")):
+        for owner, name in ((wandb_mirror, "_start"), (tracker, "keep_student"), (tracker, "finish")):
             patch.setattr(owner, name, self._timed(getattr(owner, name)))
 
     def _timed(self, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -329,7 +331,7 @@ class Endpoint:
         return call
 
     def ask(self, url: str, before_log: Callable[[], None] = lambda: None) -> None:
-        """before_log: happens before each epoch is logged."""
+        """Let W&B use the server. before_log: called before each epoch is logged"""
 
         def log(tracker, *positional):
             before_log()
@@ -350,50 +352,50 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
 
 
 def check_whole(directory: Path, kind: str) -> None:
-    """W&B's file holds the whole run as it was before test was seen, to be uploaded later; there is no other."""
+    """Check that the directory has one W&B run, whose file holds the whole run except test measures."""
     assert len(list(directory.glob("wandb/*run-*"))) == 1
-    found = read_back(directory, kind)
-    assert without_test(found["summary"]) == without_test(read_json(directory / "result.json"))
-    assert found["history"] == [named(row) for row in read_metrics(directory / "metrics.jsonl")]
-    assert found["exit_code"] == 0
+    logged = read_back(directory, kind)
+    assert without_test(logged["summary"]) == without_test(read_json(directory / "result.json"))
+    assert logged["history"] == [named(row) for row in read_metrics(directory / "metrics.jsonl")]
+    assert logged["exit_code"] == 0
 
 
 def lines(finished: Finished) -> list[str]:
-    """What is said of W&B."""
+    """The printed lines about W&B."""
     return [line for line in (finished.out + finished.err).splitlines() if "W&B" in line or "wandb sync" in line]
 
 
 class TestADeadEndpoint:
     @pytest.mark.parametrize(("kind", "limit_s"), [("closed port", 4), ("black hole", 5)])
-    def test_a_study_goes_on_offline_and_says_so_once(self, command, tmp_path, endpoint, kind, limit_s):
+    def test_a_study_continues_offline_and_says_so_once(self, command, tmp_path, endpoint, kind, limit_s):
         with {"closed port": closed_port, "black hole": black_hole}[kind]() as url:
             endpoint.ask(url)
-            endpoint.patch.setattr(wandb_mirror, "INIT_S", 60)  # is not waited for
+            endpoint.patch.setattr(wandb_mirror, "INIT_S", 60)  # must not be waited for
             words = ["tracker=wandb", "tracker.mode=online", "student.depth=3", "student.width=4,5"]
             finished = command(*STUDY, *words, "hydra.sweeper.n_trials=2")
         assert finished.code == 0, finished.err
-        (told,) = lines(finished)
-        assert told == (
-            f"W&B does not answer at {url}: this process goes on offline; "
+        (line,) = lines(finished)
+        assert line == (
+            f"W&B does not answer at {url}: this process continues offline; "
             f"later `wandb sync {tmp_path / 'store'}/*/*/wandb/offline-run-*`"
         )
         for directory in (tmp_path / "store" / "run").iterdir():
             check_whole(directory, "offline-run")
         check_front(tmp_path / "store" / "sweeps" / "depth_width-digits")
-        assert len(list((tmp_path / "store").glob("*/*/wandb/offline-run-*"))) == 2 + 1  # as was told
+        assert len(list((tmp_path / "store").glob("*/*/wandb/offline-run-*"))) == 2 + 1  # as the line says
         assert sum(endpoint.waits) < limit_s
 
     @pytest.mark.parametrize("status", [404, 502])
-    def test_a_gateway_that_knows_no_wandb(self, command, tmp_path, endpoint, status):
+    def test_a_gateway_without_wandb_counts_as_dead(self, command, tmp_path, endpoint, status):
         with gateway(status) as url:
             endpoint.ask(url)
             finished = command(*ONLINE)
         assert finished.code == 0, finished.err
-        (told,) = lines(finished)
-        assert told.startswith(f"W&B does not answer at {url}: this process goes on offline")
+        (line,) = lines(finished)
+        assert line.startswith(f"W&B does not answer at {url}: this process continues offline")
         check_whole(only(tmp_path / "store"), "offline-run")
 
-    def test_a_server_that_takes_no_run(self, command, tmp_path, endpoint):
+    def test_a_server_that_accepts_no_run_counts_as_dead(self, command, tmp_path, endpoint):
         with serving(silent_on=("UpsertBucket",)) as server:
             endpoint.ask(server.url)
             finished = command(*ONLINE)
@@ -404,22 +406,22 @@ class TestADeadEndpoint:
 
     @pytest.mark.parametrize("word", ["tracker.artifact=false", "tracker.artifact=true"])
     @pytest.mark.parametrize("end", [FakeWandb.fall_silent, FakeWandb.leave])
-    def test_one_that_dies_in_mid_run(self, command, tmp_path, endpoint, end, word):
+    def test_a_server_that_dies_during_a_run_ends_no_run(self, command, tmp_path, endpoint, end, word):
         with serving() as server:
             endpoint.ask(server.url, before_log=lambda: end(server))
             finished = command("-m", *ONLINE, "seed=0,1", "method=backprop", word)
         assert finished.code == 0, finished.err
-        (told,) = lines(finished)
+        (line,) = lines(finished)
         (first,) = (tmp_path / "store").glob("run/*/wandb/run-*")
-        assert f"later `wandb sync --include-online {first}`" in told
+        assert f"later `wandb sync --include-online {first}`" in line
         check_whole(first.parent.parent, "run")
         (second,) = (tmp_path / "store").glob("run/*/wandb/offline-run-*")
         check_whole(second.parent.parent, "offline-run")
         assert sum(endpoint.waits) < 7
 
     @pytest.mark.slow
-    def test_costs_a_process_less_than_half_a_minute(self, tmp_path):
-        """With the waits that users have, up to the end of the process."""
+    def test_a_process_loses_less_than_half_a_minute(self, tmp_path):
+        """With the time limits that users have, until the process ends."""
         took = {}
         for mode in ("offline", "online"):
             with serving(silent_on=("Viewer", "CreateRunFiles", "file_stream")) as server:
@@ -434,7 +436,7 @@ class TestADeadEndpoint:
         assert "wandb sync --include-online" in finished.stdout
         assert took["online"] - took["offline"] < 30
 
-    def test_a_service_that_dies_ends_no_run(self, command, tmp_path, endpoint):
+    def test_a_dead_wandb_service_ends_no_run(self, command, tmp_path, endpoint):
         from wandb.sdk import wandb_setup
 
         def kill() -> None:
@@ -454,13 +456,13 @@ class TestADeadEndpoint:
 
 
 def has_run(directory: Path) -> bool:
-    """Whether the W&B run got as far as to its first record."""
+    """Whether the W&B run has written a record."""
     (file,) = directory.glob("wandb/offline-run-*/run-*.wandb")
     return next(records(file), None) is not None
 
 
 class TestALivingEndpoint:
-    def test_is_told_all(self, command, tmp_path, endpoint, monkeypatch):
+    def test_receives_the_whole_run(self, command, tmp_path, endpoint, monkeypatch):
         monkeypatch.setattr(wandb_mirror, "FINISH_S", 20)
         monkeypatch.setattr(wandb_mirror, "ANSWER_S", 10)
         with serving() as server:
@@ -477,7 +479,7 @@ class TestALivingEndpoint:
         assert f'"artifactCollectionName":"thin-{directory.name}"' in server.bodies("CreateArtifact")
 
     @pytest.mark.parametrize("status", [401, 403])
-    def test_may_refuse_the_key(self, command, endpoint, status):
+    def test_a_refused_key_ends_the_command(self, command, endpoint, status):
         with serving(refusal=status) as server:
             endpoint.ask(server.url)
             finished = command(*ONLINE)
@@ -485,7 +487,7 @@ class TestALivingEndpoint:
         assert "tracker.mode=online: W&B cannot start" in finished.err
         assert "run `wandb login`, or give tracker.mode=offline" in finished.err
 
-    def test_a_key_that_is_none_is_told_though_the_endpoint_is_dead(self, command, endpoint, monkeypatch):
+    def test_an_invalid_key_is_reported_even_if_the_server_is_dead(self, command, endpoint, monkeypatch):
         with closed_port() as url:
             endpoint.ask(url)
             monkeypatch.setenv("WANDB_API_KEY", "short")
@@ -494,10 +496,10 @@ class TestALivingEndpoint:
         assert "tracker.mode=online: W&B cannot start (WANDB_API_KEY invalid: " in finished.err
 
 
-def test_a_signal_while_it_is_told_leaves_a_finished_run_finished(tiny, tmp_path, monkeypatch):
+def test_a_signal_while_the_student_is_logged_leaves_the_run_finished(tiny, tmp_path, monkeypatch):
     @contextmanager
     def interrupted(*_):
-        tracker = wandb_mirror.Silent()
+        tracker = wandb_mirror.NoTracking()
         monkeypatch.setattr(tracker, "keep_student", lambda: signal.raise_signal(signal.SIGTERM))
         yield tracker
 

@@ -14,7 +14,7 @@ from fitnets.data.reading.decoding import BrokenImages, Decoded, Report
 from fitnets.data.reading.folder_layout import Contents
 from fitnets.errors import printable
 from fitnets.progress import Progress
-from fitnets.store import files, locks
+from fitnets.store import directories, files, locks
 
 _VERSION = 1
 """a part of the hash: raise it whenever the code makes other pixels from the same files"""
@@ -75,7 +75,7 @@ def _check(dataset: Folder, report: Report) -> None:
 
 
 def _store(examined: Examined, place: Path) -> None:
-    with files.directory(place) as partial:
+    with directories.fill(place) as partial:
         np.save(partial / "images.npy", examined.images)
         files.write_json(partial / "meta.json", {"report": asdict(examined.report), "names": examined.names})
 

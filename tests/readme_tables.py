@@ -28,7 +28,7 @@ from fitnets.composition import loading
 from fitnets.config import image_shape
 from fitnets.console.tables import Table
 from fitnets.console.terminal import Terminal
-from fitnets.experiment import announcement
+from fitnets.experiment import result_table
 from fitnets.models import build, costs
 from fitnets.reporting import (
     controls,
@@ -93,7 +93,7 @@ def first_run() -> str:
     (path,) = KEPT.glob("first_run/run/*/result.json")
     result = json.loads(path.read_text())
     shown = io.StringIO()
-    announcement.conclude(result, Terminal(Console(file=shown, width=100, highlight=False, markup=False)))
+    result_table.show(result, Terminal(Console(file=shown, width=100, highlight=False, markup=False)))
     lines = [line.rstrip() for line in shown.getvalue().splitlines()]
     return "\n".join(["```", *lines, "```"])
 

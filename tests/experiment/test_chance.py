@@ -11,8 +11,7 @@ from made_store import write_run
 from rich.console import Console
 
 from fitnets.console.terminal import Terminal
-from fitnets.experiment import announcement as words
-from fitnets.experiment import chance
+from fitnets.experiment import chance, result_table
 from fitnets.reporting import controls, figures, page, runs, tradeoff, verdicts
 
 
@@ -63,7 +62,7 @@ def test_the_end_of_a_run_says_it():
         "timing": {"latency": made.latency(1.0), "device": "cpu", "precision": "fp32"},
     }  # fmt: skip
     assert THIRD > 1 / 3
-    words.conclude(result, Terminal(Console(file=shown, width=120)))
+    result_table.show(result, Terminal(Console(file=shown, width=120)))
     assert "note: the student is no better than always naming one class" in shown.getvalue()
     assert "the teacher is no better" not in shown.getvalue()
 

@@ -83,7 +83,7 @@ def test_a_run_killed_at_20_random_moments_ends_as_one_that_was_not(tmp_path):
         assert not list(store.glob("*/.*"))  # no checkpoints, locks, half-made folders
         rounds += 1
     logs = "".join(path.read_text() for path in tmp_path.glob("killed*.log"))
-    assert logs.count("stage goes on from a checkpoint") >= 5
+    assert logs.count("stage resumes from a checkpoint") >= 5
 
 
 class Damage:

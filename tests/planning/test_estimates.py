@@ -110,7 +110,7 @@ def test_decoded_data_keep_their_digest(tiny, tmp_path, untouched):
 
 
 def test_the_plan_names_the_time_of_evaluation(command, monkeypatch):
-    monkeypatch.setattr(announcement, "_LONG_S", 1e9)  # evaluation takes no time worth a word
+    monkeypatch.setattr(announcement, "_LONG_EVALUATION_S", 1e9)  # evaluation takes no time worth a word
     finished = command(*TINY, "schedule.student.max_steps=1")
     assert re.search(
         r"\n  about    .* of training on .*\n  about    .* of evaluation, diagnoses and latencies", finished.out
@@ -128,7 +128,7 @@ def test_the_plan_names_the_time_of_evaluation(command, monkeypatch):
     ],
 )
 def test_a_trial_is_told_how_to_be_shorter_where_evaluation_takes_long(command, monkeypatch, words, told):
-    monkeypatch.setattr(estimates, "briefly_evaluation_s", lambda plan, test_images: 200.0)
+    monkeypatch.setattr(estimates, "quick_evaluation_s", lambda plan, test_images: 200.0)
     finished = command(*TINY, *words)
     assert "3 min 20 s of evaluation" in finished.out
     if told is None:

@@ -60,7 +60,7 @@ class TestAccuracy:
         words = [*TEACHER, good_weights, "teacher.mean=[9.0]", "teacher.std=[0.1]", *THIN, *ONE]
         shown = " ".join(fitnets("doctor", *words, f"store={tmp_path / 'store'}").out.split())
         assert "the teacher on the validation split, before anything is trained" in shown
-        assert "naming one class always is on" in shown
+        assert "always naming the commonest class is right on" in shown
         assert "check teacher.weights, teacher.mean and teacher.std" in shown
 
     def test_none_is_shown_of_a_teacher_that_will_be_trained(self, fitnets, tmp_path):

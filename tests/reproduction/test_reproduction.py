@@ -17,7 +17,7 @@ from fitnets.planning import estimates, identity
 from fitnets.reporting import paper
 from fitnets.reproduction import forecast, recipes, table_cells, table_folder
 from fitnets.reproduction.recipes import CANDIDATES, RECIPES
-from fitnets.reproduction.scale import TableScale, epochs_told
+from fitnets.reproduction.scale import TableScale, describe_epochs
 from fitnets.reproduction.table_cells import ReproductionRequest
 from fitnets.system.resources import ResourceError
 
@@ -63,8 +63,8 @@ class TestScale:
         assert small.dataset.train_share == 0.2
         assert small.schedule.name == "paper_epochs0.1_images0.2"
         teacher, student = small.schedule.teacher.epochs, small.schedule.student.epochs
-        assert epochs_told(small, full).startswith(f"teacher {teacher} of {10 * teacher}, stage 1")
-        assert epochs_told(small, full).endswith(f"stage 2 {student} of {10 * student} epochs")
+        assert describe_epochs(small, full).startswith(f"teacher {teacher} of {10 * teacher}, stage 1")
+        assert describe_epochs(small, full).endswith(f"stage 2 {student} of {10 * student} epochs")
 
     def test_of_one_changes_nothing(self):
         assert TableScale().overrides(loading.load(["dataset=cifar10", "schedule=paper"])) == []
@@ -121,7 +121,7 @@ class TestCells:
         config = cell.candidates[0].runs[0].config
         assert (config.dataset.name, config.schedule.hint.epochs, config.store) == ("digits", 3, "elsewhere")
         assert "stage 1 3 of 500" in cell.epochs
-        assert order.told_changes == ["dataset=digits", "schedule.hint.epochs=3", "dataset.seed=4"]
+        assert order.result_changes == ["dataset=digits", "schedule.hint.epochs=3", "dataset.seed=4"]
         assert "store" not in cell.candidates[0].command
 
     def test_commands_can_be_typed(self, tmp_path):
@@ -140,7 +140,7 @@ class TestCells:
         changes = ["++dataset.path=/home/me/mnist", "store=/data/me", "++engine.threads=1", "tracker=none"]
         order = ordered("table4", changes=changes)
         cell, *_ = table_cells.cells(order, SILENCE)
-        assert order.told_changes == []
+        assert order.result_changes == []
         assert "dataset.path=DIR" in cell.candidates[0].command
         assert not any(word in cell.candidates[0].command for word in ("/me", "threads", "tracker", "store"))
 
@@ -184,7 +184,7 @@ def test_a_table_runs_from_end_to_end_and_says_what_to_download(fitnets, tmp_pat
     name, words = made
     measured = dict.fromkeys((f"batch_{size}_{part}_ms" for size in (1, 128) for part in ("p50", "p95")), 1.0)
     monkeypatch.setattr(latency, "latencies", lambda networks, *_: dict.fromkeys(networks, measured))
-    monkeypatch.setattr(estimates, "steadily", lambda *_: 0.01)  # both are tested elsewhere, and take seconds
+    monkeypatch.setattr(estimates, "median_s", lambda *_: 0.01)  # both are tested elsewhere, and take seconds
     order = [name, *words, "--seeds", "1", "--schedule", schedule, "--out", str(tmp_path / "out")]
     finished = fitnets("reproduce", *order)
     assert finished.code == 0, finished.err
@@ -206,7 +206,7 @@ def test_a_table_runs_from_end_to_end_and_says_what_to_download(fitnets, tmp_pat
 @pytest.mark.parametrize("made", ["ablations"], indirect=True)
 def test_what_cells_share_is_forecast_once(made, monkeypatch):
     """On a GPU an update of so few images takes 5 ms: three stages of one update, then one."""
-    monkeypatch.setattr(estimates, "steadily", lambda *_: 0.01)
+    monkeypatch.setattr(estimates, "median_s", lambda *_: 0.01)
     name, words = made
     words = [*words, "engine.precision=bf16"]
     order = ordered(name, changes=words, schedules=["paper"], seeds=range(1), only="stage 1 with labels, ")

@@ -202,7 +202,7 @@ class TestEval:
     @pytest.mark.parametrize(
         ("words", "told"),
         [
-            (["dataset=mnist"], "dataset=mnist: height 28, and the network was trained with 8"),
+            (["dataset=mnist"], "dataset=mnist: dataset.height=28, and the network was trained with 8"),
             (["dataset.tset=3"], "dataset.tset: no such key; did you mean test?"),
             (["dataset=cifar"], "dataset=cifar: no such option; did you mean cifar10?"),
         ],

@@ -102,7 +102,7 @@ def test_a_run_that_is_asked_to_leave_writes_a_checkpoint_and_goes_on_from_it(tm
     assert not list((tmp_path / "store" / "teacher").glob(".*.partial-*"))
     again, whole = start(tmp_path / "store", *LONG), start(tmp_path / "whole", *LONG)
     assert (again.wait(120), whole.wait(120)) == (0, 0)
-    place = again.log.read_text().split("the teacher stage goes on from a checkpoint, at epoch ")[1]
+    place = again.log.read_text().split("the teacher stage resumes from a checkpoint, at epoch ")[1]
     assert int(place.split(",")[0]) > 20
     assert outcome(tmp_path / "store") == outcome(tmp_path / "whole")
 
@@ -146,7 +146,7 @@ def test_a_request_during_validation_does_not_wait_for_its_end(tmp_path, tiny, m
             pipeline.run(tiny(f"store={tmp_path / 'store'}"), terminal=Terminal(quiet=True))  # which estimates nothing
     capfd.readouterr()
     pipeline.run(tiny(f"store={tmp_path / 'store'}"))
-    assert "the teacher stage goes on from a checkpoint" in capfd.readouterr().out
+    assert "the teacher stage resumes from a checkpoint" in capfd.readouterr().out
     pipeline.run(tiny(f"store={tmp_path / 'whole'}"))
     assert outcome(tmp_path / "store") == outcome(tmp_path / "whole")
 
@@ -232,7 +232,7 @@ def test_a_disk_that_fills_up_costs_no_checkpoint_and_the_run_goes_on_when_there
     left = Path(f"{disk}.left").read_text().split()
     assert any(name.endswith(".checkpoints") for name in left)
     assert not any(".partial-" in name for name in left)
-    assert "the student stage goes on from a checkpoint" in Path(f"{disk}.second").read_text()
+    assert "the student stage resumes from a checkpoint" in Path(f"{disk}.second").read_text()
     whole = start(tmp_path / "whole", *words)
     assert whole.wait(120) == 0
     assert outcome(tmp_path / "disk.store") == outcome(tmp_path / "whole")

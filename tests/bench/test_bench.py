@@ -136,7 +136,7 @@ def test_a_step_trains(config):
     data = steps._random_images(config, 16, CPU)
     batch = data.train.batch(data.train.rows[:8])
     student, (objective, *_) = new_student(config, freeze(new_teacher(config)))
-    for step in (steps._plain(student, [batch]), steps.ours(objective, [batch])):
+    for step in (steps.plain_step(student, [batch]), steps.update_step(objective, [batch])):
         before = {name: value.clone() for name, value in student.state_dict().items()}
         step()
         assert any(not torch.equal(value, before[name]) for name, value in student.state_dict().items())
@@ -184,7 +184,7 @@ def test_epochs_against_their_steps(tiny):
 
 
 def test_epochs_that_compute_the_teachers_answers_are_refused(tiny):
-    with pytest.raises(ConfigError, match=r"--epochs: the student stage computes the teacher's answers"):
+    with pytest.raises(ConfigError, match=r"--epochs: the student stage computes the teacher's outputs at every step"):
         runs.epochs(tiny("schedule.student.max_steps=1"))
 
 

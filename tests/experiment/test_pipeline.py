@@ -341,8 +341,9 @@ class TestRetraining:
     words = (*TINY, "schedule.teacher.epochs=2", "schedule.hint.epochs=3", "schedule.student.epochs=3", "seed=4")
     retrained = (*words, "schedule.retrain_student=true", "schedule.retrain_teacher=true")
 
-    def test_trains_from_the_initial_weights_on_all_images_for_the_selected_epochs(self, command, tmp_path,
-    monkeypatch): fits, initial = [], [] real = loop.fit
+    def test_starts_from_the_initial_weights_and_trains_for_the_selected_epochs(self, command, tmp_path, monkeypatch):
+        fits, initial = [], []
+        real = loop.fit
 
         def spy(stage, data, **named): fits.append((stage.name, named["known_epochs"], len(data.train)))
         initial.append({key: value.clone() for key, value in stage.network.state_dict().items()}) return real(stage,

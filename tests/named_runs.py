@@ -1,4 +1,4 @@
-"""Small data sets with named classes, and a run that was trained on one of them."""
+"""Helpers that write small data sets with named classes and train runs on them."""
 
 import io
 import json
@@ -20,14 +20,16 @@ CLASSES = ("ant", "bee", "cow")
 
 
 def picture(label: int, number: int) -> Image.Image:
-    """A bright band whose height shows the class."""
+    """An image of 12x12 pixels with a bright band; the height of the band shows the class."""
     pixels = np.random.default_rng(number).integers(0, 60, (12, 12))
     pixels[4 * label : 4 * label + 4] += 180
     return Image.fromarray(pixels.astype("uint8"))
 
 
 def write_folder(root: Path, names=CLASSES, each: int = 10, labels: list[int] | None = None) -> Path:
-    """labels: of the pictures in each class folder; None: 0, 1, ..."""
+    """Write a folder of images, with a subfolder for each class.
+
+    labels: the label whose band the images of each class show; None gives 0, 1, ..."""
     for label, name in zip(labels or range(len(names)), names, strict=True):
         (root / name).mkdir(parents=True)
         for number in range(each):
@@ -36,7 +38,10 @@ def write_folder(root: Path, names=CLASSES, each: int = 10, labels: list[int] | 
 
 
 def write_table(root: Path, split: str, labels: list[int], names: list[str] | None, shown: list[int]) -> Path:
-    """A Parquet file of 8x8 images. names: of a ClassLabel; shown: what picture each label has."""
+    """Write a Parquet file of 8x8 images.
+
+    names: the names of its ClassLabel; None writes no ClassLabel
+    shown: for each label, the label whose band its images show"""
     root.mkdir(parents=True, exist_ok=True)
     rows = []
     for number, label in enumerate(labels):
@@ -52,7 +57,7 @@ def write_table(root: Path, split: str, labels: list[int], names: list[str] | No
 
 
 def trained(root: Path, store: Path, *words: str) -> Path:
-    """The folder of a run on a folder of images; its epochs are enough to tell bands apart."""
+    """Train a run on a folder of images, with enough epochs to tell the bands apart. Returns the run's folder."""
     epochs = [word.replace("epochs=1", "epochs=6") for word in WORDS]
     result = pipeline.run(loading.load([*epochs, f"dataset.path={root}", f"store={store}", *words]))
     return store / "run" / result["hashes"]["run"]
@@ -63,7 +68,7 @@ def listing(root: Path) -> set[str]:
 
 
 def forget(run: Path, *keys: str) -> None:
-    """Make the record of a run one of an earlier version."""
+    """Remove keys from the `result.json` of a run, so that it looks like one of an earlier version."""
     result = json.loads((run / "result.json").read_text())
     for key in keys:
         result.pop(key, None)

@@ -1,4 +1,4 @@
-"""How fast training is, against plain PyTorch, the machine and peers.
+"""Times training, beside plain PyTorch, the machine's peak and other frameworks.
 
 Imports: experiment, planning, composition and all below them.
 """

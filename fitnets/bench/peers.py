@@ -1,7 +1,7 @@
-"""Training steps of other frameworks, from checkouts that the user names: their code does the step, on our networks.
+"""Training steps of other frameworks (peers), run on our networks by the framework's own code.
 
-No code of theirs is here. An adapter gives a framework the networks in the form that it expects and calls its own
-function for one batch.
+The user names a checkout of the framework; none of its code is here. An adapter gives the framework the networks in
+the form that it expects and calls the framework's function for one batch.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ from fitnets.planning.plan import new_student, new_teacher
 from fitnets.training.stages import HintStage
 
 Step = Callable[[], None]
+"""does one training step"""
 _LR = 1e-6
 _TEMPERATURE = 4.0
 
@@ -43,67 +44,78 @@ class Peer:
 
     @property
     def computes(self) -> dict[str, str]:
-        """What its steps are, by their kind."""
+        """What each kind of step computes, in words."""
         return _ADAPTERS[self.name].computes
 
 
-def find(given: str) -> Peer:
-    """NAME=FOLDER, as it was given. Raises ConfigError where there is no such peer or folder."""
-    name, _, folder = given.partition("=")
+def find(argument: str) -> Peer:
+    """Read NAME=FOLDER from the command line. Raises ConfigError if there is no such peer or folder."""
+    name, _, folder = argument.partition("=")
     if name not in _ADAPTERS:
-        raise ConfigError(f"--peer {given}: no such peer{near(name, list(_ADAPTERS))} (peers: {', '.join(_ADAPTERS)})")
+        raise ConfigError(
+            f"--peer {argument}: no such peer{near(name, list(_ADAPTERS))} (peers: {', '.join(_ADAPTERS)})"
+        )
     path = expanded(folder)
     if not folder or not path.is_dir():
         problem = f"{path} is no folder: " if folder else ""
-        raise ConfigError(f"--peer {given}: {problem}give {name}=DIR, the folder with a checkout of it")
+        raise ConfigError(f"--peer {argument}: {problem}give {name}=DIR, the folder with a checkout of {name}")
     return Peer(name, path)
 
 
-# --- in a process of its own, as it is run by its users ---
+# --- a process for each peer, as its users run it ---
 
 
 @contextlib.contextmanager
 def running(peer: Peer, config: Config, batch: Batch) -> Iterator[dict[str, Callable[[], float]]]:
-    """By kind: what makes a step and gives its seconds. The networks are those of the configuration, in fp32 and in the
-    layout that networks have unless told otherwise. Raises ConfigError where the checkout cannot be used."""
+    """Run a peer in a process of its own while the block runs. Its networks are those of the configuration, in fp32 and
+    in PyTorch's default memory layout.
+
+    Yields functions by kind of step; each does one step and returns its seconds.
+
+    Raises ConfigError if the checkout cannot be used."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    given = Batch(batch.images.cpu(), batch.labels.cpu(), batch.rows.cpu())
-    arguments = (there, peer, config, given, batch.images.device)
+    on_cpu = Batch(batch.images.cpu(), batch.labels.cpu(), batch.rows.cpu())
+    arguments = (there, peer, config, on_cpu, batch.images.device)
     process = context.Process(target=_serve, args=arguments, daemon=True)
     process.start()
-    there.close()  # that of the process is then the only one, and its end is noticed
+    there.close()  # the process then has the only copy, so that `here` notices when it ends
     try:
         if problem := here.recv():
             raise ConfigError(problem)
-        yield {kind: partial(_ask, here, kind) for kind in peer.computes}
+        yield {kind: partial(_step_in_process, here, kind) for kind in peer.computes}
     except (EOFError, BrokenPipeError) as error:
-        raise ConfigError(f"--peer {peer.name}={peer.folder}: its process ended, with the error above") from error
+        raise ConfigError(
+            f"--peer {peer.name}={peer.folder}: its process ended with the error above: give a checkout that works here"
+        ) from error
     finally:
         process.kill()
         process.join()
 
 
-def _ask(connection: Connection, kind: str) -> float:
+def _step_in_process(connection: Connection, kind: str) -> float:
+    """Let the peer's process do a step of a kind. Returns its seconds."""
     connection.send(kind)
-    took: float = connection.recv()
-    return took
+    step_s: float = connection.recv()
+    return step_s
 
 
 def _serve(connection: Connection, peer: Peer, config: Config, batch: Batch, device: torch.device) -> None:
-    """Make the steps that are asked for."""
+    """The main function of a peer's process: do every step that the connection asks for and send its seconds back. The
+    first message is empty if the checkout can be used, else it is the reason."""
     torch.set_num_threads(config.engine.threads or torch.get_num_threads())
     torch.backends.cudnn.allow_tf32 = False
     try:
-        moved = Batch(batch.images.to(device), batch.labels.to(device), batch.rows.to(device))
-        steps = _steps(peer, config, moved)
+        on_device = Batch(batch.images.to(device), batch.labels.to(device), batch.rows.to(device))
+        steps = _steps(peer, config, on_device)
     except (ImportError, AttributeError, FileNotFoundError) as error:
         connection.send(f"--peer {peer.name}={peer.folder}: no checkout of {peer.name} that can be used ({error})")
         return
     connection.send("")
     while True:
-        (took,) = latency.timed(steps[connection.recv()], device, repeats=1)  # once before that: the process slept
-        connection.send(took)
+        # `timed` does a warm-up step first, because the process slept
+        (step_s,) = latency.timed(steps[connection.recv()], device, repeats=1)
+        connection.send(step_s)
 
 
 def _steps(peer: Peer, config: Config, batch: Batch) -> dict[str, Step]:
@@ -124,6 +136,10 @@ def _networks(config: Config, device: torch.device) -> tuple[Network, Network, H
 
 
 class _Adapter(Protocol):
+    """Does the steps of one framework.
+
+    computes: what each kind of step computes, in words"""
+
     computes: ClassVar[dict[str, str]]
 
     def __init__(self, folder: Path): ...
@@ -145,8 +161,8 @@ def _importable(folder: Path) -> Iterator[None]:
 # --- RepDistiller (Tian et al., 2020) ---
 
 
-class _Answering(nn.Module):
-    """A network that answers (its layers' features, logits), as those of RepDistiller do."""
+class _WithFeatures(nn.Module):
+    """A network that returns (the features of its layers, logits), as RepDistiller's networks do."""
 
     def __init__(self, network: Network):
         super().__init__()
@@ -173,7 +189,7 @@ class _RepDistiller:
 
     def kd(self, teacher: Network, student: Network, batch: Batch) -> Step:
         options = {"distill": "kd", "hint_layer": 0, "gamma": 1.0, "alpha": 0.9, "beta": 0.0}
-        return self._step([_Answering(student), _Answering(teacher)], options, batch)
+        return self._step([_WithFeatures(student), _WithFeatures(teacher)], options, batch)
 
     def hint(self, teacher: Network, student: Network, link: HintStage, batch: Batch) -> Step:
         hint_layer, guided_layer = link.hint_layer, link.guided_layer
@@ -184,25 +200,26 @@ class _RepDistiller:
         )
         mapping = self.models.ConvReg(*shapes).to(batch.images.device)
         options = {"distill": "hint", "hint_layer": index, "gamma": 1.0, "alpha": 0.0, "beta": 100.0}
-        return self._step([_Answering(student), mapping, _Relabelled(teacher, hint_layer, index)], options, batch)
+        return self._step([_WithFeatures(student), mapping, _Relabelled(teacher, hint_layer, index)], options, batch)
 
     def _step(self, modules: list[nn.Module], options: dict[str, Any], batch: Batch) -> Step:
-        """modules: the student first, the teacher last."""
+        """modules: the student first, the teacher last, a trained mapping between them"""
         trained = [parameter for module in modules[:-1] for parameter in module.parameters()]
         optimizer = torch.optim.SGD(trained, lr=_LR, momentum=0.9, weight_decay=5e-4)
         criteria = nn.ModuleList([nn.CrossEntropyLoss(), self.losses.DistillKL(_TEMPERATURE), self.losses.HintLoss()])
-        told = types.SimpleNamespace(print_freq=10**9, **options)
+        arguments = types.SimpleNamespace(print_freq=10**9, **options)
         loader, module_list = [(batch.images, batch.labels, batch.rows)], nn.ModuleList(modules)
 
         def step() -> None:
             with contextlib.redirect_stdout(io.StringIO()):
-                self.loops.train_distill(1, loader, module_list, criteria, optimizer, told)
+                self.loops.train_distill(1, loader, module_list, criteria, optimizer, arguments)
 
         return step
 
 
-class _Relabelled(_Answering):
-    """A teacher whose hint layer has the number of the student's guided layer: RepDistiller has one for both."""
+class _Relabelled(_WithFeatures):
+    """A teacher whose hint layer has the index of the student's guided layer, because RepDistiller takes one index for
+    both."""
 
     def __init__(self, network: Network, layer: str, index: int):
         super().__init__(network)
@@ -218,7 +235,8 @@ class _Relabelled(_Answering):
 
 
 class _Truncated(nn.Module):
-    """A network up to a layer, and what follows it: what torchdistill redesigns networks into for its stage 1."""
+    """A network up to a layer, followed by a mapping. torchdistill redesigns networks into this form for its stage
+    1."""
 
     def __init__(self, network: Network, layer: str, mapping: nn.Module):
         super().__init__()
@@ -299,8 +317,8 @@ class _TorchDistill:
 
 @contextlib.contextmanager
 def _torchvision() -> Iterator[None]:
-    """torchdistill imports torchvision for data sets and models, none of which is in its step: where torchvision is
-    missing, names without content stand in for it meanwhile."""
+    """Put empty modules in the place of torchvision while the block runs, if it cannot be imported. torchdistill
+    imports it for data sets and models, which its step does not use."""
     try:
         importlib.import_module("torchvision")
     except (ImportError, RuntimeError):

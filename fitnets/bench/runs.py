@@ -1,4 +1,4 @@
-"""Whole runs: what an epoch takes beyond its steps, and what a process takes beyond its epochs."""
+"""Times whole runs: what an epoch takes beyond its steps, and what a process takes beyond its epochs."""
 
 import statistics
 import subprocess
@@ -12,7 +12,7 @@ from typing import Any
 
 from fitnets import paths
 from fitnets.bench.peers import Step
-from fitnets.bench.steps import ours
+from fitnets.bench.steps import update_step
 from fitnets.composition import overrides
 from fitnets.config import Config
 from fitnets.console.terminal import Terminal
@@ -24,13 +24,18 @@ from fitnets.store import files
 from fitnets.training.teacher_outputs import FixedOutputs
 
 _STEPS = 10
-"""measured beside each epoch"""
+"""steps that are timed after each epoch"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epochs:
-    """Epochs of a stage. epoch_s: median, without its validation; steps_s: as many steps on a batch that is ready, in
-    turns with the epochs; ratio: of the two; images_per_s: of the epoch."""
+    """The epochs of a stage, compared with its steps alone. Durations are medians over the epochs.
+
+    epochs: number of epochs
+    epoch_s: seconds of an epoch without its validation
+    steps_s: seconds of as many steps on a batch that is ready, timed in turns with the epochs
+    ratio: epoch_s / steps_s
+    images_per_s: images per second in an epoch"""
 
     student: str
     stage: str
@@ -43,36 +48,40 @@ class Epochs:
 
 
 def epochs(config: Config) -> list[Epochs]:
-    """Of the student's stages, through `experiment.run`: data, augmentation, log and tracker included; the teacher's
-    answers are looked up in tables that are there. The teacher is trained for one step."""
+    """Time the epochs of the student's stages in a whole run, with data, augmentation, log and tracker. The teacher is
+    trained for one step, and its outputs are read from cache tables that exist already.
+
+    Raises ConfigError if a stage computes the teacher's outputs at every step."""
     schedule = config.schedule
     quick = replace(
         config, schedule=replace(schedule, teacher=replace(schedule.teacher, max_steps=1), retrain_teacher=False)
     )
     with tempfile.TemporaryDirectory() as root:
-        # The first run makes teacher and tables; those of the second are there.
-        warm = replace(quick, store=root, test=False)
+        timed_config = replace(quick, store=root, test=False)
         quiet = Terminal(quiet=True)
-        pipeline.run(_with_epochs(warm, 1), terminal=quiet)
-        plan = prepare(warm, quiet)
-        _open_tables(plan, quiet)
-        turns = _Turns(plan)
-        pipeline.run(warm, on_epoch=turns, terminal=quiet)
-        return turns.found()
+        pipeline.run(_with_epochs(timed_config, 1), terminal=quiet)  # so that the timed run finds teacher and tables
+        plan = prepare(timed_config, quiet)
+        _make_tables(plan, quiet)
+        timer = _EpochTimer(plan)
+        pipeline.run(timed_config, on_epoch=timer, terminal=quiet)
+        return timer.results()
 
 
-def _open_tables(plan: Plan, terminal: Terminal) -> None:
-    """Have all tables that the stages will look up. Raises ConfigError if they compute the teacher's answers."""
+def _make_tables(plan: Plan, terminal: Terminal) -> None:
+    """Make all cache tables that the stages use. Raises ConfigError if a stage does not cache all teacher outputs."""
     plan.load_teacher()
     for stage in plan.stages:
-        need = plan.cache_plan(stage, plan.data)
-        if need is None:
+        cache_plan = plan.cache_plan(stage, plan.data)
+        if cache_plan is None:
             continue
-        if need.cached != need.layers:
-            raise ConfigError(f"--epochs: the {stage.name} stage computes the teacher's answers ({need.reason})")
-        answers = plan.teacher_cache(terminal).outputs(need, plan.data)
-        for view in range(need.tables):
-            answers.open(view)
+        if cache_plan.cached != cache_plan.layers:
+            raise ConfigError(
+                f"--epochs: the {stage.name} stage computes the teacher's outputs at every step ({cache_plan.reason}), "
+                "and only stages with cached outputs are timed"
+            )
+        cached_teacher = plan.teacher_cache(terminal).outputs(cache_plan, plan.data)
+        for view in range(cache_plan.tables):
+            cached_teacher.open(view)
 
 
 def _with_epochs(config: Config, count: int) -> Config:
@@ -81,8 +90,8 @@ def _with_epochs(config: Config, count: int) -> Config:
     return replace(config, schedule=replace(schedule, **stages))
 
 
-class _Turns:
-    """Is told of every epoch, and then makes a few steps of the same stage by itself."""
+class _EpochTimer:
+    """An epoch callback that times a few steps of the same stage after every epoch."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -94,33 +103,33 @@ class _Turns:
             batch = plan.data.train.batch(plan.data.train.rows[: stage.settings.batch_size])
             if stage.teacher_outputs is not None:
                 stage.teacher_outputs = FixedOutputs(stage.teacher_outputs(batch, stage.teacher_layers))
-            self.steps[stage.name] = ours(stage, [batch])
+            self.steps[stage.name] = update_step(stage, [batch])
             self.count[stage.name] = len(plan.data.train) // len(batch), len(batch)
 
     def __call__(self, row: dict[str, Any]) -> None:
         stage = row["stage"]
         if stage not in self.steps:
             return
-        took = latency.timed(self.steps[stage], self.plan.device, repeats=_STEPS)
-        self.steps_s.setdefault(stage, []).append(statistics.median(took))
+        durations_s = latency.timed(self.steps[stage], self.plan.device, repeats=_STEPS)
+        self.steps_s.setdefault(stage, []).append(statistics.median(durations_s))
         timing = row["timing"]
         self.epochs_s.setdefault(stage, []).append(timing["seconds"] - timing["validation_seconds"])
 
-    def found(self) -> list[Epochs]:
-        return [self._of(stage) for stage in self.epochs_s]
+    def results(self) -> list[Epochs]:
+        return [self._result(stage) for stage in self.epochs_s]
 
-    def _of(self, stage: str) -> Epochs:
+    def _result(self, stage: str) -> Epochs:
         steps, batch = self.count[stage]
-        own, theirs = self.epochs_s[stage], [steps * took for took in self.steps_s[stage]]
+        epochs_s, steps_s = self.epochs_s[stage], [steps * step_s for step_s in self.steps_s[stage]]
         return Epochs(
             student=self.plan.config.student.name,
             stage=stage,
             precision=self.plan.precision,
-            epochs=len(own),
-            epoch_s=statistics.median(own),
-            steps_s=statistics.median(theirs),
-            ratio=statistics.median(mine / other for mine, other in zip(own, theirs, strict=True)),
-            images_per_s=steps * batch / statistics.median(own),
+            epochs=len(epochs_s),
+            epoch_s=statistics.median(epochs_s),
+            steps_s=statistics.median(steps_s),
+            ratio=statistics.median(epoch_s / step_s for epoch_s, step_s in zip(epochs_s, steps_s, strict=True)),
+            images_per_s=steps * batch / statistics.median(epochs_s),
         )
 
 
@@ -131,41 +140,46 @@ _SMALL = ("tracker=none", "test=false", *(f"schedule.{stage}.epochs=1" for stage
 
 
 def startup(rounds: int) -> dict[str, float]:
-    """Seconds, medians over the rounds: of `--help` and `--cfg job`; from the start of a run on digits, its teacher
-    there, to its training; and what each run of a sweep takes beyond its epochs (measuring and files included)."""
-    found: dict[str, list[float]] = {}
+    """Time the start-up of runs on digits whose teacher is trained already. Values are seconds, medians over the
+    rounds:
+
+    --help, --cfg job: these commands
+    start to training: from the start of a run to its training
+    a run of a sweep, beyond its epochs: everything but the training, with measurements and files"""
+    durations_s: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as root:
-        words = [*_SMALL, overrides.literal("store", root)]
-        _call(words)
+        small_run = [*_SMALL, overrides.literal("store", root)]
+        _command_s(small_run)
         for number in range(1, rounds + 1):
-            found.setdefault("--help", []).append(_call(["--help"]))
-            found.setdefault("--cfg job", []).append(_call(["--cfg", "job"]))
-            found.setdefault("start to training", []).append(_to_training([*words, f"seed={number}"], Path(root)))
+            durations_s.setdefault("--help", []).append(_command_s(["--help"]))
+            durations_s.setdefault("--cfg job", []).append(_command_s(["--cfg", "job"]))
+            to_training_s = _to_training_s([*small_run, f"seed={number}"], Path(root))
+            durations_s.setdefault("start to training", []).append(to_training_s)
             seeds = range(100 * number, 100 * number + _TRIALS)
-            sweep_s = _call(["-m", *words, f"seed={','.join(map(str, seeds))}"])
-            beyond_s = sweep_s - found["start to training"][-1] - _stages_s(Path(root), seeds)
-            found.setdefault("a run of a sweep, beyond its epochs", []).append(beyond_s / _TRIALS)
-    return {name: statistics.median(took) for name, took in found.items()}
+            sweep_s = _command_s(["-m", *small_run, f"seed={','.join(map(str, seeds))}"])
+            beyond_s = sweep_s - to_training_s - _stages_s(Path(root), seeds)
+            durations_s.setdefault("a run of a sweep, beyond its epochs", []).append(beyond_s / _TRIALS)
+    return {name: statistics.median(values) for name, values in durations_s.items()}
 
 
-def _call(words: Sequence[str]) -> float:
-    """Seconds that the command takes."""
+def _command_s(arguments: Sequence[str]) -> float:
+    """Seconds that `run.py` takes with these arguments."""
     started = time.perf_counter()
-    subprocess.run([sys.executable, paths.RUN, *words], capture_output=True, check=True)
+    subprocess.run([sys.executable, paths.RUN, *arguments], capture_output=True, check=True)
     return time.perf_counter() - started
 
 
-def _to_training(words: Sequence[str], root: Path) -> float:
-    """Until the run has a log: it begins with the epochs of the teacher that was found."""
+def _to_training_s(arguments: Sequence[str], root: Path) -> float:
+    """Seconds until the run has a log, whose first lines are the epochs of the stored teacher."""
     before, started = set(root.glob("run/*/metrics.jsonl")), time.perf_counter()
-    with subprocess.Popen([sys.executable, paths.RUN, *words], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen([sys.executable, paths.RUN, *arguments], stdout=subprocess.DEVNULL) as process:
         while set(root.glob("run/*/metrics.jsonl")) == before and process.poll() is None:
             time.sleep(0.005)
         return time.perf_counter() - started
 
 
 def _stages_s(root: Path, seeds: Collection[int]) -> float:
-    """Of the student's stages, in the runs with these seeds."""
+    """Seconds of the student's stages, summed over the runs with these seeds."""
     results = map(files.read_json, root.glob("run/*/result.json"))
     timings = [result["timing"] for result in results if result["seeds"]["student"] in seeds]
     return float(sum(timing["stage_seconds"][stage] for timing in timings for stage in ("hint", "student")))

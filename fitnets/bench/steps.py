@@ -1,7 +1,8 @@
-"""Training steps against plain PyTorch, the machine's matrix product and peers.
+"""Times training steps, beside plain PyTorch, the machine's matrix product and peers.
 
-All contestants take turns, so that a busy machine slows them alike: read the ratios. Images are random numbers of the
-data set's shape, and batches are ready: what a step costs is looked at here, what an epoch adds in `runs`."""
+All contestants take turns, so that a busy machine slows all of them alike: read the ratios. Images are random numbers
+of the data set's shape, and the batches are ready. This module times the steps alone; `runs` times what an epoch adds.
+"""
 
 import math
 import statistics
@@ -31,20 +32,20 @@ from fitnets.training.stages import TrainingStage, train_mode
 from fitnets.training.teacher_cache import TeacherCache, plan_cache
 
 Timed = Callable[[], float]
-"""makes one step and gives the seconds that it took"""
+"""does one step and returns its seconds"""
 PLAIN = "plain PyTorch"
 _PASSES = 3
-"""the multiplications of a training step by those of a forward pass: forward, and backward to inputs and weights"""
+"""A training step has the multiplications of three forward passes: forward, backward to inputs, backward to weights."""
 _SIDE = 2048
-"""of the square matrices whose product is the machine's peak"""
+"""rows and columns of the square matrices whose product gives the machine's peak rate"""
 _BATCHES = 4
-"""different ones, whose teacher's answers lie in tables"""
-_METHODS: dict[str, tuple[Method, str]] = {  # its first stage is measured; what that computes of the student
+"""number of different batches that the steps take in turn"""
+_METHODS: dict[str, tuple[Method, str]] = {  # the method whose first stage is timed, and what its student computes
     "backprop": (Backprop(), "whole student forward and backward, cross-entropy"),
     "KD": (Distill(), "whole student forward and backward, Eq. 2"),
     "hint": (Hints(), "student forward and backward up to the guided layer, regressor, Eq. 3"),
 }
-_TEACHER = {  # what it costs besides
+_TEACHER = {  # what the step computes or reads of the teacher besides
     ("KD", "live"): "whole teacher forward",
     ("hint", "live"): "teacher forward up to the hint layer",
     ("KD", "cached"): "teacher's logits looked up",
@@ -54,7 +55,12 @@ _TEACHER = {  # what it costs besides
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contestant:
-    """Who makes which step, in which precision. answers: of the teacher, "live" or "cached"; None: there is none."""
+    """One implementation of one training step.
+
+    who: "fitnets", PLAIN or the name of a peer
+    step: the kind of step, a key of `_METHODS`
+    answers: where the teacher's outputs come from, "live" or "cached"; None for steps without a teacher
+    computes: what the step computes, in words"""
 
     who: str
     step: str
@@ -65,11 +71,15 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A contestant. images_per_s: median over the rounds; low, high: their quartiles; against_plain: its seconds by
-    those of plain PyTorch's backprop step in the same precision, median over the rounds; against_peers: its images a
-    second by those of each peer's same step; peak_share: multiplications of the student's own passes a second, as a
-    share of the machine's in a matrix product of the same precision (more than 1 where a convolution needs fewer than
-    are counted, as Winograd's does); None where the step does not compute all of the student."""
+    """The speed of a contestant. Ratios are medians over the rounds.
+
+    images_per_s: images per second, median over the rounds
+    low, high: quartiles of images_per_s
+    against_plain: its duration divided by that of plain PyTorch's backprop step in the same precision
+    against_peers: its images per second divided by those of the same step of each peer; empty for peers
+    peak_share: the student's multiplications per second, divided by those of a matrix product in the same precision.
+        More than 1 is possible: Winograd convolutions need fewer multiplications than are counted. None for steps that
+        do not compute the whole student."""
 
     student: str
     contestant: Contestant
@@ -89,56 +99,65 @@ def measure(
     peers: Sequence[Peer],
     progress: Progress,
 ) -> list[Measured]:
-    """Of the configuration's student and teacher, in fp32 and in the precision that the configuration comes to; of
-    peers in fp32, in processes of their own. rounds: at least 2."""
+    """Time the steps of the configuration's student and teacher, in fp32 and in the precision of the configuration.
+    Peers run in fp32, each in a process of its own.
+
+    batch: images per step
+    rounds: number of timed steps of each contestant, at least 2"""
     device = devices.set_up_device(config.engine)
     precisions = tuple(dict.fromkeys(("fp32", devices.precision(config, device))))
     data = _random_images(config, _BATCHES * batch, device)
     with _contestants(config, data, batch, precisions, peers) as steps:
         products = {precision: _timed(_product(device, precision), device) for precision in precisions}
-        seconds: dict[Contestant | Precision, list[float]] = {who: [] for who in (*steps, *products)}
+        durations_s: dict[Contestant | Precision, list[float]] = {name: [] for name in (*steps, *products)}
         for number in progress.track(range(rounds + 1), f"benchmark of {config.student.name}"):
-            for who, step in (*steps.items(), *products.items()):
-                took = step()
+            for name, step in (*steps.items(), *products.items()):
+                step_s = step()
                 if number:  # the first round warms up
-                    seconds[who].append(took)
-    cost_s = {precision: _multiplications(config) * min(seconds[precision]) / _SIDE**3 for precision in products}
+                    durations_s[name].append(step_s)
+    peak_s = {precision: _multiplications(config) * min(durations_s[precision]) / _SIDE**3 for precision in products}
     return [
-        _measured(config.student.name, contestant, seconds, batch, cost_s[contestant.precision]) for contestant in steps
+        _measured(config.student.name, contestant, durations_s, batch, peak_s[contestant.precision])
+        for contestant in steps
     ]
 
 
 def _multiplications(config: Config) -> int:
-    """Of one image's forward pass through the student."""
+    """Multiplications of one image's forward pass through the student."""
     return costs.sides(config)["student"]["multiplications"]
 
 
 def _measured(
     student: str,
     contestant: Contestant,
-    seconds: Mapping[Contestant | Precision, list[float]],
+    durations_s: Mapping[Contestant | Precision, list[float]],
     batch: int,
-    cost_s: float,
+    peak_s: float,
 ) -> Measured:
-    """cost_s: seconds of an image's forward multiplications at the machine's peak."""
-    own = seconds[contestant]
-    low, median, high = statistics.quantiles([batch / took for took in own], n=4, method="inclusive")
+    """Compare a contestant with the others.
 
-    def against(other: Contestant) -> float:
-        return statistics.median(took / theirs for took, theirs in zip(own, seconds[other], strict=True))
+    durations_s: seconds of each round, by contestant; those of the matrix product by precision
+    peak_s: seconds that one image's forward multiplications take at the machine's peak rate"""
+    steps_s = durations_s[contestant]
+    low, median, high = statistics.quantiles([batch / step_s for step_s in steps_s], n=4, method="inclusive")
 
-    contestants = [other for other in seconds if isinstance(other, Contestant)]
+    def relative_duration(other: Contestant) -> float:
+        pairs = zip(steps_s, durations_s[other], strict=True)
+        return statistics.median(step_s / other_s for step_s, other_s in pairs)
+
+    contestants = [other for other in durations_s if isinstance(other, Contestant)]
     plain = next(other for other in contestants if (other.who, other.precision) == (PLAIN, contestant.precision))
-    rivals = {other.who: other for other in contestants if _is_peer(other) and other.step == contestant.step}
+    same_step = {other.who: other for other in contestants if _is_peer(other) and other.step == contestant.step}
+    speedups = {name: 1 / relative_duration(other) for name, other in same_step.items()}
     return Measured(
         student=student,
         contestant=contestant,
         images_per_s=median,
         low=low,
         high=high,
-        against_plain=against(plain),
-        against_peers={} if _is_peer(contestant) else {name: 1 / against(other) for name, other in rivals.items()},
-        peak_share=_PASSES * cost_s * median if contestant.step != "hint" else None,
+        against_plain=relative_duration(plain),
+        against_peers={} if _is_peer(contestant) else speedups,
+        peak_share=_PASSES * peak_s * median if contestant.step != "hint" else None,
     )
 
 
@@ -153,20 +172,20 @@ def _is_peer(contestant: Contestant) -> bool:
 def _contestants(
     config: Config, data: Data, batch: int, precisions: Sequence[Precision], peers: Sequence[Peer]
 ) -> Iterator[dict[Contestant, Timed]]:
-    """Each with networks of its own."""
+    """Set up all contestants, with networks of their own, while the block runs. Peers' processes end with it."""
     batches = [data.train.viewed(rows, 0, data.views(Augmentation())) for rows in torch.split(data.train.rows, batch)]
     device = data.train.images.device
     with tempfile.TemporaryDirectory() as root, ExitStack() as open_peers:
         steps: dict[Contestant, Timed] = {}
         for precision in precisions:
-            found = _of_ours(config, data, batches, precision, Path(root))
-            steps |= {contestant: _timed(step, device) for contestant, step in found.items()}
+            untimed = _own_and_plain(config, data, batches, precision, Path(root))
+            steps |= {contestant: _timed(step, device) for contestant, step in untimed.items()}
         for peer in peers:
             for kind, step in open_peers.enter_context(running(peer, config, batches[0])).items():
-                told = Contestant(
+                contestant = Contestant(
                     who=peer.name, step=kind, precision="fp32", answers="live", computes=peer.computes[kind]
                 )
-                steps[told] = step
+                steps[contestant] = step
         yield steps
 
 
@@ -174,30 +193,30 @@ def _timed(step: Step, device: torch.device) -> Timed:
     return lambda: latency.timed(step, device, repeats=1, warm_up=0)[0]
 
 
-def _of_ours(
+def _own_and_plain(
     config: Config, data: Data, batches: list[Batch], precision: Precision, root: Path
 ) -> dict[Contestant, Step]:
-    """And plain PyTorch's, on the same student in the same layout."""
+    """The steps of this framework, and a plain PyTorch baseline on the same student in the same memory layout."""
     teacher = freeze(place(new_teacher(config), data.train.images.device, precision))
     teacher.set_preprocessing(Scale(), {})
-    library = TeacherCache(root, teacher, precision, Terminal(quiet=True))
+    cache = TeacherCache(root, teacher, precision, Terminal(quiet=True))
     student, _ = new_student(replace(config, method=Backprop()), teacher)
     student.set_preprocessing(Scale(), {})
     computes = _METHODS["backprop"][1]
     plain = Contestant(who=PLAIN, step="backprop", precision=precision, answers=None, computes=computes)
-    steps = {plain: _plain(student, batches)}
+    steps = {plain: plain_step(student, batches)}
     for name, answers in (("backprop", None), *_TEACHER):
         method, computes = _METHODS[name]
         _, (stage, *_) = new_student(replace(config, method=method), teacher)
         if answers == "cached":
             views = data.views(Augmentation())
-            need = plan_cache(
+            cache_plan = plan_cache(
                 stage.teacher_layers, teacher, stage.settings, data, views=views, max_tables=1, budget_bytes=math.inf
             )
-            stage.teacher_outputs = library.outputs(replace(need, cached=need.layers), data)
-        whole = computes if answers is None else f"{computes}; {_TEACHER[name, answers]}"
-        contestant = Contestant(who="fitnets", step=name, precision=precision, answers=answers, computes=whole)
-        steps[contestant] = ours(stage, batches)
+            stage.teacher_outputs = cache.outputs(replace(cache_plan, cached=cache_plan.layers), data)
+        computes_all = computes if answers is None else f"{computes}; {_TEACHER[name, answers]}"
+        contestant = Contestant(who="fitnets", step=name, precision=precision, answers=answers, computes=computes_all)
+        steps[contestant] = update_step(stage, batches)
     return steps
 
 
@@ -210,8 +229,8 @@ def _random_images(config: Config, count: int, device: torch.device) -> Data:
     return Data(split, split, digest="random", view_seed=0)
 
 
-def _plain(student: Network, batches: list[Batch]) -> Step:
-    """As anybody would write it."""
+def plain_step(student: Network, batches: list[Batch]) -> Step:
+    """A backprop step in PyTorch alone, as anybody would write it. The batches take turns."""
     optimizer = torch.optim.RMSprop(student.parameters(), lr=1e-6)
     student.train()
     endless = cycle(batches)
@@ -226,8 +245,8 @@ def _plain(student: Network, batches: list[Batch]) -> Step:
     return step
 
 
-def ours(stage: TrainingStage, batches: list[Batch]) -> Step:
-    """An update of the stage's layers."""
+def update_step(stage: TrainingStage, batches: list[Batch]) -> Step:
+    """An update of the stage's layers, as the training loop does it. The batches take turns."""
     optimizer = LayerOptimizer(stage.layers, stage.settings, steps_per_epoch=1000)
     train_mode(stage)
     endless = cycle(batches)
@@ -240,8 +259,8 @@ def ours(stage: TrainingStage, batches: list[Batch]) -> Step:
 
 
 def _product(device: torch.device, precision: Precision) -> Step:
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    first, second, product = (torch.rand(_SIDE, _SIDE, device=device).to(kind) for _ in range(3))
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    first, second, product = (torch.rand(_SIDE, _SIDE, device=device).to(dtype) for _ in range(3))
     return partial(_multiply, first, second, product)
 
 

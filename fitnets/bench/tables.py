@@ -1,4 +1,4 @@
-"""What the benchmarks found: as tables, as Markdown, as JSON."""
+"""Puts the results of the benchmarks into tables and JSON."""
 
 import time
 from collections.abc import Sequence
@@ -13,47 +13,44 @@ from fitnets.console.tables import Table
 from fitnets.machine import devices, environment
 
 
-def of_steps(found: Sequence[Measured], *, batch: int, rounds: int, device: torch.device) -> Table:
-    rivals = list(dict.fromkeys(name for measured in found for name in measured.against_peers))
+def of_steps(measurements: Sequence[Measured], *, batch: int, rounds: int, device: torch.device) -> Table:
+    peers = list(dict.fromkeys(name for measured in measurements for name in measured.against_peers))
     title = f"training steps of {batch} images on {devices.describe(device)}, {rounds} rounds in turns"
     header = ["student", "step", "by", "precision", "images/s", "quartiles", "time / plain backprop"]
-    header += [f"images/s / {name}" for name in rivals] + ["of the matrix product's rate"]
-    return Table(title, header, [_row(measured, rivals) for measured in found])
+    header += [f"images/s / {name}" for name in peers] + ["of the matrix product's rate"]
+    return Table(title, header, [_row(measured, peers) for measured in measurements])
 
 
-def _row(measured: Measured, rivals: Sequence[str]) -> list[str]:
+def _row(measured: Measured, peers: Sequence[str]) -> list[str]:
     contestant = measured.contestant
-    who = contestant.who if contestant.who != "fitnets" else f"fitnets, {_teacher(contestant.answers)}"
-    shares = [measured.against_peers.get(name) for name in rivals]
+    is_own = contestant.who == "fitnets"
+    speedups = [measured.against_peers.get(name) for name in peers]
     return [
         measured.student,
         contestant.step,
-        who.removesuffix(", "),
+        _with_teacher(contestant.who, contestant.answers) if is_own else contestant.who,
         contestant.precision,
         f"{measured.images_per_s:.0f}",
         f"{measured.low:.0f} - {measured.high:.0f}",
         f"{measured.against_plain:.2f}",
-        *("-" if share is None else f"{share:.1f}" for share in shares),
+        *("-" if speedup is None else f"{speedup:.1f}" for speedup in speedups),
         "-" if measured.peak_share is None else f"{100 * measured.peak_share:.0f} %",
     ]
 
 
-def _teacher(answers: str | None) -> str:
-    return f"teacher {answers}" if answers else ""
+def _with_teacher(who: str, answers: str | None) -> str:
+    return f"{who}, teacher {answers}" if answers else who
 
 
-def of_contents(found: Sequence[Measured]) -> Table:
-    """What each step computes."""
-    contestants = [measured.contestant for measured in found]
-    computed = {(by.who, by.step, by.answers): by.computes for by in contestants}
-    rows = [
-        [f"{who}, {_teacher(answers)}".removesuffix(", "), step, what]
-        for (who, step, answers), what in computed.items()
-    ]
+def of_contents(measurements: Sequence[Measured]) -> Table:
+    """A table of what each step computes."""
+    contestants = [measured.contestant for measured in measurements]
+    computes = {(one.who, one.step, one.answers): one.computes for one in contestants}
+    rows = [[_with_teacher(who, answers), step, what] for (who, step, answers), what in computes.items()]
     return Table("what a step computes", ["by", "step", "computes"], rows)
 
 
-def of_epochs(found: Sequence[Epochs], device: torch.device) -> Table:
+def of_epochs(measurements: Sequence[Epochs], device: torch.device) -> Table:
     title = f"epochs of whole runs on {devices.describe(device)}, validation apart, against as many steps"
     header = ["student", "stage", "precision", "epochs", "an epoch", "its steps", "ratio", "images/s"]
     rows = [
@@ -67,23 +64,31 @@ def of_epochs(found: Sequence[Epochs], device: torch.device) -> Table:
             f"{epochs.ratio:.3f}",
             f"{epochs.images_per_s:.0f}",
         ]
-        for epochs in found
+        for epochs in measurements
     ]
     return Table(title, header, rows)
 
 
-def of_startup(found: dict[str, float]) -> Table:
-    return Table("start-up, on digits", ["", "seconds"], [[name, f"{took:.2f} s"] for name, took in found.items()])
+def of_startup(durations_s: dict[str, float]) -> Table:
+    rows = [[name, f"{duration_s:.2f} s"] for name, duration_s in durations_s.items()]
+    return Table("start-up, on digits", ["", "seconds"], rows)
 
 
 def as_json(
-    steps: Sequence[Measured], epochs: Sequence[Epochs], startup: dict[str, float], device: torch.device, **asked: Any
+    steps: Sequence[Measured],
+    epochs: Sequence[Epochs],
+    startup: dict[str, float],
+    device: torch.device,
+    **settings: Any,
 ) -> dict[str, Any]:
+    """All results with the environment and the time.
+
+    settings: further entries, such as the batch size"""
     return {
         "steps": [asdict(measured) for measured in steps],
         "epochs": [asdict(of_stage) for of_stage in epochs],
         "startup_seconds": startup,
-        **asked,
+        **settings,
         "environment": environment.environment(device),
         "at": time.strftime("%Y-%m-%d %H:%M:%S"),
     }

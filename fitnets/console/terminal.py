@@ -1,9 +1,10 @@
 """Shows text, tables and progress bars on a terminal, and plain lines elsewhere."""
 
+import io
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from rich.console import Console
@@ -84,6 +85,13 @@ class Terminal:
         for row in rows:
             lines = (f"{label:<{longest}}  {' '.join(cell.split())}" for label, cell in zip(labels, row, strict=True))
             self.say("\n".join(["", *(hanging(line, self.console.width) for line in lines)]))
+
+
+def printed(show: Callable[[Terminal], None], *, width: int) -> str:
+    """The text that a function prints to the terminal it is given, in lines of at least so many columns."""
+    text = io.StringIO()
+    show(Terminal(Console(file=text, width=width, highlight=False, markup=False)))
+    return text.getvalue()
 
 
 def hanging(line: str, width: int) -> str:

@@ -1,35 +1,35 @@
-"""Whether a network is better than always naming one class."""
+"""Says whether a network is better than always naming one class."""
 
 from collections.abc import Iterable
 
 Accuracy = tuple[float | None, float | None, int | float | None]
-"""(accuracy, accuracy of always naming the commonest class, images): fractions, of the same images. None: not known"""
+"""(accuracy, accuracy of always naming the commonest class, number of images): fractions of the same images. None
+stands for an unknown value."""
 
-_MANY = 10**9
-"""images are taken to be so many where their number is not known: no difference but that of rounding is lost"""
+_UNKNOWN_IMAGES = 10**9
+"""A number of images that stands for an unknown one. It is so large that counting loses no difference but rounding."""
 
 
 def is_no_better(*runs: Accuracy) -> bool:
-    """Whether the networks of these runs together get no more images right than always naming one class does. False
-    where that is not known of any run.
+    """Whether the networks of these runs together classify no more images correctly than always naming the commonest
+    class does. Runs with an unknown accuracy are ignored; without any other run the result is False.
 
-    Images are counted in whole numbers: a fraction that was stored as 1 - error differs in its last digits from the
-    same fraction that was stored as a quotient."""
-    counts = [_images_right(run) for run in runs]
-    known = [count for count in counts if count is not None]
-    return bool(known) and sum(right for right, _ in known) <= sum(of_one_class for _, of_one_class in known)
+    Images are counted in whole numbers, because a fraction that was stored as 1 - error differs in its last digits from
+    the same fraction that was stored as a quotient."""
+    counts = [count for count in map(_correct_images, runs) if count is not None]
+    return bool(counts) and sum(correct for correct, _ in counts) <= sum(by_one_class for _, by_one_class in counts)
 
 
 def are_all_no_better(runs: Iterable[Accuracy]) -> bool:
-    """Whether that holds for each of these runs by itself, and there are any."""
+    """Whether every one of these runs by itself is no better than always naming one class. Without runs it is False."""
     each = [is_no_better(run) for run in runs]
     return bool(each) and all(each)
 
 
-def _images_right(run: Accuracy) -> tuple[int, int] | None:
-    """By the network, and by naming the commonest class."""
+def _correct_images(run: Accuracy) -> tuple[int, int] | None:
+    """The number of images that the network gets right, and that naming the commonest class gets right."""
     accuracy, commonest, images = run
     if accuracy is None or commonest is None:
         return None
-    images = images or _MANY
+    images = images or _UNKNOWN_IMAGES
     return round(accuracy * images), round(commonest * images)

@@ -1,4 +1,4 @@
-"""How good a finished network is, on a split of its own data set or on other data."""
+"""Measures a finished network on a split of its own data set, or on other data."""
 
 import tempfile
 from collections.abc import Iterator
@@ -31,45 +31,52 @@ from fitnets.training import metrics
 def evaluate(
     network: StoredNetwork, dataset: Dataset, split: SplitName | None, settings: Config, progress: Progress
 ) -> dict[str, Any]:
-    """Accuracy, error and calibration error as fractions, loss in nats; accuracy and images of each class; the
-    confusion matrix (rows: true classes, columns: predicted ones). Classes of the data become the network's by name.
-    The images are preprocessed as those that the network was trained on.
+    """Measure a stored network on images. The images are preprocessed like those that the network was trained on, and
+    the classes of the data are matched to the network's classes by name.
 
-    split: None for the test split of the network's own data set, and for all images of another one.
-    settings: whose engine and store are used.
+    dataset: the data to evaluate on
+    split: None takes the test split of the network's own data set, and all images of other data
+    settings: the configuration whose engine and store are used
 
-    Raises ConfigError where images and network do not fit, or there is no such split."""
+    Returns the content of `fitnets eval --json`: accuracy, error and calibration error as fractions, loss in nats,
+    accuracy and number of images of each class, the confusion matrix (rows: true classes, columns: predicted classes),
+    and notes.
+
+    Raises ConfigError if images and network do not fit, or if there is no such split."""
     device = devices.set_up_device(settings.engine)
     directories.check_writable(settings.root)
     trained_on = network.config.dataset
     images = replace(dataset, preprocessing=trained_on.preprocessing)
     _check_size(trained_on, images)
-    stays = _same_place(images, trained_on)
-    if stays and not isinstance(images, Folder):
-        is_same = True
-    else:  # an explicit split of other data needs no look at the rest of them
-        is_same = (stays or (split is None and _has_split(images))) and _has_images_of(
-            network, images, settings.root, progress
-        )
-    names, new_labels, notes = _matched(network, images, is_same=is_same)
-    if stays and isinstance(images, Folder) and not is_same:
+    is_same_place = _is_same_place(images, trained_on)
+    if is_same_place and not isinstance(images, Folder):
+        is_same_data = True
+    else:  # an explicit split of other data is evaluated without reading the rest of them
+        may_be_same = is_same_place or (split is None and _has_split(images))
+        is_same_data = may_be_same and _has_images_of(network, images, settings.root, progress)
+    names, network_labels, notes = _matched(network, images, is_same_data=is_same_data)
+    if is_same_place and isinstance(images, Folder) and not is_same_data:
         notes.append("images or split have changed since the run: it may have been trained on some of these")
-    if split is None and (stays or is_same):
+    if split is None and (is_same_place or is_same_data):
         split = "test"
-    _check_split(images, split, stays=stays)
+    _check_split(images, split, is_same_place=is_same_place)
     fitted = fitted_values(network, settings.root, progress)
     if split is None:
-        found = splits.load_all(images, settings.root, device, progress, fitted)
+        part = splits.load_all(images, settings.root, device, progress, fitted)
     else:
-        found = splits.load_split(images, split, settings.root, device, progress, fitted_on=trained_on, fitted=fitted)
-    logits, labels = metrics.predict(rebuild(network, settings, device), found, settings.engine.eval_batch_size)
-    labels = torch.tensor(new_labels, device=labels.device)[labels]
-    facts = {"network": str(network.weights), "dataset": dataset.name, "split": split or "all", "images": len(found)}
+        part = splits.load_split(images, split, settings.root, device, progress, fitted_on=trained_on, fitted=fitted)
+    logits, labels = metrics.predict(rebuild(network, settings, device), part, settings.engine.eval_batch_size)
+    labels = torch.tensor(network_labels, device=labels.device)[labels]
+    facts = {"network": str(network.weights), "dataset": dataset.name, "split": split or "all", "images": len(part)}
     return facts | metrics.quality(logits, labels) | {"classes": names, **by_class(logits, labels), "notes": notes}
 
 
 def by_class(logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    """`class_images`, `class_accuracy` (None without images) and `confusion`, by label."""
+    """Count each class by itself. The lists `class_images` and `class_accuracy` (None for a class without images) and
+    the rows of `confusion` are ordered by label.
+
+    logits: (N, classes)
+    labels: (N,)"""
     confusion = metrics.confusion_counts(logits, labels)
     images = [sum(row) for row in confusion]
     accuracy = [row[label] / images[label] if images[label] else None for label, row in enumerate(confusion)]
@@ -80,77 +87,82 @@ def by_class(logits: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def _check_size(trained_on: Dataset, dataset: Dataset) -> None:
-    for what in ("channels", "height", "width"):
-        theirs, ours = getattr(trained_on, what), getattr(dataset, what)
-        if theirs != ours:
+    for key in ("channels", "height", "width"):
+        size, trained_size = getattr(dataset, key), getattr(trained_on, key)
+        if size != trained_size:
             raise ConfigError(
-                f"dataset={dataset.name}: {what} {ours}, and the network was trained with {theirs}: give images like "
-                f"those of {trained_on.name}"
+                f"dataset={dataset.name}: dataset.{key}={size}, and the network was trained with {trained_size}: give "
+                f"images like those of {trained_on.name}"
             )
 
 
-def _matched(network: StoredNetwork, dataset: Dataset, *, is_same: bool) -> tuple[list[str], list[int], list[str]]:
-    """(the network's classes, the network's label for each label of the data, notes). is_same: whether these are the
-    images and labels that the network was trained on. Raises ConfigError for a class that it does not know."""
-    known, found = class_names.of_network(network), class_names.of_data(dataset)
+def _matched(network: StoredNetwork, dataset: Dataset, *, is_same_data: bool) -> tuple[list[str], list[int], list[str]]:
+    """Match the classes of the data to those of the network by name.
+
+    is_same_data: whether these are the images and labels that the network was trained on
+
+    Returns (the network's class names, the network's label for each label of the data, notes). Raises ConfigError for a
+    class that the network does not have."""
+    of_network, of_data = class_names.of_network(network), class_names.of_data(dataset)
     count = network.config.dataset.classes
-    names = class_names.numbered(known.names, count)
-    notes = [note for note in (None if is_same else known.note, found.note) if note]
-    if known.names is None or found.names is None:
+    names = class_names.numbered(of_network.names, count)
+    notes = [note for note in (None if is_same_data else of_network.note, of_data.note) if note]
+    if of_network.names is None or of_data.names is None:
         if dataset.classes > count:
             raise ConfigError(
                 f"{class_names.described(dataset)}: {dataset.classes} classes without names, and the network has "
                 f"{count}: give data with the classes of {network.config.dataset.name}"
             )
-        if not is_same:
-            whose = "the network's" if known.names is None else "the data's"
-            notes.append(f"{whose} class names are unknown: labels are compared by their numbers")
+        if not is_same_data:
+            unnamed = "the network's" if of_network.names is None else "the data's"
+            notes.append(f"{unnamed} class names are unknown: labels are compared by their numbers")
         return names, list(range(dataset.classes)), notes
     try:
-        labels = class_names.labels_in(known.names, found.names)
+        labels = class_names.labels_in(of_network.names, of_data.names)
     except ValueError as error:
         raise ConfigError(
             f"{class_names.described(dataset)}: the network does not know the classes {error}: it was trained on "
-            f"{class_names.listed(known.names)}: give data with these classes alone"
+            f"{class_names.listed(of_network.names)}: give data with these classes alone"
         ) from error
     if labels != sorted(labels):
         notes.append("the data have the classes in another order: they were matched by name")
-    missing = [name for label, name in enumerate(known.names) if label not in set(labels)]
+    missing = [name for label, name in enumerate(of_network.names) if label not in set(labels)]
     if missing:
-        told = f"{len(labels)} of the network's {count} classes, matched by name"
-        notes.append(f"the data have {told}, without {class_names.listed(missing)}")
+        matched = f"{len(labels)} of the network's {count} classes, matched by name"
+        notes.append(f"the data have {matched}, without {class_names.listed(missing)}")
     return names, labels, notes
 
 
-def _same_place(dataset: Dataset, trained_on: Dataset) -> bool:
-    """Whether the images come from where the network's did; the split may be another one."""
-    places = []
-    for one in (dataset, trained_on):
-        keys = [getattr(one, key, None) for key in ("hub", "subset", "label_column")]
-        path = getattr(one, "path", None)
-        places.append([type(one), one.name, *keys, path and expanded(path).resolve()])
-    return places[0] == places[1]
+def _is_same_place(dataset: Dataset, trained_on: Dataset) -> bool:
+    """Whether the images come from the place where the network's training images were; their split may differ."""
+    return _place(dataset) == _place(trained_on)
+
+
+def _place(dataset: Dataset) -> list[object]:
+    keys = [getattr(dataset, key, None) for key in ("hub", "subset", "label_column")]
+    path = getattr(dataset, "path", None)
+    return [type(dataset), dataset.name, *keys, path and expanded(path).resolve()]
 
 
 def _has_split(dataset: Dataset) -> bool:
-    """Whether a data set is split already, so that nothing is drawn and written when its splits are asked for."""
+    """Whether the data set has its split already, so that reading the split does not draw and write a new one."""
     return not isinstance(dataset, Folder) or folder.has_split(dataset)
 
 
 def _has_images_of(network: StoredNetwork, dataset: Dataset, root: Path, progress: Progress) -> bool:
-    """Whether the training and validation images are those that the network was trained on."""
+    """Whether the training and validation images of the data set are those that the network was trained on."""
     if type(dataset) is not type(network.config.dataset):
         return False
     try:
         return splits.digest(dataset, root, progress) == network.data_digest()
-    except ConfigError:  # no training split there, or a split of other images
+    except ConfigError:  # there is no training split, or it is one of other images
         return False
 
 
-def _check_split(dataset: Dataset, split: SplitName | None, *, stays: bool) -> None:
+def _check_split(dataset: Dataset, split: SplitName | None, *, is_same_place: bool) -> None:
     if split == "test" and not has_test_split(dataset):
         raise ConfigError(f"dataset={dataset.name} has no test split: give --split valid")
-    if split is not None and not stays and not _has_split(dataset):
+    if split is not None and not is_same_place and not _has_split(dataset):
         raise ConfigError(
             f"--split {split}: dataset.path={getattr(dataset, 'path', None)} has no saved split: leave --split out to "
             "evaluate all of its images"
@@ -158,10 +170,10 @@ def _check_split(dataset: Dataset, split: SplitName | None, *, stays: bool) -> N
 
 
 def fitted_values(network: StoredNetwork, root: Path, progress: Progress) -> FittedPreprocessing:
-    """What the network's preprocessing learnt: from its record, or from its training images where the record of an
-    earlier version has none.
+    """The values to which the network's preprocessing was fitted. They are read from the network's record; if the
+    record of an earlier version has none, they are fitted again on the training images.
 
-    Raises ConfigError where the images are needed and are not those that it was fitted on."""
+    Raises ConfigError if the training images are needed and have changed."""
     recorded = network.recorded().get("fitted")
     if recorded is not None:
         return preprocessing.recorded(recorded)
@@ -170,24 +182,25 @@ def fitted_values(network: StoredNetwork, root: Path, progress: Progress) -> Fit
     if is_fitted and splits.digest(trained_on, root, progress) != network.data_digest():
         raise ConfigError(
             f"the network's preprocessing was fitted on other images than those that dataset={trained_on.name} has "
-            "now: give the images of that time, at the same place"
+            "now: restore the images of that time in the same place"
         )
     return splits.fitted_values(trained_on, root, progress)
 
 
 @contextmanager
-def working_store(network: StoredNetwork, given: str | None) -> Iterator[Path]:
-    """The store for decoded images: the one that is given, else the network's own where it can be written, else a
-    temporary folder. Nothing is ever written elsewhere."""
-    if given is not None:
-        yield expanded(given)
+def working_store(network: StoredNetwork, store: str | None) -> Iterator[Path]:
+    """The store for decoded images while the block runs. Nothing is written elsewhere.
+
+    store: this folder if it is not None; else the network's own store if it can be written, else a temporary folder"""
+    if store is not None:
+        yield expanded(store)
         return
     root = network.weights.resolve().parent.parent.parent
     if ownership.is_store(root) and _is_writable(root):
         yield root
         return
-    with tempfile.TemporaryDirectory(prefix="fitnets-") as scratch:
-        yield Path(scratch)
+    with tempfile.TemporaryDirectory(prefix="fitnets-") as temporary:
+        yield Path(temporary)
 
 
 def _is_writable(root: Path) -> bool:
@@ -199,7 +212,9 @@ def _is_writable(root: Path) -> bool:
 
 
 def latency(run: Path, settings: Config) -> dict[str, float]:
-    """Of a run's student here and now, in milliseconds, as `engine.latencies` has it."""
+    """Measure the latency of a run's student on this machine, in milliseconds.
+
+    Returns the student's entry of `machine.latency.latencies`."""
     network = earlier_runs.find_network(str(run), "run")
     dataset, device = network.config.dataset, devices.set_up_device(settings.engine)
     rebuilt = rebuild(network, settings, device)
@@ -208,14 +223,14 @@ def latency(run: Path, settings: Config) -> dict[str, float]:
 
 
 def rebuild(network: StoredNetwork, settings: Config, device: torch.device) -> Network:
-    """The network with its trained weights, on the device."""
+    """Build a stored network with its trained weights, on the device."""
     rebuilt = build.network(network.net, network.config.dataset, "student")
     weights.read_weights(network.weights, rebuilt)
     return place(rebuilt, device, _precision(network, settings, device))
 
 
 def _precision(network: StoredNetwork, settings: Config, device: torch.device) -> Precision:
-    """The one asked for, else the one it was trained in, as far as that is known."""
+    """The precision that the settings choose; for `auto`, the precision in which a run trained the network."""
     if settings.engine.precision == "auto" and network.of_run:
         trained_in: Precision = network.recorded().get("timing", {}).get("precision", "fp32")
         return trained_in

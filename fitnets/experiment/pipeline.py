@@ -1,4 +1,7 @@
-"""A whole run: teacher, stage 1, stage 2, evaluation, files. `run(config)` is what every entry point calls."""
+"""A whole run: it trains the teacher, stage 1 and stage 2, evaluates, and writes the run's folder.
+
+Every entry point calls `run(config)`.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +21,7 @@ from fitnets.data.preprocessing import recordable
 from fitnets.data.splits import Data
 from fitnets.data.test_split import has_test
 from fitnets.errors import ConfigError, DivergedError, PrunedError
-from fitnets.experiment import announcement, results, stage_progress
+from fitnets.experiment import announcement, result_table, results, stage_progress
 from fitnets.experiment.run_log import EpochCallback, EpochObserver, RunLog
 from fitnets.machine import environment as machine_environment
 from fitnets.models.hint_pair import hint_pair
@@ -36,12 +39,18 @@ from fitnets.training.stages import TrainingStage
 from fitnets.training.teacher_outputs import LiveTeacher
 
 StageSummary = dict[str, Any]
+"""the fields of `StageOutcome`, and `timing`"""
 Stages = dict[str, StageSummary]
+"""summaries by stage name, as in `result.json`"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCallbacks:
-    """Who wants a run: is handed the row of every epoch, reads what is said, and has notes for `environment.json`."""
+    """What the caller of a run supplies.
+
+    on_epoch: receives the row of every epoch; None if nobody needs it
+    terminal: shows progress and messages
+    notes: extra entries for `environment.json`"""
 
     on_epoch: EpochCallback | None
     terminal: Terminal
@@ -55,100 +64,107 @@ def run(
     terminal: Terminal | None = None,
     notes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Do what the configuration says, or find that it is done. Gives the content of `result.json`.
+    """Train and measure what the configuration describes, or load the run if the store has it.
 
-    on_epoch: is handed the row of every epoch; a PrunedError that it raises ends the run. notes: go into
-    `environment.json`.
+    on_epoch: receives the row of every epoch; a PrunedError that it raises ends the run
+    terminal: shows progress and messages; None creates one for standard output
+    notes: extra entries for `environment.json`
 
-    Raises ConfigError for what the user has to change, DivergedError for a loss that is not finite, ResourceError for
-    memory or disk that ran out, and Stopped, once a checkpoint is written, when SIGINT or SIGTERM came."""
+    Returns the content of `result.json`.
+
+    Raises ConfigError for everything that the user has to change, DivergedError for a loss that is not finite,
+    ResourceError if memory or disk space run out, and Stopped after SIGINT or SIGTERM, once a checkpoint is written."""
     with signals.listening(), short_errors(config.root):
         return _run(config, RunCallbacks(on_epoch=on_epoch, terminal=terminal or Terminal(), notes=notes or {}))
 
 
-def _run(config: Config, caller: RunCallbacks) -> dict[str, Any]:
-    started, terminal = time.perf_counter(), caller.terminal
-    is_on(config.tracker)  # a WANDB_MODE that there is not ends nothing half-way
+def _run(config: Config, callbacks: RunCallbacks) -> dict[str, Any]:
+    started, terminal = time.perf_counter(), callbacks.terminal
+    is_on(config.tracker)  # raises for an unknown WANDB_MODE now, not after the training
     plan = prepare(config, terminal)
     if not plan.run_is_finished:
         announcement.announce(plan, terminal)
     elif not _needs_test_figures(plan):
-        return _load_finished(plan, caller)
-    with locks.locked(plan.run_directory, "this run", terminal.say, start_over=config.rerun) as claim:
-        if plan.run_is_finished:  # but for its figures on test, or by the process that was waited for
-            return _load_finished(plan, caller)
-        result = _train_run(plan, claim, caller, started)
-    announcement.conclude(result, terminal)
+        return _load_finished(plan, callbacks)
+    with locks.locked(plan.run_directory, "this run", terminal.say, start_over=config.rerun) as lock:
+        # already trained: only test figures are missing, or another process finished it while this one waited
+        if plan.run_is_finished:
+            return _load_finished(plan, callbacks)
+        result = _train_run(plan, lock, callbacks, started)
+    result_table.show(result, terminal)
     terminal.narrate(f"done in {duration(result['timing']['run_seconds'])}; files in {plan.run_directory}")
     return result
 
 
 def _needs_test_figures(plan: Plan) -> bool:
-    """Whether a finished run has no figures on this test split, and they are wanted."""
+    """Whether the configuration asks for test figures and the finished run has none on this test split."""
     if not has_test(plan.config):
         return False
-    told = files.read_json(plan.run_directory / layout.RESULT)["hashes"].get("test")
-    return bool(told != splits.test_identity(plan.config.dataset, plan.config.root))
+    measured_on = files.read_json(plan.run_directory / "result.json")["hashes"].get("test")
+    return bool(measured_on != splits.test_identity(plan.config.dataset, plan.config.root))
 
 
-def _load_finished(plan: Plan, caller: RunCallbacks) -> dict[str, Any]:
-    """The stored result, with figures on test added where they are wanted and were not."""
-    directory, terminal = plan.run_directory, caller.terminal
-    result = files.read_json(directory / layout.RESULT)
+def _load_finished(plan: Plan, callbacks: RunCallbacks) -> dict[str, Any]:
+    """Load the stored result. Missing test figures are measured and stored first."""
+    directory, terminal = plan.run_directory, callbacks.terminal
+    result = files.read_json(directory / "result.json")
     if _needs_test_figures(plan):
         if not plan.teacher_is_trained:
             raise ConfigError(
-                f"{plan.teacher_directory} is gone, and the teacher's figures on test are wanted: give rerun=true"
+                f"{plan.teacher_directory} is missing, and the teacher's test figures need its weights: give "
+                "rerun=true, which trains it again, or test=false"
             )
         with files.made_again(directory):
             weights.read_weights(directory / layout.STUDENT_WEIGHTS, plan.student)
         plan.load_teacher()
         results.add_test(plan, plan.student, result, terminal)
         with files.made_again(directory):
-            told = files.read_json(directory / layout.ENVIRONMENT)
-        environment = told | caller.notes | {key: told[key] for key in ("trial",) if key in told}
-        files.write_json(directory / layout.ENVIRONMENT, environment)
-        files.write_json(directory / layout.RESULT, result)
-    announcement.conclude(result, terminal)
+            stored = files.read_json(directory / "environment.json")
+        # the run keeps the name of the trial that asked for it first
+        environment = stored | callbacks.notes | {key: stored[key] for key in ("trial",) if key in stored}
+        files.write_json(directory / "environment.json", environment)
+        files.write_json(directory / "result.json", result)
+    result_table.show(result, terminal)
     terminal.narrate(f"found, nothing was trained (rerun=true trains it again); files in {directory}")
     return result
 
 
-def _train_run(plan: Plan, claim: Lock, caller: RunCallbacks, started: float) -> dict[str, Any]:
-    """Train and measure in the run's directory. `result.json` is there from the start, with a `status`."""
+def _train_run(plan: Plan, lock: Lock, callbacks: RunCallbacks, started: float) -> dict[str, Any]:
+    """Train and measure in the run's directory. `result.json` is written at the start too, with its `status`."""
     config = plan.config
     facts = results.facts(plan)
-    late: BaseException | None = None
-    continued = None if config.rerun else unfinished_id(plan.run_directory)
+    late_error: BaseException | None = None
+    tracker_id = None if config.rerun else unfinished_id(plan.run_directory)
     with directories.replace_run(plan.run_directory) as directory:
-        files.write_json(directory / layout.RESULT, {"status": "running"} | facts)
-        files.write_config(directory / layout.CONFIG, config)
-        files.write_json(directory / layout.ENVIRONMENT, machine_environment.environment(plan.device) | caller.notes)
+        files.write_json(directory / "result.json", {"status": "running"} | facts)
+        files.write_config(directory / "config.yaml", config)
+        files.write_json(directory / "environment.json", machine_environment.environment(plan.device) | callbacks.notes)
         try:
             name = f"{config.student.name}-{plan.hashes.run}"
-            tracked = tracking(config, directory, name, caller.terminal.say, continued)
-            with tracked as tracker, _failure_told(tracker, plan, facts):
-                log = RunLog(claim, tracker, caller.on_epoch)
-                result = _train_and_measure(plan, claim, log, caller.terminal)
+            tracked = tracking(config, directory, name, callbacks.terminal.say, tracker_id)
+            with tracked as tracker, _failure_tracked(tracker, plan, facts):
+                log = RunLog(lock, tracker, callbacks.on_epoch)
+                result = _train_and_measure(plan, lock, log, callbacks.terminal)
                 result["timing"]["run_seconds"] = log.earlier_s + time.perf_counter() - started
-                claim.check()
-                files.write_json(directory / layout.RESULT, result)
+                lock.check()
+                files.write_json(directory / "result.json", result)
                 tracker.summarise(result)
                 tracker.keep_student()
         except BaseException as error:
-            claim.check()
+            lock.check()
             if not directories.is_finished(directory):
-                with suppress(OSError):  # a full disk: that is what is raised
-                    files.write_json(directory / layout.RESULT, _failure(error) | facts)
+                with suppress(OSError):  # if the disk is full, the original error matters more
+                    files.write_json(directory / "result.json", _failure(error) | facts)
                 raise
-            late = error  # a signal while W&B was told: the run is finished
-    if late is not None:
-        raise late
+            late_error = error  # such as a signal while W&B was updated: the finished run is kept
+    if late_error is not None:
+        raise late_error
     return result
 
 
 @contextmanager
-def _failure_told(tracker: Tracker, plan: Plan, facts: dict[str, Any]) -> Iterator[None]:
+def _failure_tracked(tracker: Tracker, plan: Plan, facts: dict[str, Any]) -> Iterator[None]:
+    """If the block raises before the run is finished, send the failure to the tracker."""
     try:
         yield
     except BaseException as error:
@@ -158,7 +174,7 @@ def _failure_told(tracker: Tracker, plan: Plan, facts: dict[str, Any]) -> Iterat
 
 
 def _failure(error: BaseException) -> dict[str, Any]:
-    """The result of a run that such an error ended."""
+    """The `status` and `error` of a run that ended with this error."""
     status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
     for kind, name in ((DivergedError, "diverged"), (PrunedError, "pruned")):
         if isinstance(error, kind):
@@ -166,20 +182,21 @@ def _failure(error: BaseException) -> dict[str, Any]:
     return {"status": status, "error": str(error) or type(error).__name__}
 
 
-def _train_and_measure(plan: Plan, claim: Lock, log: RunLog, terminal: Terminal) -> dict[str, Any]:
-    """Train what is not trained yet, then measure."""
-    trainer = Trainer(plan, claim, log, terminal)
-    teacher = _teacher(plan, log, terminal)
+def _train_and_measure(plan: Plan, lock: Lock, log: RunLog, terminal: Terminal) -> dict[str, Any]:
+    """Train every stage that the store does not have, measure, and return the content of `result.json`."""
+    trainer = Trainer(plan, lock, log, terminal)
+    teacher = _load_or_train_teacher(plan, log, terminal)
     if plan.teacher is not None:
         freeze(plan.teacher)
     diagnosis = Diagnosis(plan.teacher, hint_pair(plan.config), plan.data.valid, plan.config.engine.eval_batch_size)
     diagnoses = {"initial": diagnosis.of(plan.student)}
-    *first, whole = plan.stages
+    *first_stages, last_stage = plan.stages
     stages = teacher["stages"]
     if plan.hint_directory is not None:
-        stages |= _stage_1(plan, plan.hint_directory, first, log, terminal)["stages"]
+        (stage_1,) = first_stages
+        stages |= _load_or_train_stage_1(plan, plan.hint_directory, stage_1, log, terminal)["stages"]
         diagnoses["hint"] = diagnosis.of(plan.student)
-    stages |= trainer.train([whole], plan.config.seed)
+    stages |= trainer.train([last_stage], plan.config.seed)
     diagnoses["student"] = diagnosis.of(plan.student)
     logits = None if plan.teacher is None else plan.teacher_cache(terminal).logits(plan.data.valid)
     valid = results.measured(plan, plan.student, "valid", plan.data.valid, logits)
@@ -195,25 +212,41 @@ def _train_and_measure(plan: Plan, claim: Lock, log: RunLog, terminal: Terminal)
 
 
 class Trainer:
-    """Trains the stages of an artifact one after the other, from its checkpoints where there are any, and tells the
-    keepers and the run's log of every epoch."""
+    """Trains the stages of an artifact one after the other and resumes from its checkpoints, if there are any. The row
+    of every epoch goes to the run's log.
 
-    def __init__(self, plan: Plan, claim: Lock, log: RunLog, terminal: Terminal, keepers: Sequence[EpochCallback] = ()):
+    lock: the lock of the artifact, beside which the checkpoints lie
+    epoch_callbacks: receive the row of every epoch before the log does"""
+
+    def __init__(
+        self,
+        plan: Plan,
+        lock: Lock,
+        log: RunLog,
+        terminal: Terminal,
+        epoch_callbacks: Sequence[EpochCallback] = (),
+    ):
         self.plan = plan
-        self.claim = claim
+        self.lock = lock
         self.log = log
         self.terminal = terminal
-        self.keepers = [*keepers, log.append]
+        self.epoch_callbacks = [*epoch_callbacks, log.append]
 
     def train(self, stages: Sequence[TrainingStage], seed: int) -> Stages:
-        """A summary of each stage, by its name."""
+        """Train the stages and select epochs on validation. Returns their summaries, by stage name."""
         return {stage.name: self._fit(stage, self.plan.data, seed) for stage in stages}
 
-    def retrain(self, stages: Sequence[TrainingStage], seed: int, found: Stages) -> Stages:
-        """The same from fresh networks, on training and validation images, with the epochs that were found."""
-        whole = self.plan.data.whole()
+    def retrain(self, stages: Sequence[TrainingStage], seed: int, selected: Stages) -> Stages:
+        """Train the stages, whose networks have fresh weights, on training and validation images together.
+
+        selected: summaries of the first training; each stage trains up to its best epoch
+
+        Returns the summaries, by `retrain_` and the stage's name."""
+        training_and_validation = self.plan.data.whole()
         return {
-            f"retrain_{stage.name}": self._fit(stage, whole, seed, found[stage.name]["best_epoch"] + 1)
+            f"retrain_{stage.name}": self._fit(
+                stage, training_and_validation, seed, selected[stage.name]["best_epoch"] + 1
+            )
             for stage in stages
         }
 
@@ -222,97 +255,104 @@ class Trainer:
         steps = len(data.train) // stage.settings.batch_size
         name = stage.name if known_epochs is None else f"retrain {stage.name}"
         checkpoints = Checkpoints(
-            self.claim.checkpoints / name.replace(" ", "_"),
+            self.lock.checkpoints / name.replace(" ", "_"),
             self.plan.config.engine.checkpoint_seconds,
             self.terminal.say,
-            self.claim.check,
+            self.lock.check,
             anew_elsewhere=self.plan.config.engine.on_other_machine == "restart",
         )
-        need = self.plan.cache_plan(stage, data)
-        if need is not None:
-            stage.teacher_outputs = self.plan.teacher_cache(self.terminal).outputs(need, data)
+        cache_plan = self.plan.cache_plan(stage, data)
+        if cache_plan is not None:
+            stage.teacher_outputs = self.plan.teacher_cache(self.terminal).outputs(cache_plan, data)
         with stage_progress.shown(self.terminal, name, known_epochs or stage.settings.epochs, steps) as progress:
-            fitted = fit(
+            outcome = fit(
                 stage,
                 data,
                 seed=seed,
                 eval_batch_size=self.plan.config.engine.eval_batch_size,
-                observer=EpochObserver(progress, self.keepers),
+                observer=EpochObserver(progress, self.epoch_callbacks),
                 views=self.plan.views(stage),
                 known_epochs=known_epochs,
                 checkpoints=checkpoints,
             )
         if stage.teacher is not None:
-            stage.teacher_outputs = LiveTeacher(stage.teacher)  # the tables are let go
-        told = asdict(fitted)
-        earlier_s = told.pop("earlier_s")
+            stage.teacher_outputs = LiveTeacher(stage.teacher)  # closes the cache tables
+        summary = asdict(outcome)
+        earlier_s = summary.pop("earlier_s")
         self.log.earlier_s += earlier_s
-        return told | {"timing": {"seconds": earlier_s + time.perf_counter() - started}}
+        return summary | {"timing": {"seconds": earlier_s + time.perf_counter() - started}}
 
 
-def _teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
-    """The teacher's weights come into `plan.teacher`. Gives its `stages` and, where it was retrained on the validation
-    images too, under `valid` the quality of the network that was selected on them."""
+def _load_or_train_teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
+    """Load the trained weights into `plan.teacher`, or train and store it.
+
+    Returns the summaries of its training under `stages`. If it was retrained on the validation images too, `valid` has
+    the quality on validation of the network before that."""
     stage, seed, network = plan.teacher_stage, teacher_seed(plan.config), plan.teacher
-    if stage is None or seed is None or network is None:  # of earlier runs: its weights are there
+    if stage is None or seed is None or network is None:  # no teacher, or one that has its weights already
         return {"stages": {}, "valid": {}}
 
     def make(trainer: Trainer) -> dict[str, Any]:
         stages, valid = trainer.train([stage], seed), {}
         if plan.config.schedule.retrain_teacher:
-            valid = results.quality("valid", *results.predicted(plan, network, plan.data.valid))
+            valid = results.quality("valid", *results.predict(plan, network, plan.data.valid))
             network.load_state_dict(new_teacher(plan.config).state_dict())
             stages |= trainer.retrain([stage], seed, stages)
         classes, fitted = plan.class_names.names, recordable(plan.data.fitted)
         hashes = {"data": plan.data.digest}
         return {"stages": stages, "valid": valid, "hashes": hashes, "classes": classes, "fitted": fitted}
 
-    with locks.locked(plan.teacher_directory, "the teacher", terminal.say) as claim:
+    with locks.locked(plan.teacher_directory, "the teacher", terminal.say) as lock:
         if plan.config.rerun and not plan.teacher_is_trained:
-            claim.delete_checkpoints()
-        return _artifact(plan, claim, {"teacher": network}, make, log=log, terminal=terminal)
+            lock.delete_checkpoints()
+        return _load_or_train(plan, lock, {"teacher": network}, make, log=log, terminal=terminal)
 
 
-def _stage_1(
-    plan: Plan, directory: Path, stages: list[TrainingStage], log: RunLog, terminal: Terminal
+def _load_or_train_stage_1(
+    plan: Plan, directory: Path, stage: TrainingStage, log: RunLog, terminal: Terminal
 ) -> dict[str, Any]:
-    """Stage 1's student comes into `plan.student`. Its regressor or classifier is stored beside it."""
-    (stage,) = stages
+    """Load the student after stage 1 into `plan.student`, or train and store it, with its regressor or classifier in a
+    file beside it. Returns the summary of the stage under `stages`."""
     heads = {name: layer for name, layer in stage.layers.items() if name not in plan.student.trainable_parts()}
 
     def make(trainer: Trainer) -> dict[str, Any]:
         return {"stages": trainer.train([stage], plan.config.seed)}
 
-    with locks.locked(directory, "stage 1", terminal.say, start_over=plan.config.rerun) as claim:
-        return _artifact(plan, claim, {"hint": plan.student, **heads}, make, log=log, terminal=terminal)
+    with locks.locked(directory, "stage 1", terminal.say, start_over=plan.config.rerun) as lock:
+        return _load_or_train(plan, lock, {"hint": plan.student, **heads}, make, log=log, terminal=terminal)
 
 
-def _artifact(
+def _load_or_train(
     plan: Plan,
-    claim: Lock,
+    lock: Lock,
     modules: dict[str, nn.Module],
     make: Callable[[Trainer], dict[str, Any]],
     *,
     log: RunLog,
     terminal: Terminal,
 ) -> dict[str, Any]:
-    """What `make` trains into the modules and says of it: from the claimed directory, or made into it. The first module
-    names the file of what is said. The epochs become part of the run's log either way."""
-    directory = claim.directory
-    told = layout.record_file(next(iter(modules)))
-    if directory.exists() and not claim.start_over:
+    """Load the modules from the locked artifact, or train them with `make` and store them. Either way the rows of all
+    epochs go to the run's log.
+
+    modules: the networks to fill, by file name without extension; the first one also names the JSON summary
+    make: trains the modules with the given trainer and returns their JSON summary
+
+    Returns the JSON summary."""
+    directory = lock.directory
+    summary_file = f"{next(iter(modules))}.json"
+    if directory.exists() and not lock.start_over:
         with files.made_again(directory):
             for name, module in modules.items():
                 weights.read_weights(directory / layout.weights_file(name), module)
             for row in files.read_metrics(directory / layout.METRICS):
                 log.append(row)
-            return files.read_json(directory / told)
-    with directories.fill(directory, replace=claim.start_over) as partial:
-        found = make(Trainer(plan, claim, log, terminal, [files.MetricsFile(partial / layout.METRICS).append]))
+            return files.read_json(directory / summary_file)
+    with directories.fill(directory, replace=lock.start_over) as partial:
+        summary = make(Trainer(plan, lock, log, terminal, [files.MetricsFile(partial / "metrics.jsonl").append]))
         for name, module in modules.items():
-            weights.write_weights(partial / layout.weights_file(name), module)
-        files.write_json(partial / told, found)
-        files.write_json(partial / layout.ENVIRONMENT, machine_environment.environment(plan.device))
-        files.write_config(partial / layout.CONFIG, plan.config)
-        claim.check()
-    return found
+            weights.write_weights(partial / f"{name}.safetensors", module)
+        files.write_json(partial / summary_file, summary)
+        files.write_json(partial / "environment.json", machine_environment.environment(plan.device))
+        files.write_config(partial / "config.yaml", plan.config)
+        lock.check()
+    return summary

@@ -1,4 +1,4 @@
-"""The classes that a finished network gives to image files."""
+"""Predicts the classes of image files with a finished network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +20,11 @@ _BATCH = 100
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """name: of the class; label: its number; probability: softmax of the logits."""
+    """One class for one image.
+
+    name: the name of the class
+    label: its number, the index of its logit
+    probability: softmax of the logits"""
 
     name: str
     label: int
@@ -29,7 +33,10 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """guesses: the most probable classes, in order; reason: why the file cannot be used, without guesses."""
+    """The result for one file.
+
+    guesses: the most probable classes, the best first; empty for a file that cannot be decoded
+    reason: why the file cannot be decoded; None if it can"""
 
     file: Path
     guesses: list[Guess]
@@ -39,25 +46,28 @@ class Prediction:
 def predict(
     network: StoredNetwork, files: list[Path], top: int, settings: Config, progress: Progress
 ) -> Iterator[Prediction]:
-    """The most probable classes of each file, in the order of the files, prepared as the network's data set prepares
-    its images. Classes without a name are called 'class' and their number.
+    """Predict the most probable classes of each file, in the order of the files. Images are prepared like those of the
+    network's data set. Classes without a name are called "class" and their number.
 
-    top: classes for each image. Raises ConfigError where the network cannot be rebuilt."""
+    top: number of classes for each image
+    settings: the configuration whose engine and store are used
+
+    Raises ConfigError if the network cannot be rebuilt."""
     dataset, device = network.config.dataset, devices.set_up_device(settings.engine)
     fitted = evaluation.fitted_values(network, settings.root, progress)
     names = class_names.of_network(network).names or [f"class {label}" for label in range(dataset.classes)]
     rebuilt = evaluation.rebuild(network, settings, device).eval()
     for start in range(0, len(files), _BATCH):
-        found: list[np.ndarray] = []
+        pixels: list[np.ndarray] = []
         results = []
         for file in files[start : start + _BATCH]:
             try:
-                found.append(image_files.pixels(dataset, file))
+                pixels.append(image_files.pixels(dataset, file))
                 results.append(Prediction(file, []))
             except BrokenImage as error:
                 results.append(Prediction(file, [], str(error)))
-        if found:
-            scaled = torch.from_numpy(np.stack(found)).float() / 255
+        if pixels:
+            scaled = torch.from_numpy(np.stack(pixels)).float() / 255
             images = preprocessing.apply(dataset.preprocessing, fitted, scaled).to(device)
             with torch.no_grad():
                 best = rebuilt(images)[0].float().softmax(1).topk(min(top, dataset.classes))

@@ -1,4 +1,4 @@
-"""`result.json`: what a run came to, in numbers."""
+"""Builds `result.json`: the measurements of a run, and the facts that identify it."""
 
 from dataclasses import asdict
 from typing import Any
@@ -17,20 +17,24 @@ from fitnets.models import costs
 from fitnets.models.network import Network
 from fitnets.planning.identity import comparison_keys, teacher_seed
 from fitnets.planning.plan import Plan
-from fitnets.store import layout
 from fitnets.training import metrics
 from fitnets.training.loss_terms import HintTerm
 from fitnets.training.stages import HintStage
 
 Sides = dict[str, dict[str, Any]]
-"""of the teacher and of the student"""
+"""figures by network: `teacher` (missing for teacher=none) and `student`"""
 _OPTIONS = ("depth", "width", "layers", "budget")
+"""the options of built-in networks that `result.json` records"""
 
 
 def facts(plan: Plan) -> dict[str, Any]:
-    """The part of `result.json` that is known before training. `classes`: their names in the order of the logits, None
-    where they are unknown; `fitted`: what the preprocessing learnt (see `preprocessing.recordable`);
-    `commonest_class`: fraction of the validation images, the accuracy of always naming it."""
+    """The part of `result.json` that is fixed before training. Some of its keys:
+
+    is_taught: whether any stage uses the teacher
+    classes: class names in the order of the logits; None if they are unknown
+    fitted: values to which the preprocessing was fitted, see `preprocessing.recordable`
+    commonest_class: the most frequent class's fraction of the validation images, which is the accuracy of always naming
+        this class"""
     config = plan.config
     networks: dict[str, Network | None] = {"teacher": plan.teacher, "student": plan.student}
     return {
@@ -49,7 +53,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "fitted": recordable(plan.data.fitted),
         "images": {"train": len(plan.data.train), "valid": len(plan.data.valid)},
         "commonest_class": max(plan.data.valid.class_counts(config.dataset.classes)) / len(plan.data.valid),
-        **{name: _described(getattr(config, name), network, config.dataset) for name, network in networks.items()},
+        **{name: _network(getattr(config, name), network, config.dataset) for name, network in networks.items()},
     }
 
 
@@ -62,70 +66,84 @@ def result(
     valid: Sides,
     diagnoses: dict[str, Any],
 ) -> dict[str, Any]:
-    """Accuracy and error are fractions, losses nats, `weights_bytes` the size of the weight file. `valid_*` are of the
-    networks that were selected on validation (`valid_agreement`: with the teacher that taught), `test_*` of the final
-    ones: others where the schedule retrains. What differs from run to run of one configuration is under `timing`:
-    `stage_seconds` of all processes that trained the stage, for this run or an earlier one; `run_seconds` (added by
-    `experiment`) of the process that finished the run, and what those before it worked at the stages that it went on
-    with. What a killed process did after its last checkpoint is done again, and counts once."""
-    known = facts(plan)
-    weights_bytes = {"student": (plan.run_directory / layout.STUDENT_WEIGHTS).stat().st_size}
+    """Measure costs, latencies and test figures of a trained run and return the content of `result.json`.
+
+    student: the final student
+    stages: summaries of the stages, by name
+    valid: figures on validation, from `measured`
+    diagnoses: comparisons of the student with the teacher, by stage
+
+    Accuracy and error are fractions, losses are in nats, `weights_bytes` is the size of the weight file. `valid_*`
+    belongs to the networks that were selected on validation, `valid_agreement` to the student and the teacher that
+    taught it. `test_*` belongs to the final networks; they are others if the schedule retrains.
+
+    `timing` has everything that differs between runs of one configuration. `stage_seconds` counts all processes that
+    trained a stage, for this run or an earlier one. `run_seconds`, which the pipeline adds, counts the process that
+    finished the run, and the seconds that previous processes spent on the stages that it resumed. Work that a killed
+    process did after its last checkpoint is repeated and counts once."""
+    before_training = facts(plan)
+    weights_bytes = {"student": (plan.run_directory / "student.safetensors").stat().st_size}
     networks = {"student": student}
     if plan.teacher is not None:
         weights_bytes["teacher"] = plan.teacher_weights_bytes
         networks = {"teacher": plan.teacher, **networks}
-    sides = {name: known[name] | {"weights_bytes": size} | valid[name] for name, size in weights_bytes.items()}
+    sides = {
+        name: before_training[name] | {"weights_bytes": size} | valid[name] for name, size in weights_bytes.items()
+    }
     latency = machine_latency.latencies(networks, plan.data.train.images[0])
-    found = {
+    content = {
         "status": "finished",
-        **known,
+        **before_training,
         "stages": {
             name: {key: item for key, item in stage.items() if key != "timing"} for name, stage in stages.items()
         },
         "teacher": sides.get("teacher"),
         "student": sides["student"],
         "diagnoses": diagnoses,
-        "compression": _times(sides, "parameters"),
-        "fewer_multiplications": _times(sides, "multiplications"),
+        "compression": _teacher_to_student(sides, "parameters"),
+        "fewer_multiplications": _teacher_to_student(sides, "multiplications"),
         "timing": {
             "stage_seconds": {name: stage["timing"]["seconds"] for name, stage in stages.items()},
             "device": devices.describe(plan.device),
             "precision": plan.precision,
             "latency": latency,
-            "speedup_batch_1": _times(latency, "batch_1_p50_ms"),
-            "speedup_batch_128": _times(latency, "batch_128_p50_ms"),
+            "speedup_batch_1": _teacher_to_student(latency, "batch_1_p50_ms"),
+            "speedup_batch_128": _teacher_to_student(latency, "batch_128_p50_ms"),
         },
     }
     if has_test(plan.config):
-        add_test(plan, student, found, terminal)
-    return found
+        add_test(plan, student, content, terminal)
+    return content
 
 
-def _times(sides: Sides, key: str) -> float | None:
-    """The teacher's figure as a multiple of the student's; None for teacher=none."""
+def _teacher_to_student(sides: Sides, key: str) -> float | None:
+    """The teacher's figure divided by the student's; None for teacher=none."""
     return sides["teacher"][key] / sides["student"][key] if "teacher" in sides else None
 
 
 def add_test(plan: Plan, student: Network, result: dict[str, Any], terminal: Terminal) -> None:
-    """Figures of teacher and student on the test split."""
+    """Measure teacher and student on the test split and add the figures to `result`.
+
+    result: the content of `result.json`, changed in place"""
     test = splits.load_test(plan.config.dataset, plan.config.root, plan.device, terminal)
     result["hashes"]["test"] = splits.test_identity(plan.config.dataset, plan.config.root)
     result["images"]["test"] = len(test)
     teacher_logits = None
     if plan.teacher is not None:
         teacher_logits = plan.teacher_cache(terminal).logits(test, images=result["hashes"]["test"])
-    for name, quality in measured(plan, student, "test", test, teacher_logits).items():
-        result[name] |= quality
+    for name, figures in measured(plan, student, "test", test, teacher_logits).items():
+        result[name] |= figures
 
 
-def _described(option: Teacher | Student, network: Network | None, dataset: Dataset) -> dict[str, Any] | None:
-    """`layers`: how many convolutions and dense layers. None for teacher=none."""
+def _network(option: Teacher | Student, network: Network | None, dataset: Dataset) -> dict[str, Any] | None:
+    """Name, options and costs of a network; None for teacher=none. `layers` is the number of convolutions and dense
+    layers."""
     if network is None:
         return None
-    given = {name: getattr(option, name, None) for name in _OPTIONS}
+    options = {name: getattr(option, name, None) for name in _OPTIONS}
     return {
         "name": option.name,
-        "options": {name: value for name, value in given.items() if value is not None},
+        "options": {name: value for name, value in options.items() if value is not None},
         "layers": sum(
             isinstance(module, nn.Conv2d | nn.Linear)
             for part in network.trainable_parts().values()
@@ -143,26 +161,26 @@ def _hint(link: HintStage | HintTerm) -> dict[str, Any]:
 
 
 def measured(plan: Plan, student: Network, name: str, split: Split, teacher_logits: Tensor | None) -> Sides:
-    """Quality of teacher and student on a split, how often they agree there and, of the student, the confusion matrix
-    (see `metrics.confusion`). teacher_logits: of the split; None for teacher=none."""
-    logits, labels = predicted(plan, student, split)
-    more: dict[str, Any] = {}
+    """Measure teacher and student on a split. The student's figures also have its confusion matrix (see
+    `metrics.confusion`) and its agreement with the teacher.
+
+    name: the split's name, which every key starts with
+    teacher_logits: (N, classes), the teacher's logits of the split; None for teacher=none"""
+    logits, labels = predict(plan, student, split)
+    figures = quality(name, logits, labels)
     if (confusion := metrics.confusion(logits, labels)) is not None:
-        more[f"{name}_confusion"] = confusion
+        figures[f"{name}_confusion"] = confusion
     if teacher_logits is None:
-        return {"student": quality(name, logits, labels) | more}
-    more[f"{name}_agreement"] = metrics.agreement(logits, teacher_logits)
-    return {
-        "teacher": quality(name, teacher_logits, labels),
-        "student": quality(name, logits, labels) | more,
-    }
+        return {"student": figures}
+    figures[f"{name}_agreement"] = metrics.agreement(logits, teacher_logits)
+    return {"teacher": quality(name, teacher_logits, labels), "student": figures}
 
 
-def predicted(plan: Plan, network: Network, split: Split) -> tuple[Tensor, Tensor]:
-    """(logits, labels), as `metrics.predict` has them."""
+def predict(plan: Plan, network: Network, split: Split) -> tuple[Tensor, Tensor]:
+    """`metrics.predict` with the batch size of the configuration: logits (N, classes) and labels (N,)."""
     return metrics.predict(network, split, plan.config.engine.eval_batch_size)
 
 
 def quality(name: str, logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    """`metrics.quality` with the name of the split before each key: `valid_accuracy`, ..."""
+    """`metrics.quality` with the name of the split before each key, such as `valid_accuracy`."""
     return {f"{name}_{metric}": value for metric, value in metrics.quality(logits, labels).items()}

@@ -1,32 +1,35 @@
-"""The record of a run, epoch by epoch: `metrics.jsonl`, the tracker, the terminal and the caller."""
+"""The record of a run, epoch by epoch: its rows go to `metrics.jsonl`, the tracker, the terminal and the caller."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from fitnets.experiment.stage_progress import StageProgress
-from fitnets.store import files, layout
+from fitnets.store import files
 from fitnets.store.locks import Lock
 from fitnets.tracking.wandb_mirror import Tracker
 from fitnets.training.state import Epoch, TrainingState
 
 EpochCallback = Callable[[dict[str, Any]], None]
-"""is handed the row of every epoch"""
+"""receives the row of every epoch, as `as_row` builds it"""
 
 
 class RunLog:
-    """`metrics.jsonl`, its mirror and who watches: every epoch of every stage, numbered from the start of the run.
+    """Sends the row of every epoch of every stage to `metrics.jsonl`, the tracker and the caller. `step` counts the
+    rows from the start of the run.
 
-    `earlier_s`: what processes before this one had worked at the stages that it went on with."""
+    earlier_s: seconds that previous processes spent on the stages that were resumed here"""
 
-    def __init__(self, claim: Lock, tracker: Tracker, on_epoch: EpochCallback | None):
-        self.claim = claim
+    def __init__(self, lock: Lock, tracker: Tracker, on_epoch: EpochCallback | None):
+        """lock: the lock of the run, in whose directory `metrics.jsonl` lies"""
+        self.claim = lock
         self.on_epoch = on_epoch
-        self.file = files.MetricsFile(claim.directory / layout.METRICS)
+        self.file = files.MetricsFile(lock.directory / "metrics.jsonl")
         self.tracker = tracker
         self.step = 0
         self.earlier_s = 0.0
 
     def append(self, row: dict[str, Any]) -> None:
+        """Log one epoch. Raises LostLockError if another process has taken over the run's lock."""
         self.claim.check()
         self.file.append({"step": self.step, **row})
         self.tracker.log(self.step, row)
@@ -36,27 +39,28 @@ class RunLog:
 
 
 class EpochObserver:
-    """Shows each epoch and hands its row to those who keep it."""
+    """Observes the training loop: shows every step and epoch, and passes the row of every epoch to the callbacks. The
+    epochs of a checkpoint are passed on when a stage resumes."""
 
-    def __init__(self, progress: StageProgress, keepers: Sequence[EpochCallback]):
+    def __init__(self, progress: StageProgress, callbacks: Sequence[EpochCallback]):
         self.progress = progress
-        self.keepers = keepers
+        self.callbacks = callbacks
 
     def on_resume(self, state: TrainingState) -> None:
         self.progress.on_resume(state)
         for epoch in state.epochs:
-            self._keep(epoch)
+            self._pass_on(epoch)
 
     def on_step(self) -> None:
         self.progress.on_step()
 
     def on_epoch(self, epoch: Epoch) -> None:
         self.progress.on_epoch(epoch)
-        self._keep(epoch)
+        self._pass_on(epoch)
 
-    def _keep(self, epoch: Epoch) -> None:
-        for keep in self.keepers:
-            keep(as_row(epoch))
+    def _pass_on(self, epoch: Epoch) -> None:
+        for callback in self.callbacks:
+            callback(as_row(epoch))
 
 
 def as_row(epoch: Epoch) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Progress of a training stage: a bar on a terminal, one line an epoch elsewhere."""
+"""Shows the progress of a training stage: a bar on a terminal, one line per epoch in a file or pipe."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,10 @@ _STAGE_WIDTH = len("retrain_student")
 
 @contextmanager
 def shown(terminal: Terminal, name: str, epochs: int, steps_per_epoch: int) -> Iterator["StageProgress"]:
+    """Show the progress of a stage while the block runs.
+
+    name: the title of the bar
+    epochs: the number of epochs, at most"""
     columns = (
         TextColumn("{task.description:>8}"),
         BarColumn(16),
@@ -26,7 +30,7 @@ def shown(terminal: Terminal, name: str, epochs: int, steps_per_epoch: int) -> I
 
 
 class StageProgress:
-    """An observer of the loop: moves the bar with every update, prints every epoch."""
+    """Observes the training loop: moves the bar with every update and prints every epoch."""
 
     def __init__(self, terminal: Terminal, progress: Progress, name: str, epochs: int, steps_per_epoch: int):
         self.terminal = terminal
@@ -41,7 +45,7 @@ class StageProgress:
     def on_resume(self, state: TrainingState) -> None:
         self.progress.update(self.task, completed=state.epoch)
         place = f"epoch {state.epoch + 1}, update {state.batches + 1}" if state.ended_by is None else "its end"
-        self.terminal.say(f"the {state.stage.name} stage goes on from a checkpoint, at {place}")
+        self.terminal.say(f"the {state.stage.name} stage resumes from a checkpoint, at {place}")
 
     def on_epoch(self, epoch: Epoch) -> None:
         self.progress.update(self.task, completed=epoch.epoch + 1)
@@ -51,17 +55,17 @@ class StageProgress:
         if not self.terminal.console.is_terminal:
             width = max(3, len(str(self.epochs)))
             place = f"{epoch.stage:>{_STAGE_WIDTH}} epoch {epoch.epoch + 1:>{width}}/{self.epochs}"
-            shown = values({"train_loss": epoch.train["train_loss"], **epoch.valid}, aligned=True)
+            losses = values({"train_loss": epoch.train["train_loss"], **epoch.valid}, aligned=True)
             best = "best" if epoch.best else "    "
-            self.terminal.narrate(f"{place}  {shown}  {best} {epoch.seconds:>6.1f} s")
+            self.terminal.narrate(f"{place}  {losses}  {best} {epoch.seconds:>6.1f} s")
 
 
-def values(named: dict[str, float], *, aligned: bool = False) -> str:
-    """Values with their units: errors in per cent, losses in nats (the hint loss has none).
+def values(by_name: dict[str, float], *, aligned: bool = False) -> str:
+    """Format values with their names: errors in per cent, losses in nats (the hint loss in squared activations).
 
-    aligned: padded to the widths that the same values take in other epochs"""
+    aligned: pad the values, so that those of all epochs stand in columns"""
     per_cent, loss = (6, 9) if aligned else (0, 0)
     return "  ".join(
         f"{name} {100 * value:>{per_cent}.2f} %" if name.endswith("error") else f"{name} {value:>{loss}.4g}"
-        for name, value in named.items()
+        for name, value in by_name.items()
     )

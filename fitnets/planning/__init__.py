@@ -1,4 +1,4 @@
-"""A run before it begins: its plan, its hashes, its expected time, how ready its teacher is, and `fitnets doctor`.
+"""A run before it trains: its plan, its hashes, its duration, the accuracy of a ready teacher, and `fitnets doctor`.
 
 Imports: training, machine, models, data, store, config.
 """

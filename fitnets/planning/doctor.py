@@ -1,4 +1,4 @@
-"""`fitnets doctor`: one batch through everything before the long run."""
+"""`fitnets doctor`: sends one batch through everything before the long run, and collects what the run will need."""
 
 import math
 import resource
@@ -28,12 +28,16 @@ from fitnets.training.stages import TrainingStage, WholeNetworkStage, train_mode
 from fitnets.training.teacher_cache import TeacherCache
 
 _WANDB_S = 2.0
-"""about what W&B takes to begin and end, offline"""
+"""seconds that W&B takes to start and to finish, offline"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerShape:
-    """what: of which network or layer; shape: of one image's value there."""
+    """The shape of one image's value at a place in the networks.
+
+    what: the place, such as "teacher, hint layer"
+    name: the layer's name, the network's name or the description of the regressor
+    shape: without the batch dimension"""
 
     what: str
     name: str
@@ -42,8 +46,11 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageLosses:
-    """A term of a stage's loss on one batch of training images, before any training. weight: its factor; gradient: the
-    L2 norm of the weighted term's gradient, over all that the stage trains."""
+    """One term of a stage's loss on one batch of training images, before any training.
+
+    value: the unweighted loss; nats, or squared distances for hint and mimic
+    weight: the factor of the term in the sum
+    gradient: L2 norm of the weighted term's gradient with respect to all parameters that the stage trains"""
 
     stage: str
     term: str
@@ -54,7 +61,11 @@ class StageLosses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSize:
-    """bytes: of all tables of a layer's answers; looked_up: whether there will be any, else why not."""
+    """The cached outputs of one teacher layer for one stage.
+
+    bytes: size of all tables of the layer
+    looked_up: whether the outputs are cached; else the teacher runs at every step
+    reason: why they are not cached; empty if they are"""
 
     stage: str
     layer: str
@@ -65,10 +76,19 @@ class CacheSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """images: by split; classes: images of each class, by split; pixels: smallest, mean, largest value of a batch after
-    preprocessing; cache_bytes: of all tables that are still to be made, those for evaluation and retraining included;
-    peak_bytes: of this process, or on the GPU; preparing_s: until training would begin; teacher: its accuracy
-    on the validation split, None for one that is still to be trained."""
+    """What `fitnets doctor` measures. Fields are the keys of `--json`.
+
+    images: number of images, by split
+    classes: number of images of each class, by split
+    pixels: smallest, mean and largest value of a batch after preprocessing
+    cache: the cached teacher outputs, by stage and layer
+    cache_bytes: size of all cache tables that do not exist yet, with those for evaluation and retraining
+    peak_bytes: peak memory of this process, or of the GPU
+    times: the stages that are not trained yet
+    preparing_s: seconds until training starts
+    evaluation_s: seconds of evaluation after training
+    tracking_s: seconds that W&B adds
+    teacher: accuracy on the validation split; None for a teacher that will be trained"""
 
     images: dict[str, int]
     classes: dict[str, list[int]]
@@ -92,30 +112,32 @@ class Examination:
 
 
 def examine(config: Config, progress: Progress) -> Examination:
-    """Raises ConfigError as a run would; nothing is trained, images are decoded."""
+    """Prepare the run of a configuration and examine it with one batch. Images are decoded; nothing is trained.
+
+    Raises ConfigError for everything for which the run itself would raise it before training."""
     started = time.perf_counter()
     plan = prepare(config, progress)
     preparing_s = time.perf_counter() - started
     splits = {"train": plan.data.train, "valid": plan.data.valid}
     if has_test(config):
         splits["test"] = data_splits.load_test(config.dataset, config.root, plan.device, progress)
-    noted = data_splits.notes(config.dataset, config.root, progress, test=has_test(config))
+    data_notes = data_splits.notes(config.dataset, config.root, progress, test=has_test(config))
     names = class_names.numbered(plan.class_names.names, config.dataset.classes)
     classes = {name: split.class_counts(len(names)) for name, split in splits.items()}
     pixels = plan.data.train.batch(plan.data.train.rows[:500]).images
-    library = None if plan.teacher is None else plan.teacher_cache(progress)
-    untrained = plan.teacher_stage
+    cache = None if plan.teacher is None else plan.teacher_cache(progress)
+    stage_to_train = plan.teacher_stage
     if plan.teacher_is_trained:
         plan.load_teacher()
-        untrained = None
-    times = estimates.stages(plan, estimates.THOROUGH_S, library if untrained is None else None)
-    losses = [] if untrained is None else _losses(plan, untrained)
+        stage_to_train = None
+    times = estimates.stage_times(plan, estimates.THOROUGH_S, cache if stage_to_train is None else None)
+    losses = [] if stage_to_train is None else _losses(plan, stage_to_train)
     ready = None
     if plan.teacher is not None:
         freeze(plan.teacher)
-        ready = None if untrained is not None else readiness.evaluated(plan)
+        ready = readiness.evaluate(plan) if stage_to_train is None else None
     losses += [loss for stage in plan.stages for loss in _losses(plan, stage)]
-    tables = {} if library is None else _tables(plan, library, splits)
+    tables = {} if cache is None else _tables(plan, cache, splits)
     return Examination(
         images={name: len(split) for name, split in splits.items()},
         classes=classes,
@@ -123,7 +145,7 @@ def examine(config: Config, progress: Progress) -> Examination:
         pixels=(float(pixels.min()), float(pixels.mean()), float(pixels.max())),
         shapes=_shapes(plan),
         losses=losses,
-        cache=_cache(plan),
+        cache=_cache_sizes(plan),
         cache_bytes=sum(size for folder, size in tables.items() if not folder.exists()),
         times=times,
         evaluation_s=estimates.evaluation_s(plan, len(splits.get("test", ()))),
@@ -131,10 +153,10 @@ def examine(config: Config, progress: Progress) -> Examination:
         preparing_s=preparing_s,
         tracking_s=_WANDB_S if isinstance(config.tracker, Wandb) else 0.0,
         warnings=[
-            *noted,
-            *_of_classes(plan, names, classes),
+            *data_notes,
+            *_class_warnings(plan, names, classes),
             *readiness.warnings(plan, ready),
-            *_of_losses(losses),
+            *_loss_warnings(losses),
         ],
         teacher=ready,
     )
@@ -142,7 +164,7 @@ def examine(config: Config, progress: Progress) -> Examination:
 
 def _shapes(plan: Plan) -> list[LayerShape]:
     dataset = plan.config.dataset
-    rows = [LayerShape(what="images", name=_named(dataset, plan.config.root), shape=image_shape(dataset))]
+    rows = [LayerShape(what="images", name=_dataset_name(dataset, plan.config.root), shape=image_shape(dataset))]
     networks: dict[str, tuple[Network | None, str]] = {
         "teacher": (plan.teacher, plan.config.teacher.name),
         "student": (plan.student, plan.config.student.name),
@@ -162,8 +184,8 @@ def _shapes(plan: Plan) -> list[LayerShape]:
     return rows
 
 
-def _named(dataset: Dataset, root: Path) -> str:
-    """With the sizes that its images have on the disk."""
+def _dataset_name(dataset: Dataset, root: Path) -> str:
+    """The name of the data set; for a folder its path, with the sizes of the images on the disk."""
     if not isinstance(dataset, Folder):
         return dataset.name
     smallest, largest = sources.sizes(dataset, root)
@@ -171,7 +193,7 @@ def _named(dataset: Dataset, root: Path) -> str:
 
 
 def _losses(plan: Plan, stage: TrainingStage) -> list[StageLosses]:
-    """Of each term by itself."""
+    """The loss terms of a stage on its first batch, each with its own gradient."""
     train = plan.data.train
     batch = train.viewed(train.rows[: stage.settings.batch_size], 0, plan.views(stage))
     train_mode(stage)
@@ -182,72 +204,82 @@ def _losses(plan: Plan, stage: TrainingStage) -> list[StageLosses]:
             term=name,
             value=float(value.detach()),
             weight=weight,
-            gradient=weight * _norm(torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)),
+            gradient=weight * _l2_norm(torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)),
         )
         for name, value, weight in _terms(stage, batch)
     ]
 
 
 def _terms(stage: TrainingStage, batch: Batch) -> list[tuple[str, Tensor, float]]:
-    """(name, value, weight) of what the loss of a stage is the sum of."""
-    loss, told = stage.step(batch, epoch=0)
+    """(name, value, weight) of every term whose weighted sum is the stage's loss."""
+    loss, values = stage.step(batch, epoch=0)
     if not isinstance(stage, WholeNetworkStage):
         return [(stage.name, loss, 1.0)]
-    found: list[tuple[str, Tensor, float]] = []
+    terms: list[tuple[str, Tensor, float]] = []
     for term in stage.terms:
-        value = told[f"train_{term.name}_loss"]
+        value = values[f"train_{term.name}_loss"]
         assert isinstance(value, Tensor)
-        found.append((term.name, value, float(told.get(f"{term.name}_weight", 1.0))))
-    return found
+        terms.append((term.name, value, float(values.get(f"{term.name}_weight", 1.0))))
+    return terms
 
 
-def _norm(gradients: tuple[Tensor | None, ...]) -> float:
+def _l2_norm(gradients: tuple[Tensor | None, ...]) -> float:
     squares = [float(gradient.float().square().sum()) for gradient in gradients if gradient is not None]
     return math.sqrt(sum(squares))
 
 
-def _cache(plan: Plan) -> list[CacheSize]:
-    found = []
+def _cache_sizes(plan: Plan) -> list[CacheSize]:
+    sizes = []
     for stage in plan.stages:
-        need = plan.cache_plan(stage, plan.data)
-        for layer in need.layers if need is not None else ():
-            assert need is not None
-            is_looked_up = layer in need.cached
-            reason = "" if is_looked_up else need.reason
-            size = need.bytes[layer]
-            found.append(CacheSize(stage=stage.name, layer=layer, bytes=size, looked_up=is_looked_up, reason=reason))
-    return found
+        cache_plan = plan.cache_plan(stage, plan.data)
+        if cache_plan is None:
+            continue
+        for layer in cache_plan.layers:
+            is_cached = layer in cache_plan.cached
+            sizes.append(
+                CacheSize(
+                    stage=stage.name,
+                    layer=layer,
+                    bytes=cache_plan.bytes[layer],
+                    looked_up=is_cached,
+                    reason="" if is_cached else cache_plan.reason,
+                )
+            )
+    return sizes
 
 
-def _tables(plan: Plan, library: TeacherCache, splits: dict[str, Split]) -> dict[Path, int]:
-    """The folders of all tables that the run will look up, with their bytes."""
-    config, found = plan.config, library.logits_table_size(splits["valid"])
+def _tables(plan: Plan, cache: TeacherCache, splits: dict[str, Split]) -> dict[Path, int]:
+    """Folder and size in bytes of every cache table that the run uses, existing or not."""
+    config, tables = plan.config, cache.logits_table_size(splits["valid"])
     if "test" in splits:
         images = data_splits.test_identity(config.dataset, config.root)
-        found |= library.logits_table_size(splits["test"], images)
+        tables |= cache.logits_table_size(splits["test"], images)
     for stage in plan.stages:
-        for seen in (plan.data, plan.data.whole())[: 1 + config.schedule.retrain_student]:
-            need = plan.cache_plan(stage, seen)
-            found |= library.table_sizes(need, seen) if need is not None else {}
-    return found
+        for data in (plan.data, plan.data.whole())[: 1 + config.schedule.retrain_student]:
+            cache_plan = plan.cache_plan(stage, data)
+            tables |= cache.table_sizes(cache_plan, data) if cache_plan is not None else {}
+    return tables
 
 
 def _peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    unit_bytes = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS and KiB on Linux
+    return unit_bytes * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _of_classes(plan: Plan, names: list[str], classes: dict[str, list[int]]) -> Iterator[str]:
+def _class_warnings(plan: Plan, names: list[str], classes: dict[str, list[int]]) -> Iterator[str]:
     if plan.class_names.note:
         yield plan.class_names.note
     yield from class_notes(names, classes)
 
 
-def _of_losses(losses: list[StageLosses]) -> Iterator[str]:
+def _loss_warnings(losses: list[StageLosses]) -> Iterator[str]:
     for loss in losses:
         if not (math.isfinite(loss.value) and math.isfinite(loss.gradient)):
-            yield f"{loss.stage}: the {loss.term} loss is {loss.value}, its gradient {loss.gradient}: it will diverge"
+            yield (
+                f"{loss.stage}: the {loss.term} loss is {loss.value} and its gradient {loss.gradient}: this stage will "
+                "diverge"
+            )
         elif loss.gradient == 0:
             yield f"{loss.stage}: the {loss.term} loss has no gradient: nothing would be learnt from it"

@@ -1,4 +1,7 @@
-"""How long a run will take here, if no stage stops early: a few updates of each stage are measured on copies."""
+"""Estimates how long a run takes on this machine if no stage stops early.
+
+A few updates of each stage are timed on copies of its networks, so that nothing of the run itself is changed.
+"""
 
 import copy
 import statistics
@@ -21,17 +24,25 @@ from fitnets.training.teacher_cache import TeacherCache
 from fitnets.training.teacher_outputs import FixedOutputs
 
 ONCE_S, QUICK_S, THOROUGH_S = -1.0, 0.0, 1.0
-"""how long each thing is measured: once, not longer than a run can wait for it, or as long as noise wants"""
-_AFFORDABLE_S = 0.3
-"""of a step that many runs are measured with"""
-_ANSWERED = 64
-"""images of a batch that the teacher's answers are measured with"""
+"""Seconds per measurement. ONCE_S times a single call, QUICK_S the fewest calls that give a median, because a run waits
+for them, and THOROUGH_S repeats the calls for a second."""
+_LONG_STEP_S = 0.3
+"""A rough measurement scales up an update that takes longer than this from one on few images."""
+_TIMED_IMAGES = 64
+"""images in the batch on which the teacher's forward pass is timed"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTime:
-    """step_s: of an update; steps: how many at most; validation_s: of one; tables_s: of computing the teacher's answers
-    once; retrained_steps: on training and validation images, afterwards; epoch_s: of an epoch with its validation."""
+    """The expected duration of a stage at full length.
+
+    step_s: seconds per update
+    steps: number of updates, at most
+    validation_s: seconds per validation
+    validations: number of validations
+    tables_s: seconds for computing the cached teacher outputs once
+    retrained_steps: number of updates of the retraining on training and validation images; 0 without retraining
+    epoch_s: seconds per epoch with its validation"""
 
     name: str
     step_s: float
@@ -44,99 +55,104 @@ class StageTime:
 
     @property
     def total_s(self) -> float:
-        trained = (self.steps + self.retrained_steps) * self.step_s + self.validations * self.validation_s
-        return trained + self.tables_s * (2 if self.retrained_steps else 1)
+        trained_s = (self.steps + self.retrained_steps) * self.step_s + self.validations * self.validation_s
+        return trained_s + self.tables_s * (2 if self.retrained_steps else 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rough:
-    """Times of many runs, in seconds rather than minutes: long steps are measured on few images, and the teacher's
-    outputs once.
+class RoughMeasurement:
+    """Settings to estimate many runs in seconds rather than minutes: long updates are timed on few images, and each
+    teacher's forward pass is timed once for all runs.
 
-    images: of such a step
-    answering: seconds that the teacher takes for an image, by network and layers; grows"""
+    images: images per timed batch
+    teacher_s: seconds of the teacher's forward pass per image, by teacher and requested layers; filled while
+        measuring"""
 
     images: int = 8
-    answering: dict[str, float] = field(default_factory=dict)
+    teacher_s: dict[str, float] = field(default_factory=dict)
 
 
-def stages(
-    plan: Plan, budget_s: float, library: TeacherCache | None = None, rough: Rough | None = None
+def stage_times(
+    plan: Plan, budget_s: float, cache: TeacherCache | None = None, rough: RoughMeasurement | None = None
 ) -> list[StageTime]:
-    """Of the stages that are still to be trained.
+    """Estimate the stages that are not trained yet.
 
-    library: of a trained teacher, which may have tables already
-    rough: how to measure many runs; None: each on whole batches"""
-    found = []
+    budget_s: seconds per measurement, see THOROUGH_S
+    cache: the cache of a trained teacher, which may have some tables already; None if the teacher is untrained
+    rough: settings for measuring many runs; None times whole batches"""
+    times = []
     if plan.teacher_stage is not None and not plan.teacher_is_trained:
-        found.append(_stage(plan, plan.teacher_stage, budget_s, library, rough))
+        times.append(_stage_time(plan, plan.teacher_stage, budget_s, cache, rough))
     for stage in plan.stages:
         if not (stage.name == "hint" and plan.hint_is_trained):
-            found.append(_stage(plan, stage, budget_s, library, rough))
-    return found
+            times.append(_stage_time(plan, stage, budget_s, cache, rough))
+    return times
 
 
-def _stage(
-    plan: Plan, stage: TrainingStage, budget_s: float, library: TeacherCache | None, rough: Rough | None
+def _stage_time(
+    plan: Plan, stage: TrainingStage, budget_s: float, cache: TeacherCache | None, rough: RoughMeasurement | None
 ) -> StageTime:
     settings, train, valid, schedule = stage.settings, plan.data.train, plan.data.valid, plan.config.schedule
-    retrained = schedule.retrain_teacher if stage is plan.teacher_stage else schedule.retrain_student
-    per_epoch = len(train) // settings.batch_size
-    steps = float(settings.epochs * per_epoch)
+    is_retrained = schedule.retrain_teacher if stage is plan.teacher_stage else schedule.retrain_student
+    steps_per_epoch = len(train) // settings.batch_size
+    steps = float(settings.epochs * steps_per_epoch)
     if settings.max_steps is not None:
         steps = min(steps, settings.max_steps)
-    need = plan.cache_plan(stage, plan.data)
-    is_looked_up = need is not None and need.cached == need.layers
+    cache_plan = plan.cache_plan(stage, plan.data)
+    is_cached = cache_plan is not None and cache_plan.cached == cache_plan.layers
     tables_s = 0.0
-    if need is not None and is_looked_up:
-        images = need.tables * need.views.images_per_view * len(train) + len(valid)
-        if library is not None:
-            images = library.missing_outputs(need, plan.data) // len(need.cached)
-        tables_s = images * _answering_s(plan, stage, budget_s, rough)
-    step_s = _step_s(plan, stage, is_looked_up, budget_s, rough)
-    validation_s = step_s * len(valid) / settings.batch_size / 3  # the forward third of a step
+    if cache_plan is not None and is_cached:
+        images = cache_plan.tables * cache_plan.views.images_per_view * len(train) + len(valid)
+        if cache is not None:
+            images = cache.missing_outputs(cache_plan, plan.data) // len(cache_plan.cached)
+        tables_s = images * _teacher_s(plan, stage, budget_s, rough)
+    step_s = _step_s(plan, stage, is_cached, budget_s, rough)
+    validation_s = step_s * len(valid) / settings.batch_size / 3  # a forward pass is a third of an update
     if budget_s > QUICK_S:
-        validation_s = _validation_s(plan, stage, is_looked_up, budget_s)
+        validation_s = _validation_s(plan, stage, is_cached, budget_s)
     return StageTime(
         name=stage.name,
         step_s=step_s,
         steps=steps,
         validation_s=validation_s,
-        epoch_s=step_s * per_epoch + validation_s,
-        validations=-(-int(steps) // per_epoch),
+        epoch_s=step_s * steps_per_epoch + validation_s,
+        validations=-(-int(steps) // steps_per_epoch),
         tables_s=tables_s,
-        retrained_steps=steps * (1 + len(valid) / len(train)) if retrained else 0.0,
+        retrained_steps=steps * (1 + len(valid) / len(train)) if is_retrained else 0.0,
     )
 
 
-def _answering_s(plan: Plan, stage: TrainingStage, budget_s: float, rough: Rough | None) -> float:
-    """Of one image by the teacher."""
-    known = {} if rough is None else rough.answering
+def _teacher_s(plan: Plan, stage: TrainingStage, budget_s: float, rough: RoughMeasurement | None) -> float:
+    """Seconds of the teacher's forward pass per image."""
+    measured = {} if rough is None else rough.teacher_s
     key = repr((plan.config.teacher, plan.config.dataset, plan.precision, stage.teacher_layers))
-    if key not in known:
-        train, trial = plan.data.train, _copied(stage)
-        batch = train.batch(train.rows[: _ANSWERED if rough is None else rough.images])
-        answers = trial.teacher_outputs
-        assert answers is not None
-        work = partial(answers, batch, trial.teacher_layers)
-        known[key] = steadily(work, batch.images.device, budget_s) / len(batch)
-    return known[key]
+    if key not in measured:
+        train, trial = plan.data.train, _trial_copy(stage)
+        batch = train.batch(train.rows[: _TIMED_IMAGES if rough is None else rough.images])
+        teacher_outputs = trial.teacher_outputs
+        assert teacher_outputs is not None
+        work = partial(teacher_outputs, batch, trial.teacher_layers)
+        measured[key] = median_s(work, batch.images.device, budget_s) / len(batch)
+    return measured[key]
 
 
-def _step_s(plan: Plan, stage: TrainingStage, is_looked_up: bool, budget_s: float, rough: Rough | None) -> float:
-    """Of an update, images put together and augmented. rough: where that takes long, of few images, scaled up."""
+def _step_s(
+    plan: Plan, stage: TrainingStage, is_cached: bool, budget_s: float, rough: RoughMeasurement | None
+) -> float:
+    """Seconds of an update, with the selection and augmentation of its images."""
     rows = plan.data.train.rows[: stage.settings.batch_size]
     if rough is not None:
-        some = rows[: rough.images]
-        scaled_s = _step_of_s(plan, stage, some, is_looked_up, budget_s) * len(rows) / len(some)
-        if scaled_s > _AFFORDABLE_S:
+        few_rows = rows[: rough.images]
+        scaled_s = _step_of_s(plan, stage, few_rows, is_cached, budget_s) * len(rows) / len(few_rows)
+        if scaled_s > _LONG_STEP_S:
             return scaled_s
-    return _step_of_s(plan, stage, rows, is_looked_up, budget_s)
+    return _step_of_s(plan, stage, rows, is_cached, budget_s)
 
 
-def _step_of_s(plan: Plan, stage: TrainingStage, rows: Tensor, is_looked_up: bool, budget_s: float) -> float:
-    trial, settings, train, views = _copied(stage), stage.settings, plan.data.train, plan.views(stage)
-    if is_looked_up and trial.teacher_outputs is not None:
+def _step_of_s(plan: Plan, stage: TrainingStage, rows: Tensor, is_cached: bool, budget_s: float) -> float:
+    """Seconds of an update on the images of these rows."""
+    trial, settings, train, views = _trial_copy(stage), stage.settings, plan.data.train, plan.views(stage)
+    if is_cached and trial.teacher_outputs is not None:
         trial.teacher_outputs = FixedOutputs(trial.teacher_outputs(train.batch(rows), trial.teacher_layers))
     optimizer = LayerOptimizer(trial.layers, settings, len(train) // settings.batch_size)
     train_mode(trial)
@@ -145,54 +161,56 @@ def _step_of_s(plan: Plan, stage: TrainingStage, rows: Tensor, is_looked_up: boo
         loss, _ = trial.step(train.viewed(rows, 0, views), 0)
         optimizer.update(loss)
 
-    return steadily(step, rows.device, budget_s)
+    return median_s(step, rows.device, budget_s)
 
 
-def _validation_s(plan: Plan, stage: TrainingStage, is_looked_up: bool, budget_s: float) -> float:
-    trial, valid, size = _copied(stage), plan.data.valid, plan.config.engine.eval_batch_size
-    some = replace(valid, rows=valid.rows[:size])
-    if is_looked_up and trial.teacher_outputs is not None:
-        trial.teacher_outputs = FixedOutputs(trial.teacher_outputs(some.batch(some.rows), trial.teacher_layers))
-    once_s = steadily(lambda: trial.validate(some, size), some.rows.device, budget_s)
-    return once_s * len(valid) / len(some)
+def _validation_s(plan: Plan, stage: TrainingStage, is_cached: bool, budget_s: float) -> float:
+    trial, valid, batch_size = _trial_copy(stage), plan.data.valid, plan.config.engine.eval_batch_size
+    sample = replace(valid, rows=valid.rows[:batch_size])
+    if is_cached and trial.teacher_outputs is not None:
+        trial.teacher_outputs = FixedOutputs(trial.teacher_outputs(sample.batch(sample.rows), trial.teacher_layers))
+    sample_s = median_s(lambda: trial.validate(sample, batch_size), sample.rows.device, budget_s)
+    return sample_s * len(valid) / len(sample)
 
 
 def evaluation_s(plan: Plan, test_images: int) -> float:
-    """Of what follows training: predictions on validation and test, comparisons of layers, latencies."""
-    some = replace(plan.data.valid, rows=plan.data.valid.rows[:DIAGNOSED])
-    size, device = plan.config.engine.eval_batch_size, some.rows.device
+    """Estimate what follows training: predictions on validation and test, comparisons of layers, latencies."""
+    sample = replace(plan.data.valid, rows=plan.data.valid.rows[:DIAGNOSED])
+    batch_size, device = plan.config.engine.eval_batch_size, sample.rows.device
     networks = {"student": plan.student}
     if plan.teacher is not None:
         networks = {"teacher": plan.teacher, **networks}
     per_image_s = sum(
-        steadily(partial(metrics.predict, network, some, size), device, QUICK_S) / len(some)
+        median_s(partial(metrics.predict, network, sample, batch_size), device, QUICK_S) / len(sample)
         for network in networks.values()
     )
     latencies = partial(latency.latencies, networks, plan.data.train.images[0])
-    compared = (2 + len(plan.stages)) * len(some)
+    compared = (2 + len(plan.stages)) * len(sample)
     predicted_s = per_image_s * (len(plan.data.valid) + test_images + compared)
     return predicted_s + latency.timed(latencies, device, repeats=1, warm_up=0)[0]
 
 
-def briefly_evaluation_s(plan: Plan, test_images: int) -> float:
-    """The same from a forward pass of a few images, for who cannot wait; latencies by arithmetic."""
-    some = replace(plan.data.valid, rows=plan.data.valid.rows[:_ANSWERED])
-    device = some.rows.device
+def quick_evaluation_s(plan: Plan, test_images: int) -> float:
+    """Estimate the same as `evaluation_s` within a moment: from forward passes of a few images, with the time of the
+    latencies computed, not measured."""
+    sample = replace(plan.data.valid, rows=plan.data.valid.rows[:_TIMED_IMAGES])
+    device = sample.rows.device
     predictions = len(plan.data.valid) + test_images
     compared = min(len(plan.data.valid), DIAGNOSED)
-    found = once_s = 0.0
-    for network, times in ((plan.teacher, 1), (plan.student, 2 + len(plan.stages))):
+    predicted_s = image_by_all_s = 0.0
+    for network, comparisons in ((plan.teacher, 1), (plan.student, 2 + len(plan.stages))):
         if network is None:
             continue
-        work = partial(metrics.predict, network, some, len(some))
-        per_image_s = min(latency.timed(work, device, repeats=1)) / len(some)
-        found += per_image_s * (predictions + times * compared)
-        once_s += per_image_s
-    return found + latency.latencies_s(once_s)
+        work = partial(metrics.predict, network, sample, len(sample))
+        per_image_s = min(latency.timed(work, device, repeats=1)) / len(sample)
+        predicted_s += per_image_s * (predictions + comparisons * compared)
+        image_by_all_s += per_image_s
+    return predicted_s + latency.latencies_s(image_by_all_s)
 
 
-def steadily(work: Callable[[], Any], device: torch.device, budget_s: float) -> float:
-    """The median of as many repeats as fit into the time, of 2 to 100; a third as many before them only warm up."""
+def median_s(work: Callable[[], Any], device: torch.device, budget_s: float) -> float:
+    """The median duration of 2 to 100 calls, as many as fit into `budget_s`. A third as many calls warm up before them.
+    ONCE_S gives the duration of a single call."""
     once_s = latency.timed(work, device, repeats=1)[0]
     if budget_s <= ONCE_S:
         return once_s
@@ -200,7 +218,8 @@ def steadily(work: Callable[[], Any], device: torch.device, budget_s: float) -> 
     return statistics.median(latency.timed(work, device, repeats=repeats, warm_up=repeats // 3))
 
 
-def _copied(stage: TrainingStage) -> TrainingStage:
+def _trial_copy(stage: TrainingStage) -> TrainingStage:
+    """A copy of the stage whose networks may be changed, with its teacher frozen."""
     trial = copy.deepcopy(stage)
     if trial.teacher is not None:
         freeze(trial.teacher)

@@ -1,6 +1,8 @@
-"""The hashes of a run: everything that determines a result, and nothing else.
+"""The content hashes of a run: they hash everything that determines a result, and nothing else.
 
-A teacher, a first stage and a run are each stored under the hash of what determines them, and found by it again.
+A teacher, a stage 1 and a run are each stored in a folder named by their hash. A later command that would give the same
+result computes the same hash, finds the folder and trains nothing. Paths, the device, W&B and everything else that
+changes no result stay out of every hash.
 """
 
 from dataclasses import replace
@@ -29,23 +31,35 @@ from fitnets.training import methods
 
 
 class Hashes(NamedTuple):
-    """Content hashes of exactly what determines each artifact. teacher: None for teacher=none; hint: None for methods
-    without stage 1."""
+    """One hash for each artifact of a run.
+
+    teacher: of the trained teacher; None for teacher=none
+    hint: of the student after stage 1; None for methods without stage 1
+    run: of the whole run"""
 
     teacher: str | None
     hint: str | None
     run: str
 
 
-def _student_seed(config: Config) -> int:
+def student_seed(config: Config) -> int:
+    """The seed of the student's initial weights."""
     return seed_of("student weights", config.seed)
 
 
-# --- identity ---
-
-
 def hashes(config: Config, digest: str, precision: Precision) -> Hashes:
-    """digest: of the data."""
+    """Hash what determines the teacher, stage 1 and the run of a configuration.
+
+    The hashes form a chain, because each artifact depends on the one before it:
+    - teacher: images, preprocessing, precision, and the teacher's networks and training
+    - hint: the teacher's hash, and what stage 1 trains
+    - run: the hashes of teacher and stage 1, and what trains the student
+
+    A stored teacher is hashed by its weights, a trained one by its options and schedule. teacher=none still gets a
+    hash of data and precision as the first link of the chain.
+
+    digest: content hash of the training and validation images
+    precision: the concrete one, never `auto`"""
     schedule = config.schedule
     if isinstance(config.teacher, NoTeacher):
         teacher_parts = []
@@ -61,7 +75,7 @@ def hashes(config: Config, digest: str, precision: Precision) -> Hashes:
 
 
 def _hint_parts(config: Config) -> list[Any]:
-    """What determines stage 1, given the teacher."""
+    """Everything but the teacher that determines stage 1."""
     stage = config.schedule.hint
     parts: list[Any] = [config.student, config.schedule.student_init, stage, config.seed, *_link_parts(config)]
     parts += [*_custom_student(config), *methods.repeated_views(config, stage)]
@@ -69,8 +83,8 @@ def _hint_parts(config: Config) -> list[Any]:
 
 
 def _student_parts(config: Config) -> list[Any]:
-    """What determines the student, given teacher and stage 1: sections of the schedule that the method does not use are
-    not among it."""
+    """Everything but the teacher and stage 1 that determines the student. Sections of the schedule that the method does
+    not use are left out, so that changing them does not train again."""
     schedule, method = config.schedule, config.method
     parts: list[Any] = [method, config.student, schedule.student_init, methods.student_stage(config), config.seed]
     parts += [*_custom_student(config), *methods.repeated_views(config, methods.student_stage(config))]
@@ -79,15 +93,16 @@ def _student_parts(config: Config) -> list[Any]:
 
 
 def _custom_student(config: Config) -> list[Any]:
-    """What the option of a custom student leaves open."""
+    """Digests of a custom student's source and initial weights, which its option only names; empty for built-in
+    students."""
     student = config.student
     if not isinstance(student, CustomStudent):
         return []
-    return wrapping.identity(student, config.dataset, "student", _student_seed(config))
+    return wrapping.identity(student, config.dataset, "student", student_seed(config))
 
 
 def _link_parts(config: Config) -> list[Any]:
-    """What determines how the guided layer is taught."""
+    """The layers and the regressor by which the guided layer learns; empty for methods that guide no layer."""
     match config.method:
         case Hints() | Joint():
             return [needed_pair(config), _regressor(config), config.schedule.regressor_init]
@@ -98,7 +113,7 @@ def _link_parts(config: Config) -> list[Any]:
 
 
 def _regressor(config: Config) -> Regressor:
-    """What the choice comes to between these two layers: `auto` is the same as what it takes."""
+    """The concrete regressor for this pair of layers. `auto` hashes like the regressor that it picks."""
     hint_layer, guided = needed_pair(config)
     architecture = earlier_runs.architecture(config.teacher)
     assert architecture is not None
@@ -109,13 +124,14 @@ def _regressor(config: Config) -> Regressor:
 
 
 class ComparisonKeys(NamedTuple):
-    """Hashes by which runs are compared.
+    """Hashes that say which stored runs may be compared. The seeds of teacher and student are left out, so that runs
+    that differ in these seeds alone have equal keys.
 
-    teacher_setting: the teacher but for its seed; None for teacher=none
-    setting: what all methods have in common: that, the student, its initialisation, stage 2 but for its length
-    student_setting: the same without the teacher
-    method: the method's own part, with its lengths, pair and regressor
-    kd: temperature and weight of Eq. 2; None without it"""
+    teacher_setting: data, and everything that makes the teacher but its seed; None for teacher=none
+    setting: teacher_setting, and what all methods share: the student, its initialisation, stage 2 without its length
+    student_setting: data and that shared part without the teacher, to compare with runs of other teachers
+    method: the method with the lengths of its stages, its pair of layers and its regressor
+    kd: temperature and weight of Eq. 2; None for methods without it"""
 
     teacher_setting: str | None
     setting: str
@@ -125,7 +141,10 @@ class ComparisonKeys(NamedTuple):
 
 
 def comparison_keys(config: Config, digest: str, precision: Precision) -> ComparisonKeys:
-    """digest: of the data."""
+    """Hash what two runs must have in common to be compared.
+
+    digest: content hash of the training and validation images
+    precision: the concrete one; fp32 is not hashed"""
     schedule = config.schedule
     teacher_parts: list[Any] = []
     if isinstance(config.teacher, PretrainedTeacher):
@@ -134,26 +153,26 @@ def comparison_keys(config: Config, digest: str, precision: Precision) -> Compar
         training = [schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
         teacher_parts = [replace(config.teacher, seed=0), *training]
     data_parts = [digest, config.dataset]
-    in_precision = [] if precision == "fp32" else [precision]
-    teacher_setting = content_hash("teacher setting", *data_parts, *teacher_parts, *in_precision)
-    stage = replace(schedule.student, epochs=1, max_steps=None)
-    shared: list[Any] = [config.student, schedule.student_init, stage, schedule.retrain_student]
+    precision_parts = [] if precision == "fp32" else [precision]
+    teacher_setting = content_hash("teacher setting", *data_parts, *teacher_parts, *precision_parts)
+    stage_of_any_length = replace(schedule.student, epochs=1, max_steps=None)
+    shared: list[Any] = [config.student, schedule.student_init, stage_of_any_length, schedule.retrain_student]
     shared += _custom_student(replace(config, seed=0))
     kd = content_hash("kd", schedule.kd) if methods.uses_kd(config.method) else None
-    length = methods.student_stage(config)
-    shared += methods.repeated_views(config, length)
-    own = [config.method, length.epochs, length.max_steps, kd, *_link_parts(config)]
+    student_stage = methods.student_stage(config)
+    shared += methods.repeated_views(config, student_stage)
+    method_parts = [config.method, student_stage.epochs, student_stage.max_steps, kd, *_link_parts(config)]
     if methods.is_staged(config):
-        own += [schedule.hint, schedule.hint_loss, *methods.repeated_views(config, schedule.hint)]
+        method_parts += [schedule.hint, schedule.hint_loss, *methods.repeated_views(config, schedule.hint)]
     return ComparisonKeys(
         teacher_setting=teacher_setting if teacher_parts else None,
         setting=content_hash("setting", teacher_setting, *shared),
-        student_setting=content_hash("student setting", *data_parts, *in_precision, *shared),
-        method=content_hash("method", *own),
+        student_setting=content_hash("student setting", *data_parts, *precision_parts, *shared),
+        method=content_hash("method", *method_parts),
         kd=kd,
     )
 
 
 def teacher_seed(config: Config) -> int | None:
-    """None where no teacher is trained."""
+    """The seed of the teacher's training; None if no teacher is trained."""
     return None if isinstance(config.teacher, PretrainedTeacher | NoTeacher) else config.teacher.seed

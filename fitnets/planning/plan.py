@@ -1,4 +1,4 @@
-"""A configuration made ready: data loaded, networks built, stages laid out, hashes known; nothing trained yet."""
+"""A run that is ready to train: its data are loaded, its networks built, its stages set up and its hashes computed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from fitnets.errors import ConfigError
 from fitnets.machine import devices
 from fitnets.models import build, teachers
 from fitnets.models.network import Network, freeze, place, place_like
-from fitnets.planning.identity import Hashes, _student_seed, hashes
+from fitnets.planning.identity import Hashes, hashes, student_seed
 from fitnets.progress import Progress
 from fitnets.store import digests, directories, earlier_runs, files, layout, weights
 from fitnets.store.layout import StoreLayout
@@ -27,13 +27,21 @@ from fitnets.training.teacher_cache import CachePlan, TeacherCache, plan_cache
 
 _CPU = torch.device("cpu")
 _MOST_TABLES = 16
-"""of a stage whose views never come again; longer ones run the teacher at every step"""
+"""A stage whose crops never repeat caches at most this many tables, one an epoch. Longer ones run the teacher at every
+step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run will do. class_names: of the data set; teacher: None for teacher=none; teacher_stage: None where no
-    teacher is trained; stages: the student's, in order."""
+    """Everything that a run needs before it trains, and where its artifacts lie in the store.
+
+    device: where networks and images are
+    precision: the concrete one, never `auto`
+    class_names: of the data set
+    teacher: None for teacher=none
+    teacher_stage: the teacher's training; None for a teacher that needs none
+    stages: the student's stages, in order
+    hashes: the names of the artifacts' folders"""
 
     config: Config
     device: torch.device
@@ -53,8 +61,8 @@ class Plan:
 
     @property
     def hint_directory(self) -> Path | None:
-        """Of stage 1; None for methods of one stage."""
-        return None if self.hashes.hint is None else StoreLayout(self.config.root).hint(self.hashes.hint)
+        """The folder of the student after stage 1; None for methods of one stage."""
+        return None if self.hashes.hint is None else self.config.root / "hint" / self.hashes.hint
 
     @property
     def run_directory(self) -> Path:
@@ -70,12 +78,13 @@ class Plan:
 
     @property
     def run_is_finished(self) -> bool:
-        """Raises DamagedError where its result cannot be read; with rerun=true nobody reads it."""
+        """Whether the store has the finished run; always False with rerun=true. Raises DamagedError for a result.json
+        that cannot be read, unless rerun=true."""
         return not self.config.rerun and directories.is_finished(self.run_directory)
 
     @property
     def teacher_weights_bytes(self) -> int:
-        """Size of the teacher's weight file or files."""
+        """Size of the teacher's weight file; for an ensemble the sum over its members."""
         assert self.teacher is not None
         if isinstance(self.config.teacher, EarlierRunTeacher):
             return teachers.weights_bytes(self.config.teacher)
@@ -85,12 +94,12 @@ class Plan:
 
     @property
     def hint(self) -> HintStage | HintTerm | None:
-        """What links the hint layer to the guided layer, in a method with hints."""
-        parts = [part for stage in self.stages for part in getattr(stage, "terms", [stage])]
-        return next((part for part in parts if isinstance(part, HintStage | HintTerm)), None)
+        """The stage or loss term that links hint layer and guided layer; None for methods without hints."""
+        stages_and_terms = [part for stage in self.stages for part in getattr(stage, "terms", [stage])]
+        return next((part for part in stages_and_terms if isinstance(part, HintStage | HintTerm)), None)
 
     def load_teacher(self) -> None:
-        """Have the teacher as it answers: with the weights of its training, frozen. Raises DamagedError."""
+        """Load the trained weights into the teacher, if they are not there yet, and freeze it. Raises DamagedError."""
         if self.teacher is None:
             return
         if self.teacher_stage is not None:
@@ -99,18 +108,19 @@ class Plan:
         freeze(self.teacher)
 
     def teacher_cache(self, progress: Progress) -> TeacherCache:
-        """Of the teacher's answers, once its weights are there."""
+        """The cache of the teacher's outputs. The teacher must have its trained weights."""
         assert self.teacher is not None
         assert self.hashes.teacher is not None
         return TeacherCache(self.config.root, self.teacher, self.hashes.teacher, progress)
 
     def views(self, stage: TrainingStage) -> Views:
-        """How a stage sees the training images. Those of a teacher that is trained never come again."""
+        """The augmented versions of the training images that a stage sees. The teacher's own training never repeats a
+        crop."""
         count = None if stage is self.teacher_stage else methods.view_count(self.config)
         return self.data.views(stage.settings.augmentation, count)
 
     def cache_plan(self, stage: TrainingStage, data: Data) -> CachePlan | None:
-        """What a stage wants of the teacher; None: nothing."""
+        """The teacher outputs that a stage needs and how they are cached; None if it needs no teacher."""
         if stage.teacher is None:
             return None
         engine = self.config.engine
@@ -125,45 +135,48 @@ class Plan:
         )
 
 
-def prepare(config: Config, progress: Progress, instead: Data | None = None) -> Plan:
-    """Raises ConfigError for everything that can be known before training: shapes, layers, data, device.
+def prepare(config: Config, progress: Progress, data: Data | None = None) -> Plan:
+    """Load the data, build the networks and stages, compute the hashes.
 
-    instead: images in the place of the data set's, which is then not looked at."""
+    data: images to use in place of the data set's, which is then not read; None loads the data set
+
+    Raises ConfigError for everything that can be checked before training: shapes, layers, classes, batch sizes, data,
+    device."""
     device = devices.set_up_device(config.engine)
     precision = devices.precision(config, device)
     teacher = None if isinstance(config.teacher, NoTeacher) else place(new_teacher(config), device, precision)
     is_trained = teacher is not None and not isinstance(config.teacher, PretrainedTeacher)
     teacher_stage = label_stage("teacher", teacher, config.schedule.teacher) if is_trained and teacher else None
     student, student_stages = new_student(config, teacher, device, precision)
-    if instead is None:
+    if data is None:
         directories.check_writable(config.root)
         splits.check_files(config.dataset, config.root, progress, test=has_test(config))
         names = class_names.of_data(config.dataset)
         _check_member_classes(config, names)
-        found = splits.load(config.dataset, config.root, device, progress)
+        data = splits.load(config.dataset, config.root, device, progress)
+        _check_fitted(config, data.digest)
     else:
-        names, found = ClassNames(None), instead
+        names = ClassNames(None)
     for network in filter(None, (teacher, student)):
-        network.set_preprocessing(config.dataset.preprocessing, found.fitted)
-    _check_batches([*([teacher_stage] if teacher_stage else []), *student_stages], len(found.train))
-    if instead is None:
-        _check_fitted(config, found.digest)
+        network.set_preprocessing(config.dataset.preprocessing, data.fitted)
+    _check_batches([*([teacher_stage] if teacher_stage else []), *student_stages], len(data.train))
     return Plan(
         config=config,
         device=device,
         precision=precision,
-        data=found,
+        data=data,
         class_names=names,
         teacher=teacher,
         student=student,
         teacher_stage=teacher_stage,
         stages=student_stages,
-        hashes=hashes(config, found.digest, precision),
+        hashes=hashes(config, data.digest, precision),
     )
 
 
 def new_teacher(config: Config) -> Network:
-    """The teacher with its initial weights, or with those that it has. On the CPU, as its seed's numbers are."""
+    """Build the teacher. A teacher that will be trained gets weights drawn from its seed, on the CPU, so that every
+    device starts from the same numbers; a ready one keeps its own."""
     teacher = teachers.network(config)
     if not isinstance(config.teacher, PretrainedTeacher | NoTeacher):
         build.initialise(teacher, config.schedule.teacher_init, seed_of("teacher weights", config.teacher.seed))
@@ -173,20 +186,22 @@ def new_teacher(config: Config) -> Network:
 def new_student(
     config: Config, teacher: Network | None, device: torch.device = _CPU, precision: Precision = "fp32"
 ) -> tuple[Network, list[TrainingStage]]:
-    """The student with its initial weights, where and as the teacher is, and its stages.
+    """Build the student with its initial weights, and its stages. The student is placed like the teacher, on the same
+    device and in the same precision.
 
-    teacher: None for teacher=none; the student is then on the device, in the precision."""
+    teacher: None for teacher=none
+    device, precision: where the student is placed if there is no teacher"""
     student = build.network(config.student, config.dataset, "student")
-    build.initialise(student, config.schedule.student_init, _student_seed(config))
+    build.initialise(student, config.schedule.student_init, student_seed(config))
     student = place(student, device, precision) if teacher is None else place_like(teacher, student)
     return student, methods.stages(config, teacher, student)
 
 
-def _check_batches(objectives: list[TrainingStage], images: int) -> None:
+def _check_batches(stages: list[TrainingStage], images: int) -> None:
     too_large = [
         f"schedule.{stage.name}.batch_size={stage.settings.batch_size} is more than the {images} training images: "
         f"give at most {images}"
-        for stage in objectives
+        for stage in stages
         if stage.settings.batch_size > images
     ]
     if too_large:
@@ -194,8 +209,8 @@ def _check_batches(objectives: list[TrainingStage], images: int) -> None:
 
 
 def _check_member_classes(config: Config, names: ClassNames) -> None:
-    """Raises ConfigError where a stored teacher was trained on other classes than the data have, or on the same in
-    another order; where those of the data are unknown, on others than another member."""
+    """Raise ConfigError if a stored teacher was trained on other classes than the data have, or on the same classes in
+    another order. If the data do not name their classes, the members of an ensemble are compared with each other."""
     if not isinstance(config.teacher, EarlierRunTeacher):
         return
     expected, owner = names.names, f"dataset={config.dataset.name}"
@@ -214,7 +229,8 @@ def _check_member_classes(config: Config, names: ClassNames) -> None:
 
 
 def _check_fitted(config: Config, digest: str) -> None:
-    """Preprocessing that was fitted on other images gives other inputs: no stored teacher understands them."""
+    """Raise ConfigError if the data are not those on which a stored teacher's preprocessing was fitted: preprocessing
+    fitted on other images would give the teacher other inputs than it was trained on."""
     if not isinstance(config.teacher, EarlierRunTeacher) or not preprocessing.is_fitted(config.dataset.preprocessing):
         return
     for path, member in earlier_runs.members(config.teacher).items():

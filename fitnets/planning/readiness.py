@@ -1,4 +1,4 @@
-"""How good a teacher is that needs no training, on validation images, before a student is trained by it."""
+"""The accuracy of a teacher that needs no training, measured on validation images before a student learns from it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,13 +11,17 @@ from fitnets.training import metrics
 _MOST_IMAGES = 1000
 _LEAST_IMAGES = 50
 _MULTIPLICATIONS = {"cpu": 2e10, "cuda": 2e12}
-"""that a run may spend on this before it begins: some seconds"""
+"""multiplications that a run may spend on this before it starts, a few seconds' worth"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """images: validation images that were evaluated; correct: those that the teacher gives their label; commonest:
-    those of the most frequent class, which is what a teacher gets that always names it; accuracy: a fraction."""
+    """How a teacher does on validation images.
+
+    images: number of evaluated images
+    correct: number of images that the teacher classifies correctly
+    commonest: number of images of the most frequent class; a teacher that always names this class gets them right
+    accuracy: correct / images"""
 
     images: int
     correct: int
@@ -28,22 +32,24 @@ class Readiness:
     def is_no_better_than_one_class(self) -> bool:
         return self.correct <= self.commonest
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         return f"right on {self.correct} of {self.images} validation images ({100 * self.accuracy:.2f} %)"
 
     def warning(self) -> str | None:
-        """None for a teacher that has something to teach."""
+        """A warning for a teacher that is no better than always naming one class; None for every other."""
         if not self.is_no_better_than_one_class:
             return None
         return (
-            f"the teacher is {self.in_words()}, and naming one class always is on {self.commonest}: check "
-            "teacher.weights, teacher.mean and teacher.std (fitnets doctor shows what the images are like), and the "
-            "order of the classes"
+            f"the teacher is {self.describe()}; always naming the commonest class is right on {self.commonest}: check "
+            "teacher.weights, teacher.mean and teacher.std (fitnets doctor shows the range of the pixel values), and "
+            "the order of the classes"
         )
 
 
-def evaluated(plan: Plan, most: int | None = None) -> Readiness:
-    """Evaluate the teacher, whose weights must be there. most: bound on the images, evenly spaced; None: all."""
+def evaluate(plan: Plan, most: int | None = None) -> Readiness:
+    """Evaluate the teacher, whose weights must be loaded, on the validation split.
+
+    most: at most this many images, evenly spaced in the split; None takes all"""
     valid = plan.data.valid
     assert plan.teacher is not None
     if most is not None:
@@ -54,18 +60,19 @@ def evaluated(plan: Plan, most: int | None = None) -> Readiness:
     return Readiness(images=len(labels), correct=correct, commonest=max(counts), accuracy=correct / len(labels))
 
 
-def evaluated_if_quick(plan: Plan) -> Readiness | None:
-    """Evaluate a teacher that needs no training on up to 1,000 images, or on as many as take some seconds. None where
-    the teacher will be trained, or fewer than 50 images would be left."""
+def evaluate_if_quick(plan: Plan) -> Readiness | None:
+    """Evaluate a teacher that needs no training on up to 1,000 images, or on as many as take a few seconds.
+
+    Returns None if there is no teacher or it will be trained, or if fewer than 50 images fit into that time."""
     if plan.teacher is None or plan.teacher_stage is not None:
         return None
-    one = max(1, costs.cost(plan.teacher, image_shape(plan.config.dataset)).multiplications)
-    most = min(_MOST_IMAGES, int(_MULTIPLICATIONS.get(plan.device.type, 2e10) / one))
-    return evaluated(plan, most) if most >= min(_LEAST_IMAGES, len(plan.data.valid)) else None
+    per_image = max(1, costs.cost(plan.teacher, image_shape(plan.config.dataset)).multiplications)
+    most = min(_MOST_IMAGES, int(_MULTIPLICATIONS.get(plan.device.type, 2e10) / per_image))
+    return evaluate(plan, most) if most >= min(_LEAST_IMAGES, len(plan.data.valid)) else None
 
 
 def warnings(plan: Plan, ready: Readiness | None) -> Iterator[str]:
-    """Warnings about the teacher's accuracy and the regressor's size."""
+    """Warn of a teacher at chance and of a regressor that is larger than the student."""
     if ready is not None and (warning := ready.warning()):
         yield warning
     if plan.hint is not None and (warning := layer_pairs.outweighs(plan.hint.regressor, plan.student)):

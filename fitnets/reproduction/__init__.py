@@ -1,4 +1,4 @@
-"""The paper's tables and figures, run again: which runs they consist of, how long these take, what came of them.
+"""The paper's tables and figures, run again: the runs that they consist of, how long these take, and their results.
 
 Imports: reporting, experiment, planning, composition and all below them.
 """

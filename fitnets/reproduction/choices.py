@@ -1,4 +1,7 @@
-"""What the paper leaves open, or is different here, and the choice made, as it stands below the tables."""
+"""Notes below the reproduced tables: what the paper leaves open or what differs here, and the choice made.
+
+The notes are stored with every table, in `table.json`. The README's tables show the texts of this module.
+"""
 
 SPREAD = (
     "Students of one teacher network share one trained teacher under a schedule; seeds are those of the students, so "
@@ -94,4 +97,5 @@ AFLW = (
     "students; no augmentation. None of it is clear in the paper.",
 )
 OTHER_TEACHERS = {"digits": "; their teacher learns by AdamW, from weights that keep variance, for 50 epochs"}
-"""under schedule=paper, of data sets that the paper does not have"""
+"""The teacher's training under schedule=paper for data sets that the paper does not use, by data set: the end of a
+note."""

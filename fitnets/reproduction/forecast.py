@@ -1,4 +1,4 @@
-"""How long the runs of a table take: here, from a few measured updates; on a GPU that is not here, by arithmetic."""
+"""Estimates how long the runs of a table take: on this machine from a few timed updates, on a GPU by arithmetic."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,27 +10,33 @@ from fitnets.data.splits import Data
 from fitnets.machine import devices
 from fitnets.models import costs
 from fitnets.planning import estimates
-from fitnets.planning.estimates import Rough
+from fitnets.planning.estimates import RoughMeasurement
 from fitnets.planning.plan import Plan, prepare
 from fitnets.reproduction.table_cells import TableCell, planned_digest
 from fitnets.training.stages import HintStage, LabelHintStage, TrainingStage
 
 GPU = "one H200"
 _GPU_RATES = {"fp32": 67e12, "bf16": 989e12}
-"""its data sheet's operations a second, dense"""
+"""dense operations per second of its data sheet, by precision"""
 _GPU_SHARE = 1 / 3
+"""the share of the data sheet's rate that training is assumed to reach"""
 _LAUNCHES_S = 0.005
-"""of an update: a few hundred kernels of about 10 microseconds"""
+"""seconds per update for launching a few hundred kernels of about 10 microseconds"""
 ASSUMED = (
     f"{GPU} (computed, not measured: {1000 * _LAUNCHES_S:g} ms of launches an update and a third of the data sheet's "
-    "rate in the precision that is taken here; the teacher's answers left out)"
+    "rate in the precision that is taken here; without the teacher's forward passes)"
 )
+"""how the hours on the GPU are computed, for the user"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellTime:
-    """Of the runs of a cell that are not finished, in seconds; what an earlier cell trains too is counted there.
-    runs_left: how many; here_s: on this machine; gpu_s: on `GPU`."""
+    """The time that the unfinished runs of a cell take. A teacher, stage 1 or run that several cells share is counted
+    in the first of them alone.
+
+    runs_left: number of unfinished runs
+    here_s: seconds on this machine
+    gpu_s: seconds on `GPU`"""
 
     cell: TableCell
     runs_left: int
@@ -39,53 +45,60 @@ class CellTime:
 
 
 def of_cells(cells: Sequence[TableCell], terminal: Terminal, *, decode: bool = True) -> list[CellTime]:
-    """Measured on the first unfinished run of each candidate: its other seeds take as long. Those of teachers last,
-    whose runs are mostly those of a student.
+    """Estimate the unfinished runs of every cell. One run of each method is timed, because its other seeds take as
+    long. Cells of teachers come last, because their runs are mostly those of a student's cell.
 
-    decode: False measures on a few random images instead of the data set's, in seconds"""
+    decode: False times updates on a few random images instead of the data set's, which takes seconds"""
     counted: set[str] = set()
-    rough = None if decode else Rough()
+    rough = None if decode else RoughMeasurement()
     students_first = sorted(cells, key=lambda cell: cell.row.side == "teacher")
     return [_of_cell(cell, counted, terminal, rough) for cell in terminal.track(students_first, "measuring")]
 
 
-def _of_cell(cell: TableCell, counted: set[str], terminal: Terminal, rough: Rough | None) -> CellTime:
-    """counted: hashes of what is counted already; grows."""
+def _of_cell(cell: TableCell, counted: set[str], terminal: Terminal, rough: RoughMeasurement | None) -> CellTime:
+    """counted: hashes of the artifacts that are counted already; those of this cell are added"""
     runs_left, here_s, gpu_s = 0, 0.0, 0.0
     budget_s = estimates.QUICK_S if rough is None else estimates.ONCE_S
     for candidate in cell.candidates:
-        left = [run for run in candidate.runs if not run.is_settled and run.hash not in counted]
-        counted |= {run.hash for run in left}
-        runs_left += len(left)
-        if not left:
+        unfinished = [run for run in candidate.runs if not run.is_settled and run.hash not in counted]
+        counted |= {run.hash for run in unfinished}
+        runs_left += len(unfinished)
+        if not unfinished:
             continue
-        with_stage_1 = replace(left[0].config, rerun=True)  # whether this seed has it already or not
-        prepared = prepare(with_stage_1, terminal, None if rough is None else _imagined(with_stage_1))
-        if prepared.hashes.teacher in counted:
-            prepared = replace(prepared, teacher_stage=None)
-        if prepared.hashes.hint in counted:  # the methods of a row's neighbours may share stage 1
-            prepared = replace(prepared, stages=[stage for stage in prepared.stages if stage.name != "hint"])
-        counted |= {*filter(None, [prepared.hashes.teacher, prepared.hashes.hint])}
-        on_gpu = {stage.name: _gpu_s(prepared, stage) for stage in _to_train(prepared)}
-        for stage in estimates.stages(prepared, budget_s, rough=rough):
-            times = 1 if stage.name == "teacher" else len(left)
-            here_s += times * stage.total_s
-            gpu_s += times * on_gpu[stage.name]
+        plan = _plan_to_count(unfinished[0].config, counted, terminal, rough)
+        counted |= {*filter(None, [plan.hashes.teacher, plan.hashes.hint])}
+        stage_gpu_s = {stage.name: _gpu_s(plan, stage) for stage in _all_stages(plan)}
+        for stage in estimates.stage_times(plan, budget_s, rough=rough):
+            repeats = 1 if stage.name == "teacher" else len(unfinished)
+            here_s += repeats * stage.total_s
+            gpu_s += repeats * stage_gpu_s[stage.name]
     return CellTime(cell=cell, runs_left=runs_left, here_s=here_s, gpu_s=gpu_s)
 
 
-def _imagined(config: Config) -> Data | None:
+def _plan_to_count(config: Config, counted: set[str], terminal: Terminal, rough: RoughMeasurement | None) -> Plan:
+    """The plan of a run without the stages that are counted already."""
+    with_stage_1 = replace(config, rerun=True)  # the other seeds need stage 1 even if this one has it already
+    plan = prepare(with_stage_1, terminal, None if rough is None else _random_data(with_stage_1))
+    if plan.hashes.teacher in counted:
+        plan = replace(plan, teacher_stage=None)
+    if plan.hashes.hint in counted:  # the methods of neighbouring rows may share stage 1
+        plan = replace(plan, stages=[stage for stage in plan.stages if stage.name != "hint"])
+    return plan
+
+
+def _random_data(config: Config) -> Data | None:
+    """Random images with the digest of the data set; None if the data set must be decoded to know its size."""
     digest = planned_digest(config)
     return None if digest is None else random_images.load(config.dataset, digest, devices.set_up_device(config.engine))
 
 
-def _to_train(plan: Plan) -> list[TrainingStage]:
+def _all_stages(plan: Plan) -> list[TrainingStage]:
     return [*([plan.teacher_stage] if plan.teacher_stage is not None else []), *plan.stages]
 
 
 def _gpu_s(plan: Plan, stage: TrainingStage) -> float:
-    """At the stage's full length. Forward and backward pass are three forward passes; the teacher's answers, tables or
-    not, are left out."""
+    """Seconds of a stage on `GPU` at its full length. An update counts as three forward passes: one forward, two
+    backward. The teacher's forward passes, cached or not, are left out."""
     settings, schedule, data = stage.settings, plan.config.schedule, plan.data
     steps = float(settings.epochs * (len(data.train) // settings.batch_size))
     if settings.max_steps is not None:
@@ -93,12 +106,12 @@ def _gpu_s(plan: Plan, stage: TrainingStage) -> float:
     is_teacher = stage is plan.teacher_stage
     if schedule.retrain_teacher if is_teacher else schedule.retrain_student:
         steps *= 2 + len(data.valid) / len(data.train)
-    operations = 2 * 3 * settings.batch_size * _multiplications(plan, stage)
+    operations = 2 * 3 * settings.batch_size * _multiplications(plan, stage)  # a multiplication and an addition each
     return steps * (_LAUNCHES_S + operations / (_GPU_SHARE * _GPU_RATES[plan.precision]))
 
 
 def _multiplications(plan: Plan, stage: TrainingStage) -> int:
-    """Of an image, as far as the stage trains."""
+    """Multiplications of one image's forward pass, up to the last layer that the stage trains."""
     dataset = plan.config.dataset
     shape = image_shape(dataset)
     if isinstance(stage, HintStage | LabelHintStage):

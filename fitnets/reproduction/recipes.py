@@ -1,5 +1,4 @@
-"""The paper's tables and figures: which runs they consist of, what the paper has in their place, and what it leaves
-open, with the choice made here."""
+"""The paper's tables and figures: the runs that each consists of, the paper's values, and the notes on open choices."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,14 +8,18 @@ from fitnets.reproduction import choices
 
 ScheduleName = Literal["paper", "modern"]
 CANDIDATES = ("hints", "kd", "backprop")
-"""methods that schedule=modern chooses from, on validation, where a row leaves the method open"""
+"""If a row names no method, schedule=modern runs these and takes the one that is best on validation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRow:
-    """paper: its value in %, or what it says in words; parameters, multiplications: as it prints them; overrides: of
-    the run, `hints` where they name no method; None: a figure of others, quoted beside; side: whose figure of the run
-    it is."""
+    """A row of a table.
+
+    paper: the paper's value in %, or its words; None if it has neither
+    parameters, multiplications: as the paper prints them
+    overrides: overrides of the row's runs; the method is `hints` unless they name one. None for a published figure of
+        others, which is quoted and not run
+    side: the network of the run whose figure the row shows"""
 
     label: str
     paper: float | str | None = None
@@ -27,16 +30,23 @@ class TableRow:
 
     @property
     def names_method(self) -> bool:
-        return any(word.startswith("method=") for word in self.overrides or ())
+        return any(override.startswith("method=") for override in self.overrides or ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperTable:
-    """measure: what the table shows; split: of which images; dataset: the paper's; shared: further overrides of all
-    runs; data: what to get for it; figure: drawn of its runs beside the table.
+    """A table or figure of the paper.
 
-    What the paper leaves open, or is different here: `choices` on any data set and under any schedule; `networks` and
-    data, on the paper's data set; `training` there under schedule=paper, beyond what is open in all tables."""
+    measure: the measure that the table shows
+    split: the split on which it is measured
+    dataset: the paper's data set
+    shared: overrides of all runs, besides those of the rows
+    choices: notes that hold for any data set and schedule
+    networks: notes on networks and data that hold for the paper's data set
+    training: notes that hold for the paper's data set under schedule=paper, besides those of all tables
+    data: where the data set comes from, for the user
+    schedules: the columns
+    figure: the figure that is drawn of the runs beside the table; None for none"""
 
     name: str
     title: str
@@ -53,23 +63,26 @@ class PaperTable:
     figure: Literal["depth"] | None = None
 
 
-def notes(recipe: PaperTable, dataset: str, schedules: Sequence[ScheduleName], *, equal_epochs: bool) -> list[str]:
-    """What has to be said of a table's figures. dataset: which they are of; equal_epochs: of all their runs."""
-    told = [choices.SPREAD, *([choices.EQUAL_EPOCHS] if equal_epochs else []), *recipe.choices]
-    if any(row.paper is not None for row in recipe.rows):
-        told.append(choices.SINGLE)
-    if dataset == recipe.dataset:
-        told += recipe.networks
+def notes(table: PaperTable, dataset: str, schedules: Sequence[ScheduleName], *, equal_epochs: bool) -> list[str]:
+    """The notes that belong below a reproduced table.
+
+    dataset: the data set of its runs
+    equal_epochs: whether schedule.equal_epochs=true for all its runs"""
+    lines = [choices.SPREAD, *([choices.EQUAL_EPOCHS] if equal_epochs else []), *table.choices]
+    if any(row.paper is not None for row in table.rows):
+        lines.append(choices.SINGLE)
+    if dataset == table.dataset:
+        lines += table.networks
     if "paper" in schedules:
-        told += [f"`schedule=paper`: {line}" for line in (*choices.PAPER, *_training(recipe, dataset))]
-    return [*told, *([choices.MODERN] if "modern" in schedules else [])]
+        lines += [f"`schedule=paper`: {line}" for line in (*choices.PAPER, *_training_notes(table, dataset))]
+    return [*lines, *([choices.MODERN] if "modern" in schedules else [])]
 
 
-def _training(recipe: PaperTable, dataset: str) -> tuple[str, ...]:
-    if dataset == recipe.dataset:
-        return recipe.training
+def _training_notes(table: PaperTable, dataset: str) -> tuple[str, ...]:
+    if dataset == table.dataset:
+        return table.training
     return (
-        f"The paper has this of {recipe.dataset}. For {dataset} the numbers are those of "
+        f"The paper has this of {table.dataset}. For {dataset} the numbers are those of "
         f"conf/schedule/paper/{dataset}.yaml{choices.OTHER_TEACHERS.get(dataset, '')}.",
     )
 
@@ -78,7 +91,8 @@ _CIFAR10 = "CIFAR-10 from the Hugging Face hub (uoft-cs/cifar10), or its Parquet
 _CIFAR100 = "CIFAR-100 from the Hugging Face hub (uoft-cs/cifar100), or its Parquet files: dataset.path=DIR."
 
 
-def _others(*rows: tuple[str, float, str]) -> tuple[TableRow, ...]:
+def _published(*rows: tuple[str, float, str]) -> tuple[TableRow, ...]:
+    """Rows that quote published figures: (label, the figure in %, parameters)."""
     return tuple(TableRow(label=f"{label} (published)", paper=paper, parameters=size) for label, paper, size in rows)
 
 
@@ -96,7 +110,7 @@ TABLE_1 = PaperTable(
             parameters="~2.5M",
             overrides=("student=fitnet4", "method=dsn"),
         ),
-        *_others(
+        *_published(
             ("Mimic, single", 84.6, "~54M"),
             ("Mimic, single", 84.9, "~70M"),
             ("Mimic, ensemble", 85.8, "~70M"),
@@ -119,7 +133,7 @@ TABLE_2 = PaperTable(
     rows=(
         TableRow(label="teacher", paper=63.54, parameters="~9M", overrides=(), side="teacher"),
         TableRow(label="FitNet 4", paper=64.96, parameters="~2.5M", overrides=()),
-        *_others(("Maxout", 61.43, ""), ("Network in Network", 64.32, ""), ("Deeply-Supervised Nets", 65.43, "")),
+        *_published(("Maxout", 61.43, ""), ("Network in Network", 64.32, ""), ("Deeply-Supervised Nets", 65.43, "")),
     ),
     choices=(choices.TABLE_7,),
     networks=(choices.DENSE_PIECES.strip(),),
@@ -141,7 +155,7 @@ TABLE_3 = PaperTable(
     rows=(
         TableRow(label="teacher", paper=2.38, parameters="~4.9M", overrides=(), side="teacher"),
         TableRow(label="FitNet 3", paper=2.42, parameters="~1.5M", overrides=()),
-        *_others(("Maxout", 2.47, ""), ("Network in Network", 2.35, ""), ("Deeply-Supervised Nets", 1.92, "")),
+        *_published(("Maxout", 2.47, ""), ("Network in Network", 2.35, ""), ("Deeply-Supervised Nets", 1.92, "")),
     ),
     networks=choices.SVHN_NETWORKS,
     training=choices.SVHN,
@@ -158,7 +172,7 @@ TABLE_4 = PaperTable(
         TableRow(label="FitNet, backprop", paper=1.9, parameters="~30K", overrides=("method=backprop",)),
         TableRow(label="FitNet, KD", paper=0.65, parameters="~30K", overrides=("method=kd",)),
         TableRow(label="FitNet, hints", paper=0.51, parameters="~30K", overrides=("method=hints",)),
-        *_others(("Maxout", 0.45, ""), ("Network in Network", 0.47, ""), ("Deeply-Supervised Nets", 0.39, "")),
+        *_published(("Maxout", 0.45, ""), ("Network in Network", 0.47, ""), ("Deeply-Supervised Nets", 0.39, "")),
     ),
     networks=choices.MNIST_NETWORKS,
     training=choices.MNIST,
@@ -230,19 +244,19 @@ AFLW = PaperTable(
 
 
 def _figure_2() -> Iterator[TableRow]:
-    """What the paper tells in words; points of its plot are not known."""
-    told = {
+    """The rows of Figure 2. The points of the paper's plot are not known, so its words stand in their place."""
+    words_at_30 = {
         ("backprop", 5): "trains",
         **{("backprop", layers): "fails" for layers in (7, 9, 11)},
         **{("kd", layers): "trains" for layers in (5, 7)},
         **{("kd", layers): "fails" for layers in (9, 11)},
         **{("hints", layers): "trains" for layers in (5, 7, 9, 11)},
     }
-    at_107: dict[tuple[str, int], float | str] = {("kd", 7): 89.45, ("hints", 7): 90.1}
+    figures_at_107: dict[tuple[str, int], float | str] = {("kd", 7): 89.45, ("hints", 7): 90.1}
     for budget in (30, 107):
         for method in ("backprop", "kd", "hints"):
             for layers in (5, 7, 9, 11):
-                paper = told.get((method, layers)) if budget == 30 else at_107.get((method, layers))
+                paper = words_at_30.get((method, layers)) if budget == 30 else figures_at_107.get((method, layers))
                 yield TableRow(
                     label=f"budget {budget}, {method}, {layers} layers",
                     paper=paper,
@@ -315,5 +329,6 @@ RESIDUAL = PaperTable(
     schedules=("modern",),
 )
 RECIPES = {
-    recipe.name: recipe for recipe in (TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, AFLW, FIGURE_2, ABLATIONS, RESIDUAL)
+    table.name: table for table in (TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, AFLW, FIGURE_2, ABLATIONS, RESIDUAL)
 }
+"""All tables, by the name that `fitnets reproduce` takes."""

@@ -4,8 +4,6 @@ A page is a whole file, `analysis/results/NAME.md`. In the README a table stands
 `<!-- end -->`. A test fails where either differs from the stored results.
 """
 
-import io
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -14,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from fitnets import paths
 from fitnets.bench import tables
@@ -22,8 +19,8 @@ from fitnets.bench.steps import Contestant, Measured
 from fitnets.composition import loading
 from fitnets.config import image_shape
 from fitnets.console.tables import Table
-from fitnets.console.terminal import Terminal
-from fitnets.experiment import announcement
+from fitnets.console.terminal import printed
+from fitnets.experiment import result_table
 from fitnets.models import build, costs
 from fitnets.reporting import controls, reproduced, runs, speedups
 from fitnets.reporting.figures.training import similarity
@@ -143,16 +140,15 @@ def _paper_tables() -> dict[str, Path]:
 def first_run() -> str:
     """The table that `make run` ends with."""
     (path,) = RESULTS.glob("first_run/run/*/result.json")
-    text = io.StringIO()
-    terminal = Terminal(Console(file=text, width=100, highlight=False, markup=False))
-    announcement.conclude(json.loads(path.read_text()), terminal)
-    return "\n".join(["```", *(line.rstrip() for line in text.getvalue().splitlines()), "```"])
+    result = files.read_json(path)
+    lines = printed(lambda terminal: result_table.show(result, terminal), width=100).splitlines()
+    return "\n".join(["```", *(line.rstrip() for line in lines), "```"])
 
 
 def first_run_mnist() -> str:
     """One sentence about `python run.py dataset=mnist`."""
     (path,) = RESULTS.glob("first_run_mnist/run/*/result.json")
-    result = json.loads(path.read_text())
+    result = files.read_json(path)
     teacher, student = (f"{100 * result[side]['test_error']:.2f} %" for side in ("teacher", "student"))
     epochs = {name: stage["epochs"] for name, stage in result["stages"].items()}
     machine = f"{result['timing']['device']}, {result['timing']['precision']}"

@@ -1,4 +1,4 @@
-"""The runs of a recipe: every cell of its table, the command of each, and the hash by which its result is found."""
+"""The runs of a table: its cells, the command of each, and the hash under which each result is stored."""
 
 import shlex
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fitnets import paths
 from fitnets.composition import loading
-from fitnets.config import Config, PretrainedTeacher, former_keys
+from fitnets.config import Config, PretrainedTeacher
 from fitnets.data import random_images, splits
 from fitnets.data.test_split import has_test
 from fitnets.machine import devices
@@ -15,19 +15,22 @@ from fitnets.planning import identity
 from fitnets.planning.identity import Hashes
 from fitnets.progress import Progress
 from fitnets.reproduction.recipes import CANDIDATES, PaperTable, ScheduleName, TableRow
-from fitnets.reproduction.scale import TableScale, epochs_told
-from fitnets.store import files, layout
+from fitnets.reproduction.scale import TableScale, describe_epochs
+from fitnets.store import files
 from fitnets.store.layout import StoreLayout
 
-_PLACES = ("store", *(f"engine.{key}" for key in ("device", "threads", "checkpoint_seconds", "on_other_machine")))
-"""keys that say where and by what: like those of the tracker they change no result, and no command shows them"""
+_PLACES = ("store", *(f"engine.{key}" for key in ("device", "threads", "checkpoint_seconds", "elsewhere")))
+"""Keys for location and hardware. Like those of the tracker they change no result, and they are left out of published
+commands."""
 _FILES = ("dataset.path", "dataset.split_file")
-"""keys whose values are of this machine"""
+"""Keys whose values are paths on this machine; published commands show DIR in their place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRun:
-    """One student of one seed. words: its overrides, without the seed."""
+    """The run of one student with one seed.
+
+    words: its overrides, without the seed"""
 
     config: Config
     words: tuple[str, ...]
@@ -47,18 +50,19 @@ class PlannedRun:
 
     @property
     def lacks_teacher(self) -> bool:
-        """Whether its teacher is still to be trained."""
+        """Whether its teacher has to be trained first."""
         teacher = None if isinstance(self.config.teacher, PretrainedTeacher) else self.hashes.teacher
         return teacher is not None and not StoreLayout(self.config.root).teacher(teacher).exists()
 
     @property
     def command(self) -> list[str]:
+        """The command that does this run in the current folder, as words."""
         return [*paths.command(Path.cwd()), *self.words, f"seed={self.seed}"]
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is left to do: it is finished, with its figures on test, or has diverged."""
-        path = self.directory / layout.RESULT
+        """Whether nothing is left to do: the run is finished, with its test figures, or has diverged."""
+        path = self.directory / "result.json"
         if not path.exists():
             return False
         result = files.read_json(path)
@@ -69,24 +73,26 @@ class PlannedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodRuns:
-    """A method, one run for each seed."""
+    """The runs of one method, one for each seed."""
 
     method: str
     runs: tuple[PlannedRun, ...]
 
     @property
     def command(self) -> str:
-        """What does these runs, as somebody else would type it."""
+        """The command for these runs on any machine: without location and hardware, and with DIR for local paths."""
         seeds = [run.seed for run in self.runs]
-        told = [_elsewhere(word) for word in self.runs[0].words if not _is_place(word)]
+        overrides = [_without_local_path(override) for override in self.runs[0].words if not _is_place(override)]
         multirun = ["-m"] if len(seeds) > 1 else []
-        return shlex.join([*paths.command(), *multirun, *told, f"seed={','.join(map(str, seeds))}"])
+        return shlex.join([*paths.command(), *multirun, *overrides, f"seed={','.join(map(str, seeds))}"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableCell:
-    """A row of the table under one schedule. candidates: the methods that validation chooses from; epochs: the stages'
-    lengths, in words, against those of the full version."""
+    """A row of the table under one schedule.
+
+    candidates: the runs of each method that validation chooses from
+    epochs: the lengths of the stages beside those of the full version, from `describe_epochs`"""
 
     row: TableRow
     schedule: ScheduleName
@@ -96,8 +102,13 @@ class TableCell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReproductionRequest:
-    """What was asked for. changes: overrides from the command line; only: a part of the label of the rows that are
-    wanted."""
+    """The table that the command line asks for.
+
+    schedules: the columns
+    seeds: the students' seeds of each cell
+    changes: overrides from the command line
+    only: keeps the rows whose label contains this text; None keeps all
+    config_dir: folder with the user's own options"""
 
     recipe: PaperTable
     schedules: Sequence[ScheduleName]
@@ -109,100 +120,103 @@ class ReproductionRequest:
 
     @property
     def schedule_changes(self) -> list[str]:
-        return [word for word in self.changes if word.lstrip("+~").startswith("schedule.")]
+        return [override for override in self.changes if override.lstrip("+~").startswith("schedule.")]
 
     @property
-    def told_changes(self) -> list[str]:
-        """Those that may change results."""
-        return [word for word in self.changes if not _is_place(word) and key(word) not in _FILES]
+    def result_changes(self) -> list[str]:
+        """The overrides from the command line that may change results."""
+        return [override for override in self.changes if not _is_place(override) and key(override) not in _FILES]
 
     @property
     def rows(self) -> list[TableRow]:
         return [row for row in self.recipe.rows if self.only is None or self.only in row.label]
 
 
-def cells(order: ReproductionRequest, progress: Progress, *, decode: bool = True) -> list[TableCell]:
-    """Everything that there is to run. ConfigError for what the user has to change.
+def cells(request: ReproductionRequest, progress: Progress, *, decode: bool = True) -> list[TableCell]:
+    """List the cells of a table with all their runs, column by column.
 
-    decode: False where data that were not decoded before are not to be looked at; no run is then found"""
-    wanted = [(row, schedule) for schedule in order.schedules for row in order.rows if row.overrides is not None]
-    return [_cell(order, row, schedule, progress, decode=decode) for row, schedule in wanted]
+    decode: False reads no data that are not decoded yet; their runs then have other hashes, and none counts as done
+
+    Raises ConfigError for everything that the user has to change."""
+    places = [(row, schedule) for schedule in request.schedules for row in request.rows if row.overrides is not None]
+    return [_cell(request, row, schedule, progress, decode=decode) for row, schedule in places]
 
 
 def _cell(
-    order: ReproductionRequest, row: TableRow, schedule: ScheduleName, progress: Progress, *, decode: bool
+    request: ReproductionRequest, row: TableRow, schedule: ScheduleName, progress: Progress, *, decode: bool
 ) -> TableCell:
-    chosen = ("hints",) if schedule == "paper" or row.side == "teacher" else CANDIDATES
-    methods = [None] if row.names_method else [f"method={name}" for name in chosen]
-    own = () if order.config_dir is None else ("--config-dir", str(Path(order.config_dir).resolve()))
+    names = ("hints",) if schedule == "paper" or row.side == "teacher" else CANDIDATES
+    methods = [None] if row.names_method else [f"method={name}" for name in names]
+    config_dir = () if request.config_dir is None else ("--config-dir", str(Path(request.config_dir).resolve()))
     candidates, epochs = [], ""
     for method in methods:
-        full = loading.load(_words(order, row, schedule, method), order.config_dir)
-        later = order.scale.overrides(full), order.schedule_changes
-        words = _words(order, row, schedule, method, *later)
-        config = loading.load(words, order.config_dir) if any(later) else full
+        full = loading.load(_overrides(request, row, schedule, method), request.config_dir)
+        later = request.scale.overrides(full), request.schedule_changes
+        overrides = _overrides(request, row, schedule, method, *later)
+        config = loading.load(overrides, request.config_dir) if any(later) else full
         precision = devices.precision(config, devices.set_up_device(config.engine))
         if config.engine.precision == "auto":  # so that the command gives these hashes on other machines too
-            words.append(f"engine.precision={precision}")
+            overrides.append(f"engine.precision={precision}")
             config = replace(config, engine=replace(config.engine, precision=precision))
         digest = None if decode else planned_digest(config)
         if digest is None:
             digest = splits.digest(config.dataset, config.root, progress)
-        runs = tuple(_run(replace(config, seed=seed), (*own, *words), digest) for seed in order.seeds)
+        runs = tuple(_run(replace(config, seed=seed), (*config_dir, *overrides), digest) for seed in request.seeds)
         candidates.append(MethodRuns(method=config.method.name, runs=runs))
-        epochs = epochs_told(config, full)  # the same for all methods
+        epochs = describe_epochs(config, full)  # the same for all methods
     return TableCell(row=row, schedule=schedule, candidates=tuple(candidates), epochs=epochs)
 
 
 def planned_digest(config: Config) -> str | None:
-    """The digest of data that were decoded before; of others a word in its place; None where only decoding tells how
-    many images there are."""
+    """The digest of data that are decoded already, or the text "not decoded" in its place. None if the data have to be
+    decoded to know how many images there are."""
     if random_images.counts(config.dataset) is None:
         return None
     return splits.known_digest(config.dataset, config.root) or "not decoded"
 
 
-def _words(
-    order: ReproductionRequest, row: TableRow, schedule: ScheduleName, method: str | None, *later: Sequence[str]
+def _overrides(
+    request: ReproductionRequest, row: TableRow, schedule: ScheduleName, method: str | None, *later: Sequence[str]
 ) -> list[str]:
-    """The overrides of a run: the recipe's, those of the command line that are not of the schedule, and later ones. A
-    later one replaces an earlier one of the same key."""
+    """The overrides of a run: those of the table, those of the command line without the schedule's, then the later
+    ones. An override replaces every earlier one of the same key."""
     assert row.overrides is not None
-    words = [
-        f"dataset={order.recipe.dataset}",
-        *order.recipe.shared,
+    of_table = [
+        f"dataset={request.recipe.dataset}",
+        *request.recipe.shared,
         *row.overrides,
         *([method] if method else []),
         f"schedule={schedule}",
     ]
     if schedule == "paper":
-        words.append("schedule.equal_epochs=true")
-    others = [word for word in order.changes if word not in order.schedule_changes]
-    return list({key(word): word for group in (words, others, *later) for word in group}.values())
+        of_table.append("schedule.equal_epochs=true")
+    of_user = [override for override in request.changes if override not in request.schedule_changes]
+    groups = (of_table, of_user, *later)
+    return list({key(override): override for group in groups for override in group}.values())
 
 
-def key(word: str) -> str:
-    """Of an override."""
-    return former_keys.current_key(word.lstrip("+~").split("=")[0])
+def key(override: str) -> str:
+    """The key that an override sets, without `+`, `++` or `~`."""
+    return override.lstrip("+~").split("=")[0]
 
 
-def _is_place(word: str) -> bool:
-    return key(word) in _PLACES or key(word).startswith("tracker")
+def _is_place(override: str) -> bool:
+    return key(override) in _PLACES or key(override).startswith("tracker")
 
 
-def _run(config: Config, words: tuple[str, ...], digest: str) -> PlannedRun:
+def _run(config: Config, overrides: tuple[str, ...], digest: str) -> PlannedRun:
     precision = config.engine.precision
     assert precision != "auto"
-    return PlannedRun(config=config, words=words, hashes=identity.hashes(config, digest, precision))
+    return PlannedRun(config=config, words=overrides, hashes=identity.hashes(config, digest, precision))
 
 
 def distinct(cells: Sequence[TableCell]) -> list[PlannedRun]:
-    """The runs of some cells, each once, all methods of a seed before the next seed: a table that is stopped half-way
-    compares what it has."""
-    found = {run.hash: run for cell in cells for candidate in cell.candidates for run in candidate.runs}
-    return sorted(found.values(), key=lambda run: run.seed)
+    """The runs of some cells, each once. All methods of one seed come before the next seed, so that a table that is
+    stopped half-way compares all methods."""
+    runs = {run.hash: run for cell in cells for candidate in cell.candidates for run in candidate.runs}
+    return sorted(runs.values(), key=lambda run: run.seed)
 
 
-def _elsewhere(word: str) -> str:
-    """The word in the words of somebody whose files lie elsewhere."""
-    return f"{key(word)}=DIR" if key(word) in _FILES else word
+def _without_local_path(override: str) -> str:
+    """Replace a local path in an override by DIR."""
+    return f"{key(override)}=DIR" if key(override) in _FILES else override

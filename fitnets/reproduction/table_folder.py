@@ -1,5 +1,8 @@
-"""What a table came to, in a folder of its own: `table.json` (cells, commands, hashes, choices), the runs' results
-below `run/`, and the table as `fitnets.reporting.reproduced` writes it. The folder needs no store."""
+"""Writes a reproduced table into a folder of its own.
+
+The folder has `table.json` (cells, commands, hashes, notes), the runs' results below `run/`, and the table as
+`fitnets.reporting.reproduced` writes it. It can be read without the store.
+"""
 
 import re
 from collections.abc import Sequence
@@ -13,41 +16,45 @@ from fitnets.reproduction import recipes, table_cells
 from fitnets.reproduction.recipes import TableRow
 from fitnets.reproduction.table_cells import MethodRuns, ReproductionRequest, TableCell
 from fitnets.store import files, layout
-from fitnets.store.layout import StoreLayout
 
 
-def folder(order: ReproductionRequest, config: Config) -> Path:
-    """Where an order is kept if nobody says: by all that makes it another table but the number of seeds."""
-    parts = [order.recipe.name, config.dataset.name]
-    if order.only is not None:
-        parts.append(re.sub(r"\W+", "_", order.only.lower()))
-    if list(order.schedules) != list(order.recipe.schedules):
-        parts += order.schedules
-    if not order.scale.is_full:
-        parts.append(order.scale.label)
-    unnamed = sorted(word for word in order.told_changes if table_cells.key(word) != "dataset")
-    if order.config_dir is not None:
-        unnamed.append(str(Path(order.config_dir).resolve()))
-    if unnamed:
-        parts.append(content_hash(unnamed)[:6])
+def folder(request: ReproductionRequest, config: Config) -> Path:
+    """The default folder of a table. Its name has every setting that makes it a different table, except the number of
+    seeds: more seeds extend the same table.
+
+    config: of any of its runs"""
+    parts = [request.recipe.name, config.dataset.name]
+    if request.only is not None:
+        parts.append(re.sub(r"\W+", "_", request.only.lower()))
+    if list(request.schedules) != list(request.recipe.schedules):
+        parts += request.schedules
+    if not request.scale.is_full:
+        parts.append(request.scale.label)
+    further_changes = sorted(change for change in request.result_changes if table_cells.key(change) != "dataset")
+    if request.config_dir is not None:
+        further_changes.append(str(Path(request.config_dir).resolve()))
+    if further_changes:
+        parts.append(content_hash(further_changes)[:6])
     return config.root / "reproduced" / "-".join(parts)
 
 
-def keep(order: ReproductionRequest, cells: Sequence[TableCell], place: Path) -> Path:
-    """Write all that is there by now; gives the Markdown file."""
+def keep(request: ReproductionRequest, cells: Sequence[TableCell], place: Path) -> Path:
+    """Write the table with the results that exist by now. Returns the path of the Markdown file.
+
+    place: the table's folder"""
     for run in table_cells.distinct(cells):
         result = run.directory / layout.RESULT
         if result.exists():
-            files.write(StoreLayout(place).run(run.hash) / layout.RESULT, result.read_bytes())
-    files.write_json(place / "table.json", _told(order, cells))
+            files.write(place / "run" / run.hash / "result.json", result.read_bytes())
+    files.write_json(place / "table.json", _table_json(request, cells))
     return reproduced.write(place)
 
 
-def _told(order: ReproductionRequest, cells: Sequence[TableCell]) -> dict[str, Any]:
-    recipe, configs = order.recipe, [run.config for run in table_cells.distinct(cells)]
+def _table_json(request: ReproductionRequest, cells: Sequence[TableCell]) -> dict[str, Any]:
+    recipe, configs = request.recipe, [run.config for run in table_cells.distinct(cells)]
     dataset = configs[0].dataset.name
     equal_epochs = all(config.schedule.equal_epochs for config in configs)
-    by_row = {row.label: [cell for cell in cells if cell.row is row] for row in order.rows}
+    by_row = {row.label: [cell for cell in cells if cell.row is row] for row in request.rows}
     return {
         "name": recipe.name,
         "title": recipe.title,
@@ -56,12 +63,12 @@ def _told(order: ReproductionRequest, cells: Sequence[TableCell]) -> dict[str, A
         "measure": recipe.measure,
         "split": recipe.split,
         "figure": recipe.figure,
-        "schedules": list(order.schedules),
-        "scale": None if order.scale.is_full else str(order.scale),
+        "schedules": list(request.schedules),
+        "scale": None if request.scale.is_full else str(request.scale),
         "epochs": {cell.schedule: cell.epochs for cell in cells},
-        "changes": order.told_changes,
-        "notes": recipes.notes(recipe, dataset, order.schedules, equal_epochs=equal_epochs),
-        "rows": [_row(row, by_row[row.label]) for row in order.rows],
+        "changes": request.result_changes,
+        "notes": recipes.notes(recipe, dataset, request.schedules, equal_epochs=equal_epochs),
+        "rows": [_row(row, by_row[row.label]) for row in request.rows],
     }
 
 

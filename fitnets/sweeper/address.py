@@ -12,6 +12,7 @@ import optuna
 from fitnets.errors import ConfigError, without_passwords
 from fitnets.paths import expanded
 from fitnets.store import files
+from fitnets.sweeper import storage
 
 _FORBIDDEN = '/\\:*?"<>|'
 _MAX_CHARACTERS = 120

@@ -1,4 +1,4 @@
-"""The benchmark: who takes part, that they take turns, and what its ratios are."""
+"""The benchmark times all contestants in turns and computes their ratios."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def config():
 
 @pytest.fixture
 def repdistiller(tmp_path):
-    """A folder that looks like a checkout of it, as far as the adapter goes."""
+    """A folder with stand-ins for everything that the adapter imports from a checkout of RepDistiller."""
     files = {
         "helper/__init__.py": "",
         "helper/loops.py": """
@@ -110,33 +110,35 @@ def test_all_take_turns_and_the_first_round_is_not_counted(config, monkeypatch):
     monkeypatch.setattr(steps, "_contestants", contestants)
     monkeypatch.setattr(steps, "_timed", lambda *_: lambda: 0.5)  # the matrix product
     monkeypatch.setattr(steps.devices, "precision", lambda *_: "fp32")
-    found = {one.contestant: one for one in steps.measure(config, batch=8, rounds=3, peers=[], progress=QUIET)}
+    measured = {one.contestant: one for one in steps.measure(config, batch=8, rounds=3, peers=[], progress=QUIET)}
     assert order == list(clock) * 4
-    assert {one.step: found[one].against_plain for one in (plain, ours, hint)} == {"backprop": 1, "KD": 2, "hint": 3}
-    assert found[ours].against_peers == {"rival": 4.0}
-    assert found[hint].against_peers == found[peer].against_peers == {}
-    assert found[ours].images_per_s == 4
+    assert {one.step: measured[one].against_plain for one in (plain, ours, hint)} == {"backprop": 1, "KD": 2, "hint": 3}
+    assert measured[ours].against_peers == {"rival": 4.0}
+    assert measured[hint].against_peers == measured[peer].against_peers == {}
+    assert measured[ours].images_per_s == 4
     multiplications = costs.sides(config)["student"]["multiplications"]
-    assert found[plain].peak_share == pytest.approx(3 * 8 * multiplications / 1.0 / (2048**3 / 0.5))
-    assert found[hint].peak_share is None
+    assert measured[plain].peak_share == pytest.approx(3 * 8 * multiplications / 1.0 / (2048**3 / 0.5))
+    assert measured[hint].peak_share is None
 
 
-def test_contestants_are_plain_ours_live_and_cached_in_each_precision(config):
+def test_contestants_are_plain_pytorch_and_live_and_cached_steps_in_each_precision(config):
     data = steps._random_images(config, 16, CPU)
-    with steps._contestants(config, data, 8, ("fp32", "bf16"), []) as found:
-        told = [(one.who, one.step, one.precision, one.answers) for one in found]
-        for step in found.values():
+    with steps._contestants(config, data, 8, ("fp32", "bf16"), []) as contestants:
+        kinds = [(one.who, one.step, one.precision, one.answers) for one in contestants]
+        for step in contestants.values():
             assert step() > 0
     per_precision = [(steps.PLAIN, "backprop", None), ("fitnets", "backprop", None)]
     per_precision += [("fitnets", step, answers) for answers in ("live", "cached") for step in ("KD", "hint")]
-    assert told == [(who, step, kind, answers) for kind in ("fp32", "bf16") for who, step, answers in per_precision]
+    assert kinds == [
+        (who, step, precision, answers) for precision in ("fp32", "bf16") for who, step, answers in per_precision
+    ]
 
 
 def test_a_step_trains(config):
     data = steps._random_images(config, 16, CPU)
     batch = data.train.batch(data.train.rows[:8])
-    student, (objective, *_) = new_student(config, freeze(new_teacher(config)))
-    for step in (steps._plain(student, [batch]), steps.ours(objective, [batch])):
+    student, (stage, *_) = new_student(config, freeze(new_teacher(config)))
+    for step in (steps.plain_step(student, [batch]), steps.update_step(stage, [batch])):
         before = {name: value.clone() for name, value in student.state_dict().items()}
         step()
         assert any(not torch.equal(value, before[name]) for name, value in student.state_dict().items())
@@ -145,26 +147,26 @@ def test_a_step_trains(config):
 def test_a_peer_runs_in_a_process_of_its_own(config, repdistiller, capfd):
     data = steps._random_images(config, 8, CPU)
     peer = peers.find(f"repdistiller={repdistiller}")
-    with peers.running(peer, config, data.train.batch(data.train.rows)) as found:
-        assert set(found) == {"KD", "hint"}
-        assert all(step() > 0 for step in found.values() for _ in range(2))
+    with peers.running(peer, config, data.train.batch(data.train.rows)) as peer_steps:
+        assert set(peer_steps) == {"KD", "hint"}
+        assert all(step() > 0 for step in peer_steps.values() for _ in range(2))
     assert "not to be seen" not in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("argument", "message"),
     [
         ("repdistillr=/tmp", "did you mean repdistiller"),
         ("repdistiller", "give repdistiller=DIR"),
         ("repdistiller=/nowhere", "give repdistiller=DIR"),
     ],
 )
-def test_unknown_peers_are_told(given, told):
-    with pytest.raises(ConfigError, match=told):
-        peers.find(given)
+def test_unknown_peers_and_missing_folders_are_errors(argument, message):
+    with pytest.raises(ConfigError, match=message):
+        peers.find(argument)
 
 
-def test_a_folder_that_is_no_checkout_is_told(config, tmp_path):
+def test_a_folder_that_is_no_checkout_is_an_error(config, tmp_path):
     data = steps._random_images(config, 8, CPU)
     peer = peers.Peer("torchdistill", tmp_path)
     with (
@@ -174,31 +176,31 @@ def test_a_folder_that_is_no_checkout_is_told(config, tmp_path):
         pass
 
 
-def test_epochs_against_their_steps(tiny):
-    found = runs.epochs(tiny("schedule.hint.epochs=2", "schedule.student.epochs=3"))
-    assert [(one.stage, one.epochs) for one in found] == [("hint", 2), ("student", 3)]
-    for one in found:
+def test_epochs_are_timed_beside_their_steps(tiny):
+    epochs = runs.epochs(tiny("schedule.hint.epochs=2", "schedule.student.epochs=3"))
+    assert [(one.stage, one.epochs) for one in epochs] == [("hint", 2), ("student", 3)]
+    for one in epochs:
         assert one.epoch_s > 0
         assert one.steps_s > 0
         assert one.ratio > 0
 
 
-def test_epochs_that_compute_the_teachers_answers_are_refused(tiny):
-    with pytest.raises(ConfigError, match=r"--epochs: the student stage computes the teacher's answers"):
+def test_stages_that_do_not_cache_teacher_outputs_are_refused(tiny):
+    with pytest.raises(ConfigError, match=r"--epochs: the student stage computes the teacher's outputs at every step"):
         runs.epochs(tiny("schedule.student.max_steps=1"))
 
 
-def test_command(monkeypatch, capsys, tmp_path, repdistiller):
+def test_the_command_writes_tables_and_json(monkeypatch, capsys, tmp_path, repdistiller):
     words = ["bench", "dataset=digits", "--students", "thin", "--batch", "8", "--rounds", "2", *NETS]
     words += ["--peer", f"repdistiller={repdistiller}", "--json", str(tmp_path / "b.json")]
     monkeypatch.setattr(sys, "argv", ["fitnets", *words, "--markdown", str(tmp_path / "b.md")])
     assert cli.main() == 0
     shown = capsys.readouterr().out
     assert "KD" in shown
-    told = json.loads((tmp_path / "b.json").read_text())
-    assert (told["batch"], told["rounds"], len(told["steps"])) == (8, 2, 8)
-    assert all(0 < one["low"] <= one["images_per_s"] <= one["high"] for one in told["steps"])
-    assert all(one["against_peers"] for one in told["steps"] if one["contestant"]["answers"] == "cached")
+    results = json.loads((tmp_path / "b.json").read_text())
+    assert (results["batch"], results["rounds"], len(results["steps"])) == (8, 2, 8)
+    assert all(0 < one["low"] <= one["images_per_s"] <= one["high"] for one in results["steps"])
+    assert all(one["against_peers"] for one in results["steps"] if one["contestant"]["answers"] == "cached")
     lines = (tmp_path / "b.md").read_text().splitlines()
     assert sum(line.startswith("| thin | ") for line in lines) == 8
 

@@ -200,7 +200,7 @@ def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
     with pytest.raises(BrokenImages) as broken:
         splits.load(folder, tmp_path / "another store", torch.device("cpu"), SILENCE)
     with pytest.raises(BrokenImages):
-        sources.check(hub, broken.value.reports[0])
+        sources.check_report(hub, broken.value.reports[0])
 
     def unreachable(*_positional, **_named):
         raise ConnectionError("no network")

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from fitnets.console.quantities import duration, in_unit, number, plural, size
 from fitnets.console.terminal import Terminal, hanging
-from fitnets.experiment import announcement, stage_progress
+from fitnets.experiment import result_table, stage_progress
 from fitnets.training.state import Epoch
 
 HASHES = ["0123456789abcdef", "fedcba9876543210"]
@@ -150,8 +150,8 @@ def test_the_table_of_a_run_has_readable_sizes():
         "teacher": side, "student": side, "method": "kd", "dataset": "digits", "stages": {},
         "timing": {"latency": {"teacher": latency, "student": latency}, "device": "cpu", "precision": "fp32"},
     }  # fmt: skip
-    screen, file = terminal(100)
-    announcement.conclude(result, screen)
+    shower, file = terminal(100)
+    result_table.show(result, shower)
     assert "172 MB" in file.getvalue()
     assert "1 G" in file.getvalue()
     assert file.getvalue().splitlines()[0] == "kd on digits; latencies are medians on cpu, fp32"

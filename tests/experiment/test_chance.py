@@ -1,5 +1,6 @@
-"""Networks that are no better than one class are called that and get no praise; alike data sets and teachers are told
-apart; no interval of an accuracy goes beyond 0 or 100 %."""
+"""Networks that are no better than always naming one class are reported as such.
+
+Data sets and teachers with similar names stay distinct, and no interval of an accuracy goes beyond 0 or 100 %."""
 
 import io
 import json
@@ -11,18 +12,17 @@ from made_store import write_run
 from rich.console import Console
 
 from fitnets.console.terminal import Terminal
-from fitnets.experiment import announcement as words
-from fitnets.experiment import chance
-from fitnets.reporting import controls, intervals, page_data, runs, summary, tables, tradeoff, verdicts
+from fitnets.experiment import chance, result_table
+from fitnets.reporting import controls, page, page_data, runs, summary, tables, tradeoff, verdicts
 from fitnets.reporting.figures.trade_off import trade_off
 
 
-class TestCounts:
+class TestIsNoBetter:
     @pytest.mark.parametrize(
         ("right", "of_one_class", "images"),
         [(100, 100, 300), (1, 1, 3), (7, 7, 49), (13, 13, 111), (9, 10, 100), (0, 1, 3)],
     )
-    def test_fractions_that_are_the_same_images_are_the_same(self, right, of_one_class, images):
+    def test_fractions_of_the_same_images_are_equal_whatever_their_last_digits(self, right, of_one_class, images):
         for accuracy in (right / images, 1 - (images - right) / images):
             for commonest in (of_one_class / images, 1 - (images - of_one_class) / images):
                 assert chance.is_no_better((accuracy, commonest, images))
@@ -33,13 +33,13 @@ class TestCounts:
         third = images // 3 / images
         assert not chance.is_no_better((1 - (images - images // 3 - 1) / images, third, images))
 
-    def test_of_several_runs_all_images_count(self):
+    def test_images_of_several_runs_are_added(self):
         low, high = (0.30, 1 / 3, 300), (0.40, 1 / 3, 300)
         assert not chance.is_no_better(low, high)
         assert not chance.are_all_no_better([low, high])
         assert chance.are_all_no_better([low, (1 - 200 / 300, 1 / 3, 300)])
 
-    def test_what_is_not_known_is_not_claimed(self):
+    def test_unknown_accuracies_count_as_better(self):
         assert not chance.is_no_better((0.1, None, 300))
         assert not chance.is_no_better((None, 0.1, 300))
         assert not chance.is_no_better()
@@ -47,16 +47,16 @@ class TestCounts:
 
 
 THIRD = 1 - 200 / 300
-"""of 300 images, as 1 - error: a bit more than 1 / 3"""
+"""100 of 300 images, stored as 1 - error: as a float a bit more than 1 / 3"""
 THREE = {"commonest_class": 1 / 3, "images": {"train": 900, "valid": 300, "test": 300}}
 
 
 def at(accuracy: float, name: str = "thin", multiplications: int = 1000) -> dict:
-    found = made.side(name, 100 * accuracy, multiplications, 100)
-    return found | {"valid_accuracy": accuracy}
+    figures = made.side(name, 100 * accuracy, multiplications, 100)
+    return figures | {"valid_accuracy": accuracy}
 
 
-def test_the_end_of_a_run_says_it():
+def test_the_table_after_a_run_has_a_note():
     shown = io.StringIO()
     result = {
         "method": "kd", "dataset": "digits", "stages": {}, **THREE,
@@ -64,7 +64,7 @@ def test_the_end_of_a_run_says_it():
         "timing": {"latency": made.latency(1.0), "device": "cpu", "precision": "fp32"},
     }  # fmt: skip
     assert THIRD > 1 / 3
-    words.conclude(result, Terminal(Console(file=shown, width=120)))
+    result_table.show(result, Terminal(Console(file=shown, width=120)))
     assert "note: the student is no better than always naming one class" in shown.getvalue()
     assert "the teacher is no better" not in shown.getvalue()
 
@@ -76,24 +76,24 @@ class TestVerdicts:
                 write_run(path, f"{method}{seed}", method=method, student=at(accuracy), **THREE)
         return path
 
-    def test_networks_at_chance_get_none(self, tmp_path):
-        (found,) = verdicts.comparisons(runs.load(self.store(tmp_path, kd=[THIRD, 1 / 3], hints=[0.2, THIRD])))
-        assert (found.valid, found.refusal) == (
+    def test_methods_at_chance_get_no_verdict(self, tmp_path):
+        (comparison,) = verdicts.comparisons(runs.load(self.store(tmp_path, kd=[THIRD, 1 / 3], hints=[0.2, THIRD])))
+        assert (comparison.valid, comparison.refusal) == (
             None, "neither has begun to learn: no network is better than always naming one class",
         )  # fmt: skip
 
-    def test_a_verdict_over_one_at_chance_says_so(self, tmp_path):
-        (found,) = verdicts.comparisons(runs.load(self.store(tmp_path, kd=[THIRD, 1 / 3], hints=[0.91, 0.92])))
-        assert str(found).startswith("hints against kd: BETTER")
-        assert "kd is no better than always naming one class" in str(found)
-        assert "kd is no better" in summary.verdicts_by_setting([found])[0][1][0]["text"]
+    def test_a_verdict_names_the_method_at_chance(self, tmp_path):
+        (comparison,) = verdicts.comparisons(runs.load(self.store(tmp_path, kd=[THIRD, 1 / 3], hints=[0.91, 0.92])))
+        assert str(comparison).startswith("hints against kd: BETTER")
+        assert "kd is no better than always naming one class" in str(comparison)
+        assert "kd is no better" in page.settings([comparison])[0][1][0]["text"]
 
-    def test_others_have_no_such_remark(self, tmp_path):
-        (found,) = verdicts.comparisons(runs.load(self.store(tmp_path, kd=[0.5, 0.6], hints=[0.91, 0.92])))
-        assert "one class" not in str(found)
+    def test_methods_above_chance_get_no_remark(self, tmp_path):
+        (comparison,) = verdicts.comparisons(runs.load(self.store(tmp_path, kd=[0.5, 0.6], hints=[0.91, 0.92])))
+        assert "one class" not in str(comparison)
 
 
-class TestPraise:
+class TestHeadlines:
     def lines(self, path: Path, teacher: float, *students: float) -> list[str]:
         for number, accuracy in enumerate(students):
             write_run(
@@ -102,7 +102,7 @@ class TestPraise:
             )  # fmt: skip
         return summary.headlines(runs.load(path))
 
-    def test_a_teacher_at_chance_is_called_that(self, tmp_path):
+    def test_the_headline_of_a_teacher_at_chance_says_so(self, tmp_path):
         (line,) = self.lines(tmp_path, THIRD, THIRD, 0.3)
         assert "teacher big (33.33 % on validation) is no better than always naming one class" in line
         assert "cheapest" not in line
@@ -111,7 +111,7 @@ class TestPraise:
         (line,) = self.lines(tmp_path, 0.35, THIRD, 0.34)
         assert "34.00 % on validation against 35.00 %" in line
 
-    def test_where_all_students_are_at_chance_that_is_the_line(self, tmp_path):
+    def test_the_headline_says_if_all_students_are_at_chance(self, tmp_path):
         (line,) = self.lines(tmp_path, 0.9, THIRD, 0.3)
         assert line.endswith("none of its cheaper students is better than always naming one class.")
 
@@ -140,14 +140,14 @@ class TestNames:
         )
         (directory / "config.yaml").write_text(json.dumps({"dataset": dataset, "teacher": teacher}))
 
-    def test_folders_have_their_names(self, tmp_path):
+    def test_folders_are_shown_by_their_names(self, tmp_path):
         places = {"d0": "/a/photos", "d1": "/b/photos", "d2": "/c/birds"}
         for digest, path in places.items():
             self.configured(
                 tmp_path, f"r{digest}", dataset={"name": "folder", "path": path}, teacher={"name": "big"},
                 hashes=made.hashes(digest, data=digest),
             )  # fmt: skip
-        seed = {"dataset": 1, "teacher": 0, "student": 0}  # another split of the birds
+        seed = {"dataset": 1, "teacher": 0, "student": 0}  # a second split of the birds
         self.configured(
             tmp_path, "again", dataset={"name": "folder", "path": "/c/birds"}, teacher={"name": "big"},
             hashes=made.hashes("again", data="d3"), seeds=seed,
@@ -159,11 +159,11 @@ class TestNames:
         assert [line.split(":")[0] for line in headlines] == tradeoff.teachers(frame)["task"].tolist()
         assert "a/photos" in controls.table(frame)
 
-    def test_a_folder_called_like_a_data_set_of_the_paper_has_none_of_its_points(self, tmp_path):
+    def test_a_folder_named_like_a_data_set_of_the_paper_gets_none_of_its_points(self, tmp_path):
         self.configured(tmp_path, "r0", dataset={"name": "folder", "path": "/x/cifar10"}, teacher={"name": "big"})
         assert page_data.collect(runs.load(tmp_path), runs.epochs(tmp_path))["paper"] == []
 
-    def test_custom_teachers_are_told_apart(self, tmp_path):
+    def test_custom_teachers_have_distinct_names(self, tmp_path):
         common = {"name": "nets.small", "target": "nets.small"}
         teachers = [
             common | {"weights": "/w/one.pt"}, common | {"weights": "/w/two.pt"},
@@ -177,13 +177,13 @@ class TestNames:
             "nets.big", "nets.small one.pt", "nets.small two.pt", "nets.small two.pt depth=3",
         ]  # fmt: skip
 
-    def test_teachers_that_nothing_tells_apart_have_their_hash(self, tmp_path):
+    def test_teachers_with_equal_names_are_shown_with_their_hash(self, tmp_path):
         for number in range(2):
             hashes = made.hashes(f"s{number}", teacher=f"t{number}") | {"teacher_setting": f"abcdef{number}"[::-1]}
             write_run(tmp_path, f"r{number}", hashes=hashes)
         assert sorted(tradeoff.teachers(runs.load(tmp_path))["name"]) == ["big [0fedcb]", "big [1fedcb]"]
 
-    def test_custom_students_are_told_apart(self, tmp_path):
+    def test_custom_students_have_distinct_names(self, tmp_path):
         for number in range(2):
             directory = write_run(
                 tmp_path, f"r{number}", student=made.side("nets.small", 90, 9, 9), hashes=made.hashes(f"s{number}")
@@ -211,17 +211,17 @@ class TestIntervals:
             (50.0, 130.0, "50.00 (0.00 to 100.00)"), (98.0, 2.0, "98.00 ± 2.00"),
         ],
     )  # fmt: skip
-    def test_in_words(self, mean, half_width, shown):
-        assert intervals.with_interval(mean, half_width) == shown
+    def test_an_interval_beyond_0_or_100_is_shown_by_its_ends(self, mean, half_width, shown):
+        assert verdicts.with_interval(mean, half_width) == shown
 
-    def test_tables_say_that_it_is_cut_off(self, frame):
-        for text in (controls.table(frame), tables.document(frame, [])):
-            assert intervals.CUT_OFF in text
+    def test_tables_say_that_an_interval_is_cut_off(self, frame):
+        for text in (controls.table(frame), page.tables(frame, [])):
+            assert verdicts.CUT_OFF in text
             assert "to 100.00)" in text
             assert "95.10 ± 0.25" in text
 
-    def test_tables_without_such_an_interval_do_not(self, frame):
-        assert intervals.CUT_OFF not in controls.table(frame[frame["method"] == "hints"])
+    def test_tables_without_such_an_interval_have_no_remark(self, frame):
+        assert verdicts.CUT_OFF not in controls.table(frame[frame["method"] == "hints"])
 
     def test_error_bars_end_at_100(self, frame):
         for figure in (trade_off(frame), trade_off(frame, split="test")):

@@ -1,4 +1,4 @@
-"""Class names are stored with a run; `fitnets eval` matches them, takes all of other data and writes nothing there."""
+"""Class names are stored with a run; `fitnets eval` matches data to them by name and writes nothing into the data."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def run(home):
 
 @pytest.fixture
 def evaluate(fitnets, run):
-    """The JSON of `fitnets eval`, and what is left of it where it fails."""
+    """Returns a function that runs `fitnets eval` and returns its JSON, or its error if it fails."""
 
     def call(*words, of=run):
         finished = fitnets("eval", of, *words, "--json")
@@ -42,7 +42,7 @@ def test_runs_and_teachers_store_their_class_names(run, home):
 
 
 @pytest.mark.parametrize("names", [("0", "ant", "bee"), ("ant", "bee", "yak"), ("Ant", "bee", "cow"), ("ant", "zoo")])
-def test_a_class_that_the_network_does_not_know_is_refused_by_name(evaluate, tmp_path, names):
+def test_a_class_that_the_network_does_not_have_is_refused_by_name(evaluate, tmp_path, names):
     write_folder(tmp_path / "other", names, each=2)
     error = evaluate(f"dataset.path={tmp_path / 'other'}")
     (unknown,) = set(names) - set(CLASSES)
@@ -51,54 +51,54 @@ def test_a_class_that_the_network_does_not_know_is_refused_by_name(evaluate, tmp
 
 
 @pytest.mark.parametrize(("names", "labels"), [(("ant", "cow"), [0, 2]), (("cow",), [2]), (CLASSES, [0, 1, 2])])
-def test_all_images_of_other_data_count_and_nothing_is_written(evaluate, tmp_path, monkeypatch, names, labels):
+def test_all_images_of_other_data_are_evaluated_and_nothing_is_written(evaluate, tmp_path, monkeypatch, names, labels):
     words = ["dataset=folder"] if len(names) < 3 else []
     root = write_folder(tmp_path / "other", names, each=1, labels=labels)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     before = listing(tmp_path)
-    found = evaluate(*words, f"dataset.path={root}")
+    report = evaluate(*words, f"dataset.path={root}")
     assert listing(tmp_path) == before
-    assert (found["split"], found["images"]) == ("all", len(names))
-    assert [found["class_images"][label] for label in range(3)] == [int(label in labels) for label in range(3)]
-    assert found["accuracy"] == 1
-    said = "without " + ", ".join(name for name in CLASSES if name not in names)
-    assert any(said in note for note in found["notes"]) == (len(names) < 3)
+    assert (report["split"], report["images"]) == ("all", len(names))
+    assert [report["class_images"][label] for label in range(3)] == [int(label in labels) for label in range(3)]
+    assert report["accuracy"] == 1
+    note_on_missing = "without " + ", ".join(name for name in CLASSES if name not in names)
+    assert any(note_on_missing in note for note in report["notes"]) == (len(names) < 3)
 
 
 def test_a_class_without_images_has_no_accuracy(fitnets, evaluate, run, tmp_path):
     root = write_folder(tmp_path / "other", ("ant", "cow"), labels=[0, 2])
     (root / "bee").mkdir()
-    found = evaluate(f"dataset.path={root}")
-    assert found["class_accuracy"][1] is None
-    assert found["confusion"][1] == [0, 0, 0]
+    report = evaluate(f"dataset.path={root}")
+    assert report["class_accuracy"][1] is None
+    assert report["confusion"][1] == [0, 0, 0]
     shown = fitnets("eval", run, f"dataset.path={root}").out
     (row,) = (line for line in shown.splitlines() if line.startswith("│ bee "))
     assert row.replace("│", " ").split() == ["bee", "0", "-"]
 
 
 def test_classes_in_another_order_are_matched_by_name(evaluate, tmp_path):
-    """A table in which label 0 is cow: by numbers, each image would be wrong."""
+    """In this table label 0 is cow, so that every image would be wrong if labels were compared by numbers."""
     shown = [2, 0, 1]
     write_table(tmp_path / "table", "test", [0, 1, 2] * 4, ["cow", "ant", "bee"], shown)
     words = ["dataset=mnist", f"dataset.path={tmp_path / 'table'}", "dataset.classes=3"]
-    found = evaluate(*words, "dataset.height=8", "dataset.width=8")
-    assert (found["accuracy"], found["class_images"]) == (1, [4, 4, 4])
-    assert any("another order" in note for note in found["notes"])
+    report = evaluate(*words, "dataset.height=8", "dataset.width=8")
+    assert (report["accuracy"], report["class_images"]) == (1, [4, 4, 4])
+    assert any("another order" in note for note in report["notes"])
 
 
 @pytest.mark.parametrize(("names", "split", "count"), [(None, None, 18), (list(CLASSES), None, 18), (None, "test", 6)])
-def test_a_table_counts_whole_or_by_the_split_that_is_asked_for(evaluate, tmp_path, names, split, count):
+def test_a_table_is_evaluated_whole_or_on_the_requested_split(evaluate, tmp_path, names, split, count):
     for part, labels in (("train", [0, 1, 2] * 4), ("test", [0, 1, 2] * 2)):
         write_table(tmp_path / "table", part, labels, names, [0, 1, 2])
     words = ["dataset=mnist", f"dataset.path={tmp_path / 'table'}", "dataset.classes=3"]
-    found = evaluate(*words, "dataset.height=8", "dataset.width=8", *(["--split", split] if split else []))
-    assert found["images"] == count
+    report = evaluate(*words, "dataset.height=8", "dataset.width=8", *(["--split", split] if split else []))
+    assert report["images"] == count
     note = "the data's class names are unknown: labels are compared by their numbers"
-    assert (note in found["notes"]) == (names is None)
+    assert (note in report["notes"]) == (names is None)
 
 
-def test_one_letter_written_in_two_ways_is_one_class(tmp_path):
+def test_composed_and_decomposed_letters_are_equal(tmp_path):
     from fitnets.data import class_names
 
     composed, decomposed = (unicodedata.normalize(form, "Äpfel") for form in ("NFC", "NFD"))
@@ -106,19 +106,19 @@ def test_one_letter_written_in_two_ways_is_one_class(tmp_path):
     assert class_names.are_equal([composed], [decomposed])
 
 
-class TestOwnData:
+class TestDataOfTheRun:
     def test_is_evaluated_on_its_test_split(self, evaluate, run):
         result = json.loads((run / "result.json").read_text())
-        found = evaluate()
-        assert (found["split"], found["images"]) == ("test", result["images"]["test"])
-        assert found["accuracy"] == pytest.approx(result["student"]["test_accuracy"])
-        assert found["notes"] == []
+        report = evaluate()
+        assert (report["split"], report["images"]) == ("test", result["images"]["test"])
+        assert report["accuracy"] == pytest.approx(result["student"]["test_accuracy"])
+        assert report["notes"] == []
 
-    def test_also_where_it_was_moved(self, evaluate, home, tmp_path):
+    def test_is_recognised_after_it_was_moved(self, evaluate, home, tmp_path):
         shutil.copytree(home / "own", tmp_path / "moved")
         assert evaluate(f"dataset.path={tmp_path / 'moved'}") == evaluate()
 
-    def test_a_split_of_other_data_is_taken_where_there_is_one(self, evaluate, home, tmp_path):
+    def test_a_saved_split_of_other_data_can_be_chosen(self, evaluate, home, tmp_path):
         shutil.copytree(home / "own", tmp_path / "moved")
         assert evaluate(f"dataset.path={tmp_path / 'moved'}", "--split", "train")["images"] == 42
         (tmp_path / "moved" / "split.json").unlink()
@@ -129,18 +129,17 @@ class TestOwnData:
 
 
 class TestEarlierVersions:
-    def test_take_the_names_of_their_data_and_say_so(self, evaluate, run, home, tmp_path):
+    def test_take_the_names_of_their_data_with_a_note(self, evaluate, run, home, tmp_path):
         old = shutil.copytree(run, tmp_path / "run" / "old")
         forget(old, "classes", "fitted")
         root = write_folder(tmp_path / "other", ("ant", "cow"), labels=[0, 2])
-        found = evaluate(f"dataset.path={root}", of=old)
-        assert found["accuracy"] == 1
+        report = evaluate(f"dataset.path={root}", of=old)
+        assert report["accuracy"] == 1
         assert any(
-            "was written by an earlier version: its class names are read from its data as they are now" in n
-            for n in found["notes"]
+            "is of an earlier version: its class names are those that its data have now" in n for n in report["notes"]
         )
 
-    def test_are_never_silently_taken_as_equal(self, evaluate, home, tmp_path):
+    def test_without_names_are_compared_by_numbers_with_a_note(self, evaluate, home, tmp_path):
         own = write_folder(tmp_path / "own")
         old = trained(own, tmp_path / "store", "dataset/preprocessing=scale", "schedule.student.epochs=1")
         forget(old, "classes", "fitted")
@@ -153,7 +152,7 @@ class TestEarlierVersions:
 
 def test_figures_of_each_class():
     logits = torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 9, 0], [9, 0, 0]])
-    found = evaluation.by_class(logits, torch.tensor([0, 0, 1, 0]))
-    assert found["class_images"] == [3, 1, 0]
-    assert found["class_accuracy"] == [pytest.approx(2 / 3), 1, None]
-    assert found["confusion"] == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
+    report = evaluation.by_class(logits, torch.tensor([0, 0, 1, 0]))
+    assert report["class_images"] == [3, 1, 0]
+    assert report["class_accuracy"] == [pytest.approx(2 / 3), 1, None]
+    assert report["confusion"] == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]

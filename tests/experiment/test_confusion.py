@@ -1,4 +1,4 @@
-"""The confusion matrices of a run, and where they are kept."""
+"""The confusion matrices of a run, and how they are stored."""
 
 import json
 
@@ -15,20 +15,20 @@ def logits_of(predicted: list[int], classes: int) -> torch.Tensor:
 
 
 class TestMatrix:
-    def test_by_hand(self):
-        found = metrics.confusion(logits_of([0, 1, 1, 2, 2, 2], 3), torch.tensor([0, 0, 1, 0, 2, 2]))
-        assert found == [[1, 1, 1], [0, 1, 0], [0, 0, 2]]
+    def test_a_small_case_by_hand(self):
+        counts = metrics.confusion(logits_of([0, 1, 1, 2, 2, 2], 3), torch.tensor([0, 0, 1, 0, 2, 2]))
+        assert counts == [[1, 1, 1], [0, 1, 0], [0, 0, 2]]
 
-    def test_against_numpy_and_the_accuracy(self):
+    def test_agrees_with_numpy_and_with_the_accuracy(self):
         generator = torch.Generator().manual_seed(0)
         logits, labels = torch.randn(500, 7, generator=generator), torch.randint(0, 7, (500,), generator=generator)
         expected = np.zeros((7, 7), dtype=int)
         np.add.at(expected, (labels.numpy(), logits.argmax(1).numpy()), 1)
-        found = metrics.confusion(logits, labels)
-        assert found == expected.tolist()
-        assert np.trace(found) / 500 == pytest.approx(metrics.quality(logits, labels)["accuracy"])
+        counts = metrics.confusion(logits, labels)
+        assert counts == expected.tolist()
+        assert np.trace(counts) / 500 == pytest.approx(metrics.quality(logits, labels)["accuracy"])
 
-    def test_classes_without_images_have_rows_too(self):
+    def test_classes_without_images_have_rows(self):
         assert metrics.confusion(logits_of([1], 4), torch.tensor([1])) == [
             [0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0],
         ]  # fmt: skip
@@ -38,7 +38,7 @@ class TestMatrix:
         assert metrics.confusion(logits_of([1], 101), torch.tensor([1])) is None
 
 
-def test_a_run_keeps_those_of_its_student_on_both_splits(earlier_run):
+def test_a_run_stores_those_of_its_student_on_both_splits(earlier_run):
     result = files.read_json(earlier_run / "result.json")
     for split in ("valid", "test"):
         counts = np.array(result["student"][f"{split}_confusion"])
@@ -48,10 +48,10 @@ def test_a_run_keeps_those_of_its_student_on_both_splits(earlier_run):
         assert f"{split}_confusion" not in result["teacher"]
     assert max(counts.sum(1)) <= result["images"]["test"]
     text = (earlier_run / "result.json").read_text()
-    assert any(line.count(",") >= 9 for line in text.splitlines())  # a row of a matrix is a line
+    assert any(line.count(",") >= 9 for line in text.splitlines())  # each row of a matrix takes one line
 
 
-def test_rows_of_numbers_are_lines_and_nothing_else_is_changed(tmp_path):
+def test_json_has_a_line_for_each_row_and_changes_nothing_else(tmp_path):
     content = {
         "a": [[1, 2], [30, -4]],
         "b": ["[\n  1,\n  2\n]", "[ 1, 2 ]", [1.5, 2], []],

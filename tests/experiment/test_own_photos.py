@@ -1,4 +1,4 @@
-"""From somebody's own photos to an exported student, and its answers to new ones."""
+"""A student is trained on a user's photos and exported, and the exported file classifies new photos."""
 
 import json
 from pathlib import Path
@@ -18,14 +18,14 @@ KINDS = ("rgb", "rgba", "cmyk", "palette", "grey16", "turned", "la")
 
 
 def photo(label: int, number: int) -> Image.Image:
-    """24x36, with a bright band whose height shows the class."""
+    """A photo of 24x36 pixels with a bright band; the height of the band shows the class."""
     pixels = np.random.default_rng([label, number]).integers(0, 60, (36, 24, 3))
     pixels[12 * label : 12 * label + 12] += 180
     return Image.fromarray(pixels.astype("uint8"))
 
 
 def write(folder: Path, label: int, number: int) -> Path:
-    """One photo, in a format and mode that its number chooses."""
+    """Write one photo in the format and mode that its number selects."""
     folder.mkdir(parents=True, exist_ok=True)
     kind, shown = KINDS[number % len(KINDS)], photo(label, number)
     path = folder / f"{number:02} – {kind}.{'jpg' if kind in ('rgb', 'cmyk', 'turned') else 'png'}"
@@ -40,7 +40,7 @@ def write(folder: Path, label: int, number: int) -> Path:
             shown.convert("P", palette=Image.Palette.ADAPTIVE).save(path)
         case "grey16":
             Image.fromarray(np.asarray(shown.convert("L")).astype(np.uint16) * 257).save(path)
-        case "turned":  # lies on its side in the file
+        case "turned":  # stored on its side, with an EXIF tag that turns it upright
             exif = Image.Exif()
             exif[0x0112] = 6
             shown.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif, quality=95)
@@ -87,8 +87,8 @@ def test_own_photos_become_an_exported_student_that_names_new_ones(command, fitn
     exported = fitnets("export", run)
     assert exported.code == 0, exported.err
     session = onnxruntime.InferenceSession(run / "export" / "student.onnx")
-    told = session.get_modelmeta().custom_metadata_map
-    assert told["classes"].split("\n") == list(CLASSES)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["classes"].split("\n") == list(CLASSES)
 
     evaluated = json.loads(fitnets("eval", run, f"dataset.path={photos / 'new'}", "--json").out)
     assert (evaluated["class_images"], evaluated["accuracy"]) == ([7, 0, 7], 1)
@@ -97,12 +97,12 @@ def test_own_photos_become_an_exported_student_that_names_new_ones(command, fitn
     predicted = fitnets("predict", run, photos / "new", "--json")
     (photos / "new" / "broken.png").unlink()
     assert predicted.code == 1
-    answers = json.loads(predicted.out)
-    assert [Path(one["file"]).name for one in answers["broken"]] == ["broken.png"]
-    assert all(one["class"] == Path(one["file"]).parent.name for one in answers["predictions"])
+    report = json.loads(predicted.out)
+    assert [Path(one["file"]).name for one in report["broken"]] == ["broken.png"]
+    assert all(one["class"] == Path(one["file"]).parent.name for one in report["predictions"])
 
     dataset = earlier_runs.find_network(str(run), "RUN").config.dataset
-    for one in answers["predictions"]:  # the file that a phone would run answers the same
+    for one in report["predictions"]:  # the exported file, which a phone would run, predicts the same
         pixels = image_files.pixels(dataset, Path(one["file"]))
         (logits,) = session.run(["logits"], {"images": np.stack([pixels])})
         assert CLASSES[int(logits.argmax())] == one["class"]

@@ -1,4 +1,4 @@
-"""Whole runs through run.py's own entry point."""
+"""Whole runs through the entry point of run.py."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def without_timing(value):
     return value
 
 
-def test_a_network_that_has_not_begun_to_learn_is_told(command):
+def test_a_network_at_chance_gets_a_note(command):
     finished = command(*TINY, "schedule=paper")
     assert "note: the student is no better than always naming one class" in finished.out
     assert "note: the teacher" not in finished.out
@@ -88,17 +88,17 @@ def test_the_stored_student_is_the_one_that_was_measured(command, tmp_path):
 
 
 def test_the_same_command_gives_the_same_result_to_the_bit(command, tmp_path):
-    found = []
+    outcomes = []
     for store in (tmp_path / "one", tmp_path / "two"):
         assert command(*TINY, store=store).code == 0
         ((name, result),) = runs(store).items()
         rows = read_metrics(store / "run" / name / "metrics.jsonl")
         weights = (store / "run" / name / "student.safetensors").read_bytes()
-        found.append((name, without_timing(result), [without_timing(row) for row in rows], weights))
-    assert found[0] == found[1]
+        outcomes.append((name, without_timing(result), [without_timing(row) for row in rows], weights))
+    assert outcomes[0] == outcomes[1]
 
 
-def test_controls_train_one_teacher(command, tmp_path, monkeypatch):
+def test_a_sweep_of_controls_trains_one_teacher(command, tmp_path, monkeypatch):
     trained = []
     real = loop.fit
 
@@ -125,14 +125,14 @@ def test_controls_train_one_teacher(command, tmp_path, monkeypatch):
         sum(stage["epochs"] for name, stage in result["stages"].items() if name != "teacher") for result in results
     }
     assert totals == {2}
-    for result in results:  # the teacher's epochs are in every run's metrics, trained there or not
+    for result in results:  # every run's metrics have the teacher's epochs, even if it was loaded
         rows = read_metrics(store / "run" / result["hashes"]["run"] / "metrics.jsonl")
         assert [row["step"] for row in rows] == list(range(len(rows)))
         assert rows[0]["stage"] == "teacher"
 
 
-class TestNothingOfTestEntersTrainingOrSelection:
-    def test_other_test_labels_change_the_test_figures_alone(self, command, tmp_path, monkeypatch):
+class TestTheTestSplitEntersNeitherTrainingNorSelection:
+    def test_other_test_images_change_the_test_figures_alone(self, command, tmp_path, monkeypatch):
         real, results, weights = splits.load_test, [], []
 
         def swapped(*arguments):
@@ -171,8 +171,8 @@ class TestNothingOfTestEntersTrainingOrSelection:
         assert "test accuracy" not in finished.out
 
     @pytest.mark.parametrize("method", ["hints", "kd"])
-    def test_figures_that_are_added_later_are_those_of_a_run_with_test(self, command, tmp_path, method):
-        """Of a teacher with batch statistics, which answers otherwise in training mode."""
+    def test_test_figures_that_are_added_later_equal_those_of_a_run_with_test(self, command, tmp_path, method):
+        """The teacher has batch statistics, so that its outputs differ in training mode."""
         teacher = ("teacher=resnet", "teacher.depth=8", "teacher.stem=4", "hint_layer=middle", f"method={method}")
         words = [*(word for word in TINY if not word.startswith("teacher.convs")), *teacher]
         assert command(*words, "test=false").code == 0
@@ -183,7 +183,7 @@ class TestNothingOfTestEntersTrainingOrSelection:
         assert without_timing(later) == without_timing(at_once)
 
 
-def test_a_teacher_that_broke_off_is_no_artifact(command, tmp_path):
+def test_a_diverged_teacher_is_not_stored(command, tmp_path):
     finished = command(*TINY, "schedule.teacher.optimizer.lr=1e30")
     assert finished.code == 1
     assert "the teacher stage diverged" in finished.err
@@ -194,7 +194,7 @@ def test_a_teacher_that_broke_off_is_no_artifact(command, tmp_path):
     assert "teacher stage diverged" in result["error"]
 
 
-def test_a_finished_run_is_there_until_its_successor_is(command, tmp_path, monkeypatch):
+def test_a_finished_run_is_kept_until_its_replacement_is_finished(command, tmp_path, monkeypatch):
     assert command(*TINY).code == 0
     (directory,) = (tmp_path / "store" / "run").iterdir()
     before = {path.name: path.read_bytes() for path in directory.iterdir()}
@@ -212,7 +212,7 @@ def test_a_finished_run_is_there_until_its_successor_is(command, tmp_path, monke
     assert [path.name for path in directory.parent.iterdir()] == [directory.name]
 
 
-def test_a_run_with_a_damaged_result_is_told_and_made_again_with_rerun(command, tmp_path):
+def test_a_damaged_result_is_an_error_and_rerun_replaces_it(command, tmp_path):
     assert command(*TINY).code == 0
     (directory,) = (tmp_path / "store" / "run").iterdir()
     result = directory / "result.json"
@@ -225,7 +225,7 @@ def test_a_run_with_a_damaged_result_is_told_and_made_again_with_rerun(command, 
     assert read_json(result)["status"] == "finished"
 
 
-def test_interrupted_runs_say_so(command, tmp_path, monkeypatch):
+def test_an_interrupted_run_exits_with_130_and_says_that_it_stopped(command, tmp_path, monkeypatch):
     def interrupt(*_positional, **_named):
         raise KeyboardInterrupt
 
@@ -237,7 +237,7 @@ def test_interrupted_runs_say_so(command, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not SHARED_MNIST.is_dir(), reason=f"needs the real MNIST in {SHARED_MNIST}")
 def test_the_papers_mnist_networks_on_real_images(command, tmp_path):
-    """All stages of the paper's pair with the paper's numbers, one epoch each of 500 real images."""
+    """Trains all stages of the paper's pair with the paper's hyperparameters, for one epoch of 500 real images each."""
     import pyarrow.parquet as pq
 
     for split, rows in (("train", 700), ("test", 100)):
@@ -263,7 +263,7 @@ def test_the_papers_mnist_networks_on_real_images(command, tmp_path):
 
 
 def test_svhn_in_the_layout_of_the_hub(command, tmp_path):
-    """`student=fitnet3 dataset=svhn`, with extra: SVHN's own pair, preprocessing and split."""
+    """Runs `student=fitnet3 dataset=svhn` with the extra images: SVHN's pair, preprocessing and split."""
     generator = np.random.default_rng(0)
     for split, each in (("train", 6), ("extra", 6), ("test", 1)):
         images = generator.integers(0, 256, size=(10 * each, 32, 32, 3), dtype=np.uint8)
@@ -287,7 +287,7 @@ def test_svhn_in_the_layout_of_the_hub(command, tmp_path):
     assert result["images"] == {"train": 90, "valid": 30, "test": 10}
 
 
-def test_another_test_split_gets_its_own_figures_without_training(command, tmp_path):
+def test_another_test_split_is_measured_without_training(command, tmp_path):
     def made(number: int) -> str:
         for split, seed, count in (("train", 0, 60), ("test", number, 10 * (number + 1))):
             pixels = np.random.default_rng(seed).integers(0, 256, size=(count, 28, 28), dtype=np.uint8)
@@ -311,7 +311,7 @@ def test_another_test_split_gets_its_own_figures_without_training(command, tmp_p
 
 @pytest.mark.skipif(not SHARED_CIFAR10.is_dir(), reason=f"needs the real CIFAR-10 in {SHARED_CIFAR10}")
 def test_the_papers_cifar10_networks_on_real_images(command, tmp_path):
-    """All stages with the paper's numbers, retraining included, two updates each on 300 real images."""
+    """Trains all stages with the paper's hyperparameters and retrains, with two updates each on 300 real images."""
     import pyarrow.parquet as pq
 
     for split, rows in (("train", 300), ("test", 20)):
@@ -346,14 +346,14 @@ class TestRetraining:
     words = (*TINY, "schedule.teacher.epochs=2", "schedule.hint.epochs=3", "schedule.student.epochs=3", "seed=4")
     retrained = (*words, "schedule.retrain_student=true", "schedule.retrain_teacher=true")
 
-    def test_afresh_on_all_images_for_the_epochs_found(self, command, tmp_path, monkeypatch):
+    def test_starts_from_the_initial_weights_and_trains_for_the_selected_epochs(self, command, tmp_path, monkeypatch):
         fits, initial = [], []
         real = loop.fit
 
-        def spy(objective, given, **named):
-            fits.append((objective.name, named["known_epochs"], len(given.train)))
-            initial.append({key: value.clone() for key, value in objective.network.state_dict().items()})
-            return real(objective, given, **named)
+        def spy(stage, data, **named):
+            fits.append((stage.name, named["known_epochs"], len(data.train)))
+            initial.append({key: value.clone() for key, value in stage.network.state_dict().items()})
+            return real(stage, data, **named)
 
         monkeypatch.setattr("fitnets.experiment.pipeline.fit", spy)
         assert command(*self.retrained).code == 0
@@ -363,13 +363,13 @@ class TestRetraining:
             ("teacher", None, 437), ("teacher", found["teacher"], 1437), ("hint", None, 437), ("student", None, 437),
             ("hint", found["hint"], 1437), ("student", found["student"], 1437),
         ]  # fmt: skip
-        for first, again in ((0, 1), (2, 4)):
-            assert all(torch.equal(value, initial[again][key]) for key, value in initial[first].items())
+        for first, second in ((0, 1), (2, 4)):
+            assert all(torch.equal(value, initial[second][key]) for key, value in initial[first].items())
         for name in ("teacher", "hint", "student"):
             stage = result["stages"][f"retrain_{name}"]
             assert (stage["epochs"], stage["stopped_by"]) == (found[name], "epochs")
 
-    def test_validation_figures_are_those_of_the_networks_selected_on_it(self, command, tmp_path):
+    def test_validation_figures_are_those_of_the_networks_before_it(self, command, tmp_path):
         results = {}
         for name, words in (("plain", self.words), ("again", self.retrained)):
             assert command(*words, store=tmp_path / name).code == 0
@@ -383,36 +383,36 @@ class TestRetraining:
         assert not [key for row in rows if row["stage"].startswith("retrain") for key in row if key.startswith("valid")]
         assert [row["step"] for row in rows] == list(range(len(rows)))
 
-    def test_a_residual_teacher_starts_afresh_statistics_included(self, command, monkeypatch):
+    def test_a_residual_teacher_restarts_with_its_initial_batch_statistics(self, command, monkeypatch):
         initial = []
         real = loop.fit
 
-        def spy(objective, given, **named):
-            if objective.name == "teacher":
-                initial.append({key: value.clone() for key, value in objective.network.state_dict().items()})
-            return real(objective, given, **named)
+        def spy(stage, data, **named):
+            if stage.name == "teacher":
+                initial.append({key: value.clone() for key, value in stage.network.state_dict().items()})
+            return real(stage, data, **named)
 
         monkeypatch.setattr("fitnets.experiment.pipeline.fit", spy)
         words = [word for word in self.retrained if not word.startswith("teacher.convs")]
         finished = command(*words, "teacher=resnet", "teacher.depth=8", "teacher.stem=4", "schedule.teacher.epochs=1")
         assert finished.code == 0, finished.err
         assert "the teacher has seen the validation images when it teaches" in finished.out
-        first, again = initial
+        first, second = initial
         assert any("running_var" in key for key in first)
-        assert all(torch.equal(value, again[key]) for key, value in first.items())
+        assert all(torch.equal(value, second[key]) for key, value in first.items())
 
-    def test_it_is_part_of_what_determines_the_result(self):
-        plain, again = (
+    def test_it_is_part_of_the_hashes(self):
+        plain, retrained = (
             identity.hashes(loading.load(list(words)), "digest", "fp32") for words in (self.words, self.retrained)
         )
-        assert plain.teacher != again.teacher
+        assert plain.teacher != retrained.teacher
         student_only = identity.hashes(loading.load([*self.words, "schedule.retrain_student=true"]), "digest", "fp32")
         assert (student_only.teacher, student_only.hint) == (plain.teacher, plain.hint)
         assert student_only.run != plain.run
 
 
 def test_the_controls_sweep_pairs_the_seeds_of_teacher_and_student(command, tmp_path):
-    """`sweeps/controls.yaml`, made tiny."""
+    """Runs `sweeps/controls.yaml` with tiny networks and data."""
     finished = command("-m", "+sweeps=controls", *TINY, "seed=3,4", "method=backprop,kd")
     assert finished.code == 0, finished.err
     found = [(result["method"], *result["seeds"].values()) for result in runs(tmp_path / "store").values()]

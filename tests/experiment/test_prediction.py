@@ -1,5 +1,6 @@
-"""`fitnets predict`: files prepared as the network's data set prepares its own, a name for every class; and what an
-exported student says of both."""
+"""`fitnets predict` prepares files like the network's data set and names every class.
+
+An exported student records its preprocessing and class names."""
 
 import json
 import shutil
@@ -41,21 +42,21 @@ class TestPredict:
         assert cow.startswith(f"{home}/own/cow/03.png: cow ")
         assert listing(tmp_path) == set()
 
-    def test_folders_are_taken_with_what_is_below_them(self, fitnets, run, home):
-        told = json.loads(fitnets("predict", run, home / "own", "--json").out)
-        right = [one["class"] in one["file"] for one in told["predictions"]]
-        assert (len(right), all(right)) == (60, True)
+    def test_folders_are_searched_to_any_depth(self, fitnets, run, home):
+        report = json.loads(fitnets("predict", run, home / "own", "--json").out)
+        is_right = [one["class"] in one["file"] for one in report["predictions"]]
+        assert (len(is_right), all(is_right)) == (60, True)
 
-    def test_the_most_probable_come_first(self, fitnets, run, home):
-        told = json.loads(fitnets("predict", run, home / "own" / "ant" / "00.png", "--top", "9", "--json").out)
-        (one,) = told["predictions"]
-        assert sorted(guess["name"] for guess in one["top"]) == list(CLASSES)
-        chances = [guess["probability"] for guess in one["top"]]
-        assert chances == sorted(chances, reverse=True)
-        assert sum(chances) == pytest.approx(1)
-        assert (one["class"], one["probability"]) == (one["top"][0]["name"], chances[0])
+    def test_the_most_probable_classes_come_first(self, fitnets, run, home):
+        report = json.loads(fitnets("predict", run, home / "own" / "ant" / "00.png", "--top", "9", "--json").out)
+        (prediction,) = report["predictions"]
+        assert sorted(guess["name"] for guess in prediction["top"]) == list(CLASSES)
+        probabilities = [guess["probability"] for guess in prediction["top"]]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) == pytest.approx(1)
+        assert (prediction["class"], prediction["probability"]) == (prediction["top"][0]["name"], probabilities[0])
 
-    def test_broken_files_are_told_after_the_others(self, fitnets, run, home, tmp_path):
+    def test_broken_files_are_listed_after_the_predictions(self, fitnets, run, home, tmp_path):
         for name in ("cut.png", "Größe 图.jpg"):
             (tmp_path / name).write_bytes(b"\x89PNG and nothing")
         finished = fitnets("predict", run, tmp_path, tmp_path / "none.png", home / "own" / "cow" / "00.png")
@@ -64,10 +65,10 @@ class TestPredict:
         assert finished.err.startswith("3 of 4 files cannot be decoded:")
         for name in ("cut.png", "Größe 图.jpg", "none.png"):
             assert f"{tmp_path}/{name} (" in finished.err
-        told = fitnets("predict", run, tmp_path, "--json")
-        assert (told.code, len(json.loads(told.out)["broken"])) == (1, 2)
+        as_json = fitnets("predict", run, tmp_path, "--json")
+        assert (as_json.code, len(json.loads(as_json.out)["broken"])) == (1, 2)
 
-    def test_many_broken_files_take_few_lines(self, fitnets, run, tmp_path):
+    def test_many_broken_files_are_counted_in_few_lines(self, fitnets, run, tmp_path):
         for number in range(12):
             (tmp_path / f"{number:02}.png").write_bytes(b"")
         error = fitnets("predict", run, tmp_path).err
@@ -80,8 +81,8 @@ class TestPredict:
         finished = fitnets("predict", run, *words)
         assert (finished.code, finished.err) == (1, "no image in empty: give image files, or folders of them\n")
 
-    def test_pixels_are_those_of_training(self, run, home, tmp_path):
-        """A photo that lies on its side by its EXIF tag, as a file and as a training image."""
+    def test_files_get_the_same_pixels_as_training_images(self, run, home, tmp_path):
+        """Compares a photo that its EXIF tag turns by 90 degrees, read as a file and as a training image."""
         place = write_folder(tmp_path / "other", each=3) / "ant" / "00.jpg"
         turned = Image.Exif()
         turned[0x0112] = 6
@@ -97,14 +98,14 @@ class TestPredict:
         )
         assert torch.equal(loaded.images[0], alone[0])
 
-    def test_a_network_of_digits_takes_photos_and_says_how(self, fitnets, earlier_run, tmp_path):
+    def test_a_network_of_digits_takes_photos_and_reports_how_they_are_scaled(self, fitnets, earlier_run, tmp_path):
         Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(tmp_path / "photo.png")
         finished = fitnets("predict", earlier_run, tmp_path / "photo.png", "--top", "2")
         assert finished.code == 0, finished.err
         assert "pixels are scaled from 0..255 to 0..16" in finished.out
         assert "just covers 8x8 pixels" in finished.out
 
-    def test_unknown_names_become_numbers(self, fitnets, run, home, tmp_path):
+    def test_classes_without_names_are_shown_by_their_numbers(self, fitnets, run, home, tmp_path):
         old = shutil.copytree(run, tmp_path / "old")
         result = json.loads((old / "result.json").read_text())
         (old / "result.json").write_text(json.dumps(result | {"classes": None}))
@@ -127,7 +128,7 @@ def _fitted(run):
 
 @pytest.fixture(scope="module")
 def exported(home, run):
-    """The export of a run whose images have another place by now; started from an empty folder."""
+    """The export of a run whose images have been moved away, made from an empty folder."""
     import sys
 
     from fitnets import cli
@@ -146,10 +147,10 @@ def exported(home, run):
 
 class TestExport:
     def test_a_run_without_its_images_keeps_its_class_names(self, exported):
-        told = json.loads((exported / "export.json").read_text())
-        assert told["classes"] == list(CLASSES)
-        assert "no such folder" in told["images"]["missing"]
-        assert max(told["difference"].values()) < 1e-4
+        export = json.loads((exported / "export.json").read_text())
+        assert export["classes"] == list(CLASSES)
+        assert "no such folder" in export["images"]["missing"]
+        assert max(export["difference"].values()) < 1e-4
         card = (exported / "card.md").read_text()
         assert "Classes: ant, bee, cow." in card
         assert "The files were checked only on random images: " in card
@@ -161,7 +162,7 @@ class TestExport:
             for word in ("EXIF", "grey", "shorter side", "8x8 pixels", "bicubic", "cropped at the centre"):
                 assert word in text
 
-    def test_8_bits_need_images(self, fitnets, home, tmp_path):
+    def test_int8_export_without_images_is_refused(self, fitnets, home, tmp_path):
         (own,) = (home / "store" / "run").iterdir()
         run = shutil.copytree(own, tmp_path / "copied")
         before = listing(tmp_path)
@@ -171,7 +172,7 @@ class TestExport:
         assert (finished.code, "--int8 is calibrated on training images" in finished.err) == (1, True)
         assert listing(tmp_path) == before
 
-    def test_renamed_classes_of_the_data_are_not_the_networks(self, home, run, tmp_path):
+    def test_images_of_renamed_classes_are_not_used(self, home, run, tmp_path):
         network = earlier_runs.find_network(str(run), "")
         shutil.copytree(home / "own", tmp_path / "own")
         (tmp_path / "own" / "cow").rename(tmp_path / "own" / "0")
@@ -184,12 +185,12 @@ class TestExport:
     def test_every_name_takes_one_line_of_the_metadata(self, name):
         config = loading.load(["dataset=digits"])
         names = [name, *map(str, range(1, 10))]
-        told = student._props(config.dataset, names)["classes"]
-        assert len(told.split("\n")) == 10
-        told.encode()
+        classes = student._props(config.dataset, names)["classes"]
+        assert len(classes.split("\n")) == 10
+        classes.encode()
 
 
-def test_an_earlier_run_without_its_images_is_told(fitnets, home, run, tmp_path):
+def test_predicting_with_an_earlier_run_without_its_images_is_an_error(fitnets, home, run, tmp_path):
     old = shutil.copytree(run, tmp_path / "old")
     forget(old, "classes", "fitted")
     (home / "own").rename(home / "gone")

@@ -1,4 +1,4 @@
-"""Killed at any moment, a run goes on to the same bits."""
+"""A run that is killed at any moment resumes and ends with the same bits."""
 
 import os
 import random
@@ -20,7 +20,7 @@ from fitnets.store.files import read_metrics
 from fitnets.training import checkpoints
 from fitnets.training.state import TrainingState
 
-# Three stages and retraining, dropout in the teacher, augmentation, a checkpoint every blink.
+# three stages and retraining, dropout in the teacher, augmentation, a checkpoint every 20 ms
 RUN = (
     *TINY,
     "schedule.teacher.epochs=100",
@@ -35,7 +35,7 @@ RUN = (
 
 
 def outcome(store: Path) -> tuple:
-    """All that must be the same: weights, metrics and result outside `timing`."""
+    """Everything that must be equal: name, result and metrics without `timing`, and all weights."""
     ((name, result),) = runs(store).items()
     directory = store / "run" / name
     weights = {
@@ -46,11 +46,11 @@ def outcome(store: Path) -> tuple:
 
 
 def killed(store: Path, kills: int, generator: random.Random) -> int:
-    """Start the run again and again and SIGKILL it at random moments, until it ends by itself or so many kills are used
-    up; then let it end. Gives the number of kills."""
+    """Start the run repeatedly and SIGKILL it at random moments, until it ends by itself or was killed `kills` times;
+    in the latter case start it once more and let it end. Returns the number of kills."""
     for number in range(kills):
         process = start(store, *RUN)
-        if generator.random() < 0.8:  # while it trains; else at any moment, of the start-up too
+        if generator.random() < 0.8:  # kill it while it trains; else at any moment, also during start-up
             while "epoch" not in process.log.read_text() and process.poll() is None:
                 time.sleep(0.05)
         try:
@@ -67,82 +67,82 @@ def killed(store: Path, kills: int, generator: random.Random) -> int:
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_20_random_moments_ends_as_one_that_was_not(tmp_path):
+def test_a_run_killed_at_20_random_moments_ends_like_one_that_was_not(tmp_path):
     kills = int(os.environ.get("KILLS", "20"))
     seed = random.randrange(10**6)
-    print(f"seed of the moments: {seed}")  # shown when the test fails
+    print(f"seed of the moments: {seed}")  # pytest shows it if the test fails
     generator = random.Random(seed)
     whole = start(tmp_path / "whole", *RUN)
     assert whole.wait(300) == 0, whole.log.read_text()
     expected = outcome(tmp_path / "whole")
     rounds = 0
-    while kills > 0:  # a run that ended before all of them is begun anew
+    while kills > 0:  # if a run ended before all kills were used, start another one
         store = tmp_path / f"killed{rounds}"
         kills -= killed(store, kills, generator)
         assert outcome(store) == expected
         assert not list(store.glob("*/.*"))  # no checkpoints, locks, half-made folders
         rounds += 1
     logs = "".join(path.read_text() for path in tmp_path.glob("killed*.log"))
-    assert logs.count("stage goes on from a checkpoint") >= 5
+    assert logs.count("stage resumes from a checkpoint") >= 5
 
 
-class Damage:
-    """A folder with two checkpoints, and what is said of it."""
+class DamagedCheckpoints:
+    """A folder with two checkpoints to damage, and the messages of loading them."""
 
     def __init__(self, folder: Path):
-        self.said: list[str] = []
-        self.checkpoints = checkpoints.Checkpoints(folder, every_s=1, say=self.said.append, check=lambda: None)
+        self.messages: list[str] = []
+        self.checkpoints = checkpoints.Checkpoints(folder, every_s=1, say=self.messages.append, check=lambda: None)
         for number in range(4):
             tensors = {"weights/conv1/weight": torch.full((7, 3), float(number)), "random/cpu": torch.get_rng_state()}
             self.checkpoints.save(tensors, {"epoch": number})
         self.older, self.newer = sorted(folder.iterdir())
 
 
-class TestFiles:
+class TestCheckpointFiles:
     def test_the_last_two_are_kept_and_the_newest_is_loaded(self, tmp_path):
-        damage = Damage(tmp_path)
-        tensors, facts = damage.checkpoints.load()
+        damaged = DamagedCheckpoints(tmp_path)
+        tensors, facts = damaged.checkpoints.load()
         assert (facts, tensors["weights/conv1/weight"].unique().tolist()) == ({"epoch": 3}, [3.0])
-        assert damage.said == []
+        assert damaged.messages == []
 
     @pytest.mark.parametrize("kind", ["flip", "truncate"])
-    def test_a_damaged_one_is_never_taken_and_never_costs_the_one_before(self, tmp_path, kind):
+    def test_a_damaged_checkpoint_is_never_loaded_and_the_one_before_is_kept(self, tmp_path, kind):
         generator = random.Random(0)
         for number in range(50 if kind == "flip" else 10):
-            damage = Damage(tmp_path / str(number))
-            content = bytearray(damage.newer.read_bytes())
+            damaged = DamagedCheckpoints(tmp_path / str(number))
+            content = bytearray(damaged.newer.read_bytes())
             if kind == "flip":
                 content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
             else:
                 del content[number * len(content) // 10 :]
-            damage.newer.write_bytes(content)
-            _, facts = damage.checkpoints.load()
+            damaged.newer.write_bytes(content)
+            _, facts = damaged.checkpoints.load()
             assert facts == {"epoch": 2}
-            assert damage.said == [f"{damage.newer} is damaged: resuming from the checkpoint before it"]
-            assert damage.older.exists()
+            assert damaged.messages == [f"{damaged.newer} is damaged: going on from the checkpoint before it"]
+            assert damaged.older.exists()
 
-    def test_two_damaged_ones_mean_none(self, tmp_path):
-        damage = Damage(tmp_path)
-        for path in (damage.older, damage.newer):
+    def test_two_damaged_checkpoints_load_as_none(self, tmp_path):
+        damaged = DamagedCheckpoints(tmp_path)
+        for path in (damaged.older, damaged.newer):
             path.write_bytes(b"")
-        assert damage.checkpoints.load() is None
-        assert len(damage.said) == 2
+        assert damaged.checkpoints.load() is None
+        assert len(damaged.messages) == 2
 
-    def test_a_full_disk_leaves_the_older_ones(self, tmp_path, monkeypatch):
-        damage = Damage(tmp_path)
+    def test_a_full_disk_leaves_the_older_checkpoints(self, tmp_path, monkeypatch):
+        damaged = DamagedCheckpoints(tmp_path)
 
         def full(*_positional):
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("os.fsync", full)
         with pytest.raises(OSError, match="No space left"):
-            damage.checkpoints.save({"a": torch.zeros(3)}, {"epoch": 4})
+            damaged.checkpoints.save({"a": torch.zeros(3)}, {"epoch": 4})
         monkeypatch.undo()
-        assert damage.checkpoints.load()[1] == {"epoch": 3}
+        assert damaged.checkpoints.load()[1] == {"epoch": 3}
 
 
 def interrupted(tmp_path, monkeypatch, *words: str) -> list[str]:
-    """The words of a run that broke off in its student's stage and left a checkpoint."""
+    """Interrupt a run in its student's stage, so that it leaves a checkpoint. Returns its overrides."""
     command = [*TINY, f"store={tmp_path / 'store'}", "engine.checkpoint_seconds=0.001", "engine.threads=1", *words]
     steps = []
     real = run_log.EpochObserver.on_step
@@ -150,7 +150,7 @@ def interrupted(tmp_path, monkeypatch, *words: str) -> list[str]:
     def on_step(self):
         real(self)
         steps.append(self)
-        if len(steps) == 25:  # of the teacher 6, of stage 1 13, of the student 6
+        if len(steps) == 25:  # 6 of the teacher, 13 of stage 1, 6 of the student
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -171,7 +171,7 @@ def test_another_number_of_threads_is_refused_inside_a_stage(tmp_path, monkeypat
     assert retrain["status"] == "finished"
 
 
-def test_a_damaged_checkpoint_is_told_and_the_run_ends_as_it_would_have(tmp_path, monkeypatch, capfd):
+def test_a_damaged_checkpoint_is_reported_and_the_run_ends_with_the_same_result(tmp_path, monkeypatch, capfd):
     command = interrupted(tmp_path, monkeypatch)
     newest = max((tmp_path / "store").glob("run/.*.checkpoints/student/*.checkpoint"))
     newest.write_bytes(newest.read_bytes()[:-1])
@@ -183,14 +183,14 @@ def test_a_damaged_checkpoint_is_told_and_the_run_ends_as_it_would_have(tmp_path
     assert outcome(tmp_path / "store") == outcome(other)
 
 
-class TestSeconds:
-    def test_of_a_stage_that_was_gone_on_with_are_those_of_all_processes(self, tmp_path, monkeypatch):
+class TestSecondsOfAStage:
+    def test_those_of_a_resumed_stage_count_all_processes(self, tmp_path, monkeypatch):
         real, steps = run_log.EpochObserver.on_step, []
 
         def slow(self):
             real(self)
             steps.append(self)
-            if len(steps) == 21:  # of the student's stage
+            if len(steps) == 21:  # in the student's stage
                 time.sleep(0.5)
 
         with monkeypatch.context() as patched:
@@ -204,7 +204,7 @@ class TestSeconds:
         assert row["timing"]["seconds"] < result["timing"]["stage_seconds"]["student"]
         assert result["timing"]["run_seconds"] > wall_s
 
-    def test_a_checkpoint_of_an_older_version_has_none_and_is_gone_on_with(self, tmp_path, monkeypatch):
+    def test_a_checkpoint_of_an_older_version_has_none_and_is_resumed(self, tmp_path, monkeypatch):
         real = TrainingState.facts
         with monkeypatch.context() as patched:
             patched.setattr(
@@ -219,7 +219,7 @@ class TestSeconds:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_on_a_gpu_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch, precision):
+def test_on_a_gpu_a_resumed_run_ends_like_one_that_was_not_stopped(tmp_path, monkeypatch, precision):
     command = interrupted(tmp_path, monkeypatch, "engine.device=cuda", f"engine.precision={precision}")
     pipeline.run(loading.load(command))
     pipeline.run(loading.load([*command, f"store={tmp_path / 'other'}"]))

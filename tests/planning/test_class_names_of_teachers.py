@@ -1,4 +1,4 @@
-"""Class names of stored teachers are compared with those of the data, and notes about classes come before training."""
+"""The class names of stored teachers are compared with those of the data; notes on classes come before training."""
 
 import json
 import shutil
@@ -82,7 +82,7 @@ def test_members_are_compared_where_the_data_name_no_classes(command, run, renam
     )
 
 
-def test_a_teacher_of_an_earlier_version_is_no_silent_equal(command, run, home, tmp_path):
+def test_a_teacher_of_an_earlier_version_gets_a_note_on_its_class_names(command, run, home, tmp_path):
     old = shutil.copytree(run, tmp_path / "old")
     forget(old, "classes")
     finished = command(*STUDENT, f"dataset.path={home / 'own'}", "teacher=run", f"teacher.path={old}")
@@ -90,9 +90,9 @@ def test_a_teacher_of_an_earlier_version_is_no_silent_equal(command, run, home, 
     assert "was written by an earlier version: its class names are read from its data as they are now" in finished.out
 
 
-class TestNumberOfNames:
+class TestNumberOfClassNames:
     @pytest.mark.parametrize("count", [2, 5])
-    def test_is_that_of_the_logits(self, command, fitnets, tmp_path, count):
+    def test_equals_the_number_of_logits(self, command, fitnets, tmp_path, count):
         names = [f"c{label}" for label in range(count)]
         for split in ("train", "test"):
             write_table(tmp_path / "table", split, [0, 1, 2] * 6, names, [0, 1, 2])
@@ -102,10 +102,10 @@ class TestNumberOfNames:
         (run,) = (tmp_path / "store" / "run").iterdir()
         expected = {2: ["c0", "c1", "2"], 3: ["c0", "c1", "c2"], 5: ["c0", "c1", "c2"]}[count]
         assert json.loads((run / "result.json").read_text())["classes"] == expected
-        told = json.loads(fitnets("eval", run, "--json").out)
-        assert (told["classes"], len(told["class_images"])) == (expected, 3)
+        evaluation = json.loads(fitnets("eval", run, "--json").out)
+        assert (evaluation["classes"], len(evaluation["class_images"])) == (expected, 3)
 
-    def test_splits_that_disagree_are_refused(self, tmp_path):
+    def test_splits_with_different_names_are_refused(self, tmp_path):
         write_table(tmp_path / "table", "train", [0, 1], ["a", "b"], [0, 1])
         write_table(tmp_path / "table", "test", [0, 1], ["b", "a"], [0, 1])
         config = loading.load([*TABLE, "dataset.classes=2", f"dataset.path={tmp_path / 'table'}"])
@@ -114,7 +114,7 @@ class TestNumberOfNames:
 
 
 class TestNotes:
-    def test_a_run_says_which_classes_have_no_images(self, command, fitnets, tmp_path, monkeypatch):
+    def test_a_run_and_doctor_name_classes_without_images(self, command, fitnets, tmp_path, monkeypatch):
         monkeypatch.setattr(estimates, "THOROUGH_S", 0.05)
         write_table(tmp_path / "table", "train", [0] * 12 + [1] * 12 + [2] * 8, list(CLASSES), [0, 1, 2])
         write_table(tmp_path / "table", "test", [0, 1, 2], list(CLASSES), [0, 1, 2])
@@ -125,10 +125,10 @@ class TestNotes:
         assert finished.out.index(note) < finished.out.index("teacher epoch")
         assert note in json.loads(fitnets("doctor", *words, f"store={tmp_path / 'd'}", "--json").out)["warnings"]
 
-    def test_few_images_are_told_beside_a_class_without_any(self):
-        found = list(class_balance.class_notes(["a", "b", "c"], {"train": [0, 50, 5], "valid": [1, 1, 1]}))
-        assert found[0].startswith("train: no image of a: ")
-        assert found[1].startswith("b has 50 training images and c 5: ")
+    def test_a_class_with_few_images_gets_a_note_beside_one_without_any(self):
+        notes = list(class_balance.class_notes(["a", "b", "c"], {"train": [0, 50, 5], "valid": [1, 1, 1]}))
+        assert notes[0].startswith("train: no image of a: ")
+        assert notes[1].startswith("b has 50 training images and c 5: ")
 
     def test_many_empty_classes_are_counted(self):
         names = [str(label) for label in range(30)]

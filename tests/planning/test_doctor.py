@@ -1,4 +1,4 @@
-"""`fitnets doctor`: what it says of a run is what the run turns out to be."""
+"""`fitnets doctor` predicts what the run then needs."""
 
 import json
 import os
@@ -20,7 +20,7 @@ SMALL = [*TINY, "schedule.hint.max_steps=2", "schedule.student.max_steps=2"]
 
 
 @pytest.fixture(autouse=True)
-def _briefly(monkeypatch):
+def _short_measurements(monkeypatch):
     monkeypatch.setattr(estimates, "THOROUGH_S", 0.05)
 
 
@@ -28,13 +28,13 @@ def examine(tmp_path: Path, *words: str) -> doctor.Examination:
     return doctor.examine(loading.load([*words, f"store={tmp_path / 'store'}"]), SILENCE)
 
 
-def test_shapes_and_classes(tmp_path):
-    found = examine(tmp_path, *TINY)
-    assert found.images == {"train": 437, "valid": 1000, "test": 360}
-    assert {split: sum(counts) for split, counts in found.classes.items()} == found.images
-    assert found.class_names == list("0123456789")
-    told = {one.what: one.shape for one in found.shapes}
-    assert told == {
+def test_shapes_classes_and_pixels_are_those_of_the_data_and_networks(tmp_path):
+    examination = examine(tmp_path, *TINY)
+    assert examination.images == {"train": 437, "valid": 1000, "test": 360}
+    assert {split: sum(counts) for split, counts in examination.classes.items()} == examination.images
+    assert examination.class_names == list("0123456789")
+    shapes = {one.what: one.shape for one in examination.shapes}
+    assert shapes == {
         "images": (1, 8, 8),
         "teacher, hint layer": (8, 4, 4),
         "teacher, logits": (10,),
@@ -42,8 +42,8 @@ def test_shapes_and_classes(tmp_path):
         "student, logits": (10,),
         "regressor": (8, 4, 4),
     }
-    assert found.pixels[0] == 0
-    assert found.pixels[2] == 1
+    assert examination.pixels[0] == 0
+    assert examination.pixels[2] == 1
 
 
 def test_every_term_of_every_stage_has_its_value_and_gradient(tmp_path):
@@ -66,9 +66,9 @@ def test_every_term_of_every_stage_has_its_value_and_gradient(tmp_path):
 def test_a_trained_teacher_takes_no_time(tmp_path, command):
     assert [one.name for one in examine(tmp_path, *TINY).times] == ["teacher", "hint", "student"]
     assert command(*TINY).code == 0
-    found = examine(tmp_path, *TINY, "seed=1")
-    assert [one.name for one in found.times] == ["hint", "student"]
-    assert {one.stage for one in found.losses} == {"hint", "student"}
+    examination = examine(tmp_path, *TINY, "seed=1")
+    assert [one.name for one in examination.times] == ["hint", "student"]
+    assert {one.stage for one in examination.losses} == {"hint", "student"}
 
 
 @pytest.mark.parametrize(
@@ -82,21 +82,21 @@ def test_a_trained_teacher_takes_no_time(tmp_path, command):
     ],
     ids=["plain", "augmented", "retrained in bf16", "backprop", "vit"],
 )
-def test_the_cache_is_as_large_as_told(tmp_path, command, words):
-    given = [word for word in TINY if not (words[:1] == ["teacher=custom"] and word.startswith("teacher."))]
-    found = examine(tmp_path, *given, *words)
+def test_the_run_writes_as_much_cache_as_doctor_predicts(tmp_path, command, words):
+    base = [word for word in TINY if not (words[:1] == ["teacher=custom"] and word.startswith("teacher."))]
+    examination = examine(tmp_path, *base, *words)
     assert not (tmp_path / "store" / "cache").exists()
-    assert command(*given, *words).code == 0
+    assert command(*base, *words).code == 0
     written = sum(path.stat().st_size for path in (tmp_path / "store" / "cache").rglob("answers.npy"))
-    assert found.cache_bytes == pytest.approx(written, rel=0.05)
-    assert examine(tmp_path, *given, *words).cache_bytes == 0
+    assert examination.cache_bytes == pytest.approx(written, rel=0.05)
+    assert examine(tmp_path, *base, *words).cache_bytes == 0
 
 
-def test_what_is_computed_at_every_step_takes_no_room(tmp_path):
-    found = examine(tmp_path, *TINY, "engine.hint_cache_gb=0")
-    hint = next(one for one in found.cache if one.stage == "hint")
+def test_outputs_computed_at_every_step_take_no_disk_space(tmp_path):
+    examination = examine(tmp_path, *TINY, "engine.hint_cache_gb=0")
+    hint = next(one for one in examination.cache if one.stage == "hint")
     assert (hint.looked_up, hint.reason) == (False, "engine.hint_cache_gb allows less")
-    assert found.cache_bytes == 4 * 10 * sum(found.images.values())
+    assert examination.cache_bytes == 4 * 10 * sum(examination.images.values())
 
 
 def test_steps_and_validations_are_those_of_the_schedule(tmp_path):
@@ -118,44 +118,44 @@ class TestFolder:
         Image.new("RGB", (300, 200)).save(root / "cat" / "large.png")
         return root
 
-    def test_imbalance_and_sizes_are_told(self, fitnets, uneven, monkeypatch):
-        monkeypatch.chdir(uneven.parent)  # a long path would break the lines
+    def test_doctor_reports_class_imbalance_and_image_sizes(self, fitnets, uneven, monkeypatch):
+        monkeypatch.chdir(uneven.parent)  # a long path would break the lines of the output
         finished = fitnets("doctor", "dataset=folder", f"dataset.path={uneven.name}", "teacher=maxout_cifar10", *LITTLE)
         assert finished.code == 0, finished.err
         assert "to 300x200 pixels, resized" in finished.out
         assert "note: cat has 29 training images and owl 1: accuracy hides how the rare ones fare" in finished.out
         assert "owl" in finished.out
 
-    def test_a_run_tells_it_too(self, command, uneven):
+    def test_a_run_reports_class_imbalance_too(self, command, uneven):
         steps = [f"schedule.{stage}.max_steps=1" for stage in ("teacher", "hint", "student")]
         finished = command("dataset=folder", f"dataset.path={uneven}", "teacher=maxout_cifar10", *LITTLE, *steps)
         assert finished.code == 0, finished.err
         assert "note     cat has 29 training images and owl 1" in finished.out
 
 
-def test_a_loss_that_teaches_nothing_is_told(tmp_path):
-    found = examine(tmp_path, *TINY, "schedule.kd.weight=0", "schedule.kd.weight_end=0")
-    assert found.warnings == ["student: the kd loss has no gradient: nothing would be learnt from it"]
+def test_a_loss_without_gradient_is_a_warning(tmp_path):
+    examination = examine(tmp_path, *TINY, "schedule.kd.weight=0", "schedule.kd.weight_end=0")
+    assert examination.warnings == ["student: the kd loss has no gradient: nothing would be learnt from it"]
 
 
-def test_command(fitnets, tmp_path):
+def test_the_command_prints_tables_and_json_and_trains_nothing(fitnets, tmp_path):
     finished = fitnets("doctor", *SMALL, f"store={tmp_path / 'store'}", "--json")
     assert finished.code == 0, finished.err
-    told = json.loads(finished.out)
-    assert told["total_s"] > 0
-    assert told["peak_bytes"] > 1e8
-    shown = fitnets("doctor", *SMALL, f"store={tmp_path / 'store'}").out
+    examination = json.loads(finished.out)
+    assert examination["total_s"] > 0
+    assert examination["peak_bytes"] > 1e8
+    output = fitnets("doctor", *SMALL, f"store={tmp_path / 'store'}").out
     for words in (
         "images of each class",
         "shapes, of one image",
         "norm of the weighted gradient",
         "in all if no stage",
     ):
-        assert words in shown
+        assert words in output
     assert runs(tmp_path / "store") == {}
 
 
-def test_a_mistake(fitnets):
+def test_a_mistyped_key_is_an_error(fitnets):
     finished = fitnets("doctor", "studnt=thin")
     assert (finished.code, "studnt" in finished.err) == (1, True)
 
@@ -163,14 +163,14 @@ def test_a_mistake(fitnets):
 @pytest.mark.skipif("TIMED" not in os.environ, reason="needs the machine for itself: make timed")
 @pytest.mark.parametrize("data", ["digits", "mnist"])
 def test_the_estimate_is_within_30_percent(tmp_path, data):
-    """A run in a process of its own, with the default settings."""
+    """Compares the estimate with a run in a process of its own, with default settings."""
     words = [f"store={tmp_path / 'store'}"]
     if data == "mnist":
         if not SHARED_MNIST.exists():
             pytest.skip(f"{SHARED_MNIST} is missing")
         words += ["dataset=mnist", f"dataset.path={SHARED_MNIST}"]
-    told = shell("-m", "fitnets.cli", "doctor", *words, "--json", cwd=tmp_path)
-    estimate = json.loads(told.stdout)
+    doctor_process = shell("-m", "fitnets.cli", "doctor", *words, "--json", cwd=tmp_path)
+    estimate = json.loads(doctor_process.stdout)
     started = time.perf_counter()
     finished = shell(str(ROOT / "run.py"), *words, cwd=tmp_path)
     process_s = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""What is said of times before anything is trained: with data, and without any on the disk."""
+"""The expected duration that is shown before training, with data and without any on the disk."""
 
 import re
 
@@ -17,7 +17,7 @@ from fitnets.reproduction import table_cells
 
 @pytest.fixture
 def untouched(monkeypatch):
-    """Nothing may be decoded or downloaded for a plan."""
+    """Returns a function after whose call the test fails if images are decoded."""
 
     def forbid() -> None:
         monkeypatch.setattr("fitnets.data.stored_images._decode", lambda *_: pytest.fail("images were decoded"))
@@ -43,7 +43,7 @@ def test_a_table_is_planned_without_any_data(fitnets, tmp_path, table, words, un
     assert not list(tmp_path.glob("store/*/*"))
 
 
-def test_local_files_tell_their_number_and_are_not_decoded(fitnets, tmp_path, untouched):
+def test_local_files_are_counted_without_decoding_them(fitnets, tmp_path, untouched):
     untouched()
     for split, each in (("train", 4), ("test", 2)):
         write_parquet(tmp_path / "pq", split, np.zeros((each * 10, 28, 28), np.uint8), list(range(10)) * each)
@@ -57,7 +57,7 @@ def test_local_files_tell_their_number_and_are_not_decoded(fitnets, tmp_path, un
     assert (len(planned.train), len(planned.valid)) == (30, 10)
 
 
-def test_a_folder_that_is_named_and_is_not_there_is_told(fitnets, tmp_path):
+def test_a_missing_data_folder_is_an_error(fitnets, tmp_path):
     finished = fitnets("reproduce", "table4", "dataset.path=nowhere", f"store={tmp_path}", "--plan")
     assert finished.code == 1
     assert finished.err.startswith("dataset.path=nowhere: no such folder")
@@ -75,20 +75,20 @@ def test_a_folder_that_is_named_and_is_not_there_is_told(fitnets, tmp_path):
         ("dataset=digits", 1137, 300),
     ],
 )
-def test_sizes_are_those_that_are_published(words, train, valid):
+def test_sizes_of_data_sets_are_the_published_ones(words, train, valid):
     planned = random_images.load(loading.load(words.split()).dataset, "digest", torch.device("cpu"))
     assert (len(planned.train), len(planned.valid)) == (train, valid)
 
 
 @pytest.mark.skipif(not SHARED_MNIST.exists(), reason="needs MNIST")
-def test_the_published_number_is_that_of_the_files():
+def test_the_published_sizes_of_mnist_are_those_of_its_files():
     files = loading.load(["dataset=mnist", f"dataset.path={SHARED_MNIST}"]).dataset
     published = loading.load(["dataset=mnist"]).dataset
     for part in ("train", "test"):
         assert sizes.images(files, part) == sizes.images(published, part)
 
 
-def test_a_split_that_is_not_drawn_has_no_known_size(tmp_path):
+def test_the_size_of_a_split_that_is_not_drawn_is_unknown(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
     config = loading.load(["dataset=folder", f"dataset.path={tmp_path}"])
@@ -97,7 +97,7 @@ def test_a_split_that_is_not_drawn_has_no_known_size(tmp_path):
     assert not (tmp_path / "split.json").exists()
 
 
-def test_decoded_data_keep_their_digest(tiny, tmp_path, untouched):
+def test_decoded_data_are_planned_with_their_digest(tiny, tmp_path, untouched):
     config = tiny(f"store={tmp_path}")
     assert table_cells.planned_digest(config) == "not decoded"
     progress = type("Silent", (), {"say": print, "track": staticmethod(lambda items, _: items)})()
@@ -109,8 +109,8 @@ def test_decoded_data_keep_their_digest(tiny, tmp_path, untouched):
 # --- the plan of a run ---
 
 
-def test_the_plan_names_the_time_of_evaluation(command, monkeypatch):
-    monkeypatch.setattr(announcement, "_LONG_S", 1e9)  # evaluation takes no time worth a word
+def test_the_plan_shows_the_time_of_training_and_evaluation(command, monkeypatch):
+    monkeypatch.setattr(announcement, "_LONG_EVALUATION_S", 1e9)  # so that no evaluation counts as long
     finished = command(*TINY, "schedule.student.max_steps=1")
     assert re.search(
         r"\n  about    .* of training on .*\n  about    .* of evaluation, diagnoses and latencies", finished.out
@@ -119,7 +119,7 @@ def test_the_plan_names_the_time_of_evaluation(command, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "advice"),
     [
         (["schedule.student.max_steps=1"], "(shorter for a trial: dataset.validation_images=500 test=false)"),
         (["schedule.teacher.max_steps=2", "test=false"], "(shorter for a trial: dataset.validation_images=500)"),
@@ -127,11 +127,11 @@ def test_the_plan_names_the_time_of_evaluation(command, monkeypatch):
         ([], None),
     ],
 )
-def test_a_trial_is_told_how_to_be_shorter_where_evaluation_takes_long(command, monkeypatch, words, told):
-    monkeypatch.setattr(estimates, "briefly_evaluation_s", lambda plan, test_images: 200.0)
+def test_the_plan_of_a_trial_names_overrides_that_shorten_a_long_evaluation(command, monkeypatch, words, advice):
+    monkeypatch.setattr(estimates, "quick_evaluation_s", lambda plan, test_images: 200.0)
     finished = command(*TINY, *words)
     assert "3 min 20 s of evaluation" in finished.out
-    if told is None:
+    if advice is None:
         assert "shorter for a trial" not in finished.out
     else:
-        assert told in finished.out
+        assert advice in finished.out

@@ -1,4 +1,4 @@
-"""The networks that dataset=folder brings: they fit any size of images, and learn from few of them."""
+"""The default networks of dataset=folder fit images of any size and learn from few of them."""
 
 import re
 
@@ -15,7 +15,7 @@ from fitnets.training import methods
 
 @pytest.fixture
 def folder(tmp_path):
-    """Bright bars across or along a dark image."""
+    """A folder of three classes: dark images with a bright bar across, along, or without one."""
 
     def make(size: int, each: int):
         generator = np.random.default_rng(0)
@@ -35,7 +35,7 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("size", ["8 8", "17 17", "32 32", "64 64", "48 31"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_they_fit_images_of_any_size(size, channels):
+def test_default_networks_fit_images_of_any_size(size, channels):
     height, width = size.split()
     shape = [f"dataset.height={height}", f"dataset.width={width}", f"dataset.channels={channels}"]
     config = loading.load(["dataset=folder", "dataset.path=x", "dataset.classes=3", *shape])
@@ -53,13 +53,13 @@ def test_they_fit_images_of_any_size(size, channels):
         (["teacher.depth=20", "student.width=4"], ("resnet", "thin", "middle")),
     ],
 )
-def test_they_can_be_replaced(words, names):
+def test_default_networks_can_be_replaced(words, names):
     config = loading.load(["dataset=folder", "dataset.path=x", "dataset.classes=3", *words])
     assert (config.teacher.name, config.student.name, config.hint_layer.name) == names
 
 
-def test_the_networks_of_earlier_versions_are_found_by_name():
-    """What `dataset=folder` was before keeps its part of every hash."""
+def test_the_default_networks_of_earlier_versions_keep_their_hashes():
+    """The networks that `dataset=folder` had before can still be chosen by name, and their hashes stay."""
     words = ["dataset=folder", "dataset.path=x", "dataset.classes=3", "teacher=maxout_cifar10", "student=fitnet1"]
     config = loading.load(words)
     assert (content_hash(config.teacher), content_hash(config.student)) == ("3f499cfe8bdf8dab", "d69066e14234fb00")
@@ -67,7 +67,7 @@ def test_the_networks_of_earlier_versions_are_found_by_name():
     assert identity.hashes(restore(plain(config)), "digest", "fp32") == identity.hashes(config, "digest", "fp32")
 
 
-def test_quick_trains_them_on_sixty_images_a_class(command, folder):
+def test_quick_trains_the_default_networks_on_sixty_images_a_class(command, folder):
     words = [f"dataset.path={folder(12, 60)}", "dataset.height=12", "dataset.width=12", "tracker=none"]
     finished = command("dataset=folder", *words, "schedule.teacher.epochs=10", "engine.precision=fp32")
     assert finished.code == 0, finished.err

@@ -1,4 +1,4 @@
-"""What is said of a teacher and of a pair before anything is trained; the pairs that suggest themselves."""
+"""Warnings about teacher and regressor before training, and the pairs of layers that hint_layer=middle picks."""
 
 import json
 
@@ -21,14 +21,14 @@ TEACHER = ["teacher=custom", "teacher.target=odd_models.small"]
 
 
 @pytest.fixture(autouse=True)
-def _briefly(monkeypatch):
+def _short_measurements(monkeypatch):
     monkeypatch.setattr(estimates, "THOROUGH_S", 0.05)
     monkeypatch.setattr(latency, "_LATENCY_BUDGET_S", 0.02)
 
 
 @pytest.fixture
 def good_weights(tmp_path):
-    """A file of weights with which `odd_models.small` knows the digits: the mean image of each class."""
+    """Weights with which `odd_models.small` classifies digits by their distance to the mean image of each class."""
     from sklearn.datasets import load_digits
 
     images = torch.tensor(load_digits().images / 16, dtype=torch.float32)
@@ -46,28 +46,28 @@ def good_weights(tmp_path):
     return f"teacher.weights={tmp_path / 'good.pt'}"
 
 
-class TestAccuracy:
-    def test_doctor_shows_that_of_a_given_teacher(self, fitnets, tmp_path, good_weights):
+class TestTeacherAccuracy:
+    def test_doctor_shows_the_accuracy_of_a_ready_teacher(self, fitnets, tmp_path, good_weights):
         words = [*TEACHER, good_weights, *THIN, *ONE, f"store={tmp_path / 'store'}"]
-        told = json.loads(fitnets("doctor", *words, "--json").out)
-        ready = told["teacher"]
-        assert ready["images"] == told["images"]["valid"]
+        examination = json.loads(fitnets("doctor", *words, "--json").out)
+        ready = examination["teacher"]
+        assert ready["images"] == examination["images"]["valid"]
         assert ready["accuracy"] == ready["correct"] / ready["images"] > 0.8
-        assert ready["commonest"] == max(told["classes"]["valid"])
-        assert not any("the teacher is right" in warning for warning in told["warnings"])
+        assert ready["commonest"] == max(examination["classes"]["valid"])
+        assert not any("the teacher is right" in warning for warning in examination["warnings"])
 
-    def test_of_other_normalisation_it_warns(self, fitnets, tmp_path, good_weights):
+    def test_doctor_warns_of_a_teacher_with_wrong_normalisation(self, fitnets, tmp_path, good_weights):
         words = [*TEACHER, good_weights, "teacher.mean=[9.0]", "teacher.std=[0.1]", *THIN, *ONE]
         shown = " ".join(fitnets("doctor", *words, f"store={tmp_path / 'store'}").out.split())
         assert "the teacher on the validation split, before anything is trained" in shown
-        assert "naming one class always is on" in shown
+        assert "always naming the commonest class is right on" in shown
         assert "check teacher.weights, teacher.mean and teacher.std" in shown
 
-    def test_none_is_shown_of_a_teacher_that_will_be_trained(self, fitnets, tmp_path):
+    def test_a_teacher_that_will_be_trained_has_no_accuracy(self, fitnets, tmp_path):
         words = ["teacher=resnet", "teacher.depth=8", *THIN, *ONE, f"store={tmp_path / 'store'}"]
         assert json.loads(fitnets("doctor", *words, "--json").out)["teacher"] is None
 
-    def test_a_runs_plan_has_it(self, command, earlier_run, good_weights):
+    def test_the_plan_of_a_run_shows_the_accuracy(self, command, earlier_run, good_weights):
         finished = command(*TEACHER, good_weights, *THIN, *ONE)
         assert finished.code == 0, finished.err
         assert "your own, not trained here, right on" in finished.out
@@ -76,8 +76,8 @@ class TestAccuracy:
         assert "of earlier runs, right on" in again.out
 
     @pytest.mark.parametrize(("correct", "warns"), [(10, True), (11, False)])
-    def test_images_are_counted(self, correct, warns):
-        """A third in floating point is not always a third."""
+    def test_chance_is_decided_by_counting_images(self, correct, warns):
+        """A third stored as a float is not always equal to a third computed another way."""
         ready = readiness.Readiness(images=30, correct=correct, commonest=10, accuracy=correct / 30)
         assert (ready.warning() is not None) == warns
 
@@ -87,27 +87,27 @@ def network(target: str, **args):
     return wrapping.network(net, loading.load([]).dataset, "teacher")
 
 
-class TestPairs:
-    def test_outputs_of_blocks_that_are_attributes(self):
+class TestLayerPairs:
+    def test_candidates_are_the_outputs_of_blocks(self):
         assert set(network("blocks").middles) == {"block1", "block2"}
 
     def test_the_middle_of_a_long_sequence_is_an_activation(self):
-        found = network("plain")
-        layer = min(found.middles, key=found.middles.get)
+        plain_network = network("plain")
+        layer = min(plain_network.middles, key=plain_network.middles.get)
         assert layer in ("0.11", "0.13")
-        assert found.middles[layer] < 0.1
+        assert plain_network.middles[layer] < 0.1
 
-    def test_of_a_vision_transformer_a_layer(self):
+    def test_candidates_of_a_vision_transformer_are_its_layers(self):
         net = CustomTeacher(target="own_models.vit")
-        found = wrapping.network(net, loading.load([]).dataset, "teacher")
-        assert all(name.startswith("vit.layers.") and name.count(".") == 2 for name in found.middles)
+        vit = wrapping.network(net, loading.load([]).dataset, "teacher")
+        assert all(name.startswith("vit.layers.") and name.count(".") == 2 for name in vit.middles)
 
-    def test_maps_of_like_size(self):
-        """The student has maps of 4 and 2 beside those of 8; the teacher's hint is a map of 4."""
-        own = ["student=custom", "student.target=odd_models.blocks"]
-        found = loading.load(["teacher=resnet", "teacher.depth=8", *own, "hint_layer=middle"])
-        hint = layer_pairs.networks(found)[0].layer_output(found.hint_layer.teacher).out_shape
-        guided = network("blocks").layer_output(found.hint_layer.student).out_shape
+    def test_the_pair_has_maps_of_the_same_size(self):
+        """The student has maps of 8x8, 4x4 and 2x2; the teacher's hint is a map of 4x4."""
+        student = ["student=custom", "student.target=odd_models.blocks"]
+        config = loading.load(["teacher=resnet", "teacher.depth=8", *student, "hint_layer=middle"])
+        hint = layer_pairs.networks(config)[0].layer_output(config.hint_layer.teacher).out_shape
+        guided = network("blocks").layer_output(config.hint_layer.student).out_shape
         assert hint[1:] == guided[1:] == (4, 4)
 
     def test_size_counts_for_more_than_depth(self):
@@ -117,12 +117,14 @@ class TestPairs:
         assert min((near, alike), key=lambda guided: layer_pairs._unlikeness((hint, guided))) is alike
 
     def test_a_stored_configuration_keeps_its_pair(self):
-        own = ["student=custom", "student.target=odd_models.blocks", "teacher=resnet", "teacher.depth=8"]
-        stored = loading.load([*own, "hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=block1.norm"])
-        again = restore(plain(stored))
-        assert layer_pairs.resolved(again).hint_layer == NamedPair(teacher="conv1", student="block1.norm")
+        networks = ["student=custom", "student.target=odd_models.blocks", "teacher=resnet", "teacher.depth=8"]
+        stored = loading.load(
+            [*networks, "hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=block1.norm"]
+        )
+        restored = restore(plain(stored))
+        assert layer_pairs.resolved(restored).hint_layer == NamedPair(teacher="conv1", student="block1.norm")
 
-    def test_distance(self):
+    def test_the_middle_has_distance_zero(self):
         tap = network("blocks").layer_output("block2")
         assert middle.distance(tap, 2 * tap.multiplications) == 0
 
@@ -130,15 +132,15 @@ class TestPairs:
 class TestRegressor:
     HEAVY = ["hint_layer=named", "hint_layer.teacher=2", "hint_layer.student=conv1", "regressor=fc"]
 
-    def test_layers_doctor_and_the_plan_say_when_it_outweighs_the_student(self, command, fitnets, tmp_path):
+    def test_layers_doctor_and_the_plan_warn_if_it_outweighs_the_student(self, command, fitnets, tmp_path):
         words = [*TEACHER, *THIN, *ONE, *self.HEAVY]
-        told = json.loads(fitnets("layers", *words, "--json").out)
-        (warning,) = (pair["warning"] for pair in told["pairs"] if pair["source"] == "named")
+        layers = json.loads(fitnets("layers", *words, "--json").out)
+        (warning,) = (pair["warning"] for pair in layers["pairs"] if pair["source"] == "named")
         assert warning.startswith("the regressor has 16,640 parameters and the student 2,554")
         assert warning in json.loads(fitnets("doctor", *words, f"store={tmp_path}", "--json").out)["warnings"]
         assert "the regressor has 16,640 parameters" in " ".join(command(*words).out.split())
 
-    def test_a_small_one_is_no_warning(self, fitnets):
+    def test_a_small_regressor_gives_no_warning(self, fitnets):
         pointwise = [*self.HEAVY[:-1], "regressor=pointwise"]
-        told = json.loads(fitnets("layers", *TEACHER, *THIN, *pointwise, "--json").out)
-        assert [pair["warning"] for pair in told["pairs"] if pair["source"] == "named"] == [None]
+        layers = json.loads(fitnets("layers", *TEACHER, *THIN, *pointwise, "--json").out)
+        assert [pair["warning"] for pair in layers["pairs"] if pair["source"] == "named"] == [None]

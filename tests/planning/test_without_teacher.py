@@ -1,4 +1,4 @@
-"""teacher=none: nothing of a teacher is built, trained, hashed or evaluated."""
+"""With teacher=none no teacher is built, trained, hashed or evaluated."""
 
 import json
 
@@ -23,7 +23,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture
 def run(command, store, monkeypatch):
-    """A run without a teacher, and its folder; the second time the same is found."""
+    """Returns a function that runs a method without a teacher and returns the finished command and the run's folder."""
 
     def call(*words: str, method: str = "backprop"):
         monkeypatch.setattr(teachers, "network", lambda _: pytest.fail("a teacher was built"))
@@ -37,7 +37,7 @@ def run(command, store, monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["backprop", "dsn", "labels_then_labels", "labels_with_labels"])
-def test_a_method_of_labels_alone_needs_no_teacher(run, store, method):
+def test_methods_that_use_labels_alone_run_without_a_teacher(run, store, method):
     finished, folder = run(method=method)
     assert "  teacher  none" in finished.out
     assert not (store / "teacher").exists()
@@ -50,7 +50,7 @@ def test_a_method_of_labels_alone_needs_no_teacher(run, store, method):
     assert "found, nothing was trained" in run(method=method)[0].out
 
 
-def test_the_figures_on_test_can_come_later(run):
+def test_test_figures_can_be_added_later(run):
     words = ("seed=5",)
     assert "test accuracy" not in run(*words, "test=false")[0].out
     finished, folder = run(*words)
@@ -58,7 +58,7 @@ def test_the_figures_on_test_can_come_later(run):
     assert "test_accuracy" in json.loads((folder / "result.json").read_text())["student"]
 
 
-def test_a_student_that_is_retrained(run):
+def test_the_student_can_be_retrained(run):
     finished, folder = run("schedule.retrain_student=true", method="labels_then_labels")
     assert "retrain_student" in json.loads((folder / "result.json").read_text())["stages"]
 
@@ -72,7 +72,7 @@ def test_a_method_that_needs_a_teacher_is_refused_in_one_line(command, method):
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("override", "message"),
     [
         ("+sweep.budgets.relative_parameters=0.5", "give sweep.budgets.parameters"),
         ("+sweep.budgets.relative_paper_multiplications=0.5", "give sweep.budgets.paper_multiplications"),
@@ -83,14 +83,14 @@ def test_a_method_that_needs_a_teacher_is_refused_in_one_line(command, method):
         ),
     ],
 )
-def test_measures_of_a_teacher_are_refused(command, word, told):
-    finished = command(*ALONE, "method=backprop", word)
+def test_measures_of_a_teacher_are_refused(command, override, message):
+    finished = command(*ALONE, "method=backprop", override)
     assert finished.code == 1
-    assert told in finished.err
+    assert message in finished.err
     assert len(finished.err.splitlines()) == 1
 
 
-def test_own_budgets_hold(command):
+def test_absolute_budgets_hold_without_a_teacher(command):
     finished = command(*ALONE, "method=backprop", "+sweep.budgets.parameters=10")
     assert finished.code == 1
     assert "is over sweep.budgets.parameters=10" in finished.err
@@ -99,7 +99,7 @@ def test_own_budgets_hold(command):
 # --- commands ---
 
 
-def test_cost_layers_and_doctor(fitnets, tmp_path):
+def test_cost_layers_and_doctor_show_the_student_alone(fitnets, tmp_path):
     words = [*ALONE, "method=backprop", f"store={tmp_path}"]
     assert "compression" not in fitnets("cost", *words).out
     assert list(json.loads(fitnets("cost", *words, "--json").out)) == ["student"]
@@ -107,12 +107,12 @@ def test_cost_layers_and_doctor(fitnets, tmp_path):
     assert ("teacher" in listed, listed["pairs"]) == (False, [])
     examined = fitnets("doctor", *words, "--json")
     assert examined.code == 0, examined.err
-    told = json.loads(examined.out)
-    assert (told["cache"], told["cache_bytes"]) == ([], 0)
-    assert [stage["name"] for stage in told["times"]] == ["student"]
+    examination = json.loads(examined.out)
+    assert (examination["cache"], examination["cache_bytes"]) == ([], 0)
+    assert [stage["name"] for stage in examination["times"]] == ["student"]
 
 
-def test_export_runs_and_eval(run, fitnets, store, tmp_path):
+def test_eval_runs_and_export_work_without_a_teacher(run, fitnets, store, tmp_path):
     _, folder = run()
     assert fitnets("eval", folder, f"store={store}").code == 0
     listed = json.loads(fitnets("runs", store, "--json").out)
@@ -124,7 +124,7 @@ def test_export_runs_and_eval(run, fitnets, store, tmp_path):
     assert "could not be exported" not in card
 
 
-def test_its_student_can_be_a_teacher(run):
+def test_its_student_can_teach_another_run(run):
     _, folder = run()
     assert earlier_runs.find_network(str(folder), "teacher.path").net.name == "thin"
 
@@ -136,7 +136,7 @@ def hashes(*words: str) -> identity.Hashes:
     return identity.hashes(loading.load([*ALONE, *words]), "digest", "fp32")
 
 
-def test_its_hash_has_data_and_student_and_nothing_of_a_teacher():
+def test_the_hash_depends_on_data_and_student_and_on_nothing_of_a_teacher():
     before = hashes("method=backprop")
     assert before.teacher is None
     for word in ("schedule.teacher.epochs=9", "schedule.retrain_teacher=true", "hint_layer=none"):
@@ -148,18 +148,18 @@ def test_its_hash_has_data_and_student_and_nothing_of_a_teacher():
     assert identity.hashes(config, "digest", "bf16") != before
 
 
-def test_settings_agree_but_for_the_teacher():
-    def kinship(*words: str) -> identity.ComparisonKeys:
+def test_student_settings_agree_with_those_of_taught_runs():
+    def keys(*words: str) -> identity.ComparisonKeys:
         base = [word for word in TINY if not word.startswith("teacher.")]
         return identity.comparison_keys(loading.load([*base, *words]), "digest", "fp32")
 
-    alone = kinship("teacher=none", "method=backprop")
+    alone = keys("teacher=none", "method=backprop")
     for words in (["method=hints"], ["teacher.seed=3", "method=kd"], ["teacher=resnet14", "method=hints"]):
-        taught = kinship(*words)
+        taught = keys(*words)
         assert taught.student_setting == alone.student_setting
         assert taught.setting != alone.setting
-    assert kinship("student.width=5").student_setting != alone.student_setting
-    assert kinship("method=backprop").method == alone.method
+    assert keys("student.width=5").student_setting != alone.student_setting
+    assert keys("method=backprop").method == alone.method
 
 
 def test_a_run_without_teacher_is_compared_with_those_of_any_teacher(command, tmp_path):
@@ -190,6 +190,6 @@ def test_a_taught_runs_own_backprop_comes_first(made_store):
     assert [str(one) for one in verdicts.comparisons(with_alone)] == [str(one) for one in verdicts.comparisons(frame)]
 
 
-def test_who_builds_a_teacher_is_told_that_there_is_none():
+def test_building_a_teacher_without_one_is_an_error():
     with pytest.raises(ConfigError, match="teacher=none: a teacher is needed here"):
         plan.new_teacher(loading.load([*ALONE, "method=backprop"]))

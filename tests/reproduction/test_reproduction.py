@@ -1,4 +1,4 @@
-"""`fitnets reproduce`: every table composes, its commands give its hashes, it runs on made data of the right shape."""
+"""`fitnets reproduce`: every table composes, its commands give its hashes, and it runs on random images."""
 
 import json
 import shlex
@@ -17,13 +17,13 @@ from fitnets.planning import estimates, identity
 from fitnets.reporting import paper
 from fitnets.reproduction import forecast, recipes, table_cells, table_folder
 from fitnets.reproduction.recipes import CANDIDATES, RECIPES
-from fitnets.reproduction.scale import TableScale, epochs_told
+from fitnets.reproduction.scale import TableScale, describe_epochs
 from fitnets.reproduction.table_cells import ReproductionRequest
 from fitnets.system.resources import ResourceError
 
 
 class TestScale:
-    def test_is_read(self):
+    def test_the_option_is_read(self):
         assert TableScale.read("0.1") == TableScale(epochs=0.1, images=0.1)
         assert TableScale.read("epochs=0.1") == TableScale(epochs=0.1)
         assert TableScale.read("images=0.5,epochs=0.25") == TableScale(epochs=0.25, images=0.5)
@@ -31,7 +31,7 @@ class TestScale:
         assert str(TableScale.read("epochs=0.1")) == "epochs x 0.1"
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "message"),
         [
             ("epoch=0.1", "did you mean epochs"),
             ("2", "2 is out of range"),
@@ -43,12 +43,12 @@ class TestScale:
             ("epochs=0.1,", "no such part"),
         ],
     )
-    def test_a_mistake_is_told(self, text, told):
-        with pytest.raises(ConfigError, match=told):
+    def test_a_mistake_is_an_error(self, text, message):
+        with pytest.raises(ConfigError, match=message):
             TableScale.read(text)
 
     @pytest.mark.parametrize("dataset", ["mnist", "cifar10", "aflw", "digits"])
-    def test_shortens_all_that_is_counted_in_epochs(self, dataset):
+    def test_everything_counted_in_epochs_is_shortened(self, dataset):
         words = [f"dataset={dataset}", "schedule=paper"]
         full = loading.load(words)
         small = loading.load([*words, *TableScale(epochs=0.1, images=0.2).overrides(full)])
@@ -63,10 +63,10 @@ class TestScale:
         assert small.dataset.train_share == 0.2
         assert small.schedule.name == "paper_epochs0.1_images0.2"
         teacher, student = small.schedule.teacher.epochs, small.schedule.student.epochs
-        assert epochs_told(small, full).startswith(f"teacher {teacher} of {10 * teacher}, stage 1")
-        assert epochs_told(small, full).endswith(f"stage 2 {student} of {10 * student} epochs")
+        assert describe_epochs(small, full).startswith(f"teacher {teacher} of {10 * teacher}, stage 1")
+        assert describe_epochs(small, full).endswith(f"stage 2 {student} of {10 * student} epochs")
 
-    def test_of_one_changes_nothing(self):
+    def test_full_scale_changes_nothing(self):
         assert TableScale().overrides(loading.load(["dataset=cifar10", "schedule=paper"])) == []
 
 
@@ -77,8 +77,8 @@ def without_data(monkeypatch):
 
 def ordered(name, **changes) -> ReproductionRequest:
     recipe = RECIPES[name]
-    given = {"schedules": recipe.schedules, "scale": TableScale(), "seeds": range(2)}
-    return ReproductionRequest(recipe=recipe, **given | changes)
+    defaults = {"schedules": recipe.schedules, "scale": TableScale(), "seeds": range(2)}
+    return ReproductionRequest(recipe=recipe, **defaults | changes)
 
 
 @pytest.mark.usefixtures("without_data")
@@ -88,10 +88,10 @@ class TestCells:
         [("table2", TableScale()), *((name, TableScale(epochs=0.01, images=0.1)) for name in RECIPES)],
     )
     def test_every_command_gives_the_runs_of_its_cell(self, name, scale):
-        order = ordered(name, scale=scale, only="hints" if name == "figure2" else None)
-        cells = table_cells.cells(order, SILENCE)
-        rows = [row for row in order.rows if row.overrides is not None]
-        assert len(cells) == len(rows) * len(order.recipe.schedules)
+        request = ordered(name, scale=scale, only="hints" if name == "figure2" else None)
+        cells = table_cells.cells(request, SILENCE)
+        rows = [row for row in request.rows if row.overrides is not None]
+        assert len(cells) == len(rows) * len(request.recipe.schedules)
         for candidate in (candidate for cell in cells for candidate in cell.candidates):
             python, script, multirun, *words, seeds = shlex.split(candidate.command)
             assert (python, script, multirun, seeds) == ("python", "run.py", "-m", "seed=0,1")
@@ -101,7 +101,7 @@ class TestCells:
                 assert hashes.run == run.hash
             assert len({run.hash for run in candidate.runs}) == 2
 
-    def test_modern_chooses_among_methods_where_a_row_leaves_it_open(self):
+    def test_modern_runs_all_candidate_methods_if_a_row_names_none(self):
         by_place = {(cell.row.label, cell.schedule): cell for cell in table_cells.cells(ordered("table5"), SILENCE)}
         assert [one.method for one in by_place["FitNet 1", "modern"].candidates] == list(CANDIDATES)
         assert [one.method for one in by_place["FitNet 1", "paper"].candidates] == ["hints"]
@@ -114,17 +114,17 @@ class TestCells:
         assert all(run.config.schedule.equal_epochs for run in runs)
         assert len({identity.hashes(run.config, "digest", "fp32").teacher for run in runs}) == 1
 
-    def test_changes_win_over_recipe_and_scale(self):
+    def test_user_overrides_replace_those_of_table_and_scale(self):
         changes = ["dataset=digits", "schedule.hint.epochs=3", "store=elsewhere", "dataset.seed=4"]
-        order = ordered("figure2", scale=TableScale(epochs=0.1), changes=changes, only="hints, 5")
-        cell, *_ = table_cells.cells(order, SILENCE)
+        request = ordered("figure2", scale=TableScale(epochs=0.1), changes=changes, only="hints, 5")
+        cell, *_ = table_cells.cells(request, SILENCE)
         config = cell.candidates[0].runs[0].config
         assert (config.dataset.name, config.schedule.hint.epochs, config.store) == ("digits", 3, "elsewhere")
         assert "stage 1 3 of 500" in cell.epochs
-        assert order.told_changes == ["dataset=digits", "schedule.hint.epochs=3", "dataset.seed=4"]
+        assert request.result_changes == ["dataset=digits", "schedule.hint.epochs=3", "dataset.seed=4"]
         assert "store" not in cell.candidates[0].command
 
-    def test_commands_can_be_typed(self, tmp_path):
+    def test_commands_with_own_options_give_the_hashes_too(self, tmp_path):
         (tmp_path / "regressor").mkdir()
         (tmp_path / "regressor" / "mine.yaml").write_text("defaults: [auto]\n")
         changes = ["schedule.student.augmentation={flip: true, pad: 1}", "regressor=mine"]
@@ -136,16 +136,16 @@ class TestCells:
         config = loading.load([*words, "seed=1"], folder)
         assert identity.hashes(config, "digest", config.engine.precision).run == cell.candidates[0].runs[1].hash
 
-    def test_commands_name_no_folder_of_this_machine(self):
+    def test_commands_have_no_path_of_this_machine(self):
         changes = ["++dataset.path=/home/me/mnist", "store=/data/me", "++engine.threads=1", "tracker=none"]
-        order = ordered("table4", changes=changes)
-        cell, *_ = table_cells.cells(order, SILENCE)
-        assert order.told_changes == []
+        request = ordered("table4", changes=changes)
+        cell, *_ = table_cells.cells(request, SILENCE)
+        assert request.result_changes == []
         assert "dataset.path=DIR" in cell.candidates[0].command
         assert not any(word in cell.candidates[0].command for word in ("/me", "threads", "tracker", "store"))
 
 
-# --- on made data ---
+# --- on random images ---
 
 SHORT = [
     word
@@ -153,14 +153,9 @@ SHORT = [
     for word in (f"schedule.{stage}.max_steps=1", f"schedule.{stage}.batch_size=16")
 ]
 LAYOUT = ["dataset/preprocessing=standardize", "dataset.label_column=label", "tracker=none"]
-MADE = {  # images a class of each split, pixels, classes, and what the real ones are split by
-    "table2": ({"train": 3, "test": 1}, 32, 100, ["dataset.validation_images=100"]),
-    "table3": (
-        {"train": 4, "extra": 3, "test": 2},
-        32,
-        10,
-        ["dataset.validation_images=10", "dataset.extra_validation=10"],
-    ),
+MADE = {  # images per class of each split, pixels, classes, and overrides that split them
+    "table2": ({"train": 3, "test": 1}, 32, 100, ["dataset.validation=100"]),
+    "table3": ({"train": 4, "extra": 3, "test": 2}, 32, 10, ["dataset.validation=10", "dataset.extra_validation=10"]),
     "ablations": (
         {"train": 6, "test": 2},
         32,
@@ -173,7 +168,7 @@ MADE = {  # images a class of each split, pixels, classes, and what the real one
 
 @pytest.fixture
 def made(tmp_path, request):
-    """Overrides for images of the shape that a table wants."""
+    """The name of a table, and overrides for random images of the shape that it needs."""
     splits, pixels, classes, words = MADE[request.param]
     generator = np.random.default_rng(0)
     for split, each in splits.items():
@@ -185,17 +180,19 @@ def made(tmp_path, request):
 @pytest.mark.parametrize(
     ("made", "schedule"), [*((name, "paper") for name in MADE), ("table3", "modern")], indirect=["made"]
 )
-def test_a_table_runs_from_end_to_end_and_says_what_to_download(fitnets, tmp_path, made, schedule, monkeypatch):
+def test_a_table_runs_from_end_to_end_and_names_its_data(fitnets, tmp_path, made, schedule, monkeypatch):
     name, words = made
     measured = dict.fromkeys((f"batch_{size}_{part}_ms" for size in (1, 128) for part in ("p50", "p95")), 1.0)
     monkeypatch.setattr(latency, "latencies", lambda networks, *_: dict.fromkeys(networks, measured))
-    monkeypatch.setattr(estimates, "steadily", lambda *_: 0.01)  # both are tested elsewhere, and take seconds
-    order = [name, *words, "--seeds", "1", "--schedule", schedule, "--out", str(tmp_path / "out")]
-    finished = fitnets("reproduce", *order)
+    monkeypatch.setattr(
+        estimates, "median_s", lambda *_: 0.01
+    )  # both measurements are tested elsewhere and take seconds
+    arguments = [name, *words, "--seeds", "1", "--schedule", schedule, "--out", str(tmp_path / "out")]
+    finished = fitnets("reproduce", *arguments)
     assert finished.code == 0, finished.err
     assert RECIPES[name].data in finished.out
-    told = json.loads((tmp_path / "out" / "table.json").read_text())
-    hashes = [run for row in told["rows"] for one in row["cells"].get(schedule, []) for run in one["runs"].values()]
+    table = json.loads((tmp_path / "out" / "table.json").read_text())
+    hashes = [run for row in table["rows"] for one in row["cells"].get(schedule, []) for run in one["runs"].values()]
     assert {path.parent.name for path in (tmp_path / "out" / "run").glob("*/result.json")} == set(hashes)
     text = (tmp_path / "out" / "table.md").read_text()
     rows = [row for row in RECIPES[name].rows if row.overrides is not None]
@@ -203,68 +200,69 @@ def test_a_table_runs_from_end_to_end_and_says_what_to_download(fitnets, tmp_pat
     assert ("chosen on validation before" in text) == (schedule == "modern")
     assert "not run" not in text
 
-    again = fitnets("reproduce", *order)
-    assert "no run is left" in again.out
+    again = fitnets("reproduce", *arguments)
+    assert "all of it is done" in again.out
     assert (tmp_path / "out" / "table.md").read_text() == text
 
 
 @pytest.mark.parametrize("made", ["ablations"], indirect=True)
-def test_what_cells_share_is_forecast_once(made, monkeypatch):
-    """On a GPU an update of so few images takes 5 ms: three stages of one update, then one."""
-    monkeypatch.setattr(estimates, "steadily", lambda *_: 0.01)
+def test_stages_that_cells_share_are_estimated_once(made, monkeypatch):
+    """An update on so few images counts as 5 ms on a GPU. The first cell trains three stages for one update each, the
+    second one stage."""
+    monkeypatch.setattr(estimates, "median_s", lambda *_: 0.01)
     name, words = made
     words = [*words, "engine.precision=bf16"]
-    order = ordered(name, changes=words, schedules=["paper"], seeds=range(1), only="stage 1 with labels, ")
-    first, second = forecast.of_cells(table_cells.cells(order, SILENCE), Terminal())
+    request = ordered(name, changes=words, schedules=["paper"], seeds=range(1), only="stage 1 with labels, ")
+    first, second = forecast.of_cells(table_cells.cells(request, SILENCE), Terminal())
     assert [first.gpu_s, second.gpu_s] == pytest.approx([0.015, 0.005], rel=0.1)
 
 
-def test_tables_are_kept_apart_by_what_makes_them_differ(without_data, tmp_path):
-    places = set()
-    for own in (None, tmp_path / "mine", tmp_path / "yours"):
-        if own is not None:
-            own.mkdir()
-        order = ordered("table4", config_dir=own and str(own), schedules=["paper"])
-        places.add(table_folder.folder(order, table_cells.cells(order, SILENCE)[0].candidates[0].runs[0].config))
-    assert len(places) == 3
+def test_tables_with_other_own_options_have_other_folders(without_data, tmp_path):
+    folders = set()
+    for config_dir in (None, tmp_path / "mine", tmp_path / "yours"):
+        if config_dir is not None:
+            config_dir.mkdir()
+        request = ordered("table4", config_dir=config_dir and str(config_dir), schedules=["paper"])
+        folders.add(table_folder.folder(request, table_cells.cells(request, SILENCE)[0].candidates[0].runs[0].config))
+    assert len(folders) == 3
 
 
 class TestNotes:
-    def test_equal_epochs_are_told_where_they_are(self):
+    def test_equal_epochs_are_noted_only_if_all_runs_have_them(self):
         for equal in (True, False):
-            told = "\n".join(recipes.notes(RECIPES["table4"], "mnist", [], equal_epochs=equal))
-            assert ("equal_epochs=true" in told) == equal
+            notes = "\n".join(recipes.notes(RECIPES["table4"], "mnist", [], equal_epochs=equal))
+            assert ("equal_epochs=true" in notes) == equal
 
-    def test_what_is_of_the_networks_holds_under_any_schedule(self):
+    def test_notes_on_networks_hold_under_any_schedule(self):
         for name, part in (("table1", "5 pieces"), ("table3", "FitNet 3"), ("aflw", "Errors are of the validation")):
             recipe = RECIPES[name]
             for schedules in (["modern"], ["paper"]):
-                told = recipes.notes(recipe, recipe.dataset, schedules, equal_epochs=True)
-                assert any(part in line for line in told)
-                assert any("RMSProp" in line for line in told) == (schedules == ["paper"] and name != "aflw")
+                notes = recipes.notes(recipe, recipe.dataset, schedules, equal_epochs=True)
+                assert any(part in line for line in notes)
+                assert any("RMSProp" in line for line in notes) == (schedules == ["paper"] and name != "aflw")
 
-    def test_on_other_data_that_of_the_papers_falls_away(self):
-        told = "\n".join(recipes.notes(RECIPES["figure2"], "digits", ["paper"], equal_epochs=False))
+    def test_notes_on_the_papers_data_set_are_left_out_for_other_data(self):
+        notes = "\n".join(recipes.notes(RECIPES["figure2"], "digits", ["paper"], equal_epochs=False))
         for part in (
             "Budgets are millions",
             "Both outputs of Eq. 2",
             "paper/digits.yaml; their teacher learns by AdamW",
         ):
-            assert part in told
+            assert part in notes
         for part in ("5 pieces", "Max-norm", "Students see flips"):
-            assert part not in told
+            assert part not in notes
         assert "The paper has this of cifar10. For mnist " in "\n".join(
             recipes.notes(RECIPES["figure2"], "mnist", ["paper"], equal_epochs=False)
         )
 
-    def test_there_is_no_paper_beside_the_residual_pairs(self):
+    def test_the_residual_table_has_no_note_on_the_papers_figures(self):
         assert "The paper's figures" not in "\n".join(
             recipes.notes(RECIPES["residual"], "cifar100", ["modern"], equal_epochs=True)
         )
 
 
-def test_the_papers_figures_are_the_same_wherever_they_stand():
-    """As errors or accuracies, in tables and beside the trade-off's points."""
+def test_the_papers_figures_agree_between_tables_and_trade_off():
+    """The tables have errors or accuracies, the trade-off has accuracies."""
     published = paper.PUBLISHED.set_index(["dataset", "method", "network"])["accuracy"]
     for recipe in (recipe for name, recipe in RECIPES.items() if name not in ("figure2", "residual")):
         for row in (row for row in recipe.rows if isinstance(row.paper, float) and row.overrides is not None):
@@ -279,18 +277,18 @@ def test_the_papers_figures_are_the_same_wherever_they_stand():
         assert (row.parameters, row.multiplications) == (f"~{parameters}", f"~{multiplications}")
 
 
-def test_a_plan_runs_nothing(fitnets, tmp_path):
+def test_plan_runs_nothing_and_writes_no_results(fitnets, tmp_path):
     words = ["dataset=digits", f"store={tmp_path}", "--only", "30, hints", "--scale", "epochs=0.01", "--seeds", "1"]
     finished = fitnets("reproduce", "figure2", *words, "--out", str(tmp_path / "out"), "--plan")
     assert finished.code == 0, finished.err
-    for told in ("schedule=paper: teacher 1 of 50, stage 1 5 of 500", "schedule=modern: teacher 1 of 60"):
-        assert told in finished.out
+    for line in ("schedule=paper: teacher 1 of 50, stage 1 5 of 500", "schedule=modern: teacher 1 of 60"):
+        assert line in finished.out
     assert "computed, not measured" in finished.out
     assert {path.name for path in tmp_path.iterdir()} <= {".fitnets-store.json", "data", "digests"}
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["tabel4"], "tabel4: no such table; did you mean table4?"),
         (["table4", "--schedule", "papr"], "no such column; did you mean paper?"),
@@ -313,31 +311,32 @@ def test_a_plan_runs_nothing(fitnets, tmp_path):
         (["aflw"], "not on the Hugging Face hub: give dataset.path=DIR"),
     ],
 )
-def test_a_mistake_is_told_in_a_line(fitnets, tmp_path, words, told):
+def test_a_mistake_is_reported_in_one_line(fitnets, tmp_path, words, message):
     finished = fitnets("reproduce", *words, f"store={tmp_path}")
     assert finished.code == 1
     if words == ["aflw"]:
         assert RECIPES["aflw"].data in finished.out
-    assert told in finished.err
+    assert message in finished.err
     assert len(finished.err.splitlines()) == 1
 
 
-# --- runs that do not end well ---
+# --- runs that fail ---
 
 
 @pytest.fixture
 def tried(monkeypatch):
-    """Seeds in the order in which they were tried, by what is done instead of a run."""
+    """Returns a function that replaces every run by `work_of` and returns the list of seeds in the order of the
+    runs."""
     monkeypatch.setattr(forecast, "of_cells", lambda *_, decode: [])
-    found = []
+    seeds = []
 
     def instead(work_of):
         def run(config, **_named):
-            found.append(config.seed)
+            seeds.append(config.seed)
             return work_of(config)
 
         monkeypatch.setattr(reproduce.pipeline, "run", run)
-        return found
+        return seeds
 
     return instead
 
@@ -346,7 +345,7 @@ def hints_on_digits(tmp_path, *words):
     return ["figure2", "dataset=digits", f"store={tmp_path}", "--only", "30, hints, 5", "--schedule", "modern", *words]
 
 
-def test_after_a_run_without_memory_come_the_others_and_then_an_error(fitnets, tmp_path, tried):
+def test_a_run_without_memory_is_reported_after_the_others_have_run(fitnets, tmp_path, tried):
     def without_memory(config):
         if config.seed == 0:
             raise ResourceError("out of memory")
@@ -368,18 +367,19 @@ def test_a_teacher_that_diverged_is_not_trained_for_every_student(fitnets, tmp_p
     assert finished.out.count("not started, its teacher diverged") == 2
 
 
-def test_what_another_process_makes_comes_last(fitnets, tmp_path, tried, monkeypatch):
-    monkeypatch.setattr(reproduce.locks, "is_locked", lambda directory: directory == claimed[0])
+def test_runs_locked_by_another_process_come_last(fitnets, tmp_path, tried, monkeypatch):
+    monkeypatch.setattr(reproduce.locks, "is_locked", lambda directory: directory == locked[0])
     seeds = tried(lambda _: None)
-    order = ordered("figure2", changes=["dataset=digits", f"store={tmp_path}"], only="30, hints, 5", seeds=range(3))
-    claimed = [
-        run.directory for run in table_cells.distinct(table_cells.cells(replace(order, schedules=["modern"]), SILENCE))
+    request = ordered("figure2", changes=["dataset=digits", f"store={tmp_path}"], only="30, hints, 5", seeds=range(3))
+    locked = [
+        run.directory
+        for run in table_cells.distinct(table_cells.cells(replace(request, schedules=["modern"]), SILENCE))
     ]
     assert fitnets("reproduce", *hints_on_digits(tmp_path)).code == 0
     assert seeds == [1, 2, 0]
 
 
-def test_a_store_that_cannot_be_written_is_told_in_a_line(fitnets):
+def test_a_store_that_cannot_be_written_is_reported_in_one_line(fitnets):
     finished = fitnets("reproduce", "figure2", "dataset=digits", "++store=/proc/nowhere", "--plan")
     assert finished.code == 1
     assert finished.err.startswith("store=/proc/nowhere: cannot write there")

@@ -211,8 +211,8 @@ class TestEval:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            (["dataset=mnist"], "dataset=mnist: height 28, and the network was trained with 8"),
-            (["dataset.test_imges=3"], "dataset.test_imges: no such key; did you mean test_images?"),
+            (["dataset=mnist"], "dataset=mnist: dataset.height=28, and the network was trained with 8"),
+            (["dataset.tset=3"], "dataset.tset: no such key; did you mean test?"),
             (["dataset=cifar"], "dataset=cifar: no such option; did you mean cifar10?"),
         ],
     )

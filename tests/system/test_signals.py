@@ -102,7 +102,7 @@ def test_a_stopped_run_writes_a_checkpoint_and_resumes_from_it(tmp_path, number,
     assert not list((tmp_path / "store" / "teacher").glob(".*.partial-*"))
     again, whole = start(tmp_path / "store", *LONG), start(tmp_path / "whole", *LONG)
     assert (again.wait(120), whole.wait(120)) == (0, 0)
-    place = again.log.read_text().split("the teacher stage goes on from a checkpoint, at epoch ")[1]
+    place = again.log.read_text().split("the teacher stage resumes from a checkpoint, at epoch ")[1]
     assert int(place.split(",")[0]) > 20
     assert outcome(tmp_path / "store") == outcome(tmp_path / "whole")
 
@@ -148,7 +148,7 @@ def test_a_signal_interrupts_validation(tmp_path, tiny, monkeypatch, capfd):
             )  # a quiet run estimates no times
     capfd.readouterr()
     pipeline.run(tiny(f"store={tmp_path / 'store'}"))
-    assert "the teacher stage goes on from a checkpoint" in capfd.readouterr().out
+    assert "the teacher stage resumes from a checkpoint" in capfd.readouterr().out
     pipeline.run(tiny(f"store={tmp_path / 'whole'}"))
     assert outcome(tmp_path / "store") == outcome(tmp_path / "whole")
 
@@ -232,7 +232,7 @@ def test_a_full_disk_loses_no_checkpoint_and_the_run_resumes_when_there_is_room(
     left = Path(f"{disk}.left").read_text().split()
     assert any(name.endswith(".checkpoints") for name in left)
     assert not any(".partial-" in name for name in left)
-    assert "the student stage goes on from a checkpoint" in Path(f"{disk}.second").read_text()
+    assert "the student stage resumes from a checkpoint" in Path(f"{disk}.second").read_text()
     whole = start(tmp_path / "whole", *words)
     assert whole.wait(120) == 0
     assert outcome(tmp_path / "disk.store") == outcome(tmp_path / "whole")

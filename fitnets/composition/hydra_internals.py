@@ -4,7 +4,7 @@
 upgrade of Hydra, run that test first.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,9 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.config_source import ConfigSource
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.plugin import Plugin
+from omegaconf import DictConfig, flag_override
 
 TESTED_WITH = "hydra-core==1.4.0rc3 omegaconf==2.4.1rc1"
 """as in constraints.txt"""
@@ -43,9 +46,33 @@ def arrange_sources(arrange: Arrange) -> None:
     ConfigRepository.initialize_sources = initialize_sources  # type: ignore[assignment, method-assign]
 
 
-def register_targets(sweeper: type[Any], targets: Iterable[str]) -> None:
-    """Let each `_target_` stand for a sweeper."""
-    Plugins.instance().class_name_to_class |= dict.fromkeys(targets, sweeper)
+_current_names: dict[str, str] = {}
+_instantiate = Plugins._instantiate
+
+
+def rename_sweepers(current: Mapping[str, str]) -> None:
+    """Have Hydra run a sweeper by its current name where `hydra.sweeper._target_` has a former one.
+
+    To register the class under its former name would not do: Hydra compares the two names before it runs the class. To
+    change the configuration would not do either: Hydra compares it with the one of every job.
+
+    current: current `_target_` by former `_target_`
+    """
+    _current_names.update(current)
+    Plugins._instantiate = _instantiate_renamed  # type: ignore[assignment, method-assign]
+
+
+def _instantiate_renamed(plugins: Plugins, config: DictConfig) -> Plugin:
+    current = _current_names.get(config.get("_target_"))
+    if current is not None:
+        config = config.copy()
+        with flag_override(config, ["readonly", "struct"], False):
+            config._target_ = current
+    return _instantiate(plugins, config)
+
+
+def runs_jobs_in_this_process(launcher: Launcher) -> bool:
+    return isinstance(launcher, BasicLauncher)
 
 
 def table_of(override: Override) -> dict[Any, Any] | None:

@@ -9,8 +9,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from fitnets.composition import hydra_internals
 from fitnets.errors import DivergedError, UserError, without_passwords
-from fitnets.sweeper import internals
 
 Overrides = Sequence[str]
 
@@ -38,7 +38,7 @@ class Job:
     done: JobReturn | None = field(default=None)
 
 
-class GridSweeper(internals.BasicSweeper):
+class GridSweeper(hydra_internals.BasicSweeper):
     """Runs the jobs of `key=a,b other=range(3)`, one after the other or as the launcher does."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -84,7 +84,7 @@ class _RecordingLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch of jobs. In this process they run one by one, so that Ctrl-C keeps the outcomes of ended jobs."""
-        size = 1 if internals.runs_jobs_in_this_process(self.launcher) else len(job_overrides)
+        size = 1 if hydra_internals.runs_jobs_in_this_process(self.launcher) else len(job_overrides)
         returns: list[JobReturn] = []
         for start in range(0, len(job_overrides), size):
             first = initial_job_idx + start
@@ -111,14 +111,14 @@ _HEADER = ("job", "overrides", "status", "validation", "test", "run")
 
 def _is_reported(done: JobReturn) -> bool:
     """Whether the job failed with a message for the user, which was shown at once."""
-    return done.status == JobStatus.FAILED and isinstance(internals.outcome(done), UserError)
+    return done.status == JobStatus.FAILED and isinstance(hydra_internals.outcome(done), UserError)
 
 
 def _row(job: Job) -> list[str]:
     first = [str(job.number), " ".join(job.overrides)]
     if job.done is None:
         return [*first, "unfinished", "-", "-", "-"]
-    result = internals.outcome(job.done)
+    result = hydra_internals.outcome(job.done)
     if job.done.status == JobStatus.FAILED:
         return [*first, "diverged" if isinstance(result, DivergedError) else "failed", "-", "-", "-"]
     if not isinstance(result, dict):

@@ -1,64 +1,18 @@
-"""The names of Hydra and Optuna that are private or undocumented, each behind a function of its own.
+"""The names of Optuna that are private or undocumented, each behind a function of its own.
 
-A new version of either library may change them. `tests/sweeper/test_internals.py` says what each is needed for.
+A new version of Optuna may change them. `tests/sweeper/test_internals.py` says what each is needed for.
 Optuna is imported inside the functions, because `python run.py --help` does without it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper as BasicSweeper
-from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.plugin import Plugin
-from omegaconf import DictConfig, flag_override
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
     from optuna.storages.journal._file import BaseJournalFileLock
     from optuna.trial import FrozenTrial, TrialState
-
-# --- Hydra ---
-
-
-_current_names: dict[str, str] = {}
-_instantiate = Plugins._instantiate
-
-
-def rename_sweepers(current: Mapping[str, str]) -> None:
-    """Have Hydra run a sweeper by its current name where `hydra.sweeper._target_` has a former one.
-
-    To register the class under its former name would not do: Hydra compares the two names before it runs the class. To
-    change the configuration would not do either: Hydra compares it with the one of every job.
-
-    current: current `_target_` by former `_target_`
-    """
-    _current_names.update(current)
-    Plugins._instantiate = _instantiate_renamed  # type: ignore[assignment, method-assign]
-
-
-def _instantiate_renamed(plugins: Plugins, config: DictConfig) -> Plugin:
-    current = _current_names.get(config.get("_target_"))
-    if current is not None:
-        config = config.copy()
-        with flag_override(config, ["readonly", "struct"], False):
-            config._target_ = current
-    return _instantiate(plugins, config)
-
-
-def runs_jobs_in_this_process(launcher: Launcher) -> bool:
-    return isinstance(launcher, BasicLauncher)
-
-
-def outcome(done: JobReturn) -> Any:
-    """What the job returned, or the exception that ended it.
-
-    The public `done.return_value` would print a line and raise the exception.
-    """
-    return done._return_value
 
 
 def search_space(overrides: list[str]) -> tuple[dict[str, "BaseDistribution"], dict[str, Any], list[str]]:

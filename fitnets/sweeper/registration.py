@@ -10,9 +10,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from fitnets.composition import sweeper_targets, text_keys
+from fitnets.composition import hydra_internals, sweeper_targets, text_keys
 from fitnets.paths import SWEEPS
-from fitnets.sweeper import internals
 from fitnets.sweeper.grid import GridConf, GridSweeper
 from fitnets.sweeper.study import StudyConf, StudySweeper
 
@@ -21,7 +20,7 @@ def _register_sweepers() -> None:
     Plugins.instance().register(StudySweeper)
     Plugins.instance().register(GridSweeper)
     for current, *former in (sweeper_targets.STUDY, sweeper_targets.GRID):
-        internals.rename_sweepers(dict.fromkeys(former, current))
+        hydra_internals.rename_sweepers(dict.fromkeys(former, current))
     text_keys.register("hydra.sweeper", StudyConf)
     store = ConfigStore.instance().store
     store(group="hydra/sweeper", name="study", node=StudyConf, provider="fitnets")

@@ -20,7 +20,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from fitnets.composition import loading, overrides
+from fitnets.composition import hydra_internals, loading, overrides
 from fitnets.config import Config
 from fitnets.console.quantities import duration, plural
 from fitnets.console.terminal import Terminal
@@ -244,7 +244,7 @@ class Worker:
         more: further overrides
         """
         (done,) = self.launcher.launch([[*self._overrides(params), *more]], initial_job_idx=number)
-        result = internals.outcome(done)
+        result = hydra_internals.outcome(done)
         if done.status == JobStatus.FAILED:
             raise result
         return dict(result)

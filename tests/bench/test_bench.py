@@ -214,4 +214,4 @@ def test_one_round_is_too_few(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["fitnets", "bench", "--rounds", "1"])
     with pytest.raises(SystemExit):
         cli.main()
-    assert "give at least 2" in capsys.readouterr().err
+    assert "need at least 2" in capsys.readouterr().err

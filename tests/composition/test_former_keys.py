@@ -271,7 +271,7 @@ class TestStudyOfAnEarlierVersion:
         study_settings.check_same_study(self.study(), self.setting())
 
     def test_refuses_another_command_by_the_present_key(self):
-        with pytest.raises(ConfigError, match="was begun with dataset.test_images=360, not 361"):
+        with pytest.raises(ConfigError, match="was started with dataset.test_images=360, not 361"):
             study_settings.check_same_study(self.study(), self.setting(**{"dataset.test_images": "361"}))
 
     def test_keeps_the_names_of_its_parameters(self):

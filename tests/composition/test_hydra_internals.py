@@ -13,6 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from fitnets.composition import hydra_internals, own_options
+from fitnets.sweeper.grid import GridSweeper
 
 PIN = (
     f"Hydra {hydra.__version__} does not do what fitnets.composition.hydra_internals needs: adapt that module, or pin "
@@ -66,15 +67,21 @@ def test_sources_have_the_providers_that_the_order_needs(composed_from):
     assert any(provider.startswith("hydra.searchpath") for provider in providers), PIN
 
 
-def test_a_target_stands_for_a_sweeper():
-    class Mine(hydra_internals.BasicSweeper):
-        pass
+def test_plugins_instantiate_a_class_by_the_target_of_its_node():
+    """`rename_sweepers` replaces the target there, in a copy: Hydra compares the configuration with every job's."""
+    node = OmegaConf.create({"_target_": "sweeps.grid.GridSweeper", "max_batch_size": None})
+    OmegaConf.set_readonly(node, True)
+    assert isinstance(Plugins.instance()._instantiate(node), GridSweeper)
+    assert node._target_ == "sweeps.grid.GridSweeper"
 
-    hydra_internals.register_targets(Mine, ["somebody.elses.Sweeper"])
-    try:
-        assert Plugins.instance().class_name_to_class["somebody.elses.Sweeper"] is Mine, PIN
-    finally:
-        del Plugins.instance().class_name_to_class["somebody.elses.Sweeper"]
+
+def test_basic_sweeper_has_the_attributes_that_grids_use():
+    """A grid replaces `launcher` after `setup`, and reads `overrides` in `get_job_batch` to announce its jobs."""
+    sweeper = hydra_internals.BasicSweeper(max_batch_size=None, params=None)
+    assert sweeper.launcher is None
+    assert sweeper.overrides is None
+    sweeper.overrides = [[["a=1"], ["a=2"]]]
+    assert sweeper.get_job_batch() == [["a=1"], ["a=2"]]
 
 
 def test_hydras_own_sweeper_and_launcher_are_registered_plugins():

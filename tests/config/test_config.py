@@ -20,6 +20,7 @@ from fitnets.data import sources, splits
 from fitnets.data.reading.decoding import BrokenImages
 from fitnets.errors import ConfigError
 from fitnets.models import build, teachers
+from fitnets.models.custom import wrapping
 from fitnets.planning import identity
 from fitnets.training import methods, schedules
 from fitnets.training.optimizers import LayerOptimizer
@@ -178,6 +179,7 @@ def test_a_key_that_nothing_reads_is_found(monkeypatch):
 
 def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
     """Tiny runs and the building of every option read every field."""
+    wrapping._prototype.cache_clear()  # a network that an earlier test built would not be built again
     one_epoch = [f"schedule.{stage}.epochs=1" for stage in ("teacher", "hint", "student")]
     for words in (
         [*TINY[1:], "tracker=wandb", "teacher.dense=[{units: 8, pieces: 3}]", *NAMED],

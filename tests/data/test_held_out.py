@@ -16,7 +16,7 @@ LABELS = np.arange(100) % 10
 
 
 def test_train_share_takes_its_share_of_each_class(tmp_path):
-    rule = {"validation": 20, "validation_rule": "last"}
+    rule = {"validation_images": 20, "validation_rule": "last"}
     train, valid = train_and_validation_rows({"train": LABELS}, hub_images(tmp_path, **rule))
     for seed in (0, 1):
         half, same_valid = train_and_validation_rows(

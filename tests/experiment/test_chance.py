@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fitnets.console.terminal import Terminal
 from fitnets.experiment import chance, result_table
-from fitnets.reporting import controls, page, page_data, runs, summary, tables, tradeoff, verdicts
+from fitnets.reporting import controls, intervals, page_data, runs, summary, tables, tradeoff, verdicts
 from fitnets.reporting.figures.trade_off import trade_off
 
 
@@ -86,7 +86,7 @@ class TestVerdicts:
         (comparison,) = verdicts.comparisons(runs.load(self.store(tmp_path, kd=[THIRD, 1 / 3], hints=[0.91, 0.92])))
         assert str(comparison).startswith("hints against kd: BETTER")
         assert "kd is no better than always naming one class" in str(comparison)
-        assert "kd is no better" in page.settings([comparison])[0][1][0]["text"]
+        assert "kd is no better" in summary.verdicts_by_setting([comparison])[0][1][0]["text"]
 
     def test_methods_above_chance_get_no_remark(self, tmp_path):
         (comparison,) = verdicts.comparisons(runs.load(self.store(tmp_path, kd=[0.5, 0.6], hints=[0.91, 0.92])))
@@ -212,16 +212,16 @@ class TestIntervals:
         ],
     )  # fmt: skip
     def test_an_interval_beyond_0_or_100_is_shown_by_its_ends(self, mean, half_width, shown):
-        assert verdicts.with_interval(mean, half_width) == shown
+        assert intervals.with_interval(mean, half_width) == shown
 
     def test_tables_say_that_an_interval_is_cut_off(self, frame):
-        for text in (controls.table(frame), page.tables(frame, [])):
-            assert verdicts.CUT_OFF in text
+        for text in (controls.table(frame), tables.document(frame, [])):
+            assert intervals.CUT_OFF in text
             assert "to 100.00)" in text
             assert "95.10 ± 0.25" in text
 
     def test_tables_without_such_an_interval_have_no_remark(self, frame):
-        assert verdicts.CUT_OFF not in controls.table(frame[frame["method"] == "hints"])
+        assert intervals.CUT_OFF not in controls.table(frame[frame["method"] == "hints"])
 
     def test_error_bars_end_at_100(self, frame):
         for figure in (trade_off(frame), trade_off(frame, split="test")):

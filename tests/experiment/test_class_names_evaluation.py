@@ -136,7 +136,8 @@ class TestEarlierVersions:
         report = evaluate(f"dataset.path={root}", of=old)
         assert report["accuracy"] == 1
         assert any(
-            "is of an earlier version: its class names are those that its data have now" in n for n in report["notes"]
+            "was written by an earlier version: its class names are read from its data as they are now" in note
+            for note in report["notes"]
         )
 
     def test_without_names_are_compared_by_numbers_with_a_note(self, evaluate, home, tmp_path):

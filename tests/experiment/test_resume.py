@@ -118,7 +118,7 @@ class TestCheckpointFiles:
             damaged.newer.write_bytes(content)
             _, facts = damaged.checkpoints.load()
             assert facts == {"epoch": 2}
-            assert damaged.messages == [f"{damaged.newer} is damaged: going on from the checkpoint before it"]
+            assert damaged.messages == [f"{damaged.newer} is damaged: resuming from the checkpoint before it"]
             assert damaged.older.exists()
 
     def test_two_damaged_checkpoints_load_as_none(self, tmp_path):

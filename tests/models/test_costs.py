@@ -8,7 +8,7 @@ from fitnets.composition import loading
 from fitnets.config import image_shape, layer_names
 from fitnets.models import build, costs
 
-README = ROOT / "README.md"
+PAGE = ROOT / "analysis" / "results" / "networks.md"
 
 
 def cost_of(side: str, *overrides: str) -> costs.NetworkCost:
@@ -72,9 +72,9 @@ class TestPaperCounts:
         assert [round(teacher / student.multiplications, 1) for student in students] == [13.1, 3.3]
 
 
-def test_the_readmes_table_has_the_same_counts():
+def test_the_page_of_networks_has_the_same_counts():
     rows = re.findall(
-        r"^\| `(\w+)` \| `(\w+)`[^|]*\| (\d+) \| ([\d,]+) \| ([\d.]+) M \|$", README.read_text(), re.MULTILINE
+        r"^\| `(\w+)` \| `(\w+)`[^|]*\| (\d+) \| ([\d,]+) \| ([\d.]+) M \|$", PAGE.read_text(), re.MULTILINE
     )
     assert len(rows) == 13
     for dataset, name, layers, parameters, millions in rows:

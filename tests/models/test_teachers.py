@@ -188,7 +188,7 @@ class TestRefuses:
         directory = shutil.copytree(earlier_run, tmp_path / "changed")
         (member,) = earlier_runs.members(loading.load(["teacher=run", f"teacher.path={directory}"]).teacher).values()
         (directory / "result.json").write_text(content)
-        with pytest.raises(ConfigError, match=r"result.json does not tell which images .*: give another run"):
+        with pytest.raises(ConfigError, match=r"result.json does not say which images .*: give another run"):
             member.data_digest()
 
     def test_a_file_that_holds_no_weights(self, earlier_run, tmp_path):

@@ -400,17 +400,14 @@ def test_a_hint_loss_of_zero_does_not_stop_the_report(tmp_path):
 
 
 def test_a_full_disk_leaves_the_earlier_report(fitnets, tmp_path, monkeypatch):
-    def full(path, content, **_named):
-        with path.open("wb") as file:
-            file.write(content[:10].encode() if isinstance(content, str) else content[:10])
+    def full(_descriptor):
         raise OSError(28, "No space left on device")
 
     write_run(tmp_path, "a0")
     assert fitnets("report", tmp_path).code == 0
     before = files(tmp_path / "report")
     write_run(tmp_path, "b0")
-    monkeypatch.setattr(Path, "write_bytes", full)
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr("fitnets.store.files.os.fsync", full)
     finished = fitnets("report", tmp_path)
     assert finished.code == 1
     assert "no room left on the disk" in finished.err

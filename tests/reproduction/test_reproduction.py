@@ -201,7 +201,7 @@ def test_a_table_runs_from_end_to_end_and_names_its_data(fitnets, tmp_path, made
     assert "not run" not in text
 
     again = fitnets("reproduce", *arguments)
-    assert "all of it is done" in again.out
+    assert "no run is left" in again.out
     assert (tmp_path / "out" / "table.md").read_text() == text
 
 

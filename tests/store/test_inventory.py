@@ -198,7 +198,7 @@ class TestEval:
         assert self.evaluate(fitnets, run, settings[0], f"dataset.path={moved}") == again
         other = self.evaluate(fitnets, run, settings[0], f"dataset.path={tmp_path / 'other'}")
         assert other["loss"] != again["loss"]
-        composed = self.told(
+        composed = self.evaluate(
             fitnets,
             run,
             *parquet[:3],
@@ -212,7 +212,7 @@ class TestEval:
         ("words", "message"),
         [
             (["dataset=mnist"], "dataset=mnist: dataset.height=28, and the network was trained with 8"),
-            (["dataset.tset=3"], "dataset.tset: no such key; did you mean test?"),
+            (["dataset.tset=3"], "dataset.tset: no such key (keys of dataset"),
             (["dataset=cifar"], "dataset=cifar: no such option; did you mean cifar10?"),
         ],
     )

@@ -1,6 +1,6 @@
-"""Each private name of Hydra and Optuna that `fitnets/sweeper/internals.py` uses exists and behaves as needed.
+"""Each private name of Optuna that `fitnets/sweeper/internals.py` uses exists and behaves as needed.
 
-If a test fails after an update of a library, its message or docstring says what the name is needed for.
+If a test fails after an update of Optuna, its message or docstring says what the name is needed for.
 """
 
 import importlib
@@ -8,9 +8,6 @@ import warnings
 
 import optuna
 import pytest
-from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages.journal import JournalFileBackend
@@ -18,12 +15,8 @@ from optuna.trial import TrialState
 from sqlalchemy.pool import NullPool
 
 from fitnets.sweeper import internals, storage
-from fitnets.sweeper.grid import GridSweeper
 
 NAMES = [  # (module, attribute, why the sweeper needs it)
-    ("hydra._internal.core_plugins.basic_sweeper", "BasicSweeper", "a grid is Hydra's basic sweeper with a table"),
-    ("hydra._internal.core_plugins.basic_launcher", "BasicLauncher", "a grid starts jobs of this process one by one"),
-    ("hydra.core.plugins", "Plugins._instantiate", "users' files may have the former names of the sweepers"),
     ("hydra_plugins.hydra_optuna_sweeper._impl", "create_params_from_overrides", "search spaces are parsed by it"),
     ("optuna.storages.journal._file", "BaseJournalFileLock", "the journal's own class holds the lock"),
     ("optuna.distributions", "BaseDistribution._contains", "a sampler's grid must lie in the search space"),
@@ -42,33 +35,6 @@ def test_private_name_exists(module, attribute, reason):
     for part in attribute.split("."):
         assert hasattr(item, part), f"{module}.{attribute} is gone. The sweeper needs it because {reason}."
         item = getattr(item, part)
-
-
-def test_plugins_instantiate_a_class_by_the_target_of_its_node():
-    """`rename_sweepers` replaces the target there, in a copy: Hydra compares the configuration with every job's."""
-    node = OmegaConf.create({"_target_": "sweeps.grid.GridSweeper", "max_batch_size": None})
-    OmegaConf.set_readonly(node, True)
-    assert isinstance(Plugins.instance()._instantiate(node), GridSweeper)
-    assert node._target_ == "sweeps.grid.GridSweeper"
-
-
-def test_basic_sweeper_has_the_attributes_that_grids_use():
-    """A grid replaces `launcher` after `setup`, and reads `overrides` in `get_job_batch` to announce its jobs."""
-    sweeper = internals.BasicSweeper(max_batch_size=None, params=None)
-    assert sweeper.launcher is None
-    assert sweeper.overrides is None
-    sweeper.overrides = [[["a=1"], ["a=2"]]]
-    assert sweeper.get_job_batch() == [["a=1"], ["a=2"]]
-
-
-def test_outcome_of_a_failed_job_is_its_exception(capsys):
-    """The public property prints a line and raises: a study prints one line for each trial itself."""
-    error = RuntimeError("boom")
-    assert internals.outcome(JobReturn(status=JobStatus.FAILED, _return_value=error)) is error
-    assert internals.outcome(JobReturn(status=JobStatus.COMPLETED, _return_value={"accuracy": 1.0})) == {
-        "accuracy": 1.0
-    }
-    assert capsys.readouterr() == ("", "")
 
 
 def test_search_space_is_parsed_as_hydras_optuna_sweeper_does():

@@ -7,7 +7,6 @@ Optuna is imported inside the functions, because `python run.py --help` does wit
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.distributions import BaseDistribution

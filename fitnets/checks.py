@@ -212,7 +212,7 @@ def _broken_options(net: CustomNet, side: str, dataset: Dataset) -> Iterator[str
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value stays the same when it is written as JSON and read again."""
+    """Return whether a value stays the same when it is written as JSON and read again."""
     try:
         return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
     except ValueError:

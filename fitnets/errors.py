@@ -4,7 +4,7 @@ It imports the standard library alone, so that `--help` and `--cfg job` stay fas
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 # --- exceptions: the general one first, then configuration and files, then training, then analysis ---
@@ -68,7 +68,11 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in readable)
 
 
-def near(name: str, names: Sequence[str]) -> str:
-    """Return '; did you mean conv1?' for the most similar name, or '' if none is similar."""
-    close = get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def near(name: str, names: Sequence[str] | Mapping[str, str]) -> str:
+    """Return '; did you mean conv1?' for the most similar name, or '' if none is similar.
+
+    names: a mapping gives the name to show for each name that is compared"""
+    close = get_close_matches(name, list(names), n=1)
+    if not close:
+        return ""
+    return f"; did you mean {names[close[0]] if isinstance(names, Mapping) else close[0]}?"

@@ -23,7 +23,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class _SignalState:
-    """Whether signals are delayed at the moment, and the one that is pending."""
+    """The state of signal handling: are signals delayed at the moment, and which one is pending?"""
 
     def __init__(self) -> None:
         self.is_held = False

@@ -1,6 +1,8 @@
 import os
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -129,6 +131,18 @@ def study(command, tmp_path):
 def tiny() -> Callable[..., Config]:
     """Compose the configuration of a tiny run, with more overrides."""
     return lambda *overrides: loading.load([*TINY, *overrides])
+
+
+def install(folder: Path) -> Path:
+    """Copy the files of the wheel into a folder, as they lie in site-packages. Returns the folder."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    targets = {name: name for name in wheel["packages"]} | wheel["force-include"]
+    for source, target in targets.items():
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / source, folder / target)
+    return folder
 
 
 def shell(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -44,7 +44,7 @@ class Peer:
 
     @property
     def computes(self) -> dict[str, str]:
-        """What each kind of step computes, in words."""
+        """Describe what each kind of step computes."""
         return _ADAPTERS[self.name].computes
 
 

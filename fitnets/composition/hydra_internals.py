@@ -86,7 +86,7 @@ def text_of_table(override: Override, table: dict[Any, Any]) -> str:
 
 
 def outcome(done: JobReturn) -> Any:
-    """What a job returned or raised. The public property raises an error, after printing it."""
+    """Return what a job returned or raised. The public property prints an error and raises it."""
     return done._return_value
 
 

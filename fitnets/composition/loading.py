@@ -117,7 +117,8 @@ def adapted(option: T, key: str, overrides: list[str]) -> T:
         for override in OverridesParser.create().parse_overrides(typed.all_typed(overrides)):
             name = override.key_or_group.removeprefix(f"{key}.")
             if name.split(".")[0] not in names:
-                raise ConfigError(f"{key}.{name}: no such key{near(name, names)} (keys of {key}: {', '.join(names)})")
+                close = near(name, _field_names(type(option)))
+                raise ConfigError(f"{key}.{name}: no such key{close} (keys of {key}: {', '.join(names)})")
             OmegaConf.update(changed, name, override.value())
         return cast(T, OmegaConf.to_object(changed))
     except MISTAKES as error:
@@ -127,6 +128,12 @@ def adapted(option: T, key: str, overrides: list[str]) -> T:
 def _missing(key: str) -> str:
     group = key.replace(".", "/")
     return f"{key} has no value: give {group if (CONF / group).is_dir() else key}=..."
+
+
+def _field_names(kind: Any) -> dict[str, str]:
+    """The present name of each field of an option class, by that name and by its former one."""
+    present = {field.name: field.name for field in fields(kind)}
+    return {options.stored_name(field): field.name for field in fields(kind)} | present
 
 
 def _unknown_keys(node: Any, key: str = "") -> Iterator[str]:
@@ -141,7 +148,9 @@ def _unknown_keys(node: Any, key: str = "") -> Iterator[str]:
     for name in map(str, node):
         dotted = f"{key}.{name}" if key else name
         if names is not None and name not in names:
-            close = near(name, names) or "".join(f"; {other}=..." for other in text_keys.keys_ending(dotted))
+            close = near(name, _field_names(kind)) or "".join(
+                f"; {other}=..." for other in text_keys.keys_ending(dotted)
+            )
             yield f"{dotted}: no such key{close} (keys of {key or 'the config'}: {', '.join(names)})"
         elif not OmegaConf.is_missing(node, name):
             yield from _unknown_keys(node[name], dotted)

@@ -60,7 +60,7 @@ def _former_names() -> list[tuple[str, str]]:
 
 
 def short_message(error: BaseException) -> str:
-    """What went wrong, in one to three lines."""
+    """Describe an error in one to three lines."""
     if isinstance(error, UserError):
         return str(error)
     messages = [str(error)]
@@ -85,7 +85,7 @@ def short_message(error: BaseException) -> str:
 
 
 def _of_override(error: BaseException, text: str) -> str | None:
-    """What to type instead of an override that cannot be read, has several values, names no key, or has an
+    """Say what to type instead of an override that cannot be read, has several values, names no key, or has an
     interpolation without a value; None for other errors."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(error, OverrideParseException) and "missing EQUAL" not in text:

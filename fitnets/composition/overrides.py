@@ -44,7 +44,7 @@ _TEXT_FUNCTIONS = ("choice", "shuffle", "sort", "str", "extend_list")
 _FUNCTIONS = (*_TEXT_FUNCTIONS, "range", "interval", "tag", "glob", "int", "float", "bool", "json_str")
 _NAMED_ARGUMENT = re.compile(r"(list|sweep|reverse)\s*=")
 _ESCAPED = re.compile(r"\\[()\[\]{}:=,\\ \t]")
-"""what Hydra unescapes in a value without quotes"""
+"""the characters that Hydra unescapes in a value without quotes"""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _CONTROL_NAMES = {"\r": "a carriage return (of Windows line ends?)", "\n": "a line feed"}
 _TAKES_A_WORD = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p")

@@ -40,8 +40,8 @@ class Text:
 
 @cache
 def text_of(key: str) -> Text | None:
-    """What a dotted key holds by the schema, whichever options are chosen; None if it holds no text or does not
-    exist."""
+    """Return the kind of text that a dotted key holds by the schema, whichever options are chosen; None if it holds no
+    text or does not exist."""
     if "/" in key or (key in _top() and _is_group(key)):
         return Text(is_group=True)
     key = re.sub(r"\[(\w+)\]", r".\1", key)
@@ -62,7 +62,7 @@ def text_of(key: str) -> Text | None:
 
 
 def is_value(key: str) -> bool:
-    """Whether a top-level key holds a value and is no group of options."""
+    """Return whether a top-level key holds a value and is no group of options."""
     return key in _top() and not _is_group(key)
 
 

@@ -139,7 +139,7 @@ Tracker: TypeAlias = Wandb | NoTracker
 
 @option
 class Sweep:
-    """What one job of a sweep trains."""
+    """Settings of one job of a sweep."""
 
     seeds: int = bounded(AT_LEAST_1, default=1)
     """number of runs of a trial, with `seed`, `seed` + 1, ...; the objective is their mean"""

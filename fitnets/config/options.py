@@ -178,7 +178,7 @@ def current_value(field: Field[Any], value: Any) -> Any:
 
 
 def _is_silent(option: Any, field: Field[Any]) -> bool:
-    """Whether the field is left out of the hash."""
+    """Return whether the field is left out of the hash."""
     mark = field.metadata.get("added")
     return "neutral" in field.metadata or (mark is not None and getattr(option, field.name) == mark.default)
 

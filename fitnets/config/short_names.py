@@ -73,7 +73,8 @@ def _details(network: Network) -> dict[str, Any]:
 
 
 def _distinguishing_words(members: list[dict[str, Any]]) -> list[list[str]]:
-    """For each member of a group, the words that tell it from the others. A key that differs is used at most once."""
+    """Return, for each member of a group, the words that tell it from the others. A key that differs is used at most
+    once."""
     keys = list(dict.fromkeys(key for member in members for key in member))
     chosen = [key for key in keys if key in _ALWAYS]
     distinct = {repr(sorted(member.items(), key=str)) for member in members}

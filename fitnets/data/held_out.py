@@ -1,4 +1,4 @@
-"""Which rows of a data set are held out for validation, and which of the others are trained on."""
+"""Divides the rows of a data set into those held out for validation and those trained on."""
 
 import numpy as np
 import torch

@@ -12,7 +12,8 @@ from fitnets.data.reading.encoded_image import BACKGROUND
 
 
 def described(dataset: Dataset) -> str:
-    """How an image file becomes an image of this data set, in words for users who run its network elsewhere."""
+    """Describe how an image file becomes an image of this data set, in words for users who run its network
+    elsewhere."""
     colour = "grey" if dataset.channels == 1 else "RGB"
     if isinstance(dataset, Folder):
         return (
@@ -33,7 +34,8 @@ def _resizing(dataset: Dataset) -> str:
 
 
 def resizing_note(dataset: Dataset) -> str | None:
-    """How `pixels` changes files for a data set whose own images are not resized; None for a folder of images."""
+    """Describe how `pixels` changes files for a data set whose own images are not resized; None for a folder of
+    images."""
     if isinstance(dataset, Folder):
         return None
     return (

@@ -100,7 +100,7 @@ def _teacher(plan: Plan, ready: Readiness | None) -> str:
 
 
 def _teacher_training(plan: Plan, ready: Readiness | None) -> str:
-    """Where the teacher's weights come from, or how long it will be trained."""
+    """Say where the teacher's weights come from, or how long it will be trained."""
     if plan.teacher_stage is None:
         origin = "your own, not trained here" if isinstance(plan.config.teacher, CustomTeacher) else "of earlier runs"
         return f"{origin}, {ready.describe()}" if ready else origin
@@ -118,7 +118,7 @@ def _stage_line(stage: TrainingStage, plan: Plan) -> str:
 
 
 def _task(stage: TrainingStage, plan: Plan) -> str:
-    """What the student learns in a stage."""
+    """Describe what the student learns in a stage."""
     match stage:
         case HintStage():
             return _hint(stage, plan)

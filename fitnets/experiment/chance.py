@@ -11,8 +11,8 @@ _UNKNOWN_IMAGES = 10**9
 
 
 def is_no_better(*runs: Accuracy) -> bool:
-    """Whether the networks of these runs together classify no more images correctly than always naming the commonest
-    class does. Runs with an unknown accuracy are ignored; without any other run the result is False.
+    """Return whether the networks of these runs together classify no more images correctly than always naming the
+    commonest class does. Runs with an unknown accuracy are ignored; without any other run the result is False.
 
     Images are counted in whole numbers, because a fraction that was stored as 1 - error differs in its last digits from
     the same fraction that was stored as a quotient."""
@@ -21,7 +21,8 @@ def is_no_better(*runs: Accuracy) -> bool:
 
 
 def are_all_no_better(runs: Iterable[Accuracy]) -> bool:
-    """Whether every one of these runs by itself is no better than always naming one class. Without runs it is False."""
+    """Return whether every one of these runs by itself is no better than always naming one class. Without runs it is
+    False."""
     each = [is_no_better(run) for run in runs]
     return bool(each) and all(each)
 

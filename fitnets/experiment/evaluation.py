@@ -134,7 +134,8 @@ def _matched(network: StoredNetwork, dataset: Dataset, *, is_same_data: bool) ->
 
 
 def _is_same_place(dataset: Dataset, trained_on: Dataset) -> bool:
-    """Whether the images come from the place where the network's training images were; their split may differ."""
+    """Return whether the images come from the place where the network's training images were; their split may
+    differ."""
     return _place(dataset) == _place(trained_on)
 
 
@@ -145,12 +146,13 @@ def _place(dataset: Dataset) -> list[object]:
 
 
 def _has_split(dataset: Dataset) -> bool:
-    """Whether the data set has its split already, so that reading the split does not draw and write a new one."""
+    """Return whether the data set has its split already, so that reading the split does not draw and write a new
+    one."""
     return not isinstance(dataset, Folder) or folder.has_split(dataset)
 
 
 def _has_images_of(network: StoredNetwork, dataset: Dataset, root: Path, progress: Progress) -> bool:
-    """Whether the training and validation images of the data set are those that the network was trained on."""
+    """Return whether the training and validation images of the data set are those that the network was trained on."""
     if type(dataset) is not type(network.config.dataset):
         return False
     try:

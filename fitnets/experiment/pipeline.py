@@ -46,7 +46,7 @@ Stages = dict[str, StageSummary]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCallbacks:
-    """What the caller of a run supplies.
+    """Everything that the caller of a run supplies.
 
     on_epoch: receives the row of every epoch; None if nobody needs it
     terminal: shows progress and messages
@@ -97,7 +97,7 @@ def _run(config: Config, callbacks: RunCallbacks) -> dict[str, Any]:
 
 
 def _needs_test_figures(plan: Plan) -> bool:
-    """Whether the configuration asks for test figures and the finished run has none on this test split."""
+    """Return whether the configuration asks for test figures and the finished run has none on this test split."""
     if not has_test(plan.config):
         return False
     measured_on = files.read_json(plan.run_directory / "result.json")["hashes"].get("test")

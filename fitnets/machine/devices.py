@@ -68,7 +68,8 @@ def _multiplications(net: Architecture, dataset: Dataset, side: str) -> int:
 
 
 def _multiplies_bf16(device: torch.device) -> bool:
-    """Whether bf16 is faster than fp32 on the device: GPUs since Ampere, CPUs with AVX512-BF16, AMX or Arm's BF16."""
+    """Return whether bf16 is faster than fp32 on the device: GPUs since Ampere, CPUs with AVX512-BF16, AMX or Arm's
+    BF16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch lack it

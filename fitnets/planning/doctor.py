@@ -76,7 +76,7 @@ class CacheSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """What `fitnets doctor` measures. Fields are the keys of `--json`.
+    """The measurements of `fitnets doctor`. Fields are the keys of `--json`.
 
     images: number of images, by split
     classes: number of images of each class, by split

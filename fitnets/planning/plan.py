@@ -78,8 +78,8 @@ class Plan:
 
     @property
     def run_is_finished(self) -> bool:
-        """Whether the store has the finished run; always False with rerun=true. Raises DamagedError for a result.json
-        that cannot be read, unless rerun=true."""
+        """Return whether the store has the finished run; always False with rerun=true. Raises DamagedError for a
+        result.json that cannot be read, unless rerun=true."""
         return not self.config.rerun and directories.is_finished(self.run_directory)
 
     @property

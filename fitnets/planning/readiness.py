@@ -16,7 +16,7 @@ _MULTIPLICATIONS = {"cpu": 2e10, "cuda": 2e12}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """How a teacher does on validation images.
+    """The results of a teacher on validation images.
 
     images: number of evaluated images
     correct: number of images that the teacher classifies correctly

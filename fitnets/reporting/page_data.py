@@ -93,7 +93,8 @@ def _runs_on_fronts(points: pd.DataFrame, fronts: dict[str, pd.Series]) -> list[
 
 
 def _confusions(matrices: dict[str, dict[str, Any]], first: list[str]) -> dict[str, Any]:
-    """As many confusion matrices by run as the page has room for. first: runs whose matrices matter most."""
+    """Return the confusion matrices by run, as many as the page has room for. first: runs whose matrices matter
+    most."""
     kept, room = {}, _MOST_CONFUSION_BYTES
     for run in dict.fromkeys([*first, *matrices]):
         if run not in matrices:

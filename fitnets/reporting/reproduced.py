@@ -110,7 +110,7 @@ def _frame(folder: Path, spec: dict[str, Any]) -> pd.DataFrame:
 
 
 def _version(spec: dict[str, Any]) -> str:
-    """In short, what differs from the paper's training; empty at full length and without changed settings."""
+    """Name what differs from the paper's training; empty at full length and without changed settings."""
     is_changed = any(not word.startswith("dataset=") for word in spec["changes"])  # the heading names the data set
     return ", ".join(filter(None, [spec["scale"] and f"small: {spec['scale']}", "changed" if is_changed else ""]))
 

@@ -275,7 +275,8 @@ HINT_PROGRESS_COLUMNS = {
 
 
 def hint_progress(epochs: pd.DataFrame) -> pd.DataFrame:
-    """How much stage 1 reduced the hint loss and when it stopped improving, with the columns of HINT_PROGRESS_COLUMNS.
+    """Measure how much stage 1 reduced the hint loss and when it stopped improving, with the columns of
+    HINT_PROGRESS_COLUMNS.
 
     epochs: rows of `epochs`; runs without a stage 1 are left out
     """

@@ -138,7 +138,7 @@ def _frame(trials: list["Trial"]) -> pd.DataFrame:
 
 
 def progress(study: Study) -> pd.Series:
-    """What the study has reached after each finished trial, indexed by the trial's number.
+    """The best that the study has reached after each finished trial, indexed by the trial's number.
 
     With one objective it is the best value; with two it is the dominated hypervolume, between 0 and 1.
 

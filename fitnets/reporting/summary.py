@@ -16,7 +16,7 @@ _ROUNDING = 1e-9
 
 
 def headlines(frame: pd.DataFrame) -> list[str]:
-    """For each teacher, name the cheapest student within 1 point of it, and say how certain that is.
+    """Name, for each teacher, the cheapest student within 1 point of it, and say how certain that is.
 
     Networks that are no better than always naming one class are called that and are not compared.
 

@@ -123,7 +123,7 @@ class Comparison:
     epochs: int | None
     """Epochs of the student, both stages counted."""
     at_chance: str | None = None
-    """Which of the two methods has not begun to learn."""
+    """the methods, of the two, that have not begun to learn"""
 
     def __str__(self) -> str:
         name = f"{self.first} against {self.second}"

@@ -23,12 +23,14 @@ from fitnets.console.terminal import printed
 from fitnets.experiment import result_table
 from fitnets.models import build, costs
 from fitnets.reporting import controls, reproduced, runs, speedups
+from fitnets.reporting import tables as report_tables
 from fitnets.reporting.figures.training import similarity
 from fitnets.reproduction import choices, recipes
 from fitnets.store import files
 
 RESULTS = paths.ROOT / "analysis" / "results"
 README = paths.ROOT / "README.md"
+ANALYSIS_README = paths.ROOT / "analysis" / "README.md"
 _BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", flags=re.S)
 _OF_THE_PAPER = ("paper", "parameters", "multiplications")
 _NETWORKS = [  # data set, side, option, remark
@@ -74,7 +76,7 @@ def write() -> list[Path]:
         files.write_json(path / "table.json", with_current_recipe(files.read_json(path / "table.json")))
     draw(RESULTS.parent)
     texts = {RESULTS / f"{name}.md": page.text() for name, page in pages().items()}
-    texts[README] = with_results(README.read_text(encoding="utf-8"))
+    texts |= {path: with_results(path.read_text(encoding="utf-8")) for path in (README, ANALYSIS_README)}
     changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in changed:
         files.write(path, texts[path].encode())
@@ -99,8 +101,13 @@ def _paper_page(name: str, folder: Path) -> Page:
 
 
 def with_results(text: str) -> str:
-    """The README's text with its tables written anew. KeyError for a table of an unknown name."""
-    makers = {"first_run": first_run, "first_run_mnist": first_run_mnist, "speed": short_bench}
+    """The text of a README with its tables written anew. KeyError for a table of an unknown name."""
+    makers = {
+        "first_run": first_run,
+        "first_run_mnist": first_run_mnist,
+        "speed": short_bench,
+        "run_columns": report_tables.run_columns,
+    }
     return _BLOCK.sub(lambda block: f"{block[1]}{makers[block[2]]()}\n{block[3]}", text)
 
 

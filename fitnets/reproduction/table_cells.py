@@ -50,7 +50,7 @@ class PlannedRun:
 
     @property
     def lacks_teacher(self) -> bool:
-        """Whether its teacher has to be trained first."""
+        """Return whether its teacher has to be trained first."""
         teacher = None if isinstance(self.config.teacher, PretrainedTeacher) else self.hashes.teacher
         return teacher is not None and not StoreLayout(self.config.root).teacher(teacher).exists()
 
@@ -61,7 +61,7 @@ class PlannedRun:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is left to do: the run is finished, with its test figures, or has diverged."""
+        """Return whether nothing is left to do: the run is finished, with its test figures, or has diverged."""
         path = self.directory / "result.json"
         if not path.exists():
             return False

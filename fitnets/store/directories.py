@@ -66,7 +66,8 @@ def check_writable(root: Path, key: str = "store=") -> None:
 
 
 def is_finished(directory: Path) -> bool:
-    """Whether a run directory holds a finished run. Raises DamagedError if its `result.json` does not show that."""
+    """Return whether a run directory holds a finished run. Raises DamagedError if its `result.json` does not show
+    that."""
     path = directory / layout.RESULT
     if not path.exists():
         return False

@@ -35,7 +35,7 @@ class StoredNetwork:
 
     @property
     def was_retrained(self) -> bool:
-        """Whether its final training used the validation images too."""
+        """Return whether its final training used the validation images too."""
         schedule = self.config.schedule
         return schedule.retrain_student if self.of_run else schedule.retrain_teacher
 

@@ -122,7 +122,8 @@ def _dataset_and_path(config: Config) -> tuple[str, str | None]:
 
 
 def _started(directory: Path) -> str:
-    """When the run began. Runs of earlier versions did not record it: their configuration file's time is taken."""
+    """The time at which the run began. Runs of earlier versions did not record it: their configuration file's time is
+    taken."""
     recorded = _read(directory / layout.ENVIRONMENT).get("started_at")
     with suppress(ValueError):
         return datetime.fromisoformat(str(recorded)).astimezone().isoformat(timespec="seconds")
@@ -198,7 +199,7 @@ class Removable:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         folders = [*_left_over(self.artifact), *([self.artifact] if self.whole else [])]
         paths = [path for folder in folders for path in (folder, *folder.rglob("*"))]
         return sum(path.lstat().st_size for path in paths if path.is_file())
@@ -209,8 +210,8 @@ class Removable:
 
 
 def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> list[Removable]:
-    """What no run of the store needs: teachers and first stages that no run uses, cached outputs of such teachers, and
-    what dead processes left. Artifacts that a living process makes are not listed.
+    """Find what no run of the store needs: teachers and first stages that no run uses, cached outputs of such teachers,
+    and what dead processes left. Artifacts that a living process makes are not listed.
 
     unfinished: list runs that did not finish too, and what they alone need
     data: list decoded images and cached teacher outputs too, which are made again when needed
@@ -288,7 +289,7 @@ def _left_over(artifact: Path) -> list[Path]:
 
 
 def _is_made(artifact: Path) -> bool:
-    """Whether the artifact exists; a run has to be finished."""
+    """Return whether the artifact exists; a run has to be finished."""
     if artifact.parent.name != "run":
         return artifact.exists()
     return bool(_read(artifact / layout.RESULT).get("status") == "finished")

@@ -66,11 +66,6 @@ def weights_file(name: str) -> str:
     return f"{name}.safetensors"
 
 
-def record_file(kind: str) -> str:
-    """The file name of a trained artifact's JSON summary: `teacher` or `hint`."""
-    return f"{kind}.json"
-
-
 def checkpoint_file(number: int) -> str:
     """The file name of a stage's checkpoint."""
     return f"{number:08d}.checkpoint"
@@ -141,7 +136,7 @@ def temporary_path(directory: Path) -> Path:
 
 
 def is_temporary_path(path: Path, directory: Path) -> bool:
-    """Whether the path is a half-made folder of the artifact."""
+    """Return whether the path is a half-made folder of the artifact."""
     return re.fullmatch(rf"\.{re.escape(directory.name)}\.partial-[0-9a-f]{{32}}", path.name) is not None
 
 

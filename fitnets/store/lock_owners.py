@@ -17,7 +17,7 @@ _ENDED = ("Z", "X")
 
 
 def is_dead(pid: int, hostname: str, start: int | None) -> bool:
-    """Whether the process has certainly ended. A zombie is dead although its number is still in use.
+    """Return whether the process has certainly ended. A zombie is dead although its number is still in use.
 
     pid, hostname, start: as filelock records them"""
     if hostname == _host_name():
@@ -48,8 +48,8 @@ def _status(pid: int | str) -> tuple[str, int | None]:
 
 
 def _shows_all_processes(start: int | None) -> bool:
-    """Whether the recorded process ran on this machine since its last boot, and this process sees all processes of the
-    machine, those in containers too."""
+    """Return whether the recorded process ran on this machine since its last boot, and this process sees all processes
+    of the machine, those in containers too."""
     try:
         is_initial = Path("/proc/self/ns/pid").stat().st_ino == _INITIAL_NAMESPACE
     except OSError:

@@ -89,7 +89,7 @@ def locked(directory: Path, what: str, say: Say, *, start_over: bool = False) ->
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether a living process holds the lock of the artifact."""
+    """Return whether a living process holds the lock of the artifact."""
     if not layout.lock_file(directory).exists() or _is_silent(directory):
         return False
     lease = _lease(directory)
@@ -173,7 +173,8 @@ def _wait(lease: SoftFileLease) -> None:
 
 
 def _is_silent(directory: Path) -> bool:
-    """Whether the lock has shown no sign of life for so long that its owner, on whatever host, counts as dead."""
+    """Return whether the lock has shown no sign of life for so long that its owner, on whatever host, counts as
+    dead."""
     try:
         return time.time() - layout.lock_file(directory).stat().st_mtime > 3 * LEASE_S
     except FileNotFoundError:
@@ -181,7 +182,7 @@ def _is_silent(directory: Path) -> bool:
 
 
 def _is_dead(lease: SoftFileLease) -> bool:
-    """Whether the owner of the lock is certainly dead.
+    """Return whether the owner of the lock is certainly dead.
 
     filelock itself waits for two kinds of dead process: zombies, and those killed before they had written their name.
     """

@@ -77,7 +77,7 @@ def marker(root: Path) -> str | None:
 
 
 def is_store(root: Path) -> bool:
-    """Whether the folder has a marker or, as stores of earlier versions, an artifact of ours."""
+    """Return whether the folder has a marker or, as stores of earlier versions, an artifact of ours."""
     return marker(root) is not None or any(
         stranger(path, kind) is None for kind in layout.KINDS for path in artifacts_of(StoreLayout(root).folder(kind))
     )
@@ -126,7 +126,7 @@ def strangers(artifact: Path, kind: str) -> list[Path]:
 
 
 def is_left_over(path: Path, kind: str) -> bool:
-    """Whether all of a half-made folder or a folder of checkpoints is ours."""
+    """Return whether all of a half-made folder or a folder of checkpoints is ours."""
     if path.is_symlink() or not path.is_dir():
         return False
     if path.name.endswith(".checkpoints"):
@@ -138,12 +138,12 @@ def is_left_over(path: Path, kind: str) -> bool:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether `fitnets export` wrote all files of the folder."""
+    """Return whether `fitnets export` wrote all files of the folder."""
     return all(_is_file(entry, _EXPORT_NAME) for entry in folder.iterdir())
 
 
 def is_mirrored_front(folder: Path) -> bool:
-    """Whether all of a study's `wandb` folder belongs to the W&B run of its front."""
+    """Return whether all of a study's `wandb` folder belongs to the W&B run of its front."""
     return (folder / layout.MIRRORED_FRONT).is_file() and not folder.is_symlink() and _is_wandb(folder)
 
 
@@ -161,7 +161,8 @@ def remove_ours(artifact: Path, kind: str) -> None:
 
 
 def _is_ours(entry: Path, kind: str) -> bool:
-    """Whether fitnets made this entry of an artifact. Runs alone hold folders, and hidden entries of their export."""
+    """Return whether fitnets made this entry of an artifact. Runs alone hold folders, and hidden entries of their
+    export."""
     if _is_file(entry, _FILES[kind]):
         return True
     if kind != "run" or entry.is_symlink():
@@ -179,13 +180,13 @@ def _is_ours(entry: Path, kind: str) -> bool:
 
 
 def _is_file(entry: Path, names: re.Pattern[str]) -> bool:
-    """Whether the entry is a file of such a name, or the temporary file of a killed process."""
+    """Return whether the entry is a file of such a name, or the temporary file of a killed process."""
     is_named = names.fullmatch(entry.name) or layout.TEMPORARY_FILE_NAME.fullmatch(entry.name)
     return bool(is_named) and entry.is_file() and not entry.is_symlink()
 
 
 def _is_stage(folder: Path) -> bool:
-    """Whether the folder holds the checkpoints of a training stage."""
+    """Return whether the folder holds the checkpoints of a training stage."""
     is_named = _STAGE_NAME.fullmatch(folder.name) is not None and folder.is_dir() and not folder.is_symlink()
     return is_named and all(_is_file(entry, layout.CHECKPOINT_NAME) for entry in folder.iterdir())
 

@@ -137,7 +137,7 @@ def _lost(name: str, address: str) -> str | None:
 
 
 def _is_same_file(earlier: str, address: str, record: Path, folder: Path) -> bool:
-    """Whether both addresses are the same file, however its URL is written."""
+    """Return whether both addresses are the same file, however its URL is written."""
     earlier_file, file = storage.file_of(earlier), storage.file_of(address)
     if earlier_file is None or file is None or ("://" in earlier) != ("://" in address):
         return False
@@ -147,7 +147,7 @@ def _is_same_file(earlier: str, address: str, record: Path, folder: Path) -> boo
 
 
 def _holds(address: str, name: str, record: Path, earlier: str, identity: str | None) -> bool:
-    """Whether the storage at this address holds the study of `study.json`.
+    """Return whether the storage at this address holds the study of `study.json`.
 
     It does if the file was moved or copied, or if a server has several addresses. Studies of earlier versions have no
     identity. Theirs is a journal in the study's own folder, which moved with the store, or a file with the name of the

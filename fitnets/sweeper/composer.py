@@ -43,13 +43,13 @@ class Composer:
 
 
 def _is_choice(override: Override) -> bool:
-    """Whether the override chooses an option of a group. Hydra chooses options before it sets any value."""
+    """Return whether the override chooses an option of a group. Hydra chooses options before it sets any value."""
     is_group = (CONF / override.key_or_group).is_dir()
     return is_group and not override.is_delete() and isinstance(override.value(), str)
 
 
 def _is_value(override: Override) -> bool:
-    """Whether the override is `key=value` for an existing key that is not one of Hydra's own."""
+    """Return whether the override is `key=value` for an existing key that is not one of Hydra's own."""
     adds = override.is_add() or override.is_force_add() or override.is_list_extend()
     is_plain = not (adds or override.is_delete() or override.is_sweep_override() or override.package)
     return is_plain and not override.key_or_group.startswith("hydra") and not _is_choice(override)

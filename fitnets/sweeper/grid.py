@@ -110,7 +110,7 @@ _HEADER = ("job", "overrides", "status", "validation", "test", "run")
 
 
 def _is_reported(done: JobReturn) -> bool:
-    """Whether the job failed with a message for the user, which was shown at once."""
+    """Return whether the job failed with a message for the user, which was shown at once."""
     return done.status == JobStatus.FAILED and isinstance(hydra_internals.outcome(done), UserError)
 
 

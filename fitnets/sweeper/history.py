@@ -121,7 +121,7 @@ def _status(trial: FrozenTrial, retried: set[int]) -> str:
 
 
 def importances(history: History) -> dict[str, dict[str, float]]:
-    """How much each parameter matters for each objective, in shares of 1 (PED-ANOVA, Watanabe et al., 2023).
+    """Compute how much each parameter matters for each objective, in shares of 1 (PED-ANOVA, Watanabe et al., 2023).
 
     Objectives whose importances cannot be computed are left out. A few dozen trials are too few to rely on.
     """

@@ -148,7 +148,7 @@ def _summary(results: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _takes_all_measures() -> bool:
-    """Whether the sweeper that started the job is a study or a grid of this project."""
+    """Return whether the sweeper that started the job is a study or a grid of this project."""
     is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     return is_sweep and HydraConfig.get().sweeper.get("_target_") in (*sweeper_targets.STUDY, *sweeper_targets.GRID)
 

@@ -47,7 +47,7 @@ class Orphans:
                 fail(study, trial)
 
     def is_orphaned(self, trial: FrozenTrial) -> bool:
-        """Whether this worker has seen an unclaimed trial for so long that its worker must be dead."""
+        """Return whether this worker has seen an unclaimed trial for so long that its worker must be dead."""
         now = time.monotonic()
         return now - self._first_seen_at.setdefault(trial.number, now) > UNCLAIMED_S
 

@@ -26,7 +26,8 @@ class Rejections:
 
     @property
     def wants_unseen(self) -> bool:
-        """Whether the sampler repeats itself, so that the next proposal should be a point that no trial has tried."""
+        """Return whether the sampler repeats itself, so that the next proposal should be a point that no trial has
+        tried."""
         return self._duplicates_in_row >= DUPLICATES_BEFORE_UNSEEN
 
     def add(self) -> None:

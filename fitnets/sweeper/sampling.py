@@ -25,7 +25,7 @@ _REPORTS = 12
 """intermediate values of the trial that a pruner is tried on"""
 
 IsWithin = Callable[[dict[str, Any]], bool]
-"""Whether a job with these parameters is within its budgets."""
+"""Returns true if a job with these parameters is within its budgets."""
 
 
 class WithinBudgets(optuna.samplers.TPESampler):

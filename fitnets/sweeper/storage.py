@@ -140,7 +140,7 @@ def _database(storage: str) -> RDBStorage:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether a second attempt may succeed: two workers that create the tables at the same time collide."""
+    """Return whether a second attempt may succeed: two workers that create the tables at the same time collide."""
     return "already exists" in str(error) or "duplicate key" in str(error) or "locked" in str(error)
 
 

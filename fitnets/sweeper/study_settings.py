@@ -57,7 +57,8 @@ def direction_of(measure: str) -> Direction:
 
 
 def shared_settings(config: DictConfig, space: Space, measures: Iterable[str]) -> dict[str, str]:
-    """What all trials of a study share, as JSON by key. Commands with equal settings join one study.
+    """Collect the settings that all trials of a study share, as JSON by key. Commands with equal settings join one
+    study.
 
     Paths of data do not count. Precision and views count because they change results. Device and threads count if a
     latency is measured.

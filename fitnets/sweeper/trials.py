@@ -50,7 +50,7 @@ def counted(trials: list[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def is_over_quota(number: int, trials: list[FrozenTrial], n_trials: int) -> bool:
-    """Whether the study already has `n_trials` counted trials with smaller numbers."""
+    """Return whether the study already has `n_trials` counted trials with smaller numbers."""
     return sum(trial.number < number for trial in counted(trials)) >= n_trials
 
 
@@ -73,12 +73,12 @@ def params_of(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def is_unclaimed(trial: FrozenTrial) -> bool:
-    """Whether a running trial has no worker's name yet. Its parameters may be incomplete."""
+    """Return whether a running trial has no worker's name yet. Its parameters may be incomplete."""
     return trial.state == TrialState.RUNNING and "worker" not in trial.user_attrs
 
 
 def is_abandoned(trial: FrozenTrial, this_worker: str | None = None) -> bool:
-    """Whether the worker of a running trial is dead, as far as this host can see.
+    """Return whether the worker of a running trial is dead, as far as this host can see.
 
     this_worker: name of the calling worker, which is alive
     """
@@ -101,7 +101,7 @@ def to_retry(trials: list[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def deaths(trial: FrozenTrial) -> int:
-    """How many workers died at a trial that failed without a reason, and at the trials that it retries."""
+    """Count the workers that died at a trial that failed without a reason, and at the trials that it retries."""
     return int(trial.user_attrs.get("deaths", 0)) + ("stopped" not in trial.user_attrs)
 
 
@@ -122,7 +122,7 @@ def in_one_line(error: BaseException) -> str:
 
 
 def is_exhausted(space: Space, trials: list[FrozenTrial]) -> bool:
-    """Whether every point of the space was proposed."""
+    """Return whether every point of the space was proposed."""
     total = size(space)
     proposed = {tuple(sorted(trial.params.items())) for trial in _tried(trials) if len(trial.params) == len(space)}
     return total is not None and len(proposed) >= total

@@ -109,7 +109,7 @@ class Worker:
                 return
 
     def _is_exhausted(self, all_trials: list[FrozenTrial]) -> bool:
-        """Whether every point of the space, or of the sampler's grid, was proposed."""
+        """Return whether every point of the space, or of the sampler's grid, was proposed."""
         if trials.is_exhausted(self.space, all_trials):
             return True
         sampler = self._sampler(proposed=0)
@@ -177,7 +177,8 @@ class Worker:
         )
 
     def _is_within_budgets(self, params: dict[str, Any]) -> bool:
-        """Whether a job with these parameters would train. True if it cannot be composed: the job reports why."""
+        """Return whether a job with these parameters would train. True if it cannot be composed: the job reports
+        why."""
         try:
             return not job.over_budget(self._configured(params))
         except BudgetError:

@@ -165,7 +165,7 @@ def log_front(settings: Wandb, directory: Path, study: str, *, table: Table, axe
 
 
 def is_on(settings: TrackerSettings) -> TypeGuard[Wandb]:
-    """Whether runs are logged to W&B. Raises ConfigError for an unknown WANDB_MODE."""
+    """Return whether runs are logged to W&B. Raises ConfigError for an unknown WANDB_MODE."""
     return isinstance(settings, Wandb) and wandb_environment.settled(settings).mode != "disabled"
 
 
@@ -244,7 +244,7 @@ class _WandbTracker:
 
 
 class _Connection:
-    """Whether this process has lost its connection to W&B. A lost connection is not tried again."""
+    """Remembers that this process has lost its connection to W&B. A lost connection is not tried again."""
 
     def __init__(self) -> None:
         self.is_lost = False
@@ -350,7 +350,7 @@ def _init(settings: Wandb, directory: Path, mode: Mode, labels: dict[str, Any]) 
 
 
 def _responds(server: Any) -> bool:
-    """Whether W&B's server responds, even if it refuses the key. Always True behind a proxy, which is not asked.
+    """Return whether W&B's server responds, even if it refuses the key. Always True behind a proxy, which is not asked.
 
     server: W&B's settings"""
     if server.http_proxy or server.https_proxy:

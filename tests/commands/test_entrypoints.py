@@ -2,15 +2,13 @@
 
 import json
 import resource
-import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, TINY, shell
+from conftest import ROOT, TINY, install, shell
 
 SMALL = (  # a student in a user's own file
     "defaults: [/hydra/fitnets/Thin@_here_, override /hint_layer@_global_.hint_layer: middle, _self_]\n"
@@ -37,7 +35,7 @@ def imports_of(traced: subprocess.CompletedProcess[str]) -> set[str]:
 
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
 def test_help_and_configuration_take_less_than_a_second_and_no_torch(flags, tmp_path):
-    """On a slow machine the bound grows with the time that `import hydra` takes."""
+    """The bound grows on a slow machine with the time that `import hydra` takes."""
     bound_s = max(1, 5 * processor_s("-c", "import hydra", cwd=tmp_path))
     assert processor_s(str(ROOT / "run.py"), *flags, cwd=tmp_path) < bound_s
     imported = imports_of(shell("-X", "importtime", str(ROOT / "run.py"), *flags, cwd=tmp_path))
@@ -93,13 +91,7 @@ def test_run_works_from_any_directory_writes_below_its_store_only_and_imports_no
 
 
 def test_an_installed_wheel_runs_with_the_conf_and_run_py_inside_the_package(tmp_path):
-    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    site, ignored = tmp_path / "site", shutil.ignore_patterns("__pycache__")
-    for name in built["packages"]:
-        shutil.copytree(ROOT / name, site / name, ignore=ignored)
-    for name, place in built["force-include"].items():
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, site / place)
+    site = install(tmp_path / "site")
     (tmp_path / "elsewhere").mkdir()
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for action in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "the user's own"]):

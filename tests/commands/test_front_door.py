@@ -2,13 +2,11 @@
 
 import importlib.metadata
 import json
-import shutil
 import sys
-import tomllib
 
 import pytest
 import yaml
-from conftest import ROOT, TINY, shell
+from conftest import ROOT, TINY, install, shell
 
 from fitnets import paths
 
@@ -119,13 +117,7 @@ def test_python_m_fitnets_is_the_command(tmp_path):
 
 
 def test_a_wheel_names_commands_that_work_there(tmp_path):
-    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    site, ignored = tmp_path / "site", shutil.ignore_patterns("__pycache__")
-    for name in built["packages"]:
-        shutil.copytree(ROOT / name, site / name, ignore=ignored)
-    for name, place in built["force-include"].items():
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, site / place)
+    site = install(tmp_path / "site")
     (tmp_path / "elsewhere").mkdir()
     done = shell("-m", "fitnets", "run", "--help", cwd=tmp_path / "elsewhere", PYTHONPATH=str(site))
     assert done.returncode == 0, done.stderr

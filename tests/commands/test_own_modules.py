@@ -3,13 +3,12 @@
 The project is one package, `fitnets`: every command works in such a folder, and a user's import path is the user's."""
 
 import json
-import shutil
 import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT, TINY, shell
+from conftest import ROOT, TINY, install, shell
 from nbclient import NotebookClient
 from PIL import Image
 
@@ -67,21 +66,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def installed(folder: Path) -> Path:
-    """The files of the wheel, as they lie in site-packages."""
-    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert wheel["packages"] == ["fitnets"]
-    shutil.copytree(ROOT / "fitnets", folder / "fitnets", ignore=shutil.ignore_patterns("__pycache__"))
-    for source, target in wheel["force-include"].items():
-        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
-        copy(ROOT / source, folder / target)
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["checkout", "wheel"])
 def test_every_command_works(folder, place, tmp_path_factory):
-    site = ROOT if place == "checkout" else installed(tmp_path_factory.mktemp("site"))
+    site = ROOT if place == "checkout" else install(tmp_path_factory.mktemp("site"))
     (folder / "commands.py").write_text(COMMANDS)
     finished = shell("commands.py", *TINY, cwd=folder, PYTHONPATH=f".:{site}")
     assert finished.returncode == 0, finished.stderr
@@ -117,3 +105,6 @@ def test_no_module_of_the_project_lies_outside_its_package():
     """An installed wheel must not put `analysis`, `sweeps` or `conf` beside the packages of its user."""
     outside = [path for path in (*ROOT.glob("sweeps/**/*.py"), *ROOT.glob("analysis/**/*.py"), *ROOT.glob("*.py"))]
     assert outside == [ROOT / "run.py"]
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["packages"] == ["fitnets"]
+    assert all(target.startswith("fitnets/") for target in wheel["force-include"].values())

@@ -1,4 +1,5 @@
-"""What a user is told: one to three lines that name the key, the value, what is allowed; exit code 1; no traceback."""
+"""Messages for a user's mistakes: one to three lines that name the key, the value, what is allowed; exit code 1; no
+traceback."""
 
 import re
 from pathlib import Path

@@ -69,7 +69,7 @@ def _tree(root: Path) -> set[Path]:
 
 
 def _outside(paths: set[Path]) -> list[Path]:
-    """Those that belong to no store."""
+    """Files that belong to no store."""
     return sorted(path for path in paths if "store" not in path.parts)
 
 

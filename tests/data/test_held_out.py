@@ -1,4 +1,4 @@
-"""Which rows are held out for validation, and which of the others are trained on."""
+"""The rows held out for validation, and the rows trained on."""
 
 from collections import Counter
 from pathlib import Path

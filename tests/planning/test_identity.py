@@ -1,4 +1,4 @@
-"""What a result is found again by: every key is in the hashes that it determines, and in no other."""
+"""Hashes, by which a result is found again: every key is in the hashes that it determines, and in no other."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -179,7 +179,7 @@ def expected(config: Config, leaf: Leaf, *, is_staged: bool) -> set[str]:
 
 
 def _is_silent(leaf: Leaf) -> bool:
-    """Whether the key has no say in the result. Those of layers have one through the pair that they make."""
+    """Return whether the key has no say in the result. Those of layers have one through the pair that they make."""
     return leaf.field == "name" or (_is_neutral(leaf) and leaf.field not in ("hint", "guided"))
 
 
@@ -224,7 +224,7 @@ def test_the_walk_sees_every_key_of_the_schema(earlier_run):
 
 
 def _is_inner(hint: Any) -> bool:
-    """Whether the key holds options, whose own keys are walked."""
+    """Return whether the key holds options, whose own keys are walked."""
     return any(is_dataclass(kind) for kind in (hint, *get_args(hint)))
 
 

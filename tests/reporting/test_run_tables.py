@@ -261,7 +261,7 @@ def test_a_bar_inside_a_cell_is_escaped():
 
 
 def test_the_readme_explains_every_column_of_the_run_table():
-    """`print(tables.run_columns())` writes the table that stands there."""
+    """`fitnets results` writes the table."""
     readme = (ROOT / "analysis" / "README.md").read_text()
-    assert f"<!-- table: run_columns -->\n{tables.run_columns()}\n<!-- end -->" in readme
+    assert f"<!-- results: run_columns -->\n{tables.run_columns()}\n<!-- end -->" in readme
     assert all(f"`{name}`" in readme for name in runs.RUN_COLUMNS)

@@ -25,8 +25,10 @@ def test_a_page_is_what_the_stored_results_give(name):
     assert path.read_text() == result_pages.pages()[name].text(), STALE
 
 
-def test_the_tables_of_the_readme_are_what_the_stored_results_give():
-    text = result_pages.README.read_text()
+@pytest.mark.parametrize("path", [result_pages.README, result_pages.ANALYSIS_README], ids=["README", "analysis"])
+def test_the_tables_of_a_readme_are_up_to_date(path):
+    text = path.read_text()
+    assert "<!-- results: " in text
     assert result_pages.with_results(text) == text, STALE
 
 

@@ -212,7 +212,7 @@ class TestEval:
         ("words", "message"),
         [
             (["dataset=mnist"], "dataset=mnist: dataset.height=28, and the network was trained with 8"),
-            (["dataset.tset=3"], "dataset.tset: no such key (keys of dataset"),
+            (["dataset.tset=3"], "dataset.tset: no such key; did you mean test_images? (keys of dataset"),
             (["dataset=cifar"], "dataset=cifar: no such option; did you mean cifar10?"),
         ],
     )

@@ -1,4 +1,4 @@
-"""How well and how fast a study searches, without training, and which student a budget allows."""
+"""The quality and speed of a study's search, without training, and the student that a budget allows."""
 
 import shutil
 import time

@@ -1,4 +1,4 @@
-"""Which trials of a study count, which are retried, and which repeat an earlier one."""
+"""Trials of a study that count, that are retried, and that repeat an earlier one."""
 
 from types import SimpleNamespace
 

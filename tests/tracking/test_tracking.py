@@ -421,7 +421,7 @@ class TestADeadEndpoint:
 
     @pytest.mark.slow
     def test_a_process_loses_less_than_half_a_minute(self, tmp_path):
-        """With the time limits that users have, until the process ends."""
+        """The time limits are those that users have, until the process ends."""
         took = {}
         for mode in ("offline", "online"):
             with serving(silent_on=("Viewer", "CreateRunFiles", "file_stream")) as server:
@@ -456,7 +456,7 @@ class TestADeadEndpoint:
 
 
 def has_run(directory: Path) -> bool:
-    """Whether the W&B run has written a record."""
+    """Return whether the W&B run has written a record."""
     (file,) = directory.glob("wandb/offline-run-*/run-*.wandb")
     return next(records(file), None) is not None
 

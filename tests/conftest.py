@@ -67,7 +67,25 @@ def earlier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of a finished tiny run; its teacher is in the same store."""
     store = tmp_path_factory.mktemp("earlier")
     result = pipeline.run(loading.load([*TINY, f"store={store}"]))
+    _SHARED_STORES[store] = _artifacts(store)
     return store / "run" / result["hashes"]["run"]
+
+
+_SHARED_STORES: dict[Path, set[Path]] = {}
+
+
+def _artifacts(store: Path) -> set[Path]:
+    return set(store.glob("*/*"))
+
+
+@pytest.fixture(autouse=True)
+def _shared_stores_stay_as_they_are():
+    """Fail the test that adds to a store which other tests read, and not those that run after it."""
+    yield
+    for store, before in _SHARED_STORES.items():
+        added = _artifacts(store) - before
+        _SHARED_STORES[store] = before | added
+        assert not added, f"this test, or a fixture of it, wrote into a store that tests share: {sorted(added)}"
 
 
 @pytest.fixture(scope="session")

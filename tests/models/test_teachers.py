@@ -29,10 +29,11 @@ def earlier_teacher(earlier_run):
 
 
 @pytest.fixture(scope="session")
-def other_run(earlier_run):
-    """Train a second student in the same store; return its run folder."""
-    result = pipeline.run(loading.load([*TINY, "seed=1", "student.depth=4", f"store={earlier_run.parent.parent}"]))
-    return earlier_run.parent / result["hashes"]["run"]
+def other_run(tmp_path_factory):
+    """Train a second student in a store of its own; return its run folder."""
+    store = tmp_path_factory.mktemp("other")
+    result = pipeline.run(loading.load([*TINY, "seed=1", "student.depth=4", f"store={store}"]))
+    return store / "run" / result["hashes"]["run"]
 
 
 def outputs(config, images=IMAGES):

@@ -34,7 +34,7 @@ from fitnets.config import (
 from fitnets.config import layer_names as config_layer_names
 from fitnets.config.layer_names import layer_names
 from fitnets.config.options import Bounds, bounds_of, locations
-from fitnets.errors import ConfigError, listed, near
+from fitnets.errors import ConfigError, list_first, suggest
 from fitnets.models.hint_pair import guided_layer, hint_pair, needs_pair, needs_teacher
 from fitnets.store import earlier_runs
 
@@ -52,7 +52,7 @@ def check(config: Config) -> Config:
     if not broken:  # rules about layers need valid networks
         broken = [*_broken_hints(config), *_broken_scales(config)]
     if broken:
-        raise ConfigError(listed(broken))
+        raise ConfigError(list_first(broken))
     return config
 
 
@@ -60,7 +60,7 @@ def check_dataset(config: Config) -> None:
     """Check the rules of data sets alone. Raises ConfigError."""
     broken = [line for line in _out_of_range(config) if line.startswith("dataset.")] + [*_broken_dataset(config)]
     if broken:
-        raise ConfigError(listed(broken))
+        raise ConfigError(list_first(broken))
 
 
 def _empty_paths(config: Config) -> Iterator[str]:
@@ -279,7 +279,7 @@ def _broken_guided(config: Config) -> Iterator[str]:
 def _broken_layer(key: str, net: Architecture, layer: str) -> Iterator[str]:
     names = layer_names(net)[:-1]
     if layer not in names:
-        listed_names = f"{near(layer, names)} (layers: {', '.join(names) or 'none'})"
+        listed_names = f"{suggest(layer, names)} (layers: {', '.join(names) or 'none'})"
         yield f"{key}={layer}: no such layer in {net.name}{listed_names}"
 
 
@@ -293,11 +293,11 @@ def _broken_sweep(config: Config) -> Iterator[str]:
     for name in config.sweep.budgets:
         if name not in measures.COSTS:
             costs = list(measures.COSTS)
-            yield f"sweep.budgets.{name}: no such cost{near(name, costs)} (costs: {', '.join(costs)})"
+            yield f"sweep.budgets.{name}: no such cost{suggest(name, costs)} (costs: {', '.join(costs)})"
     for name in _returned(config):
         if name not in measures.NAMES:
             names = list(measures.NAMES)
-            yield f"return_measures={name}: no such measure{near(str(name), names)} (measures: {', '.join(names)})"
+            yield f"return_measures={name}: no such measure{suggest(str(name), names)} (measures: {', '.join(names)})"
 
 
 def _returned(config: Config) -> list[str]:
@@ -318,7 +318,7 @@ def _broken_scales(config: Config) -> Iterator[str]:
             for name in getattr(stage, key):
                 if name not in names:
                     yield (
-                        f"schedule.{section}.{key}.{name}: no such layer or kind{near(name, names)} "
+                        f"schedule.{section}.{key}.{name}: no such layer or kind{suggest(name, names)} "
                         f"(layers and kinds: {', '.join(dict.fromkeys(names))}); ~schedule.{section}.{key}.{name} "
                         "leaves it out"
                     )

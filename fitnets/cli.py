@@ -63,11 +63,11 @@ def _main() -> int:
         print(f"fitnets {_version()}")
         return 0
     if words[0] not in _COMMANDS:
-        from fitnets.errors import near
+        from fitnets.errors import suggest
 
         names = list(_COMMANDS)
         print(
-            f"fitnets {words[0]}: no such command{near(words[0], names)} (commands: {', '.join(names)})",
+            f"fitnets {words[0]}: no such command{suggest(words[0], names)} (commands: {', '.join(names)})",
             file=sys.stderr,
         )
         return 2
@@ -76,7 +76,7 @@ def _main() -> int:
     if words[0] in ("report", "reproduce", "results"):
         process.ignore_plot_settings()
     command = import_module(f"fitnets.commands.{_COMMANDS[words[0]]}")
-    after_signal = entry_point.GOES_ON if words[0] in ("run", "reproduce") else ""
+    after_signal = entry_point.RESUMES if words[0] in ("run", "reproduce") else ""
     return entry_point.command_line(lambda: command.main(words[1:]), after_signal)
 
 

@@ -56,7 +56,7 @@ _MOST_LISTED = 5
 """Number of problems that a longer list shows, so that a message stays within six lines."""
 
 
-def listed(problems: Sequence[str]) -> str:
+def list_first(problems: Sequence[str]) -> str:
     """Return the first problems, one a line, and the number of those that are left out."""
     left_out = len(problems) - _MOST_LISTED
     return "\n".join(problems if left_out <= 1 else [*problems[:_MOST_LISTED], f"and {left_out} more"])
@@ -68,7 +68,7 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in readable)
 
 
-def near(name: str, names: Sequence[str] | Mapping[str, str]) -> str:
+def suggest(name: str, names: Sequence[str] | Mapping[str, str]) -> str:
     """Return '; did you mean conv1?' for the most similar name, or '' if none is similar.
 
     names: a mapping gives the name to show for each name that is compared"""

@@ -13,7 +13,7 @@ class Stopped(KeyboardInterrupt):
     """A signal asked the process to stop.
 
     exit_code: 128 + the signal's number, as shells have it
-    is_torn: a second signal interrupted a `held` block, whose work is therefore half done
+    is_torn: a second signal interrupted a `delay_signals` block, whose work is therefore half done
     """
 
     def __init__(self, number: int, *, is_torn: bool):
@@ -28,7 +28,7 @@ class _SignalState:
     def __init__(self) -> None:
         self.is_held = False
         self.pending: int | None = None
-        """number of a signal that came during a `held` block and has not raised Stopped yet"""
+        """number of a signal that came during a `delay_signals` block and has not raised Stopped yet"""
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         if self.is_held and self.pending is None:
@@ -48,12 +48,12 @@ _state = _SignalState()
 
 
 @contextmanager
-def listening() -> Iterator[None]:
+def raise_signals() -> Iterator[None]:
     """Make SIGINT, SIGTERM and SIGHUP raise Stopped inside the block.
 
     Signals that the process ignores (nohup) stay ignored. A signal that is still pending, because an error ended the
-    `held` block that delayed it, raises Stopped at once. Only the main thread receives signals: in other threads the
-    block changes nothing.
+    `delay_signals` block that delayed it, raises Stopped at once. Only the main thread receives signals: in other
+    threads the block changes nothing.
     """
     if current_thread() is not main_thread():
         yield
@@ -69,10 +69,10 @@ def listening() -> Iterator[None]:
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def delay_signals() -> Iterator[None]:
     """Delay a first signal until the block ends; a second one interrupts the block at once.
 
-    If the block raises, the first signal stays pending until the next `held` or `listening` begins.
+    If the block raises, the first signal stays pending until the next `delay_signals` or `raise_signals` begins.
     """
     if current_thread() is not main_thread():
         yield

@@ -11,7 +11,7 @@ from test_splits import CPU, SILENCE, hub_images
 
 from fitnets.composition import loading
 from fitnets.config import Dataset
-from fitnets.data import splits, test_split
+from fitnets.data import splits, unread
 
 BRIEF = (
     "dataset/preprocessing=scale",
@@ -82,7 +82,7 @@ class Taken(NamedTuple):
 
 def taken(dataset: Dataset, store: Path) -> Taken:
     """Return what a run would use of a data set."""
-    has_test = test_split.has_test_split(dataset)
+    has_test = unread.has_test_split(dataset)
     store.mkdir(exist_ok=True)
     splits.check_files(dataset, store, SILENCE, test=has_test)
     data = splits.load(dataset, store, CPU, SILENCE)

@@ -207,7 +207,7 @@ def write_study(store: Path, results: dict[tuple[int, int], tuple[float, int]]) 
     folder.mkdir(parents=True)
     journal = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.log")))
     study = optuna.create_study(study_name="sizes", storage=journal, directions=["maximize", "minimize"])
-    address.leave(folder / "study.json", study, str(folder / "study.log"))
+    address.write_record(folder / "study.json", study, str(folder / "study.log"))
     with warnings.catch_warnings(action="ignore"):
         study.set_metric_names(["accuracy", "multiplications"])
     for number, ((depth, width), (accuracy, multiplications)) in enumerate(results.items()):

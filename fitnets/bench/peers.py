@@ -22,7 +22,7 @@ from torch import Tensor, multiprocessing, nn
 
 from fitnets.config import Config, Hints
 from fitnets.data.splits import Batch
-from fitnets.errors import ConfigError, near
+from fitnets.errors import ConfigError, suggest
 from fitnets.machine import latency
 from fitnets.models.network import Network, freeze
 from fitnets.paths import expanded
@@ -53,7 +53,7 @@ def find(argument: str) -> Peer:
     name, _, folder = argument.partition("=")
     if name not in _ADAPTERS:
         raise ConfigError(
-            f"--peer {argument}: no such peer{near(name, list(_ADAPTERS))} (peers: {', '.join(_ADAPTERS)})"
+            f"--peer {argument}: no such peer{suggest(name, list(_ADAPTERS))} (peers: {', '.join(_ADAPTERS)})"
         )
     path = expanded(folder)
     if not folder or not path.is_dir():
@@ -66,7 +66,7 @@ def find(argument: str) -> Peer:
 
 
 @contextlib.contextmanager
-def running(peer: Peer, config: Config, batch: Batch) -> Iterator[dict[str, Callable[[], float]]]:
+def start_peer(peer: Peer, config: Config, batch: Batch) -> Iterator[dict[str, Callable[[], float]]]:
     """Run a peer in a process of its own while the block runs. Its networks are those of the configuration, in fp32 and
     in PyTorch's default memory layout.
 

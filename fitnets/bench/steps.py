@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fitnets.bench.peers import Peer, Step, running
+from fitnets.bench.peers import Peer, Step, start_peer
 from fitnets.config import Augmentation, Backprop, Config, Distill, Hints, Method, Precision, Scale, image_shape
 from fitnets.console.terminal import Terminal
 from fitnets.data.splits import Batch, Data, Split
@@ -124,7 +124,7 @@ def measure(
 
 def _multiplications(config: Config) -> int:
     """Multiplications of one image's forward pass through the student."""
-    return costs.sides(config)["student"]["multiplications"]
+    return costs.costs_by_network(config)["student"]["multiplications"]
 
 
 def _measured(
@@ -173,7 +173,9 @@ def _contestants(
     config: Config, data: Data, batch: int, precisions: Sequence[Precision], peers: Sequence[Peer]
 ) -> Iterator[dict[Contestant, Timed]]:
     """Set up all contestants, with networks of their own, while the block runs. Peers' processes end with it."""
-    batches = [data.train.viewed(rows, 0, data.views(Augmentation())) for rows in torch.split(data.train.rows, batch)]
+    batches = [
+        data.train.augmented(rows, 0, data.views(Augmentation())) for rows in torch.split(data.train.rows, batch)
+    ]
     device = data.train.images.device
     with tempfile.TemporaryDirectory() as root, ExitStack() as open_peers:
         steps: dict[Contestant, Timed] = {}
@@ -181,7 +183,7 @@ def _contestants(
             untimed = _own_and_plain(config, data, batches, precision, Path(root))
             steps |= {contestant: _timed(step, device) for contestant, step in untimed.items()}
         for peer in peers:
-            for kind, step in open_peers.enter_context(running(peer, config, batches[0])).items():
+            for kind, step in open_peers.enter_context(start_peer(peer, config, batches[0])).items():
                 contestant = Contestant(
                     who=peer.name, step=kind, precision="fp32", answers="live", computes=peer.computes[kind]
                 )

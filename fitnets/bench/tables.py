@@ -89,6 +89,6 @@ def as_json(
         "epochs": [asdict(of_stage) for of_stage in epochs],
         "startup_seconds": startup,
         **settings,
-        "environment": environment.environment(device),
+        "environment": environment.environment_record(device),
         "at": time.strftime("%Y-%m-%d %H:%M:%S"),
     }

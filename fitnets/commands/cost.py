@@ -19,7 +19,7 @@ def main(words: list[str]) -> None:
 
     config = loading.load(arguments.overrides, arguments.config_dir)
     sides: dict[str, Any] = {
-        side: {"name": getattr(config, side).name} | counts for side, counts in costs.sides(config).items()
+        side: {"name": getattr(config, side).name} | counts for side, counts in costs.costs_by_network(config).items()
     }
     if arguments.json:
         process.write_result(json.dumps(sides, indent=2))

@@ -35,7 +35,7 @@ def main(words: list[str]) -> None:
     out = arguments.out.resolve() if arguments.out else folder / "export"
     with evaluation.working_store(network, store) as root, short_errors(root):
         settings = replace(settings, store=str(root))
-        facts = student.export(network, settings, out, int8=arguments.int8, progress=terminal)
+        facts = student.export_student(network, settings, out, int8=arguments.int8, progress=terminal)
     if arguments.json:
         process.write_result(json.dumps(facts, indent=2))
         return

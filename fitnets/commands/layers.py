@@ -26,7 +26,7 @@ def main(words: list[str]) -> None:
     shape = image_shape(config.dataset)
     sides = dict(zip(("teacher", "student"), layer_pairs.networks(config), strict=True))
     layers = {side: layer_pairs.layer_rows(network, shape) for side, network in sides.items() if network is not None}
-    suggested = layer_pairs.suggested(config)
+    suggested = layer_pairs.suggest_pairs(config)
     if arguments.json:
         content = {side: [asdict(row) for row in rows] for side, rows in layers.items()}
         process.write_result(json.dumps(content | {"pairs": [asdict(pair) for pair in suggested]}, indent=2))

@@ -39,7 +39,7 @@ def main(words: list[str]) -> None:
     paths = [expanded(word) for word in arguments.images if word not in overrides]
     network = find_run(arguments.run, overrides)
     settings, terminal = loading.load(overrides), Terminal(aside=arguments.json)
-    files, others = image_files.listed(paths)
+    files, others = image_files.split_by_kind(paths)
     if not files:
         raise ConfigError(
             f"no image in {', '.join(map(str, paths)) or 'nothing'}: give image files, or folders of them"

@@ -13,11 +13,11 @@ from fitnets.composition import loading
 from fitnets.console.quantities import duration
 from fitnets.console.tables import Table
 from fitnets.console.terminal import Terminal
-from fitnets.errors import ConfigError, DivergedError, near
+from fitnets.errors import ConfigError, DivergedError, suggest
 from fitnets.experiment import pipeline
 from fitnets.reproduction import forecast, table_cells, table_folder
 from fitnets.reproduction.forecast import CellTime
-from fitnets.reproduction.recipes import RECIPES, PaperTable
+from fitnets.reproduction.recipes import TABLES, PaperTable
 from fitnets.reproduction.scale import TableScale
 from fitnets.reproduction.table_cells import ReproductionRequest, TableCell
 from fitnets.store import directories, locks
@@ -41,7 +41,7 @@ def main(words: list[str]) -> None:
         "fitnets reproduce",
         description=__doc__,
     )
-    parser.add_argument("table", help=f"{', '.join(RECIPES)}")
+    parser.add_argument("table", help=f"{', '.join(TABLES)}")
     parser.add_argument("overrides", nargs="*", help="as for fitnets run: dataset.path=..., store=..., engine....")
     parser.add_argument(
         "--scale", default="1", help="scaled-down version: 0.1 (of epochs and images), or epochs=0.1,images=0.2"
@@ -66,7 +66,7 @@ def main(words: list[str]) -> None:
         terminal.say(f"data: {request.recipe.data}")
     with short_errors(root):
         cells = table_cells.cells(request, terminal, decode=not arguments.plan)
-        out = table_folder.folder(request, cells[0].candidates[0].runs[0].config)
+        out = table_folder.default_folder(request, cells[0].candidates[0].runs[0].config)
         if arguments.out is not None:
             out = arguments.out
         if not arguments.plan:
@@ -75,7 +75,7 @@ def main(words: list[str]) -> None:
         if arguments.plan:
             return
         failures = _run(request, cells, out, terminal)
-        written = table_folder.keep(request, cells, out)
+        written = table_folder.write_table(request, cells, out)
     terminal.say(f"{written}: the table as it stands; results and commands are beside it")
     if failures:
         raise ResourceError("\n".join([*failures, "the same command tries these runs again"]))
@@ -86,12 +86,12 @@ def _request(arguments: argparse.Namespace) -> ReproductionRequest:
 
     Raises ConfigError for an unknown table, column or row, and for overrides that the table sets itself.
     """
-    if arguments.table not in RECIPES:
-        names = list(RECIPES)
+    if arguments.table not in TABLES:
+        names = list(TABLES)
         raise ConfigError(
-            f"{arguments.table}: no such table{near(arguments.table, names)} (tables: {', '.join(names)})"
+            f"{arguments.table}: no such table{suggest(arguments.table, names)} (tables: {', '.join(names)})"
         )
-    recipe = RECIPES[arguments.table]
+    recipe = TABLES[arguments.table]
     schedules = list(recipe.schedules) if arguments.schedule is None else arguments.schedule.split(",")
     for name in schedules:
         if schedules.count(name) > 1:
@@ -99,7 +99,7 @@ def _request(arguments: argparse.Namespace) -> ReproductionRequest:
         if name not in recipe.schedules:
             columns = list(recipe.schedules)
             raise ConfigError(
-                f"--schedule {name}: no such column{near(name, columns)} ({recipe.name}: {', '.join(columns)})"
+                f"--schedule {name}: no such column{suggest(name, columns)} ({recipe.name}: {', '.join(columns)})"
             )
     _check_changes(recipe, arguments.overrides)
     request = ReproductionRequest(
@@ -175,5 +175,5 @@ def _run(request: ReproductionRequest, cells: Sequence[TableCell], out: Path, te
                 diverged_teachers.add(run.hashes.teacher)
         except ResourceError as error:
             failures.append(f"{run.hash}: {error}")
-        table_folder.keep(request, cells, out)
+        table_folder.write_table(request, cells, out)
     return failures

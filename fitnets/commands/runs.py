@@ -14,7 +14,7 @@ from fitnets.commands.arguments import path, positive
 from fitnets.console import tables
 from fitnets.console.quantities import duration, plural
 from fitnets.console.terminal import Terminal
-from fitnets.errors import ConfigError, near
+from fitnets.errors import ConfigError, suggest
 from fitnets.store import inventory
 from fitnets.store.inventory import StoredRun
 from fitnets.system import process
@@ -123,7 +123,7 @@ def _chosen(runs: list[StoredRun], arguments: argparse.Namespace) -> list[Stored
 def _field(key: str, argument: str) -> str:
     if key not in _KEYS:
         names = list(dict.fromkeys([*COLUMNS, *_KEYS]))
-        raise ConfigError(f"{argument} {key}: no such key{near(key, names)} (keys: {', '.join(names)})")
+        raise ConfigError(f"{argument} {key}: no such key{suggest(key, names)} (keys: {', '.join(names)})")
     return _KEYS[key]
 
 

@@ -57,10 +57,10 @@ def as_typed(main: Callable[[], Any]) -> Callable[[], Any]:
     return call
 
 
-GOES_ON = "the same command resumes from the last checkpoint (with rerun=true it restarts)"
+RESUMES = "the same command resumes from the last checkpoint (with rerun=true it restarts)"
 
 
-def command_line(main: Callable[[], Any], stopped: str = GOES_ON) -> int:
+def command_line(main: Callable[[], Any], stopped: str = RESUMES) -> int:
     """Run an entry point and return its exit code. Mistakes of the user become short messages on standard error.
 
     stopped: text to add after SIGINT or SIGTERM
@@ -97,7 +97,7 @@ def _users_mistake(error: BaseException) -> str | None:
         return short_message(error)
     if isinstance(error, OSError):
         is_full = error.errno in permissions.FULL
-        return permissions.full_disk(error, Path(".")) if is_full else permissions.explained(error)
+        return permissions.full_disk(error, Path(".")) if is_full else permissions.explain(error)
     return short_message(error) if _raised_by_hydra(error) else None
 
 

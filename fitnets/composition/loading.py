@@ -17,7 +17,7 @@ from fitnets.composition import own_options, text_keys
 from fitnets.composition.mistakes import MISTAKES, short_message
 from fitnets.config import Config, Ensemble, Folder, RunTeacher, Thin, options
 from fitnets.data.reading import folder_layout
-from fitnets.errors import ConfigError, near
+from fitnets.errors import ConfigError, suggest
 from fitnets.models import hint_pair
 from fitnets.store import earlier_runs
 
@@ -47,7 +47,7 @@ def to_config(composed: DictConfig) -> Config:
     if hint_pair.has_custom(config):
         from fitnets.models import layer_pairs  # imports torch
 
-        config = layer_pairs.resolved(config)
+        config = layer_pairs.resolve_pair(config)
     return config
 
 
@@ -57,7 +57,7 @@ def _checked(composed: DictConfig) -> Config:
     problems = [*_unknown_keys(composed)]
     problems += [_missing(key) for key in sorted(OmegaConf.missing_keys(composed))]
     if problems:
-        raise ConfigError(errors.listed(problems))
+        raise ConfigError(errors.list_first(problems))
     return checks.check(cast(Config, OmegaConf.to_object(composed)))
 
 
@@ -117,7 +117,7 @@ def adapted(option: T, key: str, overrides: list[str]) -> T:
         for override in OverridesParser.create().parse_overrides(typed.all_typed(overrides)):
             name = override.key_or_group.removeprefix(f"{key}.")
             if name.split(".")[0] not in names:
-                close = near(name, _field_names(type(option)))
+                close = suggest(name, _field_names(type(option)))
                 raise ConfigError(f"{key}.{name}: no such key{close} (keys of {key}: {', '.join(names)})")
             OmegaConf.update(changed, name, override.value())
         return cast(T, OmegaConf.to_object(changed))
@@ -148,7 +148,7 @@ def _unknown_keys(node: Any, key: str = "") -> Iterator[str]:
     for name in map(str, node):
         dotted = f"{key}.{name}" if key else name
         if names is not None and name not in names:
-            close = near(name, _field_names(kind)) or "".join(
+            close = suggest(name, _field_names(kind)) or "".join(
                 f"; {other}=..." for other in text_keys.keys_ending(dotted)
             )
             yield f"{dotted}: no such key{close} (keys of {key or 'the config'}: {', '.join(names)})"

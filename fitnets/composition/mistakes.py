@@ -12,7 +12,7 @@ from yaml import YAMLError
 from fitnets.composition import overrides, text_keys
 from fitnets.config import options
 from fitnets.config.options import stored_name
-from fitnets.errors import UserError, near
+from fitnets.errors import UserError, suggest
 
 MISTAKES = (HydraException, OmegaConfBaseException, YAMLError)
 
@@ -72,7 +72,7 @@ def short_message(error: BaseException) -> str:
     if missing := _OPTIONS.search(text):
         group, name, listed = cast(tuple[str, str, str], missing.groups())
         names = listed.split()
-        return f"{group}={name}: no such option{near(name, names)} (options of {group}: {', '.join(names)})"
+        return f"{group}={name}: no such option{suggest(name, names)} (options of {group}: {', '.join(names)})"
     for pattern, message in (*_REPHRASED, *_former_names()):
         if matched := re.search(pattern, text, re.DOTALL):
             return matched.expand(message)

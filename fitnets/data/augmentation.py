@@ -46,7 +46,7 @@ class Views:
         images: (N, C, H, W).
         rows: (N,), row of each image in its data set."""
         if self.crops:
-            return [view(images, rows, number, self.augmentation, self.seed)]
+            return [augment(images, rows, number, self.augmentation, self.seed)]
         return [images, images.flip(3)][: self.images_per_view]
 
     def pick(self, rows: Tensor, number: int) -> Tensor:
@@ -60,7 +60,7 @@ class Views:
         return {"flip": self.augmentation.flip, "pad": self.augmentation.pad, "seed": self.seed, "view": number}
 
 
-def view(images: Tensor, rows: Tensor, number: int, augmentation: Augmentation, seed: int) -> Tensor:
+def augment(images: Tensor, rows: Tensor, number: int, augmentation: Augmentation, seed: int) -> Tensor:
     """Augment images: mirror each at random, then crop it at random from the zero-padded image.
 
     images: (N, C, H, W).

@@ -29,13 +29,13 @@ def of_data(dataset: Dataset) -> ClassNames:
     if names is None:
         return ClassNames(None)
     if len(set(names)) < len(names):
-        return ClassNames(None, f"{described(dataset)} gives one name to several classes: its names are not used")
+        return ClassNames(None, f"{choice_of(dataset)} gives one name to several classes: its names are not used")
     if len(names) == count:
         return ClassNames(names)
     filled = [*names[:count], *(str(label) for label in range(len(names), count))]
     return ClassNames(
         filled if len(set(filled)) == count else None,
-        f"{described(dataset)} names {len(names)} classes and dataset.classes={count}: "
+        f"{choice_of(dataset)} names {len(names)} classes and dataset.classes={count}: "
         + (f"the last {len(names) - count} names are not used" if len(names) > count else "the others have numbers"),
     )
 
@@ -43,7 +43,7 @@ def of_data(dataset: Dataset) -> ClassNames:
 def of_network(network: StoredNetwork) -> ClassNames:
     """The class names that a network was trained with, as its run recorded them. Runs of earlier versions recorded no
     names: those are read from the run's data set if it still exists."""
-    recorded = network.recorded()
+    recorded = network.read_record()
     if "classes" in recorded:
         return ClassNames(recorded["classes"])
     folder = network.weights.parent
@@ -58,7 +58,7 @@ def of_network(network: StoredNetwork) -> ClassNames:
     )
 
 
-def numbered(names: list[str] | None, classes: int) -> list[str]:
+def number_labels(names: list[str] | None, classes: int) -> list[str]:
     """The names, or the number of each class if the names are unknown."""
     return names if names is not None else [str(label) for label in range(classes)]
 
@@ -90,7 +90,7 @@ def _keys(names: Sequence[str]) -> list[str]:
     return [unicodedata.normalize("NFC", name) for name in names]
 
 
-def described(dataset: Dataset) -> str:
+def choice_of(dataset: Dataset) -> str:
     """The override that selects the data set, `dataset.path=...` or `dataset=...`."""
     path = getattr(dataset, "path", None)
     return f"dataset.path={path}" if path else f"dataset={dataset.name}"

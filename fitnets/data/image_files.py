@@ -11,7 +11,7 @@ from fitnets.data.reading import folder, folder_layout
 from fitnets.data.reading.encoded_image import BACKGROUND
 
 
-def described(dataset: Dataset) -> str:
+def describe(dataset: Dataset) -> str:
     """Describe how an image file becomes an image of this data set, in words for users who run its network
     elsewhere."""
     colour = "grey" if dataset.channels == 1 else "RGB"
@@ -52,7 +52,7 @@ def pixels(dataset: Dataset, path: Path) -> NDArray[np.uint8]:
     return folder.pixels(dataset, path)
 
 
-def listed(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+def split_by_kind(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     """(image files, other files): the files, and all files in the folders and their sub-folders. Hidden ones in folders
     are skipped.
 

@@ -37,7 +37,7 @@ _RECORDED = 1000
 """most values that a run records"""
 
 
-def recordable(fitted: FittedPreprocessing) -> dict[str, list[float]] | None:
+def to_json(fitted: FittedPreprocessing) -> dict[str, list[float]] | None:
     """The fitted values as numbers for result.json, so that the network can be used without its training images. Every
     bit is kept. None if the values are too many, as in the matrix of `Whiten`."""
     if sum(values.numel() for values in fitted.values()) > _RECORDED:
@@ -45,8 +45,8 @@ def recordable(fitted: FittedPreprocessing) -> dict[str, list[float]] | None:
     return {name: values.tolist() for name, values in fitted.items()}
 
 
-def recorded(values: dict[str, list[float]]) -> FittedPreprocessing:
-    """The fitted values from the numbers that `recordable` returned."""
+def from_json(values: dict[str, list[float]]) -> FittedPreprocessing:
+    """The fitted values from the numbers that `to_json` returned."""
     return {name: torch.tensor(numbers, dtype=torch.float32) for name, numbers in values.items()}
 
 

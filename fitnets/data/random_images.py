@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from fitnets.config import Dataset, image_shape
 from fitnets.config.seeds import seed_of
-from fitnets.data import sizes
+from fitnets.data import unread
 from fitnets.data.held_out import train_and_validation_rows
 from fitnets.data.sources import SplitPart, used_parts
 from fitnets.data.splits import Data, Split
@@ -18,7 +18,7 @@ _DISTINCT = 256
 def counts(dataset: Dataset) -> dict[SplitPart, int] | None:
     """The number of images in each part for training and validation; None if one of them has to be decoded first."""
     parts = used_parts(dataset)
-    count_by_part = {part: count for part in parts if (count := sizes.images(dataset, part)) is not None}
+    count_by_part = {part: count for part in parts if (count := unread.image_count(dataset, part)) is not None}
     return count_by_part if len(count_by_part) == len(parts) else None
 
 

@@ -13,10 +13,10 @@ from fitnets.config import Augmentation, Dataset, Folder, HubImages
 from fitnets.config.options import content_hash
 from fitnets.config.seeds import seed_of
 from fitnets.data import preprocessing, sources
-from fitnets.data.augmentation import Views, view
+from fitnets.data.augmentation import Views, augment
 from fitnets.data.held_out import train_and_validation_rows
 from fitnets.data.preprocessing import FittedPreprocessing
-from fitnets.data.reading.decoding import BrokenImages, merged
+from fitnets.data.reading.decoding import BrokenImages, merge
 from fitnets.data.sources import SplitPart, present_parts, source, used_parts
 from fitnets.data.stored_images import (
     DecodedPart,
@@ -72,9 +72,9 @@ class Split:
     def batch(self, rows: Tensor) -> Batch:
         return Batch(self.images[rows], self.labels[rows], rows)
 
-    def viewed(self, rows: Tensor, number: int, views: Views) -> Batch:
+    def augmented(self, rows: Tensor, number: int, views: Views) -> Batch:
         """A batch of augmented images, each as in the view `number`."""
-        images = view(self.images[rows], rows, number, views.augmentation, views.seed)
+        images = augment(self.images[rows], rows, number, views.augmentation, views.seed)
         return Batch(images, self.labels[rows], rows, number)
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Tensor]:
@@ -107,7 +107,7 @@ class Data:
         count: number of different crops of an image before they repeat; None: they never repeat."""
         return Views(augmentation, self.view_seed, count)
 
-    def whole(self) -> "Data":
+    def with_validation(self) -> "Data":
         """The same data with the validation images among the training images, for retraining."""
         rows = torch.cat([self.train.rows, self.valid.rows]).sort().values
         return replace(self, train=replace(self.train, rows=rows))
@@ -260,7 +260,7 @@ def _one_error(errors: list[ConfigError]) -> ConfigError:
     """One error for several: all broken images in one line, every other problem once, in a line of its own."""
     broken = [error for error in errors if isinstance(error, BrokenImages)]
     others = {str(error): error for error in errors if error not in broken}
-    problems = [*([merged(broken)] if broken else []), *others.values()]
+    problems = [*([merge(broken)] if broken else []), *others.values()]
     return problems[0] if len(problems) == 1 else ConfigError("\n".join(map(str, problems)))
 
 

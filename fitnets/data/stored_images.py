@@ -56,7 +56,7 @@ def decoded_part(dataset: Dataset, part: SplitPart, root: Path, progress: Progre
         with locks.locked(folder, f"the decoded images of {dataset.name}", progress.say):
             if not folder.exists():
                 _decode(dataset, part, origin, folder, progress)
-    with files.made_again(folder):
+    with files.advise_removal(folder):
         meta = files.read_json(folder / "meta.json")
     report = Report(**meta["report"]) if "report" in meta else Report(total=meta["images"])
     sources.check_report(dataset, report)
@@ -172,7 +172,7 @@ def preprocessed_tensors(folder: Path, device: torch.device) -> tuple[Tensor, Te
 def fitted_preprocessing(folder: Path) -> FittedPreprocessing:
     """The fitted values of a `preprocessed_folder`. Raises DamagedError with the way out."""
     path = folder / "fitted.safetensors"
-    with files.made_again(folder):
+    with files.advise_removal(folder):
         try:
             return load_file(path)
         except (*permissions.DAMAGE, SafetensorError) as error:
@@ -184,7 +184,7 @@ def fitted_preprocessing(folder: Path) -> FittedPreprocessing:
 
 def _mapped(path: Path) -> NDArray[Any]:
     """Raises DamagedError with the way out."""
-    with files.made_again(path.parent):
+    with files.advise_removal(path.parent):
         try:  # PyTorch wants a writable array: copy on write leaves the file as it is
             array: NDArray[Any] = np.load(path, mmap_mode="c")
         except (*permissions.DAMAGE, EOFError) as error:

@@ -6,10 +6,10 @@ from fitnets.config import Config, CustomTeacher, EarlierRunTeacher, StageSettin
 from fitnets.config.options import content_hash
 from fitnets.console import quantities
 from fitnets.console.terminal import Terminal
-from fitnets.data import class_names, sizes
+from fitnets.data import class_names, unread
 from fitnets.data import splits as data_splits
 from fitnets.data.class_balance import class_notes
-from fitnets.data.test_split import has_test
+from fitnets.data.unread import has_test
 from fitnets.machine import devices
 from fitnets.models import costs
 from fitnets.models.network import Network
@@ -218,7 +218,7 @@ def _test_images(plan: Plan) -> int:
     """The number of test images; taken to be that of the validation images if it is unknown before they are read."""
     if not has_test(plan.config):
         return 0
-    images = sizes.images(plan.config.dataset, "test")
+    images = unread.image_count(plan.config.dataset, "test")
     return len(plan.data.valid) if images is None else images
 
 
@@ -242,7 +242,7 @@ def _notes(plan: Plan, terminal: Terminal) -> Iterator[str]:
     """Remarks on whatever makes the figures of this run less meaningful than they look."""
     config = plan.config
     yield from data_splits.notes(config.dataset, config.root, terminal, test=has_test(config))
-    names = class_names.numbered(plan.class_names.names, config.dataset.classes)
+    names = class_names.number_labels(plan.class_names.names, config.dataset.classes)
     if plan.class_names.note:
         yield plan.class_names.note
     splits = {"train": plan.data.train, "valid": plan.data.valid}

@@ -15,7 +15,7 @@ from fitnets.data import class_names, preprocessing, splits
 from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.data.reading import folder
 from fitnets.data.splits import SplitName
-from fitnets.data.test_split import has_test_split
+from fitnets.data.unread import has_test_split
 from fitnets.errors import ConfigError
 from fitnets.machine import devices
 from fitnets.machine import latency as machine_latency
@@ -105,12 +105,12 @@ def _matched(network: StoredNetwork, dataset: Dataset, *, is_same_data: bool) ->
     class that the network does not have."""
     of_network, of_data = class_names.of_network(network), class_names.of_data(dataset)
     count = network.config.dataset.classes
-    names = class_names.numbered(of_network.names, count)
+    names = class_names.number_labels(of_network.names, count)
     notes = [note for note in (None if is_same_data else of_network.note, of_data.note) if note]
     if of_network.names is None or of_data.names is None:
         if dataset.classes > count:
             raise ConfigError(
-                f"{class_names.described(dataset)}: {dataset.classes} classes without names, and the network has "
+                f"{class_names.choice_of(dataset)}: {dataset.classes} classes without names, and the network has "
                 f"{count}: give data with the classes of {network.config.dataset.name}"
             )
         if not is_same_data:
@@ -121,7 +121,7 @@ def _matched(network: StoredNetwork, dataset: Dataset, *, is_same_data: bool) ->
         labels = class_names.labels_in(of_network.names, of_data.names)
     except ValueError as error:
         raise ConfigError(
-            f"{class_names.described(dataset)}: the network does not know the classes {error}: it was trained on "
+            f"{class_names.choice_of(dataset)}: the network does not know the classes {error}: it was trained on "
             f"{class_names.listed(of_network.names)}: give data with these classes alone"
         ) from error
     if labels != sorted(labels):
@@ -176,9 +176,9 @@ def fitted_values(network: StoredNetwork, root: Path, progress: Progress) -> Fit
     record of an earlier version has none, they are fitted again on the training images.
 
     Raises ConfigError if the training images are needed and have changed."""
-    recorded = network.recorded().get("fitted")
+    recorded = network.read_record().get("fitted")
     if recorded is not None:
-        return preprocessing.recorded(recorded)
+        return preprocessing.from_json(recorded)
     trained_on = network.config.dataset
     is_fitted = preprocessing.is_fitted(trained_on.preprocessing)
     if is_fitted and splits.digest(trained_on, root, progress) != network.data_digest():
@@ -233,7 +233,7 @@ def rebuild(network: StoredNetwork, settings: Config, device: torch.device) -> N
 
 def _precision(network: StoredNetwork, settings: Config, device: torch.device) -> Precision:
     """The precision that the settings choose; for `auto`, the precision in which a run trained the network."""
-    if settings.engine.precision == "auto" and network.of_run:
-        trained_in: Precision = network.recorded().get("timing", {}).get("precision", "fp32")
+    if settings.engine.precision == "auto" and network.is_student:
+        trained_in: Precision = network.read_record().get("timing", {}).get("precision", "fp32")
         return trained_in
     return devices.precision(replace(network.config, engine=settings.engine), device)

@@ -17,9 +17,9 @@ from fitnets.config import Config
 from fitnets.console.quantities import duration
 from fitnets.console.terminal import Terminal
 from fitnets.data import splits
-from fitnets.data.preprocessing import recordable
+from fitnets.data.preprocessing import to_json
 from fitnets.data.splits import Data
-from fitnets.data.test_split import has_test
+from fitnets.data.unread import has_test
 from fitnets.errors import ConfigError, DivergedError, PrunedError
 from fitnets.experiment import announcement, result_table, results, stage_progress
 from fitnets.experiment.run_log import EpochCallback, EpochObserver, RunLog
@@ -31,7 +31,7 @@ from fitnets.planning.plan import Plan, new_student, new_teacher, prepare
 from fitnets.store import directories, files, layout, locks, weights
 from fitnets.store.locks import Lock
 from fitnets.system.resources import short_errors
-from fitnets.tracking.wandb_mirror import Tracker, is_on, tracking, unfinished_id
+from fitnets.tracking.wandb_mirror import Tracker, id_to_resume, is_on, open_tracker
 from fitnets.training.checkpoints import Checkpoints
 from fitnets.training.loop import fit
 from fitnets.training.similarity import Diagnosis
@@ -74,7 +74,7 @@ def run(
 
     Raises ConfigError for everything that the user has to change, DivergedError for a loss that is not finite,
     ResourceError if memory or disk space run out, and Stopped after SIGINT or SIGTERM, once a checkpoint is written."""
-    with signals.listening(), short_errors(config.root):
+    with signals.raise_signals(), short_errors(config.root):
         return _run(config, RunCallbacks(on_epoch=on_epoch, terminal=terminal or Terminal(), notes=notes or {}))
 
 
@@ -114,11 +114,11 @@ def _load_finished(plan: Plan, callbacks: RunCallbacks) -> dict[str, Any]:
                 f"{plan.teacher_directory} is missing, and the teacher's test figures need its weights: give "
                 "rerun=true, which trains it again, or test=false"
             )
-        with files.made_again(directory):
+        with files.advise_removal(directory):
             weights.read_weights(directory / layout.STUDENT_WEIGHTS, plan.student)
         plan.load_teacher()
         results.add_test(plan, plan.student, result, terminal)
-        with files.made_again(directory):
+        with files.advise_removal(directory):
             stored = files.read_json(directory / "environment.json")
         # the run keeps the name of the trial that asked for it first
         environment = stored | callbacks.notes | {key: stored[key] for key in ("trial",) if key in stored}
@@ -134,14 +134,16 @@ def _train_run(plan: Plan, lock: Lock, callbacks: RunCallbacks, started: float) 
     config = plan.config
     facts = results.facts(plan)
     late_error: BaseException | None = None
-    tracker_id = None if config.rerun else unfinished_id(plan.run_directory)
+    tracker_id = None if config.rerun else id_to_resume(plan.run_directory)
     with directories.replace_run(plan.run_directory) as directory:
         files.write_json(directory / "result.json", {"status": "running"} | facts)
         files.write_config(directory / "config.yaml", config)
-        files.write_json(directory / "environment.json", machine_environment.environment(plan.device) | callbacks.notes)
+        files.write_json(
+            directory / "environment.json", machine_environment.environment_record(plan.device) | callbacks.notes
+        )
         try:
             name = f"{config.student.name}-{plan.hashes.run}"
-            tracked = tracking(config, directory, name, callbacks.terminal.say, tracker_id)
+            tracked = open_tracker(config, directory, name, callbacks.terminal.say, tracker_id)
             with tracked as tracker, _failure_tracked(tracker, plan, facts):
                 log = RunLog(lock, tracker, callbacks.on_epoch)
                 result = _train_and_measure(plan, lock, log, callbacks.terminal)
@@ -242,7 +244,7 @@ class Trainer:
         selected: summaries of the first training; each stage trains up to its best epoch
 
         Returns the summaries, by `retrain_` and the stage's name."""
-        training_and_validation = self.plan.data.whole()
+        training_and_validation = self.plan.data.with_validation()
         return {
             f"retrain_{stage.name}": self._fit(
                 stage, training_and_validation, seed, selected[stage.name]["best_epoch"] + 1
@@ -250,21 +252,21 @@ class Trainer:
             for stage in stages
         }
 
-    def _fit(self, stage: TrainingStage, data: Data, seed: int, known_epochs: int | None = None) -> StageSummary:
+    def _fit(self, stage: TrainingStage, data: Data, seed: int, fixed_epochs: int | None = None) -> StageSummary:
         started = time.perf_counter()
         steps = len(data.train) // stage.settings.batch_size
-        name = stage.name if known_epochs is None else f"retrain {stage.name}"
+        name = stage.name if fixed_epochs is None else f"retrain {stage.name}"
         checkpoints = Checkpoints(
             self.lock.checkpoints / name.replace(" ", "_"),
             self.plan.config.engine.checkpoint_seconds,
             self.terminal.say,
             self.lock.check,
-            anew_elsewhere=self.plan.config.engine.on_other_machine == "restart",
+            restart_on_other_machine=self.plan.config.engine.on_other_machine == "restart",
         )
         cache_plan = self.plan.cache_plan(stage, data)
         if cache_plan is not None:
             stage.teacher_outputs = self.plan.teacher_cache(self.terminal).outputs(cache_plan, data)
-        with stage_progress.shown(self.terminal, name, known_epochs or stage.settings.epochs, steps) as progress:
+        with stage_progress.shown(self.terminal, name, fixed_epochs or stage.settings.epochs, steps) as progress:
             outcome = fit(
                 stage,
                 data,
@@ -272,7 +274,7 @@ class Trainer:
                 eval_batch_size=self.plan.config.engine.eval_batch_size,
                 observer=EpochObserver(progress, self.epoch_callbacks),
                 views=self.plan.views(stage),
-                known_epochs=known_epochs,
+                fixed_epochs=fixed_epochs,
                 checkpoints=checkpoints,
             )
         if stage.teacher is not None:
@@ -298,7 +300,7 @@ def _load_or_train_teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[
             valid = results.quality("valid", *results.predict(plan, network, plan.data.valid))
             network.load_state_dict(new_teacher(plan.config).state_dict())
             stages |= trainer.retrain([stage], seed, stages)
-        classes, fitted = plan.class_names.names, recordable(plan.data.fitted)
+        classes, fitted = plan.class_names.names, to_json(plan.data.fitted)
         hashes = {"data": plan.data.digest}
         return {"stages": stages, "valid": valid, "hashes": hashes, "classes": classes, "fitted": fitted}
 
@@ -341,7 +343,7 @@ def _load_or_train(
     directory = lock.directory
     summary_file = f"{next(iter(modules))}.json"
     if directory.exists() and not lock.start_over:
-        with files.made_again(directory):
+        with files.advise_removal(directory):
             for name, module in modules.items():
                 weights.read_weights(directory / layout.weights_file(name), module)
             for row in files.read_metrics(directory / layout.METRICS):
@@ -352,7 +354,7 @@ def _load_or_train(
         for name, module in modules.items():
             weights.write_weights(partial / f"{name}.safetensors", module)
         files.write_json(partial / summary_file, summary)
-        files.write_json(partial / "environment.json", machine_environment.environment(plan.device))
+        files.write_json(partial / "environment.json", machine_environment.environment_record(plan.device))
         files.write_config(partial / "config.yaml", plan.config)
         lock.check()
     return summary

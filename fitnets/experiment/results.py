@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from fitnets.config import Dataset, Student, Teacher, image_shape
 from fitnets.console.terminal import Terminal
 from fitnets.data import splits
-from fitnets.data.preprocessing import recordable
+from fitnets.data.preprocessing import to_json
 from fitnets.data.splits import Split
-from fitnets.data.test_split import has_test
+from fitnets.data.unread import has_test
 from fitnets.machine import devices
 from fitnets.machine import latency as machine_latency
 from fitnets.models import costs
@@ -32,7 +32,7 @@ def facts(plan: Plan) -> dict[str, Any]:
 
     is_taught: whether any stage uses the teacher
     classes: class names in the order of the logits; None if they are unknown
-    fitted: values to which the preprocessing was fitted, see `preprocessing.recordable`
+    fitted: values to which the preprocessing was fitted, see `preprocessing.to_json`
     commonest_class: the most frequent class's fraction of the validation images, which is the accuracy of always naming
         this class"""
     config = plan.config
@@ -50,7 +50,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "seeds": {"dataset": config.dataset.seed, "teacher": teacher_seed(config), "student": config.seed},
         "hint": None if plan.hint is None else _hint(plan.hint),
         "classes": plan.class_names.names,
-        "fitted": recordable(plan.data.fitted),
+        "fitted": to_json(plan.data.fitted),
         "images": {"train": len(plan.data.train), "valid": len(plan.data.valid)},
         "commonest_class": max(plan.data.valid.class_counts(config.dataset.classes)) / len(plan.data.valid),
         **{name: _network(getattr(config, name), network, config.dataset) for name, network in networks.items()},

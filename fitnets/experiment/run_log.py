@@ -21,7 +21,7 @@ class RunLog:
 
     def __init__(self, lock: Lock, tracker: Tracker, on_epoch: EpochCallback | None):
         """lock: the lock of the run, in whose directory `metrics.jsonl` lies"""
-        self.claim = lock
+        self.lock = lock
         self.on_epoch = on_epoch
         self.file = files.MetricsFile(lock.directory / "metrics.jsonl")
         self.tracker = tracker
@@ -30,7 +30,7 @@ class RunLog:
 
     def append(self, row: dict[str, Any]) -> None:
         """Log one epoch. Raises LostLockError if another process has taken over the run's lock."""
-        self.claim.check()
+        self.lock.check()
         self.file.append({"step": self.step, **row})
         self.tracker.log(self.step, row)
         self.step += 1

@@ -14,7 +14,7 @@ from fitnets.config import Config, Dataset, NoTeacher, image_shape
 from fitnets.data import class_names, image_files, preprocessing, splits
 from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.data.splits import SplitName
-from fitnets.data.test_split import has_test_split
+from fitnets.data.unread import has_test_split
 from fitnets.errors import ConfigError
 from fitnets.experiment import evaluation
 from fitnets.exporting import card, quantised, runtimes
@@ -71,7 +71,9 @@ class _Images:
         return f"{len(self.raw)} of {self.of} {self.split} images"
 
 
-def export(stored: StoredNetwork, settings: Config, out: Path, *, int8: bool, progress: Progress) -> dict[str, Any]:
+def export_student(
+    stored: StoredNetwork, settings: Config, out: Path, *, int8: bool, progress: Progress
+) -> dict[str, Any]:
     """Fill the folder `out` and return the content of its `export.json`.
 
     settings: give the store and the number of threads
@@ -82,7 +84,7 @@ def export(stored: StoredNetwork, settings: Config, out: Path, *, int8: bool, pr
     Raises ConfigError if the run has no student, if its fitted preprocessing was neither recorded nor can be fitted
     again, because the data are missing, or if a file disagrees with PyTorch.
     """
-    if not stored.of_run:
+    if not stored.is_student:
         raise ConfigError(
             f"{stored.weights.parent}: this is a teacher's folder: give the folder of a run, outputs/run/HASH"
         )
@@ -101,7 +103,7 @@ def export(stored: StoredNetwork, settings: Config, out: Path, *, int8: bool, pr
     facts: dict[str, Any] = {
         "run": str(stored.weights.parent),
         "classes": names.names,
-        "input": image_files.described(dataset),
+        "input": image_files.describe(dataset),
         "images": {"split": images.split, "checked": len(images.raw), "of": images.of}
         | ({"missing": images.missing} if images.missing else {}),
     }
@@ -220,7 +222,7 @@ def _random_images(dataset: Dataset, fitted: FittedPreprocessing, missing: str) 
 def _props(dataset: Dataset, names: list[str] | None) -> dict[str, str]:
     pixels = f"uint8, 0 to {dataset.pixel_max:g}, {dataset.channels}x{dataset.height}x{dataset.width}, channels first"
     props = {"images": pixels, "preprocessing": f"{dataset.preprocessing.name}, in the graph"}
-    props["resizing"] = image_files.described(dataset)
+    props["resizing"] = image_files.describe(dataset)
     return props | ({"classes": "\n".join(map(_one_line, names))} if names else {})
 
 

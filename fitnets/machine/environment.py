@@ -16,7 +16,7 @@ from fitnets.machine.devices import describe
 _PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "datasets", "wandb", "safetensors")
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment_record(device: torch.device) -> dict[str, Any]:
     """Describe the environment of this process. Nothing in it is part of a hash."""
     return {
         "started_at": datetime.now().astimezone().isoformat(timespec="seconds"),

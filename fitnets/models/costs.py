@@ -137,14 +137,14 @@ def within_budget(config: Config, student: Thin) -> Config:
     return replace(config, student=replace(student, width=low, budget=None))
 
 
-def sides(config: Config) -> dict[str, dict[str, int]]:
+def costs_by_network(config: Config) -> dict[str, dict[str, int]]:
     """Return the costs of student and teacher by side, before anything is trained. teacher=none has no entry."""
     dataset = config.dataset
     with torch.device("meta"):
         student = build.network(config.student, dataset, "student")
     networks = {"student": student}
     if not isinstance(config.teacher, NoTeacher):
-        networks = {"teacher": teachers.network(config), **networks}
+        networks = {"teacher": teachers.build_teacher(config), **networks}
     shape = image_shape(dataset)
     return {side: asdict(cost(network, shape)) for side, network in networks.items()}
 

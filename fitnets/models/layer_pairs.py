@@ -64,7 +64,7 @@ def networks(config: Config) -> tuple[Network | None, Network]:
         return teacher, build.network(config.student, config.dataset, "student")
 
 
-def resolved(config: Config) -> Config:
+def resolve_pair(config: Config) -> Config:
     """Replace the configured pair by the names of its layers if a network is custom.
 
     A custom network's layers are only known after it is built; other configurations are returned unchanged.
@@ -150,7 +150,7 @@ def layer_rows(network: Network, image_shape: tuple[int, int, int]) -> list[Laye
     ]
 
 
-def suggested(config: Config) -> list[Pair]:
+def suggest_pairs(config: Config) -> list[Pair]:
     """Return the paper's pair for these networks, the pair of their middle layers, and the configured pair.
 
     Equal pairs are listed once. The list is empty without a teacher."""
@@ -159,7 +159,7 @@ def suggested(config: Config) -> list[Pair]:
     if teacher is None:
         return pairs
     for option in (PaperPair(), MiddlePair(), config.hint_layer):
-        pair = hint_pair.hint_pair(resolved(replace(config, hint_layer=option)))
+        pair = hint_pair.hint_pair(resolve_pair(replace(config, hint_layer=option)))
         if pair is None or pair in [(listed.hint, listed.guided) for listed in pairs]:
             continue
         hint, guided = pair

@@ -22,7 +22,7 @@ from fitnets.models.network import EnsembleNetwork, Network
 from fitnets.store import digests, earlier_runs, weights
 
 
-def network(config: Config) -> Network:
+def build_teacher(config: Config) -> Network:
     """Build the teacher's network.
 
     Raises ConfigError for teacher=none, if the network does not fit the images, or if a stored one cannot be read."""

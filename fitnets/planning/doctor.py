@@ -16,7 +16,7 @@ from fitnets.data import class_names, sources
 from fitnets.data import splits as data_splits
 from fitnets.data.class_balance import class_notes
 from fitnets.data.splits import Batch, Split
-from fitnets.data.test_split import has_test
+from fitnets.data.unread import has_test
 from fitnets.models.hint_pair import hint_pair
 from fitnets.models.network import Network, freeze
 from fitnets.planning import estimates, readiness
@@ -122,7 +122,7 @@ def examine(config: Config, progress: Progress) -> Examination:
     if has_test(config):
         splits["test"] = data_splits.load_test(config.dataset, config.root, plan.device, progress)
     data_notes = data_splits.notes(config.dataset, config.root, progress, test=has_test(config))
-    names = class_names.numbered(plan.class_names.names, config.dataset.classes)
+    names = class_names.number_labels(plan.class_names.names, config.dataset.classes)
     classes = {name: split.class_counts(len(names)) for name, split in splits.items()}
     pixels = plan.data.train.batch(plan.data.train.rows[:500]).images
     cache = None if plan.teacher is None else plan.teacher_cache(progress)
@@ -195,7 +195,7 @@ def _dataset_name(dataset: Dataset, root: Path) -> str:
 def _losses(plan: Plan, stage: TrainingStage) -> list[StageLosses]:
     """The loss terms of a stage on its first batch, each with its own gradient."""
     train = plan.data.train
-    batch = train.viewed(train.rows[: stage.settings.batch_size], 0, plan.views(stage))
+    batch = train.augmented(train.rows[: stage.settings.batch_size], 0, plan.views(stage))
     train_mode(stage)
     parameters = [p for part in stage.layers.values() for p in part.parameters() if p.requires_grad]
     return [
@@ -255,7 +255,7 @@ def _tables(plan: Plan, cache: TeacherCache, splits: dict[str, Split]) -> dict[P
         images = data_splits.test_identity(config.dataset, config.root)
         tables |= cache.logits_table_size(splits["test"], images)
     for stage in plan.stages:
-        for data in (plan.data, plan.data.whole())[: 1 + config.schedule.retrain_student]:
+        for data in (plan.data, plan.data.with_validation())[: 1 + config.schedule.retrain_student]:
             cache_plan = plan.cache_plan(stage, data)
             tables |= cache.table_sizes(cache_plan, data) if cache_plan is not None else {}
     return tables

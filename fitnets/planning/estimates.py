@@ -158,7 +158,7 @@ def _step_of_s(plan: Plan, stage: TrainingStage, rows: Tensor, is_cached: bool, 
     train_mode(trial)
 
     def step() -> None:
-        loss, _ = trial.step(train.viewed(rows, 0, views), 0)
+        loss, _ = trial.step(train.augmented(rows, 0, views), 0)
         optimizer.update(loss)
 
     return median_s(step, rows.device, budget_s)

@@ -11,7 +11,7 @@ from fitnets.data import class_names, preprocessing, splits
 from fitnets.data.augmentation import Views
 from fitnets.data.class_names import ClassNames
 from fitnets.data.splits import Data
-from fitnets.data.test_split import has_test
+from fitnets.data.unread import has_test
 from fitnets.errors import ConfigError
 from fitnets.machine import devices
 from fitnets.models import build, teachers
@@ -103,7 +103,7 @@ class Plan:
         if self.teacher is None:
             return
         if self.teacher_stage is not None:
-            with files.made_again(self.teacher_directory):
+            with files.advise_removal(self.teacher_directory):
                 weights.read_weights(self.teacher_directory / layout.TEACHER_WEIGHTS, self.teacher)
         freeze(self.teacher)
 
@@ -177,7 +177,7 @@ def prepare(config: Config, progress: Progress, data: Data | None = None) -> Pla
 def new_teacher(config: Config) -> Network:
     """Build the teacher. A teacher that will be trained gets weights drawn from its seed, on the CPU, so that every
     device starts from the same numbers; a ready one keeps its own."""
-    teacher = teachers.network(config)
+    teacher = teachers.build_teacher(config)
     if not isinstance(config.teacher, PretrainedTeacher | NoTeacher):
         build.initialise(teacher, config.schedule.teacher_init, seed_of("teacher weights", config.teacher.seed))
     return teacher

@@ -328,7 +328,7 @@ RESIDUAL = PaperTable(
     data=_CIFAR100,
     schedules=("modern",),
 )
-RECIPES = {
+TABLES = {
     table.name: table for table in (TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, AFLW, FIGURE_2, ABLATIONS, RESIDUAL)
 }
 """All tables, by the name that `fitnets reproduce` takes."""

@@ -97,7 +97,7 @@ def pages() -> dict[str, Page]:
 def _paper_page(name: str, folder: Path) -> Page:
     """A table or figure of the paper. Its own heading says how it differs from the paper's training."""
     drawing = f"![The figure]({name}/{name}.png)" if (folder / f"{name}.png").exists() else ""
-    return Page(recipes.RECIPES[name].title, drawing, lambda: reproduced.document(folder))
+    return Page(recipes.TABLES[name].title, drawing, lambda: reproduced.document(folder))
 
 
 def with_results(text: str) -> str:
@@ -124,7 +124,7 @@ def draw(folder: Path) -> None:
 
 def with_current_recipe(table: dict[str, Any]) -> dict[str, Any]:
     """A stored table with the paper's figures and the notes that its recipe has today."""
-    recipe = recipes.RECIPES[table["name"]]
+    recipe = recipes.TABLES[table["name"]]
     equal_epochs = choices.EQUAL_EPOCHS in table["notes"]
     notes = recipes.notes(recipe, table["dataset"], table["schedules"], equal_epochs=equal_epochs)
     labels = {row["label"] for row in table["rows"]}

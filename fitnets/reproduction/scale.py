@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fitnets.config import Config, LinearLr, Sgd, StageSettings
-from fitnets.errors import ConfigError, near
+from fitnets.errors import ConfigError, suggest
 
 _PARTS = ("epochs", "images")
 
@@ -29,7 +29,7 @@ class TableScale:
                 raise ConfigError(f"--scale {text}: {name} is in it twice: give it once")
             if name not in _PARTS:
                 raise ConfigError(
-                    f"--scale {text}: {name}: no such part{near(name, list(_PARTS))} (parts: epochs, images)"
+                    f"--scale {text}: {name}: no such part{suggest(name, list(_PARTS))} (parts: epochs, images)"
                 )
             try:
                 fractions[name] = float(value)

@@ -9,7 +9,7 @@ from fitnets import paths
 from fitnets.composition import loading
 from fitnets.config import Config, PretrainedTeacher
 from fitnets.data import random_images, splits
-from fitnets.data.test_split import has_test
+from fitnets.data.unread import has_test
 from fitnets.machine import devices
 from fitnets.planning import identity
 from fitnets.planning.identity import Hashes

@@ -18,7 +18,7 @@ from fitnets.reproduction.table_cells import MethodRuns, ReproductionRequest, Ta
 from fitnets.store import files, layout
 
 
-def folder(request: ReproductionRequest, config: Config) -> Path:
+def default_folder(request: ReproductionRequest, config: Config) -> Path:
     """The default folder of a table. Its name has every setting that makes it a different table, except the number of
     seeds: more seeds extend the same table.
 
@@ -38,7 +38,7 @@ def folder(request: ReproductionRequest, config: Config) -> Path:
     return config.root / "reproduced" / "-".join(parts)
 
 
-def keep(request: ReproductionRequest, cells: Sequence[TableCell], place: Path) -> Path:
+def write_table(request: ReproductionRequest, cells: Sequence[TableCell], place: Path) -> Path:
     """Write the table with the results that exist by now. Returns the path of the Markdown file.
 
     place: the table's folder"""

@@ -64,7 +64,7 @@ def _of_version(path: Path, stamps: tuple[int, ...], root: Path | None) -> str:
     """Digest of a file in the version that these stamps show, remembered in the store if one is given."""
     record = StoreLayout(root).digest(content_hash(str(path), stamps)) if root else None
     if record is not None and record.exists():
-        with files.made_again(record):
+        with files.advise_removal(record):
             return str(files.read_json(record)["sha256"])
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

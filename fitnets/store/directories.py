@@ -57,7 +57,7 @@ def check_writable(root: Path, key: str = "store=") -> None:
     except OSError as error:
         reason, way_out = error.strerror, ""
         if isinstance(error, PermissionError):
-            reason, way_out = permissions.denied(error)
+            reason, way_out = permissions.describe_denial(error)
             way_out += ", or "
         raise ConfigError(f"{key}{root}: cannot write there ({reason}): {way_out}give {key}DIR") from error
 
@@ -71,7 +71,7 @@ def is_finished(directory: Path) -> bool:
     path = directory / layout.RESULT
     if not path.exists():
         return False
-    with files.made_again(directory):
+    with files.advise_removal(directory):
         result = files.read_json(path)
         if "status" not in result:
             raise DamagedError(f"{path} has no status")
@@ -111,7 +111,7 @@ def _is_certainly_finished(directory: Path) -> bool:
 
 def _remove_run(directory: Path, move_others_to: Path | None = None) -> None:
     """Remove a run directory. A user's own files move to the other folder if one is given, and stay otherwise."""
-    others = ownership.strangers(directory, "run") if directory.is_dir() else []
+    others = ownership.foreign_entries(directory, "run") if directory.is_dir() else []
     if move_others_to is not None:
         for path in others:
             path.rename(locks.unused_name(move_others_to / path.name))

@@ -31,20 +31,20 @@ class StoredNetwork:
     net: Architecture
     weights: Path
     config: Config
-    of_run: bool
+    is_student: bool
 
     @property
     def was_retrained(self) -> bool:
         """Return whether its final training used the validation images too."""
         schedule = self.config.schedule
-        return schedule.retrain_student if self.of_run else schedule.retrain_teacher
+        return schedule.retrain_student if self.is_student else schedule.retrain_teacher
 
     @property
     def record(self) -> Path:
         """The JSON file with the results of its training."""
-        return self.weights.parent / (layout.RESULT if self.of_run else layout.TEACHER_RECORD)
+        return self.weights.parent / (layout.RESULT if self.is_student else layout.TEACHER_RECORD)
 
-    def recorded(self) -> dict[str, Any]:
+    def read_record(self) -> dict[str, Any]:
         """Read the results of its training; empty if they cannot be read."""
         try:
             return files.read_json(self.record)

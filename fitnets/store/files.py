@@ -76,7 +76,7 @@ def write_config(path: Path, config: Config) -> None:
 
 
 @contextmanager
-def made_again(artifact: Path) -> Iterator[None]:
+def advise_removal(artifact: Path) -> Iterator[None]:
     """Add to a DamagedError of the block that removing the artifact helps: the same command then makes it again."""
     try:
         yield

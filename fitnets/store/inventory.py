@@ -85,7 +85,7 @@ def _stored_run(directory: Path, config: Config | None, names: tuple[str | None,
             directory=str(directory),
             status=UNREADABLE,
             started=_modified(directory),
-            error=permissions.explained(error),
+            error=permissions.explain(error),
             **dict.fromkeys(unknown),
         )
 
@@ -184,7 +184,7 @@ class Removable:
     @property
     def kept_because(self) -> str | None:
         """Why it stays although no run needs it: it holds something that is not ours. None if it can be removed."""
-        if self.whole and (reason := ownership.stranger(self.artifact, self.kind)):
+        if self.whole and (reason := ownership.reason_to_keep(self.artifact, self.kind)):
             return reason
         for path in _left_over(self.artifact):
             if not ownership.is_left_over(path, self.kind):

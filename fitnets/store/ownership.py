@@ -79,7 +79,9 @@ def marker(root: Path) -> str | None:
 def is_store(root: Path) -> bool:
     """Return whether the folder has a marker or, as stores of earlier versions, an artifact of ours."""
     return marker(root) is not None or any(
-        stranger(path, kind) is None for kind in layout.KINDS for path in artifacts_of(StoreLayout(root).folder(kind))
+        reason_to_keep(path, kind) is None
+        for kind in layout.KINDS
+        for path in artifacts_of(StoreLayout(root).folder(kind))
     )
 
 
@@ -107,7 +109,7 @@ def beside(folder: Path, kinds: tuple[str, ...] = ("partial", "checkpoints")) ->
             yield path.with_name(match[1]), path
 
 
-def stranger(artifact: Path, kind: str) -> str | None:
+def reason_to_keep(artifact: Path, kind: str) -> str | None:
     """The reason why an artifact of this kind has to stay; None if all of it is ours.
 
     It stays if it holds a foreign entry, or none of the files that make it an artifact."""
@@ -117,10 +119,10 @@ def stranger(artifact: Path, kind: str) -> str | None:
         return f"it cannot be read ({error.strerror})"
     if not names & _REQUIRED[kind]:
         return "it has none of the files that make it ours"
-    return next((f"it holds {entry.name}, which is not ours" for entry in strangers(artifact, kind)), None)
+    return next((f"it holds {entry.name}, which is not ours" for entry in foreign_entries(artifact, kind)), None)
 
 
-def strangers(artifact: Path, kind: str) -> list[Path]:
+def foreign_entries(artifact: Path, kind: str) -> list[Path]:
     """The entries of an artifact that are not ours, sorted."""
     return [entry for entry in sorted(artifact.iterdir()) if not _is_ours(entry, kind)]
 

@@ -178,7 +178,7 @@ def _from_here(earlier: str, record: Path, folder: Path) -> str | None:
     return next((absolute(earlier, start) for start in _folders(record, folder) if (start / file).exists()), None)
 
 
-def leave(record: Path, study: optuna.Study, address: str) -> None:
+def write_record(record: Path, study: optuna.Study, address: str) -> None:
     """Write the study's name, address and identity to `study.json`.
 
     record: path of the `study.json`

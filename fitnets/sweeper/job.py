@@ -131,7 +131,7 @@ def bounded(config: Config) -> tuple[dict[str, float], dict[str, float]]:
     """(cost by name, bounded cost minus its budget by name); both are empty without budgets."""
     if not config.sweep.budgets:
         return {}, {}
-    cost = measures.of_costs(**costs.sides(config))
+    cost = measures.of_costs(**costs.costs_by_network(config))
     return cost, {name: cost[name] - bound for name, bound in config.sweep.budgets.items()}
 
 
@@ -166,7 +166,7 @@ def _of_study(config: Config, study: DictConfig) -> Config:
     config = replace(config, engine=replace(config.engine, on_other_machine="restart"))
     if not isinstance(config.tracker, Wandb):
         return config
-    tracker = wandb_environment.settled(replace(config.tracker, group=config.tracker.group or study.study_name))
+    tracker = wandb_environment.fill_in(replace(config.tracker, group=config.tracker.group or study.study_name))
     tags = [*tracker.tags, f"trial-{HydraConfig.get().job.num}"]
     return replace(config, tracker=replace(tracker, tags=tags))
 

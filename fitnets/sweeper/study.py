@@ -103,11 +103,11 @@ class StudySweeper(Sweeper):
         study = worker.study = storage.open_study(storage_address, name, objectives, say=terminal.say)
         study_settings.check_same_study(study, study_settings.shared_settings(self.config, space, objectives))
         worker.space = study_settings.space_of_study(study, space)
-        address.leave(record, study, storage_address)
+        address.write_record(record, study, storage_address)
         if note is not None:
             terminal.say(note)
         terminal.say(f"study {name}: {plural(self.conf.n_trials, 'trial')} in {without_passwords(storage_address)}")
-        with signals.listening(), storage.short_errors(storage_address):
+        with signals.raise_signals(), storage.short_errors(storage_address):
             with locks.locked(worker.lock_path, "itself", terminal.say):
                 worker.work()
             front.conclude(study, worker.launch, worker.directory, tracker, terminal)

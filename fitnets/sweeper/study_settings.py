@@ -12,7 +12,7 @@ from optuna.distributions import distribution_to_json
 from fitnets.composition import overrides
 from fitnets.config import former_keys
 from fitnets.config.measures import LATENCIES, MEASURES, NAMES, PRUNABLE
-from fitnets.errors import ConfigError, near
+from fitnets.errors import ConfigError, suggest
 from fitnets.sweeper import internals
 from fitnets.sweeper.storage import Direction
 from fitnets.sweeper.trials import Space
@@ -41,7 +41,9 @@ def objectives(conf: DictConfig) -> dict[str, Direction]:
     for name in names:
         if name not in NAMES:
             allowed = ", ".join(NAMES)
-            raise ConfigError(f"hydra.sweeper.objectives: {name}: no such measure{near(name, list(NAMES))} ({allowed})")
+            raise ConfigError(
+                f"hydra.sweeper.objectives: {name}: no such measure{suggest(name, list(NAMES))} ({allowed})"
+            )
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"hydra.sweeper.objectives={names}: give one measure or several different ones")
     if conf.pruner is not None and not (len(names) == 1 and names[0] in PRUNABLE):

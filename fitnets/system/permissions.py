@@ -26,13 +26,13 @@ class FileError(UserError, OSError):
     """A file or folder cannot be used; the message is for the user."""
 
 
-def explained(error: OSError) -> str | None:
+def explain(error: OSError) -> str | None:
     """Return one line with the path, what is wrong with it and the remedy, or None if the error names no file."""
     if error.filename is None or isinstance(error.filename, int):
         return None
     path = os.fsdecode(error.filename)
     if error.errno in _DENIED:
-        reason, remedy = denied(error)
+        reason, remedy = describe_denial(error)
         return f"{path}: {reason}: {remedy}, or give a folder of your own (store=DIR)"
     if error.errno == errno.EROFS:
         return f"{path}: it is on a read-only file system: give another folder (store=DIR, --out DIR)"
@@ -45,7 +45,7 @@ def in_words() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = explained(error) if error.errno in (*_DENIED, errno.EROFS) else None
+        message = explain(error) if error.errno in (*_DENIED, errno.EROFS) else None
         if message is None or isinstance(error, UserError):
             raise
         raise FileError(message) from error
@@ -57,7 +57,7 @@ def check_readable(path: Path) -> None:
         path.open("rb").close()
 
 
-def denied(error: OSError) -> tuple[str, str]:
+def describe_denial(error: OSError) -> tuple[str, str]:
     """Return (the permission that is missing, with its path; the remedy). The error must name its file."""
     path = Path(os.fsdecode(error.filename))
     where, permission = _missing(path)

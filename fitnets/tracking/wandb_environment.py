@@ -40,7 +40,7 @@ _TRUE = ("true", "1", "yes", "on")
 _DEFAULTS = {"project": "fitnets", "mode": "offline"}
 
 
-def settled(settings: Wandb, environment: Mapping[str, str] = os.environ) -> Wandb:
+def fill_in(settings: Wandb, environment: Mapping[str, str] = os.environ) -> Wandb:
     """Fill in the settings that `tracker.*` does not give: from the environment, else with defaults.
 
     Raises ConfigError for an unknown WANDB_MODE."""
@@ -69,10 +69,10 @@ def _mode(environment: Mapping[str, str]) -> str | None:
     return _MODES[mode.lower()]
 
 
-def unused(settings: Wandb, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def unused_variables(settings: Wandb, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables that are set and have no effect, with the reason.
 
-    settings: as `settled` returns them"""
+    settings: as `fill_in` returns them"""
     ignored = {name: reason for name, reason in UNUSED.items() if environment.get(name)}
     for variable, key in {**_COUNTED, "WANDB_MODE": "mode", "WANDB_DISABLED": "mode"}.items():
         value, setting = environment.get(variable), getattr(settings, key)

@@ -80,7 +80,7 @@ class NoTracking:
 
 
 @contextmanager
-def tracking(
+def open_tracker(
     config: Config, directory: Path, run_name: str, say: Say, continued: str | None = None
 ) -> Iterator[Tracker]:
     """Open the configured tracker for the block. If the block raises, the W&B run ends as failed, unless the training
@@ -95,7 +95,7 @@ def tracking(
         yield NoTracking()
         return
     tracker = _WandbTracker(
-        wandb_environment.settled(config.tracker),
+        wandb_environment.fill_in(config.tracker),
         directory,
         say,
         id=_run_id(config.root, directory, continued),
@@ -115,7 +115,7 @@ def tracking(
 # --- ids ---
 
 
-def unfinished_id(directory: Path) -> str | None:
+def id_to_resume(directory: Path) -> str | None:
     """The id of the W&B run in a run directory if its training can be resumed; None otherwise."""
     try:
         status = files.read_json(directory / layout.RESULT)["status"]
@@ -157,7 +157,7 @@ def log_front(settings: Wandb, directory: Path, study: str, *, table: Table, axe
     axes: the columns along x and y
 
     Raises ConfigError if W&B has no key or refuses it."""
-    settings = wandb_environment.settled(replace(settings, group=settings.group or study))
+    settings = wandb_environment.fill_in(replace(settings, group=settings.group or study))
     labels = {"id": uuid4().hex, "name": study, "job_type": "study", "config": {"study": study}}
     tracker = _WandbTracker(settings, directory, say, **labels)
     tracker.log_table("front", table, axes)
@@ -166,7 +166,7 @@ def log_front(settings: Wandb, directory: Path, study: str, *, table: Table, axe
 
 def is_on(settings: TrackerSettings) -> TypeGuard[Wandb]:
     """Return whether runs are logged to W&B. Raises ConfigError for an unknown WANDB_MODE."""
-    return isinstance(settings, Wandb) and wandb_environment.settled(settings).mode != "disabled"
+    return isinstance(settings, Wandb) and wandb_environment.fill_in(settings).mode != "disabled"
 
 
 class _WandbTracker:
@@ -266,7 +266,7 @@ class _Unused:
         self.reported: set[str] = set()
 
     def say_once(self, settings: Wandb, say: Say) -> None:
-        ignored = wandb_environment.unused(settings)
+        ignored = wandb_environment.unused_variables(settings)
         new = {name: reason for name, reason in ignored.items() if name not in self.reported}
         if new:
             say(f"ignored environment variables: {', '.join(f'{name} ({reason})' for name, reason in new.items())}")

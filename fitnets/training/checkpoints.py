@@ -31,13 +31,13 @@ class Checkpoints:
         say: Callable[[str], None],
         check: Callable[[], None],
         *,
-        anew_elsewhere: bool = False,
+        restart_on_other_machine: bool = False,
     ):
         """every_s: seconds between two checkpoints inside an epoch.
         say: shows a message to the user.
         check: raises an error if this process may no longer write into the folder.
-        anew_elsewhere: restart a stage that another machine began, instead of refusing to resume it."""
-        self.anew_elsewhere = anew_elsewhere
+        restart_on_other_machine: restart a stage that another machine began, instead of refusing to resume it."""
+        self.restart_on_other_machine = restart_on_other_machine
         self.folder = folder
         self.every_s = every_s
         self.say = say

@@ -13,7 +13,7 @@ from fitnets.config.seeds import seed_of
 from fitnets.data.augmentation import Views
 from fitnets.data.splits import Batch, Data, Split
 from fitnets.errors import ConfigError, DivergedError
-from fitnets.signals import Stopped, held
+from fitnets.signals import Stopped, delay_signals
 from fitnets.training.checkpoints import Checkpoints
 from fitnets.training.optimizers import LayerOptimizer
 from fitnets.training.stages import TrainingStage, train_mode
@@ -61,14 +61,14 @@ def fit(
     eval_batch_size: int,
     observer: StageObserver,
     views: Views | None = None,
-    known_epochs: int | None = None,
+    fixed_epochs: int | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> StageOutcome:
     """Train the stage's layers and keep the epoch with the smallest `selected_by` values on validation.
 
     eval_batch_size: images per batch on validation.
     views: augmented versions of the training images; None for new ones in every epoch.
-    known_epochs: number of epochs for retraining, where the validation images are trained on. The last weights are
+    fixed_epochs: number of epochs for retraining, where the validation images are trained on. The last weights are
     kept, without validation.
     checkpoints: saves the state, and resumes from the newest checkpoint that an earlier process left; None for neither.
 
@@ -81,7 +81,7 @@ def fit(
     settings = stage.settings
     views = views or data.views(settings.augmentation)
     optimizer = LayerOptimizer(stage.layers, settings, steps_per_epoch=len(data.train) // settings.batch_size)
-    selection = Selection(stage) if known_epochs is None else None
+    selection = Selection(stage) if fixed_epochs is None else None
     device = next(stage.network.parameters()).device
     state = TrainingState(stage, optimizer, selection, made_on(device, eval_batch_size, stage.teacher_outputs))
     if checkpoints is not None:
@@ -95,9 +95,9 @@ def fit(
             means = _epoch(state, _batches(state, data, views, seed), observer, checkpoints)
             trained_s = state.epoch_clock.elapsed_s
             valid = {} if selection is None else _validated(state, data.valid, eval_batch_size)
-            with held():
+            with delay_signals():
                 record = _finish_epoch(state, means, valid, trained_s)
-                state.ended_by = _why_ended(state, known_epochs or settings.epochs)
+                state.ended_by = _why_ended(state, fixed_epochs or settings.epochs)
                 observer.on_epoch(record)
                 if checkpoints is not None and (state.ended_by or checkpoints.is_due(epoch_end=True)):
                     checkpoints.save(state.tensors(), state.facts())
@@ -157,7 +157,7 @@ def _resume(state: TrainingState, checkpoints: Checkpoints, observer: StageObser
             f"the {state.stage.name} stage was started with {_in_words(facts['made_on'])}; resuming it with "
             f"{_in_words(state.made_on)} would change the result"
         )
-        if not checkpoints.anew_elsewhere:
+        if not checkpoints.restart_on_other_machine:
             raise ConfigError(f"{problem}: give the same settings, or rerun=true to restart")
         checkpoints.say(f"{problem}: restarting the stage")
         return
@@ -186,7 +186,7 @@ def _batches(state: TrainingState, data: Data, views: Views, seed: int) -> Itera
     if state.batches == 0:
         torch.manual_seed(seed_of_epoch)
     for rows in islice(data.train.shuffled(settings.batch_size, seed_of_epoch), state.batches, None):
-        yield data.train.viewed(rows, views.view_of_epoch(state.epoch), views)
+        yield data.train.augmented(rows, views.view_of_epoch(state.epoch), views)
 
 
 def _epoch(
@@ -199,7 +199,7 @@ def _epoch(
         state.lr = optimizer.lr
     train_mode(stage)
     while optimizer.step_count != stage.settings.max_steps:
-        with held():
+        with delay_signals():
             batch = next(batches, None)
             if batch is None:
                 break

@@ -239,7 +239,7 @@ class TeacherCache:
             with locks.locked(folder, f"the teacher's {key.outputs}", self.progress.say):
                 if not folder.exists():
                     self._make(key, identity, folder)
-        with files.made_again(folder):
+        with files.advise_removal(folder):
             table = _read(folder, self.root)
         self._check(key, table, folder)
         return _channels_first(table.flatten(0, 1)).to(key.split.rows.device)

@@ -116,7 +116,7 @@ def test_all_take_turns_and_the_first_round_is_not_counted(config, monkeypatch):
     assert measured[ours].against_peers == {"rival": 4.0}
     assert measured[hint].against_peers == measured[peer].against_peers == {}
     assert measured[ours].images_per_s == 4
-    multiplications = costs.sides(config)["student"]["multiplications"]
+    multiplications = costs.costs_by_network(config)["student"]["multiplications"]
     assert measured[plain].peak_share == pytest.approx(3 * 8 * multiplications / 1.0 / (2048**3 / 0.5))
     assert measured[hint].peak_share is None
 
@@ -147,7 +147,7 @@ def test_a_step_trains(config):
 def test_a_peer_runs_in_a_process_of_its_own(config, repdistiller, capfd):
     data = steps._random_images(config, 8, CPU)
     peer = peers.find(f"repdistiller={repdistiller}")
-    with peers.running(peer, config, data.train.batch(data.train.rows)) as peer_steps:
+    with peers.start_peer(peer, config, data.train.batch(data.train.rows)) as peer_steps:
         assert set(peer_steps) == {"KD", "hint"}
         assert all(step() > 0 for step in peer_steps.values() for _ in range(2))
     assert "not to be seen" not in capfd.readouterr().out
@@ -171,7 +171,7 @@ def test_a_folder_that_is_no_checkout_is_an_error(config, tmp_path):
     peer = peers.Peer("torchdistill", tmp_path)
     with (
         pytest.raises(ConfigError, match="no checkout of torchdistill that can be used"),
-        peers.running(peer, config, data.train.batch(data.train.rows)),
+        peers.start_peer(peer, config, data.train.batch(data.train.rows)),
     ):
         pass
 

@@ -37,7 +37,7 @@ def test_export_composes_the_path_of_its_run(small_run, tmp_path, fitnets, monke
         roots.append(settings.root)
         raise ConfigError("recorded")
 
-    monkeypatch.setattr(export.student, "export", record)
+    monkeypatch.setattr(export.student, "export_student", record)
     monkeypatch.chdir(tmp_path)
     assert fitnets("export", Path(name) / "run" / small_run.name).err == "recorded\n"
     assert roots == [place]

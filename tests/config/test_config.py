@@ -74,7 +74,7 @@ def load_dataset(dataset: str, *words: str) -> Config:
 def build_everything(config: Config) -> None:
     """Build the networks, regressor, initial weights and optimisers of every stage, without data."""
     dataset, schedule = config.dataset, config.schedule
-    teacher = None if isinstance(config.teacher, NoTeacher) else teachers.network(config)
+    teacher = None if isinstance(config.teacher, NoTeacher) else teachers.build_teacher(config)
     student = build.network(config.student, dataset, "student")
     build.initialise(student, schedule.student_init, 0)
     for objective in methods.stages(config, teacher, student):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from fitnets.config import Augmentation
-from fitnets.data.augmentation import view
+from fitnets.data.augmentation import augment
 
 BOTH = Augmentation(flip=True, pad=4)
 ROWS = torch.arange(100, 612)
@@ -17,13 +17,13 @@ def images() -> torch.Tensor:
 
 def test_without_augmentation_images_stay_as_they_are():
     original = images()
-    assert view(original, ROWS, 3, Augmentation(), 0) is original
+    assert augment(original, ROWS, 3, Augmentation(), 0) is original
 
 
 @pytest.mark.parametrize("augmentation", [Augmentation(flip=True), Augmentation(pad=2), BOTH])
 def test_every_view_is_a_crop_of_the_zero_padded_image_mirrored_or_not(augmentation):
     original, pad = images(), augmentation.pad
-    augmented = view(original, ROWS, 0, augmentation, 0)
+    augmented = augment(original, ROWS, 0, augmentation, 0)
     assert augmented.shape == original.shape
     padded = F.pad(original, (pad, pad, pad, pad))
     variants = set()
@@ -44,23 +44,23 @@ def test_every_view_is_a_crop_of_the_zero_padded_image_mirrored_or_not(augmentat
 def test_flips_and_offsets_are_equally_frequent():
     rows = torch.arange(20_000)
     original = torch.arange(5.0).expand(len(rows), 1, 5, 5)
-    augmented = view(original, rows, 1, Augmentation(flip=True), 7)
+    augmented = augment(original, rows, 1, Augmentation(flip=True), 7)
     assert (augmented[:, 0, 0, 0] == 4).float().mean().item() == pytest.approx(0.5, abs=0.015)
     centre = torch.zeros(len(rows), 1, 5, 5)
     centre[:, :, 2, 2] = 1
-    positions = view(centre, rows, 1, Augmentation(pad=2), 7).flatten(1).argmax(1)
+    positions = augment(centre, rows, 1, Augmentation(pad=2), 7).flatten(1).argmax(1)
     assert torch.bincount(positions, minlength=25).min().item() > 0.8 * len(rows) / 25
 
 
 def test_a_view_is_a_function_of_seed_number_and_row_whatever_the_batch():
     original = images()
-    first = view(original, ROWS, 3, BOTH, 5)
+    first = augment(original, ROWS, 3, BOTH, 5)
     order = torch.randperm(len(ROWS), generator=torch.Generator().manual_seed(1))[:64]
-    assert torch.equal(view(original[order], ROWS[order], 3, BOTH, 5), first[order])
+    assert torch.equal(augment(original[order], ROWS[order], 3, BOTH, 5), first[order])
     for other in (
-        view(original, ROWS, 4, BOTH, 5),
-        view(original, ROWS, 3, BOTH, 6),
-        view(original, ROWS + 1, 3, BOTH, 5),
+        augment(original, ROWS, 4, BOTH, 5),
+        augment(original, ROWS, 3, BOTH, 6),
+        augment(original, ROWS + 1, 3, BOTH, 5),
     ):
         same = (other == first).flatten(1).all(1).float().mean().item()
         assert same < 0.05

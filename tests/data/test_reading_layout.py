@@ -11,7 +11,7 @@ from made_files import BRIEF, folder, of_folder
 from PIL import Image
 
 from fitnets.composition import loading
-from fitnets.data import test_split
+from fitnets.data import unread
 from fitnets.data.reading import folder_layout
 from fitnets.errors import ConfigError
 from fitnets.store import ownership
@@ -123,9 +123,9 @@ class TestSplits:
 
     def test_a_missing_folder_counts_as_one_with_a_test_split(self, root):
         config = loading.load(["dataset=folder", f"dataset.path={splits(root, 'train', 'val')}"])
-        assert not test_split.has_test_split(config.dataset)
+        assert not unread.has_test_split(config.dataset)
         shutil.rmtree(root)
-        assert test_split.has_test_split(config.dataset)
+        assert unread.has_test_split(config.dataset)
 
 
 class TestLeftOut:

@@ -329,8 +329,8 @@ class TestHubLayouts:
     def test_whole_adds_the_validation_images_to_the_training_images(self, tables, tmp_path):
         folder, *_ = tables
         data = splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
-        assert data.whole().train.rows.tolist() == list(range(30))
-        assert (len(data.train), len(data.whole().valid)) == (24, 6)
+        assert data.with_validation().train.rows.tolist() == list(range(30))
+        assert (len(data.train), len(data.with_validation().valid)) == (24, 6)
 
 
 class TestLoadedSplits:

@@ -351,7 +351,7 @@ class TestRetraining:
         real = loop.fit
 
         def spy(stage, data, **named):
-            fits.append((stage.name, named["known_epochs"], len(data.train)))
+            fits.append((stage.name, named["fixed_epochs"], len(data.train)))
             initial.append({key: value.clone() for key, value in stage.network.state_dict().items()})
             return real(stage, data, **named)
 

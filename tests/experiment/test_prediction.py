@@ -123,7 +123,7 @@ class _Silent(Progress):
 
 
 def _fitted(run):
-    return preprocessing.recorded(json.loads((run / "result.json").read_text())["fitted"])
+    return preprocessing.from_json(json.loads((run / "result.json").read_text())["fitted"])
 
 
 @pytest.fixture(scope="module")

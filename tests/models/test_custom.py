@@ -101,13 +101,13 @@ class TestNetwork:
 
     def test_features_stay_if_a_later_module_changes_them_in_place(self, wobbly):
         config = loading.load([*WOBBLY, "method=kd", "hint_layer=none"])
-        teacher = teachers.network(config).eval()
+        teacher = teachers.build_teacher(config).eval()
         features = teacher(IMAGES, ["norm_1", "Größe"])[1]
         assert bool((features["norm_1"] < 0).any())  # an in-place ReLU follows
         torch.testing.assert_close(features["norm_1"], teacher.forward_until(IMAGES, "norm_1"), rtol=0, atol=0)
 
     def test_each_call_of_a_shared_module_is_a_layer(self, wobbly):
-        teacher = teachers.network(loading.load([*WOBBLY, "method=kd", "hint_layer=none"])).eval()
+        teacher = teachers.build_teacher(loading.load([*WOBBLY, "method=kd", "hint_layer=none"])).eval()
         first, second = (teacher.forward_until(IMAGES, f"again:{call}") for call in (1, 2))
         assert not torch.equal(first, second)
         torch.testing.assert_close(teacher.model.again(teacher.forward_until(IMAGES, "bend:2")), second)
@@ -221,7 +221,7 @@ class TestWeights:
 
         model = wobbly_net.make(breadth=24)
         save_model(model, str(wobbly / "w.safetensors"))
-        teacher = teachers.network(
+        teacher = teachers.build_teacher(
             loading.load([*WOBBLY, "teacher.weights=w.safetensors", "method=kd", "hint_layer=none"])
         )
         assert torch.equal(teacher.model.same_exit.weight, model.exit.weight)
@@ -272,7 +272,7 @@ def custom_pair(tmp_path):
 
 
 def batch_of(plan) -> Batch:
-    return plan.data.train.viewed(plan.data.train.rows[:32], 0, plan.views(plan.stages[0]))
+    return plan.data.train.augmented(plan.data.train.rows[:32], 0, plan.views(plan.stages[0]))
 
 
 def test_stage_1_only_moves_the_layers_up_to_the_guided_one(custom_pair):

@@ -125,6 +125,6 @@ def test_an_ensemble_of_custom_networks_is_a_teacher(command, tmp_path):
     finished = command(*ensemble, *pair, *SHORT)
     assert finished.code == 0, finished.err
     config = loading.load([*ensemble, *pair])
-    teacher = teachers.network(config)
+    teacher = teachers.build_teacher(config)
     assert costs.cost(teacher, (1, 8, 8)).multiplications == 2 * network("vit").multiplications
     assert len(layer_pairs.layer_rows(teacher, (1, 8, 8))) == len(network("vit").hint_layer_names) + 1

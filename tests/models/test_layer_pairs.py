@@ -13,14 +13,14 @@ def test_rows_add_up_to_the_networks_cost():
     for side, network in zip(("teacher", "student"), layer_pairs.networks(config), strict=True):
         rows = layer_pairs.layer_rows(network, (3, 32, 32))
         assert [row.name for row in rows] == list(network.layers)
-        assert rows[-1].multiplications == costs.sides(config)[side]["multiplications"]
+        assert rows[-1].multiplications == costs.costs_by_network(config)[side]["multiplications"]
         assert [row.multiplications for row in rows] == sorted(row.multiplications for row in rows)
         assert rows[-1].depth == 1
         assert rows[-1].shape == (10,)
 
 
 def test_the_papers_pair_and_the_middle_one_are_suggested():
-    paper, *others = layer_pairs.suggested(loading.load([*CIFAR]))
+    paper, *others = layer_pairs.suggest_pairs(loading.load([*CIFAR]))
     assert (paper.source, paper.hint, paper.guided) == ("paper", "conv2", "conv6")
     assert "convolution" in paper.regressor
     assert {pair.source for pair in others} <= {"middle"}
@@ -28,7 +28,7 @@ def test_the_papers_pair_and_the_middle_one_are_suggested():
 
 def test_networks_without_a_published_pair_get_the_middle_one():
     words = ["dataset=cifar10", "teacher=resnet", "teacher.depth=20", "student=resnet", "student.depth=8", "method=kd"]
-    (middle,) = layer_pairs.suggested(loading.load(words))
+    (middle,) = layer_pairs.suggest_pairs(loading.load(words))
     assert (middle.source, middle.hint, middle.guided) == ("middle", "group2_block3", "group2_block1")
     assert middle.regressor == "no regressor"
 

@@ -147,7 +147,7 @@ class TestAflw:
 
     def test_other_class_counts_are_refused(self):
         with pytest.raises(ConfigError, match="ends in one sigmoid unit, for two classes: mnist has 10"):
-            teachers.network(loading.load(["dataset=mnist", "teacher=relu_aflw"]))
+            teachers.build_teacher(loading.load(["dataset=mnist", "teacher=relu_aflw"]))
 
 
 class TestResidual:

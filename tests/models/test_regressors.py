@@ -43,7 +43,7 @@ def layers_of(pair: str):
     config = loading.load(pair.split())
     hint, guided = hint_pair.hint_pair(config)
     student = build.network(config.student, config.dataset, "student")
-    return student.layer_output(guided), teachers.network(config).layer_output(hint)
+    return student.layer_output(guided), teachers.build_teacher(config).layer_output(hint)
 
 
 def check_output(regressor, guided, hint):

@@ -37,7 +37,7 @@ def other_run(tmp_path_factory):
 
 
 def outputs(config, images=IMAGES):
-    network = models_network.freeze(teachers.network(config))
+    network = models_network.freeze(teachers.build_teacher(config))
     return network(images)
 
 
@@ -59,7 +59,7 @@ def test_a_teacher_artifact_gives_its_teacher(earlier_teacher):
     config = loading.load(["teacher=run", f"teacher.path={earlier_teacher}"])
     stored = load_file(earlier_teacher / "teacher.safetensors")
     assert torch.equal(
-        teachers.network(config).state_dict()["layers.conv1.conv.weight"], stored["layers.conv1.conv.weight"]
+        teachers.build_teacher(config).state_dict()["layers.conv1.conv.weight"], stored["layers.conv1.conv.weight"]
     )
 
 
@@ -89,7 +89,7 @@ def test_mimic_regresses_the_mean_of_the_members_logits(earlier_run, other_run):
 def test_an_ensembles_hints_are_those_of_the_named_member(earlier_run, other_run):
     for run in (earlier_run, other_run):
         config = ensemble(earlier_run, other_run, hint=run)
-        network = models_network.freeze(teachers.network(config))
+        network = models_network.freeze(teachers.build_teacher(config))
         expected = student_of(run)(IMAGES, network.hint_layer_names)[1]
         assert list(network(IMAGES, network.hint_layer_names)[1]) == list(expected) == network.hint_layer_names
         assert torch.equal(network.forward_until(IMAGES, "conv2"), expected["conv2"])
@@ -196,7 +196,7 @@ class TestRefuses:
         shutil.copytree(earlier_run, tmp_path / "cut")
         (tmp_path / "cut" / "student.safetensors").write_bytes(b"\x08")
         with pytest.raises(ConfigError, match="student.safetensors cannot be read as these weights"):
-            teachers.network(loading.load(["teacher=run", f"teacher.path={tmp_path / 'cut'}"]))
+            teachers.build_teacher(loading.load(["teacher=run", f"teacher.path={tmp_path / 'cut'}"]))
 
     def test_another_data_set(self, earlier_run):
         with pytest.raises(ConfigError, match=r"trained on digits with height 8, and dataset=mnist has 28"):

@@ -9,7 +9,7 @@ from conftest import SHARED_MNIST, TINY
 from test_splits import write_parquet
 
 from fitnets.composition import loading
-from fitnets.data import random_images, sizes, splits
+from fitnets.data import random_images, splits, unread
 from fitnets.experiment import announcement
 from fitnets.planning import estimates
 from fitnets.reproduction import table_cells
@@ -52,7 +52,7 @@ def test_local_files_are_counted_without_decoding_them(fitnets, tmp_path, untouc
     finished = fitnets("reproduce", "table4", "--only", "hints", "--schedule", "modern", *words, *short, "--plan")
     assert finished.code == 0, finished.err
     dataset = loading.load(["dataset=mnist", *words]).dataset
-    assert (sizes.images(dataset, "train"), sizes.images(dataset, "test")) == (40, 20)
+    assert (unread.image_count(dataset, "train"), unread.image_count(dataset, "test")) == (40, 20)
     planned = random_images.load(dataset, "digest", torch.device("cpu"))
     assert (len(planned.train), len(planned.valid)) == (30, 10)
 
@@ -85,14 +85,14 @@ def test_the_published_sizes_of_mnist_are_those_of_its_files():
     files = loading.load(["dataset=mnist", f"dataset.path={SHARED_MNIST}"]).dataset
     published = loading.load(["dataset=mnist"]).dataset
     for part in ("train", "test"):
-        assert sizes.images(files, part) == sizes.images(published, part)
+        assert unread.image_count(files, part) == unread.image_count(published, part)
 
 
 def test_the_size_of_a_split_that_is_not_drawn_is_unknown(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
     config = loading.load(["dataset=folder", f"dataset.path={tmp_path}"])
-    assert sizes.images(config.dataset, "train") is None
+    assert unread.image_count(config.dataset, "train") is None
     assert table_cells.planned_digest(config) is None
     assert not (tmp_path / "split.json").exists()
 

@@ -40,7 +40,7 @@ def test_default_networks_fit_images_of_any_size(size, channels):
     shape = [f"dataset.height={height}", f"dataset.width={width}", f"dataset.channels={channels}"]
     config = loading.load(["dataset=folder", "dataset.path=x", "dataset.classes=3", *shape])
     assert (config.teacher.name, config.student.name, config.hint_layer.name) == ("resnet", "thin", "middle")
-    teacher, student = teachers.network(config), build.network(config.student, config.dataset, "student")
+    teacher, student = teachers.build_teacher(config), build.network(config.student, config.dataset, "student")
     assert [stage.name for stage in methods.stages(config, teacher, student)] == ["hint", "student"]
     assert sum(p.numel() for p in teacher.parameters()) < 200_000
 

@@ -122,7 +122,7 @@ class TestLayerPairs:
             [*networks, "hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=block1.norm"]
         )
         restored = restore(plain(stored))
-        assert layer_pairs.resolved(restored).hint_layer == NamedPair(teacher="conv1", student="block1.norm")
+        assert layer_pairs.resolve_pair(restored).hint_layer == NamedPair(teacher="conv1", student="block1.norm")
 
     def test_the_middle_has_distance_zero(self):
         tap = network("blocks").layer_output("block2")

@@ -26,7 +26,7 @@ def run(command, store, monkeypatch):
     """Returns a function that runs a method without a teacher and returns the finished command and the run's folder."""
 
     def call(*words: str, method: str = "backprop"):
-        monkeypatch.setattr(teachers, "network", lambda _: pytest.fail("a teacher was built"))
+        monkeypatch.setattr(teachers, "build_teacher", lambda _: pytest.fail("a teacher was built"))
         finished = command(*ALONE, f"method={method}", *words, store=store)
         assert finished.code == 0, finished.err
         config = loading.load([*ALONE, f"method={method}", *words, f"store={store}"])

@@ -369,7 +369,7 @@ class TestWords:
     @pytest.mark.parametrize("network", ["fitnet1", "fitnet2", "fitnet3_table5", "fitnet4"])
     def test_the_papers_costs_agree_with_our_networks(self, network):
         """The paper's rounded costs are within 3 % of ours, counted in its way."""
-        sides = costs.sides(loading.load([f"student={network}", "dataset=cifar10"]))
+        sides = costs.costs_by_network(loading.load([f"student={network}", "dataset=cifar10"]))
         published = paper.PUBLISHED.set_index(["dataset", "method", "network"]).loc["cifar10"]
         for key, name in (("teacher", ("teacher", "maxout_cifar10")), ("student", ("hints", network))):
             for cost in ("paper_parameters", "paper_multiplications"):

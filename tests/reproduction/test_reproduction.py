@@ -16,7 +16,7 @@ from fitnets.machine import latency
 from fitnets.planning import estimates, identity
 from fitnets.reporting import paper
 from fitnets.reproduction import forecast, recipes, table_cells, table_folder
-from fitnets.reproduction.recipes import CANDIDATES, RECIPES
+from fitnets.reproduction.recipes import CANDIDATES, TABLES
 from fitnets.reproduction.scale import TableScale, describe_epochs
 from fitnets.reproduction.table_cells import ReproductionRequest
 from fitnets.system.resources import ResourceError
@@ -76,7 +76,7 @@ def without_data(monkeypatch):
 
 
 def ordered(name, **changes) -> ReproductionRequest:
-    recipe = RECIPES[name]
+    recipe = TABLES[name]
     defaults = {"schedules": recipe.schedules, "scale": TableScale(), "seeds": range(2)}
     return ReproductionRequest(recipe=recipe, **defaults | changes)
 
@@ -85,7 +85,7 @@ def ordered(name, **changes) -> ReproductionRequest:
 class TestCells:
     @pytest.mark.parametrize(
         ("name", "scale"),
-        [("table2", TableScale()), *((name, TableScale(epochs=0.01, images=0.1)) for name in RECIPES)],
+        [("table2", TableScale()), *((name, TableScale(epochs=0.01, images=0.1)) for name in TABLES)],
     )
     def test_every_command_gives_the_runs_of_its_cell(self, name, scale):
         request = ordered(name, scale=scale, only="hints" if name == "figure2" else None)
@@ -190,12 +190,12 @@ def test_a_table_runs_from_end_to_end_and_names_its_data(fitnets, tmp_path, made
     arguments = [name, *words, "--seeds", "1", "--schedule", schedule, "--out", str(tmp_path / "out")]
     finished = fitnets("reproduce", *arguments)
     assert finished.code == 0, finished.err
-    assert RECIPES[name].data in finished.out
+    assert TABLES[name].data in finished.out
     table = json.loads((tmp_path / "out" / "table.json").read_text())
     hashes = [run for row in table["rows"] for one in row["cells"].get(schedule, []) for run in one["runs"].values()]
     assert {path.parent.name for path in (tmp_path / "out" / "run").glob("*/result.json")} == set(hashes)
     text = (tmp_path / "out" / "table.md").read_text()
-    rows = [row for row in RECIPES[name].rows if row.overrides is not None]
+    rows = [row for row in TABLES[name].rows if row.overrides is not None]
     assert text.count("(n = 1, no interval)") == len(rows)
     assert ("chosen on validation before" in text) == (schedule == "modern")
     assert "not run" not in text
@@ -223,26 +223,28 @@ def test_tables_with_other_own_options_have_other_folders(without_data, tmp_path
         if config_dir is not None:
             config_dir.mkdir()
         request = ordered("table4", config_dir=config_dir and str(config_dir), schedules=["paper"])
-        folders.add(table_folder.folder(request, table_cells.cells(request, SILENCE)[0].candidates[0].runs[0].config))
+        folders.add(
+            table_folder.default_folder(request, table_cells.cells(request, SILENCE)[0].candidates[0].runs[0].config)
+        )
     assert len(folders) == 3
 
 
 class TestNotes:
     def test_equal_epochs_are_noted_only_if_all_runs_have_them(self):
         for equal in (True, False):
-            notes = "\n".join(recipes.notes(RECIPES["table4"], "mnist", [], equal_epochs=equal))
+            notes = "\n".join(recipes.notes(TABLES["table4"], "mnist", [], equal_epochs=equal))
             assert ("equal_epochs=true" in notes) == equal
 
     def test_notes_on_networks_hold_under_any_schedule(self):
         for name, part in (("table1", "5 pieces"), ("table3", "FitNet 3"), ("aflw", "Errors are of the validation")):
-            recipe = RECIPES[name]
+            recipe = TABLES[name]
             for schedules in (["modern"], ["paper"]):
                 notes = recipes.notes(recipe, recipe.dataset, schedules, equal_epochs=True)
                 assert any(part in line for line in notes)
                 assert any("RMSProp" in line for line in notes) == (schedules == ["paper"] and name != "aflw")
 
     def test_notes_on_the_papers_data_set_are_left_out_for_other_data(self):
-        notes = "\n".join(recipes.notes(RECIPES["figure2"], "digits", ["paper"], equal_epochs=False))
+        notes = "\n".join(recipes.notes(TABLES["figure2"], "digits", ["paper"], equal_epochs=False))
         for part in (
             "Budgets are millions",
             "Both outputs of Eq. 2",
@@ -252,26 +254,26 @@ class TestNotes:
         for part in ("5 pieces", "Max-norm", "Students see flips"):
             assert part not in notes
         assert "The paper has this of cifar10. For mnist " in "\n".join(
-            recipes.notes(RECIPES["figure2"], "mnist", ["paper"], equal_epochs=False)
+            recipes.notes(TABLES["figure2"], "mnist", ["paper"], equal_epochs=False)
         )
 
     def test_the_residual_table_has_no_note_on_the_papers_figures(self):
         assert "The paper's figures" not in "\n".join(
-            recipes.notes(RECIPES["residual"], "cifar100", ["modern"], equal_epochs=True)
+            recipes.notes(TABLES["residual"], "cifar100", ["modern"], equal_epochs=True)
         )
 
 
 def test_the_papers_figures_agree_between_tables_and_trade_off():
     """The tables have errors or accuracies, the trade-off has accuracies."""
     published = paper.PUBLISHED.set_index(["dataset", "method", "network"])["accuracy"]
-    for recipe in (recipe for name, recipe in RECIPES.items() if name not in ("figure2", "residual")):
+    for recipe in (recipe for name, recipe in TABLES.items() if name not in ("figure2", "residual")):
         for row in (row for row in recipe.rows if isinstance(row.paper, float) and row.overrides is not None):
             config = loading.load([f"dataset={recipe.dataset}", *recipe.shared, *row.overrides])
             network = getattr(config, row.side).name
             method = "teacher" if row.side == "teacher" else config.method.name
             ours = row.paper if recipe.measure == "accuracy" else 100 - row.paper
             assert published[recipe.dataset, method, network] == pytest.approx(ours), row.label
-    for row in RECIPES["table5"].rows[1:]:
+    for row in TABLES["table5"].rows[1:]:
         (word,) = row.overrides
         parameters, multiplications, *_ = paper.TABLE_5[word.removeprefix("student=")]
         assert (row.parameters, row.multiplications) == (f"~{parameters}", f"~{multiplications}")
@@ -315,7 +317,7 @@ def test_a_mistake_is_reported_in_one_line(fitnets, tmp_path, words, message):
     finished = fitnets("reproduce", *words, f"store={tmp_path}")
     assert finished.code == 1
     if words == ["aflw"]:
-        assert RECIPES["aflw"].data in finished.out
+        assert TABLES["aflw"].data in finished.out
     assert message in finished.err
     assert len(finished.err.splitlines()) == 1
 

@@ -23,7 +23,7 @@ def test_width_that_follows_from_a_budget_is_the_largest_within_it(depth, budget
     width = config.student.width
     assert config == loading.load([*words, f"student.width={width}"])
     cost, next_cost = (
-        costs.sides(loading.load([*words, f"student.width={candidate}"]))["student"]["paper_multiplications"]
+        costs.costs_by_network(loading.load([*words, f"student.width={candidate}"]))["student"]["paper_multiplications"]
         for candidate in (width, width + 1)
     )
     assert cost <= budget * 1e6 < next_cost
@@ -39,7 +39,7 @@ def stubbed(monkeypatch):
 
     def run(config, **_named):
         time.sleep(seconds)
-        sides = costs.sides(config)
+        sides = costs.costs_by_network(config)
         quality = 1 - 1 / (config.student.depth * config.student.width)
         student = {f"valid_{name}": quality for name in ("accuracy", "error", "loss", "calibration_error", "agreement")}
         latency = {"student": {"batch_1_p50_ms": 1.0, "batch_128_p50_ms": 1.0}}
@@ -95,7 +95,7 @@ def test_most_proposals_keep_a_budget_that_most_of_the_space_violates(study, stu
     space = ["student.depth=range(3,18)", "student.width=int(interval(4,64))"]
     config = loading.load(["student=thin"])
     points = [
-        costs.sides(replace(config, student=replace(config.student, depth=depth, width=width)))["student"]
+        costs.costs_by_network(replace(config, student=replace(config.student, depth=depth, width=width)))["student"]
         for depth in range(3, 18, 2)
         for width in range(4, 65, 6)
     ]

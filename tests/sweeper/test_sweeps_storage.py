@@ -40,7 +40,7 @@ class TestNames:
         for name in ("plain", "a/b"):
             folder = tmp_path / "sweeps" / name
             study = storage.open_study(str(folder / "study.log"), name, ONE)
-            address.leave(folder / "study.json", study, str(folder / "study.log"))
+            address.write_record(folder / "study.json", study, str(folder / "study.log"))
         assert [study.name for study in history.of_store(tmp_path)] == ["a/b", "plain"]
 
 
@@ -78,7 +78,7 @@ def new_study(store: Path, address_: str, name: str = "one") -> Path:
     """Create a study in that storage. Returns the path of its `study.json`."""
     record = store / "sweeps" / name / "study.json"
     study = storage.open_study(address_, name, ONE)
-    address.leave(record, study, address_)
+    address.write_record(record, study, address_)
     return record
 
 
@@ -238,7 +238,7 @@ def test_trial_of_a_killed_worker_is_not_shown_as_running(tmp_path):
     """A worker of this host without a lock is dead. A worker of another host may be alive."""
     place = tmp_path / "sweeps" / "one" / "study.log"
     study = storage.open_study(str(place), "one", ONE)
-    address.leave(place.with_name("study.json"), study, str(place))
+    address.write_record(place.with_name("study.json"), study, str(place))
     for _ in range(2):
         study.ask().set_user_attr("place", str(tmp_path / "worker"))
     for trial, host in zip(study.trials, (socket.gethostname(), "elsewhere"), strict=True):

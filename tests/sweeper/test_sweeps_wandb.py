@@ -59,7 +59,7 @@ class TestIds:
         assert read_json(run / "wandb.json")["id"] == first == read_back(run)["run"].run_id
         assert command(*base, *words, "rerun=true").code == 0
         assert read_json(run / "wandb.json")["id"] != first
-        assert ownership.stranger(run, "run") is None
+        assert ownership.reason_to_keep(run, "run") is None
 
     @pytest.mark.parametrize(
         ("status", "is_resumed"),
@@ -68,9 +68,9 @@ class TestIds:
     )
     def test_only_unfinished_runs_continue_their_id(self, tmp_path, status, is_resumed):
         (tmp_path / "result.json").write_text(json.dumps({"status": status}))
-        assert wandb_mirror.unfinished_id(tmp_path) is None
+        assert wandb_mirror.id_to_resume(tmp_path) is None
         (tmp_path / "wandb.json").write_text(json.dumps({"id": "one"}))
-        assert wandb_mirror.unfinished_id(tmp_path) == ("one" if is_resumed else None)
+        assert wandb_mirror.id_to_resume(tmp_path) == ("one" if is_resumed else None)
 
     def test_same_run_in_two_stores_has_two_ids(self, command, tmp_path):
         ids = []
@@ -96,23 +96,25 @@ class TestTheEnvironment:
         ],
     )
     def test_variable_counts_where_the_tracker_leaves_it_open(self, variables, expected):
-        settled = wandb_environment.settled(settings(), variables)
+        settled = wandb_environment.fill_in(settings(), variables)
         assert {key: getattr(settled, key) for key in expected} == expected
         counted = {name: value for name, value in variables.items() if name not in ("WANDB_MODE", "WANDB_DISABLED")}
-        assert wandb_environment.unused(settled, counted) == {}
+        assert wandb_environment.unused_variables(settled, counted) == {}
 
     def test_variable_does_not_override_the_tracker_and_is_reported(self):
         given = settings(project="p", mode="offline", entity="e", group="g", tags=["t"])
         variables = {
             "WANDB_PROJECT": "x", "WANDB_MODE": "online", "WANDB_ENTITY": "x", "WANDB_RUN_GROUP": "x", "WANDB_TAGS": "x"
         }  # fmt: skip
-        settled = wandb_environment.settled(given, variables)
+        settled = wandb_environment.fill_in(given, variables)
         assert settled == given
-        assert set(wandb_environment.unused(settled, variables)) == set(variables)
+        assert set(wandb_environment.unused_variables(settled, variables)) == set(variables)
 
     @pytest.mark.parametrize("name", list(wandb_environment.UNUSED))
     def test_every_other_variable_is_reported_as_unused(self, name):
-        assert name in wandb_environment.unused(wandb_environment.settled(settings(), {name: "x"}), {name: "x"})
+        assert name in wandb_environment.unused_variables(
+            wandb_environment.fill_in(settings(), {name: "x"}), {name: "x"}
+        )
 
     def test_unknown_mode_is_reported_before_anything_is_trained(self, command, tmp_path, monkeypatch):
         monkeypatch.setenv("WANDB_MODE", "sometimes")

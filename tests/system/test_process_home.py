@@ -108,7 +108,7 @@ def test_wandb_keeps_its_usual_folders_where_home_can_be_written(tmp_path, monke
 def test_wandb_folders_in_a_run_belong_to_the_run(tmp_path):
     for name in ("cache", "data", "config"):
         (tmp_path / "wandb" / name).mkdir(parents=True)
-    assert ownership.strangers(tmp_path, "run") == []
+    assert ownership.foreign_entries(tmp_path, "run") == []
 
 
 # --- figures ---
@@ -214,10 +214,10 @@ def test_no_host_takes_a_living_process_for_dead(tmp_path):
 def test_a_closed_terminal_stops_a_run_like_ctrl_c_except_under_nohup():
     earlier = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
-        with pytest.raises(signals.Stopped), signals.listening():
+        with pytest.raises(signals.Stopped), signals.raise_signals():
             os.kill(os.getpid(), signal.SIGHUP)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with signals.listening():
+        with signals.raise_signals():
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, earlier)

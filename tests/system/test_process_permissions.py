@@ -26,12 +26,12 @@ def message(work):
     try:
         return repr(work())
     except PermissionError as error:
-        return permissions.explained(error)
+        return permissions.explain(error)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 teacher, run = root / "teacher" / "t", root / "run" / ("a" * 16)
 def read_again():
-    with files.made_again(teacher):
+    with files.advise_removal(teacher):
         weights.read_weights(teacher / "weights.safetensors", nn.Linear(1, 1))
 print(json.dumps({
     "json": message(lambda: files.read_json(teacher / "facts.json")),
@@ -140,7 +140,7 @@ def test_for_somebody_elses_file_the_message_names_its_owner(tmp_path, monkeypat
     (tmp_path / "file").touch()
     monkeypatch.setattr(permissions, "_uid", lambda: os.geteuid() + 1)
     monkeypatch.setattr(permissions, "may", lambda path, mode: mode != os.R_OK)
-    message = permissions.explained(PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "file")))
+    message = permissions.explain(PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "file")))
     assert "; this process is user " in message
     assert f": ask user {_owner(tmp_path)} for it (chmod a+r {tmp_path / 'file'}), or give a folder" in message
 
@@ -151,7 +151,7 @@ def _owner(path: Path) -> str:
 
 def test_a_read_only_file_system_is_named_as_the_reason():
     error = OSError(errno.EROFS, "Read-only file system", "/boot/x")
-    assert permissions.explained(error).startswith("/boot/x: it is on a read-only file system: give another folder")
+    assert permissions.explain(error).startswith("/boot/x: it is on a read-only file system: give another folder")
     with pytest.raises(permissions.FileError, match="read-only file system"), permissions.in_words():
         raise error
 

@@ -18,7 +18,7 @@ from test_resume import outcome
 from fitnets.console.terminal import Terminal
 from fitnets.errors import DivergedError, LostLockError, PrunedError
 from fitnets.experiment import pipeline
-from fitnets.signals import Stopped, held, listening
+from fitnets.signals import Stopped, delay_signals, raise_signals
 from fitnets.store import files
 from fitnets.system import resources
 from fitnets.training import loop
@@ -30,8 +30,8 @@ def held_work(*, signals: int, error: Exception | None = None) -> list[str]:
     """Send this process so many signals while they are held; return which blocks ended, and the exception."""
     done = []
     try:
-        with listening():
-            with held():
+        with raise_signals():
+            with delay_signals():
                 for _ in range(signals):
                     signal.raise_signal(signal.SIGINT)
                 if error is not None:
@@ -46,7 +46,7 @@ def held_work(*, signals: int, error: Exception | None = None) -> list[str]:
 class TestStopSignals:
     def test_a_signal_stops_only_a_block_that_listens(self):
         before = signal.getsignal(signal.SIGTERM)
-        with listening(), pytest.raises(Stopped, match="stopped by SIGTERM") as stopped:
+        with raise_signals(), pytest.raises(Stopped, match="stopped by SIGTERM") as stopped:
             signal.raise_signal(signal.SIGTERM)
         assert stopped.value.exit_code == 143
         assert signal.getsignal(signal.SIGTERM) == before
@@ -54,31 +54,31 @@ class TestStopSignals:
     def test_a_first_signal_waits_for_the_end_of_the_held_block(self):
         done = held_work(signals=1)
         assert done == ["held", "Stopped"]
-        with listening(), held():
+        with raise_signals(), delay_signals():
             pass  # a signal raises Stopped only once
 
     def test_a_second_signal_does_not_wait(self):
         assert held_work(signals=2) == ["Stopped"]
 
-    @pytest.mark.parametrize("again", [held, listening])
+    @pytest.mark.parametrize("again", [delay_signals, raise_signals])
     def test_after_an_error_the_pending_signal_stops_the_next_block_once(self, again):
         assert held_work(signals=1, error=ValueError("wrong")) == ["ValueError"]
         with pytest.raises(Stopped, match="SIGINT"), again():
             pytest.fail("was not stopped")
-        with listening(), held():
+        with raise_signals(), delay_signals():
             pass
 
     def test_a_second_signal_after_an_error_does_not_wait_for_the_next_block(self):
-        with listening():
+        with raise_signals():
             assert held_work(signals=1, error=ValueError("wrong")) == ["ValueError"]
             with pytest.raises(Stopped):
                 signal.raise_signal(signal.SIGTERM)
-        with listening(), held():
+        with raise_signals(), delay_signals():
             pass
 
     def test_other_threads_receive_no_signals(self):
         def work():
-            with listening(), held():
+            with raise_signals(), delay_signals():
                 done.append(True)
 
         done = []
@@ -160,7 +160,7 @@ def test_a_signal_before_an_error_stops_the_next_run(tmp_path, tiny):
         signal.raise_signal(signal.SIGTERM)
         raise PrunedError("pruned")
 
-    with listening():
+    with raise_signals():
         with pytest.raises(PrunedError):
             pipeline.run(tiny(f"store={tmp_path}"), on_epoch=on_epoch)
         with pytest.raises(Stopped, match="SIGTERM"):

@@ -166,7 +166,7 @@ class TestARun:
         from fitnets.errors import PrunedError
 
         config = tiny("tracker=wandb", f"store={tmp_path}")
-        with pytest.raises(PrunedError), wandb_mirror.tracking(config, tmp_path, "name", print):
+        with pytest.raises(PrunedError), wandb_mirror.open_tracker(config, tmp_path, "name", print):
             raise PrunedError("seen enough")
         assert read_back(tmp_path)["exit_code"] == 0
 
@@ -184,7 +184,7 @@ from fitnets.store import earlier_runs
 real = RunLog.append
 def poisoned(self, row):
     real(self, row)
-    width = earlier_runs.read_config(self.claim.directory / "config.yaml").student.width
+    width = earlier_runs.read_config(self.lock.directory / "config.yaml").student.width
     if row["stage"] != "student" or row["epoch"] < 1:
         return
     if width == 5:
@@ -503,7 +503,7 @@ def test_a_signal_while_the_student_is_logged_leaves_the_run_finished(tiny, tmp_
         monkeypatch.setattr(tracker, "keep_student", lambda: signal.raise_signal(signal.SIGTERM))
         yield tracker
 
-    monkeypatch.setattr(pipeline, "tracking", interrupted)
+    monkeypatch.setattr(pipeline, "open_tracker", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(tiny(f"store={tmp_path}"))
     (result,) = tmp_path.glob("run/*/result.json")

@@ -10,7 +10,7 @@ from test_splits import SILENCE
 
 from fitnets.config import ConstantLr
 from fitnets.config.seeds import seed_of
-from fitnets.data.augmentation import view
+from fitnets.data.augmentation import augment
 from fitnets.errors import DivergedError
 from fitnets.models.network import freeze
 from fitnets.planning import plan as planning
@@ -232,12 +232,14 @@ class TestLoop:
         assert outcome.images == 16 * plan.stages[0].settings.batch_size
         assert observer.epochs[-1].valid  # the cut epoch is validated too
 
-    def test_known_epochs_select_nothing_and_keep_the_last_weights(self, tiny, tmp_path):
+    def test_fixed_epochs_select_nothing_and_keep_the_last_weights(self, tiny, tmp_path):
         plan = self.backprop(tiny, tmp_path, "schedule.student.epochs=9")
         scripted = self.scripted(plan, [])  # validating would fail
         observer, last = Observer(), {}
         observer.on_epoch = lambda epoch: (observer.epochs.append(epoch), last.update(state(plan.student)))
-        outcome = fit(scripted, plan.data.whole(), seed=0, eval_batch_size=500, observer=observer, known_epochs=3)
+        outcome = fit(
+            scripted, plan.data.with_validation(), seed=0, eval_batch_size=500, observer=observer, fixed_epochs=3
+        )
         assert (outcome.epochs, outcome.best_epoch, outcome.stopped_by) == (3, 2, "epochs")
         assert [epoch.stage for epoch in observer.epochs] == ["retrain_student"] * 3
         assert changed(last, plan.student.state_dict()) == set()
@@ -259,7 +261,7 @@ class TestLoop:
             order = plan.data.train.shuffled(whole.settings.batch_size, seed_of("student", 0, epoch))
             for (_, batch), rows in zip([step for step in seen if step[0] == epoch], order, strict=True):
                 plain = plan.data.train.images[rows]
-                expected = view(plain, rows, epoch, whole.settings.augmentation, plan.data.view_seed)
+                expected = augment(plain, rows, epoch, whole.settings.augmentation, plan.data.view_seed)
                 assert torch.equal(batch.images, expected)
                 assert not torch.equal(batch.images, plain)
                 assert torch.equal(batch.labels, plan.data.train.labels[rows])

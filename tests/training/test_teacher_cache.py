@@ -62,7 +62,7 @@ def cached_teacher(plan, cache, stage, *, views=None) -> CachedTeacher:
 def batches(plan, views, epochs, size=48):
     for epoch in range(epochs):
         for rows in plan.data.train.shuffled(size, seed=epoch):
-            yield plan.data.train.viewed(rows, views.view_of_epoch(epoch), views)
+            yield plan.data.train.augmented(rows, views.view_of_epoch(epoch), views)
 
 
 def files(root):
@@ -334,7 +334,7 @@ class TestPlan:
             planned_bytes += sum(cache_plan.bytes.values())
             cached = cache.outputs(cache_plan, plan.data)
             train, valid = plan.data.train, plan.data.valid
-            cached(train.viewed(train.rows[:5], 0, cache_plan.views), stage.teacher_layers)
+            cached(train.augmented(train.rows[:5], 0, cache_plan.views), stage.teacher_layers)
             cached(valid.batch(valid.rows[:5]), stage.teacher_layers)
         assert sum(np.load(path).nbytes for path in files(tmp_path).values()) == planned_bytes
 

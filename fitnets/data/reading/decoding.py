@@ -47,7 +47,7 @@ class Report:
         if self.broken:
             yield (
                 f"{where}: {len(self.broken)} of {self.total} images cannot be used and are left out "
-                f"(dataset.skip_broken=true): {listed(self.broken)}"
+                f"(dataset.skip_broken=true): {list_broken(self.broken)}"
             )
 
 
@@ -78,12 +78,12 @@ class BrokenImages(ConfigError):
         broken = {name: reason for report in reports for name, reason in report.broken.items()}
         total = sum(report.total for report in reports)
         super().__init__(
-            f"{place}: {len(broken)} of {total} images cannot be used: {listed(broken)}: repair or replace them, or "
-            "give dataset.skip_broken=true to leave them out"
+            f"{place}: {len(broken)} of {total} images cannot be used: {list_broken(broken)}: "
+            "repair or replace them, or give dataset.skip_broken=true to leave them out"
         )
 
 
-def merged(errors: Sequence[BrokenImages]) -> BrokenImages:
+def merge(errors: Sequence[BrokenImages]) -> BrokenImages:
     """One error for the broken images of several errors about one data set."""
     return BrokenImages(errors[0].place, [report for error in errors for report in error.reports])
 
@@ -126,7 +126,7 @@ def _record_size(report: Report, size: list[int]) -> None:
         report.largest = size
 
 
-def listed(broken: dict[str, str]) -> str:
+def list_broken(broken: dict[str, str]) -> str:
     """The broken images with their reasons, as 'a.png (it is empty); b.png (...); and 3 more'."""
     shown = [f"{name} ({reason})" for name, reason in list(broken.items())[:_LISTED]]
     return "; ".join(shown + [f"and {len(broken) - _LISTED} more"] * (len(broken) > _LISTED))

@@ -55,7 +55,7 @@ def examine(dataset: Folder, contents: Contents, root: Path | None, progress: Pr
         with locks.locked(place, f"the decoded images of {dataset.path}", progress.say if progress else _say_nothing):
             if not place.exists():
                 _store(_decode(dataset, names, progress), place)
-    with files.made_again(place):
+    with files.advise_removal(place):
         meta = files.read_json(place / "meta.json")
     report = Report(**meta["report"])
     _check(dataset, report)

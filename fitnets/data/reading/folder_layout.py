@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from fitnets.errors import ConfigError, near, printable
+from fitnets.errors import ConfigError, printable, suggest
 from fitnets.paths import expanded
 from fitnets.store import ownership
 
@@ -225,7 +225,7 @@ def _check_classes(
     elif unknown := [name for name, images in by_class.items() if images and name not in classes]:
         first, listed = unknown[0], ", ".join(classes[:5]) + ", ..." * (len(classes) > 5)
         alike = [name for name in classes if name.casefold() == first.casefold()]
-        hint = f"; did you mean {alike[0]}?" if alike else near(first, classes)
+        hint = f"; did you mean {alike[0]}?" if alike else suggest(first, classes)
         raise ConfigError(
             f"{path}: {prefix} has images of {_and(unknown)}, and {structure.splits['train']}/ has no such class{hint} "
             f"(classes: {listed}): give them the same names, or put {prefix}{first} elsewhere"

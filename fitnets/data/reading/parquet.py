@@ -15,7 +15,7 @@ from fitnets.config import HubImages, image_shape
 from fitnets.data.reading import decoding, downloads, encoded_image, shards
 from fitnets.data.reading.decoding import Decoded
 from fitnets.data.reading.encoded_image import BrokenImage, OpenedImage
-from fitnets.errors import ConfigError, near
+from fitnets.errors import ConfigError, suggest
 from fitnets.paths import expanded
 from fitnets.progress import Track
 from fitnets.store import digests
@@ -247,7 +247,7 @@ def _check_label_column(dataset: HubImages, split: str, features: dict[str, Any]
 def _check_column(key: str, column: str, split: str, features: dict[str, Any]) -> None:
     if column not in features:
         raise ConfigError(
-            f"dataset.{key}={column}: no such column in the {split} split{near(column, list(features))} "
+            f"dataset.{key}={column}: no such column in the {split} split{suggest(column, list(features))} "
             f"(columns: {', '.join(features)})"
         )
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fitnets.config import CustomNet, Preprocessing, Standardize
 from fitnets.data.preprocessing import FittedPreprocessing
-from fitnets.errors import ConfigError, near
+from fitnets.errors import ConfigError, suggest
 from fitnets.models.custom import advice, copies, factory, middle
 from fitnets.models.custom.advice import in_short
 from fitnets.models.custom.hooks import Reached, Tap, hookable, hooks
@@ -135,8 +135,8 @@ class CustomNetwork(Network):
         """Describe a layer's output. Raises ConfigError if there is no such layer."""
         if layer not in self.taps:
             raise ConfigError(
-                f"hint_layer.{self.side}={layer}: no such layer in {self.net.name}{near(layer, self.hint_layer_names)} "
-                "(fitnets layers, with the same options, lists them)"
+                f"hint_layer.{self.side}={layer}: no such layer in {self.net.name}"
+                f"{suggest(layer, self.hint_layer_names)} (fitnets layers, with the same options, lists them)"
             )
         return self.taps[layer]
 

@@ -33,7 +33,7 @@ def build(net: CustomNet, image_shape: ImageShape, side: str, seed: int) -> nn.M
 
     Raises ConfigError if the factory, the file or the module cannot be used."""
     place = f"{side}.target={net.target}"
-    factory, _ = imports.find(net.target, f"{side}.target")
+    factory, _ = imports.import_factory(net.target, f"{side}.target")
     with torch.device("cpu"), _seeded(seed_of("custom weights", seed)):
         model = imports.call(factory, net.args or {}, side, net.target)
         _check_tensors(model, place)

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from fitnets.errors import ConfigError, near
+from fitnets.errors import ConfigError, suggest
 
 
 def first_line(error: BaseException) -> str:
@@ -28,7 +28,7 @@ def last_line(error: BaseException) -> str:
 # --- modules by import path ---
 
 
-def find(target: str, key: str) -> tuple[Callable[..., Any], types.ModuleType]:
+def import_factory(target: str, key: str) -> tuple[Callable[..., Any], types.ModuleType]:
     """Import the factory at an import path; return it and its Python module.
 
     The module is imported and the factory will be called: a configuration with an import path executes code.
@@ -77,7 +77,7 @@ def _attribute(module: types.ModuleType, names: list[str], override: str) -> Any
         try:
             value = getattr(value, name)
         except AttributeError as error:
-            raise ConfigError(f"{override}: no {name} in {module.__name__}{near(name, dir(value))}") from error
+            raise ConfigError(f"{override}: no {name} in {module.__name__}{suggest(name, dir(value))}") from error
         except Exception as error:  # from a package that imports its parts on first use
             raise ConfigError(f"{override}: {name} cannot be imported ({first_line(error)})") from error
     return value
@@ -88,7 +88,7 @@ def source_digest(target: str) -> str:
     """Return the SHA-256 of a factory's source: the file that the import path names, and the file that defines it.
 
     The result is kept for the whole process, since imported code does not change with its files."""
-    factory, module = find(target, "target")
+    factory, module = import_factory(target, "target")
     paths = [getattr(module, "__file__", None)]
     with suppress(TypeError):  # a functools.partial or a built-in has no source file
         paths.append(inspect.getsourcefile(inspect.unwrap(factory)))

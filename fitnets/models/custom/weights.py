@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fitnets.errors import ConfigError, near
+from fitnets.errors import ConfigError, suggest
 from fitnets.models.custom.imports import first_line
 from fitnets.system import permissions
 
@@ -138,7 +138,7 @@ def _second_line(error: Exception) -> str:
 def _listed(missing: list[str], unexpected: list[str], state: State) -> str:
     problems = []
     if missing:
-        close = near(missing[0], unexpected or list(state)).replace("did you mean", "the file has").replace("?", "")
+        close = suggest(missing[0], unexpected or list(state)).replace("did you mean", "the file has").replace("?", "")
         problems.append(f"{len(missing)} of the model's tensors are not in the file ({_few(missing)}{close})")
     if unexpected:
         problems.append(f"{len(unexpected)} of its tensors are not in the model ({_few(unexpected)})")

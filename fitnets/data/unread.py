@@ -1,8 +1,8 @@
-"""The number of images in a part of a data set, without decoding or downloading any."""
+"""Facts about a data set that need no image: how many images a part has, and if there is a test split."""
 
-from fitnets.config import Dataset, Digits, Folder
+from fitnets.config import Config, Dataset, Digits, Folder, HubImages
 from fitnets.data import sources
-from fitnets.data.reading import folder
+from fitnets.data.reading import folder, folder_layout
 from fitnets.data.sources import SplitPart
 
 _DIGITS = 1797
@@ -16,7 +16,7 @@ _PUBLISHED: dict[str, dict[str, int]] = {  # images of each split, by data set
 }
 
 
-def images(dataset: Dataset, part: SplitPart) -> int | None:
+def image_count(dataset: Dataset, part: SplitPart) -> int | None:
     """The number of images in a part: stated by local Parquet files, or published for a download. None if the images
     have to be decoded to count them.
 
@@ -32,3 +32,15 @@ def images(dataset: Dataset, part: SplitPart) -> int | None:
             return _PUBLISHED.get(dataset.name, {}).get(getattr(dataset, f"{part}_split"))
         case _:
             return sources.row_count(dataset, part)
+
+
+def has_test(config: Config) -> bool:
+    """True if the run is evaluated on the test split at its end."""
+    return config.test and has_test_split(config.dataset)
+
+
+def has_test_split(dataset: Dataset) -> bool:
+    """True if the data set has test images: a configured test split, or a test part of a folder."""
+    if isinstance(dataset, Folder):
+        return folder_layout.has_test(dataset.path)
+    return not (isinstance(dataset, HubImages) and dataset.test_split is None)

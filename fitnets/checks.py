@@ -262,7 +262,7 @@ def _broken_hints(config: Config) -> Iterator[str]:
         sides.insert(0, ("teacher.hint" if published else "hint_layer.teacher", teacher, pair[0]))
     for key, net, layer in sides:
         if isinstance(net, CustomNet):
-            continue  # `models.layer_pairs.resolved` builds it and checks its layers
+            continue  # `models.layer_pairs.resolve_pair` builds it and checks its layers
         yield from _broken_layer(key, net, layer)
 
 

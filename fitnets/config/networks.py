@@ -268,7 +268,7 @@ class MiddlePair:
     """The middle convolution of the teacher and of the student; in a residual network the end of the second group. A
     custom network has several candidates: outputs of blocks near half of its multiplications
     (`models.custom.middle.candidates`). The pair whose maps are most alike in size is chosen
-    (`models.layer_pairs.resolved`)."""
+    (`models.layer_pairs.resolve_pair`)."""
 
     name: Literal["middle"] = neutral(default="middle")
 

@@ -40,7 +40,7 @@ from fitnets.store import earlier_runs
 
 
 def check(config: Config) -> Config:
-    """Return the configuration itself. Raises ConfigError with one line for each broken rule."""
+    """Check all rules and return the configuration itself. Raises ConfigError with one line for each broken rule."""
     broken = [
         *_empty_paths(config),
         *_out_of_range(config),
@@ -69,7 +69,7 @@ def _empty_paths(config: Config) -> Iterator[str]:
         if isinstance(path, str) and not path.strip():
             yield f"{key}= is empty: give a path"
         if isinstance(path, list) and not all(member.strip() for member in path):
-            yield f"{key}={path}: a path in it is empty"
+            yield f"{key}={path}: a path of the list is empty: give all paths"
 
 
 def _out_of_range(config: Config) -> Iterator[str]:
@@ -81,7 +81,7 @@ def _out_of_range(config: Config) -> Iterator[str]:
 def _bounded_numbers(value: Any, key: str = "", bounds: Bounds | None = None) -> Iterator[tuple[str, float, Bounds]]:
     """Yield (dotted key, number, bounds) of every number whose field has bounds, in lists and tables too.
 
-    bounds: of the field that holds the value"""
+    bounds: bounds of the field that holds the value"""
     if is_dataclass(value):
         for field in fields(value):
             dotted = f"{key}.{field.name}" if key else field.name
@@ -93,7 +93,7 @@ def _bounded_numbers(value: Any, key: str = "", bounds: Bounds | None = None) ->
         yield key, value, bounds
 
 
-_MOST_WHITENED = 3 * 64 * 64  # values of an image; their covariance matrix takes 1 GB
+_MOST_WHITENED = 3 * 64 * 64  # largest number of values of an image; their covariance matrix takes 1 GB
 
 
 def _broken_dataset(config: Config) -> Iterator[str]:
@@ -118,7 +118,7 @@ def _broken_dataset(config: Config) -> Iterator[str]:
     splits = [dataset.train_split, dataset.extra_split, dataset.validation_split, dataset.test_split]
     names = [split for split in splits if split is not None]
     if len(set(names)) < len(names):
-        yield f"dataset: train, extra, validation and test split are {', '.join(names)}: they must all differ"
+        yield f"dataset: train, extra, validation and test split are {', '.join(names)}: give different splits"
     if dataset.validation_split is not None and dataset.validation_images + dataset.extra_validation > 0:
         yield (
             f"dataset.validation_split={dataset.validation_split} and "
@@ -143,7 +143,7 @@ def _broken_networks(config: Config) -> Iterator[str]:
     if isinstance(config.teacher, Ensemble):
         paths = config.teacher.members
         if len(set(paths)) != len(paths):
-            yield f"teacher.members={paths}: a folder is in it twice"
+            yield f"teacher.members={paths}: a folder is listed twice: list each once"
         if config.teacher.hint_member not in paths:
             yield f"teacher.hint_member={config.teacher.hint_member}: not in teacher.members={paths}"
             return
@@ -186,7 +186,7 @@ def _broken_custom(config: Config) -> Iterator[str]:
         if dropout.input or dropout.hidden:
             yield (
                 f"schedule.{section}.dropout: a custom student trains with its own dropout: give "
-                f"schedule.{section}.dropout={{input: 0, hidden: 0}}"
+                f"'schedule.{section}.dropout={{input: 0, hidden: 0}}'"
             )
 
 
@@ -267,7 +267,7 @@ def _broken_hints(config: Config) -> Iterator[str]:
 
 
 def _broken_guided(config: Config) -> Iterator[str]:
-    """Rules of a guided layer that has no hint layer."""
+    """Rules of a guided layer that learns the labels, without a hint layer."""
     guided = guided_layer(config)
     if guided is None:
         name = config.student.name
@@ -286,7 +286,10 @@ def _broken_layer(key: str, net: Architecture, layer: str) -> Iterator[str]:
 def _broken_schedule(config: Config) -> Iterator[str]:
     kd = config.schedule.kd
     if kd.end_epoch is not None and kd.start_epoch > kd.end_epoch:
-        yield f"schedule.kd.start_epoch={kd.start_epoch} is after schedule.kd.end_epoch={kd.end_epoch}"
+        yield (
+            f"schedule.kd.start_epoch={kd.start_epoch} is after schedule.kd.end_epoch={kd.end_epoch}: "
+            f"give a start_epoch of at most {kd.end_epoch}"
+        )
 
 
 def _broken_sweep(config: Config) -> Iterator[str]:

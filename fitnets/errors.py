@@ -1,6 +1,6 @@
 """The exceptions that reach the user as a short message, and helpers for the wording of messages.
 
-It imports the standard library alone, so that `--help` and `--cfg job` stay fast.
+This module imports the standard library alone, so that `--help` and `--cfg job` stay fast.
 """
 
 import re

@@ -23,7 +23,7 @@ def command(folder: Path | None = None) -> list[str]:
 
 
 COMMAND = shlex.join(command())
-"""The same words as text, for messages."""
+"""`command()` as text, for messages."""
 
 
 def expanded(path: str | Path) -> Path:

@@ -10,9 +10,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, 
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the process to stop.
+    """Raised when a signal stops the process.
 
-    exit_code: 128 + the signal's number, as shells have it
+    exit_code: 128 + the signal's number, as in shells
     is_torn: a second signal interrupted a `delay_signals` block, whose work is therefore half done
     """
 
@@ -23,7 +23,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class _SignalState:
-    """The state of signal handling: are signals delayed at the moment, and which one is pending?"""
+    """The state of signal handling: whether signals are delayed, and which one is pending."""
 
     def __init__(self) -> None:
         self.is_held = False

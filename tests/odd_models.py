@@ -72,7 +72,7 @@ def with_closure() -> nn.Module:
 
 
 class Wrapping(nn.Module):
-    """Any unknown attribute is a KeyError, so that `copy.deepcopy` cannot look for `__deepcopy__`."""
+    """Raises KeyError for an unknown attribute, so that `copy.deepcopy` cannot look for `__deepcopy__`."""
 
     def __init__(self):
         super().__init__()

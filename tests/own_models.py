@@ -1,4 +1,4 @@
-"""Models as users of the framework may have them, which nothing in the project depends on."""
+"""Models like those that users may have. No code of the project depends on them."""
 
 from collections import namedtuple
 from functools import partial

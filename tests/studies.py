@@ -12,7 +12,7 @@ from fitnets.store import earlier_runs
 
 BASE = [word for word in TINY if not word.startswith("student")]
 STUDY = ("-m", "+sweeps=depth_width", *BASE, "engine.threads=1", "sweep.budgets.relative_multiplications=40")
-DIED_TWICE = "its worker died, and once more when it was tried again"
+DIED_TWICE = "its worker died, and so did the worker that retried it"
 
 
 def opened(address: Path | str, name: str = "depth_width-digits") -> optuna.Study:

@@ -79,7 +79,7 @@ def start_peer(peer: Peer, config: Config, batch: Batch) -> Iterator[dict[str, C
     arguments = (there, peer, config, on_cpu, batch.images.device)
     process = context.Process(target=_serve, args=arguments, daemon=True)
     process.start()
-    there.close()  # the process then has the only copy, so that `here` notices when it ends
+    there.close()  # so that `here.recv` raises EOFError when the process ends
     try:
         if problem := here.recv():
             raise ConfigError(problem)
@@ -94,14 +94,14 @@ def start_peer(peer: Peer, config: Config, batch: Batch) -> Iterator[dict[str, C
 
 
 def _step_in_process(connection: Connection, kind: str) -> float:
-    """Let the peer's process do a step of a kind. Returns its seconds."""
+    """Let the peer's process do a step of a kind. Returns the step's seconds."""
     connection.send(kind)
     step_s: float = connection.recv()
     return step_s
 
 
 def _serve(connection: Connection, peer: Peer, config: Config, batch: Batch, device: torch.device) -> None:
-    """The main function of a peer's process: do every step that the connection asks for and send its seconds back. The
+    """The main function of a peer's process: do each step that the connection requests and send its seconds back. The
     first message is empty if the checkout can be used, else it is the reason."""
     torch.set_num_threads(config.engine.threads or torch.get_num_threads())
     torch.backends.cudnn.allow_tf32 = False
@@ -174,7 +174,7 @@ class _WithFeatures(nn.Module):
 
 
 class _RepDistiller:
-    """One batch through its `train_distill`: one stage, in which the whole student and the whole teacher are run."""
+    """One batch through RepDistiller's `train_distill`, whose one stage runs the whole student and teacher."""
 
     computes: ClassVar[dict[str, str]] = {
         "KD": "whole student forward and backward, whole teacher forward, cross-entropy + KL, accuracy",
@@ -260,7 +260,7 @@ class _Logits(nn.Module):
 
 
 class _TorchDistill:
-    """One batch through its `DistillationBox`: in stage 1 both networks end at their layers, as in its own recipe."""
+    """One batch through torchdistill's `DistillationBox`. In stage 1 both networks end at their layers of the pair."""
 
     computes: ClassVar[dict[str, str]] = {
         "KD": "whole student forward and backward, whole teacher forward, cross-entropy + KL",

@@ -1,4 +1,4 @@
-"""Times whole runs: what an epoch takes beyond its steps, and what a process takes beyond its epochs."""
+"""Times whole runs: the time of an epoch outside its steps, and the time of a process outside its epochs."""
 
 import statistics
 import subprocess

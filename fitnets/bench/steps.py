@@ -1,7 +1,7 @@
 """Times training steps, beside plain PyTorch, the machine's matrix product and peers.
 
 All contestants take turns, so that a busy machine slows all of them alike: read the ratios. Images are random numbers
-of the data set's shape, and the batches are ready. This module times the steps alone; `runs` times what an epoch adds.
+of the data set's shape, and the batches are ready. This module times the steps alone; `runs` times whole epochs.
 """
 
 import math
@@ -45,7 +45,7 @@ _METHODS: dict[str, tuple[Method, str]] = {  # the method whose first stage is t
     "KD": (Distill(), "whole student forward and backward, Eq. 2"),
     "hint": (Hints(), "student forward and backward up to the guided layer, regressor, Eq. 3"),
 }
-_TEACHER = {  # what the step computes or reads of the teacher besides
+_TEACHER = {  # the part of the teacher that the step computes or reads
     ("KD", "live"): "whole teacher forward",
     ("hint", "live"): "teacher forward up to the hint layer",
     ("KD", "cached"): "teacher's logits looked up",
@@ -172,7 +172,7 @@ def _is_peer(contestant: Contestant) -> bool:
 def _contestants(
     config: Config, data: Data, batch: int, precisions: Sequence[Precision], peers: Sequence[Peer]
 ) -> Iterator[dict[Contestant, Timed]]:
-    """Set up all contestants, with networks of their own, while the block runs. Peers' processes end with it."""
+    """Set up all contestants, with networks of their own, while the block runs. Peers' processes end with the block."""
     batches = [
         data.train.augmented(rows, 0, data.views(Augmentation())) for rows in torch.split(data.train.rows, batch)
     ]

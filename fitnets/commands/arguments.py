@@ -13,7 +13,7 @@ RUN_HELP = "folder of a run, or a hash of the store or its first 4 or more digit
 def with_overrides(name: str, description: str | None, overrides: str) -> argparse.ArgumentParser:
     """Return a parser for a command that takes the overrides of `fitnets run`.
 
-    name: of the command
+    name: name of the command
     description: the help line
     overrides: help for the overrides
 

@@ -24,7 +24,7 @@ def main(words: list[str]) -> None:
         "--peer", action="append", default=[], metavar="NAME=DIR", help="checkout of a framework to compare with"
     )
     parser.add_argument("--epochs", action="store_true", help="also time epochs of whole runs, on the data set itself")
-    parser.add_argument("--startup", action="store_true", help="also time what a process does besides its epochs")
+    parser.add_argument("--startup", action="store_true", help="also time a process before its first epoch")
     parser.add_argument("--json", type=path, help="file for the numbers")
     parser.add_argument("--markdown", type=path, help="file for the tables")
     arguments = parser.parse_intermixed_args(words)

@@ -50,7 +50,7 @@ def main(words: list[str]) -> None:
 
 
 def _confirm(question: str) -> bool:
-    """Ask the user. Without a terminal there is nobody to ask, and the answer is no."""
+    """Return whether the user agrees; False without a terminal."""
     if not sys.stdin.isatty():
         print(f"{question} (--yes removes them)")
         return False

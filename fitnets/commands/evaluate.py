@@ -75,9 +75,9 @@ def _dataset(trained_on: Dataset, words: list[str], config_dir: str | None) -> D
     trained_on: the data set that the network was trained on
     words: the overrides of the command line
 
-    Without a new name, every key that the overrides leave out comes from `trained_on`. With a new name, only a folder
-    of images inherits keys: channels, height and width, the shape that its images get. The classes of a folder are
-    counted unless the overrides give their number.
+    If the overrides choose no other data set, `trained_on` supplies every key that they leave out. Otherwise only a
+    folder of images inherits keys: channels, height and width, the shape that its images get. The classes of a folder
+    are counted unless the overrides give their number.
     """
     changes = [word for word in words if word.startswith("dataset.")]
     names = [word.removeprefix("dataset=") for word in words if word.startswith("dataset=")]

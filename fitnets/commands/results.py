@@ -1,4 +1,4 @@
-"""The pages of `analysis/results` and the README's tables, from stored results."""
+"""Write the pages of `analysis/results` and the README's tables from stored results."""
 
 import argparse
 

@@ -150,7 +150,7 @@ def _fitting(cells: dict[str, list[str]], width: int) -> Sequence[str]:
     """Return the columns that fit together, in the order of the table. The hash is always among them, and whole.
 
     cells: cells of every column, by heading
-    width: of the table, in characters
+    width: width of the table, in characters
     """
     chosen: list[str] = []
     for name in sorted(cells, key=lambda name: COLUMNS[name].rank):

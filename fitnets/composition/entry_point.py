@@ -35,7 +35,7 @@ def job() -> Iterator[None]:
     hydra = HydraConfig.get()
     started_in = Path(hydra.runtime.cwd)
     try:
-        here = chdir(started_in) if started_in.is_dir() else nullcontext()  # it may be missing on another machine
+        here = chdir(started_in) if started_in.is_dir() else nullcontext()  # may be missing on another machine
         with here, permissions.in_words():
             yield
     except UserError as error:
@@ -47,7 +47,7 @@ def job() -> Iterator[None]:
 
 
 def as_typed(main: Callable[[], Any]) -> Callable[[], Any]:
-    """Decorate Hydra's entry point: it gets the overrides of the command line by `overrides.command_line`."""
+    """Decorate Hydra's entry point, so that it gets the command line as `overrides.command_line` returns it."""
 
     @wraps(main)
     def call() -> Any:

@@ -18,7 +18,7 @@ from hydra.plugins.plugin import Plugin
 from omegaconf import DictConfig, flag_override
 
 TESTED_WITH = "hydra-core==1.4.0rc3 omegaconf==2.4.1rc1"
-"""as in constraints.txt"""
+"""the versions in constraints.txt"""
 
 try:
     from hydra._internal.config_repository import ConfigRepository
@@ -53,8 +53,8 @@ _instantiate = Plugins._instantiate
 def rename_sweepers(current: Mapping[str, str]) -> None:
     """Have Hydra run a sweeper by its current name where `hydra.sweeper._target_` has a former one.
 
-    To register the class under its former name would not do: Hydra compares the two names before it runs the class. To
-    change the configuration would not do either: Hydra compares it with the one of every job.
+    Registering the class under its former name fails, because Hydra compares the two names before it runs the class.
+    Changing the configuration also fails, because Hydra compares it with the configuration of every job.
 
     current: current `_target_` by former `_target_`
     """
@@ -76,12 +76,12 @@ def runs_jobs_in_this_process(launcher: Launcher) -> bool:
 
 
 def table_of(override: Override) -> dict[Any, Any] | None:
-    """The value of an override that is a table, with its quotes (`QuotedString`); None for other values."""
+    """The value of an override if it is a table, with its quoted texts as `QuotedString`; None for other values."""
     return override._value if isinstance(override._value, dict) else None
 
 
 def text_of_table(override: Override, table: dict[Any, Any]) -> str:
-    """The text of another table as the value of an override."""
+    """The text of an override's value after a table replaces the value."""
     return replace(override, _value=table).get_value_element_as_str()
 
 

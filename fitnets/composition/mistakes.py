@@ -49,8 +49,8 @@ _OPTIONS = re.compile(r"Could not find '(.+?)/([^/']*)'\n+Available options in '
 
 @cache
 def _former_names() -> list[tuple[str, str]]:
-    """(a pattern of Hydra's message, our message) for each former key. Such a key reaches Hydra from a file whose place
-    only Hydra knows."""
+    """(a pattern of Hydra's message, our message) for each former key. Such a key reaches Hydra from a file whose path
+    is unknown here."""
     classes = [(name, field) for name, kind in options.OPTIONS.items() for field in fields(kind)]
     renamed = [(name, stored_name(field), field.name) for name, field in classes if stored_name(field) != field.name]
     return [
@@ -85,8 +85,8 @@ def short_message(error: BaseException) -> str:
 
 
 def _of_override(error: BaseException, text: str) -> str | None:
-    """Say what to type instead of an override that cannot be read, has several values, names no key, or has an
-    interpolation without a value; None for other errors."""
+    """The message for an override that cannot be read, has several values, names no key, or has an interpolation
+    without a value; None for other errors."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(error, OverrideParseException) and "missing EQUAL" not in text:
         return _unreadable(str(error.override))
@@ -107,7 +107,7 @@ def _of_override(error: BaseException, text: str) -> str | None:
 
 
 def _unreadable(word: str) -> str:
-    """The message for an override that Hydra cannot parse, with a quoted form that it can."""
+    """The message for an override that Hydra cannot parse, with a quoted form that Hydra parses."""
     key, equals, value = word.partition("=")
     shown = ascii(word)[1:-1] if not word.isprintable() else word
     if not (equals and re.fullmatch(r"[~+]{0,2}[\w./@$:\[\]-]+", key, re.ASCII)):

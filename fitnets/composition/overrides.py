@@ -67,14 +67,13 @@ def command_line(words: Sequence[str]) -> list[str]:
 
 
 def all_typed(words: Sequence[str]) -> list[str]:
-    """Each override `as_typed`. Raises ConfigError, also for a key that is there under a former and its present
-    name."""
+    """Each override `as_typed`. Raises ConfigError, also if a key has both its former and its present name in them."""
     former_keys.refuse_both(word.partition("=")[0].lstrip("+") for word in words)
     return [as_typed(word) for word in words]
 
 
 def as_typed(word: str) -> str:
-    """The override in the form in which Hydra reads it as it was typed, with the present name of its key. Raises
+    """The override in a form whose value Hydra reads as it was typed, with the present name of its key. Raises
     ConfigError for an empty path."""
     matched = _OVERRIDE.fullmatch(word)
     if matched is None:
@@ -131,7 +130,7 @@ def shown(key: str, text: str) -> str:
 
 
 def check_path(key: str, value: Any, text: Text) -> None:
-    """Raises ConfigError for an empty path, and for null where a path is needed."""
+    """Raise ConfigError for an empty path, and for null where a path is needed."""
     way_out = "give a path, or null" if text.is_optional else "give a path"
     if isinstance(value, str) and not value.strip():
         raise ConfigError(f"{key}= is empty: {way_out}")

@@ -86,7 +86,7 @@ def _package(config_path: str, result: ConfigResult) -> str:
 
 
 def _check_defaults(path: Path, config_path: str, node: yaml.MappingNode | None) -> None:
-    """Raises ConfigError if a file replaces the shipped file that it builds on."""
+    """Raise ConfigError if a file replaces the shipped file that it builds on."""
     names = _defaults(node)
     name = config_path.rpartition("/")[2].removesuffix(".yaml")
     if name in names:

@@ -18,7 +18,7 @@ _HYDRA_PATHS = {"hydra.run.dir", "hydra.sweep.dir", "hydra.sweeper.directory", "
 
 
 def register(prefix: str, schema: type[Any]) -> None:
-    """Describe the keys below a prefix by a dataclass."""
+    """Register the dataclass that describes the keys below a prefix."""
     SCHEMAS[prefix] = schema
     text_of.cache_clear()
 
@@ -100,7 +100,7 @@ def _members(kind: Any) -> list[Any]:
 
 
 def _below(kind: Any, part: str, is_path: bool) -> Iterator[tuple[Any, bool]]:
-    """Yield (type, whether it is a location) of what one part of a key names inside a type."""
+    """Yield (type, whether it is a location) of each field or item of a type that one part of a key stands for."""
     for member in _members(kind):
         if is_dataclass(member) and isinstance(member, type):
             for field in fields(member):

@@ -1,6 +1,6 @@
 """The typed configuration: names, types, bounds and defaults of all keys. `conf/` holds their values.
 
-Hydra knows every class marked `@option` by its name (`/hydra/fitnets/<Name>`). If a key can hold options of several
+Every class marked `@option` is registered with Hydra as `/hydra/fitnets/<Name>`. If a key can hold options of several
 types, `name` shows which one it is. `fitnets.composition` makes plain dataclasses from Hydra's tree; nothing changes
 them after `fitnets.checks.check`.
 """
@@ -89,7 +89,7 @@ class Engine:
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """precision of convolutions and matrix products; losses, weights and the optimiser stay in fp32. auto: bf16 if the
-    hardware multiplies it faster, the teacher is large enough to gain from that, and no initial weights are uniform.
+    hardware multiplies faster in it, the teacher is large enough to gain from bf16, and no initial weights are uniform.
     (The paper's tiny uniform weights make features that differ between images by less than bf16 resolves.) The
     resulting precision is part of a run's hash"""
     views: int | Literal["auto", "fresh"] = bounded(AT_LEAST_1, default="auto")
@@ -116,7 +116,7 @@ class Engine:
 class Wandb:
     name: Literal["wandb"] = neutral(default="wandb")
     project: str | None
-    """None: WANDB_PROJECT, else fitnets"""
+    """None: the environment variable WANDB_PROJECT, else fitnets"""
     entity: str | None
     """None: WANDB_ENTITY, else the user's default"""
     group: str | None

@@ -193,7 +193,7 @@ def image_shape(dataset: Dataset) -> tuple[int, int, int]:
 
 @option
 class Augmentation:
-    """Random versions of the preprocessed training images, drawn anew in every epoch."""
+    """Random versions of the preprocessed training images, drawn for each epoch."""
 
     flip: bool = False
     """mirror half of the images, left to right"""

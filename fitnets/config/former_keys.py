@@ -1,7 +1,7 @@
 """Keys of earlier versions that have another name now.
 
-Each renamed field names its former key itself (`options.renamed`). This module collects these keys, replaces them in
-whatever the user gives, and prints a line on standard error that names the present key.
+The former key of a field is declared beside it, with `options.renamed`. This module collects these keys, replaces them
+in overrides and files of the user, and prints a line on standard error with the present key.
 """
 
 import re
@@ -64,9 +64,9 @@ def current_keys(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current_entry(key: str, value: Any, where: str = "") -> tuple[str, Any]:
-    """The present dotted key, and the value by its present name. Announces what it replaces.
+    """The present dotted key, and the value by its present name. Each replaced name is announced.
 
-    value: what a key holds; of text, which may be several choices, each former name in it is replaced
+    value: value of the key; in text, which may hold several choices, a former name is replaced wherever it stands
     where: text that comes before every message"""
     present_key, present_value = current_key(key), value
     if isinstance(value, str):
@@ -91,12 +91,12 @@ def _interpolation(key: str, where: str) -> str:
 
 
 def current_tree(tree: Mapping[Any, Any], key: str = "", where: str = "") -> dict[Any, Any]:
-    """A copy of a nested table with present names of keys and values. Announces those that it replaces.
+    """A copy of a nested table with present names of keys and values. Each replaced name is announced.
 
     key: dotted key of the table itself
     where: text that comes before every message
 
-    Raises ConfigError if a key is there under both names."""
+    Raises ConfigError if the table has a key under both names."""
     holds_keys = key in _TABLES_OF_KEYS
     dotted = {name: str(name) if holds_keys or not key else f"{key}.{name}" for name in tree}
     refuse_both(dotted.values(), where)
@@ -110,7 +110,7 @@ def current_tree(tree: Mapping[Any, Any], key: str = "", where: str = "") -> dic
 
 
 def refuse_both(keys: Iterable[str], where: str = "") -> None:
-    """Raises ConfigError if a key is there under its former and its present name."""
+    """Raise ConfigError if the keys include one under both its former and its present name."""
     given = set(keys)
     for former, present in table().keys.items():
         if former in given and present in given:

@@ -14,15 +14,15 @@ class Measure:
 
     unit: Unit
     path: str
-    """dotted place of the value in result.json; for a ratio, the place of the student's value"""
+    """dotted path of the value in result.json; for a ratio, the path of the student's value"""
     maximize: bool = False
     """True: more is better; False: less is better"""
     is_cost: bool = False
     """known before training, so that `sweep.budgets` can bound it"""
     needs_teacher: bool = False
-    """compares with a teacher, so that it does not exist with teacher=none"""
+    """a comparison with the teacher, which does not exist with teacher=none"""
     of_epoch: Callable[[dict[str, Any]], float] | None = None
-    """the value after an epoch, from that epoch's row in metrics.jsonl; only measures that have it suit a pruner"""
+    """the value after an epoch, from the epoch's row in metrics.jsonl; a pruner needs a measure with this function"""
 
 
 def _cost(name: str) -> Measure:
@@ -34,7 +34,7 @@ def _relative(name: str) -> Measure:
 
 
 def _latency(images: int) -> Measure:
-    """The median time of a forward pass of so many images."""
+    """The median time of a forward pass of this many images, in milliseconds."""
     return Measure(unit="ms", path=f"timing.latency.student.batch_{images}_p50_ms")
 
 
@@ -59,14 +59,14 @@ MEASURES = {
     "relative_paper_multiplications": _relative("paper_multiplications"),
 }
 TEST_ACCURACY = "test_accuracy"
-"""reported beside the measures of a run that was evaluated on test; it can be no objective"""
+"""reported beside the measures of a run that was evaluated on test; not allowed as an objective"""
 
 NAMES = tuple(MEASURES)
 COSTS = tuple(name for name, measure in MEASURES.items() if measure.is_cost)
 NEED_TEACHER = tuple(name for name, measure in MEASURES.items() if measure.needs_teacher)
 PRUNABLE = {name: measure.of_epoch for name, measure in MEASURES.items() if measure.of_epoch is not None}
 LATENCIES = tuple(name for name, measure in MEASURES.items() if measure.unit == "ms")
-"""measures that depend on the machine and on what else it does"""
+"""measures that depend on the machine and on its other load"""
 
 
 def unit_of(name: str) -> Unit:

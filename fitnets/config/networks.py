@@ -38,7 +38,7 @@ class MaxoutTeacher:
     tied_biases: bool
     """True: one bias for each channel; False: one for each channel and position"""
     hint: str = neutral()
-    """the published hint layer, for `hint_layer=paper`. It is left out of the hash, which has the resulting pair"""
+    """the published hint layer, for `hint_layer=paper`. The hash contains the resulting pair instead"""
     seed: int = 0
 
 
@@ -90,7 +90,7 @@ class Thin:
     width: int | None = bounded(AT_LEAST_1)
     """None: the largest width within `budget`"""
     budget: float | None = added(default=None, bounds=POSITIVE)
-    """multiplications, in millions, counted as the paper counts them; None: `width` is given"""
+    """multiplications, in millions, counted as the paper counts them; None: `width` is set"""
     pieces: int = bounded(AT_LEAST_1, default=2)
 
 
@@ -175,7 +175,7 @@ class WrnTeacher(Wrn):
 
 @dataclass(kw_only=True, slots=True)
 class CustomNet:
-    """Any `torch.nn.Module` that maps images to logits, made by a function or class of the user's files or of a
+    """Any `torch.nn.Module` that maps images to logits, made by a function or class in the user's files or in a
     library, with or without a file of weights. It is used unchanged: with its own dropout and its own initial
     weights."""
 
@@ -183,7 +183,7 @@ class CustomNet:
     target: str
     """import path of the function or class that makes the module: `package.module.factory`"""
     args: Any = None
-    """keyword arguments of that function or class; None: none"""
+    """keyword arguments of that function or class; None: no arguments"""
     weights: str | None = location(default=None)
     """file of weights, from safetensors or `torch.save(model.state_dict(), ...)`; None: the weights that the module is
     made with"""
@@ -198,7 +198,7 @@ class CustomNet:
     """mean of each channel of images in [0, 1], which is subtracted; None: the module gets images as
     `dataset.preprocessing` makes them"""
     std: list[float] | None = None
-    """standard deviation of each channel, which divides the difference; given if and only if `mean` is"""
+    """standard deviation of each channel, by which the difference is divided; set if and only if `mean` is set"""
 
 
 @option
@@ -227,7 +227,7 @@ class RunTeacher:
 
     name: str = neutral(default="run")
     path: str = location()
-    """that folder. The hash has the network and a digest of its weights instead"""
+    """path of the folder. The hash contains the network and a digest of its weights instead of the path"""
 
 
 @option
@@ -236,7 +236,7 @@ class Ensemble:
 
     name: str = neutral(default="ensemble")
     members: list[str] = location()
-    """folders as for `RunTeacher`"""
+    """folders as in `RunTeacher.path`"""
     hint_member: str = location()
     """folder of the member that the hints come from, one of `members`"""
 

@@ -24,7 +24,7 @@ _STORED_NAMES: dict[type[Any], str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The range of a number, both ends included. A number is finite, also where `high` is infinite."""
+    """The range of a number, both ends included. A number must be finite even if `high` is infinite."""
 
     low: float
     high: float = float("inf")
@@ -81,7 +81,7 @@ def renamed(
     """A field that had another name when results were first stored. That name stays in every hash, and is still
     accepted (see `fitnets.config.former_keys`).
 
-    former_values: values that had another name, their present names by their former ones"""
+    former_values: present name of each renamed value, by its former name"""
     return _field(default, stored_as=former, bounds=bounds, former_values=former_values)
 
 
@@ -163,7 +163,7 @@ def plain(value: Any, *, hashed: bool = False) -> Any:
 
 
 def stored_name(field: Field[Any]) -> str:
-    """The name of a field in hashes, which is its first one. Configurations of earlier versions have it too."""
+    """The first name of a field, which hashes and configurations of earlier versions have."""
     return str(field.metadata.get("stored_as", field.name))
 
 
@@ -185,7 +185,7 @@ def _is_silent(option: Any, field: Field[Any]) -> bool:
 
 def restore(value: Any) -> Any:
     """Invert `plain`: turn a stored `config.yaml` into a Config again, without Hydra. Former names of classes, keys and
-    values are accepted. Raises TypeError if a key is there under its former and its present name."""
+    values are accepted. Raises TypeError if an option has a key under both its former and its present name."""
     if isinstance(value, list):
         return [restore(item) for item in value]
     if not isinstance(value, dict):

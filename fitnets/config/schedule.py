@@ -116,7 +116,8 @@ class Dropout:
 @option(stored_as="Stage")
 class StageSettings:
     """Settings of one stage of training. Keys of `lr_scale` and `max_norm` are the name of a layer (`conv1`) or its
-    kind (`conv`, `dense`, `softmax`, `regressor`); the name wins. A layer without an entry has scale 1 and no bound."""
+    kind (`conv`, `dense`, `softmax`, `regressor`); an entry for the name overrides one for the kind. A layer without an
+    entry has scale 1 and no bound."""
 
     epochs: int = bounded(AT_LEAST_1)
     """largest number of epochs"""
@@ -174,7 +175,7 @@ class Schedule:
     equal_epochs: bool
     """give methods of one stage the epochs of the hint stage too, so that all methods have equal totals"""
     retrain_teacher: bool
-    """afterwards train the teacher from scratch on training and validation images, for as many epochs as its best one
-    needed"""
+    """afterwards train the teacher from scratch on training and validation images, for the number of epochs at its best
+    validation value"""
     retrain_student: bool
-    """the same for the student, in each of its stages"""
+    """afterwards train the student likewise, in each of its stages"""

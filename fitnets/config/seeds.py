@@ -1,4 +1,4 @@
-"""Seeds that follow from their purpose."""
+"""Seeds that are derived from their purpose."""
 
 import hashlib
 

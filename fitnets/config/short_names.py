@@ -7,16 +7,17 @@ from typing import Any
 _LEFT_OUT = ("_type_", "name", "seed", "hint", "guided")
 """keys of a network that never appear in its short name"""
 _PLACES = {"target": ".", "weights": "/", "path": "/", "members": "/", "hint_member": "/"}
-"""keys that hold an import path or a file path, with the separator of its parts; a name needs the last parts alone"""
+"""keys that hold an import path or a file path, with the separator of its parts; a name has the last parts alone"""
 _ALWAYS = ("path", "members")
-"""keys that always appear: a network of an earlier run is nothing but its folder"""
+"""keys that always appear, because the folder alone identifies a network of an earlier run"""
 
 Network = Mapping[str, Any]
 """the option of a teacher or student in plain types, as in `config.yaml`, or its name and some of its values"""
 
 
 def tails(places: Iterable[str], separator: str = "/") -> dict[str, str]:
-    """The shortest unique ending of each place, in whole parts: 'a/photos' and 'b/photos', but 'birds'."""
+    """The shortest unique ending of each path, in whole parts: 'a/photos' and 'b/photos' for two folders of one name,
+    'birds' for a folder whose name is unique."""
     parts = {place: [part for part in place.split(separator) if part] or [place] for place in places}
     endings = {}
     for place, mine in parts.items():
@@ -47,7 +48,7 @@ def datasets(pairs: Sequence[tuple[str | None, str | None]]) -> list[str | None]
 
 def networks(options: Sequence[Network | None]) -> list[str | None]:
     """A name for each network: its option's name (for a custom network its target), and as many of its values as are
-    needed to tell it from others of that name."""
+    needed to distinguish it from others of that name."""
     details = [None if option is None else _details(option) for option in options]
     names = [None if option is None else str(option.get("name")) for option in options]
     shown: list[str | None] = [None] * len(options)
@@ -60,7 +61,7 @@ def networks(options: Sequence[Network | None]) -> list[str | None]:
 
 
 def _details(network: Network) -> dict[str, Any]:
-    """The values of a network by key, the most telling first. Values of tables are listed by their own keys."""
+    """The values of a network by key, the most distinctive first. Values of tables are listed by their own keys."""
     details: dict[str, Any] = {
         key: network[key] for key in _PLACES if network.get(key) not in (None, network.get("name"))
     }
@@ -73,8 +74,8 @@ def _details(network: Network) -> dict[str, Any]:
 
 
 def _distinguishing_words(members: list[dict[str, Any]]) -> list[list[str]]:
-    """Return, for each member of a group, the words that tell it from the others. A key that differs is used at most
-    once."""
+    """Return, for each member of a group, the words that distinguish it from the others. A key is used only if it
+    distinguishes members that are alike in the keys before it."""
     keys = list(dict.fromkeys(key for member in members for key in member))
     chosen = [key for key in keys if key in _ALWAYS]
     distinct = {repr(sorted(member.items(), key=str)) for member in members}

@@ -27,7 +27,7 @@ def column_widths(header: Sequence[str], rows: Sequence[Sequence[str]], room: in
 
     room: width of the whole table with its borders, in characters
 
-    Cells are broken between words alone, so no hash is broken.
+    Cells are broken only between words, so every hash stays whole.
     """
     columns = [[name, *(row[index] for row in rows)] for index, name in enumerate(header)]
     widths = [max(cell_len(line) for cell in cells for line in cell.split("\n")) for cells in columns]

@@ -88,7 +88,7 @@ class Terminal:
 
 
 def printed(show: Callable[[Terminal], None], *, width: int) -> str:
-    """The text that a function prints to the terminal it is given, in lines of at least so many columns."""
+    """Return the text that `show` prints to a terminal of at least `width` columns."""
     text = io.StringIO()
     show(Terminal(Console(file=text, width=width, highlight=False, markup=False)))
     return text.getvalue()

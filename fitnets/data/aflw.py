@@ -28,7 +28,7 @@ SIDE = 16
 CLASSES = ("no face", "face")
 """class names of label 0 and label 1"""
 _SHOWN = 5
-"""broken rows and images that a message names"""
+"""largest number of broken rows and images in a message"""
 
 Box = tuple[int, int, int, int]
 """left, top, right, bottom, in pixels"""
@@ -40,7 +40,7 @@ class Face:
 
     face_id: int
     image: Path | None
-    """None if the database names no image"""
+    """None if the database has no image for the face"""
     rectangle: tuple[Any, Any, Any, Any]
     """x, y, width and height in pixels, unchecked; the rectangle may reach over the edge of its image"""
 
@@ -129,7 +129,7 @@ def read_faces(aflw: Path) -> list[Face]:
 
 
 def _image_root(aflw: Path, paths: Sequence[str]) -> Path:
-    """The folder that paths in the database are relative to. AFLW's tools put it at different places."""
+    """The folder that paths in the database are relative to. AFLW's tools put this folder at different places."""
     candidates = [aflw, *(folder for folder in sorted(aflw.rglob("*")) if folder.name in ("flickr", "images", "data"))]
     for path in paths[:100]:
         for root in candidates:

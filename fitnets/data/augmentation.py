@@ -13,8 +13,8 @@ from fitnets.config import Augmentation
 @dataclass(frozen=True, slots=True)
 class Views:
     """The augmented versions of the images that a stage sees. Every epoch has a view, which picks one version of
-    each image from a set. With crops, every view has a set of its own with one version of each image. With flips
-    alone, all views share a set of two; without augmentation, a set of one."""
+    each image from a set. With crops, every view has a separate set with one version of each image. With flips alone,
+    all views share a set of two versions; without augmentation, a set of one."""
 
     augmentation: Augmentation
     seed: int
@@ -30,7 +30,7 @@ class Views:
         return epoch % self.count if self.crops and self.count is not None else epoch
 
     def distinct_views(self, epochs: int) -> int:
-        """The number of sets of augmented versions that so many epochs pick from."""
+        """The number of sets of augmented versions that this many epochs pick from."""
         if not self.crops:
             return 1
         return epochs if self.count is None else min(self.count, epochs)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 _IMBALANCE = 10
 """a note is made if one class has this many times the training images of another"""
 _LISTED = 5
-"""class names that a note lists"""
+"""largest number of class names in a note"""
 
 
 def class_notes(names: list[str], counts: dict[str, list[int]]) -> Iterator[str]:

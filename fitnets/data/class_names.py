@@ -10,7 +10,7 @@ from fitnets.errors import ConfigError
 from fitnets.store.earlier_runs import StoredNetwork
 
 _LISTED = 8
-"""class names that a message lists"""
+"""largest number of class names in a message"""
 
 
 class ClassNames(NamedTuple):

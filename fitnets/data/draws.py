@@ -17,7 +17,7 @@ def proportional_draw(labels: NDArray[np.int64], count: int, seed: int) -> NDArr
 
 
 def equal_draw(labels: NDArray[np.int64], each: int, seed: int) -> NDArray[np.bool_]:
-    """A mask of random rows, `each` of every class. Raises ValueError if a class would have no other row left."""
+    """A mask of random rows, `each` of every class. Raises ValueError if this takes all rows of a class."""
     mask = np.zeros(len(labels), dtype=bool)
     generator = np.random.default_rng(seed)
     for label in np.unique(labels):

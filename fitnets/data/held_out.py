@@ -51,7 +51,7 @@ def _held_out(dataset: Dataset, part: SplitPart, labels: NDArray[np.int64]) -> N
             each, rest = divmod(count, dataset.classes)
             try:
                 if rest:
-                    raise ValueError(f"{count} is no multiple of {dataset.classes} classes")
+                    raise ValueError(f"give a multiple of the number of classes, {dataset.classes}")
                 return equal_draw(labels, each, seed)
             except ValueError as error:
                 raise ConfigError(

@@ -1,4 +1,4 @@
-"""Prepares image files that are in no data set as a network's data set prepares its images, and describes how."""
+"""Prepares further image files like the images of a network's data set, and describes the preparation."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,8 +53,8 @@ def pixels(dataset: Dataset, path: Path) -> NDArray[np.uint8]:
 
 
 def split_by_kind(paths: list[Path]) -> tuple[list[Path], list[Path]]:
-    """(image files, other files): the files, and all files in the folders and their sub-folders. Hidden ones in folders
-    are skipped.
+    """(image files, other files): the files, and all files in the folders and their sub-folders. Hidden files in
+    folders are skipped.
 
     paths: files and folders. A file listed here counts as an image whatever its suffix."""
     images: list[Path] = []

@@ -1,6 +1,6 @@
 """Preprocessing of images, once, before training: section 3 of the paper and the maxout recipes.
 
-Images are (N, C, H, W) float32 in every function. `fit` sees training images only.
+Images are (N, C, H, W) float32 in every function. `fit` uses training images only.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ def fit(preprocessing: Preprocessing, chunks: Callable[[], Iterable[Tensor]]) ->
 
 
 _RECORDED = 1000
-"""most values that a run records"""
+"""largest number of values that a run records"""
 
 
 def to_json(fitted: FittedPreprocessing) -> dict[str, list[float]] | None:
@@ -110,7 +110,7 @@ def local_contrast(images: Tensor, local: LocalContrast) -> Tensor:
     """LeCun's local contrast normalisation, for each channel by itself, with zeros beyond the edge.
 
     The Gaussian-weighted mean around a pixel is subtracted from it. The result is divided by the largest of three
-    values: the weighted root mean square around the pixel, the mean of that over the image, and the threshold.
+    values: the weighted root mean square around the pixel, its mean over the image, and the threshold.
 
     local.divisor: take the root mean square of the image, or of the centred image.
     local.channels: normalise all channels, or the first alone."""

@@ -64,8 +64,8 @@ def decoded_part(dataset: Dataset, part: SplitPart, root: Path, progress: Progre
 
 
 def decoded_folder(dataset: Dataset, origin: Source, root: Path) -> Path:
-    """The folder of a decoded part: the one that exists, of this version of the code or of an earlier one that serves
-    as well; otherwise the one that this version will write."""
+    """The folder of a decoded part: an existing one, written by this version of the code or by an accepted earlier one;
+    otherwise the one that this version will write."""
     versions = [origin.version, *([origin.earlier_version] if origin.earlier_version is not None else [])]
     folders = [
         root / "data" / content_hash("decoded", version, origin.identity, image_shape(dataset), dataset.classes)
@@ -183,9 +183,9 @@ def fitted_preprocessing(folder: Path) -> FittedPreprocessing:
 
 
 def _mapped(path: Path) -> NDArray[Any]:
-    """Raises DamagedError with the way out."""
+    """Map an array from its file. Raises DamagedError with the way out."""
     with files.advise_removal(path.parent):
-        try:  # PyTorch wants a writable array: copy on write leaves the file as it is
+        try:  # PyTorch needs a writable array: copy on write leaves the file as it is
             array: NDArray[Any] = np.load(path, mmap_mode="c")
         except (*permissions.DAMAGE, EOFError) as error:
             raise DamagedError(f"{path} cannot be read ({error})") from error

@@ -1,4 +1,4 @@
-"""Facts about a data set that need no image: how many images a part has, and if there is a test split."""
+"""Facts about a data set that need no image: how many images a part has, and whether there is a test split."""
 
 from fitnets.config import Config, Dataset, Digits, Folder, HubImages
 from fitnets.data import sources

@@ -23,7 +23,7 @@ from fitnets.training.loss_terms import HintTerm, KdTerm, LabelHintTerm, LabelTe
 from fitnets.training.stages import HintStage, LabelHintStage, TrainingStage, WholeNetworkStage
 
 _LONG_EVALUATION_S = 10.0
-"""A trial of a few updates is told how to shorten an evaluation that takes longer than this."""
+"""Seconds of evaluation above which the plan of a trial of a few updates shows overrides that shorten it."""
 _TRIAL_IMAGES = 500
 """validation images that are enough for a trial"""
 _SCHEDULES = {
@@ -40,7 +40,7 @@ def announce(plan: Plan, terminal: Terminal) -> None:
     """Print the plan of a run: data, method, schedule, seeds, networks, stages, notes, cache, expected duration,
     folder.
 
-    A quiet terminal prints nothing, and then nothing is estimated either, because that takes a moment."""
+    For a quiet terminal nothing is printed or estimated, because estimates take a moment."""
     if terminal.quiet:
         return
     config, ready = plan.config, readiness.evaluate_if_quick(plan)
@@ -100,7 +100,7 @@ def _teacher(plan: Plan, ready: Readiness | None) -> str:
 
 
 def _teacher_training(plan: Plan, ready: Readiness | None) -> str:
-    """Say where the teacher's weights come from, or how long it will be trained."""
+    """Describe the source of the teacher's weights, or the length of its training."""
     if plan.teacher_stage is None:
         origin = "your own, not trained here" if isinstance(plan.config.teacher, CustomTeacher) else "of earlier runs"
         return f"{origin}, {ready.describe()}" if ready else origin
@@ -166,7 +166,7 @@ def _length(settings: StageSettings) -> str:
 
 
 def _student_length(stage: TrainingStage, config: Config) -> str:
-    """The length of a student's stage. If it is longer than its key says, the reason stands with it."""
+    """The length of a student's stage, with the reason if it is longer than `schedule.student.epochs`."""
     epochs, hint_epochs = config.schedule.student.epochs, config.schedule.hint.epochs
     if stage.name != "student" or stage.settings.epochs == epochs:
         return _length(stage.settings)
@@ -215,7 +215,7 @@ def _precision_reason(plan: Plan) -> str:
 
 
 def _test_images(plan: Plan) -> int:
-    """The number of test images; taken to be that of the validation images if it is unknown before they are read."""
+    """The number of test images. If it is unknown before they are read, the number of validation images."""
     if not has_test(plan.config):
         return 0
     images = unread.image_count(plan.config.dataset, "test")
@@ -223,7 +223,7 @@ def _test_images(plan: Plan) -> int:
 
 
 def _shorter_trial(plan: Plan, evaluation_s: float) -> str:
-    """The overrides that shorten a trial of a few updates, whose evaluation takes as long as that of a whole run."""
+    """A remark with overrides that shorten a trial's evaluation, which takes as long as that of a whole run."""
     trained = [*plan.stages, *([plan.teacher_stage] if plan.teacher_stage is not None else [])]
     is_trial = any(stage.settings.max_steps is not None for stage in trained)
     if not is_trial or evaluation_s < _LONG_EVALUATION_S:
@@ -275,10 +275,10 @@ def _earlier_run_notes(plan: Plan, teacher: EarlierRunTeacher) -> Iterator[str]:
 
 def _unknown_classes(plan: Plan, path: str, member: earlier_runs.StoredNetwork) -> Iterator[str]:
     """A note if the classes of a stored teacher cannot be compared with those of the data by name. Teachers of the same
-    images and labels need none."""
+    images and labels need no note."""
     of_teacher = class_names.of_network(member)
     if of_teacher.note:
         yield of_teacher.note
     if member.data_digest() != plan.data.digest and None in (of_teacher.names, plan.class_names.names):
         unnamed = "this data set" if plan.class_names.names is None else path
-        yield f"{path}: its classes are taken to be those of this data set by their numbers: {unnamed} names none"
+        yield f"{path}: its classes are compared with this data set's by number, because {unnamed} names none"

@@ -1,4 +1,4 @@
-"""Says whether a network is better than always naming one class."""
+"""Tests whether a network is better than always naming one class."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ Accuracy = tuple[float | None, float | None, int | float | None]
 stands for an unknown value."""
 
 _UNKNOWN_IMAGES = 10**9
-"""A number of images that stands for an unknown one. It is so large that counting loses no difference but rounding."""
+"""Stands for an unknown number of images. It is large, so that counts of whole images keep all digits that matter."""
 
 
 def is_no_better(*runs: Accuracy) -> bool:

@@ -146,8 +146,7 @@ def _place(dataset: Dataset) -> list[object]:
 
 
 def _has_split(dataset: Dataset) -> bool:
-    """Return whether the data set has its split already, so that reading the split does not draw and write a new
-    one."""
+    """Return whether the data set has a saved split. Without one, reading a split would draw and write a new one."""
     return not isinstance(dataset, Folder) or folder.has_split(dataset)
 
 
@@ -157,7 +156,7 @@ def _has_images_of(network: StoredNetwork, dataset: Dataset, root: Path, progres
         return False
     try:
         return splits.digest(dataset, root, progress) == network.data_digest()
-    except ConfigError:  # there is no training split, or it is one of other images
+    except ConfigError:  # there is no training split, or it belongs to other images
         return False
 
 

@@ -48,7 +48,7 @@ Stages = dict[str, StageSummary]
 class RunCallbacks:
     """Everything that the caller of a run supplies.
 
-    on_epoch: receives the row of every epoch; None if nobody needs it
+    on_epoch: receives the row of every epoch; may be None
     terminal: shows progress and messages
     notes: extra entries for `environment.json`"""
 
@@ -120,7 +120,7 @@ def _load_finished(plan: Plan, callbacks: RunCallbacks) -> dict[str, Any]:
         results.add_test(plan, plan.student, result, terminal)
         with files.advise_removal(directory):
             stored = files.read_json(directory / "environment.json")
-        # the run keeps the name of the trial that asked for it first
+        # the run keeps the name of its first trial
         environment = stored | callbacks.notes | {key: stored[key] for key in ("trial",) if key in stored}
         files.write_json(directory / "environment.json", environment)
         files.write_json(directory / "result.json", result)
@@ -289,7 +289,7 @@ def _load_or_train_teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[
     """Load the trained weights into `plan.teacher`, or train and store it.
 
     Returns the summaries of its training under `stages`. If it was retrained on the validation images too, `valid` has
-    the quality on validation of the network before that."""
+    the network's quality on validation before the retraining."""
     stage, seed, network = plan.teacher_stage, teacher_seed(plan.config), plan.teacher
     if stage is None or seed is None or network is None:  # no teacher, or one that has its weights already
         return {"stages": {}, "valid": {}}

@@ -75,7 +75,7 @@ def result(
 
     Accuracy and error are fractions, losses are in nats, `weights_bytes` is the size of the weight file. `valid_*`
     belongs to the networks that were selected on validation, `valid_agreement` to the student and the teacher that
-    taught it. `test_*` belongs to the final networks; they are others if the schedule retrains.
+    taught it. `test_*` belongs to the final networks, which were retrained if the schedule retrains.
 
     `timing` has everything that differs between runs of one configuration. `stage_seconds` counts all processes that
     trained a stage, for this run or an earlier one. `run_seconds`, which the pipeline adds, counts the process that

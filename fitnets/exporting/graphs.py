@@ -75,7 +75,7 @@ def write_onnx(traced: ExportedProgram, path: Path, metadata: dict[str, str]) ->
 
     metadata: entries of the file's metadata
     """
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # they log their progress and that torchvision is missing
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # these log progress, and that torchvision is missing
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter itself makes deprecated calls

@@ -30,7 +30,7 @@ def quantise(source: Path, target: Path, images: Tensor) -> None:
     source, target: ONNX files
     images: raw images (N, C, H, W), uint8, from which the ranges of activations are measured
     """
-    logging.getLogger("root").setLevel(logging.ERROR)  # it recommends the preprocessing step that follows
+    logging.getLogger("root").setLevel(logging.ERROR)  # ONNX Runtime logs advice to do the next step
     inferred = target.with_suffix(".inferred.onnx")
     quant_pre_process(source, inferred, skip_symbolic_shape=True)
     preprocessing = [

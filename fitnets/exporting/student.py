@@ -81,8 +81,8 @@ def export_student(
 
     The files are checked on random images if the run's data are missing or have changed.
 
-    Raises ConfigError if the run has no student, if its fitted preprocessing was neither recorded nor can be fitted
-    again, because the data are missing, or if a file disagrees with PyTorch.
+    Raises ConfigError if the run has no student, if a file disagrees with PyTorch, or if the run did not record its
+    fitted preprocessing and the data to fit it again are missing.
     """
     if not stored.is_student:
         raise ConfigError(

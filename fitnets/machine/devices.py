@@ -20,7 +20,7 @@ def set_up_device(engine: Engine) -> torch.device:
 
     Raises ConfigError if there is no such device."""
     torch.set_num_threads(engine.threads or _DEFAULT_THREADS)
-    torch.backends.cudnn.allow_tf32 = False  # results and hashes say fp32
+    torch.backends.cudnn.allow_tf32 = False  # results and hashes are labelled fp32
     torch.backends.cudnn.deterministic = True  # a resumed stage ends with the same bits
     _keep_freed_memory()
     if engine.device == "cuda" and not torch.cuda.is_available():
@@ -45,7 +45,7 @@ def precision(config: Config, device: torch.device) -> Precision:
     Raises ConfigError for bf16 on a GPU that lacks it."""
     setting, dataset = config.engine.precision, config.dataset
     if setting == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise ConfigError(f"engine.precision=bf16: {describe(device)} has none: give engine.precision=fp32")
+        raise ConfigError(f"engine.precision=bf16: {describe(device)} has no bf16: give engine.precision=fp32")
     if setting != "auto":
         return setting
     architecture, inits = earlier_runs.architecture(config.teacher), [config.schedule.student_init]
@@ -58,7 +58,7 @@ def precision(config: Config, device: torch.device) -> Precision:
 
 
 def _multiplications(net: Architecture, dataset: Dataset, side: str) -> int:
-    """Multiplications for one image. The count is kept: a paper's table needs it for the same network often."""
+    """Multiplications for one image. The count is cached, because a paper's table needs it repeatedly."""
     key = repr((net, dataset))
     if key not in _COUNTED:
         with torch.device("meta"):

@@ -75,7 +75,7 @@ def in_turns(
 
 
 def timed(work: Callable[[], Any], device: torch.device, *, repeats: int, warm_up: int = 1) -> list[float]:
-    """Time a function repeatedly, until the device has finished its work.
+    """Time repeated calls of a function. Each call ends when the device has finished its work.
 
     warm_up: calls before the timed ones
 

@@ -63,7 +63,7 @@ def network(net: config.Architecture, dataset: Dataset, side: str) -> Network:
 
 
 def grouped_convs(units_by_group: list[list[int]], pieces: int, dataset: Dataset) -> list[MaxoutConv]:
-    """Return 3x3 convolutions with pad 1 in groups. Each group ends with 2x2 pooling, the last pools the whole map.
+    """Return 3x3 convolutions with pad 1 in groups. Each group ends with 2x2 pooling; the last one pools the whole map.
 
     units_by_group: units of each convolution, by group.
     pieces: maxout pieces of every convolution."""
@@ -214,7 +214,9 @@ def _shape(layer: LayerOutput) -> str:
 
 
 def _conv_regressor(guided: LayerOutput, hint: LayerOutput, *, pad: int, stride: int) -> Conv2d:
-    """Section 2.2 for maps of any two sizes: kernel size = guided size + 2 pad - stride (hint size - 1)."""
+    """The convolution of section 2.2, between maps of any two sizes.
+
+    Kernel size = guided size + 2 pad - stride (hint size - 1)."""
     channels, *guided_size = guided.out_shape
     units, *hint_size = hint.out_shape
     height, width = (g + 2 * pad - stride * (h - 1) for g, h in zip(guided_size, hint_size, strict=True))

@@ -37,7 +37,7 @@ class NetworkCost:
 def cost(network: Network, image_shape: tuple[int, int, int]) -> NetworkCost:
     """Count a network's cost in one forward pass of a copy.
 
-    A custom network was counted when it was built, with the matrix products of its attention.
+    The multiplications of a custom network were counted when it was built, including the matrix products of attention.
 
     image_shape: (C, H, W)."""
     if isinstance(network, CustomNetwork):
@@ -64,7 +64,7 @@ def cost(network: Network, image_shape: tuple[int, int, int]) -> NetworkCost:
 def multiplications_up_to(network: Network, image_shape: tuple[int, int, int]) -> dict[str, int]:
     """Return the cumulative multiplications for one image after each layer, as trained, in order.
 
-    The last entry is that of the logits. Custom networks list it as LOGITS, since no layer is known to give them.
+    The last entry is for the logits. A custom network has it under LOGITS, since the layer that gives them is unknown.
 
     image_shape: (C, H, W)."""
     if isinstance(network, EnsembleNetwork):
@@ -138,7 +138,7 @@ def within_budget(config: Config, student: Thin) -> Config:
 
 
 def costs_by_network(config: Config) -> dict[str, dict[str, int]]:
-    """Return the costs of student and teacher by side, before anything is trained. teacher=none has no entry."""
+    """Return the costs of student and teacher by side, before anything is trained. teacher=none gives one entry."""
     dataset = config.dataset
     with torch.device("meta"):
         student = build.network(config.student, dataset, "student")

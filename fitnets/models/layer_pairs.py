@@ -101,7 +101,7 @@ class _Candidate:
     """A layer that can be in a pair.
 
     distance: distance from half of the network's multiplications, as a fraction of them.
-    shape: None if it is not needed."""
+    shape: shape of the layer's output for one image; None if it is not needed."""
 
     name: str
     distance: float

@@ -18,9 +18,9 @@ M = TypeVar("M", bound=nn.Module)
 class Network(nn.Module):
     """A sequence of named layers, the last of which gives the logits.
 
-    layers: in order, by name.
+    layers: the layers by name, in order.
     dropout: rates on each layer's input; dropout acts in training mode only.
-    precision: of convolutions and matrix products. Weights, their gradients and logits are always fp32.
+    precision: number format of convolutions and matrix products. Weights, their gradients and logits are always fp32.
     any_layout: whether the network may be laid out channels last."""
 
     any_layout: ClassVar[bool] = True
@@ -60,7 +60,7 @@ class Network(nn.Module):
     def arithmetic(self) -> AbstractContextManager[None]:
         """Return the context that gives computations the network's precision.
 
-        Layers that are trained beside the network, such as a regressor, compute in it too."""
+        Layers that are trained beside the network, such as a regressor, compute in this context too."""
         kind = next(self.parameters()).device.type
         if self.precision == "fp32" or kind == "meta":
             return nullcontext()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fitnets.models.layers import Activation, Conv2d, Dense
 
 _MOST_CLASS_TOKENS = 5
-"""a class token, and a distillation token or four registers beside it"""
+"""largest number of tokens before the grid: a class token, and a distillation token or four registers beside it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Grid:
 class Pointwise(nn.Module):
     """A linear map of each position's channels with an activation, after resizing the guided grid to the hint's.
 
-    It goes from maps (N, C, H, W), tokens (N, T, D) or units (N, D) to any of these. The hint's class tokens are mapped
+    Input and output may each be maps (N, C, H, W), tokens (N, T, D) or units (N, D). The hint's class tokens are mapped
     from the first class token, or from the mean over all positions if the guided output has none."""
 
     def __init__(self, guided_shape: tuple[int, ...], hint_shape: tuple[int, ...], activation: Activation):

@@ -51,9 +51,8 @@ def _temperature(config: Config) -> float | None:
 
 
 def identity(config: Config, teacher: PretrainedTeacher) -> list[Any]:
-    """Return everything that determines a teacher that is not trained, for its hash.
-
-    That is its networks and weights, wherever they are stored."""
+    """Return everything that determines a teacher that is not trained, for its hash: its networks and weights, wherever
+    they are stored, and the settings of an ensemble."""
     if isinstance(teacher, CustomTeacher):
         return [teacher, *wrapping.identity(teacher, config.dataset, "teacher", seed=0)]
     members = earlier_runs.members(teacher)

@@ -82,7 +82,7 @@ class Examination:
     classes: number of images of each class, by split
     pixels: smallest, mean and largest value of a batch after preprocessing
     cache: the cached teacher outputs, by stage and layer
-    cache_bytes: size of all cache tables that do not exist yet, with those for evaluation and retraining
+    cache_bytes: size of all cache tables that do not exist yet, including tables for evaluation and retraining
     peak_bytes: peak memory of this process, or of the GPU
     times: the stages that are not trained yet
     preparing_s: seconds until training starts
@@ -114,7 +114,7 @@ class Examination:
 def examine(config: Config, progress: Progress) -> Examination:
     """Prepare the run of a configuration and examine it with one batch. Images are decoded; nothing is trained.
 
-    Raises ConfigError for everything for which the run itself would raise it before training."""
+    Raises every ConfigError that the run itself would raise before training."""
     started = time.perf_counter()
     plan = prepare(config, progress)
     preparing_s = time.perf_counter() - started

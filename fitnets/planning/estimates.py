@@ -24,10 +24,10 @@ from fitnets.training.teacher_cache import TeacherCache
 from fitnets.training.teacher_outputs import FixedOutputs
 
 ONCE_S, QUICK_S, THOROUGH_S = -1.0, 0.0, 1.0
-"""Seconds per measurement. ONCE_S times a single call, QUICK_S the fewest calls that give a median, because a run waits
-for them, and THOROUGH_S repeats the calls for a second."""
+"""Seconds per measurement. ONCE_S times a single call. QUICK_S, for a run that waits, times the fewest calls that give
+a median. THOROUGH_S repeats the calls for a second."""
 _LONG_STEP_S = 0.3
-"""A rough measurement scales up an update that takes longer than this from one on few images."""
+"""Seconds of an update above which a rough measurement times an update on few images and scales it up."""
 _TIMED_IMAGES = 64
 """images in the batch on which the teacher's forward pass is timed"""
 
@@ -174,7 +174,7 @@ def _validation_s(plan: Plan, stage: TrainingStage, is_cached: bool, budget_s: f
 
 
 def evaluation_s(plan: Plan, test_images: int) -> float:
-    """Estimate what follows training: predictions on validation and test, comparisons of layers, latencies."""
+    """Estimate the seconds of evaluation after training: predictions, comparisons of layers, latencies."""
     sample = replace(plan.data.valid, rows=plan.data.valid.rows[:DIAGNOSED])
     batch_size, device = plan.config.engine.eval_batch_size, sample.rows.device
     networks = {"student": plan.student}
@@ -191,8 +191,8 @@ def evaluation_s(plan: Plan, test_images: int) -> float:
 
 
 def quick_evaluation_s(plan: Plan, test_images: int) -> float:
-    """Estimate the same as `evaluation_s` within a moment: from forward passes of a few images, with the time of the
-    latencies computed, not measured."""
+    """Estimate the seconds of `evaluation_s` quickly, from forward passes of a few images. The time of measuring
+    latencies is calculated from these passes."""
     sample = replace(plan.data.valid, rows=plan.data.valid.rows[:_TIMED_IMAGES])
     device = sample.rows.device
     predictions = len(plan.data.valid) + test_images
@@ -209,8 +209,8 @@ def quick_evaluation_s(plan: Plan, test_images: int) -> float:
 
 
 def median_s(work: Callable[[], Any], device: torch.device, budget_s: float) -> float:
-    """The median duration of 2 to 100 calls, as many as fit into `budget_s`. A third as many calls warm up before them.
-    ONCE_S gives the duration of a single call."""
+    """The median seconds of 2 to 100 calls, as many as fit into `budget_s`. A third as many calls warm up before them.
+    With ONCE_S, the seconds of a single call."""
     once_s = latency.timed(work, device, repeats=1)[0]
     if budget_s <= ONCE_S:
         return once_s

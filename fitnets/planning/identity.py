@@ -33,9 +33,9 @@ from fitnets.training import methods
 class Hashes(NamedTuple):
     """One hash for each artifact of a run.
 
-    teacher: of the trained teacher; None for teacher=none
-    hint: of the student after stage 1; None for methods without stage 1
-    run: of the whole run"""
+    teacher: hash of the trained teacher; None for teacher=none
+    hint: hash of the student after stage 1; None for methods without stage 1
+    run: hash of the whole run"""
 
     teacher: str | None
     hint: str | None
@@ -59,7 +59,7 @@ def hashes(config: Config, digest: str, precision: Precision) -> Hashes:
     hash of data and precision as the first link of the chain.
 
     digest: content hash of the training and validation images
-    precision: the concrete one, never `auto`"""
+    precision: concrete precision, never `auto`"""
     schedule = config.schedule
     if isinstance(config.teacher, NoTeacher):
         teacher_parts = []
@@ -84,7 +84,7 @@ def _hint_parts(config: Config) -> list[Any]:
 
 def _student_parts(config: Config) -> list[Any]:
     """Everything but the teacher and stage 1 that determines the student. Sections of the schedule that the method does
-    not use are left out, so that changing them does not train again."""
+    not use are left out, so that changing them causes no new training."""
     schedule, method = config.schedule, config.method
     parts: list[Any] = [method, config.student, schedule.student_init, methods.student_stage(config), config.seed]
     parts += [*_custom_student(config), *methods.repeated_views(config, methods.student_stage(config))]
@@ -117,19 +117,19 @@ def _regressor(config: Config) -> Regressor:
     hint_layer, guided = needed_pair(config)
     architecture = earlier_runs.architecture(config.teacher)
     assert architecture is not None
-    with torch.device("meta"):  # shapes alone
+    with torch.device("meta"):  # only shapes are needed
         teacher = build.network(architecture, config.dataset, "teacher")
         student = build.network(config.student, config.dataset, "student")
     return build.resolved_regressor(config.regressor, student.layer_output(guided), teacher.layer_output(hint_layer))
 
 
 class ComparisonKeys(NamedTuple):
-    """Hashes that say which stored runs may be compared. The seeds of teacher and student are left out, so that runs
-    that differ in these seeds alone have equal keys.
+    """Hashes that determine which stored runs may be compared. The seeds of teacher and student are left out, so that
+    runs that differ only in these seeds have equal keys.
 
     teacher_setting: data, and everything that makes the teacher but its seed; None for teacher=none
     setting: teacher_setting, and what all methods share: the student, its initialisation, stage 2 without its length
-    student_setting: data and that shared part without the teacher, to compare with runs of other teachers
+    student_setting: data, and what all methods share without the teacher, to compare with runs of other teachers
     method: the method with the lengths of its stages, its pair of layers and its regressor
     kd: temperature and weight of Eq. 2; None for methods without it"""
 
@@ -144,7 +144,7 @@ def comparison_keys(config: Config, digest: str, precision: Precision) -> Compar
     """Hash what two runs must have in common to be compared.
 
     digest: content hash of the training and validation images
-    precision: the concrete one; fp32 is not hashed"""
+    precision: concrete precision; fp32 is not hashed"""
     schedule = config.schedule
     teacher_parts: list[Any] = []
     if isinstance(config.teacher, PretrainedTeacher):

@@ -27,8 +27,8 @@ from fitnets.training.teacher_cache import CachePlan, TeacherCache, plan_cache
 
 _CPU = torch.device("cpu")
 _MOST_TABLES = 16
-"""A stage whose crops never repeat caches at most this many tables, one an epoch. Longer ones run the teacher at every
-step."""
+"""A stage whose crops never repeat caches at most this many tables, one an epoch. Longer stages run the teacher at
+every step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +36,8 @@ class Plan:
     """Everything that a run needs before it trains, and where its artifacts lie in the store.
 
     device: where networks and images are
-    precision: the concrete one, never `auto`
-    class_names: of the data set
+    precision: concrete precision, never `auto`
+    class_names: class names of the data set
     teacher: None for teacher=none
     teacher_stage: the teacher's training; None for a teacher that needs none
     stages: the student's stages, in order
@@ -99,7 +99,7 @@ class Plan:
         return next((part for part in stages_and_terms if isinstance(part, HintStage | HintTerm)), None)
 
     def load_teacher(self) -> None:
-        """Load the trained weights into the teacher, if they are not there yet, and freeze it. Raises DamagedError."""
+        """Load trained weights into the teacher if needed, and freeze it. Raises DamagedError if that fails."""
         if self.teacher is None:
             return
         if self.teacher_stage is not None:

@@ -11,7 +11,7 @@ from fitnets.training import metrics
 _MOST_IMAGES = 1000
 _LEAST_IMAGES = 50
 _MULTIPLICATIONS = {"cpu": 2e10, "cuda": 2e12}
-"""multiplications that a run may spend on this before it starts, a few seconds' worth"""
+"""multiplications that this evaluation may take before a run, by device type: a few seconds' worth"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

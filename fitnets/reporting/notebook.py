@@ -1,4 +1,4 @@
-"""Functions for the cells of the notebooks. A cell prints a sentence where the store does not hold enough."""
+"""Functions for the cells of the notebooks. A cell prints a sentence if the store lacks runs for it."""
 
 import os
 from collections.abc import Callable, Sized

@@ -190,7 +190,7 @@ def _chosen(candidates: list[dict[str, Any]], frame: pd.DataFrame) -> tuple[dict
     if not common:
         has_runs = (candidate for candidate, accuracies in zip(sound, by_seed, strict=True) if len(accuracies))
         first = next(has_runs, sound[0])
-        return first, f"; {first['method']}, nothing to choose between yet"
+        return first, f"; {first['method']}, no seed is finished for all methods"
     means = [float(accuracies[sorted(common)].mean()) for accuracies in by_seed]
     best = sound[means.index(max(means))]
     others = ", ".join(
@@ -280,14 +280,14 @@ def _notes(spec: dict[str, Any]) -> Iterator[str]:
 
 
 def _commands(cells: list[ResultCell]) -> str:
-    header = ["", "schedule", "command", "runs"]
-    rows = [
-        [cell.row, cell.schedule, f"`{candidate['command']}`", " ".join(candidate["runs"].values())]
+    commands = [
+        f"* {cell.row}, `schedule={cell.schedule}`: `{candidate['command']}`; "
+        f"runs {' '.join(candidate['runs'].values())}"
         for cell in cells
         for candidate in cell.candidates
     ]
     summary = "<details><summary>The commands of every figure, and the hashes of their runs</summary>"
-    return "\n\n".join([summary, markdown.table(header, rows), "</details>"])
+    return "\n\n".join([summary, "\n".join(commands), "</details>"])
 
 
 def main() -> int:

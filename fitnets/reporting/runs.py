@@ -151,7 +151,7 @@ RUN_COLUMNS = {
 """The columns of `load`, between `run` and `trials`.
 
 run: the name of the run's folder
-trials: all trials that asked for the run, each as study, number and parameters
+trials: all trials that use the run, each as study, number and parameters
 """
 EPOCH_COLUMNS = {
     "step": "number of epochs since the start of the run, over all stages",

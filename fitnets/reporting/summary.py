@@ -16,9 +16,9 @@ _ROUNDING = 1e-9
 
 
 def headlines(frame: pd.DataFrame) -> list[str]:
-    """Name, for each teacher, the cheapest student within 1 point of it, and say how certain that is.
+    """Name, for each teacher, the cheapest student within 1 point of it, and state how certain that is.
 
-    Networks that are no better than always naming one class are called that and are not compared.
+    Networks that are no better than always naming one class are named as such and are not compared.
 
     frame: rows of `runs.load`
     """
@@ -54,7 +54,7 @@ def _headline(teacher: dict[Any, Any], point: pd.Series, candidates: int) -> str
     test = "" if pd.isna(point["test_accuracy"]) else f", {100 * point['test_accuracy']:.2f} % on test"
     certainty = "one run, no interval" if point["count"] == 1 else repetitions(point)
     if candidates > 1:
-        certainty += f"; chosen among {candidates} by the same validation images, so a little flattered there"
+        certainty += f"; chosen among {candidates} on the same validation images, so this accuracy is slightly too high"
     return (
         f"{teacher['task']}: the cheapest student within 1 point of teacher {teacher['name']} is {point['label']} "
         f"({point['method']}): {100 * point['valid_accuracy']:.2f} % on validation against "

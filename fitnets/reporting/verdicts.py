@@ -123,7 +123,7 @@ class Comparison:
     epochs: int | None
     """Epochs of the student, both stages counted."""
     at_chance: str | None = None
-    """the methods, of the two, that have not begun to learn"""
+    """A sentence about the one method that has not begun to learn; None if both have begun."""
 
     def __str__(self) -> str:
         name = f"{self.first} against {self.second}"

@@ -15,8 +15,8 @@ MODERN = (
     "labels alone, nothing retrained."
 )
 PAPER = (
-    "The paper caps each stage at 500 epochs. How long its baselines trained, and with which numbers, is not told: "
-    "here with those of stage 2.",
+    "The paper caps each stage at 500 epochs. It does not state how long its baselines trained, nor with which "
+    "hyperparameters: here with those of stage 2.",
     "Both outputs of Eq. 2 are softened, as printed (the released code in effect softens the teacher's alone); the "
     "hint loss is summed as in Eq. 3 (released: summed over one axis, averaged over the others).",
     "Layers that were guided keep their learning rate in stage 2 (factor 1, the released script's default: the paper's "
@@ -29,10 +29,10 @@ RELEASED = (
     "none.",
 )
 MAXOUT_TEACHER = (
-    "The teacher is trained by the maxout recipe of its data set, at most 500 epochs: how the paper trained its own is "
-    "not told."
+    "The teacher is trained by the maxout recipe of its data set, at most 500 epochs: the paper does not state how it "
+    "trained its own."
 )
-CONV_RATES = "Convolutions learn at 0.05 times the rate, as in the released code: the text does not say so."
+CONV_RATES = "Convolutions learn at 0.05 times the rate, as in the released code: the text does not state it."
 CIFAR_STUDENTS = (
     *RELEASED,
     CONV_RATES,
@@ -40,10 +40,10 @@ CIFAR_STUDENTS = (
     "epochs (released: 400).",
 )
 CIFAR = (*CIFAR_STUDENTS, MAXOUT_TEACHER)
-RETRAINED = "At full length both networks then train afresh on all images, for the epochs that validation chose before."
+RETRAINED = "At full length both networks are then trained again on all images, for as many epochs as validation chose."
 DENSE_PIECES = (
     "Dense maxout layers have 500 units (SVHN's teacher 400) and 5 pieces, as text and recipes say; parameters and "
-    "multiplications are counted with 2, and without biases, as the paper's figures want it. "
+    "multiplications are counted with 2, and without biases, as the paper's figures require. "
 )
 CIFAR_NETWORKS = (
     DENSE_PIECES + "Trained as they are, CIFAR-10's teacher has 16.2 M parameters, FitNets 1 to 4 have 0.35, 1.06, "
@@ -51,11 +51,11 @@ CIFAR_NETWORKS = (
 )
 TABLE_7 = "FitNets 1 to 4 are guided as in Table 7 (layer 6 of FitNets 1 and 2; Table 6 says 7)."
 LABELLED = (
-    "Hidden layers learn labels through a softmax layer of their own: the paper does not say through what, nor with "
-    "which weight (here 1 each)."
+    "Hidden layers learn labels through a softmax layer for each: the paper states neither this layer nor the weight "
+    "(here 1 each)."
 )
 MNIST_NETWORKS = (
-    "All maxout layers have 2 pieces, as the paper says and its counts want it (the recipes have 4 in the last "
+    "All maxout layers have 2 pieces, as the paper says and its counts require (the recipes have 4 in the last "
     "convolutions); kernels and paddings are the recipes'.",
     "Each position has biases of its own, as in the recipes. The paper does not count them: with them the teacher has "
     "413 k parameters and the student 74 k.",
@@ -72,7 +72,7 @@ SVHN_NETWORKS = (
     "The teacher's kernels and paddings are the maxout recipe's, with which the paper's 4.9M come out.",
     "The student is FitNet 3: the text's 13 layers and 1.5M parameters (the appendix says 19 layers), with 500 dense "
     "units (400 or 500 is open), as Table 7 prints it: 30.5 % of the teacher's parameters (with 64 units throughout "
-    "its first group, as Table 5's counts want it, 31.8 %; the text says 32 %).",
+    "its first group, as Table 5's counts require, 31.8 %; the text says 32 %).",
     "The hint map (10x10) is larger than the guided one (8x8): the regressor is a full convolution with padding 2. The "
     "released code stops there, and the paper does not name the pair.",
     "All channels are locally normalised (the reference code stops after the first).",
@@ -89,7 +89,7 @@ AFLW_NETWORKS = (
     "padding and colours are open. No reading gives its 15 and 2.5 times fewer multiplications; here they are 13.1 and "
     "3.3 times fewer.",
     "Faces are the annotated rectangles, clipped to their image; the others random squares of photographs without "
-    "faces; no photograph is in both parts. The paper tells no rule.",
+    "faces; no photograph is in both parts. The paper states no rule.",
     "Errors are of the validation images, on which the best epoch was chosen too, as in the paper.",
 )
 AFLW = (

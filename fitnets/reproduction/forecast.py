@@ -48,7 +48,7 @@ def of_cells(cells: Sequence[TableCell], terminal: Terminal, *, decode: bool = T
     """Estimate the unfinished runs of every cell. One run of each method is timed, because its other seeds take as
     long. Cells of teachers come last, because their runs are mostly those of a student's cell.
 
-    decode: False times updates on a few random images instead of the data set's, which takes seconds"""
+    decode: if False, updates are timed on a few random images and no data set is decoded, which takes seconds"""
     counted: set[str] = set()
     rough = None if decode else RoughMeasurement()
     students_first = sorted(cells, key=lambda cell: cell.row.side == "teacher")
@@ -56,7 +56,7 @@ def of_cells(cells: Sequence[TableCell], terminal: Terminal, *, decode: bool = T
 
 
 def _of_cell(cell: TableCell, counted: set[str], terminal: Terminal, rough: RoughMeasurement | None) -> CellTime:
-    """counted: hashes of the artifacts that are counted already; those of this cell are added"""
+    """counted: hashes of the artifacts that are counted already; the cell's own hashes are added"""
     runs_left, here_s, gpu_s = 0, 0.0, 0.0
     budget_s = estimates.QUICK_S if rough is None else estimates.ONCE_S
     for candidate in cell.candidates:

@@ -15,11 +15,11 @@ CANDIDATES = ("hints", "kd", "backprop")
 class TableRow:
     """A row of a table.
 
-    paper: the paper's value in %, or its words; None if it has neither
+    paper: the paper's value in %, or its words; None if the paper has neither
     parameters, multiplications: as the paper prints them
     overrides: overrides of the row's runs; the method is `hints` unless they name one. None for a published figure of
         others, which is quoted and not run
-    side: the network of the run whose figure the row shows"""
+    side: the network whose figure the row shows, teacher or student"""
 
     label: str
     paper: float | str | None = None
@@ -46,7 +46,7 @@ class PaperTable:
     training: notes that hold for the paper's data set under schedule=paper, besides those of all tables
     data: where the data set comes from, for the user
     schedules: the columns
-    figure: the figure that is drawn of the runs beside the table; None for none"""
+    figure: name of the figure that is drawn from the runs; None: no figure"""
 
     name: str
     title: str
@@ -66,8 +66,8 @@ class PaperTable:
 def notes(table: PaperTable, dataset: str, schedules: Sequence[ScheduleName], *, equal_epochs: bool) -> list[str]:
     """The notes that belong below a reproduced table.
 
-    dataset: the data set of its runs
-    equal_epochs: whether schedule.equal_epochs=true for all its runs"""
+    dataset: the data set of the table's runs
+    equal_epochs: whether schedule.equal_epochs=true for all runs"""
     lines = [choices.SPREAD, *([choices.EQUAL_EPOCHS] if equal_epochs else []), *table.choices]
     if any(row.paper is not None for row in table.rows):
         lines.append(choices.SINGLE)
@@ -82,7 +82,7 @@ def _training_notes(table: PaperTable, dataset: str) -> tuple[str, ...]:
     if dataset == table.dataset:
         return table.training
     return (
-        f"The paper has this of {table.dataset}. For {dataset} the numbers are those of "
+        f"The paper has this table for {table.dataset}. For {dataset} the numbers are those of "
         f"conf/schedule/paper/{dataset}.yaml{choices.OTHER_TEACHERS.get(dataset, '')}.",
     )
 
@@ -141,8 +141,8 @@ TABLE_2 = PaperTable(
         *choices.CIFAR_STUDENTS,
         "The teacher is trained as for CIFAR-10, by its maxout recipe, at most 500 epochs: there is no recipe for "
         "CIFAR-100.",
-        "10,000 images are held out to find the number of epochs, then both networks train afresh on all: the paper "
-        "takes the epochs found on CIFAR-10, which it does not tell.",
+        "10,000 images are held out to find the number of epochs, then both networks are trained again on all: the "
+        "paper uses the number chosen on CIFAR-10 and does not state it.",
     ),
     data=_CIFAR100,
 )
@@ -210,9 +210,9 @@ TABLE_5 = PaperTable(
     ),
     choices=(
         choices.TABLE_7,
-        "FitNet 3 has 64 units in each layer of its first group, as Table 5's counts want it (Table 7 prints 32, 48, "
+        "FitNet 3 has 64 units in each layer of its first group, as Table 5's counts require (Table 7 prints 32, 48, "
         "64, 64: student=fitnet3).",
-        "Layers and compression are told by `fitnets cost`, speed-ups measured by `fitnets export RUN`.",
+        "`fitnets cost` counts layers and compression; `fitnets export RUN` measures speed-ups.",
     ),
     networks=choices.CIFAR_NETWORKS,
     training=(*choices.CIFAR, choices.RETRAINED),
@@ -273,21 +273,21 @@ FIGURE_2 = PaperTable(
     rows=tuple(_figure_2()),
     choices=(
         "Guided as in Table 6, and no student is retrained. Budgets are millions of multiplications for images of "
-        "32x32 pixels. The points of the paper's plot are not known: its words stand instead, at 107M two figures, of "
-        "which it gives 89.45 % to KD by context alone. It tells that hints gain 3.4 points (30M) and 4.11 points "
-        "(107M) from 5 to 11 layers, and speaks of 13 layers, which its Table 6 does not have.",
+        "32x32 pixels. The paper's plot has no numbers: the table quotes its text, and for 107M two figures, of "
+        "which 89.45 % belongs to KD by context alone. According to the text hints gain 3.4 points (30M) and 4.11 "
+        "points (107M) from 5 to 11 layers. It also mentions 13 layers, which Table 6 does not have.",
     ),
     networks=(choices.DENSE_PIECES.strip(),),
     training=(
         *choices.CIFAR,
-        "At full length the teacher alone then trains afresh on all images, those of validation too.",
+        "At full length only the teacher is then trained again on all images, those of validation too.",
     ),
     data=_CIFAR10,
     figure="depth",
 )
 ABLATIONS = PaperTable(
     name="ablations",
-    title="Section 3.1: the 19-layer student taught otherwise",
+    title="Section 3.1: the 19-layer student, trained in other ways",
     measure="accuracy",
     dataset="cifar10",
     shared=("student=fitnet4",),

@@ -59,7 +59,7 @@ _BENCH_COLUMNS = {  # header: (who, teacher outputs, step)
 
 @dataclass(frozen=True)
 class Page:
-    """A page of `analysis/results`. about: what was run, and how its figures are to be read."""
+    """A page of `analysis/results`. about: text on what was run and how to read the figures."""
 
     title: str
     about: str
@@ -71,7 +71,7 @@ class Page:
 
 
 def write() -> list[Path]:
-    """Write every page, every figure and the README's tables anew. Returns the files that changed."""
+    """Rewrite every page, every figure and the README's tables. Returns the files that changed."""
     for path in _paper_tables().values():
         files.write_json(path / "table.json", with_current_recipe(files.read_json(path / "table.json")))
     draw(RESULTS.parent)
@@ -95,13 +95,13 @@ def pages() -> dict[str, Page]:
 
 
 def _paper_page(name: str, folder: Path) -> Page:
-    """A table or figure of the paper. Its own heading says how it differs from the paper's training."""
+    """The page of a reproduced table or figure. The table's heading has the differences from the paper's training."""
     drawing = f"![The figure]({name}/{name}.png)" if (folder / f"{name}.png").exists() else ""
     return Page(recipes.TABLES[name].title, drawing, lambda: reproduced.document(folder))
 
 
 def with_results(text: str) -> str:
-    """The text of a README with its tables written anew. KeyError for a table of an unknown name."""
+    """The text of a README with its tables replaced. Raises KeyError for a table with an unknown name."""
     makers = {
         "first_run": first_run,
         "first_run_mnist": first_run_mnist,
@@ -244,7 +244,7 @@ def full_bench() -> str:
     """All tables of the stored benchmark."""
     stored = files.read_json(RESULTS / "bench.json")
     threads = torch.get_num_threads()
-    torch.set_num_threads(stored["environment"]["threads"])  # they stand in the title
+    torch.set_num_threads(stored["environment"]["threads"])  # the title has their number
     steps = _bench_steps()
     shown = [
         tables.of_steps(steps, batch=stored["batch"], rounds=stored["rounds"], device=torch.device("cpu")),

@@ -30,7 +30,7 @@ _FILES = ("dataset.path", "dataset.split_file")
 class PlannedRun:
     """The run of one student with one seed.
 
-    words: its overrides, without the seed"""
+    words: the run's overrides, without the seed"""
 
     config: Config
     words: tuple[str, ...]
@@ -135,9 +135,10 @@ class ReproductionRequest:
 def cells(request: ReproductionRequest, progress: Progress, *, decode: bool = True) -> list[TableCell]:
     """List the cells of a table with all their runs, column by column.
 
-    decode: False reads no data that are not decoded yet; their runs then have other hashes, and none counts as done
+    decode: if False, no data are decoded; runs on data that are not decoded yet get provisional hashes, and none counts
+        as done
 
-    Raises ConfigError for everything that the user has to change."""
+    Raises ConfigError for every mistake that the user has to correct."""
     places = [(row, schedule) for schedule in request.schedules for row in request.rows if row.overrides is not None]
     return [_cell(request, row, schedule, progress, decode=decode) for row, schedule in places]
 

@@ -22,7 +22,7 @@ def default_folder(request: ReproductionRequest, config: Config) -> Path:
     """The default folder of a table. Its name has every setting that makes it a different table, except the number of
     seeds: more seeds extend the same table.
 
-    config: of any of its runs"""
+    config: configuration of any of the table's runs"""
     parts = [request.recipe.name, config.dataset.name]
     if request.only is not None:
         parts.append(re.sub(r"\W+", "_", request.only.lower()))

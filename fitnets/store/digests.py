@@ -1,4 +1,4 @@
-"""SHA-256 digests of tensors and files. The store remembers the digest of a file until the file changes."""
+"""SHA-256 digests of tensors and files. The digest of a file is kept in the store until the file changes."""
 
 import hashlib
 import pickle
@@ -21,7 +21,7 @@ _SETTLED_S = 2.0
 def of_file(path: Path, root: Path | None) -> str:
     """SHA-256 of a file's content. The file is read again only if its path, size or times of change differ.
 
-    root: store that remembers the digest for later processes; None: remember it in this process alone"""
+    root: store in which the digest is kept for later processes; None: keep it in this process only"""
     stat = path.stat()
     stamps = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     return _of_version(path.resolve(), stamps, root)
@@ -61,7 +61,7 @@ def _bytes(value: Any) -> Any:
 
 @cache
 def _of_version(path: Path, stamps: tuple[int, ...], root: Path | None) -> str:
-    """Digest of a file in the version that these stamps show, remembered in the store if one is given."""
+    """Digest of a file, kept in the store if `root` is given. stamps: inode, size, times of change in ns."""
     record = StoreLayout(root).digest(content_hash(str(path), stamps)) if root else None
     if record is not None and record.exists():
         with files.advise_removal(record):

@@ -66,8 +66,8 @@ def check_writable(root: Path, key: str = "store=") -> None:
 
 
 def is_finished(directory: Path) -> bool:
-    """Return whether a run directory holds a finished run. Raises DamagedError if its `result.json` does not show
-    that."""
+    """Return whether a run directory holds a finished run. Raises DamagedError if its `result.json` cannot be
+    read or has no status."""
     path = directory / layout.RESULT
     if not path.exists():
         return False
@@ -82,8 +82,8 @@ def is_finished(directory: Path) -> bool:
 def replace_run(directory: Path) -> Iterator[Path]:
     """Empty a run directory for a new run.
 
-    An earlier finished run is moved to a backup. It comes back if the block raises, and is removed if the block ends
-    well. A run that is unfinished or damaged is removed at once. A user's own files stay in the directory."""
+    An earlier finished run is moved to a backup, which is restored if the block raises and removed otherwise. A run
+    that is unfinished or damaged is removed at once. A user's own files stay in the directory."""
     backup = layout.backup_path(directory)
     if _is_certainly_finished(directory):
         _remove_run(backup, move_others_to=directory)

@@ -35,24 +35,24 @@ class StoredNetwork:
 
     @property
     def was_retrained(self) -> bool:
-        """Return whether its final training used the validation images too."""
+        """Return whether the network's final training used the validation images too."""
         schedule = self.config.schedule
         return schedule.retrain_student if self.is_student else schedule.retrain_teacher
 
     @property
     def record(self) -> Path:
-        """The JSON file with the results of its training."""
+        """The JSON file with the results of the network's training."""
         return self.weights.parent / (layout.RESULT if self.is_student else layout.TEACHER_RECORD)
 
     def read_record(self) -> dict[str, Any]:
-        """Read the results of its training; empty if they cannot be read."""
+        """Read the results of the network's training; empty if they cannot be read."""
         try:
             return files.read_json(self.record)
         except (OSError, DamagedError):
             return {}
 
     def data_digest(self) -> str:
-        """Digest of the images that it was trained on. Raises ConfigError if its record does not hold one."""
+        """Digest of the images that the network was trained on. Raises ConfigError if its record lacks the digest."""
         try:
             digest: str = files.read_json(self.record)["hashes"]["data"]
         except (DamagedError, KeyError, TypeError) as error:
@@ -67,7 +67,7 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """PyYAML's loader in C, if it is there: it is seven times as fast"""
 _HASH = re.compile(r"((?:.*/)?(?:run|teacher)/)?([0-9a-fA-F]{1,16}|(?=\w*\d)\w{1,16})")
 """A hash or its first digits, alone or after a folder of runs or teachers. It also matches words with a digit, so that
-a mistyped hash is reported as one."""
+a mistyped hash is reported as an unknown hash."""
 _SHORTEST = 4
 """fewest digits of a hash that are accepted"""
 _LISTED = 8
@@ -81,7 +81,7 @@ def locate(name: str, root: Path, key: str) -> str:
 
     name: DIR, HASH, the first 4 or more digits of a hash, or one of these after `run/` or `teacher/`
     root: folder of the store
-    key: of the configuration, for messages
+    key: configuration key, for messages
 
     Raises ConfigError if no artifact, or more than one, has such a hash."""
     match = _HASH.fullmatch(name.rstrip("/"))
@@ -129,7 +129,7 @@ def find_network(directory: str, key: str) -> StoredNetwork:
 
     If the network is custom, its configuration names code to import: using somebody else's folder executes that code.
 
-    key: of the configuration, for messages
+    key: configuration key, for messages
 
     Raises ConfigError if there is no finished network."""
     folder = expanded(directory)
@@ -143,11 +143,11 @@ def find_network(directory: str, key: str) -> StoredNetwork:
             reason = error.__cause__ or error
             raise ConfigError(f"{key}={directory}: {record} cannot be read ({reason}): give another run") from error
         if status != "finished":
-            raise ConfigError(f"{key}={directory}: that run did not finish: give another one")
+            raise ConfigError(f"{key}={directory}: this run did not finish: give a finished one")
         config = absolute(read_config(folder / layout.CONFIG), _started_in(folder))
         net = getattr(config, side)
         if isinstance(net, CustomNet):
-            net = replace(net, weights=None)  # these were its initial weights
+            net = replace(net, weights=None)  # its option names the initial weights
         return StoredNetwork(net, weights, config, side == "student")
     raise ConfigError(
         f"{key}={directory}: no trained network there: give the run/<hash> or teacher/<hash> folder of an earlier run"
@@ -156,7 +156,7 @@ def find_network(directory: str, key: str) -> StoredNetwork:
 
 def _started_in(folder: Path) -> Path:
     """The folder in which a run was started, to resolve relative paths in configurations of earlier versions. The
-    current folder if `environment.json` does not hold it."""
+    current folder if `environment.json` has no record of it."""
     try:
         return Path(files.read_json(folder / layout.ENVIRONMENT)["folder"])
     except (OSError, DamagedError, KeyError, TypeError):

@@ -94,7 +94,7 @@ class MetricsFile:
         self.path = path
 
     def append(self, row: dict[str, Any]) -> None:
-        """Raises ValueError for a number that is not finite."""
+        """Append a row. Raises ValueError for a number that is not finite."""
         line = json.dumps(row, allow_nan=False) + "\n"
         try:
             with self.path.open("a", encoding="utf-8") as file:
@@ -106,7 +106,7 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a `metrics.jsonl`. Raises DamagedError."""
+    """Read the rows of a `metrics.jsonl`. Raises DamagedError if the file cannot be read."""
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except permissions.DAMAGE as error:

@@ -1,4 +1,4 @@
-"""Lists the runs of a store with their status, and what none of these runs needs. Needs neither PyTorch nor Hydra."""
+"""Lists the runs of a store with their status, and the artifacts that no run needs. Imports no PyTorch or Hydra."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,7 +25,7 @@ class StoredRun:
     seconds: duration of the run
     dataset, teacher, student: the names of the options
     data, teacher_name, student_name: short names that distinguish similar options, see `short_names`
-    valid_accuracy, test_accuracy: of the student, fractions
+    valid_accuracy, test_accuracy: accuracy of the student, a fraction
     error: the error that ended the run
     """
 
@@ -54,7 +54,7 @@ UNREADABLE = "unreadable"
 def check_store(root: Path) -> None:
     """Raise ConfigError if the folder is no store."""
     if not root.is_dir() or not ownership.is_store(root):
-        raise ConfigError(f"{root}: no store: give the folder that runs were given as store= (by default outputs)")
+        raise ConfigError(f"{root}: no store: give the folder that runs use as store=DIR (by default outputs)")
 
 
 def runs(root: Path) -> list[StoredRun]:
@@ -72,7 +72,7 @@ def runs(root: Path) -> list[StoredRun]:
 
 
 def _stored_run(directory: Path, config: Config | None, names: tuple[str | None, str | None, str | None]) -> StoredRun:
-    """Read a run. If this user may not read it, its status says so.
+    """Read a run. Its status is `unreadable` if this user lacks a permission.
 
     names: short names of the data set, the teacher and the student"""
     try:
@@ -122,8 +122,8 @@ def _dataset_and_path(config: Config) -> tuple[str, str | None]:
 
 
 def _started(directory: Path) -> str:
-    """The time at which the run began. Runs of earlier versions did not record it: their configuration file's time is
-    taken."""
+    """The time at which the run began. For runs of earlier versions, which lack a record of it, the time of the
+    configuration file is taken."""
     recorded = _read(directory / layout.ENVIRONMENT).get("started_at")
     with suppress(ValueError):
         return datetime.fromisoformat(str(recorded)).astimezone().isoformat(timespec="seconds")
@@ -165,7 +165,7 @@ def _config(directory: Path) -> Config | None:
         return None
 
 
-# --- what no run needs ---
+# --- artifacts that no run needs ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +183,12 @@ class Removable:
 
     @property
     def kept_because(self) -> str | None:
-        """Why it stays although no run needs it: it holds something that is not ours. None if it can be removed."""
+        """The reason to keep the artifact, such as an entry that fitnets did not make. None if it can be removed."""
         if self.whole and (reason := ownership.reason_to_keep(self.artifact, self.kind)):
             return reason
         for path in _left_over(self.artifact):
             if not ownership.is_left_over(path, self.kind):
-                return f"{path.name} beside it holds what is not ours"
+                return f"{path.name} beside it holds files that fitnets did not write"
         return None
 
     @property
@@ -205,18 +205,18 @@ class Removable:
         return sum(path.lstat().st_size for path in paths if path.is_file())
 
     def remove(self) -> bool:
-        """Remove it. Returns False, and removes nothing, if a process makes the artifact now."""
+        """Remove the artifact or the entries beside it. While a process makes it, remove nothing and return False."""
         return locks.discard(self.artifact, left_over_alone=not self.whole)
 
 
 def unneeded(root: Path, *, unfinished: bool = False, data: bool = False) -> list[Removable]:
     """Find what no run of the store needs: teachers and first stages that no run uses, cached outputs of such teachers,
-    and what dead processes left. Artifacts that a living process makes are not listed.
+    and hidden entries of dead processes. Artifacts that a living process makes are not listed.
 
-    unfinished: list runs that did not finish too, and what they alone need
-    data: list decoded images and cached teacher outputs too, which are made again when needed
+    unfinished: also list runs that did not finish, and artifacts that only they need
+    data: also list decoded images and cached teacher outputs, which are made again when needed
 
-    Raises ConfigError if a run does not say what it needs, PermissionError if it cannot be read."""
+    Raises ConfigError if the record of a run is damaged, PermissionError if this user may not read it."""
     store = StoreLayout(root)
     directories = [*ownership.artifacts_of(store.folder("run")), *_backups(store.folder("run"))]
     staying = ("finished", "running", UNREADABLE)
@@ -247,7 +247,7 @@ def _unneeded_caches(store: StoreLayout, needed: set[str], *, data: bool) -> Ite
 
 
 def _left_by_dead_processes(store: StoreLayout, needed: set[str], whole: list[Path]) -> Iterator[Removable]:
-    """Half-made folders and checkpoints, but for checkpoints from which a run will resume.
+    """Half-made folders and checkpoints, except checkpoints from which a run will resume.
 
     whole: artifacts that are removed together with the entries beside them"""
     folders = [*map(store.folder, layout.KINDS), *ownership.artifacts_of(store.folder("run"))]
@@ -264,7 +264,7 @@ def _backups(folder: Path) -> list[Path]:
 
 
 def _short_path(artifact: Path) -> str:
-    """`run/<hash>`: the same whatever path leads to the store."""
+    """The path within the store, such as `run/<hash>`."""
     return f"{artifact.parent.name}/{artifact.name}"
 
 
@@ -276,7 +276,8 @@ def _needed(runs: list[Path]) -> set[str]:
         folders = earlier_runs.teacher_folders(path / layout.CONFIG)
         if hashes is None or folders is None:
             raise ConfigError(
-                f"{path} does not say which artifacts it needs: its result.json or config.yaml is damaged"
+                f"{path}: its result.json or config.yaml is damaged, and they name the artifacts to keep: "
+                "restore the file, or remove this run"
             )
         needed |= {f"{kind}/{hashes[kind]}" for kind in ("run", "hint", "teacher")} | {_short_path(path)}
         needed |= {_short_path(folder) for folder in folders}
@@ -289,7 +290,7 @@ def _left_over(artifact: Path) -> list[Path]:
 
 
 def _is_made(artifact: Path) -> bool:
-    """Return whether the artifact exists; a run has to be finished."""
+    """Return whether the artifact exists; a run counts only if it is finished."""
     if artifact.parent.name != "run":
         return artifact.exists()
     return bool(_read(artifact / layout.RESULT).get("status") == "finished")

@@ -56,7 +56,7 @@ MARKER = ".fitnets-store.json"
 # Names of entries
 HASH_NAME = re.compile(r"[0-9a-f]{16}")
 HIDDEN_NAME = re.compile(r"\.([0-9a-f]{16}|export)\.(partial-[0-9a-f]{32}|checkpoints|lock|earlier)")
-"""what processes put beside an artifact or an export; the groups are the artifact's name and the kind of entry"""
+"""hidden entries beside an artifact or an export; groups: the artifact's name, the kind of entry"""
 TEMPORARY_FILE_NAME = re.compile(r"\.[\w.-]+\.[0-9a-f]{32}")
 CHECKPOINT_NAME = re.compile(r"\d{8}\.checkpoint")
 
@@ -104,7 +104,7 @@ class StoreLayout:
         return self.folder("cache") / hashed
 
     def digest(self, hashed: str) -> Path:
-        """The file with the SHA-256 of a data file. hashed: of the data file's path, size and times of change."""
+        """The file with the SHA-256 of a data file. hashed: hash of the data file's path, size and times of change"""
         return self.root / "digests" / f"{hashed}.json"
 
     def study(self, name: str) -> Path:

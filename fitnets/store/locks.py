@@ -1,4 +1,4 @@
-"""Locks of artifacts: one process makes an artifact, and others that need it wait and say for which process."""
+"""Locks of artifacts: one process makes an artifact. Others that need it wait, with a message that names the first."""
 
 import os
 import shutil
@@ -14,12 +14,12 @@ from fitnets.errors import DivergedError, LostLockError, PrunedError
 from fitnets.store import layout, lock_owners
 
 LEASE_S = 60.0
-"""Seconds without a sign of life after which another process may take over a lock. The lock of a process on this host
-that is dead can be taken over at once."""
+"""Seconds without a sign of life after which another process may take over a lock. The lock of a dead process on this
+host can be taken over at once."""
 _UNSIGNED_S = 2.0
 """Seconds after which a lock without an owner counts as left by a process that died before it had written its name"""
 _LOOK_S = 5.0
-"""Seconds between two looks of a waiting process whether the owner of the lock is dead"""
+"""Seconds between a waiting process's checks whether the owner of the lock is dead"""
 
 Say = Callable[[str], None]
 
@@ -46,8 +46,8 @@ class Lock:
         of the artifact are written."""
         if not self._lease.is_lock_held_by_us:
             raise LostLockError(
-                f"{_owner(self._lease)} took over while this process was suspended: start the same command again, "
-                "it waits for that process"
+                f"{_owner(self._lease)} took over while this process was suspended: start the same command again; "
+                "it will wait for that process"
             )
 
     def delete_checkpoints(self) -> None:
@@ -61,7 +61,7 @@ def locked(directory: Path, what: str, say: Say, *, start_over: bool = False) ->
     """Hold the lock of an artifact in the block. If another process holds it, wait for that process first.
 
     Inside the block, look whether the artifact exists: the other process may have made it. Half-made folders of dead
-    processes are removed. Checkpoints stay until the block ends well, or training diverges or is pruned.
+    processes are removed. Checkpoints are kept if the block raises, except if training diverges or is pruned.
 
     directory: folder of the artifact
     what: the artifact in words, for the message
@@ -104,7 +104,7 @@ def is_locked(directory: Path) -> bool:
 
 
 def discard(directory: Path, *, left_over_alone: bool) -> bool:
-    """Remove an artifact, its checkpoints and its half-made folders. A finished run in the backup comes back.
+    """Remove an artifact, its checkpoints and its half-made folders. A finished run in the backup is restored.
 
     left_over_alone: keep the artifact itself
 

@@ -77,7 +77,7 @@ def marker(root: Path) -> str | None:
 
 
 def is_store(root: Path) -> bool:
-    """Return whether the folder has a marker or, as stores of earlier versions, an artifact of ours."""
+    """Return whether the folder has a marker or an artifact of ours. Stores of earlier versions have no marker."""
     return marker(root) is not None or any(
         reason_to_keep(path, kind) is None
         for kind in layout.KINDS
@@ -118,7 +118,7 @@ def reason_to_keep(artifact: Path, kind: str) -> str | None:
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
     if not names & _REQUIRED[kind]:
-        return "it has none of the files that make it ours"
+        return "it has none of the files that fitnets writes"
     return next((f"it holds {entry.name}, which is not ours" for entry in foreign_entries(artifact, kind)), None)
 
 
@@ -163,8 +163,8 @@ def remove_ours(artifact: Path, kind: str) -> None:
 
 
 def _is_ours(entry: Path, kind: str) -> bool:
-    """Return whether fitnets made this entry of an artifact. Runs alone hold folders, and hidden entries of their
-    export."""
+    """Return whether fitnets made this entry of an artifact. Only runs contain folders, and the hidden entries of
+    an export."""
     if _is_file(entry, _FILES[kind]):
         return True
     if kind != "run" or entry.is_symlink():

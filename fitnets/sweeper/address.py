@@ -16,7 +16,7 @@ from fitnets.sweeper import storage
 
 _FORBIDDEN = '/\\:*?"<>|'
 _MAX_CHARACTERS = 120
-"""of a name, in at most twice as many bytes of UTF-8: a folder's name may have 255 bytes, a W&B name 128 characters"""
+"""longest name, of at most twice as many bytes: a folder's name may have 255 bytes, a W&B name 128 characters"""
 _ID = "id-"
 """prefix of the study's user attributes that identify it. Workers that start at the same time may add one each"""
 
@@ -78,7 +78,7 @@ def _from(folder: Path, name: str) -> Path:
 
 
 def read(record: Path) -> tuple[str, str]:
-    """(name, address) from a `study.json`. A journal that moved together with the store is found.
+    """(name, address) from a `study.json`. A journal that was moved with the store gets its new address.
 
     record: path of the `study.json`
     """
@@ -97,7 +97,7 @@ def _folders(record: Path, started_in: Path) -> list[Path]:
 
 
 def check(record: Path, name: str, address: str, folder: Path) -> str | None:
-    """Raise ConfigError if `study.json` says that the study lives in another storage than this one.
+    """Raise ConfigError if the study of `study.json` is in another storage than this one.
 
     record: path of the `study.json`
     address: the absolute address that the command gives
@@ -120,7 +120,7 @@ def check(record: Path, name: str, address: str, folder: Path) -> str | None:
     way_back = "start the command in the folder where the study was started"
     if from_here:
         way_back = f"give 'hydra.sweeper.storage=\"{from_here}\"'"
-    relative = "" if from_here else " (relative, and not found from here)"
+    relative = "" if from_here else " (a relative path that does not exist from here)"
     raise ConfigError(
         f"study {name} of this store lives in {earlier}{relative}, not in {without_passwords(address)}\n"
         f"{way_back} to resume it, or another hydra.sweeper.study_name=NAME for a new one"
@@ -149,9 +149,9 @@ def _is_same_file(earlier: str, address: str, record: Path, folder: Path) -> boo
 def _holds(address: str, name: str, record: Path, earlier: str, identity: str | None) -> bool:
     """Return whether the storage at this address holds the study of `study.json`.
 
-    It does if the file was moved or copied, or if a server has several addresses. Studies of earlier versions have no
-    identity. Theirs is a journal in the study's own folder, which moved with the store, or a file with the name of the
-    earlier relative address.
+    A storage gets a new address if its file is moved or copied, and a server may have several addresses. A study of an
+    earlier version has no identity. Its storage is a journal in the study's own folder, which moved with the store, or
+    a file with the name of the earlier relative address.
     """
     file = storage.file_of(address)
     if file is not None and not file.is_file():

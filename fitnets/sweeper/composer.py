@@ -14,8 +14,8 @@ from fitnets.paths import CONF
 
 
 class Composer:
-    """Composes what Hydra composes, in a tenth of the time: it lets Hydra choose the options once, and sets values in a
-    copy of the result.
+    """Composes the same configurations as Hydra in a tenth of the time. Hydra composes each choice of options once, and
+    values are set in a copy of the result.
 
     compose: composes overrides with Hydra
     """
@@ -28,7 +28,7 @@ class Composer:
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
         parsed = self._parser.parse_overrides(list(overrides))
         others = [n for n, override in enumerate(parsed) if not (_is_choice(override) or _is_value(override))]
-        late = parsed[others[-1] + 1 :] if others else parsed  # the order matters before the others
+        late = parsed[others[-1] + 1 :] if others else parsed  # earlier values stay in their order
         values = [override for override in late if _is_value(override)]
         chosen = tuple(override.input_line for override in parsed if override not in values)
         if chosen not in self._composed:
@@ -37,7 +37,7 @@ class Composer:
         try:
             for override in values:
                 OmegaConf.update(job, override.key_or_group, override.value())
-        except OmegaConfBaseException:  # a mistake: let Hydra report it in its own words
+        except OmegaConfBaseException:  # a mistake, which Hydra reports
             return self._compose(list(overrides))
         return job
 

@@ -83,7 +83,7 @@ def conclude(study: optuna.Study, launch: Launch, directory: Path, tracker: Trac
 def _mirror(
     study: optuna.Study, rows: list[dict[str, Any]], directory: Path, tracker: Wandb, terminal: Terminal
 ) -> None:
-    """Log the front as one W&B run. A worker that finds the same front logged already adds none."""
+    """Log the front as one W&B run, unless another worker has logged the same front already."""
     mirror = directory / "wandb"
     logged = {"front": [[row["trial"], *row["runs"]] for row in rows]}
     with locks.locked(mirror, "the study's W&B run", terminal.say):

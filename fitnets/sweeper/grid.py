@@ -30,7 +30,7 @@ class Job:
 
     number: position in the grid, from 0
     overrides: the overrides that not all jobs share
-    done: Hydra's record of the finished job, None before
+    done: Hydra's record of the finished job; None until it ends
     """
 
     number: int
@@ -39,7 +39,7 @@ class Job:
 
 
 class GridSweeper(hydra_internals.BasicSweeper):
-    """Runs the jobs of `key=a,b other=range(3)`, one after the other or as the launcher does."""
+    """Runs the jobs of `key=a,b other=range(3)`, one after the other unless the launcher runs them in parallel."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)

@@ -1,7 +1,7 @@
 """The names of Optuna that are private or undocumented, each behind a function of its own.
 
-A new version of Optuna may change them. `tests/sweeper/test_internals.py` says what each is needed for.
-Optuna is imported inside the functions, because `python run.py --help` does without it.
+A new version of Optuna may change them. `tests/sweeper/test_internals.py` gives the reason for each.
+Optuna is imported inside the functions, because `python run.py --help` does not need it.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,20 +42,20 @@ def no_journal_lock() -> "BaseJournalFileLock":
 
 
 def trial_handle(study: "Study", number: int) -> "Trial":
-    """The trial of that number as an object that can be written to, whoever asked for the trial."""
+    """A writable handle of the trial with that number, also of a trial that another process created."""
     from optuna import Trial
 
     return Trial(study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
 
 
 def queued_params(trial: "FrozenTrial") -> dict[str, Any]:
-    """The parameters that a trial will have which waits in the queue; empty for a trial that was never queued."""
+    """The parameters of a trial that waits in the queue; empty for a trial that was never queued."""
     params: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
     return params
 
 
 def heartbeat(study: "Study", trial: "Trial") -> Callable[[], None] | None:
-    """Records in the study's database that the trial's worker is alive; None for a storage that keeps no heartbeats."""
+    """A function that records that the trial's worker is alive; None for a storage without heartbeats."""
     record: Callable[[int], None] | None = getattr(study._storage, "record_heartbeat", None)
     return None if record is None else lambda: record(trial._trial_id)
 

@@ -32,7 +32,7 @@ def run(config: Config) -> Any:
     All measures are a dictionary: the mean of each measure over the seeds; `spread_<measure>`, its standard deviation
     over several seeds; `runs`, the hashes of the runs; and `excess`, each bounded cost minus its budget.
 
-    Nothing is trained over budget. Then a study gets the costs and `excess` alone, and otherwise ConfigError is raised.
+    A job over budget is not trained: a study gets its costs and `excess` alone, and others get a ConfigError.
     """
     study = _study()
     cost, excess = bounded(config)
@@ -53,8 +53,8 @@ def run(config: Config) -> Any:
 def _results(config: Config, study: DictConfig | None) -> list[dict[str, Any]]:
     """The `result.json` of each seed's run. In a study a stage that was started on another machine starts over.
 
-    A latency that is an objective or in `return_measures` is measured now, because a stored run holds the latency of
-    the time and machine that made it.
+    A latency that is an objective or in `return_measures` is measured now, because a stored latency may be that of
+    another time or machine.
     """
     if study is not None:
         config = _of_study(config, study)
@@ -113,7 +113,7 @@ def _overrides(task: list[str]) -> list[str]:
 
 
 def _other_seeds(config: Config) -> list[str]:
-    """Overrides that keep the teacher's and the data's seed when `seed` changes and they are interpolated from it."""
+    """Overrides that fix the seeds of teacher and data, which may be interpolated from the changed `seed`."""
     seed = identity.teacher_seed(config)
     teacher = [] if seed is None else [f"teacher.seed={seed}"]
     return [*teacher, f"dataset.seed={config.dataset.seed}"]

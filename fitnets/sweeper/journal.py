@@ -1,6 +1,6 @@
 """A study's journal file, which may end in the middle of a line.
 
-That happens when a process is killed while it writes, or when the power fails.
+A line is cut off when a process is killed while it writes, or when the power fails.
 """
 
 import json
@@ -25,11 +25,11 @@ Say = Callable[[str], None]
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file, whose torn end is cut off before anything is appended.
+    """Optuna's journal file. An incomplete last line is removed before anything is appended.
 
-    Optuna would append to half a line, and no process could read the file again.
+    Optuna alone would append to the incomplete line, and no process could read the file again.
 
-    say: is handed a line about what was cut; None leaves the file unchanged until something is appended
+    say: shows a line about the removal to the user; None: the file stays unchanged until something is appended
     """
 
     def __init__(self, path: Path, say: Say | None):
@@ -68,8 +68,8 @@ class Journal(JournalFileBackend):
             os.fsync(file.fileno())
         if size > sound and self.say is not None:
             self.say(
-                f"{self.path}: the last line was not written to its end (a worker was killed, or the power went): "
-                f"its {size - sound} bytes are cut, nothing before them is lost"
+                f"{self.path}: the last line is incomplete (a worker was killed, or the power failed): "
+                f"its {size - sound} bytes are removed, all earlier lines are kept"
             )
 
 

@@ -11,14 +11,14 @@ from fitnets.sweeper import internals, storage, trials
 from fitnets.sweeper.journal import Say
 
 UNCLAIMED_S = 60.0
-"""a running trial without a worker's name for so many seconds has lost its worker"""
+"""seconds after which a running trial without a worker's name counts as orphaned"""
 
 
 class Orphans:
-    """Takes over from dead workers, for one worker of a study.
+    """Takes over the trials of dead workers, for one living worker of a study.
 
     worker: name of this worker, which is alive
-    say: is handed a line for the user
+    say: shows a line to the user
     """
 
     def __init__(self, worker: str, say: Say):
@@ -27,7 +27,7 @@ class Orphans:
         """number of an unclaimed trial -> when this worker first saw it (the clocks of other hosts may be wrong)"""
 
     def take_over(self, study: optuna.Study, n_trials: int) -> None:
-        """Fail the trials of dead workers and queue them once more. If there is room, also queue those over quota."""
+        """Fail the trials of dead workers and queue them once more. While there is room, queue those over quota."""
         self._fail_orphans(study)
         all_trials = study.get_trials(deepcopy=False)
         for trial in trials.to_retry(all_trials):

@@ -1,6 +1,6 @@
 """Composes jobs at the ends of a study's search space before the first trial.
 
-This finds mistakes in the search space, and budgets that no job can meet.
+Composing them finds mistakes in the search space, and budgets that no job can meet.
 """
 
 import random
@@ -20,9 +20,9 @@ from fitnets.sweeper.trials import Space
 from fitnets.sweeper.units import with_unit
 
 _MAX_CHOICES = 50
-"""choices of one parameter that are tried"""
+"""largest number of choices of one parameter that are tried"""
 _MAX_SHOWN = 4
-"""mistakes that a message lists"""
+"""largest number of mistakes that a message lists"""
 _SMALL_SPACE = 64
 """a space of at most this many points is checked point by point"""
 _MAX_CORNERS = 256
@@ -95,7 +95,7 @@ def _problem(configure: Configure, params: Params) -> str | None:
 
 
 def _ends(distribution: BaseDistribution) -> Iterator[Any]:
-    """All choices, or both ends of a range. An interval of reals also has a point inside, which is no whole number."""
+    """All choices, or both ends of a range; for an interval of reals also a point inside it, in general a fraction."""
     match distribution:
         case CategoricalDistribution():
             yield from distribution.choices
@@ -109,7 +109,7 @@ def _ends(distribution: BaseDistribution) -> Iterator[Any]:
 def _in_words(
     name: str, value: Any, distribution: BaseDistribution, problem: str, problem_of: Callable[[Any], str | None]
 ) -> str:
-    """The message for a parameter. If the key takes whole numbers, it contains the override that gives them."""
+    """The message about a parameter, with an override for whole numbers if the key takes only these."""
     lines = problem.splitlines()
     shown = lines[0] if lines[0].startswith(name) else f"{name}={value}: {lines[0]}"
     if len(lines) > 1:

@@ -1,4 +1,4 @@
-"""Counts a worker's proposals in a row that nothing was trained for, and ends a study that proposes nothing else."""
+"""Counts a worker's rejected proposals in a row, and stops the worker when there are too many."""
 
 from fitnets.errors import ConfigError
 from fitnets.sweeper import probes
@@ -7,7 +7,7 @@ from fitnets.sweeper.journal import Say
 MAX_REJECTED = 1000
 """rejected proposals in a row before the worker gives up"""
 FIRST_NOTICE, NEXT_NOTICE = 20, 100
-"""proposals over budget in a row before the user is told, and before the user is told again"""
+"""proposals over budget in a row before the first notice to the user, and before each further notice"""
 DUPLICATES_BEFORE_UNSEEN = 10
 """duplicates in a row before the sampler is replaced by one that draws unseen points"""
 
@@ -15,7 +15,7 @@ DUPLICATES_BEFORE_UNSEEN = 10
 class Rejections:
     """Proposals in a row that were over budget, duplicates or over quota.
 
-    say: is handed a line for the user
+    say: shows a line to the user
     """
 
     def __init__(self, study_name: str, say: Say):
@@ -43,7 +43,7 @@ class Rejections:
         self._duplicates_in_row += 1
 
     def note_over_budget(self) -> None:
-        """Tell the user after FIRST_NOTICE proposals over budget in a row, and again after every NEXT_NOTICE more."""
+        """Notify the user after FIRST_NOTICE proposals over budget in a row, and after every NEXT_NOTICE more."""
         self._over_budget_in_row += 1
         beyond = self._over_budget_in_row - FIRST_NOTICE
         if beyond >= 0 and beyond % NEXT_NOTICE == 0:

@@ -29,10 +29,10 @@ IsWithin = Callable[[dict[str, Any]], bool]
 
 
 class WithinBudgets(optuna.samplers.TPESampler):
-    """Optuna's TPE, which draws again if a proposal is over budget.
+    """Optuna's TPE sampler, which draws again if a proposal is over budget.
 
-    Costs are known before training. After `_MAX_DRAWS` draws the proposal is taken anyway, and the random proposals at
-    the start are taken as they come.
+    Costs are computed before training. After `_MAX_DRAWS` draws the proposal is taken anyway. The random proposals at
+    the start are not checked.
     """
 
     def __init__(self, seed: int, is_within: IsWithin):
@@ -166,7 +166,7 @@ def _check_grid(given: DictConfig, space: Space) -> None:
     for name, values in grid.items():
         outside = [value for value in values if not internals.contains(space[str(name)], value)]
         if outside:
-            raise ConfigError(f"{key}: {name!s}={outside[0]} is not in the study's search space: give values that are")
+            raise ConfigError(f"{key}: {name!s}={outside[0]} is not in the study's search space: give values from it")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -41,7 +41,7 @@ def open_study(
     storage: path of a journal file, or URL of a database
     objectives: direction of each measure
     pruner: judges the trials that this process reports to
-    say: is handed a line about a damaged journal
+    say: shows a line about a damaged journal to the user
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -64,7 +64,7 @@ def open_study(
     existing = list(zip(names or ["?"] * len(directions), directions, strict=True))
     if existing != list(objectives.items()):
         raise ConfigError(
-            f"hydra.sweeper.study_name={name}: that study is about {_in_words(existing)}, not "
+            f"hydra.sweeper.study_name={name}: this study has the objectives {_in_words(existing)}, not "
             f"{_in_words(objectives.items())}: give another study_name"
         )
     return study
@@ -117,7 +117,7 @@ def _open(storage: str, say: Say | None = None) -> BaseStorage:
 
 
 def _journal(storage: str, say: Say | None) -> JournalStorage:
-    path = expanded(storage).resolve()  # a relative lock would point nowhere and never look old
+    path = expanded(storage).resolve()  # the lock is a link: a relative one would dangle and never expire
     backend = journal.Journal(path, say)
     try:
         return JournalStorage(backend)
@@ -145,7 +145,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _refusal(storage: str, error: BaseException) -> str:
-    """The innermost error and the way out, in one line without passwords."""
+    """The innermost error and its remedy, in one line without passwords."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines()
@@ -180,7 +180,7 @@ def sign_of_life(study: optuna.Study, trial: optuna.Trial) -> Iterator[None]:
 
     def beat_until_ended() -> None:
         while True:
-            with suppress(Exception):  # the database may be away for a while; finishing the trial would report that
+            with suppress(Exception):  # the database may be unreachable for a while; finishing a trial reports it
                 beat()
             if ended.wait(HEARTBEAT_S):
                 return
@@ -195,5 +195,5 @@ def sign_of_life(study: optuna.Study, trial: optuna.Trial) -> Iterator[None]:
 
 
 def fail_silent_trials(study: optuna.Study) -> None:
-    """Finish the trials without a heartbeat for GRACE_S seconds as FAIL, without a reason. Journal files have none."""
+    """Finish trials without a heartbeat for GRACE_S seconds as FAIL, without a reason. Journals have no heartbeats."""
     optuna.storages.fail_stale_trials(study)

@@ -1,9 +1,9 @@
 """`hydra/sweeper=study`: one process is one worker of an Optuna study.
 
-The same command started again resumes the study, and started a second time, here or on another machine, adds a worker.
-A killed worker costs nothing. `n_trials` counts the trials of all workers and restarts. Not counted are trials over
-budget (known before training), repeated parameters, and trials that are run once more because their worker died. The
-runs of a trial lie in the store like any run, and the trial records their hashes.
+Starting the same command again resumes the study. Starting it while the study runs, here or on another machine, adds a
+worker. The trial of a killed worker is run once more. `n_trials` counts the trials of all workers and restarts. Not
+counted are trials over budget (known before training), repeated parameters, and trials that are run once more because
+their worker died. The runs of a trial lie in the store like any run, and the trial records their hashes.
 """
 
 import os
@@ -43,7 +43,7 @@ class StudyConf:
     max_failures: int = 3
     """failed trials in a row before this worker gives up"""
     sampler: Any = None
-    """_target_ of an Optuna sampler, and its arguments; None for TPE. Every trial adds to its seed"""
+    """_target_ of an Optuna sampler, and its arguments; None for TPE. Each trial adds to the sampler's seed"""
     pruner: Any = None
     """_target_ of an Optuna pruner, for a single objective; None to run every trial to its end"""
     seed: int = 0

@@ -23,7 +23,7 @@ _CHANGES_NO_RESULT = ("store", "tracker", "test", "rerun", "return_measures")
 def parsed(params: dict[str, Any], arguments: list[str]) -> tuple[Space, list[str]]:
     """Parse `params` and the command line into (search space, overrides that all jobs share).
 
-    A key on the command line replaces the same key in `params`. Raises ConfigError for what is no search space.
+    A key on the command line replaces the same key in `params`. Raises ConfigError for an invalid search space.
     """
     former_keys.refuse_both(params, "hydra.sweeper.params: ")
     words = [*(overrides.of_value(name, value) for name, value in params.items()), *arguments]
@@ -86,10 +86,9 @@ def shared_settings(config: DictConfig, space: Space, measures: Iterable[str]) -
 
 
 def space_of_study(study: optuna.Study, space: Space) -> Space:
-    """Rename the search space to the names that the study's trials use: those of its first command.
+    """Rename the keys of the search space to the names that the study's first command gave them.
 
-    An earlier version may have started it under former names. The overrides of a job have the present names all the
-    same.
+    A study of an earlier version may have former names. The overrides of its jobs have the present names.
     """
     stored: dict[str, str] = study.user_attrs.get("setting", {})
     names = {former_keys.current_key(key): key for key in stored}
@@ -105,7 +104,7 @@ def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check_same_study(study: optuna.Study, settings: dict[str, str]) -> None:
-    """Raise ConfigError if the study was started with other settings. A new study stores these."""
+    """Raise ConfigError if the study was started with other settings. A new study stores its settings."""
     stored = study.user_attrs.get("setting")
     if stored is None:
         study.set_user_attr("setting", settings)

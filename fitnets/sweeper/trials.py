@@ -9,7 +9,7 @@ All of this is in each trial's state and user attributes, so that every worker c
 | `duplicate_of`, `retry_of` | number of the trial that this one repeats, or retries after its worker died |
 | `deaths` | how many workers died at the trials that this one retries |
 | `stopped` | the worker was stopped by a signal or an error and gave the trial back |
-| `reason` | why the trial failed. A FAIL without it is a trial whose worker died or was stopped |
+| `reason` | why the trial failed. A FAIL without a reason is a trial whose worker died or was stopped |
 
 | `closed` | the trial does not count because |
 |---|---|
@@ -107,7 +107,7 @@ def deaths(trial: FrozenTrial) -> int:
 
 def reason(trial: FrozenTrial) -> str:
     """Why a trial failed."""
-    return str(trial.user_attrs.get("reason", "its worker died, and once more when it was tried again"))
+    return str(trial.user_attrs.get("reason", "its worker died, and so did the worker that retried it"))
 
 
 def in_one_line(error: BaseException) -> str:

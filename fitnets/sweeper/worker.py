@@ -74,7 +74,7 @@ class Worker:
         self.orphans = orphans.Orphans(self.name, terminal.say)
 
     def check(self, directions: list[Direction]) -> None:
-        """Try search space, budgets, sampler and pruner. Raises ConfigError for what would fail in every trial."""
+        """Try search space, budgets, sampler and pruner. Raises ConfigError if every trial would fail."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         if self.conf.sampler is not None:
             sampling.try_sampler(self.conf.sampler, self.space, directions)
@@ -88,11 +88,11 @@ class Worker:
 
     @property
     def lock_path(self) -> Path:
-        """The path that this worker locks while it lives, so that other workers see that it does."""
+        """The path that this worker locks while it lives, so that other workers see that it is alive."""
         return self.directory / "workers" / self.name.replace(":", "-")
 
     def work(self) -> None:
-        """Run trials until the study is complete, wait for those of other workers, and replace workers that die."""
+        """Run trials until the study is complete, wait for those of other workers, and take over from dead workers."""
         gc.freeze()  # the imported modules need not be searched again after every trial
         while True:
             self.orphans.take_over(self.study, self.conf.n_trials)
@@ -124,7 +124,7 @@ class Worker:
         """
         self.study.sampler = self._sampler(proposed=proposed)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Heartbeat of storage")  # storage.sign_of_life records it
+            warnings.filterwarnings("ignore", message="Heartbeat of storage")  # storage.sign_of_life records heartbeats
             trial = self._ask()
         try:
             trial.set_user_attr("place", str(self.lock_path))
@@ -133,7 +133,7 @@ class Worker:
         except UpdateFinishedTrialError:
             self.terminal.say(f"trial {trial.number} was given to another worker meanwhile")
         except BaseException:
-            with suppress(Exception):  # saves the next worker from finding out that this one is gone
+            with suppress(Exception):  # another worker can then retry the trial at once
                 trial.set_user_attr("stopped", True)
                 internals.tell(self.study, trial, None, TrialState.FAIL)
             raise
@@ -163,11 +163,11 @@ class Worker:
             if not isinstance(error, Exception) or isinstance(error, StorageInternalError | SQLAlchemyError):
                 raise
             raise ConfigError(
-                f"hydra.sweeper.sampler: it proposes nothing ({trials.in_one_line(error)}): give another one"
+                f"hydra.sweeper.sampler cannot propose values ({trials.in_one_line(error)}): give another sampler"
             ) from error
 
     def _sampler(self, *, proposed: int) -> optuna.samplers.BaseSampler:
-        """A sampler for one trial. Its seed depends on the trial: a fixed one would start over after a restart."""
+        """A sampler for one trial. Its seed depends on the trial: with a fixed seed, a restart would repeat points."""
         return sampling.for_trial(
             self.conf,
             self.space,
@@ -177,8 +177,8 @@ class Worker:
         )
 
     def _is_within_budgets(self, params: dict[str, Any]) -> bool:
-        """Return whether a job with these parameters would train. True if it cannot be composed: the job reports
-        why."""
+        """Return whether the job with these parameters is within its budgets. True if it cannot be composed: running it
+        reports why."""
         try:
             return not job.over_budget(self._configured(params))
         except BudgetError:
@@ -208,8 +208,8 @@ class Worker:
     def _settled(self, number: int) -> list[FrozenTrial]:
         """All trials, once the parameters of the trials before this number are complete.
 
-        They are read once more then, because a database is read table by table: a reading may show a trial's worker of
-        now beside its parameters of a moment ago.
+        The trials are then read once more. A database is read table by table, so one reading may show a trial's new
+        worker without its new parameters.
         """
         while True:
             all_trials = self.study.get_trials(deepcopy=False)
@@ -241,7 +241,7 @@ class Worker:
     def launch(self, number: int, params: dict[str, Any], *more: str) -> dict[str, Any]:
         """Run the job with these parameters. Returns its measures, and raises what the job raises.
 
-        number: of the job
+        number: number of the trial
         more: further overrides
         """
         (done,) = self.launcher.launch([[*self._overrides(params), *more]], initial_job_idx=number)

@@ -1,6 +1,6 @@
 """Messages for missing permissions and full disks: one line with the path, the reason and the remedy.
 
-Such errors say nothing about a file's content, so they must not be reported as a damaged file.
+Such errors do not mean that a file's content is wrong, so they must not be reported as a damaged file.
 """
 
 import errno
@@ -17,7 +17,7 @@ from fitnets.errors import UserError
 from fitnets.system.process import cache_home, may
 
 DAMAGE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError)
-"""Errors that mean a file is missing or has the wrong content; every other OSError says nothing about the content."""
+"""Errors that mean a file is missing or has the wrong content; other OSErrors do not concern its content."""
 _DENIED = (errno.EACCES, errno.EPERM)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 

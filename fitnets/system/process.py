@@ -19,7 +19,7 @@ _PRINTING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--v
 
 
 def is_training(words: Sequence[str]) -> bool:
-    """Return whether a command line of `run.py` trains, which it does without flags that only print something."""
+    """Return whether a command line of `run.py` trains: it has no flag that only prints something."""
     return not any(word.partition("=")[0] in _PRINTING for word in words)
 
 
@@ -58,7 +58,7 @@ def prepare() -> None:
         _use_utf8()
         _replace_streams()
     _let_waiting_threads_sleep()
-    with suppress(OSError):  # there may be no folder for temporary files either
+    with suppress(OSError):  # there may be no folder for temporary files
         _find_home()
 
 

@@ -58,7 +58,7 @@ def fill_in(settings: Wandb, environment: Mapping[str, str] = os.environ) -> Wan
 
 
 def _mode(environment: Mapping[str, str]) -> str | None:
-    """The mode that WANDB_DISABLED or WANDB_MODE asks for; None if neither is set."""
+    """The mode that WANDB_DISABLED or WANDB_MODE sets; None if neither is set."""
     if environment.get("WANDB_DISABLED", "").lower() in _TRUE:
         return "disabled"
     mode = environment.get("WANDB_MODE")
@@ -85,7 +85,7 @@ def unused_variables(settings: Wandb, environment: Mapping[str, str] = os.enviro
 
 
 def _normal(variable: str, value: str) -> str:
-    """The value as the settings hold it."""
+    """The variable's value in the form that the settings use."""
     if variable == "WANDB_MODE":
         return _MODES.get(value.lower(), value)
     if variable == "WANDB_DISABLED":
@@ -95,7 +95,7 @@ def _normal(variable: str, value: str) -> str:
 
 @contextmanager
 def without_unused(environment: Any = os.environ) -> Iterator[None]:
-    """Hide the ignored variables during the block: W&B prefers those of its sweeps to the arguments that it gets."""
+    """Hide the ignored variables during the block: W&B's sweep variables would override arguments of `wandb.init`."""
     hidden = {name: environment.pop(name) for name in UNUSED if name in environment}
     try:
         yield

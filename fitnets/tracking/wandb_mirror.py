@@ -140,7 +140,7 @@ def _write_id(directory: Path, identity: str) -> None:
 
 
 def _with_new_id(directory: Path, labels: dict[str, Any]) -> dict[str, Any]:
-    """Replace the id: W&B's service in this process still waits for the server with the first one."""
+    """Replace the run's id: W&B's service in this process still waits for the server under the first id."""
     identity = f"{labels['id']}_{uuid4().hex[:_DIGITS]}"
     if (directory / layout.WANDB_ID).exists():
         _write_id(directory, identity)
@@ -237,7 +237,7 @@ class _WandbTracker:
             yield
         except Exception as error:
             _connection.lose(
-                f"W&B fails ({_one_line(error).rstrip('.')}): later `wandb sync --include-online {self.folder}`; "
+                f"W&B failed ({_one_line(error).rstrip('.')}): later `wandb sync --include-online {self.folder}`; "
                 f"the next runs are offline: `wandb sync {_offline_runs(self.directory)}`",
                 self.say,
             )
@@ -301,7 +301,7 @@ def _start_in_clean_environment(settings: Wandb, directory: Path, say: Say, **la
         shutil.rmtree(directory / layout.WANDB, ignore_errors=True)
         labels = _with_new_id(directory, labels)
     later = f"later `wandb sync {_offline_runs(directory)}`"
-    _connection.lose(f"W&B does not answer at {server.base_url}: this process continues offline; {later}", say)
+    _connection.lose(f"W&B does not respond at {server.base_url}: this process continues offline; {later}", say)
     return _init(settings, directory, "offline", labels)
 
 
@@ -350,7 +350,7 @@ def _init(settings: Wandb, directory: Path, mode: Mode, labels: dict[str, Any]) 
 
 
 def _responds(server: Any) -> bool:
-    """Return whether W&B's server responds, even if it refuses the key. Always True behind a proxy, which is not asked.
+    """Return whether W&B's server responds, even if it refuses the key. Behind a proxy the result is True.
 
     server: W&B's settings"""
     if server.http_proxy or server.https_proxy:
@@ -363,9 +363,9 @@ def _responds(server: Any) -> bool:
 
 
 def _query(url: str) -> None:
-    """Send a query to W&B's API. Raises OSError or HTTPException if there is no such API, or it does not work now.
+    """Send a query to W&B's API. Raises OSError or HTTPException if there is no such API, or if it fails.
 
-    An error of its certificate shows that it is there: W&B itself may trust other certificates than Python does."""
+    A certificate error counts as a response: W&B itself may trust other certificates than Python does."""
     request = Request(url, b'{"query": "{ __typename }"}', {"Content-Type": "application/json"})
     try:
         urlopen(request, timeout=ANSWER_S).close()

@@ -67,10 +67,10 @@ def fit(
     """Train the stage's layers and keep the epoch with the smallest `selected_by` values on validation.
 
     eval_batch_size: images per batch on validation.
-    views: augmented versions of the training images; None for new ones in every epoch.
-    fixed_epochs: number of epochs for retraining, where the validation images are trained on. The last weights are
-    kept, without validation.
-    checkpoints: saves the state, and resumes from the newest checkpoint that an earlier process left; None for neither.
+    views: augmented versions of the training images; None for new versions in every epoch.
+    fixed_epochs: number of epochs for retraining, which uses the validation images too. The last weights are kept,
+    without validation.
+    checkpoints: saves the state, and resumes from the newest checkpoint; None saves and resumes nothing.
 
     The order of the images, their views and dropout are functions of (seed, stage, epoch).
 
@@ -136,7 +136,7 @@ def _saved_when_stopped(state: TrainingState, checkpoints: Checkpoints | None) -
     """Save a checkpoint when a signal stops the process inside this block.
 
     Blocks that change the state delay the first signal. A second signal can interrupt them half-way; then nothing is
-    saved, and the checkpoint before stays the newest."""
+    saved, and the previous checkpoint stays the newest."""
     try:
         yield
     except Stopped as stopped:
@@ -194,7 +194,7 @@ def _epoch(
 ) -> dict[str, float]:
     """Do one update for each batch; return the means of the loss and its terms."""
     stage, optimizer = state.stage, state.optimizer
-    can_check_every_step = state.device.type == "cpu"  # on a GPU a look at the loss would wait for it
+    can_check_every_step = state.device.type == "cpu"  # on a GPU, reading the loss would wait for the update
     if state.batches == 0:
         state.lr = optimizer.lr
     train_mode(stage)

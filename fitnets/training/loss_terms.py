@@ -16,8 +16,8 @@ class BatchOutputs:
     """Everything that loss terms compare for one batch.
 
     labels: class indices, (N,).
-    logits: the student's, (N, classes).
-    features: the student's, by layer.
+    logits: the student's logits, (N, classes).
+    features: the student's features, by layer.
     teacher: the teacher's outputs by layer; the key LOGITS holds its logits."""
 
     labels: Tensor

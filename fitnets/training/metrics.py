@@ -37,7 +37,7 @@ def error(logits: Tensor, labels: Tensor) -> float:
 
 
 MOST_CLASSES = 100
-"""Limit for a stored confusion matrix: with more classes it would outgrow all else that a run stores."""
+"""Most classes for a stored confusion matrix. A larger matrix would outgrow everything else in a run's folder."""
 
 
 def confusion(logits: Tensor, labels: Tensor) -> list[list[int]] | None:

@@ -100,7 +100,7 @@ class LayerOptimizer:
 def project(bounded: list[tuple[Tensor, float]]) -> None:
     """Scale every filter whose L2 norm exceeds its bound back to that bound.
 
-    bounded: pairs of a weight tensor and its bound. A filter is a row of the weights, so each maxout piece is one."""
+    bounded: pairs of a weight tensor and its bound. A filter is a row of the weights: in maxout, one piece."""
     for weight, bound in bounded:
         weight.renorm_(p=2, dim=0, maxnorm=bound)
 

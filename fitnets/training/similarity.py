@@ -1,6 +1,6 @@
 """Similarity of student and teacher at any moment of a run, to see whether the hint helped.
 
-It compares the guided layer with the hint layer (CKA), and the student's outputs with the teacher's and the labels.
+The guided layer is compared with the hint layer (CKA), the student's outputs with the teacher's and the labels.
 """
 
 import math

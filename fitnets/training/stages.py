@@ -61,7 +61,7 @@ class TrainingStage(Protocol):
 
 
 def train_mode(stage: TrainingStage) -> None:
-    """Put all trained layers into training mode, before each epoch. AssertionError if the teacher is not frozen."""
+    """Put all trained layers into training mode, before each epoch. Raises AssertionError for an unfrozen teacher."""
     teacher = stage.teacher
     if teacher is not None:
         assert not any(module.training for module in teacher.modules()), "the teacher left evaluation mode"
@@ -128,7 +128,7 @@ def label_stage(name: str, network: Network, settings: StageSettings) -> WholeNe
 class HintStage:
     """Stage 1 (Eq. 3): trains the student up to its guided layer, and the regressor, on the teacher's hint.
 
-    The student is not computed beyond the guided layer, nor the teacher beyond the hint layer."""
+    The student is computed only up to the guided layer, the teacher only up to the hint layer."""
 
     network: Network
     teacher: Network

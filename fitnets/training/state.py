@@ -27,7 +27,7 @@ class Epoch:
     valid: values on validation after the epoch, by name.
     best: whether this is the best epoch so far.
     seconds: duration with validation, in all processes that worked at the epoch.
-    validation_seconds: the part of it that validation took."""
+    validation_seconds: the part of `seconds` that validation took."""
 
     stage: str
     epoch: int
@@ -62,7 +62,7 @@ class Selection:
 
     best: the smallest `selected_by` values so far.
     epoch: the epoch in which they occurred.
-    progress_epoch: the last epoch that made the first of them smaller; a tie does not prolong patience.
+    progress_epoch: the last epoch that made the first `selected_by` value smaller; a tie does not prolong patience.
     weights: the trained layers' state after the best epoch, by layer."""
 
     def __init__(self, stage: TrainingStage):
@@ -219,8 +219,8 @@ class TrainingState:
 def made_on(device: torch.device, eval_batch_size: int, teacher_outputs: TeacherOutputs | None) -> dict[str, Any]:
     """Return the circumstances that change the last digits of results, by key.
 
-    A stage can only be resumed under the same circumstances. Checkpoints store the keys, so they must stay as they
-    are."""
+    A stage can only be resumed under the same circumstances. Checkpoints store the keys, so the keys must never
+    change."""
     settings: dict[str, Any] = {"engine.eval_batch_size": eval_batch_size}
     if isinstance(teacher_outputs, CachedTeacher):
         settings["answers looked up (engine.views, engine.hint_cache_gb)"] = "+".join(teacher_outputs.train) or "none"

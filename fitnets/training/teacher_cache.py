@@ -1,10 +1,10 @@
 """Cached teacher outputs, read from tables that are made once for all runs and processes.
 
-A table holds the outputs of one teacher layer for the images of one split, in one view (`data.augmentation.Views`) or
-as they are and mirrored. The first process that locks a table makes it, in batches of a fixed size. Afterwards the
-table is read-only, and every process maps it from `store/cache/<hash>`. The hash covers the teacher's configuration
-and weights, the rows, the augmentation, the layer and the precision. Whenever a table is opened, the teacher computes
-a few of its rows again, and they must agree.
+A table holds the outputs of one teacher layer for the images of one split, either in one view
+(`data.augmentation.Views`) or as they are and mirrored. The first process that locks a table makes it, in batches of a
+fixed size. Afterwards the table is read-only, and every process maps it from `store/cache/<hash>`. The hash covers the
+teacher's configuration and weights, the rows, the augmentation, the layer and the precision. Whenever a table is
+opened, the teacher computes a few of its rows again, and they must agree.
 """
 
 import math
@@ -32,7 +32,7 @@ from fitnets.system import permissions
 from fitnets.training.teacher_outputs import LiveTeacher
 
 _BATCH_SIZE = 250
-"""images for which the teacher computes a table at a time"""
+"""images per batch when a table is made"""
 _ANNOUNCED_BYTES = 100_000_000
 """size from which a table is announced before it is made"""
 _CHECKED_ROWS = 8
@@ -135,7 +135,7 @@ def plan_cache(
     """Decide which teacher outputs of a stage are cached.
 
     Logits are cached, and features are cached if all tables of the layer fit into `budget_bytes`. There are two
-    exceptions. Nothing is cached if crops never repeat and the stage has more than `max_tables` different ones of an
+    exceptions. Nothing is cached if crops never repeat and the stage has more than `max_tables` different crops of an
     image. Nothing is cached if the stage is so short that making the tables would take longer than the stage."""
     tables = views.distinct_views(stage.epochs)
     images = len(data.train) * views.images_per_view
@@ -143,7 +143,7 @@ def plan_cache(
     cached = tuple(name for name in layers if name == LOGITS or sizes[name] <= budget_bytes)
     reason = "engine.hint_cache_gb allows less"
     if views.crops and views.count is None and tables > max_tables:
-        cached, reason = (), "crops never repeat; with engine.views=16 they would after 16 epochs"
+        cached, reason = (), "crops never repeat; engine.views=16 repeats and caches 16 crops of each image"
     elif stage.max_steps is not None and stage.max_steps * stage.batch_size < images:
         cached, reason = (), "the stage is too short to make up for computing them once"
     return CachePlan(layers=layers, views=views, tables=tables, bytes=sizes, cached=cached, reason=reason)
@@ -171,7 +171,7 @@ class TeacherCache:
     def outputs(self, plan: CachePlan, data: Data) -> CachedTeacher:
         """Return the cached teacher for a stage. Tables are made when they are first opened.
 
-        Raises ConfigError if the disk lacks space for the missing ones."""
+        Raises ConfigError if the disk lacks space for the missing tables."""
         self._check_space(self._missing(plan, data))
         train = {name: _LayerTables(self, name, data.train, plan.views) for name in plan.cached}
         valid = {name: _LayerTables(self, name, data.valid, _UNAUGMENTED) for name in plan.cached}
@@ -193,7 +193,7 @@ class TeacherCache:
     def logits(self, split: Split, images: str = "") -> Tensor:
         """Return the teacher's logits (N, classes) for the images of a split, without augmentation.
 
-        images: hash of the images if they are not those of the teacher's own data; else empty."""
+        images: hash of the images if they come from other data than the teacher's; else empty."""
         return self._table(TableKey(LOGITS, split, _UNAUGMENTED, 0, images))
 
     def table(self, layer: str, split: Split, views: Views, view: int) -> Tensor:

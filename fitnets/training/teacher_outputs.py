@@ -12,7 +12,7 @@ from fitnets.models.network import Network
 
 
 class TeacherOutputs(Protocol):
-    """Gives the teacher's outputs for a batch."""
+    """Computes or reads the teacher's outputs for a batch."""
 
     def __call__(self, batch: Batch, layers: Collection[str]) -> dict[str, Tensor]:
         """Return outputs by layer, without gradients.
@@ -21,7 +21,7 @@ class TeacherOutputs(Protocol):
 
 
 class LiveTeacher:
-    """Runs the teacher on every batch, and not beyond the layer that is needed."""
+    """Runs the teacher on every batch, up to the last layer that is needed."""
 
     def __init__(self, teacher: Network):
         self.teacher = teacher

@@ -12,7 +12,7 @@ from fitnets.config.options import content_hash, plain, restore
 from fitnets.errors import ConfigError
 from fitnets.sweeper import study_settings
 
-CASES = [  # the former override, the present one, with what else it needs
+CASES = [  # (former override, present override, further overrides that both need)
     ("dataset.validation=299", "dataset.validation_images=299", ()),
     ("dataset.test=298", "dataset.test_images=298", ()),
     ("dataset.validation=9000", "dataset.validation_images=9000", ("dataset=mnist",)),
@@ -35,13 +35,13 @@ IDS = [former for former, _, _ in CASES]
 
 @pytest.fixture(autouse=True)
 def _new_process(monkeypatch):
-    """Messages that are printed once in a process are printed once in each of these tests."""
+    """Forget the printed messages before each test, because each is printed once in a process."""
     monkeypatch.setattr(former_keys, "_announced", set())
 
 
 @pytest.fixture
 def option_file(tmp_path):
-    """Write an option file of the user's, and give the folder for --config-dir."""
+    """Return a function that writes a user's option file and returns the folder for --config-dir."""
 
     def write(name: str, text: str) -> str:
         path = tmp_path / "mine" / f"{name}.yaml"
@@ -255,7 +255,7 @@ def test_a_grid_over_a_former_key_runs(command):
 
 
 class TestStudyOfAnEarlierVersion:
-    """Its settings and its trials have the former names."""
+    """The settings and the trials of the study have the former names."""
 
     def study(self) -> optuna.Study:
         study = optuna.create_study()

@@ -68,7 +68,7 @@ def test_sources_have_the_providers_that_the_order_needs(composed_from):
 
 
 def test_plugins_instantiate_a_class_by_the_target_of_its_node():
-    """`rename_sweepers` replaces the target there, in a copy: Hydra compares the configuration with every job's."""
+    """`rename_sweepers` replaces the target in a copy of the node, since Hydra compares the node with every job's."""
     node = OmegaConf.create({"_target_": "sweeps.grid.GridSweeper", "max_batch_size": None})
     OmegaConf.set_readonly(node, True)
     assert isinstance(Plugins.instance()._instantiate(node), GridSweeper)

@@ -130,7 +130,7 @@ MISTAKES = [
     (
         "validation on the test split",
         "dataset=mnist dataset.validation_images=0 dataset.validation_split=test",
-        r"train, extra, validation and test split are train, test, test: they must all differ",
+        r"train, extra, validation and test split are train, test, test: give different splits",
     ),
     (
         "training images twice",

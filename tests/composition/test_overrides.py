@@ -18,7 +18,7 @@ IN_BRACES = ("$HOME", "100%", "a${b", "x,y(z)"[2:], "C:\\new")
 
 
 def hint_layer(word: str) -> str:
-    """`hint_layer.teacher` after this override of it."""
+    """The value of `hint_layer.teacher` after an override."""
     return loading.adapted(NamedPair(teacher="a", student="b"), "hint_layer", [word]).teacher
 
 
@@ -116,7 +116,7 @@ def test_an_option_may_be_called_like_a_number(tmp_path):
 
 
 def test_any_text_survives_as_a_literal_and_in_the_shell():
-    """The program composes paths with `literal`, messages show `shown`."""
+    """The program composes paths with `literal`; messages contain the result of `shown`."""
     signs = "aZ09._-/ =()[]{}~üé日'\"\\,:$%#!&*?@|;<>^`+"
     draw = random.Random(0)
     for _ in range(150):

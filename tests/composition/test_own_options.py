@@ -1,4 +1,4 @@
-"""A user's own YAML files: they win over shipped ones of the same name, and their text keys keep the text."""
+"""A user's own YAML files: they replace shipped ones of the same name, and their text keys keep the text."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ THIN = "defaults: [/hydra/fitnets/Thin@_here_, _self_]\ndepth: 3\nwidth: {}\n"
 
 @pytest.fixture
 def mine(tmp_path):
-    """Write files of a folder of the user's own, and give the folder."""
+    """Return a function that writes files into a folder of the user's options and returns the folder."""
 
     def write(**files: str) -> str:
         for name, text in files.items():
@@ -25,7 +25,7 @@ def mine(tmp_path):
     return write
 
 
-# --- the user's file wins ---
+# --- the user's file replaces the shipped one ---
 
 
 def test_an_option_with_a_shipped_name_wins(mine, command):

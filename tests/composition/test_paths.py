@@ -1,4 +1,4 @@
-"""Paths: the program composes any path, an empty one is refused by name, stored ones hold in every folder."""
+"""Paths: any path can be composed, an empty one is refused with its key, and stored ones work from every folder."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ STRANGE = ["a(b)", "a=b,c", "it's [ü]", '~x "y" $HOME ${z} 100%', "1e3", "tail\
 
 @pytest.fixture(scope="module")
 def small_run(earlier_run, tmp_path_factory) -> Path:
-    """A store with one run and no more."""
+    """The folder of a run in a store without other runs."""
     place = tmp_path_factory.mktemp("strange") / "outputs"
     for kind in ("run", "teacher", "data"):
         shutil.copytree(earlier_run.parent.parent / kind, place / kind)

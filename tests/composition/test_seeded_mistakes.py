@@ -1,5 +1,5 @@
-"""Seeded mistakes (`mistakes.py`): no traceback, at most six lines, no success with something else than was typed, no
-file where nobody named one. A share of them in the suite; `make soak` tries 300."""
+"""Seeded mistakes (`mistakes.py`). Each gives at most six lines without a traceback, never succeeds with another value
+than the typed one, and writes no file outside of a store. The suite tries some of them; `make soak` tries 300."""
 
 import json
 import os

@@ -29,7 +29,7 @@ CONF = ROOT / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 DATASETS = [option for group, option in OPTIONS if group == "dataset"]
-NEEDED = {  # overrides that an option needs beside it
+NEEDED = {  # further overrides that an option needs
     "hint_layer=named": ["hint_layer.teacher=conv2", "hint_layer.student=conv5"],
     "hint_layer=none": ["method=kd"],
     "regressor=identity": [
@@ -140,7 +140,7 @@ def spy_on(kind: type, reads: set[str], monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def unread(kinds: dict[str, type], reads: set[str]) -> set[str]:
-    """`Option.field` of every field that was not read. The `name` of an option is for the eye."""
+    """`Option.field` of every field that was not read, except `name`, which may be for display only."""
     every = {f"{name}.{field.name}" for name, kind in kinds.items() for field in fields(kind)}
     return {key for key in every - reads if not key.endswith(".name")}
 
@@ -155,7 +155,7 @@ def reads(monkeypatch) -> set[str]:
 
 
 def test_a_key_that_nothing_reads_is_found(monkeypatch):
-    """The check of `test_every_key_is_read`, on an option with a dead key that is composed, checked and hashed."""
+    """`test_every_key_is_read` would fail for a key that is composed, checked and hashed, and not used otherwise."""
     monkeypatch.setattr(options, "OPTIONS", dict(options.OPTIONS))
 
     @options.option
@@ -323,7 +323,7 @@ def leaves(value: Any, key: str = "") -> dict[str, Any]:
 
 
 def test_conf_holds_no_file_that_nothing_composes():
-    """Files in a group's sub-folders are reached through the option above them: one a data set, and their bases."""
+    """An option of `schedule` includes the files in the sub-folder of its name: one for each data set, and bases."""
     shipped = "".join(path.read_text() for path in CONF.rglob("*.yaml"))
     for path in CONF.glob("schedule/*/*.yaml"):
         is_base = path.stem == "base" or path.stem.startswith("stage")

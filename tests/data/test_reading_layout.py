@@ -169,7 +169,7 @@ class TestLeftOut:
         folder(root)
         (root / place).mkdir(parents=True)
         words = ["dataset=folder", f"dataset.path={root}", f"store={root / place}"]
-        assert loading.load(words).dataset.classes == 3  # although it is new and empty
+        assert loading.load(words).dataset.classes == 3  # the store is not counted, although it is new and empty
         ownership.mark(root / place)
         assert "left out: 1 folder of results (store) (outputs/)" in of_folder(root).notes
 

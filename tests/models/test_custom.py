@@ -68,7 +68,7 @@ def network(target: str, side: str = "teacher", **options) -> CustomNetwork:
 
 @pytest.fixture
 def wobbly(tmp_path, monkeypatch) -> Path:
-    """A folder with a model file of a user's, which can be imported."""
+    """A folder with a user's model file, which can be imported."""
     (tmp_path / "wobbly_net.py").write_text(NEVER_SEEN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -310,7 +310,7 @@ def test_a_live_teacher_gives_the_models_outputs(custom_pair):
 
 
 def test_the_factorys_file_is_part_of_the_hash(wobbly):
-    """The file counts as it was when it was imported."""
+    """The hash contains the file as it was when it was imported; later changes have no effect in the same process."""
     path, printed = wobbly / "wobbly_net.py", []
     code = (
         "from fitnets.composition import loading; from fitnets.planning import identity; "
@@ -347,7 +347,7 @@ def test_a_layer_that_the_model_does_not_call_is_an_error():
 
 @pytest.mark.parametrize("is_used", [False, True])
 def test_seeding_restores_gpus_in_use_and_leaves_unused_ones_alone(monkeypatch, is_used):
-    """The machine of this test has two GPUs."""
+    """PyTorch is patched to report two GPUs."""
     read, restored = [], []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: is_used)

@@ -18,7 +18,7 @@ TINY_TEACHER = [word for word in TINY if word.startswith(("teacher.", "schedule.
 
 @pytest.mark.slow
 def test_a_model_that_the_project_has_never_seen_from_the_command_line(tmp_path):
-    """A user's way: write a file and weights, then list layers, run and export, each in its own process."""
+    """The steps of a user: write a file and weights, then list layers, run and export, each in its own process."""
     (tmp_path / "wobbly_net.py").write_text(NEVER_SEEN)
     train = "import torch, wobbly_net; torch.save(wobbly_net.make(breadth=24).state_dict(), 'weights.pt')"
     assert shell("-c", train, cwd=tmp_path).returncode == 0

@@ -170,7 +170,7 @@ class TestRefuses:
     def test_a_run_that_did_not_finish(self, earlier_run, tmp_path):
         shutil.copytree(earlier_run, tmp_path / "broken")
         (tmp_path / "broken" / "result.json").write_text('{"status": "diverged", "error": "loss"}')
-        with pytest.raises(ConfigError, match="that run did not finish"):
+        with pytest.raises(ConfigError, match="this run did not finish"):
             loading.load(["teacher=run", f"teacher.path={tmp_path / 'broken'}"])
 
     def test_the_configuration_of_another_version(self, earlier_run, tmp_path):
@@ -223,5 +223,5 @@ class TestRefuses:
             ensemble(earlier_run, hint="elsewhere")
 
     def test_a_member_that_is_listed_twice(self, earlier_run):
-        with pytest.raises(ConfigError, match="a folder is in it twice"):
+        with pytest.raises(ConfigError, match="a folder is listed twice"):
             ensemble(earlier_run, earlier_run)

@@ -77,9 +77,7 @@ def test_members_are_compared_where_the_data_name_no_classes(command, run, renam
     assert (refused.code, f"the network of {run} has ant, bee, cow" in refused.err) == (1, True), refused.err
     finished = command(*words, *data, "teacher=run", f"teacher.path={run}")
     assert finished.code == 0, finished.err
-    assert (
-        "its classes are taken to be those of this data set by their numbers: this data set names none" in finished.out
-    )
+    assert "its classes are compared with this data set's by number, because this data set names none" in finished.out
 
 
 def test_a_teacher_of_an_earlier_version_gets_a_note_on_its_class_names(command, run, home, tmp_path):

@@ -59,7 +59,7 @@ def test_default_networks_can_be_replaced(words, names):
 
 
 def test_the_default_networks_of_earlier_versions_keep_their_hashes():
-    """The networks that `dataset=folder` had before can still be chosen by name, and their hashes stay."""
+    """The former default networks of `dataset=folder` can still be chosen by name, with the same hashes."""
     words = ["dataset=folder", "dataset.path=x", "dataset.classes=3", "teacher=maxout_cifar10", "student=fitnet1"]
     config = loading.load(words)
     assert (content_hash(config.teacher), content_hash(config.student)) == ("3f499cfe8bdf8dab", "d69066e14234fb00")

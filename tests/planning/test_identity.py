@@ -1,4 +1,4 @@
-"""Hashes, by which a result is found again: every key is in the hashes that it determines, and in no other."""
+"""Every key is part of the hashes of those artifacts that it determines, and of no other hash."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -15,10 +15,10 @@ from fitnets.config.options import added, content_hash, option, plain, restore
 from fitnets.planning import identity
 
 TEACHER, STAGE_1, STUDENT, NOTHING = "teacher hint run", "hint run", "run", ""
-REACH = {  # of a key, by the longest beginning that is here: the artifacts that it determines, in a run with hints
+REACH = {  # beginning of a key (the longest one counts): the artifacts that the key determines in a run with hints
     "dataset": TEACHER,
     "teacher": TEACHER,
-    "teacher.hint": STAGE_1,  # the pair is what is hashed
+    "teacher.hint": STAGE_1,  # hashed as part of the pair of layers
     "student": STAGE_1,
     "hint_layer": STAGE_1,
     "regressor": STAGE_1,
@@ -33,7 +33,7 @@ REACH = {  # of a key, by the longest beginning that is here: the artifacts that
     "schedule.student": STUDENT,
     "schedule.kd": STUDENT,
     "schedule.retrain_student": STUDENT,
-    "schedule.equal_epochs": NOTHING,  # but in methods of one stage
+    "schedule.equal_epochs": NOTHING,  # except in methods of one stage
     "seed": STAGE_1,
     "engine": NOTHING,
     "tracker": NOTHING,
@@ -46,7 +46,7 @@ REACH = {  # of a key, by the longest beginning that is here: the artifacts that
 HINT_STAGE = ("schedule.hint", "schedule.hint_loss")
 TEACHER_LINK = ("regressor", "schedule.regressor_init", "hint_layer.teacher", "teacher.hint")
 LINK = (*TEACHER_LINK, "hint_layer", "student.guided")
-UNUSED = {  # by a method
+UNUSED = {  # method: beginnings of the keys that it does not use
     "hints": (),
     "kd": (*HINT_STAGE, *LINK),
     "backprop": (*HINT_STAGE, *LINK, "schedule.kd"),
@@ -56,7 +56,7 @@ UNUSED = {  # by a method
     "labels_then_kd": ("schedule.hint_loss", *TEACHER_LINK),
     "labels_with_labels": (*HINT_STAGE, "schedule.kd", *TEACHER_LINK),
 }
-NEUTRAL = {  # why they are in no hash: what they lead to is hashed, or it is a label, or it changes no result
+NEUTRAL = {  # reason: keys that are in no hash
     "the images are hashed": {
         *(f"HubImages.{key}" for key in ("hub", "subset", "revision", "path", "image_column", "label_column")),
         *(f"HubImages.{key}" for key in ("first_label", "skip_broken")),
@@ -123,7 +123,7 @@ def changed(value: Any, key: str, new: Any) -> Any:
     return replace(value, **{first: changed(getattr(value, first), rest, new) if rest else new})
 
 
-SPECIAL = {  # where only some values are sound
+SPECIAL = {  # new values of keys that allow only some values
     "Digits.test_images": 298,
     **dict.fromkeys(("MaxoutTeacher.hint", "ReluTeacher.hint", "NamedPair.teacher", "NamedPair.student"), "conv1"),
     **dict.fromkeys(("FitNet.guided", "GroupedFitNet.guided", "ReluFitNet.guided"), "conv1"),
@@ -179,7 +179,7 @@ def expected(config: Config, leaf: Leaf, *, is_staged: bool) -> set[str]:
 
 
 def _is_silent(leaf: Leaf) -> bool:
-    """Return whether the key has no say in the result. Those of layers have one through the pair that they make."""
+    """Return whether the key changes no result. Layer keys change results through their pair of layers."""
     return leaf.field == "name" or (_is_neutral(leaf) and leaf.field not in ("hint", "guided"))
 
 
@@ -195,7 +195,7 @@ def load(words: list[str], earlier_run: Path) -> Config:
 
 @pytest.mark.parametrize("words", CASES, ids=" ".join)
 def test_every_key_is_in_the_hashes_that_it_determines_and_in_no_other(words, earlier_run, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # another store is a folder there
+    monkeypatch.chdir(tmp_path)  # a changed store= makes a folder here
     monkeypatch.setattr(
         identity, "_regressor", lambda config: config.regressor
     )  # changed networks need not fit together
@@ -204,7 +204,7 @@ def test_every_key_is_in_the_hashes_that_it_determines_and_in_no_other(words, ea
     wrong = {}
     for leaf in leaves(config):
         if leaf.kind.__name__ in ("RunTeacher", "Ensemble", "CustomTeacher", "CustomStudent"):
-            continue  # another folder, another model: test_teachers.py, test_custom.py
+            continue  # tested in test_teachers.py and test_custom.py
         after = identity.hashes(changed(config, leaf.key, another(leaf)), "digest", "fp32")
         different = {kind for kind in before._fields if getattr(before, kind) != getattr(after, kind)}
         if different != expected(config, leaf, is_staged=before.hint is not None):
@@ -224,7 +224,7 @@ def test_the_walk_sees_every_key_of_the_schema(earlier_run):
 
 
 def _is_inner(hint: Any) -> bool:
-    """Return whether the key holds options, whose own keys are walked."""
+    """Return whether the key holds options; the walk visits their keys instead."""
     return any(is_dataclass(kind) for kind in (hint, *get_args(hint)))
 
 
@@ -242,8 +242,8 @@ _AS_BEFORE = " ".join(
     f"schedule.{stage}.optimizer.lr=3e-3 schedule.{stage}.max_grad_norm=null"
     for stage in ("teacher", "hint", "student")
 )
-"""numbers of schedules that were chosen better since"""
-GOLDEN = {  # stored results are found under these names: a change here loses every one of them
+"""former values of schedules, with which the hashes were stored"""
+GOLDEN = {  # overrides: hashes of teacher, stage 1 and run. If one changes, stored results are lost
     "":
         "36abffdf86b02d41 bd28e9b6319a6946 48f80d8f7bae97a7",
     "dataset=mnist schedule=paper":

@@ -43,7 +43,7 @@ def test_every_page_belongs_to_stored_results():
 
 
 def test_a_changed_page_is_written_anew(tmp_path, monkeypatch, fitnets):
-    """The command finds the change, and a second call finds nothing to do."""
+    """The command rewrites the changed page; a second call changes nothing."""
     path = result_pages.RESULTS / "networks.md"
     before = path.read_text()
     try:

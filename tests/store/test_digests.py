@@ -1,4 +1,4 @@
-"""The digest of a file is that of its present content, and a file is not read more often than needed."""
+"""The digest of a file matches its present content, and an unchanged file is not read again."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from fitnets.store import digests
 
 @pytest.fixture(autouse=True)
 def _fresh_process():
-    """Forget the digests that this process remembers."""
+    """Clear the process's cache of digests."""
     digests._of_version.cache_clear()
 
 

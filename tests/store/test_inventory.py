@@ -78,7 +78,7 @@ class TestRuns:
 
 class TestClean:
     def removed(self, fitnets, root, *words) -> set[str]:
-        """Clean the store and return the paths that are gone. Check that exactly these were listed before, and that
+        """Clean the store and return the removed paths. Check that exactly these were listed before, and that
         nothing is removed without --yes."""
         before = {path.relative_to(root).as_posix() for path in root.glob("*/*")}
         code, shown, _ = fitnets("clean", root, *words)
@@ -150,11 +150,11 @@ class TestClean:
             lock.checkpoints.mkdir()
             assert self.removed(fitnets, root) == set()
 
-    def test_a_run_that_does_not_say_what_it_needs_is_refused(self, root, fitnets):
+    def test_clean_refuses_a_store_with_a_damaged_run(self, root, fitnets):
         (add_run(root, "damaged") / "result.json").write_text("{")
         code, _, error = fitnets("clean", root)
         assert (code, len(error.splitlines())) == (1, 1)
-        assert f"{hashed('damaged')} does not say which artifacts it needs" in error
+        assert f"{hashed('damaged')}: its result.json or config.yaml is damaged" in error
 
 
 class TestEval:

@@ -1,6 +1,6 @@
 """Each private name of Optuna that `fitnets/sweeper/internals.py` uses exists and behaves as needed.
 
-If a test fails after an update of Optuna, its message or docstring says what the name is needed for.
+If a test fails after an update of Optuna, its message or docstring gives the purpose of the name.
 """
 
 import importlib
@@ -68,7 +68,7 @@ def shared_study(request, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 def test_trial_handle_writes_to_the_trial_of_that_number(shared_study):
-    """A job reports to the trial that its worker asked for, and a worker closes trials of dead ones."""
+    """A job reports to the trial that its worker asked for, and a worker closes the trials of dead workers."""
     study, elsewhere = shared_study
     for _ in range(2):
         study.ask()
@@ -80,7 +80,7 @@ def test_trial_handle_writes_to_the_trial_of_that_number(shared_study):
 
 
 def test_queued_params_are_those_of_a_waiting_trial():
-    """Workers compare a new trial with those that wait, which have no parameters yet."""
+    """Workers compare a new trial with waiting trials, which have no `params` yet."""
     study = optuna.create_study()
     study.enqueue_trial({"width": 1})
     study.ask()
@@ -114,7 +114,7 @@ def test_ask_warns_of_heartbeats_with_the_text_that_is_ignored(tmp_path):
 
 
 def test_ask_calls_before_trial_once_the_trial_has_a_number():
-    """`Worker` learns there which trial to close if the sampler fails."""
+    """`Worker` notes the number in `before_trial`, to close the trial if the sampler fails."""
     study = optuna.create_study()
     numbers = []
     study.sampler.before_trial = lambda _, trial: numbers.append(trial.number)

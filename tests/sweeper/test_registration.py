@@ -45,7 +45,7 @@ class TestFormerTargets:
         assert "study mine: best among 1 trial" in finished.out
 
     def test_study_over_budget_trains_nothing(self, command, folder, tmp_path):
-        """A job asks whether its sweeper is a study: outside of one it would fail."""
+        """A job checks whether its sweeper is a study. Outside of a study it would fail."""
         write(
             folder / "sweeps" / "mine.yaml",
             "# @package _global_\n"

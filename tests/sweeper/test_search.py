@@ -74,7 +74,7 @@ def test_composer_composes_what_hydra_does(words):
     words = ["student=thin", *words]
     with initialize_config_dir(str(loading.CONF)):
         composer = Composer(lambda overrides: hydra_compose("config", overrides))
-        composer([*words, "student.depth=17", "seed=8", "dataset.seed=3"])  # nothing of these may stay
+        composer([*words, "student.depth=17", "seed=8", "dataset.seed=3"])  # must not affect the next call
         assert composer(words) == hydra_compose("config", words)
         assert loading.to_config(composer(words)) == loading.to_config(hydra_compose("config", words))
 
@@ -106,7 +106,7 @@ def test_most_proposals_keep_a_budget_that_most_of_the_space_violates(study, stu
     )  # fmt: skip
     assert finished.code == 0, finished.err
     are_feasible = [trial.constraints["multiplications"] <= 0 for trial in opened_study.trials if trial.constraints]
-    assert sum(are_feasible[:10]) < 10  # these are random
+    assert sum(are_feasible[:10]) < 10  # the first ten proposals are random
     later = are_feasible[10:]
     print(f"{sum(later)} of {len(later)} proposals after the first 10 were feasible")
     assert sum(later) / len(later) >= 0.85

@@ -40,7 +40,7 @@ class TestStudy:
         best = {trial.number for trial in opened_study.best_trials if "closed" not in trial.user_attrs}
         assert {row["trial"] for row in front} == best
         on_test = {path.name for path in (tmp_path / "store" / "run").iterdir() if has_test(path)}
-        assert on_test == {run for row in front for run in row["runs"]}  # and no other
+        assert on_test == {run for row in front for run in row["runs"]}  # only the front
         assert f"front of {len(front)} among 4 trials" in finished.out
         assert finished.out.count("multiplications") >= 4
 
@@ -179,11 +179,11 @@ def test_study_of_the_same_name_with_other_settings_is_refused(study):
         (["student.width=range(4,9)"], "was started with student.width="),
         (
             ["hydra.sweeper.objectives=[accuracy,parameters]"],
-            "is about max. accuracy and min. multiplications, not max. accuracy and min. parameters",
+            "has the objectives max. accuracy and min. multiplications, not max. accuracy and min. parameters",
         ),
         (
             ["hydra.sweeper.objectives=[accuracy]"],
-            "is about max. accuracy and min. multiplications, not max. accuracy:",
+            "has the objectives max. accuracy and min. multiplications, not max. accuracy:",
         ),
     ):
         finished, _ = study("hydra.sweeper.n_trials=2", *words)
@@ -213,7 +213,7 @@ class TestOtherSweepers:
             "hydra.sweeper.direction=maximize",
         )
         assert finished.code == 0, finished.err
-        assert 1 <= len(list((tmp_path / "store" / "run").glob("[!.]*"))) <= 2  # it may propose the same twice
+        assert 1 <= len(list((tmp_path / "store" / "run").glob("[!.]*"))) <= 2  # the sampler may repeat a point
 
     def test_optuna_with_two_objectives(self, command):
         finished = command(

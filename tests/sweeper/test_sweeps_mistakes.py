@@ -94,7 +94,7 @@ class TestSamplersAndPruners:
         monkeypatch.setattr("fitnets.sweeper.worker.sampling.try_sampler", lambda *_: None)
         finished, opened_study = study("hydra.sweeper.n_trials=3", "hydra.sweeper.sampler={_target_: x}")
         assert (finished.code, len(finished.err.splitlines())) == (1, 1), finished.err
-        assert "hydra.sweeper.sampler: it proposes nothing (RuntimeError: no more)" in finished.err
+        assert "hydra.sweeper.sampler cannot propose values (RuntimeError: no more)" in finished.err
         assert ends(opened_study)[-1] == "FAIL stillborn"
         assert not [trial for trial in opened_study.trials if not trial.state.is_finished()]
 

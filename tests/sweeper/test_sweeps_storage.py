@@ -122,7 +122,7 @@ class TestTheRecordedAddress:
         record = new_study(tmp_path / "store", place)
         record.write_text(json.dumps({"name": "one", "storage": "sqlite:///s.db"}))
         assert address.check(record, "one", place, tmp_path) is None
-        assert address.read(record) == ("one", place)  # beside the store
+        assert address.read(record) == ("one", place)  # the file beside the store
         (tmp_path / "b").mkdir()
         with pytest.raises(ConfigError, match="lives in sqlite:///s.db, not in") as refused:
             address.check(record, "one", f"sqlite:///{tmp_path}/b/s.db", tmp_path / "b")
@@ -187,7 +187,7 @@ class TestTornJournal:
             assert study.trials[1].value == 0.5
         else:
             assert len(lines_shown) == 1
-            assert f"{path}: the last line was not written to its end" in lines_shown[0]
+            assert f"{path}: the last line is incomplete" in lines_shown[0]
 
     def test_worker_cuts_the_half_line_of_another_worker(self, tmp_path):
         path = tmp_path / "study.log"

@@ -127,7 +127,7 @@ class TestTheEnvironment:
     def test_variables_reach_the_run(self, command, tmp_path, monkeypatch):
         for name, value in {"PROJECT": "mine", "NAME": "x", "TAGS": "a,b", "NOTES": "n", "DIR": str(tmp_path)}.items():
             monkeypatch.setenv(f"WANDB_{name}", value)
-        wandb.teardown()  # its service keeps the environment that it was started with
+        wandb.teardown()  # W&B's service keeps the environment that it was started with
         finished = command(*WANDB)
         assert finished.code == 0, finished.err
         run = read_back(only(tmp_path / "store"))["run"]

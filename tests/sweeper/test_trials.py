@@ -59,7 +59,7 @@ class TestTrials:
         assert [trials.deaths(trial) for trial in all_trials[:3]] == [1, 2, 1]
 
     def test_retry_that_duplicates_another_trial_is_not_retried(self):
-        """Two workers proposed the same and the first died. The second does what the retry would do."""
+        """Two workers proposed the same and the first died. The second trial takes the place of a retry."""
         retry = {"retry_of": 0, "closed": "duplicate"}
         all_trials = make((self.F, {}), (self.R, {}), (self.F, retry), params={n: {"width": 1} for n in range(3)})
         assert self.numbers(trials.counted(all_trials)) == [1]
@@ -82,7 +82,7 @@ class TestTrials:
         assert trials.earlier_duplicate(all_trials[1], all_trials).number == 0
 
     def test_inconsistent_reading_of_a_database_is_read_again(self):
-        """The first reading shows trial 0 with its worker of now and without the parameters that it has by now."""
+        """The first reading shows trial 0 with its new worker, but without its new parameters."""
         inconsistent = make(
             (self.R, {"worker": "another"}), (self.R, {"worker": "me"}), params={0: {}, 1: {"width": 1}}
         )

@@ -83,7 +83,7 @@ def test_three_workers_killed_at_random_lose_nothing_and_repeat_nothing(tmp_path
     counted = trials.counted(study.trials)
     failed = [trial for trial in counted if trial.state != TrialState.COMPLETE]
     assert {trials.reason(trial) for trial in failed} <= {DIED_TWICE}, output
-    assert 2 * len(failed) <= kills  # a failed trial was hit twice
+    assert 2 * len(failed) <= kills  # a trial fails only after two kills
     assert len(counted) == n_trials, ends(study)
     assert not [trial for trial in study.trials if not trial.state.is_finished()]
     assert len({str(trial.params) for trial in counted}) == n_trials
@@ -94,8 +94,8 @@ def test_three_workers_killed_at_random_lose_nothing_and_repeat_nothing(tmp_path
             assert is_finished(store / "run" / run)
             assert output.count(f"trial {trial.number} (") <= 1  # the worker may be killed before it prints the line
     proposed = [trial.params for trial in counted]
-    assert all(params_of(run) in proposed for run in (store / "run").glob("[!.]*"))  # no other run
-    assert len(list((store / "run").glob("[!.]*"))) <= n_trials  # nothing twice
+    assert all(params_of(run) in proposed for run in (store / "run").glob("[!.]*"))  # every run belongs to a trial
+    assert len(list((store / "run").glob("[!.]*"))) <= n_trials  # nothing was trained twice
     assert len(list((store / "teacher").glob("[!.]*"))) == 1
     assert failed or not list(store.glob("*/.*"))
 
@@ -263,7 +263,7 @@ class TestPostgres:
 
     def test_study_with_other_objectives_is_refused(self, postgres):
         storage.open_study(postgres, "one", {"accuracy": "maximize"})
-        with pytest.raises(ConfigError, match=r"that study is about max. accuracy, not min. loss"):
+        with pytest.raises(ConfigError, match=r"this study has the objectives max. accuracy, not min. loss"):
             storage.open_study(postgres, "one", {"loss": "minimize"})
 
     def test_workers_that_create_the_tables_at_once_do_not_collide(self, postgres):

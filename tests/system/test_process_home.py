@@ -100,7 +100,7 @@ def test_wandb_keeps_its_usual_folders_where_home_can_be_written(tmp_path, monke
     monkeypatch.setattr(wandb_mirror, "_redirected", set())
     wandb_mirror._give_home(tmp_path / "run" / "wandb")
     assert "WANDB_CACHE_DIR" not in os.environ
-    monkeypatch.setenv("WANDB_CACHE_DIR", "/nowhere/wandb/cache")  # the user's own
+    monkeypatch.setenv("WANDB_CACHE_DIR", "/nowhere/wandb/cache")  # set by the user
     wandb_mirror._give_home(tmp_path / "run" / "wandb")
     assert os.environ["WANDB_CACHE_DIR"] == "/nowhere/wandb/cache"
 
@@ -143,7 +143,7 @@ def test_a_users_settings_do_not_reach_the_report(tmp_path):
 
 @pytest.fixture
 def killed(tmp_path):
-    """Return the artifact that a process was making when it was killed; nobody has waited for the process yet."""
+    """Return the artifact that a process was making when it was killed; its parent has not yet waited for it."""
     directory = tmp_path / "run" / ("0" * 16)
     script = (
         "import sys, time; from pathlib import Path; from fitnets.store import locks\n"

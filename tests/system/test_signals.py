@@ -27,7 +27,7 @@ from fitnets.training.state import TrainingState
 
 
 def held_work(*, signals: int, error: Exception | None = None) -> list[str]:
-    """Send this process so many signals while they are held; return which blocks ended, and the exception."""
+    """Send this process signals while they are delayed; return which blocks ended, and the exception."""
     done = []
     try:
         with raise_signals():

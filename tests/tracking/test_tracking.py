@@ -1,4 +1,4 @@
-"""W&B runs are read back from their files. Servers that are unreachable, or become so, end no run."""
+"""W&B runs are read back from their files. A server that is unreachable, or becomes so, ends no run."""
 
 import json
 import signal
@@ -305,7 +305,7 @@ def test_responds_tells_a_refusing_server_from_a_missing_one(monkeypatch, error,
 
 
 class Endpoint:
-    """The server that W&B asks in this process, with short time limits.
+    """The server that W&B uses in this process, with short time limits.
 
     waits: seconds that the starts and ends of W&B runs took"""
 
@@ -376,7 +376,7 @@ class TestADeadEndpoint:
         assert finished.code == 0, finished.err
         (line,) = lines(finished)
         assert line == (
-            f"W&B does not answer at {url}: this process continues offline; "
+            f"W&B does not respond at {url}: this process continues offline; "
             f"later `wandb sync {tmp_path / 'store'}/*/*/wandb/offline-run-*`"
         )
         for directory in (tmp_path / "store" / "run").iterdir():
@@ -392,7 +392,7 @@ class TestADeadEndpoint:
             finished = command(*ONLINE)
         assert finished.code == 0, finished.err
         (line,) = lines(finished)
-        assert line.startswith(f"W&B does not answer at {url}: this process continues offline")
+        assert line.startswith(f"W&B does not respond at {url}: this process continues offline")
         check_whole(only(tmp_path / "store"), "offline-run")
 
     def test_a_server_that_accepts_no_run_counts_as_dead(self, command, tmp_path, endpoint):
@@ -421,7 +421,7 @@ class TestADeadEndpoint:
 
     @pytest.mark.slow
     def test_a_process_loses_less_than_half_a_minute(self, tmp_path):
-        """The time limits are those that users have, until the process ends."""
+        """The time limits are the defaults. The time until the process has ended counts."""
         took = {}
         for mode in ("offline", "online"):
             with serving(silent_on=("Viewer", "CreateRunFiles", "file_stream")) as server:

@@ -96,7 +96,7 @@ class Scaled(nn.Module):
     "settings", [RmsProp(lr=0.1, decay=0.9, floor=1e-2), AdamW(lr=0.1, weight_decay=0.0)], ids=["rmsprop", "adamw"]
 )
 def test_restored_optimizer_state_of_a_scalar_parameter_has_its_device_and_precision(settings):
-    """Another precision stands here for another device. AdamW's step count keeps its own type."""
+    """Another precision stands here for another device. AdamW's step count keeps its type."""
 
     def new_state(layer):
         optimizer = LayerOptimizer({"scaled": layer}, stage(settings), steps_per_epoch=1)

@@ -1,4 +1,4 @@
-"""The teacher cache: tables hold what the teacher computes, in every order, view and process; wrong ones are caught."""
+"""The teacher cache: tables hold the teacher's outputs in every order, view and process; wrong tables are caught."""
 
 import json
 import os
@@ -291,7 +291,7 @@ class TestTraining:
         whole = plan.stages[1]
         images = []
         plan.teacher.layers["conv1"].register_forward_hook(lambda _, inputs, __: images.append(len(inputs[0])))
-        for expected in (2 * 437 + 16, 16):  # both versions of the training images once, then the checked rows alone
+        for expected in (2 * 437 + 16, 16):  # both versions of the training images once, then only the checked rows
             images.clear()
             whole.teacher_outputs = cache.outputs(plan.cache_plan(whole, plan.data), plan.data)
             fit(whole, plan.data, seed=0, eval_batch_size=500, observer=Observer(), views=plan.views(whole))
@@ -427,7 +427,7 @@ class TestViewsInHashes:
 
 
 def test_freed_memory_is_kept():
-    """A freed block is used for the next one of its size. Without `_keep_freed_memory` it goes back to the system."""
+    """A freed block is reused for the next block of its size. Without `_keep_freed_memory` the system gets it back."""
     code = (
         "import sys, resource, torch; from fitnets.machine import devices\n"
         "torch.set_num_threads(1)\n"

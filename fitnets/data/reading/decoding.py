@@ -12,7 +12,7 @@ from fitnets.errors import ConfigError, printable
 from fitnets.progress import Track
 
 _LISTED = 20
-"""broken images that a message names"""
+"""largest number of broken images in a message"""
 
 Raw = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """decoded images (N, C, H, W) and their labels (N,)"""

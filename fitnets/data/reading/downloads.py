@@ -1,4 +1,4 @@
-"""Downloads from the Hugging Face hub. Without a network it uses earlier downloads, or fails within seconds."""
+"""Downloads from the Hugging Face hub. Without a network, an earlier download is used, or loading fails in seconds."""
 
 import threading
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def load(repository: str, subset: str | None, *, revision: str | None, split: st
 
 @contextmanager
 def _without_network() -> Iterator[None]:
-    """If the hub cannot be reached, restrict its libraries to local copies, as they repeat failed requests."""
+    """If the hub cannot be reached, restrict its libraries to local copies: otherwise they repeat failed requests."""
     import datasets
     from huggingface_hub import constants
 

@@ -16,7 +16,7 @@ BACKGROUND = "white"
 _ORIENTATION = 0x0112
 """number of the EXIF tag"""
 _HEAD = 512
-"""number of first bytes that show what a file is"""
+"""number of bytes at the beginning of a file that show its format"""
 
 
 class BrokenImage(Exception):
@@ -76,7 +76,7 @@ def pixels(picture: Any) -> NDArray[np.uint8]:
 
 
 def disguise(head: bytes) -> str | None:
-    """Why a file is no image or table, as far as its first bytes show it; None if they do not.
+    """The reason why a file is no image or table, from its first bytes; None if they show no reason.
 
     head: first bytes of the file."""
     start = head.lstrip().lower()

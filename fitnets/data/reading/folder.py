@@ -1,6 +1,6 @@
 """`dataset=folder`: a folder of images with a sub-folder for each class.
 
-Its split is the one that its folders train, val and test make, or one that is drawn once and saved.
+The split comes from folders train, val and test inside, or is drawn once and saved.
 """
 
 import hashlib
@@ -120,8 +120,8 @@ def root(dataset: Folder) -> Path:
 
 
 def images_by_part(dataset: Folder, broken: Mapping[str, str] = _NOTHING_BROKEN) -> dict[str, list[str]]:
-    """The images of each part, as paths relative to the folder. They come from its folders train, val and test, or else
-    from the saved split. A split is drawn and saved if there is none.
+    """The images of each part, as paths relative to the folder. The parts are the folders train, val and test, or else
+    those of the saved split. A split is drawn and saved if there is none.
 
     broken: printable names of images to leave out.
 
@@ -187,7 +187,7 @@ def _split_file(dataset: Folder) -> Path:
 
 
 def _draw(dataset: Folder, images: list[str], broken: Mapping[str, str]) -> dict[str, list[str]]:
-    """Draw a split that gives every part its share of each class, and at least one image of it."""
+    """Draw a split that gives every part its share of each class, and at least one image of each class."""
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
     for name in class_names(dataset):
         class_images = [image for image in images if class_of(image) == name]

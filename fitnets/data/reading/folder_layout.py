@@ -27,7 +27,7 @@ _NO_RASTER = {"EPS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR", "PDF"}
 _PHOTOS = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg")
 """suffixes of photos and drawings that a user may want to convert"""
 _SHOWN = 3
-"""file names that a note shows"""
+"""largest number of file names in a note"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from fitnets.progress import Track
 from fitnets.store import digests
 
 UNLABELLED = -1
-"""label of a row that has none; the hub uses the same value"""
+"""label of a row without a label; the hub uses the same value"""
 
 
 def files(dataset: HubImages, split: str) -> list[Path]:
@@ -164,7 +164,7 @@ def _labels(dataset: HubImages, split: str, rows: Any) -> NDArray[np.int64]:
 
 
 def _check_size(dataset: HubImages, split: str, encoded: Any) -> None:
-    """Raise ConfigError if the first image does not have the configured size: the others will not have it either."""
+    """Raise ConfigError if the first image has another size than configured, as all images then probably have."""
     try:
         height, width = _decoded_image(dataset, encoded).picture.size[::-1]
     except BrokenImage:
@@ -185,7 +185,7 @@ def _pixels(dataset: HubImages, encoded: Any) -> tuple[NDArray[np.uint8], Opened
 
 
 def _decoded_image(dataset: HubImages, encoded: Any) -> OpenedImage:
-    """Decode an image. encoded: has the bytes of an image file or, without bytes, its path."""
+    """Decode an image. encoded: a table with the bytes of an image file or, without bytes, its path."""
     if encoded is None or (encoded["bytes"] is None and encoded["path"] is None):
         raise BrokenImage("it holds no image")
     if encoded["bytes"] is not None:

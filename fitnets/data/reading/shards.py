@@ -11,7 +11,7 @@ _SHARD = re.compile(r"-(\d+)-of-(\d+)(-[0-9a-f]{16})?\.parquet")
 """the part of a file name after the split; the hub used to add a digest"""
 _MAGIC = b"PAR1"
 _SHOWN = 4
-"""file names that a message shows"""
+"""largest number of file names in a message"""
 
 
 def of_split(folder: Path, split: str, subset: str | None, repository: str) -> list[Path]:
@@ -46,7 +46,7 @@ def is_numbered(file: Path, split: str) -> bool:
 
 def _check_names(files: list[Path], split: str) -> None:
     """Raise ConfigError unless every shard NNNNN-of-MMMMM is there once. If no file has such a name, all are accepted,
-    because nothing says how many there should be."""
+    because the number of shards is then unknown."""
     matches = {file: _SHARD.fullmatch(file.name.removeprefix(split)) for file in files}
     if not any(matches.values()) and not any(re.search(r"\d-of-\d", file.name) for file in files):
         return
@@ -60,7 +60,7 @@ def _check_names(files: list[Path], split: str) -> None:
 def _problems(split: str, wrong: list[str], shards: list[tuple[int, int, str]]) -> Iterator[str]:
     """Yield the problems with the file names.
 
-    wrong: names that are no shard's.
+    wrong: names without a shard number.
     shards: (shard number, number of shards, name) of every other file."""
     if wrong:
         yield (

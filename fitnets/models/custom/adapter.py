@@ -324,7 +324,7 @@ class CustomNetwork(Network):
         return copied
 
     def settle(self) -> None:
-        """Call the model once if its first call adds buffers. Then its state dict has all its names."""
+        """Call the model once if its first call adds buffers. Afterwards its state dict is complete."""
         if self.grows:
             factory.run(self.model, self.net, self.image_shape)
 

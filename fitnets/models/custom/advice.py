@@ -1,4 +1,4 @@
-"""Messages about the user's module: each says in one line what the module cannot do, and the way out."""
+"""Messages about the user's module: what the module cannot do, and the way out, in one line each."""
 
 import inspect
 import re

@@ -16,9 +16,10 @@ from fitnets.models.custom.factory import ImageShape
 def why_not(model: nn.Module, net: CustomNet, image_shape: ImageShape) -> str | None:
     """Return why `copy.deepcopy` cannot copy this model; None if it can.
 
-    Some models raise an error when copied: they hold locks, generators, or tensors that are results of others, as with
-    the old weight_norm. Other copies still compute with modules of the original, if an attribute holds a function that
-    refers to them. To find these, the copy must give finite outputs while all weights of the original are NaN."""
+    Some models raise an error when copied: they hold locks, generators, or tensors computed from others, as with the
+    old weight_norm. Other models have copies that still compute with modules of the original, if an attribute holds a
+    function that refers to them. To detect this, the copy must give finite outputs while all weights of the original
+    are NaN."""
     try:
         copied = copy.deepcopy(model)
     except Exception as error:  # from PyTorch or the user's module

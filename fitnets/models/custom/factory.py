@@ -78,7 +78,7 @@ def run(model: nn.Module, net: CustomNet, image_shape: ImageShape) -> None:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put the model into evaluation mode inside the block; afterwards each module has its mode back."""
+    """Put the model into evaluation mode inside the block, and restore each module's mode afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -32,7 +32,7 @@ class Tap:
 
 
 class Reached(BaseException):
-    """Raised by a hook to end a forward pass when the wanted output is known.
+    """Raised by a hook to end a forward pass when the wanted output is computed.
 
     It is no `Exception`, so that a user's module does not catch it."""
 
@@ -56,7 +56,7 @@ def hookable(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def submodule(model: nn.Module, name: str) -> nn.Module:
-    """Return the module of this name. Unlike `get_submodule` it takes TorchScript, and names with dots in them."""
+    """Return the module of this name. Unlike `get_submodule`, TorchScript and names with dots in them are accepted."""
     try:
         module: nn.Module = model.get_submodule(name)
     except Exception:  # AttributeError, or an error from the `__getattr__` of a user's module

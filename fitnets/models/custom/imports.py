@@ -103,7 +103,7 @@ def call(factory: Callable[..., Any], arguments: Mapping[str, Any], key: str, ta
 
     key: "teacher" or "student", for messages.
 
-    Raises ConfigError if the call fails or returns something else than a module."""
+    Raises ConfigError if the call fails or returns anything but a module."""
     try:
         module = factory(**arguments)
     except Exception as error:  # from the user's code

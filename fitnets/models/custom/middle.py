@@ -15,15 +15,15 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 def candidates(model: nn.Module, taps: Mapping[str, Tap], multiplications: int) -> list[str]:
     """Return the layers that can be the middle of a model, in order.
 
-    A block is a module that contains modules. The rest of the model works on a block's output, whereas a convolution
-    inside the block sees only a part: one branch, before the normalisation or the shortcut. So the candidates are one
+    A block is a module that contains modules. The rest of the model works on a block's output, whereas the output of a
+    convolution inside the block is only one branch, before the normalisation or the shortcut. So the candidates are one
     of these groups of layers, namely the first with an output between a quarter and three quarters of the
     multiplications:
 
     1. the outermost blocks;
     2. elements of a plain `nn.Sequential` outside such blocks. A convolution and the normalisation, activation and
        pooling after it count as one element, with the output of the last;
-    3. the same two inside these blocks, and so on inwards;
+    3. blocks, then elements, inside these blocks, and so on inwards;
     4. all layers.
 
     If no group has such an output, the group with the output nearest to half of the multiplications is taken. Layers in
@@ -31,7 +31,7 @@ def candidates(model: nn.Module, taps: Mapping[str, Tap], multiplications: int) 
     to vectors.
 
     taps: the model's layers by name.
-    multiplications: of the whole model, for one image."""
+    multiplications: multiply-accumulates of the whole model for one image."""
     inner = {name: tap for name, tap in taps.items() if 0 < tap.multiplications < multiplications} or dict(taps)
     inner = {name: tap for name, tap in inner.items() if len(tap.out_shape) > 1} or inner
     nested_groups = [group for level in _levels(model, inner) for group in level if group]

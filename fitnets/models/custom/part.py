@@ -11,7 +11,7 @@ from fitnets.models.custom.hooks import submodule
 class TrainedPart(nn.Module):
     """Some parameters of a model, and all of its buffers.
 
-    The model is not registered as a submodule, since the network that holds it saves its weights.
+    The model is not registered as a submodule, since the network that contains the model saves the weights.
 
     names: names of the parameters to train."""
 

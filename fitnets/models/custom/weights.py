@@ -32,7 +32,7 @@ _COUNTERS = {"num_batches_tracked", "n_averaged"}
 _NOT_OF_THE_MODEL = {"n_averaged", "module.n_averaged", "image_scale", "image_shift"}
 """entries that `AveragedModel` and this project's students add to those of the model"""
 _LISTED = 3
-"""names that a message lists at most"""
+"""largest number of names in a message"""
 
 
 def load(path: Path, model: nn.Module, key: str, run: Callable[[], None]) -> None:
@@ -84,7 +84,7 @@ def _runs(run: Callable[[], None]) -> bool:
 
 
 def _load(state: State, model: nn.Module) -> tuple[int, str] | None:
-    """Load a state dict. If it does not fit, return the number of tensors that do not, and their names in words."""
+    """Load a state dict. If it does not fit, return the number of tensors that do not, and a message about them."""
     try:
         result = model.load_state_dict(state, strict=False)
     except Exception as error:  # other shapes, or an error from the user's hooks

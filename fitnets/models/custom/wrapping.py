@@ -18,7 +18,7 @@ from fitnets.store import digests
 def network(net: CustomNet, dataset: Dataset, side: str) -> CustomNetwork:
     """Build the user's model for the images of a data set, and return a copy of it as a network.
 
-    The model is only built and tried once per option and weight file.
+    The model is built and tried only once per option and weight file.
 
     side: "teacher" or "student", for messages.
 
@@ -47,6 +47,6 @@ def _prototype(option: str, _modified_at: int | None, image_shape: tuple[int, in
 
 
 def identity(net: CustomNet, dataset: Dataset, side: str, seed: int) -> list[str]:
-    """Return hashes of what the option leaves open: the factory's source, and the initial weights."""
+    """Return hashes of the factory's source and of the initial weights, which the option does not contain."""
     initial = factory.build(net, image_shape(dataset), side, seed)
     return [imports.source_digest(net.target), digests.of_state(initial)]

@@ -42,7 +42,7 @@ def study_progress(study: Study) -> Figure:
 def importance(study: Study) -> Figure:
     """Draw how much each parameter matters for each objective, in %.
 
-    Raises NotEnoughError if the study has too few finished trials to tell.
+    Raises NotEnoughError if the study has too few finished trials.
     """
     if not study.importances:
         raise NotEnoughError(f"study {study.name}: too few finished trials to tell which parameter matters")

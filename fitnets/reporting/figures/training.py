@@ -33,7 +33,7 @@ def curves(epochs: pd.DataFrame) -> Figure:
     """
     stages = list(dict.fromkeys(epochs["stage"].dropna()))
     if not stages:
-        raise NotEnoughError("no epochs of this run are known")
+        raise NotEnoughError("this run has no stored epochs")
     columns = len(stages)
     figure = new_figure(max(WIDTH, 3.2 * columns), 4.8)
     for column, stage in enumerate(stages, start=1):

@@ -253,7 +253,7 @@ class TestNotes:
             assert part in notes
         for part in ("5 pieces", "Max-norm", "Students see flips"):
             assert part not in notes
-        assert "The paper has this of cifar10. For mnist " in "\n".join(
+        assert "The paper has this table for cifar10. For mnist " in "\n".join(
             recipes.notes(TABLES["figure2"], "mnist", ["paper"], equal_epochs=False)
         )
 

@@ -69,7 +69,7 @@ def test_tables_of_the_paper_have_an_interval_or_say_that_there_is_none_and_a_co
         for schedule, candidates in row["cells"].items():
             for one in candidates:
                 runs = " ".join(one["runs"].values())
-                assert f"| {row['label']} | {schedule} | `{one['command']}` | {runs} |" in commands
+                assert f"* {row['label']}, `schedule={schedule}`: `{one['command']}`; runs {runs}" in commands
 
 
 @pytest.mark.parametrize("folder", PAPER_TABLES, ids=lambda path: path.parent.name)

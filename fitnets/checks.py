@@ -239,7 +239,7 @@ def _broken_members(config: Config, teacher: EarlierRunTeacher) -> Iterator[str]
 
 
 def _broken_hints(config: Config) -> Iterator[str]:
-    if not needs_pair(config):
+    if not needs_pair(config.method):
         return
     method, teacher = config.method.name, earlier_runs.architecture(config.teacher)
     if isinstance(config.hint_layer, NoPair):

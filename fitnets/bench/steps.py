@@ -19,7 +19,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fitnets.bench.peers import Peer, Step, start_peer
-from fitnets.config import Augmentation, Backprop, Config, Distill, Hints, Method, Precision, Scale, image_shape
+from fitnets.config import (
+    Augmentation,
+    Backprop,
+    Config,
+    Dataset,
+    Distill,
+    Hints,
+    Method,
+    Precision,
+    Scale,
+    image_shape,
+)
 from fitnets.console.terminal import Terminal
 from fitnets.data.splits import Batch, Data, Split
 from fitnets.machine import devices, latency
@@ -106,7 +117,7 @@ def measure(
     rounds: number of timed steps of each contestant, at least 2"""
     device = devices.set_up_device(config.engine)
     precisions = tuple(dict.fromkeys(("fp32", devices.precision(config, device))))
-    data = _random_images(config, _BATCHES * batch, device)
+    data = _random_images(config.dataset, _BATCHES * batch, device)
     with _contestants(config, data, batch, precisions, peers) as steps:
         products = {precision: _timed(_product(device, precision), device) for precision in precisions}
         durations_s: dict[Contestant | Precision, list[float]] = {name: [] for name in (*steps, *products)}
@@ -222,8 +233,7 @@ def _own_and_plain(
     return steps
 
 
-def _random_images(config: Config, count: int, device: torch.device) -> Data:
-    dataset = config.dataset
+def _random_images(dataset: Dataset, count: int, device: torch.device) -> Data:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(count, *image_shape(dataset), generator=generator).to(device)
     labels = torch.randint(dataset.classes, (count,), generator=generator).to(device)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fitnets.config import Config, CustomTeacher, EarlierRunTeacher, StageSettings, image_shape
+from fitnets.config import Config, CustomTeacher, EarlierRunTeacher, Schedule, StageSettings, image_shape
 from fitnets.config.options import content_hash
 from fitnets.console import quantities
 from fitnets.console.terminal import Terminal
@@ -113,7 +113,9 @@ def _teacher_training(plan: Plan, ready: Readiness | None) -> str:
 def _stage_line(stage: TrainingStage, plan: Plan) -> str:
     is_stage_1 = isinstance(stage, HintStage | LabelHintStage)
     is_trained = is_stage_1 and plan.hint_is_trained
-    length = f"already trained, in {plan.hint_directory}" if is_trained else _student_length(stage, plan.config)
+    length = (
+        f"already trained, in {plan.hint_directory}" if is_trained else _student_length(stage, plan.config.schedule)
+    )
     return f"  {'hint' if is_stage_1 else 'student':<7}  {_task(stage, plan)}: {length}"
 
 
@@ -165,9 +167,9 @@ def _length(settings: StageSettings) -> str:
     return f"{epochs}, at most {quantities.plural(settings.max_steps, 'update')}"
 
 
-def _student_length(stage: TrainingStage, config: Config) -> str:
+def _student_length(stage: TrainingStage, schedule: Schedule) -> str:
     """The length of a student's stage, with the reason if it is longer than `schedule.student.epochs`."""
-    epochs, hint_epochs = config.schedule.student.epochs, config.schedule.hint.epochs
+    epochs, hint_epochs = schedule.student.epochs, schedule.hint.epochs
     if stage.name != "student" or stage.settings.epochs == epochs:
         return _length(stage.settings)
     return (

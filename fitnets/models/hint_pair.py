@@ -42,9 +42,9 @@ def has_custom(config: Config) -> bool:
     return any(isinstance(net, CustomNet) for net in (earlier_runs.architecture(config.teacher), config.student))
 
 
-def needs_pair(config: Config) -> bool:
+def needs_pair(method: Method) -> bool:
     """Return whether the method has hints, or labels at the guided layer."""
-    return isinstance(config.method, Hints | Joint | LabelHints)
+    return isinstance(method, Hints | Joint | LabelHints)
 
 
 def guided_layer(config: Config) -> str | None:

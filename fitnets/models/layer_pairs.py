@@ -89,7 +89,7 @@ def resolve_pair(config: Config) -> Config:
         if net is None:
             candidates[side] = [_Candidate(named or "", 0.0, None)]  # without a teacher, the hint layer is never used
         else:
-            candidates[side] = _candidates(net, config.dataset, side, named, needed=hint_pair.needs_pair(config))
+            candidates[side] = _candidates(net, config.dataset, side, named, needed=hint_pair.needs_pair(config.method))
     if not all(candidates.values()):
         return replace(config, hint_layer=NoPair())
     hint, guided = min(itertools.product(*candidates.values()), key=_unlikeness)

@@ -69,7 +69,7 @@ def hashes(config: Config, digest: str, precision: Precision) -> Hashes:
         teacher_parts = [config.teacher, schedule.teacher_init, schedule.teacher, schedule.retrain_teacher]
     kind = "teacher" if teacher_parts else "no teacher"
     teacher = content_hash(kind, precision, digest, config.dataset, *teacher_parts)
-    hint = content_hash("hint", teacher, *_hint_parts(config)) if methods.is_staged(config) else None
+    hint = content_hash("hint", teacher, *_hint_parts(config)) if methods.is_staged(config.method) else None
     run = content_hash("run", teacher, hint, *_student_parts(config))
     return Hashes(teacher if teacher_parts else None, hint, run)
 
@@ -78,7 +78,7 @@ def _hint_parts(config: Config) -> list[Any]:
     """Everything but the teacher that determines stage 1."""
     stage = config.schedule.hint
     parts: list[Any] = [config.student, config.schedule.student_init, stage, config.seed, *_link_parts(config)]
-    parts += [*_custom_student(config), *methods.repeated_views(config, stage)]
+    parts += [*_custom_student(config), *methods.repeated_views(config.engine, stage)]
     return [*parts, config.schedule.hint_loss] if isinstance(config.method, Hints) else parts
 
 
@@ -87,7 +87,7 @@ def _student_parts(config: Config) -> list[Any]:
     not use are left out, so that changing them causes no new training."""
     schedule, method = config.schedule, config.method
     parts: list[Any] = [method, config.student, schedule.student_init, methods.student_stage(config), config.seed]
-    parts += [*_custom_student(config), *methods.repeated_views(config, methods.student_stage(config))]
+    parts += [*_custom_student(config), *methods.repeated_views(config.engine, methods.student_stage(config))]
     parts += [schedule.retrain_student, *([schedule.kd] if methods.uses_kd(method) else []), *_link_parts(config)]
     return parts
 
@@ -160,10 +160,10 @@ def comparison_keys(config: Config, digest: str, precision: Precision) -> Compar
     shared += _custom_student(replace(config, seed=0))
     kd = content_hash("kd", schedule.kd) if methods.uses_kd(config.method) else None
     student_stage = methods.student_stage(config)
-    shared += methods.repeated_views(config, student_stage)
+    shared += methods.repeated_views(config.engine, student_stage)
     method_parts = [config.method, student_stage.epochs, student_stage.max_steps, kd, *_link_parts(config)]
-    if methods.is_staged(config):
-        method_parts += [schedule.hint, schedule.hint_loss, *methods.repeated_views(config, schedule.hint)]
+    if methods.is_staged(config.method):
+        method_parts += [schedule.hint, schedule.hint_loss, *methods.repeated_views(config.engine, schedule.hint)]
     return ComparisonKeys(
         teacher_setting=teacher_setting if teacher_parts else None,
         setting=content_hash("setting", teacher_setting, *shared),

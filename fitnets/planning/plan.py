@@ -116,7 +116,7 @@ class Plan:
     def views(self, stage: TrainingStage) -> Views:
         """The augmented versions of the training images that a stage sees. The teacher's own training never repeats a
         crop."""
-        count = None if stage is self.teacher_stage else methods.view_count(self.config)
+        count = None if stage is self.teacher_stage else methods.view_count(self.config.engine)
         return self.data.views(stage.settings.augmentation, count)
 
     def cache_plan(self, stage: TrainingStage, data: Data) -> CachePlan | None:

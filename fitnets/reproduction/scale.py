@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fitnets.config import Config, LinearLr, Sgd, StageSettings
+from fitnets.config import Config, LinearLr, Schedule, Sgd, StageSettings
 from fitnets.errors import ConfigError, suggest
 
 _PARTS = ("epochs", "images")
@@ -86,11 +86,11 @@ class TableScale:
         return max(1, round(self.epochs * epochs))
 
 
-def describe_epochs(config: Config, full: Config) -> str:
+def describe_epochs(schedule: Schedule, full: Schedule) -> str:
     """The lengths of the stages beside those of the full version, such as 'teacher 50 of 500, stage 1 50 of 500, stage
     2 50 of 500 epochs'."""
     parts = (
-        f"{label} {getattr(config.schedule, name).epochs} of {getattr(full.schedule, name).epochs}"
+        f"{label} {getattr(schedule, name).epochs} of {getattr(full, name).epochs}"
         for name, label in (("teacher", "teacher"), ("hint", "stage 1"), ("student", "stage 2"))
     )
     return f"{', '.join(parts)} epochs"

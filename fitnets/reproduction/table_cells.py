@@ -164,7 +164,7 @@ def _cell(
             digest = splits.digest(config.dataset, config.root, progress)
         runs = tuple(_run(replace(config, seed=seed), (*config_dir, *overrides), digest) for seed in request.seeds)
         candidates.append(MethodRuns(method=config.method.name, runs=runs))
-        epochs = describe_epochs(config, full)  # the same for all methods
+        epochs = describe_epochs(config.schedule, full.schedule)  # the same for all methods
     return TableCell(row=row, schedule=schedule, candidates=tuple(candidates), epochs=epochs)
 
 

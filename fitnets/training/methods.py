@@ -2,7 +2,19 @@
 
 from dataclasses import replace
 
-from fitnets.config import Config, DeeplySupervised, Distill, Hints, Joint, LabelHints, Method, Mimic, StageSettings
+from fitnets.config import (
+    Config,
+    DeeplySupervised,
+    Distill,
+    Engine,
+    Hints,
+    Joint,
+    LabelHints,
+    Method,
+    Mimic,
+    Schedule,
+    StageSettings,
+)
 from fitnets.config.seeds import seed_of
 from fitnets.models import build
 from fitnets.models.hint_pair import needed_guided, needed_pair
@@ -66,7 +78,7 @@ def student_stage(config: Config) -> StageSettings:
     If schedule.equal_epochs is set, a method without a stage 1 gets the epochs and steps of stage 1 in addition: then
     all methods train equally long."""
     stage, hint = config.schedule.student, config.schedule.hint
-    if is_staged(config) or not config.schedule.equal_epochs:
+    if is_staged(config.method) or not config.schedule.equal_epochs:
         return stage
     max_steps = stage.max_steps
     if max_steps is not None and hint.max_steps is not None:
@@ -74,26 +86,25 @@ def student_stage(config: Config) -> StageSettings:
     return replace(stage, epochs=stage.epochs + hint.epochs, max_steps=max_steps)
 
 
-def view_count(config: Config) -> int | None:
+def view_count(engine: Engine) -> int | None:
     """`engine.views` as a number: how many crops of an image the student's stages see before the crops repeat.
 
     None if crops never repeat."""
-    views = config.engine.views
+    views = engine.views
     return views if isinstance(views, int) else None
 
 
-def repeated_views(config: Config, stage: StageSettings) -> list[int]:
+def repeated_views(engine: Engine, stage: StageSettings) -> list[int]:
     """`engine.views` as a part of the stage's hash.
 
     The list is `[count]` if the stage crops and runs for more epochs than `count`, and empty otherwise: the number then
     changes no result."""
-    count = view_count(config)
+    count = view_count(engine)
     return [count] if stage.augmentation.pad and count is not None and count < stage.epochs else []
 
 
-def is_staged(config: Config) -> bool:
+def is_staged(method: Method) -> bool:
     """Return whether the method trains the student in two stages."""
-    method = config.method
     return isinstance(method, Hints) or (isinstance(method, LabelHints) and method.staged)
 
 
@@ -109,15 +120,15 @@ def _hint_stage(config: Config, teacher: Network, student: Network) -> HintStage
         hint_layer=hint_layer,
         guided_layer=guided,
         settings=config.schedule.hint,
-        reduction=_reduction(config, teacher.layer_output(hint_layer)),
+        reduction=_reduction(config.schedule, teacher.layer_output(hint_layer)),
     )
 
 
-def _reduction(config: Config, hint: LayerOutput) -> Reduction:
+def _reduction(schedule: Schedule, hint: LayerOutput) -> Reduction:
     """The reduction of `schedule.hint_loss`: the released code sums another axis if the hint layer is not maxout."""
-    if config.schedule.hint_loss == "released" and hint.activation.kind != "maxout":
+    if schedule.hint_loss == "released" and hint.activation.kind != "maxout":
         return "released_relu"
-    return config.schedule.hint_loss
+    return schedule.hint_loss
 
 
 def _regressor(config: Config, teacher: Network, student: Network) -> Regressor:

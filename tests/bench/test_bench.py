@@ -122,7 +122,7 @@ def test_all_take_turns_and_the_first_round_is_not_counted(config, monkeypatch):
 
 
 def test_contestants_are_plain_pytorch_and_live_and_cached_steps_in_each_precision(config):
-    data = steps._random_images(config, 16, CPU)
+    data = steps._random_images(config.dataset, 16, CPU)
     with steps._contestants(config, data, 8, ("fp32", "bf16"), []) as contestants:
         kinds = [(one.who, one.step, one.precision, one.answers) for one in contestants]
         for step in contestants.values():
@@ -135,7 +135,7 @@ def test_contestants_are_plain_pytorch_and_live_and_cached_steps_in_each_precisi
 
 
 def test_a_step_trains(config):
-    data = steps._random_images(config, 16, CPU)
+    data = steps._random_images(config.dataset, 16, CPU)
     batch = data.train.batch(data.train.rows[:8])
     student, (stage, *_) = new_student(config, freeze(new_teacher(config)))
     for step in (steps.plain_step(student, [batch]), steps.update_step(stage, [batch])):
@@ -145,7 +145,7 @@ def test_a_step_trains(config):
 
 
 def test_a_peer_runs_in_a_process_of_its_own(config, repdistiller, capfd):
-    data = steps._random_images(config, 8, CPU)
+    data = steps._random_images(config.dataset, 8, CPU)
     peer = peers.find(f"repdistiller={repdistiller}")
     with peers.start_peer(peer, config, data.train.batch(data.train.rows)) as peer_steps:
         assert set(peer_steps) == {"KD", "hint"}
@@ -167,7 +167,7 @@ def test_unknown_peers_and_missing_folders_are_errors(argument, message):
 
 
 def test_a_folder_that_is_no_checkout_is_an_error(config, tmp_path):
-    data = steps._random_images(config, 8, CPU)
+    data = steps._random_images(config.dataset, 8, CPU)
     peer = peers.Peer("torchdistill", tmp_path)
     with (
         pytest.raises(ConfigError, match="no checkout of torchdistill that can be used"),

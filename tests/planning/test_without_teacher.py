@@ -1,4 +1,4 @@
-"""With teacher=none no teacher is built, trained, hashed or evaluated."""
+"""No teacher is built, trained, hashed or evaluated with teacher=none."""
 
 import json
 

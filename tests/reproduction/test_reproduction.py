@@ -63,8 +63,10 @@ class TestScale:
         assert small.dataset.train_share == 0.2
         assert small.schedule.name == "paper_epochs0.1_images0.2"
         teacher, student = small.schedule.teacher.epochs, small.schedule.student.epochs
-        assert describe_epochs(small, full).startswith(f"teacher {teacher} of {10 * teacher}, stage 1")
-        assert describe_epochs(small, full).endswith(f"stage 2 {student} of {10 * student} epochs")
+        assert describe_epochs(small.schedule, full.schedule).startswith(
+            f"teacher {teacher} of {10 * teacher}, stage 1"
+        )
+        assert describe_epochs(small.schedule, full.schedule).endswith(f"stage 2 {student} of {10 * student} epochs")
 
     def test_full_scale_changes_nothing(self):
         assert TableScale().overrides(loading.load(["dataset=cifar10", "schedule=paper"])) == []

@@ -40,7 +40,7 @@ def test_each_method_has_its_stages_terms_and_heads(tiny, tmp_path, method):
     assert list(whole.layers) == [*plan.student.layers, *heads]
     needs_teacher = bool({"kd", "mimic", "hint"} & set(terms))
     assert (whole.teacher is plan.teacher) == needs_teacher
-    assert methods.is_staged(plan.config) == (len(stages) == 2)
+    assert methods.is_staged(plan.config.method) == (len(stages) == 2)
 
 
 @pytest.mark.parametrize("method", METHODS)

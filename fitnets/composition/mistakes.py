@@ -32,7 +32,7 @@ _REPHRASED = (  # (a pattern of Hydra's message, our message)
     (r"hydra.mode changed during config composition", "+sweeps=... is a sweep: add -m"),
     (
         r"In 'schedule/(\w+)': Could not load 'schedule/\w+/(\w+)'",
-        r"schedule=\1 has no numbers for dataset=\2: give schedule=modern, or a file schedule/\1/\2.yaml of yours",
+        r"schedule=\1 has no hyperparameters for dataset=\2: give schedule=modern, or a file schedule/\1/\2.yaml",
     ),
     (
         r"Could not override '([^']+)'\.\s+To append to your config use (\S+)\s+Key '\S+' is not in struct",

@@ -26,4 +26,4 @@ def read_weights(path: Path, network: nn.Module) -> None:
         network.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
-        raise DamagedError(f"{path} cannot be read as these weights ({reason})") from error
+        raise DamagedError(f"{path} cannot be read as weights of this network ({reason})") from error

@@ -220,7 +220,7 @@ MISTAKES = [
     (
         "schedule for a data set of one's own",
         "--config-dir {mine} dataset=bare",
-        r"schedule=quick has no numbers for dataset=bare: give schedule=modern, or a file schedule/quick/bare.yaml",
+        r"schedule=quick has no hyperparameters for dataset=bare: give schedule=modern, or a file",
     ),
     (
         "option file without preprocessing",

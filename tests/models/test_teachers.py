@@ -195,7 +195,7 @@ class TestRefuses:
     def test_a_file_that_holds_no_weights(self, earlier_run, tmp_path):
         shutil.copytree(earlier_run, tmp_path / "cut")
         (tmp_path / "cut" / "student.safetensors").write_bytes(b"\x08")
-        with pytest.raises(ConfigError, match="student.safetensors cannot be read as these weights"):
+        with pytest.raises(ConfigError, match="student.safetensors cannot be read as weights of this network"):
             teachers.build_teacher(loading.load(["teacher=run", f"teacher.path={tmp_path / 'cut'}"]))
 
     def test_another_data_set(self, earlier_run):

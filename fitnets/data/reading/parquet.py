@@ -302,7 +302,10 @@ def _first_problem(files: list[Path]) -> str | None:
             reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
             return f"cannot read {file.name} ({reason}): download it again"
         if names != (columns or names):
-            return f"{file.name} has columns {', '.join(names)}, and {files[0].name} {', '.join(columns or [])}"
+            return (
+                f"{file.name} has columns {', '.join(names)}, and {files[0].name} {', '.join(columns or [])}: "
+                "give files with equal columns"
+            )
         columns = names
     return None
 

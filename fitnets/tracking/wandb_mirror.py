@@ -11,15 +11,9 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from http import HTTPStatus
-from http.client import HTTPException
 from pathlib import Path
-from ssl import SSLError
 from textwrap import shorten
-from threading import Thread
 from typing import Any, Literal, Protocol, TypeGuard
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 from uuid import uuid4
 
 from fitnets.config import Config, Wandb
@@ -28,10 +22,8 @@ from fitnets.config.options import plain
 from fitnets.errors import ConfigError, DamagedError, PrunedError
 from fitnets.store import files, layout, ownership
 from fitnets.system import process
-from fitnets.tracking import wandb_environment
+from fitnets.tracking import wandb_environment, wandb_server
 
-ANSWER_S = 4.0
-"""seconds within which W&B's server has to respond, and within which an artifact has to be logged"""
 INIT_S = 10.0
 """seconds within which W&B has to accept a run"""
 FINISH_S = 10.0
@@ -207,7 +199,7 @@ class _WandbTracker:
             for name in _STUDENT_FILES:  # result.json is copied, because test figures may be added to it later
                 policy: Policy = "mutable" if name == layout.RESULT else "immutable"
                 artifact.add_file(str(self.directory / name), policy=policy)
-            _within(ANSWER_S, lambda: self.run.log_artifact(artifact))
+            wandb_server.within(wandb_server.ANSWER_S, lambda: self.run.log_artifact(artifact))
 
     def log_table(self, name: str, table: Table, axes: tuple[str, str]) -> None:
         import wandb
@@ -216,7 +208,7 @@ class _WandbTracker:
         with self._errors_reported():
             logged = wandb.Table(columns=list(columns), data=[list(row) for row in rows], allow_mixed_types=True)
             plot = wandb.plot.scatter(logged, *axes, title=f"{self.name}: {name}")
-            _within(ANSWER_S, lambda: self.run.log({name: logged, f"{name}_plot": plot}))
+            wandb_server.within(wandb_server.ANSWER_S, lambda: self.run.log({name: logged, f"{name}_plot": plot}))
 
     def finish(self, exit_code: int) -> None:
         import wandb
@@ -292,7 +284,7 @@ def _start_in_clean_environment(settings: Wandb, directory: Path, say: Say, **la
     server = wandb.setup().settings
     mode: Mode = "offline" if _connection.is_lost or settings.mode is None else settings.mode
     try:
-        if mode != "online" or not wandb.login(prompt=False, verify=False) or _responds(server):
+        if mode != "online" or not wandb.login(prompt=False, verify=False) or wandb_server.responds(server):
             return _init(settings, directory, mode, labels)
     except (wandb.errors.Error, ValueError) as error:
         if not str(error).startswith("Timed out"):
@@ -347,54 +339,6 @@ def _init(settings: Wandb, directory: Path, mode: Mode, labels: dict[str, Any]) 
         resume="allow",
         **labels,
     )
-
-
-def _responds(server: Any) -> bool:
-    """Return whether W&B's server responds, even if it refuses the key. Behind a proxy the result is True.
-
-    server: W&B's settings"""
-    if server.http_proxy or server.https_proxy:
-        return True
-    try:
-        _within(ANSWER_S, lambda: _query(f"{server.base_url}/graphql"))
-    except (OSError, HTTPException):
-        return False
-    return True
-
-
-def _query(url: str) -> None:
-    """Send a query to W&B's API. Raises OSError or HTTPException if there is no such API, or if it fails.
-
-    A certificate error counts as a response: W&B itself may trust other certificates than Python does."""
-    request = Request(url, b'{"query": "{ __typename }"}', {"Content-Type": "application/json"})
-    try:
-        urlopen(request, timeout=ANSWER_S).close()
-    except HTTPError as error:
-        error.close()
-        if error.code == HTTPStatus.NOT_FOUND or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise
-    except URLError as error:
-        if not isinstance(error.reason, SSLError):
-            raise
-
-
-def _within(limit_s: float, work: Callable[[], Any]) -> None:
-    """Do the work in a thread. Raises TimeoutError if it takes longer than the limit; the thread is then left alone."""
-
-    def attempt() -> None:
-        try:
-            work()
-        except Exception as error:
-            errors.append(error)
-
-    errors: list[Exception] = []
-    thread = Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    if thread.is_alive():
-        raise TimeoutError(f"no answer within {limit_s:g} s")
-    if errors:
-        raise errors[0]
 
 
 def _one_line(error: Exception) -> str:

@@ -26,7 +26,7 @@ from studies import DIED_TWICE, STUDY, opened
 from fitnets.experiment import pipeline
 from fitnets.store.files import read_json, read_metrics
 from fitnets.sweeper import trials
-from fitnets.tracking import wandb_mirror
+from fitnets.tracking import wandb_mirror, wandb_server
 
 WANDB = (*TINY[1:], "tracker=wandb", "engine.threads=1")
 ONLINE = (*WANDB, "tracker.mode=online")
@@ -298,10 +298,10 @@ def test_responds_tells_a_refusing_server_from_a_missing_one(monkeypatch, error,
     def urlopen(*_positional, **_named):
         raise error
 
-    monkeypatch.setattr(wandb_mirror, "urlopen", urlopen)
+    monkeypatch.setattr(wandb_server, "urlopen", urlopen)
     server = SimpleNamespace(base_url="http://server", http_proxy=None, https_proxy=None)
-    assert wandb_mirror._responds(server) == responds
-    assert wandb_mirror._responds(SimpleNamespace(**vars(server) | {"https_proxy": "http://proxy"}))
+    assert wandb_server.responds(server) == responds
+    assert wandb_server.responds(SimpleNamespace(**vars(server) | {"https_proxy": "http://proxy"}))
 
 
 class Endpoint:
@@ -313,7 +313,8 @@ class Endpoint:
         self.patch = patch
         self.waits: list[float] = []
         patch.setenv("WANDB_API_KEY", "a" * 40)
-        for name, seconds in (("ANSWER_S", 1.0), ("INIT_S", 1.5), ("FINISH_S", 1.5)):
+        patch.setattr(wandb_server, "ANSWER_S", 1.0)
+        for name, seconds in (("INIT_S", 1.5), ("FINISH_S", 1.5)):
             patch.setattr(wandb_mirror, name, seconds)
         patch.setattr(wandb_mirror, "_connection", wandb_mirror._Connection())
         tracker = wandb_mirror._WandbTracker
@@ -464,7 +465,7 @@ def has_run(directory: Path) -> bool:
 class TestALivingEndpoint:
     def test_receives_the_whole_run(self, command, tmp_path, endpoint, monkeypatch):
         monkeypatch.setattr(wandb_mirror, "FINISH_S", 20)
-        monkeypatch.setattr(wandb_mirror, "ANSWER_S", 10)
+        monkeypatch.setattr(wandb_server, "ANSWER_S", 10)
         with serving() as server:
             endpoint.ask(server.url)
             finished = command(*ONLINE, "tracker.artifact=true")

@@ -19,7 +19,7 @@ COUNT = int(os.environ.get("MISTAKES", "40"))
 
 
 @pytest.mark.parametrize("number", range(COUNT))
-def test_a_mistake_is_told_or_harmless(number, earlier_run, tmp_path, monkeypatch, capfd):
+def test_a_mistake_is_reported_or_harmless(number, earlier_run, tmp_path, monkeypatch, capfd):
     jobs: list[Config] = []
     monkeypatch.setattr(job, "run", jobs.append)  # nothing is trained
     here, files = tmp_path / "here", tmp_path / "files"
@@ -33,21 +33,21 @@ def test_a_mistake_is_told_or_harmless(number, earlier_run, tmp_path, monkeypatc
 
     code, out, err = _called(mistake, monkeypatch, capfd)
 
-    told = f"{mistake.kind}: {mistake.words}\n{err}"
-    assert "Traceback" not in err + out, told
-    assert len([line for line in err.splitlines() if line.strip()]) <= 6, told
-    assert code in (0, 1, 2), told
-    assert bool(code) == bool(err.strip()), told
+    context = f"{mistake.kind}: {mistake.words}\n{err}"
+    assert "Traceback" not in err + out, context
+    assert len([line for line in err.splitlines() if line.strip()]) <= 6, context
+    assert code in (0, 1, 2), context
+    assert bool(code) == bool(err.strip()), context
     if mistake.must_fail:
-        assert code, told
-    assert not _outside(_tree(tmp_path) ^ before), told
+        assert code, context
+    assert not _outside(_tree(tmp_path) ^ before), context
     if code:
         return
     if mistake.key is not None:
         _check_text(mistake, jobs[-1])
     if mistake.program == "fitnets" and mistake.words[0] == "eval":
         reference = json.loads((earlier_run / "result.json").read_text())
-        assert json.loads(out)["accuracy"] == pytest.approx(reference["student"]["test_accuracy"]), told
+        assert json.loads(out)["accuracy"] == pytest.approx(reference["student"]["test_accuracy"]), context
 
 
 def _called(mistake: Mistake, monkeypatch: Any, capfd: Any) -> tuple[int, str, str]:

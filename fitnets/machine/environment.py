@@ -4,6 +4,7 @@ import platform
 import subprocess
 import sys
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -31,8 +32,11 @@ def environment_record(device: torch.device) -> dict[str, Any]:
     }
 
 
+@cache
 def _git(*arguments: str) -> str | None:
-    """Run git in this package's checkout and return its output; None without git or without a checkout."""
+    """Run git in this package's checkout and return its output; None without git or without a checkout.
+
+    Git is asked once in a process, because the code that runs is that of the process's start."""
     if paths.IS_WHEEL:  # an installed package may lie inside a user's own checkout
         return None
     try:

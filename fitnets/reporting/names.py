@@ -7,8 +7,7 @@ from typing import Any
 import yaml
 
 from fitnets.config import short_names
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from fitnets.store import files
 
 
 def add(results: list[dict[str, Any]], directories: list[Path]) -> None:
@@ -57,7 +56,7 @@ class _Configs:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8", errors="replace"), _LOADER)
+        content = yaml.load(path.read_text(encoding="utf-8", errors="replace"), files.YAML_LOADER)
     except (OSError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -63,8 +63,6 @@ class StoredNetwork:
         return digest
 
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""PyYAML's loader in C, if it is there: it is seven times as fast"""
 _HASH = re.compile(r"((?:.*/)?(?:run|teacher)/)?([0-9a-fA-F]{1,16}|(?=\w*\d)\w{1,16})")
 """A hash or its first digits, alone or after a folder of runs or teachers. It also matches words with a digit, so that
 a mistyped hash is reported as an unknown hash."""
@@ -166,7 +164,7 @@ def _started_in(folder: Path) -> Path:
 def read_config(path: Path) -> Config:
     """Read a run's `config.yaml`. Raises ConfigError if it holds no configuration of this version."""
     try:
-        config = restore(yaml.load(path.read_text(encoding="utf-8"), _Loader))
+        config = restore(yaml.load(path.read_text(encoding="utf-8"), files.YAML_LOADER))
         if not isinstance(config, Config):
             raise TypeError("it holds no Config")
     except (*permissions.DAMAGE, yaml.YAMLError, TypeError, KeyError) as error:
@@ -178,7 +176,7 @@ def teacher_folders(config: Path) -> list[Path] | None:
     """Folders of the earlier runs that the teacher in a `config.yaml` is made of, whatever version wrote it. None if
     the file cannot be read."""
     try:
-        teacher = yaml.safe_load(config.read_text(encoding="utf-8"))["teacher"]
+        teacher = yaml.load(config.read_text(encoding="utf-8"), files.YAML_LOADER)["teacher"]
         return [Path(folder) for folder in (teacher.get("members") or [teacher.get("path")]) if folder]
     except (*permissions.DAMAGE, yaml.YAMLError, TypeError, KeyError, AttributeError):
         return None

@@ -58,6 +58,11 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     write(path, f"{text}\n".encode())
 
 
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_YAML_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""PyYAML's loader and dumper in C, where they are there: they are four to seven times as fast"""
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises DamagedError if the file is missing, or holds anything else."""
     try:
@@ -72,7 +77,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_config(path: Path, config: Config) -> None:
     """Write the resolved configuration as YAML, with absolute paths. `options.restore` turns its content into a Config
     again."""
-    write(path, yaml.safe_dump(plain(absolute(config, Path.cwd())), sort_keys=False).encode())
+    content = yaml.dump(plain(absolute(config, Path.cwd())), Dumper=_YAML_DUMPER, sort_keys=False)
+    write(path, content.encode())
 
 
 @contextmanager

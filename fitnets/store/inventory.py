@@ -247,12 +247,13 @@ def _unneeded_caches(store: StoreLayout, needed: set[str], *, data: bool) -> Ite
 
 
 def _left_by_dead_processes(store: StoreLayout, needed: set[str], whole: list[Path]) -> Iterator[Removable]:
-    """Half-made folders and checkpoints, except checkpoints from which a run will resume.
+    """Half-made folders, locks, and checkpoints, except checkpoints from which a run will resume.
 
     whole: artifacts that are removed together with the entries beside them"""
     folders = [*map(store.folder, layout.KINDS), *ownership.artifacts_of(store.folder("run"))]
+    left_over = ("partial", "checkpoints", "lock")
     for folder in folders:
-        for artifact in sorted({artifact for artifact, _ in ownership.beside(folder)}):
+        for artifact in sorted({artifact for artifact, _ in ownership.beside(folder, left_over)}):
             will_resume = _short_path(artifact) in needed and not _is_made(artifact)
             if artifact not in whole and artifact.parent not in whole and not will_resume:
                 yield Removable(artifact, False, "a process that died left files beside it")

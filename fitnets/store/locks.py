@@ -20,6 +20,8 @@ _UNSIGNED_S = 2.0
 """Seconds after which a lock without an owner counts as left by a process that died before it had written its name"""
 _LOOK_S = 5.0
 """Seconds between a waiting process's checks whether the owner of the lock is dead"""
+_POLL_S = 0.5
+"""Seconds between a waiting process's attempts to acquire the lock"""
 
 Say = Callable[[str], None]
 
@@ -166,7 +168,7 @@ def _wait(lease: SoftFileLease) -> None:
     """Acquire the lock as soon as its owner releases it or is dead."""
     while True:
         try:
-            lease.acquire(timeout=_LOOK_S, poll_interval=0.5)
+            lease.acquire(timeout=_LOOK_S, poll_interval=_POLL_S)
             return
         except Timeout:
             _remove_if_dead(lease)

@@ -10,14 +10,13 @@ run: .venv/installed ## set up .venv, then python run.py; more by make run ARGS=
 
 # Two processes share the cores: threads that wait for work are to sleep.
 test: .venv/installed ## set up .venv, then the whole test suite; less by make test ARGS="-k maxout"
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
 
-soak: .venv/installed ## a run killed at 100 random moments, 300 mistakes on the command line; ten minutes
-	KILLS=100 $(BIN)/python -m pytest -s tests/experiment/test_resume.py -k random_moments
-	MISTAKES=300 $(BIN)/python -m pytest -q tests/composition/test_seeded_mistakes.py
+soak: .venv/installed ## what takes minutes or is random: kills, mistakes, every export; half an hour
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 -m soak $(ARGS)
 
-timed: .venv/installed ## what fitnets doctor estimates against whole runs, digits and MNIST; four minutes
-	TIMED=1 $(BIN)/python -m pytest -s tests/planning/test_doctor.py -k estimate
+timed: .venv/installed ## what needs the machine for itself: start-up, estimates, the page of 2000 runs; six minutes
+	$(BIN)/python -m pytest -s -m timed $(ARGS)
 
 check: .venv/installed ## ruff format and lint, mypy
 	$(BIN)/ruff format --check .

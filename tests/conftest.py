@@ -1,19 +1,18 @@
+import gc
 import os
-import shutil
-import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-sys.path += [str(folder) for folder in Path(__file__).parent.iterdir() if folder.is_dir()]  # tests share helpers
+os.environ["OMP_NUM_THREADS"] = "1"  # for this process and all that it starts; read when PyTorch is imported
 
-import made_store as made  # noqa: E402
 import optuna
 import pytest
 import torch
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
+
+pytest.register_assert_rewrite("support")
 
 import run
 from fitnets import cli
@@ -21,35 +20,25 @@ from fitnets.composition import entry_point, loading
 from fitnets.config import Config
 from fitnets.experiment import pipeline
 from fitnets.machine import latency
+from fitnets.planning import estimates
 from fitnets.sweeper.composer import Composer
+from support import composed
+from support import made_store as made
+from support.runs import TINY, Finished
 
-ROOT = Path(run.__file__).parent
-SHARED_MNIST = ROOT.parent / "shared" / "data" / "mnist"
-SHARED_CIFAR10 = ROOT.parent / "shared" / "data" / "cifar10"
-
-# A run that takes a second: small networks, one epoch a stage, few images.
-TINY = (
-    "tracker=none",
-    "student=thin",
-    "student.depth=3",
-    "student.width=4",
-    "teacher.convs=[{units: 8, kernel: 3, pad: 1, pool: 2}, {units: 8, kernel: 3, pad: 1, pool: 2}]",
-    "dataset.validation_images=1000",
-    "schedule.teacher.epochs=1",
-    "schedule.hint.epochs=1",
-    "schedule.student.epochs=1",
-)
+pytest_plugins = ["support.measured"]
 
 
 @pytest.fixture(autouse=True)
-def _two_threads():
-    torch.set_num_threads(2)
+def _one_thread():
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _brief():
-    """Shorten latency measurements, and let Hydra compose the same overrides only once, which takes 0.14 s."""
-    real = loading.compose
+    """Shorten measurements, let Hydra compose the same overrides only once, which takes 0.14 s, and do not wait
+    until files are on the disk: no test cuts the power."""
+    real, measure = loading.compose, estimates.median_s
     composer = Composer(lambda overrides: real("config", overrides))
 
     def compose_once(name: str, overrides: list[str]) -> DictConfig:
@@ -58,7 +47,14 @@ def _brief():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "compose", compose_once)
-        patch.setattr(latency, "_LATENCY_BUDGET_S", 0.05)
+        patch.setattr(
+            ConfigLoaderImpl, "_load_configuration_impl", composed.once(ConfigLoaderImpl._load_configuration_impl)
+        )
+        patch.setattr(latency, "_LATENCY_BUDGET_S", 0.02)
+        patch.setattr(latency, "_LEAST_TURNS", 2)
+        patch.setattr(estimates, "median_s", lambda work, device, budget_s: measure(work, device, min(budget_s, 0.01)))
+        patch.setattr(os, "fsync", lambda file: None)
+        gc.freeze()  # imported modules are never garbage: looking through them takes 4 % of the time
         yield
 
 
@@ -94,10 +90,12 @@ def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.make(tmp_path_factory.mktemp("made") / "outputs")
 
 
-class Finished(NamedTuple):
-    code: int
-    out: str
-    err: str
+@pytest.fixture
+def _unmeasured(monkeypatch: pytest.MonkeyPatch):
+    """Make up the latencies and the estimates of large networks: both are tested elsewhere and take seconds."""
+    measured = dict.fromkeys((f"batch_{size}_{part}_ms" for size in (1, 128) for part in ("p50", "p95")), 1.0)
+    monkeypatch.setattr(latency, "latencies", lambda networks, *_: dict.fromkeys(networks, measured))
+    monkeypatch.setattr(estimates, "median_s", lambda *_: 0.01)
 
 
 @pytest.fixture
@@ -136,7 +134,7 @@ def fitnets(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
 @pytest.fixture
 def study(command, tmp_path):
     """Call `python run.py -m +sweeps=depth_width` for tiny runs; returns the result and the stored study."""
-    import studies  # imports this module
+    from support import studies
 
     def call(*words: str, opens: bool = True) -> tuple[Finished, optuna.Study | None]:
         finished = command(*studies.STUDY, *words)
@@ -149,23 +147,3 @@ def study(command, tmp_path):
 def tiny() -> Callable[..., Config]:
     """Compose the configuration of a tiny run, with more overrides."""
     return lambda *overrides: loading.load([*TINY, *overrides])
-
-
-def install(folder: Path) -> Path:
-    """Copy the files of the wheel into a folder, as they lie in site-packages. Returns the folder."""
-    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    targets = {name: name for name in wheel["packages"]} | wheel["force-include"]
-    for source, target in targets.items():
-        if (ROOT / source).is_dir():
-            shutil.copytree(ROOT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / source, folder / target)
-    return folder
-
-
-def shell(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `python WORDS` as a process of its own."""
-    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
-    return subprocess.run(
-        [sys.executable, *words], cwd=cwd, capture_output=True, text=True, timeout=300, env=environment | variables
-    )

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from support.places import ROOT
 
 LEVELS = [  # rooms of fitnets/: each imports from the rows above it only
     {"errors", "paths", "progress", "signals"},

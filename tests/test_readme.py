@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from conftest import ROOT, shell
-from test_pipeline import runs
+from support.places import ROOT
+from support.processes import shell
+from support.runs import runs
 
 MY_RESNET = """
 import torch.nn.functional as F
@@ -64,7 +64,6 @@ def section(title: str) -> str:
     return found
 
 
-@pytest.mark.slow
 def test_ten_lines(tmp_path: Path):
     (lines,) = re.findall(r"```sh\n(.*?)```", section("Distil your own ResNet in ten lines"), flags=re.S)
     assert len(lines.splitlines()) == 10

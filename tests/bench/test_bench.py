@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from conftest import TINY
 
 from fitnets import cli
 from fitnets.bench import peers, runs, steps
@@ -18,6 +17,7 @@ from fitnets.errors import ConfigError
 from fitnets.models import costs
 from fitnets.models.network import freeze
 from fitnets.planning.plan import new_student, new_teacher
+from support.runs import TINY
 
 NETS = [word for word in TINY if word.startswith(("student.", "teacher."))]
 CPU = torch.device("cpu")

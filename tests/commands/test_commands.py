@@ -5,7 +5,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY
+
+from support.places import ROOT
+from support.runs import TINY
 
 OWN_STUDENT = "defaults: [thin, _self_]\ndepth: 4\n"
 

@@ -3,11 +3,11 @@
 import json
 
 import pytest
-import small_data
-from small_data import BASE, KINDS, NETWORKS, STUDENT
 
 from fitnets.composition import loading
 from fitnets.experiment import pipeline
+from support import small_data
+from support.small_data import BASE, KINDS, NETWORKS, STUDENT
 
 WORDS = (*BASE, *NETWORKS, *STUDENT)
 

@@ -6,9 +6,11 @@ import sys
 
 import pytest
 import yaml
-from conftest import ROOT, TINY, install, shell
 
 from fitnets import paths
+from support.places import ROOT
+from support.processes import cold, install, shell
+from support.runs import TINY
 
 
 def plan_of(finished) -> list[str]:
@@ -119,7 +121,7 @@ def test_python_m_fitnets_is_the_command(tmp_path):
 def test_a_wheel_names_commands_that_work_there(tmp_path):
     site = install(tmp_path / "site")
     (tmp_path / "elsewhere").mkdir()
-    done = shell("-m", "fitnets", "run", "--help", cwd=tmp_path / "elsewhere", PYTHONPATH=str(site))
+    done = cold("-m", "fitnets", "run", "--help", cwd=tmp_path / "elsewhere", PYTHONPATH=str(site))
     assert done.returncode == 0, done.stderr
     assert "  fitnets run dataset=mnist dataset.path=DIR" in done.stdout
     assert "run.py" not in done.stdout

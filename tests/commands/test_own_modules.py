@@ -8,9 +8,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT, TINY, install, shell
 from nbclient import NotebookClient
 from PIL import Image
+
+from support.places import ROOT
+from support.processes import cold, install
+from support.runs import TINY
 
 OWN_NETWORK = """
 from torch import nn
@@ -66,31 +69,29 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("place", ["checkout", "wheel"])
+@pytest.mark.parametrize("place", [pytest.param("checkout", marks=pytest.mark.soak), "wheel"])
 def test_every_command_works(folder, place, tmp_path_factory):
     site = ROOT if place == "checkout" else install(tmp_path_factory.mktemp("site"))
     (folder / "commands.py").write_text(COMMANDS)
-    finished = shell("commands.py", *TINY, cwd=folder, PYTHONPATH=f".:{site}")
+    finished = cold("commands.py", *TINY, cwd=folder, PYTHONPATH=f".:{site}")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.endswith("all commands worked\n")
     assert "the user's" not in finished.stdout + finished.stderr
 
 
 def test_the_module_form_of_the_command_works(folder):
-    finished = shell("-m", "fitnets.cli", "runs", cwd=folder, PYTHONPATH=f".:{ROOT}")
+    finished = cold("-m", "fitnets.cli", "runs", cwd=folder, PYTHONPATH=f".:{ROOT}")
     assert finished.returncode == 1
     assert "outputs: no store" in finished.stderr
 
 
 def test_an_import_path_is_the_users(folder):
     words = [*TINY[:4], "teacher=custom", "teacher.target=analysis.make", "hint_layer=middle", "--json"]
-    finished = shell("-m", "fitnets.cli", "cost", *words, cwd=folder, PYTHONPATH=f".:{ROOT}")
+    finished = cold("-m", "fitnets.cli", "cost", *words, cwd=folder, PYTHONPATH=f".:{ROOT}")
     assert finished.returncode == 0, finished.stderr
     assert json.loads(finished.stdout)["teacher"]["parameters"] == 6 * 9 + 6 + 8 * 54 + 8 + 1280 + 10
 
 
-@pytest.mark.slow
 def test_a_notebook_imports_the_package(folder, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f".:{ROOT}")
     monkeypatch.setenv("IPYTHONDIR", str(folder / ".ipython"))

@@ -3,7 +3,6 @@
 import optuna
 import pytest
 import yaml
-from conftest import TINY
 from optuna.distributions import IntDistribution, distribution_to_json
 
 from fitnets.composition import loading, overrides, text_keys
@@ -11,6 +10,7 @@ from fitnets.config import Config, LinearLr, former_keys
 from fitnets.config.options import content_hash, plain, restore
 from fitnets.errors import ConfigError
 from fitnets.sweeper import study_settings
+from support.runs import TINY
 
 CASES = [  # (former override, present override, further overrides that both need)
     ("dataset.validation=299", "dataset.validation_images=299", ()),

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import hydra
 import pytest
-from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -14,6 +13,7 @@ from omegaconf import OmegaConf
 
 from fitnets.composition import hydra_internals, own_options
 from fitnets.sweeper.grid import GridSweeper
+from support.places import ROOT
 
 PIN = (
     f"Hydra {hydra.__version__} does not do what fitnets.composition.hydra_internals needs: adapt that module, or pin "

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY, shell
-from test_splits import write_parquet
+
+from support.datasets import write_parquet
+from support.places import ROOT
+from support.processes import shell
+from support.runs import TINY
 
 # (id, command line, pattern in the message). {mine}: a --config-dir with broken files; {made}: a run on Parquet of
 # 4x5 images of 3 classes; {empty}, {corrupt}: folders.

@@ -5,13 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY, shell
 
 from fitnets import checks
 from fitnets.composition import entry_point, loading, overrides
 from fitnets.config import CustomTeacher, Ensemble, Folder, RunTeacher, options
 from fitnets.errors import ConfigError
 from fitnets.store import earlier_runs, files
+from support.places import ROOT
+from support.processes import cold
+from support.runs import TINY
 
 STRANGE = ["a(b)", "a=b,c", "it's [ü]", '~x "y" $HOME ${z} 100%', "1e3", "tail\\"]
 
@@ -60,7 +62,7 @@ def test_the_checkout_may_lie_anywhere(tmp_path):
     for name in ("conf", "fitnets", "sweeps"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "run.py", root)
-    told = shell("run.py", "store=a=b", "--cfg", "job", "-p", "store", cwd=root, PYTHONPATH=str(root))
+    told = cold("run.py", "store=a=b", "--cfg", "job", "-p", "store", cwd=root, PYTHONPATH=str(root))
     assert (told.returncode, told.stdout.strip()) == (0, "a=b"), told.stderr
 
 

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mistakes import Mistake, make
 
 from fitnets import cli
 from fitnets.composition import entry_point
 from fitnets.config import Config
 from fitnets.store import earlier_runs
 from fitnets.sweeper import job
+from support.mistakes import Mistake, make
 
-COUNT = int(os.environ.get("MISTAKES", "40"))
+IN_THE_SUITE, IN_ALL = 40, 300
 
 
-@pytest.mark.parametrize("number", range(COUNT))
+@pytest.mark.parametrize(
+    "number", [*range(IN_THE_SUITE), *(pytest.param(n, marks=pytest.mark.soak) for n in range(IN_THE_SUITE, IN_ALL))]
+)
 def test_a_mistake_is_reported_or_harmless(number, earlier_run, tmp_path, monkeypatch, capfd):
     jobs: list[Config] = []
     monkeypatch.setattr(job, "run", jobs.append)  # nothing is trained

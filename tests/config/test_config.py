@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY
-from test_folder import write_images
-from test_splits import SILENCE, write_parquet
 
 from fitnets import checks
 from fitnets.composition import loading
@@ -24,37 +21,15 @@ from fitnets.models.custom import wrapping
 from fitnets.planning import identity
 from fitnets.training import methods, schedules
 from fitnets.training.optimizers import LayerOptimizer
+from support.datasets import SILENCE, write_images, write_parquet
+from support.options import NEEDED
+from support.places import ROOT
+from support.runs import TINY
 
 CONF = ROOT / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 DATASETS = [option for group, option in OPTIONS if group == "dataset"]
-NEEDED = {  # further overrides that an option needs
-    "hint_layer=named": ["hint_layer.teacher=conv2", "hint_layer.student=conv5"],
-    "hint_layer=none": ["method=kd"],
-    "regressor=identity": [
-        "hint_layer=named",
-        "hint_layer.teacher=conv1",
-        "hint_layer.student=conv3",
-        "teacher.convs.0.units=12",
-        "teacher.convs.0.pool=2",
-    ],
-    "teacher=maxout_mnist": ["dataset=mnist"],
-    "teacher=maxout_cifar10": ["dataset=cifar10"],
-    "teacher=maxout_cifar100": ["dataset=cifar100"],
-    "teacher=maxout_svhn": ["dataset=svhn"],
-    "teacher=relu_aflw": ["dataset=aflw", "dataset.path=patches"],
-    "teacher=none": ["method=backprop"],
-    "teacher=run": ["teacher.path={earlier_run}"],
-    "teacher=ensemble": ["teacher.members=[{earlier_run}]", "teacher.hint_member={earlier_run}"],
-    "teacher=custom": ["teacher.target=own_models.small"],
-    "student=custom": ["student.target=own_models.small"],
-    "student=fitnet_mnist": ["dataset=mnist"],
-    "student=fitnet_aflw1": ["dataset=aflw", "dataset.path=patches"],
-    "student=fitnet_aflw2": ["dataset=aflw", "dataset.path=patches"],
-    "dataset=aflw": ["dataset.path=patches"],
-    "dataset=folder": ["dataset.path=images", "dataset.classes=3"],
-}
 DEFAULTS = {  # default teacher and student of each data set
     "digits": ("maxout_digits", "fitnet_digits"),
     "mnist": ("maxout_mnist", "fitnet_mnist"),

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Finished
 from PIL import Image
-from test_pipeline import runs
-from test_splits import CPU, SILENCE, in_silence
 
 from fitnets.composition import loading
 from fitnets.data import aflw, splits
 from fitnets.errors import ConfigError
+from support.datasets import CPU, SILENCE, in_silence
+from support.runs import Finished, runs
 
 FACES = 60
 

@@ -7,31 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_pipeline import runs
-from test_splits import CPU, SILENCE, in_silence
 
 from fitnets.composition import loading
 from fitnets.config.options import content_hash
 from fitnets.data import splits
 from fitnets.data.reading import folder
 from fitnets.errors import ConfigError
-
-FORMATS = ("a.png", "b.jpg", "c.webp", "d.bmp", "e.PNG", "f.gif")
-
-
-def write_images(root: Path, classes=("cat", "dog", "owl"), each: int = 20) -> Path:
-    """Write coloured and grey images of many sizes and formats. Each class has its own brightness."""
-    generator = np.random.default_rng(0)
-    for number, name in enumerate(classes):
-        (root / name).mkdir(parents=True)
-        for index in range(each):
-            height, width = generator.integers(10, 60, size=2)
-            pixels = np.clip(generator.normal(60 + 70 * number, 20, size=(height, width, 3)), 0, 255).astype(np.uint8)
-            picture = Image.fromarray(pixels if index % 3 else pixels[..., 0])
-            picture.save(root / name / f"{index}{FORMATS[index % len(FORMATS)]}")
-    (root / "notes.txt").write_text("not a class")
-    (root / classes[0] / "notes.txt").write_text("not an image")
-    return root
+from support.datasets import CPU, SILENCE, in_silence, write_images
+from support.runs import runs
 
 
 @pytest.fixture

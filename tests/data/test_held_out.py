@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_splits import hub_images
 
 from fitnets.composition import loading
 from fitnets.data.held_out import train_and_validation_rows
 from fitnets.errors import ConfigError
+from support.datasets import hub_images
 
 LABELS = np.arange(100) % 10
 

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_files import BRIEF, folder, of_folder, of_tables, png, shards, table
 from PIL import Image
-from test_splits import CPU, SILENCE, hub_images
 
 from fitnets.composition import loading
 from fitnets.data import splits
@@ -19,6 +17,8 @@ from fitnets.data.reading import encoded_image, examined
 from fitnets.data.reading import folder as folders
 from fitnets.data.reading.decoding import BrokenImages
 from fitnets.errors import ConfigError
+from support.datasets import CPU, SILENCE, hub_images
+from support.made_files import BRIEF, folder, of_folder, of_tables, png, shards, table
 
 
 @pytest.fixture

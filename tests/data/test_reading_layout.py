@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_files import BRIEF, folder, of_folder
 from PIL import Image
 
 from fitnets.composition import loading
@@ -15,6 +14,7 @@ from fitnets.data import unread
 from fitnets.data.reading import folder_layout
 from fitnets.errors import ConfigError
 from fitnets.store import ownership
+from support.made_files import BRIEF, folder, of_folder
 
 
 @pytest.fixture

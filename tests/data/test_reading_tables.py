@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_files import of_tables, png, shards, table
-from test_splits import CPU, SILENCE, hub_images
 
 from fitnets.data import splits
 from fitnets.errors import ConfigError
+from support.datasets import CPU, SILENCE, hub_images
+from support.made_files import of_tables, png, shards, table
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_files import folder, of_folder, of_tables, table
 from PIL import Image
-from test_splits import hub_images, in_silence
 
 from fitnets.composition import loading
 from fitnets.data import sources
 from fitnets.data.reading import encoded_image
 from fitnets.data.reading import folder as folders
+from support.datasets import hub_images, in_silence
+from support.made_files import folder, of_folder, of_tables, table
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

@@ -11,75 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED_CIFAR10, SHARED_MNIST
 
 from fitnets.composition import loading
-from fitnets.config import Digits, HubImages, Scale, Standardize, Whiten
+from fitnets.config import Digits, Scale, Standardize, Whiten
 from fitnets.data import preprocessing, splits
 from fitnets.data.held_out import train_and_validation_rows
 from fitnets.data.reading import parquet
 from fitnets.errors import ConfigError
+from support.datasets import CPU, SILENCE, hub_images, write_parquet
+from support.places import SHARED_CIFAR10, SHARED_MNIST
 
-CPU = torch.device("cpu")
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}  # sums in another order
-
-
-def in_silence(items, _title):
-    return items
-
-
-class Silence:
-    """A progress that shows nothing."""
-
-    track = staticmethod(in_silence)
-
-    def say(self, _text): ...
-
-
-SILENCE = Silence()
-
-
-def hub_images(path: Path, **changes) -> HubImages:
-    layout = {
-        "name": "made",
-        "hub": "someone/made",
-        "revision": "main",
-        "path": str(path),
-        "image_column": "image",
-        "label_column": "label",
-        "train_split": "train",
-        "test_split": "test",
-        "channels": 1,
-        "height": 4,
-        "width": 5,
-        "classes": 3,
-        "pixel_max": 255,
-        "validation_images": 6,
-        "validation_rule": "by_class",
-        "preprocessing": Scale(),
-    }
-    return HubImages(**{**layout, **changes})
 
 
 def digits(**changes) -> Digits:
     return Digits(
         **{"test_images": 360, "validation_images": 300, "pixel_max": 16, "preprocessing": Scale(), **changes}
     )
-
-
-def write_parquet(folder: Path, split: str, images: np.ndarray, labels: list[int]) -> None:
-    """Write PNG images and labels as the hub lays them out."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from PIL import Image
-
-    rows = []
-    for pixels in images:
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "PNG")
-        rows.append({"bytes": file.getvalue(), "path": None})
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"image": rows, "label": labels}), folder / f"{split}-00000-of-00001.parquet")
 
 
 @pytest.fixture
@@ -262,6 +210,9 @@ def test_unchanged_parquet_files_are_hashed_once(tables, tmp_path, monkeypatch):
     assert len(hashed) <= 2
 
 
+STANDARDIZE = "dataset/preprocessing=standardize"  # whitening images of 32x32 pixels takes seconds
+
+
 class TestHubLayouts:
     def svhn(self, folder: Path, **changes):
         return replace(loading.load(["dataset=svhn", f"dataset.path={folder}"]).dataset, **changes)
@@ -300,7 +251,7 @@ class TestHubLayouts:
         pq.write_table(pq.read_table(file).rename_columns(["img", "label"]), tmp_path / "img" / file.name)
         for folder in ("image", "img"):
             words = ["dataset=cifar10", f"dataset.path={tmp_path / folder}", "dataset.validation_images=10"]
-            data = splits.load(loading.load(words).dataset, tmp_path / "store", CPU, SILENCE)
+            data = splits.load(loading.load([*words, STANDARDIZE]).dataset, tmp_path / "store", CPU, SILENCE)
             assert len(data.train) == 20
 
     def test_cifar100_takes_the_fine_labels(self, tmp_path):
@@ -312,7 +263,7 @@ class TestHubLayouts:
         table = pq.read_table(file).rename_columns(["img", "fine_label"])
         pq.write_table(table.append_column("coarse_label", pa.array([0] * 200)), file)
         dataset = loading.load(
-            ["dataset=cifar100", f"dataset.path={tmp_path}", "dataset.validation_images=100"]
+            ["dataset=cifar100", f"dataset.path={tmp_path}", "dataset.validation_images=100", STANDARDIZE]
         ).dataset
         data = splits.load(dataset, tmp_path / "store", CPU, SILENCE)
         assert sorted(data.valid.labels[data.valid.rows].tolist()) == list(range(100))
@@ -382,28 +333,39 @@ class TestBatches:
 
 
 @pytest.mark.skipif(not SHARED_MNIST.is_dir(), reason=f"needs the real MNIST in {SHARED_MNIST}")
-@pytest.mark.slow
 def test_real_mnist_has_the_papers_split(tmp_path):
-    from fitnets.composition import loading
-
-    dataset = loading.load(["dataset=mnist", f"dataset.path={SHARED_MNIST}"]).dataset
-    data = splits.load(dataset, tmp_path, CPU, SILENCE)
-    assert (len(data.train), len(data.valid)) == (50_000, 10_000)
+    """Load the first images of the official files, and split the whole set by number."""
+    rows = first_rows(SHARED_MNIST, tmp_path, 300)
+    assert rows == {"train": 60_000, "test": 10_000}
+    dataset = loading.load(["dataset=mnist", f"dataset.path={tmp_path}"]).dataset
+    small = replace(dataset, validation_images=100)
+    data = splits.load(small, tmp_path / "store", CPU, SILENCE)
     assert data.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # the official order
-    assert data.train.images.shape == (60_000, 1, 28, 28)
+    assert data.train.images.shape[1:] == (1, 28, 28)
     assert data.train.images[0].mul(255).sum().item() == pytest.approx(27_525, abs=1)  # the first image, a 5
-    test = splits.load_test(dataset, tmp_path, CPU, SILENCE)
+    test = splits.load_test(small, tmp_path / "store", CPU, SILENCE)
     assert test.labels[:5].tolist() == [7, 2, 1, 0, 4]
-    assert len(json.loads(next(tmp_path.glob("data/*/meta.json")).read_text())["sha256"]) == 64
+    assert len(json.loads(next((tmp_path / "store").glob("data/*/meta.json")).read_text())["sha256"]) == 64
+    train, valid = train_and_validation_rows({"train": np.zeros(60_000, dtype=np.int64)}, dataset)
+    assert (train.tolist(), valid.tolist()) == (list(range(50_000)), list(range(50_000, 60_000)))
+
+
+def first_rows(source: Path, target: Path, count: int) -> dict[str, int]:
+    """Copy the first rows of the first Parquet file of each split. Returns the number of all rows of each split."""
+    import pyarrow.parquet as pq
+
+    rows = {}
+    for split in ("train", "test"):
+        files = sorted(source.rglob(f"{split}-*.parquet"))
+        rows[split] = sum(pq.read_metadata(file).num_rows for file in files)
+        pq.write_table(pq.read_table(files[0]).slice(0, count), target / f"{split}-00000-of-00001.parquet")
+    return rows
 
 
 @pytest.mark.skipif(not SHARED_CIFAR10.is_dir(), reason=f"needs the real CIFAR-10 in {SHARED_CIFAR10}")
 def test_real_cifar10_has_the_papers_split(tmp_path):
     """Load the first images of the official files, and split the whole set by number."""
-    import pyarrow.parquet as pq
-
-    file = min(SHARED_CIFAR10.glob("train-*.parquet"))
-    pq.write_table(pq.read_table(file).slice(0, 300), tmp_path / "train-00000-of-00001.parquet")
+    assert first_rows(SHARED_CIFAR10, tmp_path, 300) == {"train": 50_000, "test": 10_000}
     dataset = loading.load(["dataset=cifar10", f"dataset.path={tmp_path}"]).dataset
     small = replace(dataset, validation_images=100, preprocessing=Scale())
     data = splits.load(small, tmp_path / "store", CPU, SILENCE)

@@ -6,15 +6,15 @@ import io
 import json
 from pathlib import Path
 
-import made_store as made
 import pytest
-from made_store import write_run
 from rich.console import Console
 
 from fitnets.console.terminal import Terminal
 from fitnets.experiment import chance, result_table
 from fitnets.reporting import controls, intervals, page_data, runs, summary, tables, tradeoff, verdicts
 from fitnets.reporting.figures.trade_off import trade_off
+from support import made_store as made
+from support.made_store import write_run
 
 
 class TestIsNoBetter:

@@ -6,9 +6,9 @@ import unicodedata
 
 import pytest
 import torch
-from named_runs import CLASSES, forget, listing, trained, write_folder, write_table
 
 from fitnets.experiment import evaluation
+from support.named_runs import CLASSES, forget, listing, trained, write_folder, write_table
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from named_runs import WORDS, listing
 from PIL import Image
 
 from fitnets.data import image_files
 from fitnets.store import earlier_runs
+from support.named_runs import WORDS, listing
 
 CLASSES = ("dog & cat", "Äpfel", "猫")
 COUNTS = {"train": 14, "val": 4, "test": 5}

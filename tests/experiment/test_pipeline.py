@@ -1,15 +1,12 @@
 """Whole runs through the entry point of run.py."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import SHARED_CIFAR10, SHARED_MNIST, TINY
 from safetensors.torch import load_file
-from test_splits import SILENCE, write_parquet
 
 from fitnets.composition import loading
 from fitnets.config.options import restore
@@ -18,16 +15,9 @@ from fitnets.models import build, costs
 from fitnets.planning import identity
 from fitnets.store.files import read_json, read_metrics
 from fitnets.training import loop
-
-
-def runs(store: Path) -> dict[str, dict]:
-    return {path.parent.name: json.loads(path.read_text()) for path in store.glob("run/*/result.json")}
-
-
-def without_timing(value):
-    if isinstance(value, dict):
-        return {key: without_timing(item) for key, item in value.items() if key != "timing"}
-    return value
+from support.datasets import SILENCE, write_parquet
+from support.places import SHARED_CIFAR10, SHARED_MNIST
+from support.runs import TINY, runs, without_timing
 
 
 def test_a_network_at_chance_gets_a_note(command):
@@ -50,7 +40,7 @@ def test_a_run_leaves_all_its_files_and_a_table(command, tmp_path):
         "student conv2 (8x2x2) learns teacher conv1 (8x4x4) through a 3x3 maxout convolution with pad 2 "
         "(1,152 weights): 1 epoch",
         "cross-entropy with the labels + teacher's softened outputs, tau 3, lambda 4 to 1: 1 epoch",
-        "of training on cpu, 2 threads" if not torch.cuda.is_available() else "of training on",
+        "of training on cpu, 1 thread," if not torch.cuda.is_available() else "of training on",
         "teacher epoch   1/1",
         "hint epoch   1/1",
         "validation accuracy",
@@ -236,6 +226,7 @@ def test_an_interrupted_run_exits_with_130_and_says_that_it_stopped(command, tmp
 
 
 @pytest.mark.skipif(not SHARED_MNIST.is_dir(), reason=f"needs the real MNIST in {SHARED_MNIST}")
+@pytest.mark.usefixtures("_unmeasured")
 def test_the_papers_mnist_networks_on_real_images(command, tmp_path):
     """Trains all stages of the paper's pair with the paper's hyperparameters, for one epoch of 500 real images each."""
     import pyarrow.parquet as pq
@@ -262,6 +253,7 @@ def test_the_papers_mnist_networks_on_real_images(command, tmp_path):
     )
 
 
+@pytest.mark.usefixtures("_unmeasured")
 def test_svhn_in_the_layout_of_the_hub(command, tmp_path):
     """Runs `student=fitnet3 dataset=svhn` with the extra images: SVHN's pair, preprocessing and split."""
     generator = np.random.default_rng(0)
@@ -270,7 +262,7 @@ def test_svhn_in_the_layout_of_the_hub(command, tmp_path):
         write_parquet(tmp_path / "svhn" / "cropped_digits", split, images, list(range(10)) * each)
     counts = ["dataset.validation_images=20", "dataset.extra_validation=10"]
     stages = [
-        f"schedule.{stage}.{key}" for stage in ("teacher", "hint", "student") for key in ("epochs=1", "batch_size=8")
+        f"schedule.{stage}.{key}" for stage in ("teacher", "hint", "student") for key in ("max_steps=2", "batch_size=8")
     ]
     finished = command(
         "student=fitnet3", "dataset=svhn", f"dataset.path={tmp_path / 'svhn'}", *counts, *stages, "tracker=none"
@@ -310,8 +302,11 @@ def test_another_test_split_is_measured_without_training(command, tmp_path):
 
 
 @pytest.mark.skipif(not SHARED_CIFAR10.is_dir(), reason=f"needs the real CIFAR-10 in {SHARED_CIFAR10}")
-def test_the_papers_cifar10_networks_on_real_images(command, tmp_path):
-    """Trains all stages with the paper's hyperparameters and retrains, with two updates each on 300 real images."""
+@pytest.mark.usefixtures("_unmeasured")
+@pytest.mark.parametrize("preprocessing", ["standardize", pytest.param("whiten", marks=pytest.mark.soak)])
+def test_the_papers_cifar10_networks_on_real_images(command, tmp_path, preprocessing):
+    """Trains all stages with the paper's hyperparameters and retrains, with two updates each on 300 real images. The
+    paper whitens, which takes half of the time."""
     import pyarrow.parquet as pq
 
     for split, rows in (("train", 300), ("test", 20)):
@@ -324,7 +319,7 @@ def test_the_papers_cifar10_networks_on_real_images(command, tmp_path):
     ]
     finished = command(
         "dataset=cifar10", f"dataset.path={tmp_path}", "student=fitnet1", "dataset.validation_images=20",
-        "schedule=paper", "tracker=none", *two_steps,
+        "schedule=paper", f"dataset/preprocessing={preprocessing}", "tracker=none", *two_steps,
     )  # fmt: skip
     assert finished.code == 0, finished.err
     ((_, result),) = runs(tmp_path / "store").items()

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from named_runs import CLASSES, forget, listing, picture, trained, write_folder
 from PIL import Image
 
 from fitnets.composition import loading
@@ -18,6 +17,7 @@ from fitnets.data import image_files, preprocessing, splits
 from fitnets.exporting import student
 from fitnets.progress import Progress
 from fitnets.store import earlier_runs
+from support.named_runs import CLASSES, forget, listing, picture, trained, write_folder
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """A run that is killed at any moment resumes and ends with the same bits."""
 
-import os
 import random
 import signal
 import subprocess
@@ -9,9 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
-from test_locks import start
-from test_pipeline import runs, without_timing
 
 from fitnets.composition import loading
 from fitnets.errors import ConfigError
@@ -19,6 +15,8 @@ from fitnets.experiment import pipeline, run_log
 from fitnets.store.files import read_metrics
 from fitnets.training import checkpoints
 from fitnets.training.state import TrainingState
+from support.processes import start
+from support.runs import TINY, interrupted, outcome
 
 # three stages and retraining, dropout in the teacher, augmentation, a checkpoint every 20 ms
 RUN = (
@@ -32,17 +30,6 @@ RUN = (
     "schedule.retrain_student=true",
     "engine.checkpoint_seconds=0.02",
 )
-
-
-def outcome(store: Path) -> tuple:
-    """Everything that must be equal: name, result and metrics without `timing`, and all weights."""
-    ((name, result),) = runs(store).items()
-    directory = store / "run" / name
-    weights = {
-        path.relative_to(store).as_posix(): path.read_bytes() for path in sorted(store.glob("[thr]*/*/*.safetensors"))
-    }
-    rows = [without_timing(row) for row in read_metrics(directory / "metrics.jsonl")]
-    return name, without_timing(result), rows, weights
 
 
 def killed(store: Path, kills: int, generator: random.Random) -> int:
@@ -66,9 +53,9 @@ def killed(store: Path, kills: int, generator: random.Random) -> int:
     return kills
 
 
-@pytest.mark.slow
-def test_a_run_killed_at_20_random_moments_ends_like_one_that_was_not(tmp_path):
-    kills = int(os.environ.get("KILLS", "20"))
+@pytest.mark.soak
+def test_a_run_killed_at_100_random_moments_ends_like_one_that_was_not(tmp_path):
+    kills = 100
     seed = random.randrange(10**6)
     print(f"seed of the moments: {seed}")  # pytest shows it if the test fails
     generator = random.Random(seed)
@@ -139,25 +126,6 @@ class TestCheckpointFiles:
             damaged.checkpoints.save({"a": torch.zeros(3)}, {"epoch": 4})
         monkeypatch.undo()
         assert damaged.checkpoints.load()[1] == {"epoch": 3}
-
-
-def interrupted(tmp_path, monkeypatch, *words: str) -> list[str]:
-    """Interrupt a run in its student's stage, so that it leaves a checkpoint. Returns its overrides."""
-    command = [*TINY, f"store={tmp_path / 'store'}", "engine.checkpoint_seconds=0.001", "engine.threads=1", *words]
-    steps = []
-    real = run_log.EpochObserver.on_step
-
-    def on_step(self):
-        real(self)
-        steps.append(self)
-        if len(steps) == 25:  # 6 of the teacher, 13 of stage 1, 6 of the student
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(run_log.EpochObserver, "on_step", on_step)
-        with pytest.raises(KeyboardInterrupt):
-            pipeline.run(loading.load(command))
-    return command
 
 
 def test_another_number_of_threads_is_refused_inside_a_stage(tmp_path, monkeypatch):

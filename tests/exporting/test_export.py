@@ -8,11 +8,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import SHARED_CIFAR10, SHARED_MNIST, TINY
 from PIL import Image
 from sklearn.datasets import load_digits
-from test_folder import write_images
-from test_splits import in_silence
 
 from fitnets.composition import loading
 from fitnets.config import Config, Dataset, image_shape
@@ -23,16 +20,23 @@ from fitnets.exporting.graphs import NetworkOnly, WithPreprocessing, program, wr
 from fitnets.exporting.student import TOLERANCE
 from fitnets.models import build
 from fitnets.store import layout
+from support.datasets import in_silence, write_images
+from support.places import SHARED_CIFAR10, SHARED_MNIST
+from support.runs import TINY
 
-TABLE_6 = [f"student=table6 student.layers={n} student.budget={b}" for n in (5, 7, 9, 11) for b in (30, 107)]
-STUDENTS = [
+IN_THE_SUITE = [  # each kind of layer and each preprocessing once
     "dataset=digits",
+    "dataset=digits dataset/preprocessing=whiten",
     "dataset=mnist",
+    "dataset=cifar10 dataset/preprocessing=standardize student=fitnet1",
+    "dataset=svhn student=fitnet3",
+    "dataset=aflw dataset.path=none student=fitnet_aflw1",
+]
+TABLE_6 = [f"student=table6 student.layers={n} student.budget={b}" for n in (5, 7, 9, 11) for b in (30, 107)]
+OTHERS = [
     *(f"dataset=cifar10 student={name}" for name in ("fitnet1", "fitnet2", "fitnet3", "fitnet3_table5", "fitnet4")),
     *(f"dataset=cifar10 {words}" for words in TABLE_6),
     "dataset=cifar100 student=fitnet4",
-    "dataset=svhn student=fitnet3",
-    "dataset=aflw dataset.path=none student=fitnet_aflw1",
     "dataset=aflw dataset.path=none student=fitnet_aflw2",
 ]
 PLACES = {"mnist": SHARED_MNIST, "cifar10": SHARED_CIFAR10}
@@ -82,7 +86,7 @@ def fitted(raw_images):
     return fit
 
 
-@pytest.mark.parametrize("words", STUDENTS)
+@pytest.mark.parametrize("words", [*IN_THE_SUITE, *(pytest.param(words, marks=pytest.mark.soak) for words in OTHERS)])
 def test_every_student_of_the_paper_agrees_with_pytorch_on_raw_images(words, raw_images, fitted, tmp_path):
     config = loading.load(words.split())
     student = build.network(config.student, config.dataset, "student")
@@ -111,7 +115,8 @@ def exported(earlier_run, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("export") / "files.1"
     layout.temporary_path(out).mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["fitnets", "export", str(earlier_run), "--out", str(out), "--int8"])
+        words = ["export", str(earlier_run), "--out", str(out), "--int8", "engine.threads=2"]
+        patch.setattr(sys, "argv", ["fitnets", *words])
         assert cli.main() == 0
     return out
 

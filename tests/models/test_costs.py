@@ -2,11 +2,11 @@ import json
 import re
 
 import pytest
-from conftest import ROOT
 
 from fitnets.composition import loading
 from fitnets.config import image_shape, layer_names
 from fitnets.models import build, costs
+from support.places import ROOT
 
 PAGE = ROOT / "analysis" / "results" / "networks.md"
 

@@ -6,9 +6,7 @@ from pathlib import Path
 import own_models
 import pytest
 import torch
-from conftest import ROOT, shell
 from safetensors.torch import save_file, save_model
-from test_splits import CPU, SILENCE
 from torch import nn
 
 from fitnets.composition import loading
@@ -19,51 +17,14 @@ from fitnets.errors import ConfigError
 from fitnets.models import build, teachers
 from fitnets.models import network as models_network
 from fitnets.models.custom import factory, imports, wrapping
-from fitnets.models.custom.adapter import CustomNetwork
 from fitnets.models.layers import LOGITS
 from fitnets.planning import identity, plan
 from fitnets.training import stages
 from fitnets.training.teacher_outputs import LiveTeacher
-
-IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-SHORT = ["tracker=none", "schedule.hint.epochs=1", "schedule.student.epochs=1"]
-NEVER_SEEN = '''
-import torch
-from torch import nn
-
-
-class Wobbly(nn.Module):
-    """No Sequential, a dict as output, odd names, shared modules, in-place ReLU, parameters of its own."""
-
-    def __init__(self, n_out, breadth):
-        super().__init__()
-        self.Größe = nn.Conv2d(1, breadth, 3, padding=1)
-        self.again = nn.Conv2d(breadth, breadth, 3, padding=1)
-        self.bend = nn.ReLU(inplace=True)
-        self.norm_1 = nn.BatchNorm2d(breadth)
-        self.offset = nn.Parameter(torch.zeros(1, breadth, 1, 1))
-        self.temper = nn.Parameter(torch.ones(1))
-        self.exit = nn.Linear(breadth, n_out)
-        self.same_exit = self.exit
-
-    def forward(self, x):
-        x = self.bend(self.Größe(x)) + self.offset
-        x = self.bend(self.norm_1(self.again(x)))
-        x = self.bend(self.again(x))
-        pooled = x.mean((2, 3))
-        return {"embedding": pooled, "answer": self.same_exit(pooled) * self.temper}
-
-
-def make(n_out=10, breadth=16):
-    return Wobbly(n_out, breadth)
-'''
-
-
-def network(target: str, side: str = "teacher", **options) -> CustomNetwork:
-    """Build a custom network for the digits."""
-    config = loading.load(["method=kd", "hint_layer=none"])
-    kind = CustomTeacher if side == "teacher" else CustomStudent
-    return wrapping.network(kind(target=f"own_models.{target}", **options), config.dataset, side)
+from support.custom import IMAGES, NEVER_SEEN, WOBBLY, network
+from support.datasets import CPU, SILENCE
+from support.places import ROOT
+from support.processes import shell
 
 
 @pytest.fixture
@@ -74,9 +35,6 @@ def wobbly(tmp_path, monkeypatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "wobbly_net", raising=False)
     return tmp_path
-
-
-WOBBLY = ["teacher=custom", "teacher.target=wobbly_net.make", "teacher.args={breadth: 24}", "teacher.logits=answer"]
 
 
 class TestNetwork:
@@ -266,7 +224,12 @@ def plans(*words: str):
 @pytest.fixture
 def custom_pair(tmp_path):
     """A plan in which both networks are custom."""
-    words = ["teacher=custom", "teacher.target=own_models.small", "teacher.args={width: 12}", f"store={tmp_path}"]
+    words = [
+        "teacher=custom",
+        "teacher.target=own_models.small",
+        "teacher.args={width: 12}",
+        f"store={tmp_path}",
+    ]
     pair = ["hint_layer=named", "hint_layer.teacher=second", "hint_layer.student=second"]
     return plans(*words, "student=custom", "student.target=own_models.small", *pair)
 

@@ -6,8 +6,6 @@ import json
 import odd_models
 import pytest
 import torch
-from test_custom import IMAGES
-from test_pipeline import runs
 
 from fitnets.composition import loading
 from fitnets.config import CustomStudent, CustomTeacher
@@ -16,6 +14,8 @@ from fitnets.models import build
 from fitnets.models.custom import wrapping
 from fitnets.models.custom.adapter import CustomNetwork
 from fitnets.store import digests
+from support.custom import IMAGES
+from support.runs import runs
 
 ONE = ["tracker=none", "schedule.teacher.max_steps=2", "schedule.hint.max_steps=2", "schedule.student.max_steps=2"]
 THIN = ["student=thin", "student.depth=3", "student.width=4"]

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from test_folder import write_images
+
+from support.datasets import write_images
 
 # (id, overrides, pattern in the message). {t}: "teacher" or "student"; {a}: a model of `own_models.wrapped_logits`,
 # whose form follows; {w}: `own_models.small` with a weight file of the fixture `places`, whose name follows.
@@ -32,7 +33,11 @@ MODELS = [
         "{t}.target=own_models.small {t}.args={{widht:3}}",
         r"small\(widht=3\) failed .*: give other {t}.args \(it takes \(classes",
     ),
-    ("arguments without names", "{t}.target=own_models.small {t}.args=[3]", r"{t}.args=\[3\]: give arguments by name"),
+    (
+        "arguments without names",
+        "{t}.target=own_models.small {t}.args=[3]",
+        r"{t}.args=\[3\]: give arguments by name",
+    ),
     (
         "no module made",
         "{t}.target=own_models.no_module",
@@ -76,13 +81,21 @@ MODELS = [
         r"no modules whose outputs could be hints: give hint_layer=none method=kd",
     ),
     ("NaN in the model", "{t}.target=own_models.with_nan", r"1 of the 10 values in last.bias are not finite"),
-    ("mean without deviation", "{t}.target=own_models.small {t}.mean=[0.5]", r"{t}.mean=\[0.5\] and {t}.std=None"),
+    (
+        "mean without deviation",
+        "{t}.target=own_models.small {t}.mean=[0.5]",
+        r"{t}.mean=\[0.5\] and {t}.std=None",
+    ),
     (
         "normalisation after whitening",
         "{t}.target=own_models.small {t}.mean=[.5] {t}.std=[.2] dataset/preprocessing=whiten",
         r"{t}.mean: images that dataset/preprocessing=whiten has changed cannot be restored: give",
     ),
-    ("no weights file", "{t}.target=own_models.small {t}.weights=none.pt", r"{t}.weights=none.pt: no such file"),
+    (
+        "no weights file",
+        "{t}.target=own_models.small {t}.weights=none.pt",
+        r"{t}.weights=none.pt: no such file",
+    ),
     ("code in weights", "{w}code.pt", r"code.pt: it holds more than tensors, and loading that could run code"),
     ("a whole model", "{w}whole.pt", r"whole.pt: it holds more than tensors"),
     ("garbage", "{w}garbage.pt", r"garbage.pt: .*give .*torch.save\(model.state_dict\(\), FILE\)"),
@@ -217,12 +230,18 @@ def test_unusable_images_are_refused(command, tmp_path, change, pattern):
             r"method=dsn trains every hidden layer, and a custom student has no list of them",
         ),
         ("+schedule.student.dropout.hidden=0.5", r"schedule.student.dropout: a custom student trains with its own"),
-        ("hint_layer=paper", r"the paper has no pair for student own_models.small: give hint_layer=middle or named"),
+        (
+            "hint_layer=paper",
+            r"the paper has no pair for student own_models.small: give hint_layer=middle or named",
+        ),
         (
             "student.target=own_models.choosy",
             r"cannot be trained with images .* \(ValueError: labels are needed\): its forward must",
         ),
-        ("student.target=own_models.frozen", r"all its parameters have requires_grad=False: set it to True for those"),
+        (
+            "student.target=own_models.frozen",
+            r"all its parameters have requires_grad=False: set it to True for those",
+        ),
         (
             "student.target=own_models.frozen student.args={up_to_second:true} hint_layer=named "
             "hint_layer.teacher=conv2 hint_layer.student=second",

@@ -4,8 +4,9 @@ They are resnet56 -> resnet20 and WRN-40-2 -> WRN-16-2."""
 
 import numpy as np
 import pytest
-from test_pipeline import runs
-from test_splits import write_parquet
+
+from support.datasets import write_parquet
+from support.runs import runs
 
 PAIRS = {
     "resnet": ["teacher=resnet", "teacher.depth=56", "student=resnet", "student.depth=20"],

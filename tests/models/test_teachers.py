@@ -5,9 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import TINY
 from safetensors.torch import load_file
-from test_pipeline import runs
 
 from fitnets.composition import loading
 from fitnets.errors import ConfigError
@@ -17,6 +15,7 @@ from fitnets.models import network as models_network
 from fitnets.planning import identity
 from fitnets.store import earlier_runs
 from fitnets.training import losses
+from support.runs import TINY, runs
 
 AS_TEACHER = [word for word in TINY if not word.startswith("teacher.")]
 IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -4,12 +4,12 @@ import json
 import shutil
 
 import pytest
-from named_runs import CLASSES, WORDS, forget, trained, write_folder, write_table
 
 from fitnets.composition import loading
 from fitnets.data import class_balance, class_names
 from fitnets.errors import ConfigError
 from fitnets.planning import estimates
+from support.named_runs import CLASSES, WORDS, forget, trained, write_folder, write_table
 
 STUDENT = [word for word in WORDS if not word.startswith("teacher.")] + ["dataset/preprocessing=scale"]
 TABLE = ["dataset=mnist", "dataset.height=8", "dataset.width=8", "dataset.validation_images=6"]

@@ -1,19 +1,18 @@
 """`fitnets doctor` predicts what the run then needs."""
 
 import json
-import os
 import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SHARED_MNIST, TINY, shell
 from PIL import Image
-from test_folder import write_images
-from test_pipeline import runs
-from test_splits import SILENCE
 
 from fitnets.composition import loading
 from fitnets.planning import doctor, estimates
+from support.datasets import SILENCE, write_images
+from support.places import ROOT, SHARED_MNIST
+from support.processes import shell
+from support.runs import TINY, runs
 
 LITTLE = [*(word for word in TINY if "validation" not in word), "dataset.height=16", "dataset.width=16"]
 SMALL = [*TINY, "schedule.hint.max_steps=2", "schedule.student.max_steps=2"]
@@ -160,7 +159,7 @@ def test_a_mistyped_key_is_an_error(fitnets):
     assert (finished.code, "studnt" in finished.err) == (1, True)
 
 
-@pytest.mark.skipif("TIMED" not in os.environ, reason="needs the machine for itself: make timed")
+@pytest.mark.timed
 @pytest.mark.parametrize("data", ["digits", "mnist"])
 def test_the_estimate_is_within_30_percent(tmp_path, data):
     """Compares the estimate with a run in a process of its own, with default settings."""

@@ -5,14 +5,15 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED_MNIST, TINY
-from test_splits import write_parquet
 
 from fitnets.composition import loading
 from fitnets.data import random_images, splits, unread
 from fitnets.experiment import announcement
 from fitnets.planning import estimates
 from fitnets.reproduction import table_cells
+from support.datasets import write_parquet
+from support.places import SHARED_MNIST
+from support.runs import TINY
 
 
 @pytest.fixture

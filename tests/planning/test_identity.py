@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
-from test_config import NEEDED
 
 from fitnets.composition import loading
 from fitnets.config import Config, MaxoutDense, NoTeacher, PretrainedTeacher, options
 from fitnets.config.options import added, content_hash, option, plain, restore
 from fitnets.planning import identity
+from support.options import NEEDED
 
 TEACHER, STAGE_1, STUDENT, NOTHING = "teacher hint run", "hint run", "run", ""
 REACH = {  # beginning of a key (the longest one counts): the artifacts that the key determines in a run with hints

@@ -4,7 +4,6 @@ import json
 
 import pandas as pd
 import pytest
-from conftest import TINY
 
 from fitnets.composition import loading
 from fitnets.errors import ConfigError
@@ -12,6 +11,7 @@ from fitnets.models import teachers
 from fitnets.planning import identity, plan
 from fitnets.reporting import controls, page, runs, tradeoff, verdicts
 from fitnets.store import earlier_runs
+from support.runs import TINY
 
 ALONE = [*(word for word in TINY if not word.startswith("teacher.")), "teacher=none"]
 

@@ -4,7 +4,6 @@ import dataclasses
 import io
 import itertools
 
-import made_store as made
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
@@ -19,6 +18,7 @@ from fitnets.reporting.figures.style import STYLES
 from fitnets.reporting.figures.trade_off import trade_off
 from fitnets.reporting.figures.training import curves
 from fitnets.reporting.verdicts import METHODS
+from support import made_store as made
 
 
 @pytest.fixture(scope="module")

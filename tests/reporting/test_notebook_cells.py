@@ -5,15 +5,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-import made_store as made
 import matplotlib
 import nbformat
 import optuna
 import pandas as pd
 import pytest
-from conftest import ROOT
 from matplotlib.figure import Figure
 from optuna.trial import TrialState
+
+from support import made_store as made
+from support.places import ROOT
 
 FOLDER = ROOT / "analysis" / "notebooks"
 NOTEBOOKS = [path.stem for path in sorted(FOLDER.glob("*.ipynb"))]

@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import made_store as made
 import nbformat
 import pytest
-from conftest import ROOT
 from nbclient import NotebookClient
+
+from support import made_store as made
+from support.places import ROOT
 
 FOLDER = ROOT / "analysis" / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

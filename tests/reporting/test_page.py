@@ -3,23 +3,21 @@
 import json
 import re
 import shlex
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import made_store as made
 import pytest
-from conftest import ROOT, TINY, shell
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from fitnets.reporting import page as reporting_page
 from fitnets.reporting import runs, tradeoff
+from support import made_store as made
+from support.browsers import CHROMIUM, QUIET, SIZES, opened
+from support.places import ROOT
+from support.processes import shell
+from support.runs import TINY
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
-SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 
 @pytest.fixture(scope="module")
@@ -39,28 +37,6 @@ def address(made_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 def page(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Page]:
     """The page at desktop and at phone width. Fails if the page makes a request or its script reports an error."""
     yield from opened(browser, address, SIZES[request.param])
-
-
-def opened(browser: Browser, address: str, size: dict[str, int]) -> Iterator[Page]:
-    page = browser.new_page(viewport=size)
-    complaints: list[str] = []
-    page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-    page.on(
-        "request", lambda request: complaints.append(request.url) if not is_part_of_page(request.url, address) else None
-    )
-    page.goto(address)
-    page.wait_for_selector("#chart .points path")
-    yield page
-    page.close()
-    assert complaints == []
-
-
-def is_part_of_page(url: str, address: str) -> bool:
-    return url == address or url.startswith(("data:", "blob:"))
 
 
 def choose_task(page: Page, task: str) -> None:
@@ -243,22 +219,34 @@ def test_hostile_names_are_shown_as_text(browser, tmp_path):
         assert page.locator("img[src=x]").count() == 0
 
 
+def test_a_run_of_many_takes_less_than_five_kilobytes(tmp_path):
+    sizes = [page_of_runs(tmp_path / str(count), count).stat().st_size for count in (50, 250)]
+    assert (sizes[1] - sizes[0]) / 200 < 5e3
+
+
+@pytest.mark.timed
 def test_two_thousand_runs_are_under_ten_megabytes_and_respond_at_once(browser, tmp_path):
-    for number in range(2000):
+    path = page_of_runs(tmp_path, 2000)
+    assert path.stat().st_size < 10e6
+    slowest_ms = []
+    while len(slowest_ms) < 3 and min(slowest_ms, default=200) >= 200:  # other processes can only make it slower
+        slowest_ms += [first_click_ms(page) for page in opened(browser, path.as_uri(), SIZES["desktop"])]
+    print(f"the first click among 2000 runs takes {min(slowest_ms):.0f} ms, of at most 200 ms")
+    assert min(slowest_ms) < 200
+
+
+def page_of_runs(store: Path, count: int) -> Path:
+    """Write the page of a store with this many runs."""
+    for number in range(count):
         options = {"depth": 3 + number % 15, "width": 4 + number % 60}
         directory = made.write_run(
-            tmp_path, f"r{number:04}", epochs=25, method=("hints", "kd", "backprop")[number % 3],
+            store, f"r{number:04}", epochs=25, method=("hints", "kd", "backprop")[number % 3],
             student=made.side("thin", 50 + number % 480 / 10, 20_000 + 1000 * number, 2_000 + 50 * number, **options),
             hashes=made.hashes(f"s{number}"),
         )  # fmt: skip
         words = [f"student.{name}={value}" for name, value in options.items()]
         made.write_environment(directory, "+sweeps=depth_width", *words, "store=/shared/outputs", "hydra.mode=RUN")
-    path = reporting_page.write(tmp_path, tmp_path / "report")
-    assert path.stat().st_size < 10e6
-    slowest_ms = []
-    while len(slowest_ms) < 3 and min(slowest_ms, default=200) >= 200:  # other processes can only make it slower
-        slowest_ms += [first_click_ms(page) for page in opened(browser, path.as_uri(), SIZES["desktop"])]
-    assert min(slowest_ms) < 200
+    return reporting_page.write(store, store / "report")
 
 
 def first_click_ms(page) -> float:
@@ -282,14 +270,13 @@ def first_click_ms(page) -> float:
     return max(took_ms["event"] + took_ms["longtask"])
 
 
-@pytest.mark.slow
 def test_from_an_empty_store_to_the_commands_of_its_front(browser, command, tmp_path):
     """Run a study and the controls by the real commands; then run the commands of the page's front once more."""
     tiny = [word for word in TINY if not word.startswith(("student.depth", "student.width"))]
     space = ("student.depth=3,4", "student.width=4,6", "sweep.budgets.relative_multiplications=40")
     store = tmp_path / "store"
     for words in (
-        ("-m", "+sweeps=depth_width", *space, "hydra.sweeper.n_trials=4", *tiny),
+        ("-m", "+sweeps=depth_width", *space, "hydra.sweeper.n_trials=2", *tiny),
         ("-m", "student.depth=3", "student.width=4", "method=backprop,kd,hints", "seed=range(2)", *tiny),
     ):
         finished = command(*words)

@@ -4,14 +4,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import made_store as made
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
-from test_page import CHROMIUM, QUIET, SIZES, opened
 
 from fitnets.console import quantities
 from fitnets.reporting import page as reporting_page
 from fitnets.reporting import page_data, runs
+from support import made_store as made
+from support.browsers import CHROMIUM, QUIET, SIZES, opened
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")
 COUNTS = [[40, 7, 3], [0, 49, 1], [25, 25, 0]]

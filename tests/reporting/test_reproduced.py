@@ -2,11 +2,11 @@
 
 import json
 
-import made_store as made
 import pytest
 import scipy.stats
 
 from fitnets.reporting import reproduced
+from support import made_store as made
 
 
 def candidate(method, *hashes):

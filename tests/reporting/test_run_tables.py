@@ -7,13 +7,13 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
-from made_store import hashes, side, write_run
 from scipy import stats
 
 from fitnets.console import markdown
 from fitnets.console.tables import Table
 from fitnets.reporting import controls, intervals, runs, tables, verdicts
+from support.made_store import hashes, side, write_run
+from support.places import ROOT
 
 
 def student(accuracy: float) -> dict:
@@ -173,6 +173,7 @@ class TestFrames:
         assert list(runs.epochs(tmp_path).columns) == ["run", *runs.EPOCH_COLUMNS]
         assert len(runs.load(tmp_path)) == len(runs.epochs(tmp_path)) == 0
 
+    @pytest.mark.timed
     def test_two_thousand_runs_of_fifty_epochs_load_in_five_seconds(self, tmp_path):
         row = {"stage": "student", "images": 1, "lr": 0.1, "train_loss": 1.0, "valid_error": 0.1, "valid_loss": 0.3}
         lines = [

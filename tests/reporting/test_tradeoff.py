@@ -5,11 +5,9 @@ import json
 import shutil
 from pathlib import Path
 
-import made_store as made
 import numpy as np
 import pandas as pd
 import pytest
-from made_store import write_run
 from optuna._hypervolume import compute_hypervolume
 from scipy import stats
 
@@ -17,6 +15,8 @@ from fitnets.composition import loading
 from fitnets.models import costs
 from fitnets.reporting import page as reporting_page
 from fitnets.reporting import page_data, paper, runs, studies, summary, tables, tradeoff, verdicts
+from support import made_store as made
+from support.made_store import write_run
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_splits import SILENCE, write_parquet
 
 from fitnets.commands import reproduce
 from fitnets.composition import loading
 from fitnets.console.terminal import Terminal
 from fitnets.errors import ConfigError, DivergedError
-from fitnets.machine import latency
 from fitnets.planning import estimates, identity
 from fitnets.reporting import paper
 from fitnets.reproduction import forecast, recipes, table_cells, table_folder
@@ -20,6 +18,7 @@ from fitnets.reproduction.recipes import CANDIDATES, TABLES
 from fitnets.reproduction.scale import TableScale, describe_epochs
 from fitnets.reproduction.table_cells import ReproductionRequest
 from fitnets.system.resources import ResourceError
+from support.datasets import SILENCE, write_parquet
 
 
 class TestScale:
@@ -155,26 +154,30 @@ SHORT = [
     for word in (f"schedule.{stage}.max_steps=1", f"schedule.{stage}.batch_size=16")
 ]
 LAYOUT = ["dataset/preprocessing=standardize", "dataset.label_column=label", "tracker=none"]
-MADE = {  # images per class of each split, pixels, classes, and overrides that split them
-    "table2": ({"train": 3, "test": 1}, 32, 100, ["dataset.validation=100"]),
-    "table3": ({"train": 4, "extra": 3, "test": 2}, 32, 10, ["dataset.validation=10", "dataset.extra_validation=10"]),
+SMALL = ["dataset.height=16", "dataset.width=16"]
+MADE = {  # images per class of each split, classes, and overrides that split them
+    "table2": ({"train": 3, "test": 1}, 100, ["dataset.validation=100", *SMALL]),
+    "table3": (
+        {"train": 4, "extra": 3, "test": 2},
+        10,
+        ["dataset.validation=10", "dataset.extra_validation=10", *SMALL],
+    ),
     "ablations": (
         {"train": 6, "test": 2},
-        32,
         10,
-        ["dataset.validation_images=20", "schedule.retrain_teacher=false", "schedule.retrain_student=false"],
+        ["dataset.validation_images=20", "schedule.retrain_teacher=false", "schedule.retrain_student=false", *SMALL],
     ),
-    "aflw": ({"train": 30, "validation": 10}, 16, 2, []),
+    "aflw": ({"train": 30, "validation": 10}, 2, []),
 }
 
 
 @pytest.fixture
 def made(tmp_path, request):
-    """The name of a table, and overrides for random images of the shape that it needs."""
-    splits, pixels, classes, words = MADE[request.param]
+    """The name of a table, and overrides for random images of 16x16 pixels."""
+    splits, classes, words = MADE[request.param]
     generator = np.random.default_rng(0)
     for split, each in splits.items():
-        images = generator.integers(0, 256, size=(each * classes, pixels, pixels, 3), dtype=np.uint8)
+        images = generator.integers(0, 256, size=(each * classes, 16, 16, 3), dtype=np.uint8)
         write_parquet(tmp_path / "data", split, images, list(range(classes)) * each)
     return request.param, [f"dataset.path={tmp_path / 'data'}", f"store={tmp_path / 'store'}", *words, *LAYOUT, *SHORT]
 
@@ -182,13 +185,9 @@ def made(tmp_path, request):
 @pytest.mark.parametrize(
     ("made", "schedule"), [*((name, "paper") for name in MADE), ("table3", "modern")], indirect=["made"]
 )
-def test_a_table_runs_from_end_to_end_and_names_its_data(fitnets, tmp_path, made, schedule, monkeypatch):
+@pytest.mark.usefixtures("_unmeasured")
+def test_a_table_runs_from_end_to_end_and_names_its_data(fitnets, tmp_path, made, schedule):
     name, words = made
-    measured = dict.fromkeys((f"batch_{size}_{part}_ms" for size in (1, 128) for part in ("p50", "p95")), 1.0)
-    monkeypatch.setattr(latency, "latencies", lambda networks, *_: dict.fromkeys(networks, measured))
-    monkeypatch.setattr(
-        estimates, "median_s", lambda *_: 0.01
-    )  # both measurements are tested elsewhere and take seconds
     arguments = [name, *words, "--seeds", "1", "--schedule", schedule, "--out", str(tmp_path / "out")]
     finished = fitnets("reproduce", *arguments)
     assert finished.code == 0, finished.err

@@ -6,13 +6,13 @@ import shlex
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT
 from matplotlib.testing.compare import compare_images
 
 from fitnets.composition import loading
 from fitnets.planning import identity
 from fitnets.reporting import reproduced
 from fitnets.reproduction import result_pages
+from support.places import ROOT
 
 STALE = "run `fitnets results`"
 PAPER_TABLES = sorted(result_pages.RESULTS.glob("*/table.json"))

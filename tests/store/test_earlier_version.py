@@ -9,7 +9,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from support.places import ROOT
 
 STORED = ROOT / "tests" / "store" / "earlier_version"
 RUN = "0fcd4adb8caa7704"

@@ -1,6 +1,5 @@
 """`fitnets runs` lists a store, `fitnets clean` removes what no run needs, `fitnets eval` evaluates a network."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -8,13 +7,13 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from conftest import TINY
-from test_folder import write_images
-from test_splits import write_parquet
 
 from fitnets.composition import loading
 from fitnets.experiment import pipeline
 from fitnets.store import directories, files, inventory, layout, locks
+from support.datasets import write_images, write_parquet
+from support.runs import TINY
+from support.stores import add_run, hashed
 
 
 @pytest.fixture
@@ -22,25 +21,6 @@ def root(tmp_path, earlier_run) -> Path:
     """A store with one finished run."""
     shutil.copytree(earlier_run.parent.parent, tmp_path / "outputs")
     return tmp_path / "outputs"
-
-
-def hashed(name: str) -> str:
-    """A name that an artifact could have: 16 hexadecimal digits."""
-    return hashlib.sha256(name.encode()).hexdigest()[:16]
-
-
-def add_run(root: Path, name: str, *words: str, **result) -> Path:
-    """Add the directory of an unfinished run. Its teacher has checkpoints and is used by no other run.
-
-    words: overrides of its configuration
-    result: entries of its `result.json`"""
-    directory = root / "run" / hashed(name)
-    directory.mkdir()
-    hashes = {"data": "d", "teacher": hashed(f"teacher of {name}"), "hint": None, "run": directory.name}
-    files.write_json(directory / "result.json", {"hashes": hashes, **result})
-    files.write_config(directory / "config.yaml", loading.load([*words, f"store={root}"]))
-    (root / "teacher" / f".{hashes['teacher']}.checkpoints" / "teacher").mkdir(parents=True)
-    return directory
 
 
 class TestRuns:

@@ -2,19 +2,14 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY
-from test_pipeline import runs, without_timing
 
 from fitnets.store import locks
 from fitnets.training import loop
-
-LONG = (*TINY, "schedule.teacher.epochs=60")
+from support.processes import start, wait_for
+from support.runs import LONG, TINY, runs, without_timing
 
 
 @pytest.fixture
@@ -113,26 +108,6 @@ def test_stage_1_is_stored_with_its_regressor(command, tmp_path):
     assert {path.name for path in directory.iterdir()} == {
         "config.yaml", "environment.json", "hint.json", "hint.safetensors", "metrics.jsonl", "regressor.safetensors",
     }  # fmt: skip
-
-
-def start(root: Path, *words: str) -> subprocess.Popen[str]:
-    """Start `python run.py` in a process of its own. Its output goes to a file beside the store, `process.log`."""
-    log = root.with_suffix(f".{time.monotonic_ns()}.log")
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-u", ROOT / "run.py", *words, f"store={root}", "engine.threads=1"],
-            cwd=root.parent, stdout=out, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-    process.log = log
-    return process
-
-
-def wait_for(process: subprocess.Popen[str], text: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while text not in process.log.read_text():
-        assert time.monotonic() < deadline, process.log.read_text()
-        assert process.poll() is None, process.log.read_text()
-        time.sleep(0.05)
 
 
 def test_one_of_two_processes_trains_the_teacher_and_the_other_says_for_which_it_waits(tmp_path):

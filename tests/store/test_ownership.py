@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TINY
-from test_inventory import add_run, hashed
 
 from fitnets.composition import loading
 from fitnets.experiment import pipeline
 from fitnets.store import directories, files, layout, ownership
+from support.runs import TINY
+from support.stores import add_run, hashed
 
 FLAGS = [list(flags) for n in range(3) for flags in itertools.combinations(["--unfinished", "--data"], n)]
 HASH = "0123456789abcdef"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-from studies import BASE, opened
 
 from fitnets.store.files import read_json
+from support.studies import BASE, opened
 
 SMALL = (*BASE, "engine.threads=1", "student=thin", "student.depth=3")
 

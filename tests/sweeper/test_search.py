@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from optuna.trial import TrialState
 
 from fitnets.composition import loading, mistakes
 from fitnets.models import costs
+from fitnets.store.files import read_json
 from fitnets.sweeper.composer import Composer
+from support import studies
 
 # --- the student that a budget allows ---
 
@@ -39,16 +42,7 @@ def stubbed(monkeypatch):
 
     def run(config, **_named):
         time.sleep(seconds)
-        sides = costs.costs_by_network(config)
-        quality = 1 - 1 / (config.student.depth * config.student.width)
-        student = {f"valid_{name}": quality for name in ("accuracy", "error", "loss", "calibration_error", "agreement")}
-        latency = {"student": {"batch_1_p50_ms": 1.0, "batch_128_p50_ms": 1.0}}
-        return {
-            "teacher": sides["teacher"],
-            "student": student | sides["student"] | {"weights_bytes": 1},
-            "timing": {"latency": latency},
-            "hashes": {"run": f"{config.student.depth}-{config.student.width}"},
-        }
+        return studies.without_training(config)
 
     def set_seconds(value: float) -> None:
         nonlocal seconds
@@ -102,7 +96,7 @@ def test_most_proposals_keep_a_budget_that_most_of_the_space_violates(study, stu
     budget = sorted(point["multiplications"] for point in points)[int(0.4 * len(points))]
     finished, opened_study = study(
         *space, "~sweep.budgets.relative_multiplications", f"+sweep.budgets.multiplications={budget}",
-        "hydra.sweeper.n_trials=40",
+        "hydra.sweeper.n_trials=20",
     )  # fmt: skip
     assert finished.code == 0, finished.err
     are_feasible = [trial.constraints["multiplications"] <= 0 for trial in opened_study.trials if trial.constraints]
@@ -112,6 +106,25 @@ def test_most_proposals_keep_a_budget_that_most_of_the_space_violates(study, stu
     assert sum(later) / len(later) >= 0.85
 
 
+def test_a_trial_is_composed_once(study, stubbed, monkeypatch, tmp_path):
+    """Hydra composes for 0.2 s, most of what a trial costs beside its training. The front is launched again for its
+    test accuracies."""
+    composed = []
+    for name in ("load_configuration", "load_sweep_config"):
+        real = getattr(ConfigLoaderImpl, name)
+
+        def counted(*positional, _real=real, **named):
+            composed.append(_real.__name__)
+            return _real(*positional, **named)
+
+        monkeypatch.setattr(ConfigLoaderImpl, name, counted)
+    finished, _ = study("hydra.sweeper.n_trials=5", "~sweep.budgets.relative_multiplications")
+    assert finished.code == 0, finished.err
+    front = read_json(tmp_path / "store" / "sweeps" / "depth_width-digits" / "front.json")["front"]
+    assert len(composed) == 1 + 5 + len(front), composed
+
+
+@pytest.mark.timed
 def test_a_trial_costs_little_more_than_its_training(study, stubbed, tmp_path):
     """The overhead of one of three studies is small enough; other processes only ever add to it.
 

@@ -11,17 +11,18 @@ from pathlib import Path
 from statistics import stdev
 
 import pytest
-from conftest import ROOT, shell
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from optuna.trial import TrialState
-from studies import BASE, STUDY, opened, params_of
-from test_resume import interrupted
 
 from fitnets.composition import loading
 from fitnets.store.directories import is_finished
 from fitnets.store.files import read_json
 from fitnets.sweeper import study_settings, trials
+from support.places import ROOT
+from support.processes import cold
+from support.runs import interrupted
+from support.studies import BASE, STUDY, opened, params_of
 
 
 class TestStudy:
@@ -226,7 +227,7 @@ class TestOtherSweepers:
     @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
     def test_launcher_runs_a_grid(self, tmp_path, launcher):
         more = ["hydra.launcher.timeout_min=5"] if launcher == "submitit_local" else ["hydra.launcher.n_jobs=2"]
-        finished = shell(
+        finished = cold(
             str(ROOT / "run.py"), "-m", *BASE, "student=thin", "student.depth=3", "student.width=4,5", *more,
             f"hydra/launcher={launcher}", f"store={tmp_path / 'store'}", "engine.threads=1", cwd=tmp_path,
         )  # fmt: skip
@@ -234,8 +235,9 @@ class TestOtherSweepers:
         assert len([path for path in (tmp_path / "store" / "run").glob("[!.]*") if is_finished(path)]) == 2
         assert len(list((tmp_path / "store" / "teacher").glob("[!.]*"))) == 1
 
+    @pytest.mark.soak
     def test_study_through_submitit(self, tmp_path):
-        finished = shell(
+        finished = cold(
             str(ROOT / "run.py"), *STUDY, "hydra.sweeper.n_trials=1", "hydra/launcher=submitit_local",
             "hydra.launcher.timeout_min=5", f"store={tmp_path / 'store'}", cwd=tmp_path,
         )  # fmt: skip

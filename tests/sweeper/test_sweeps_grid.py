@@ -3,11 +3,10 @@
 import os
 from pathlib import Path
 
-from conftest import TINY
-from studies import BASE, STUDY, opened
-
 from fitnets.store.files import read_json
 from fitnets.sweeper import grid
+from support.runs import TINY
+from support.studies import BASE, STUDY, opened
 
 GRID = ("-m", *TINY, "engine.threads=1", "method=backprop")
 

@@ -2,17 +2,17 @@
 
 import optuna
 import pytest
-import small_data
-from conftest import ROOT
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import DictConfig
-from small_data import BASE, KINDS, NETWORKS
-from studies import opened
 
 from fitnets.composition import loading
 from fitnets.errors import ConfigError
 from fitnets.sweeper import study_settings, trials
+from support import small_data
+from support.places import ROOT
+from support.small_data import BASE, KINDS, NETWORKS
+from support.studies import opened
 
 QUESTIONS = {  # name: (overrides for every kind of data set, a search space of two points)
     "depth_width": (NETWORKS, ("student.depth=3", "student.width=4,5")),

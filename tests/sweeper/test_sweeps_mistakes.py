@@ -7,12 +7,12 @@ from dataclasses import replace
 import optuna
 import pytest
 from optuna.trial import TrialState
-from studies import STUDY, ends, opened
 
 from fitnets.composition import loading
 from fitnets.config import Sweep, Thin
 from fitnets.errors import BudgetError, ConfigError
 from fitnets.sweeper import probes, sampling, study_settings, trials
+from support.studies import STUDY, ends, opened
 
 LOG = "sweeps/depth_width-digits/study.log"
 ACCURACY = "hydra.sweeper.objectives=[accuracy]"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import optuna
 import pytest
-from studies import STUDY, opened
 
 from fitnets.errors import ConfigError
 from fitnets.sweeper import address, history, storage, trials
+from support.studies import STUDY, opened
 
 ONE = {"accuracy": "maximize"}
 QUICK = (*STUDY, "student.depth=3", "student.width=4,5", "hydra.sweeper.objectives=[accuracy]", "test=false")

@@ -5,15 +5,14 @@ import re
 
 import pytest
 import wandb
-from conftest import TINY
-from test_resume import interrupted
-from test_tracking import only, read_back
 
 from fitnets.config import Wandb
 from fitnets.errors import ConfigError
 from fitnets.store import ownership
 from fitnets.store.files import read_json
 from fitnets.tracking import wandb_environment, wandb_mirror
+from support.runs import TINY, interrupted
+from support.wandb_files import only, read_back
 
 WANDB = (*TINY[1:], "engine.threads=1", "method=backprop")
 VARIABLES = (*wandb_environment.UNUSED, *wandb_environment._COUNTED, "WANDB_MODE", "WANDB_DISABLED")

@@ -16,15 +16,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 import torch
-from conftest import ROOT, shell
 from optuna.trial import TrialState
 from sqlalchemy.pool import NullPool
-from studies import DIED_TWICE, STUDY, begin, ends, opened, params_of
 
 from fitnets.config import measures
 from fitnets.errors import ConfigError
 from fitnets.store.directories import is_finished
 from fitnets.sweeper import journal, storage, trials
+from support.places import ROOT
+from support.processes import Started, shell
+from support.studies import DIED_TWICE, STUDY, begin, ends, opened, params_of
 
 
 @pytest.fixture(scope="module")
@@ -51,53 +52,119 @@ def postgres() -> Iterator[str]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["journal", "postgres"])
-def test_three_workers_killed_at_random_lose_nothing_and_repeat_nothing(tmp_path, kind, request):
-    n_trials, kills, store = 16, 6, tmp_path / "store"
-    words = [
-        *STUDY,
-        f"hydra.sweeper.n_trials={n_trials}",
-        "engine.checkpoint_seconds=0.05",
-        "schedule.student.epochs=20",
-    ]
-    address: Path | str = store / "sweeps" / "depth_width-digits" / "study.log"
-    if kind == "postgres":
-        address = request.getfixturevalue("postgres")
-        words.append(f"hydra.sweeper.storage={address}")
+class Workers:
+    """Three processes that work on the same study, and the checks of what they leave."""
+
+    def __init__(self, script: Path, folder: Path, postgres: str | None, n_trials: int, *words: str):
+        self._script = script
+        self.store, self.n_trials, self.kills = folder / "store", n_trials, 0
+        self.address: Path | str = postgres or self.store / "sweeps" / "depth_width-digits" / "study.log"
+        storage_word = [f"hydra.sweeper.storage={postgres}"] if postgres else []
+        self._words = [*STUDY, *storage_word, f"hydra.sweeper.n_trials={n_trials}", *words]
+        self._logs = [folder / f"{number}.log" for number in range(3)]
+        self._processes = [self._begin(log) for log in self._logs]
+
+    def _begin(self, log: Path) -> Started:
+        log.touch()
+        return Started([str(self._script), *self._words, f"store={self.store}"], self.store.parent, log)
+
+    @property
+    def output(self) -> str:
+        return "".join(log.read_text() for log in self._logs)
+
+    def replace(self, number: int) -> None:
+        """SIGKILL a worker, and start another one in its place."""
+        if self._processes[number].poll() is None:
+            self._processes[number].send_signal(signal.SIGKILL)
+        self._processes[number].wait()
+        self._processes[number] = self._begin(self._logs[number])
+        self.kills += 1
+
+    def wait(self) -> None:
+        """Wait until all have ended. Each one that was killed has a successor."""
+        codes = [process.wait(240) for process in self._processes]
+        while -signal.SIGKILL in codes:
+            number = codes.index(-signal.SIGKILL)
+            self.kills += 1
+            self._processes[number] = self._begin(self._logs[number])
+            codes[number] = self._processes[number].wait(240)
+        assert codes == [0, 0, 0], self.output
+
+    def check(self) -> None:
+        """No trial may be lost and none made twice."""
+        study = opened(self.address)
+        counted = trials.counted(study.trials)
+        failed = [trial for trial in counted if trial.state != TrialState.COMPLETE]
+        assert {trials.reason(trial) for trial in failed} <= {DIED_TWICE}, self.output
+        assert 2 * len(failed) <= self.kills  # a trial fails only after two kills
+        assert len(counted) == self.n_trials, ends(study)
+        assert not [trial for trial in study.trials if not trial.state.is_finished()]
+        assert len({str(trial.params) for trial in counted}) == self.n_trials
+        for trial in counted:
+            if trial not in failed:
+                (run,) = trial.user_attrs["runs"]
+                assert params_of(self.store / "run" / run) == trial.params
+                assert is_finished(self.store / "run" / run)
+                assert self.output.count(f"trial {trial.number} (") <= 1  # a worker may be killed before it prints it
+        proposed = [trial.params for trial in counted]
+        runs = list((self.store / "run").glob("[!.]*"))
+        assert all(params_of(run) in proposed for run in runs)  # every run belongs to a trial
+        assert len(runs) <= self.n_trials  # nothing was trained twice
+        assert len(list((self.store / "teacher").glob("[!.]*"))) == 1
+        assert failed or not list(self.store.glob("*/.*"))
+
+
+@pytest.fixture
+def at_postgres(request: pytest.FixtureRequest) -> str | None:
+    """The URL of the server, or None for a journal file."""
+    return request.getfixturevalue("postgres") if request.param == "postgres" else None
+
+
+KILLED_IN_BOTH_STAGES = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+import run
+from fitnets.composition import entry_point
+from fitnets.experiment.run_log import RunLog
+real = RunLog.append
+def append_and_die(self, row):
+    real(self, row)
+    if row["stage"] in ("teacher", "student") and row["epoch"] == 1:
+        try:
+            Path("died in stage " + row["stage"]).touch(exist_ok=False)
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+RunLog.append = append_and_die
+sys.exit(entry_point.command_line(run.main))
+"""
+
+
+@pytest.mark.parametrize("at_postgres", ["journal", "postgres"], indirect=True)
+def test_workers_killed_while_they_train_lose_nothing_and_repeat_nothing(tmp_path, at_postgres):
+    """One is killed while it trains the teacher, for which the others wait, and one while it trains a student."""
+    (script := tmp_path / "killed.py").write_text(KILLED_IN_BOTH_STAGES.format(root=str(ROOT)))
+    epochs = ("schedule.teacher.epochs=3", "schedule.student.epochs=3")
+    workers = Workers(script, tmp_path, at_postgres, 4, "engine.checkpoint_seconds=0.001", *epochs)
+    workers.wait()
+    assert workers.kills == 2
+    workers.check()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("at_postgres", ["journal", "postgres"], indirect=True)
+def test_workers_killed_at_random_lose_nothing_and_repeat_nothing(tmp_path, at_postgres):
     seed = random.randrange(10**6)
     print(f"seed of the kills: {seed}")
     generator = random.Random(seed)
-    logs = [tmp_path / f"{number}.log" for number in range(3)]
-    workers = [begin(store, log, *words) for log in logs]
-    for _ in range(kills):
-        time.sleep(generator.uniform(2, 7))
-        number = generator.randrange(3)
-        workers[number].send_signal(signal.SIGKILL)
-        workers[number].wait()
-        workers[number] = begin(store, logs[number], *words)
-    codes = [worker.wait(240) for worker in workers]
-    output = "".join(log.read_text() for log in logs)
-    assert codes == [0, 0, 0], output
-    study = opened(address)
-    counted = trials.counted(study.trials)
-    failed = [trial for trial in counted if trial.state != TrialState.COMPLETE]
-    assert {trials.reason(trial) for trial in failed} <= {DIED_TWICE}, output
-    assert 2 * len(failed) <= kills  # a trial fails only after two kills
-    assert len(counted) == n_trials, ends(study)
-    assert not [trial for trial in study.trials if not trial.state.is_finished()]
-    assert len({str(trial.params) for trial in counted}) == n_trials
-    for trial in counted:
-        if trial not in failed:
-            (run,) = trial.user_attrs["runs"]
-            assert params_of(store / "run" / run) == trial.params
-            assert is_finished(store / "run" / run)
-            assert output.count(f"trial {trial.number} (") <= 1  # the worker may be killed before it prints the line
-    proposed = [trial.params for trial in counted]
-    assert all(params_of(run) in proposed for run in (store / "run").glob("[!.]*"))  # every run belongs to a trial
-    assert len(list((store / "run").glob("[!.]*"))) <= n_trials  # nothing was trained twice
-    assert len(list((store / "teacher").glob("[!.]*"))) == 1
-    assert failed or not list(store.glob("*/.*"))
+    words = ("engine.checkpoint_seconds=0.05", "schedule.student.epochs=20")
+    workers = Workers(ROOT / "run.py", tmp_path, at_postgres, 16, *words)
+    for _ in range(6):
+        time.sleep(generator.uniform(1, 5))
+        workers.replace(generator.randrange(3))
+    workers.wait()
+    workers.check()
 
 
 # --- how a job's outcome ends its trial ---

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import matplotlib
 import pytest
-from conftest import ROOT
 
 from fitnets import signals
 from fitnets.reporting import page, runs
 from fitnets.reporting.figures.trade_off import trade_off
 from fitnets.store import inventory, layout, lock_owners, locks, ownership
 from fitnets.system import process
+from support.places import ROOT
 
 SOURCES = sorted((ROOT / "fitnets").rglob("*.py"))
 

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY
 
 from fitnets.errors import DamagedError
 from fitnets.store import files
 from fitnets.system import permissions, resources
+from support.places import ROOT
+from support.runs import TINY
 
 IN_CHILD = """
 import json, sys

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY
-from made_store import write_run
 
 from fitnets.store import inventory, ownership
 from fitnets.system import process
+from support.made_store import write_run
+from support.places import ROOT
+from support.runs import TINY
 
 RUN = str(ROOT / "run.py")
 LOUD = """

@@ -10,10 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, TINY
-from test_locks import LONG, start, wait_for
-from test_pipeline import runs
-from test_resume import outcome
 
 from fitnets.console.terminal import Terminal
 from fitnets.errors import DivergedError, LostLockError, PrunedError
@@ -24,6 +20,9 @@ from fitnets.system import resources
 from fitnets.training import loop
 from fitnets.training.stages import HintStage, WholeNetworkStage
 from fitnets.training.state import TrainingState
+from support.places import ROOT
+from support.processes import start, wait_for
+from support.runs import LONG, TINY, outcome, runs
 
 
 def held_work(*, signals: int, error: Exception | None = None) -> list[str]:
@@ -204,7 +203,7 @@ unshare -rm true || exit 77
 exec unshare -rm bash -c '
 mount -t tmpfs -o size=24m none {disk} || exit 77
 {run} store={disk}/store > {disk}.first 2>&1 &
-until grep -q "student epoch  30" {disk}.first; do sleep 0.05; kill -0 $! || exit 78; done
+until grep -q "student epoch   5" {disk}.first; do sleep 0.05; kill -0 $! || exit 78; done
 cat /dev/zero > {disk}/filler 2> /dev/null
 wait $!; echo code $? >> {disk}.first
 ls -a {disk}/store/run > {disk}.left
@@ -218,7 +217,7 @@ cp -r {disk}/store {disk}.store
 def test_a_full_disk_loses_no_checkpoint_and_the_run_resumes_when_there_is_room(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    words = (*TINY, "schedule.student.epochs=200", "engine.checkpoint_seconds=0.01", "engine.threads=1")
+    words = (*TINY, "schedule.student.epochs=20", "engine.checkpoint_seconds=0.01", "engine.threads=1")
     command = " ".join([sys.executable, str(ROOT / "run.py"), *(f'"{word}"' for word in words)])
     script = FULL_DISK.format(disk=disk, run=command)
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from test_stages import changed, in_float64, prepared, state, train
 
 from fitnets.training import methods
 from fitnets.training.stages import LabelHintStage, WholeNetworkStage
+from support.stages import changed, in_float64, prepared, state, train
 
 CONVS = ("conv1", "conv2", "conv3")
 METHODS = {  # method: (stages, terms of the whole student's loss, heads that are dropped after training)
@@ -159,9 +159,9 @@ class TestLosses:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_from_the_command_line(command, tmp_path, method):
-    from conftest import TINY
     from safetensors.torch import load_file
-    from test_pipeline import runs
+
+    from support.runs import TINY, runs
 
     finished = command(*TINY, *f"method={method}".split())
     assert finished.code == 0, finished.err

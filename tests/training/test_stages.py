@@ -1,58 +1,18 @@
 """Stages and the training loop: which weights move in which stage (the paper's algorithm 1), and in which mode."""
 
-import copy
-from dataclasses import replace
-
 import pytest
 import torch
-from test_losses import kd_reference
-from test_splits import SILENCE
 
 from fitnets.config import ConstantLr
 from fitnets.config.seeds import seed_of
 from fitnets.data.augmentation import augment
 from fitnets.errors import DivergedError
 from fitnets.models.network import freeze
-from fitnets.planning import plan as planning
 from fitnets.training import methods
 from fitnets.training.loop import fit
 from fitnets.training.stages import HintStage, WholeNetworkStage
-
-
-class Observer:
-    """A `StageObserver` that keeps the records of the epochs and counts steps."""
-
-    def __init__(self):
-        self.epochs, self.steps = [], 0
-
-    def on_resume(self, state):
-        self.epochs = list(state.epochs)
-
-    def on_step(self):
-        self.steps += 1
-
-    def on_epoch(self, epoch):
-        self.epochs.append(epoch)
-
-
-def prepared(tiny, tmp_path, *overrides):
-    plan = planning.prepare(tiny(f"store={tmp_path}", *overrides), SILENCE)
-    freeze(plan.teacher)
-    return plan
-
-
-def state(module):
-    return copy.deepcopy(module.state_dict())
-
-
-def changed(before, after) -> set[str]:
-    return {key for key in before if not torch.equal(before[key], after[key])}
-
-
-def train(plan, stage, seed=0):
-    observer = Observer()
-    outcome = fit(stage, plan.data, seed=seed, eval_batch_size=500, observer=observer)
-    return outcome, observer
+from support.references import kd_reference
+from support.stages import Observer, changed, in_float64, prepared, state, train
 
 
 def test_stage_1_moves_the_student_up_to_the_guided_layer_and_nothing_else(tiny, tmp_path):
@@ -117,16 +77,6 @@ def test_a_teacher_that_could_move_is_refused(tiny, tmp_path, stage):
     freeze(plan.teacher).requires_grad_(True)
     with pytest.raises(AssertionError, match="can move"):
         train(plan, plan.stages[stage])
-
-
-def in_float64(tiny, tmp_path, *overrides):
-    """Return a prepared plan in double precision, and one batch."""
-    plan = prepared(tiny, tmp_path, *overrides)
-    regressors = [stage.regressor for stage in plan.stages if isinstance(stage, HintStage)]
-    for module in (plan.teacher, plan.student, *regressors):
-        module.double()
-    batch = plan.data.train.batch(plan.data.train.rows[:50])
-    return plan, replace(batch, images=batch.images.double())
 
 
 @pytest.mark.parametrize("soften_student", [True, False])

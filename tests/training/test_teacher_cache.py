@@ -1,7 +1,6 @@
 """The teacher cache: tables hold the teacher's outputs in every order, view and process; wrong tables are caught."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -11,9 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY
-from test_splits import SILENCE
-from test_stages import Observer, prepared
 
 from fitnets.composition import loading
 from fitnets.config import Augmentation
@@ -31,6 +27,10 @@ from fitnets.training import loop, metrics
 from fitnets.training.loop import fit
 from fitnets.training.teacher_cache import CachedTeacher, TeacherCache
 from fitnets.training.teacher_outputs import LiveTeacher
+from support.datasets import SILENCE
+from support.processes import start
+from support.runs import TINY
+from support.stages import Observer, prepared
 
 HINT_LAYER = "conv1"
 AUGMENTED = ("schedule.hint.augmentation={flip: true, pad: 2}", "schedule.student.augmentation={flip: true, pad: 2}")
@@ -268,19 +268,15 @@ class TestTraining:
         assert logs[0] == logs[1]
 
     def test_two_processes_make_and_share_one_set_of_tables(self, tmp_path):
-        words = [*TINY, *AUGMENTED, f"store={tmp_path}", "test=false"]
-        environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
-        both = [
-            subprocess.Popen([sys.executable, ROOT / "run.py", *words, f"seed={seed}"], env=environment, cwd=tmp_path)
-            for seed in (0, 1)
-        ]
-        assert [process.wait() for process in both] == [0, 0]
-        metas = [read_json(path) for path in tmp_path.glob("cache/*/meta.json")]
+        words, store = [*TINY, *AUGMENTED, "test=false"], tmp_path / "store"
+        both = [start(store, *words, f"seed={seed}") for seed in (0, 1)]
+        assert [process.wait(120) for process in both] == [0, 0]
+        metas = [read_json(path) for path in store.glob("cache/*/meta.json")]
         tables = [json.dumps({key: meta[key] for key in ("rows", "layer", "pictures")}) for meta in metas]
         assert len(tables) == len(set(tables)) == 4  # maps and logits, of training and of validation images
-        assert not list(tmp_path.glob("cache/.*partial*"))
-        losses = [read_metrics(path)[-1]["train_loss"] for path in tmp_path.glob("run/*/metrics.jsonl")]
-        alone = pipeline.run(loading.load([*TINY, *AUGMENTED, f"store={tmp_path / 'alone'}", "test=false"]))
+        assert not list(store.glob("cache/.*partial*"))
+        losses = [read_metrics(path)[-1]["train_loss"] for path in store.glob("run/*/metrics.jsonl")]
+        alone = pipeline.run(loading.load([*words, f"store={tmp_path / 'alone'}"]))
         ((path),) = (tmp_path / "alone").glob("run/*/metrics.jsonl")
         assert read_metrics(path)[-1]["train_loss"] in losses
         assert alone["status"] == "finished"

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from conftest import TINY
 from PIL import Image
 
 from fitnets.composition import loading
 from fitnets.experiment import pipeline
+from support.runs import TINY
 
 WORDS = [word for word in TINY if not word.startswith("dataset.")] + ["dataset=folder", "teacher=maxout_cifar10"]
 WORDS += ["dataset.height=8", "dataset.width=8", "dataset.channels=1", "dataset/preprocessing=standardize"]

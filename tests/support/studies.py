@@ -1,14 +1,17 @@
 """Helpers that the tests of sweeps share: the study that they run, and readers for what it leaves behind."""
 
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
-from conftest import ROOT, TINY
 from sqlalchemy.pool import NullPool
 
+from fitnets.config import Config
+from fitnets.models import costs
 from fitnets.store import earlier_runs
+from support.places import ROOT
+from support.processes import Started
+from support.runs import TINY
 
 BASE = [word for word in TINY if not word.startswith("student")]
 STUDY = ("-m", "+sweeps=depth_width", *BASE, "engine.threads=1", "sweep.budgets.relative_multiplications=40")
@@ -33,10 +36,21 @@ def params_of(run: Path) -> dict[str, int]:
     return {"student.depth": student.depth, "student.width": student.width}
 
 
-def begin(store: Path, log: Path, *words: str) -> subprocess.Popen[bytes]:
-    """Start a worker as a separate process, whose output is appended to the log."""
-    with log.open("ab") as out:
-        return subprocess.Popen(
-            [sys.executable, "-u", ROOT / "run.py", *words, f"store={store}"],
-            cwd=store.parent, stdout=out, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+def without_training(config: Config) -> dict[str, Any]:
+    """Return a result in which deeper and wider students are a little better."""
+    sides = costs.costs_by_network(config)
+    quality = 1 - 1 / (config.student.depth * config.student.width)
+    student = {f"valid_{name}": quality for name in ("accuracy", "error", "loss", "calibration_error", "agreement")}
+    latency = {"student": {"batch_1_p50_ms": 1.0, "batch_128_p50_ms": 1.0}}
+    return {
+        "teacher": sides["teacher"],
+        "student": student | sides["student"] | {"weights_bytes": 1},
+        "timing": {"latency": latency},
+        "hashes": {"run": f"{config.student.depth}-{config.student.width}"},
+    }
+
+
+def begin(store: Path, log: Path, *words: str) -> Started:
+    """Start a worker as a process of its own, whose output is appended to the log."""
+    log.touch()
+    return Started([str(ROOT / "run.py"), *words, f"store={store}"], store.parent, log)

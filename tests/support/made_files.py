@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from test_splits import CPU, SILENCE, hub_images
 
 from fitnets.composition import loading
 from fitnets.config import Dataset
 from fitnets.data import splits, unread
+from support.datasets import CPU, SILENCE, hub_images
 
 BRIEF = (
     "dataset/preprocessing=scale",

@@ -1,0 +1,9 @@
+"""Where the project and the shared data sets lie."""
+
+from pathlib import Path
+
+import run
+
+ROOT = Path(run.__file__).parent
+SHARED_MNIST = ROOT.parent / "shared" / "data" / "mnist"
+SHARED_CIFAR10 = ROOT.parent / "shared" / "data" / "cifar10"

@@ -12,10 +12,10 @@ run: .venv/installed ## set up .venv, then python run.py; more by make run ARGS=
 test: .venv/installed ## set up .venv, then the whole test suite; less by make test ARGS="-k maxout"
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
 
-soak: .venv/installed ## what takes minutes or is random: kills, mistakes, every export; half an hour
+soak: .venv/installed ## what takes minutes or is random: kills, mistakes, every export
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 -m soak $(ARGS)
 
-timed: .venv/installed ## what needs the machine for itself: start-up, estimates, the page of 2000 runs; six minutes
+timed: .venv/installed ## what needs the machine for itself: start-up, estimates, the page of 2000 runs
 	$(BIN)/python -m pytest -s -m timed $(ARGS)
 
 check: .venv/installed ## ruff format and lint, mypy

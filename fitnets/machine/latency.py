@@ -14,6 +14,7 @@ from fitnets.models.network import Network
 _LATENCY_BUDGET_S = 1.5
 """seconds that the turns of one measurement take, unless `_LEAST_TURNS` take longer"""
 _LEAST_TURNS = 5
+"""turns of a measurement, however long they take"""
 _LONG_S = 0.2
 """A turn that takes longer than this many seconds calls each function once."""
 
@@ -46,7 +47,7 @@ def latencies_s(per_image_s: float, batches: tuple[int, ...] = (1, 128)) -> floa
 
 
 def _turns(once_s: float) -> int:
-    """Number of turns for work that takes this many seconds: 5 to 30, as many as the budget allows."""
+    """Number of turns for work that takes this many seconds: `_LEAST_TURNS` to 30, as many as the budget allows."""
     return int(min(30, max(_LEAST_TURNS, _LATENCY_BUDGET_S / max(once_s, 1e-9))))
 
 

@@ -1,11 +1,14 @@
 """A contract with Hydra: the private names that this project uses exist and behave as it needs."""
 
+import functools
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
 import hydra
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
@@ -13,7 +16,9 @@ from omegaconf import OmegaConf
 
 from fitnets.composition import hydra_internals, own_options
 from fitnets.sweeper.grid import GridSweeper
+from support.composed import once
 from support.places import ROOT
+from support.runs import TINY
 
 PIN = (
     f"Hydra {hydra.__version__} does not do what fitnets.composition.hydra_internals needs: adapt that module, or pin "
@@ -28,6 +33,30 @@ def parse(text: str):
 def test_the_tested_versions_are_the_pinned_ones():
     pinned = (ROOT / "constraints.txt").read_text().splitlines()
     assert set(hydra_internals.TESTED_WITH.split()) <= set(pinned)
+
+
+@pytest.mark.parametrize("words", [TINY, ["dataset=svhn", "schedule=paper", "seed=2"]])
+def test_what_the_suite_remembers_is_what_hydra_composes(words, monkeypatch):
+    """`support.composed` remembers compositions for all tests, and puts another store into them."""
+    hydra_itself = inspect.unwrap(ConfigLoaderImpl._load_configuration_impl)
+    calls = []
+
+    @functools.wraps(hydra_itself)
+    def counted(*given, **named):
+        calls.append(named["overrides"])
+        return hydra_itself(*given, **named)
+
+    def composed(store: str) -> dict:
+        with initialize_config_dir(str(ROOT / "conf")):
+            config = compose("config", [*words, f"store={store}"], return_hydra_config=True)
+        return OmegaConf.to_container(config, resolve=False)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", counted)
+    expected = [composed(store) for store in ("/tmp/a", "/tmp/b")]
+    assert expected[0] != expected[1]
+    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", once(counted))
+    assert [composed(store) for store in ("/tmp/a", "/tmp/b")] == expected
+    assert len(calls) == 3
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ The store is another one in each test. It is put into a copy of what was compose
 """
 
 import copy
+import functools
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +22,7 @@ def once(real: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
     """Return a replacement of `ConfigLoaderImpl._load_configuration_impl`, which is `real`."""
     known: dict[Any, tuple[DictConfig, str]] = {}
 
+    @functools.wraps(real)
     def compose(self: ConfigLoaderImpl, **given: Any) -> DictConfig:
         stores = [match[1] for word in given["overrides"] if (match := _STORE.fullmatch(word))]
         if len(stores) != 1 or given["activate_config_repository"] or _may_change(self, given["overrides"]):

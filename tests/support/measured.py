@@ -1,4 +1,4 @@
-"""Where the time of the suite goes: longest test files first, and `--measure` to see it again.
+"""Sorts the test files, longest first, and measures with `--measure` where the time of the suite goes.
 
 A worker of pytest-xdist takes one file after the other, so that what a file sets up is set up once. The files go out in
 the order of `durations.json`, the longest first: at the end, no worker waits long for the other.

@@ -1,4 +1,4 @@
-"""What each option of the configuration needs to be composed."""
+"""Lists the overrides without which some options of the configuration cannot be composed."""
 
 NEEDED = {  # further overrides that an option needs
     "hint_layer=named": ["hint_layer.teacher=conv2", "hint_layer.student=conv5"],

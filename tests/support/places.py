@@ -1,4 +1,4 @@
-"""Where the project and the shared data sets lie."""
+"""Names the folders of the project and of the shared data sets."""
 
 from pathlib import Path
 

@@ -50,7 +50,7 @@ def without_training(config: Config) -> dict[str, Any]:
     }
 
 
-def begin(store: Path, log: Path, *words: str) -> Started:
+def begin(store: Path, log: Path, *words: str, script: Path = ROOT / "run.py") -> Started:
     """Start a worker as a process of its own, whose output is appended to the log."""
     log.touch()
-    return Started([str(ROOT / "run.py"), *words, f"store={store}"], store.parent, log)
+    return Started([str(script), *words, f"store={store}"], store.parent, log)

@@ -1,4 +1,4 @@
-"""What a process forked from a warm interpreter does: it runs the words after `python` of a command line.
+"""Runs the words after `python` of a command line, in a process that was forked from a warm interpreter.
 
 The module imports the standard library alone, because every forked process imports it.
 """

@@ -65,8 +65,7 @@ class Workers:
         self._processes = [self._begin(log) for log in self._logs]
 
     def _begin(self, log: Path) -> Started:
-        log.touch()
-        return Started([str(self._script), *self._words, f"store={self.store}"], self.store.parent, log)
+        return begin(self.store, log, *self._words, script=self._script)
 
     @property
     def output(self) -> str:

@@ -8,12 +8,14 @@ help: ## this list
 run: .venv/installed ## set up .venv, then python run.py; more by make run ARGS="student=thin seed=1"
 	$(BIN)/python run.py $(ARGS)
 
-# Two processes share the cores: threads that wait for work are to sleep.
+# Two processes share the cores, so threads that wait for work are to sleep. Compiled modules are kept for all processes.
+SHARED := OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE=
+
 test: .venv/installed ## set up .venv, then the whole test suite; less by make test ARGS="-k maxout"
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
+	$(SHARED) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
 
 soak: .venv/installed ## what takes minutes or is random: kills, mistakes, every export
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 -m soak $(ARGS)
+	$(SHARED) $(BIN)/python -m pytest -n 2 -m soak $(ARGS)
 
 timed: .venv/installed ## what needs the machine for itself: start-up, estimates, the page of 2000 runs
 	$(BIN)/python -m pytest -s -m timed $(ARGS)

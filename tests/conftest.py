@@ -1,5 +1,7 @@
+import functools
 import gc
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for this process and all that it starts; 
 import optuna
 import pytest
 import torch
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from omegaconf import DictConfig
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 pytest.register_assert_rewrite("support")
 
@@ -21,7 +22,6 @@ from fitnets.config import Config
 from fitnets.experiment import pipeline
 from fitnets.machine import latency
 from fitnets.planning import estimates
-from fitnets.sweeper.composer import Composer
 from support import composed
 from support import made_store as made
 from support.runs import TINY, Finished
@@ -36,20 +36,12 @@ def _one_thread():
 
 @pytest.fixture(autouse=True, scope="session")
 def _brief():
-    """Shorten measurements, let Hydra compose the same overrides only once, which takes 0.14 s, and do not wait
-    until files are on the disk: no test cuts the power."""
-    real, measure = loading.compose, estimates.median_s
-    composer = Composer(lambda overrides: real("config", overrides))
-
-    def compose_once(name: str, overrides: list[str]) -> DictConfig:
-        may_change = any(word.startswith("hydra.searchpath") for word in overrides)  # files in a folder of the test
-        return real(name, overrides) if may_change else composer(overrides)
-
+    """Shorten measurements, let Hydra compose the same options only once and PyTorch list its ONNX operators only once,
+    and do not wait until files are on the disk: no test cuts the power."""
+    measure = estimates.median_s
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "compose", compose_once)
-        patch.setattr(
-            ConfigLoaderImpl, "_load_configuration_impl", composed.once(ConfigLoaderImpl._load_configuration_impl)
-        )
+        composed.remember(patch)
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
         patch.setattr(latency, "_LATENCY_BUDGET_S", 0.02)
         patch.setattr(latency, "_LEAST_TURNS", 2)
         patch.setattr(estimates, "median_s", lambda work, device, budget_s: measure(work, device, min(budget_s, 0.01)))
@@ -65,6 +57,12 @@ def earlier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = pipeline.run(loading.load([*TINY, f"store={store}"]))
     _SHARED_STORES[store] = _artifacts(store)
     return store / "run" / result["hashes"]["run"]
+
+
+@pytest.fixture
+def trained_store(earlier_run: Path, tmp_path: Path) -> Path:
+    """Return the store of `command`, in which the tiny run is finished: a copy of the one that tests share."""
+    return Path(shutil.copytree(earlier_run.parents[1], tmp_path / "store"))
 
 
 _SHARED_STORES: dict[Path, set[Path]] = {}
@@ -133,11 +131,13 @@ def fitnets(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
 
 @pytest.fixture
 def study(command, tmp_path):
-    """Call `python run.py -m +sweeps=depth_width` for tiny runs; returns the result and the stored study."""
+    """Call `python run.py -m +sweeps=depth_width` for tiny runs, in a space of small students unless another is given;
+    returns the result and the stored study."""
     from support import studies
 
     def call(*words: str, opens: bool = True) -> tuple[Finished, optuna.Study | None]:
-        finished = command(*studies.STUDY, *words)
+        space = () if any(word.startswith("student.") for word in words) else studies.SMALL_SPACE
+        finished = command(*studies.STUDY, *space, *words)
         return finished, opens and studies.opened(tmp_path / "store" / "sweeps" / "depth_width-digits" / "study.log")
 
     return call

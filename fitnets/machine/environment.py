@@ -26,10 +26,16 @@ def environment_record(device: torch.device) -> dict[str, Any]:
         "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") not in (None, ""),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": _versions(),
         "device": describe(device),
         "threads": torch.get_num_threads(),
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return the versions of the packages that this process imported or would import."""
+    return {name: version(name) for name in _PACKAGES}
 
 
 @cache

@@ -69,6 +69,12 @@ def _accuracy(tree) -> float:
     return None
 
 
+@pytest.mark.parametrize(
+    "trained",
+    [kind if kind == "parquet" else pytest.param(kind, marks=pytest.mark.soak) for kind in KINDS],
+    indirect=True,
+    scope="module",
+)
 def test_export(trained, fitnets, tmp_path):
     finished = fitnets("export", trained[2], "--out", tmp_path / "out")
     assert finished.code == 0, finished.err

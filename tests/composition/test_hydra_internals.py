@@ -1,6 +1,5 @@
 """A contract with Hydra: the private names that this project uses exist and behave as it needs."""
 
-import functools
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import hydra
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from fitnets.composition import hydra_internals, own_options
 from fitnets.sweeper.grid import GridSweeper
-from support.composed import once
+from support.composed import remember
 from support.places import ROOT
 from support.runs import TINY
 
@@ -35,28 +35,38 @@ def test_the_tested_versions_are_the_pinned_ones():
     assert set(hydra_internals.TESTED_WITH.split()) <= set(pinned)
 
 
-@pytest.mark.parametrize("words", [TINY, ["dataset=svhn", "schedule=paper", "seed=2"]])
-def test_what_the_suite_remembers_is_what_hydra_composes(words, monkeypatch):
-    """`support.composed` remembers compositions for all tests, and puts another store into them."""
-    hydra_itself = inspect.unwrap(ConfigLoaderImpl._load_configuration_impl)
-    calls = []
+@pytest.mark.parametrize(
+    "words",
+    [
+        [*TINY],
+        ["dataset=svhn", "schedule=paper", "seed=2"],
+        ["+sweeps=depth_width", "hydra.sweeper.n_trials=3", "seed=1"],
+    ],
+)
+def test_what_the_suite_remembers_is_what_hydra_composes(words):
+    """`support.composed` remembers compositions for all tests: of the same options, with other values."""
+    others = [*words, "engine.threads=3", "store=/tmp/b", "++hydra.job.name=other"]
 
-    @functools.wraps(hydra_itself)
-    def counted(*given, **named):
-        calls.append(named["overrides"])
-        return hydra_itself(*given, **named)
-
-    def composed(store: str) -> dict:
+    def composed(overrides: list[str]) -> dict:
         with initialize_config_dir(str(ROOT / "conf")):
-            config = compose("config", [*words, f"store={store}"], return_hydra_config=True)
+            config = compose("config", overrides, return_hydra_config=True)
         return OmegaConf.to_container(config, resolve=False)
 
-    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", counted)
-    expected = [composed(store) for store in ("/tmp/a", "/tmp/b")]
-    assert expected[0] != expected[1]
-    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", once(counted))
-    assert [composed(store) for store in ("/tmp/a", "/tmp/b")] == expected
-    assert len(calls) == 3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config_loader_impl, "create_defaults_list", defaults_list.create_defaults_list)
+        merge = inspect.unwrap(ConfigLoaderImpl._compose_config_from_defaults_list)
+        calls = []
+
+        def counted(loader, defaults, repo):
+            calls.append(defaults)
+            return merge(loader, defaults, repo)
+
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", counted)
+        expected = [composed(overrides) for overrides in (words, others)]
+        assert expected[0] != expected[1]
+        remember(patch)
+        assert [composed(overrides) for overrides in (words, others, words)] == [*expected, expected[0]]
+        assert len(calls) == 3
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from fitnets.data import preprocessing, splits
 from fitnets.data.held_out import train_and_validation_rows
 from fitnets.data.reading import parquet
 from fitnets.errors import ConfigError
-from support.datasets import CPU, SILENCE, hub_images, write_parquet
+from support.datasets import CPU, SILENCE, first_rows, hub_images, write_parquet
 from support.places import SHARED_CIFAR10, SHARED_MNIST
 
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}  # sums in another order
@@ -348,18 +348,6 @@ def test_real_mnist_has_the_papers_split(tmp_path):
     assert len(json.loads(next((tmp_path / "store").glob("data/*/meta.json")).read_text())["sha256"]) == 64
     train, valid = train_and_validation_rows({"train": np.zeros(60_000, dtype=np.int64)}, dataset)
     assert (train.tolist(), valid.tolist()) == (list(range(50_000)), list(range(50_000, 60_000)))
-
-
-def first_rows(source: Path, target: Path, count: int) -> dict[str, int]:
-    """Copy the first rows of the first Parquet file of each split. Returns the number of all rows of each split."""
-    import pyarrow.parquet as pq
-
-    rows = {}
-    for split in ("train", "test"):
-        files = sorted(source.rglob(f"{split}-*.parquet"))
-        rows[split] = sum(pq.read_metadata(file).num_rows for file in files)
-        pq.write_table(pq.read_table(files[0]).slice(0, count), target / f"{split}-00000-of-00001.parquet")
-    return rows
 
 
 @pytest.mark.skipif(not SHARED_CIFAR10.is_dir(), reason=f"needs the real CIFAR-10 in {SHARED_CIFAR10}")

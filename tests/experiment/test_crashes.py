@@ -1,12 +1,15 @@
 """A run that is killed at any of its writes resumes and ends with the same bits."""
 
+import functools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fitnets.composition import loading
+from fitnets.config import Config
 from fitnets.console.terminal import Terminal
 from fitnets.experiment import pipeline
 from fitnets.store import inventory, locks
@@ -26,8 +29,13 @@ RUN = (
 )
 
 
+@functools.cache
+def config() -> Config:
+    return loading.load([*RUN])
+
+
 def run(store: Path) -> None:
-    pipeline.run(loading.load([*RUN, f"store={store}"]), terminal=Terminal(quiet=True))
+    pipeline.run(replace(config(), store=str(store)), terminal=Terminal(quiet=True))
 
 
 def run_recorded(store: Path, states: Path) -> None:

@@ -20,7 +20,7 @@ from fitnets.exporting.graphs import NetworkOnly, WithPreprocessing, program, wr
 from fitnets.exporting.student import TOLERANCE
 from fitnets.models import build
 from fitnets.store import layout
-from support.datasets import in_silence, write_images
+from support.datasets import first_rows, in_silence, write_images
 from support.places import SHARED_CIFAR10, SHARED_MNIST
 from support.runs import TINY
 
@@ -43,26 +43,29 @@ PLACES = {"mnist": SHARED_MNIST, "cifar10": SHARED_CIFAR10}
 
 
 @pytest.fixture(scope="module")
-def raw_images():
+def raw_images(tmp_path_factory):
     """Return images of a configuration's data set, real or random: (100 or more, C, H, W) uint8."""
     images_of: dict[str, torch.Tensor] = {}
 
     def images(config: Config) -> torch.Tensor:
         name = config.dataset.name
         if name not in images_of:
-            images_of[name] = _real(config.dataset) if name in ("digits", *PLACES) else _random(config.dataset)
+            is_real = name in ("digits", *PLACES)
+            folder = tmp_path_factory.mktemp(name)
+            images_of[name] = _real(config.dataset, folder) if is_real else _random(config.dataset)
         return images_of[name]
 
     return images
 
 
-def _real(dataset: Dataset) -> torch.Tensor:
+def _real(dataset: Dataset, folder: Path) -> torch.Tensor:
     if dataset.name in PLACES:
         if not PLACES[dataset.name].exists():
             pytest.skip(f"real images are needed, and {PLACES[dataset.name]} is missing")
-        dataset.path = str(PLACES[dataset.name])
+        first_rows(PLACES[dataset.name], folder, 300)
+        dataset.path = str(folder)
     images, _ = sources.source(dataset, "test").decode(in_silence)
-    return torch.from_numpy(images[:1000])
+    return torch.from_numpy(images)
 
 
 def _random(dataset: Dataset) -> torch.Tensor:

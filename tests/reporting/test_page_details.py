@@ -1,17 +1,16 @@
 """The report's page in headless Chromium: details, scrolling, per-class accuracy, and networks at chance."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from fitnets.console import quantities
 from fitnets.reporting import page as reporting_page
 from fitnets.reporting import page_data, runs
 from support import made_store as made
-from support.browsers import CHROMIUM, QUIET, SIZES, opened
+from support.browsers import CHROMIUM, opened
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")
 COUNTS = [[40, 7, 3], [0, 49, 1], [25, 25, 0]]
@@ -37,24 +36,6 @@ def address(tmp_path_factory) -> str:
         timing = {"run_seconds": 100_000, "device": "cpu", "precision": "fp32", "latency": made.latency(1.0)}
         made.write_run(store, f"spread{seed}", student=student, hashes=made.hashes("spread"), timing=timing)
     return reporting_page.write(store, store / "report").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(params=SIZES)
-def page(request, browser, address) -> Iterator[Page]:
-    yield from opened(browser, address, SIZES[request.param])
-
-
-@pytest.fixture
-def desktop(browser, address) -> Iterator[Page]:
-    yield from opened(browser, address, SIZES["desktop"])
 
 
 def click_row(page: Page, words: str) -> None:
@@ -104,25 +85,20 @@ def test_a_table_that_fits_shows_no_scroll_hint(browser, address):
         expect(page.locator("#scroll-frame")).to_have_class("frame")
 
 
-def test_each_class_has_its_accuracy_and_the_matrix_is_drawn(browser, address):
-    for page in opened(browser, address, SIZES["phone"]):
-        check_classes(page)
-
-
-def check_classes(page: Page) -> None:
-    click_row(page, "zz00000000000000")
-    rows = [row.split("\t") for row in page.locator("#classes-table tbody tr").all_inner_texts()]
+def test_each_class_has_its_accuracy_and_the_matrix_is_drawn(phone):
+    click_row(phone, "zz00000000000000")
+    rows = [row.split("\t") for row in phone.locator("#classes-table tbody tr").all_inner_texts()]
     assert rows == [
         ["cat & dog", "50", "80.00 %", "<b>bird</b> (7)"],
         ["<b>bird</b>", "50", "98.00 %", "fish (1)"],
         ["fish", "50", "0.00 %", "cat & dog (25)"],
     ]
-    assert page.locator("#classes-title").inner_text() == "Accuracy of each class, on test"
-    page.wait_for_selector("#confusion .main-svg")
-    heat = page.evaluate("(({ z, text }) => [z, text])(document.getElementById('confusion').data[0])")
+    assert phone.locator("#classes-title").inner_text() == "Accuracy of each class, on test"
+    phone.wait_for_selector("#confusion .main-svg")
+    heat = phone.evaluate("(({ z, text }) => [z, text])(document.getElementById('confusion').data[0])")
     assert heat[0][0] == [0.8, 0.14, 0.06]
     assert heat[1][2][1] == "fish taken for &lt;b&gt;bird&lt;/b&gt;: 25, 50.00 %"
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    assert phone.evaluate("document.documentElement.scrollWidth") <= phone.viewport_size["width"]
 
 
 def test_classes_without_names_have_numbers_and_other_runs_have_no_section(desktop):

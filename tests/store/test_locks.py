@@ -39,13 +39,11 @@ class TestTheSameCommandAgain:
         assert "validation accuracy" in again.out
         assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()} == before
 
-    def test_rerun_trains_stage_1_and_the_student(self, command, tmp_path, trained):
-        assert command(*TINY).code == 0
-        ((_, first),) = runs(tmp_path / "store").items()
-        trained.clear()
+    def test_rerun_trains_stage_1_and_the_student(self, command, trained_store, trained):
+        ((_, first),) = runs(trained_store).items()
         assert command(*TINY, "rerun=true").code == 0
         assert trained == ["hint", "student"]
-        ((_, second),) = runs(tmp_path / "store").items()
+        ((_, second),) = runs(trained_store).items()
         assert without_timing(first) == without_timing(second)
 
     def test_adds_missing_test_measures_to_a_run(self, command, tmp_path, trained):
@@ -82,18 +80,16 @@ class TestTheSameCommandAgain:
     ],
     ids=lambda words: " ".join(words[:1]),
 )
+@pytest.mark.usefixtures("trained_store")
 def test_a_change_trains_only_the_stages_it_affects(command, trained, words, again):
-    assert command(*TINY).code == 0
-    trained.clear()
     finished = command(*TINY, *words)
     assert finished.code == 0, finished.err
     assert trained == again
 
 
 @pytest.mark.parametrize("kind", ["teacher", "hint"])
-def test_damaged_metrics_raise_with_the_way_out(command, tmp_path, kind):
-    assert command(*TINY).code == 0
-    (directory,) = (tmp_path / "store" / kind).iterdir()
+def test_damaged_metrics_raise_with_the_way_out(command, trained_store, kind):
+    (directory,) = (trained_store / kind).iterdir()
     path = directory / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-10])
     finished = command(*TINY, "schedule.student.epochs=2")
@@ -102,9 +98,8 @@ def test_damaged_metrics_raise_with_the_way_out(command, tmp_path, kind):
     assert finished.err.endswith(f"remove {directory}, and it is made again\n")
 
 
-def test_stage_1_is_stored_with_its_regressor(command, tmp_path):
-    assert command(*TINY).code == 0
-    (directory,) = (tmp_path / "store" / "hint").iterdir()
+def test_stage_1_is_stored_with_its_regressor(earlier_run):
+    (directory,) = (earlier_run.parents[1] / "hint").iterdir()
     assert {path.name for path in directory.iterdir()} == {
         "config.yaml", "environment.json", "hint.json", "hint.safetensors", "metrics.jsonl", "regressor.safetensors",
     }  # fmt: skip

@@ -4,6 +4,7 @@ Most of them are forked from an interpreter that has PyTorch, Hydra and Optuna i
 importing them. A signal to such a process is a real one.
 """
 
+import functools
 import multiprocessing
 import os
 import shutil
@@ -14,13 +15,25 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+
+import pytest
 
 from support import warm
 from support.places import ROOT
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([*warm.PRELOADED])
+
+@functools.cache
+def _forks() -> ForkServerContext:
+    """Start the warm interpreter. It finds the modules of `tests/` by PYTHONPATH alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT / "tests"))
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([*warm.PRELOADED])
+        forkserver.ensure_running()
+    return context
 
 
 class Started:
@@ -34,7 +47,7 @@ class Started:
     def __init__(self, words: list[str], folder: Path, log: Path, err: Path | None = None, **variables: str):
         self.log = log
         places = {"folder": folder, "out": log, "err": err or log, "project": ROOT}
-        self._process = _FORKS.Process(
+        self._process = _forks().Process(
             target=warm.run, args=(words,), kwargs=places | {"environment": _environment() | variables}, daemon=True
         )
         self._process.start()
@@ -86,7 +99,7 @@ def in_fork(work: Callable[..., None], *arguments: object, log: Path) -> int:
 
     log: file for its output
     """
-    process = _FORKS.Process(target=warm.call, args=(work, *arguments), kwargs={"log": log}, daemon=True)
+    process = _forks().Process(target=warm.call, args=(work, *arguments), kwargs={"log": log}, daemon=True)
     process.start()
     process.join(300)
     return process.exitcode

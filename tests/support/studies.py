@@ -15,6 +15,7 @@ from support.runs import TINY
 
 BASE = [word for word in TINY if not word.startswith("student")]
 STUDY = ("-m", "+sweeps=depth_width", *BASE, "engine.threads=1", "sweep.budgets.relative_multiplications=40")
+SMALL_SPACE = ("student.depth=3,4,5", "student.width=range(4,9)")
 DIED_TWICE = "its worker died, and so did the worker that retried it"
 
 

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 
-def records(file: Path) -> Iterator[bytes]:
-    """The records of a `.wandb` file: 7 bytes of header, then LevelDB's log format in blocks of 32 KiB."""
-    import wandb
+def records(file: Path, *, is_finished: bool = True) -> Iterator[bytes]:
+    """The records of a `.wandb` file: 7 bytes of header, then LevelDB's log format in blocks of 32 KiB.
 
-    wandb.teardown()  # wait until its service has closed the file of the finished run
+    is_finished: whether this process has finished the run, so that W&B's service may close the file and end
+    """
+    if is_finished:
+        import wandb
+
+        wandb.teardown()
     content = file.read_bytes()
     assert content.startswith(b":W&B")
     offset, block, partial = 7, 32_768, b""
@@ -27,13 +31,13 @@ def records(file: Path) -> Iterator[bytes]:
             partial = b""
 
 
-def read_back(directory: Path, kind: str = "offline-run") -> dict[str, Any]:
+def read_back(directory: Path, kind: str = "offline-run", *, is_finished: bool = True) -> dict[str, Any]:
     """The content of the one W&B run in a directory, without the entries that W&B itself adds."""
     from wandb.proto import wandb_internal_pb2
 
     (file,) = directory.glob(f"wandb/{kind}-*/run-*.wandb")
     logged: dict[str, Any] = {"history": [], "summary": {}, "config": {}, "exit_code": None, "artifacts": []}
-    for blob in records(file):
+    for blob in records(file, is_finished=is_finished):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(blob)
         match record.WhichOneof("record_type"):

@@ -9,7 +9,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-PRELOADED = ("torch", "optuna", "pandas", "yaml", "fitnets.sweeper.job", "fitnets.sweeper.registration")
+PRELOADED = (
+    *("torch", "optuna", "pandas", "yaml", "scipy.stats", "sklearn.datasets", "torch.fx.experimental.symbolic_shapes"),
+    *("fitnets.sweeper.job", "fitnets.sweeper.registration", "support.warm_hydra"),
+)
 """Modules that the interpreter has imported before it forks, without `fitnets.cli`, which `-m` would import twice."""
 
 

@@ -1,12 +1,10 @@
 """A worker that is killed at any write of its study: no trial is lost, and none is made twice."""
 
-import copy
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 import run
 from fitnets.composition import entry_point
@@ -46,28 +44,10 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(path for path in (root / "states").iterdir() if path.suffix != ".torn")
 
 
-@pytest.fixture
-def _composed_once(monkeypatch):
-    """Let Hydra compose the same words only once."""
-    known = {}
-
-    def once(real):
-        def composed(self, base, words, *more, **named):
-            if (key := (real, *words)) not in known:
-                known[key] = real(self, base, words, *more, **named)
-            return copy.deepcopy(known[key])
-
-        return composed
-
-    for name in ("load_configuration", "load_sweep_config"):
-        monkeypatch.setattr(ConfigLoaderImpl, name, once(getattr(ConfigLoaderImpl, name)))
-
-
 def has_lock(state: Path) -> bool:
     return any(state.glob("sweeps/*/study.log.lock*"))
 
 
-@pytest.mark.usefixtures("_composed_once")
 @pytest.mark.filterwarnings("ignore:The value of `grace_period`")
 @pytest.mark.parametrize(
     "chosen", [slice(0, None, 3), *(pytest.param(slice(part, None, 3), marks=pytest.mark.soak) for part in (1, 2))]
@@ -76,7 +56,6 @@ def test_no_trial_is_lost_or_made_twice(states, monkeypatch, tmp_path, chosen):
     check([state for state in states if not has_lock(state)][chosen], monkeypatch, tmp_path)
 
 
-@pytest.mark.usefixtures("_composed_once")
 @pytest.mark.filterwarnings("ignore:The value of `grace_period`")
 def test_the_lock_of_the_journal_may_be_left(states, monkeypatch, tmp_path):
     """Each write of the journal leaves three states with its lock. Every tenth of them is tried."""

@@ -177,7 +177,7 @@ def test_study_of_the_same_name_with_other_settings_is_refused(study):
     assert study("hydra.sweeper.n_trials=1")[0].code == 0
     for words, message in (
         (["schedule.student.epochs=2"], "was started with schedule.student.epochs=1, not 2"),
-        (["student.width=range(4,9)"], "was started with student.width="),
+        (["student.depth=3,4,5", "student.width=4,5"], "was started with student.width="),
         (
             ["hydra.sweeper.objectives=[accuracy,parameters]"],
             "has the objectives max. accuracy and min. multiplications, not max. accuracy and min. parameters",

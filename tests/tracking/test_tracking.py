@@ -118,11 +118,13 @@ class TestARun:
 POISON = """
 import os, signal, sys, time
 from pathlib import Path
-sys.path.insert(0, {root!r})
+sys.path[:0] = [{root!r}, {root!r} + "/tests"]
 import run
 from fitnets.composition import entry_point
 from fitnets.experiment.run_log import RunLog
 from fitnets.store import earlier_runs
+from fitnets.store.files import read_metrics
+from support.wandb_files import read_back
 real = RunLog.append
 def poisoned(self, row):
     real(self, row)
@@ -133,7 +135,9 @@ def poisoned(self, row):
         raise RuntimeError("boom")
     if width == 6 or (width == 7 and not Path("killed").exists()):
         Path("killed").touch() if width == 7 else None
-        time.sleep(3)
+        directory = self.lock.directory
+        while len(read_back(directory, is_finished=False)["history"]) < len(read_metrics(directory / "metrics.jsonl")):
+            time.sleep(0.1)  # W&B's service writes in a process of its own
         os.kill(os.getpid(), signal.SIGKILL)
 RunLog.append = poisoned
 sys.exit(entry_point.command_line(run.main))

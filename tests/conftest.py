@@ -1,5 +1,3 @@
-import functools
-import gc
 import os
 import shutil
 import sys
@@ -11,7 +9,6 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for this process and all that it starts; 
 import optuna
 import pytest
 import torch
-from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 pytest.register_assert_rewrite("support")
 
@@ -22,7 +19,7 @@ from fitnets.config import Config
 from fitnets.experiment import pipeline
 from fitnets.machine import latency
 from fitnets.planning import estimates
-from support import composed
+from support import brief
 from support import made_store as made
 from support.runs import TINY, Finished
 
@@ -36,17 +33,8 @@ def _one_thread():
 
 @pytest.fixture(autouse=True, scope="session")
 def _brief():
-    """Shorten measurements, let Hydra compose the same options only once and PyTorch list its ONNX operators only once,
-    and do not wait until files are on the disk: no test cuts the power."""
-    measure = estimates.median_s
     with pytest.MonkeyPatch.context() as patch:
-        composed.remember(patch)
-        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
-        patch.setattr(latency, "_LATENCY_BUDGET_S", 0.02)
-        patch.setattr(latency, "_LEAST_TURNS", 2)
-        patch.setattr(estimates, "median_s", lambda work, device, budget_s: measure(work, device, min(budget_s, 0.01)))
-        patch.setattr(os, "fsync", lambda file: None)
-        gc.freeze()  # imported modules are never garbage: looking through them takes 4 % of the time
+        brief.shorten(patch)
         yield
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 PRELOADED = (
     *("torch", "optuna", "pandas", "yaml", "scipy.stats", "sklearn.datasets", "torch.fx.experimental.symbolic_shapes"),
-    *("fitnets.sweeper.job", "fitnets.sweeper.registration", "support.warm_hydra"),
+    *("fitnets.sweeper.job", "fitnets.sweeper.registration", "support.warmed_up"),
 )
 """Modules that the interpreter has imported before it forks, without `fitnets.cli`, which `-m` would import twice."""
 

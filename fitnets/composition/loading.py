@@ -1,7 +1,8 @@
 """Composes groups and overrides with Hydra and turns the result into a checked `Config`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -14,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fitnets import checks, errors, paths
 from fitnets.composition import overrides as typed
 from fitnets.composition import own_options, text_keys
+from fitnets.composition.composer import Composer
 from fitnets.composition.mistakes import MISTAKES, short_message
 from fitnets.config import Config, Ensemble, Folder, RunTeacher, Thin, options
 from fitnets.data.reading import folder_layout
@@ -96,9 +98,18 @@ def load(overrides: list[str], config_dir: str | None = None) -> Config:
             raise ConfigError(f"--config-dir {config_dir}: no such folder")
         folder = f"file://{Path(config_dir).resolve()}"
         overrides = [f"hydra.searchpath=[{typed.quoted(folder)}]", *overrides]
+    return _loaded(partial(compose, "config"), overrides)
+
+
+def loader() -> Callable[[list[str]], Config]:
+    """A function like `load` that is faster for many configurations: it composes each choice of options once."""
+    return partial(_loaded, Composer(lambda overrides: compose("config", overrides)))
+
+
+def _loaded(composes: Callable[[list[str]], DictConfig], overrides: list[str]) -> Config:
     try:
         with initialize_config_dir(str(CONF)):
-            composed = compose("config", typed.all_typed(overrides))
+            composed = composes(typed.all_typed(overrides))
     except MISTAKES as error:
         raise ConfigError(short_message(error)) from error
     return to_config(composed)

@@ -1,8 +1,9 @@
 """The runs of a table: its cells, the command of each, and the hash under which each result is stored."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from fitnets import paths
@@ -140,21 +141,28 @@ def cells(request: ReproductionRequest, progress: Progress, *, decode: bool = Tr
 
     Raises ConfigError for every mistake that the user has to correct."""
     places = [(row, schedule) for schedule in request.schedules for row in request.rows if row.overrides is not None]
-    return [_cell(request, row, schedule, progress, decode=decode) for row, schedule in places]
+    load = partial(loading.load, config_dir=request.config_dir) if request.config_dir else loading.loader()
+    return [_cell(request, row, schedule, load, progress, decode=decode) for row, schedule in places]
 
 
 def _cell(
-    request: ReproductionRequest, row: TableRow, schedule: ScheduleName, progress: Progress, *, decode: bool
+    request: ReproductionRequest,
+    row: TableRow,
+    schedule: ScheduleName,
+    load: Callable[[list[str]], Config],
+    progress: Progress,
+    *,
+    decode: bool,
 ) -> TableCell:
     names = ("hints",) if schedule == "paper" or row.side == "teacher" else CANDIDATES
     methods = [None] if row.names_method else [f"method={name}" for name in names]
     config_dir = () if request.config_dir is None else ("--config-dir", str(Path(request.config_dir).resolve()))
     candidates, epochs = [], ""
     for method in methods:
-        full = loading.load(_overrides(request, row, schedule, method), request.config_dir)
+        full = load(_overrides(request, row, schedule, method))
         later = request.scale.overrides(full), request.schedule_changes
         overrides = _overrides(request, row, schedule, method, *later)
-        config = loading.load(overrides, request.config_dir) if any(later) else full
+        config = load(overrides) if any(later) else full
         precision = devices.precision(config, devices.set_up_device(config.engine))
         if config.engine.precision == "auto":  # so that the command gives these hashes on other machines too
             overrides.append(f"engine.precision={precision}")

@@ -67,11 +67,11 @@ class StudySweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         from fitnets import signals
+        from fitnets.composition.composer import Composer
         from fitnets.console.terminal import Terminal
         from fitnets.store import layout, locks
         from fitnets.store.layout import StoreLayout
         from fitnets.sweeper import address, front, storage, study_settings  # they import Optuna, not for --help
-        from fitnets.sweeper.composer import Composer
         from fitnets.sweeper.worker import Worker
         from fitnets.tracking import wandb_mirror
 

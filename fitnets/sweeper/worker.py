@@ -21,13 +21,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from fitnets.composition import hydra_internals, loading, overrides
+from fitnets.composition.composer import Composer
 from fitnets.config import Config
 from fitnets.console.quantities import duration, plural
 from fitnets.console.terminal import Terminal
 from fitnets.errors import BudgetError, ConfigError, PrunedError
 from fitnets.store import layout
 from fitnets.sweeper import front, internals, job, orphans, probes, sampling, storage, trials
-from fitnets.sweeper.composer import Composer
 from fitnets.sweeper.rejections import Rejections
 from fitnets.sweeper.storage import Direction
 from fitnets.sweeper.units import with_unit

@@ -11,9 +11,9 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from optuna.trial import TrialState
 
 from fitnets.composition import loading, mistakes
+from fitnets.composition.composer import Composer
 from fitnets.models import costs
 from fitnets.store.files import read_json
-from fitnets.sweeper.composer import Composer
 from support import studies
 
 # --- the student that a budget allows ---

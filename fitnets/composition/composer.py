@@ -1,4 +1,4 @@
-"""Composes the configurations of many jobs quickly.
+"""Composes many configurations quickly: the trials of a study and the runs of a table.
 
 Composing must be fast because a sampler looks at far more proposals than a study has trials.
 """

@@ -32,9 +32,10 @@ def _one_thread():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _brief():
+def _brief(request: pytest.FixtureRequest):
     with pytest.MonkeyPatch.context() as patch:
-        brief.shorten(patch)
+        if request.config.option.markexpr != "timed":
+            brief.shorten(patch)
         yield
 
 

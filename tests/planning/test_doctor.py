@@ -11,7 +11,7 @@ from fitnets.composition import loading
 from fitnets.planning import doctor, estimates
 from support.datasets import SILENCE, write_images
 from support.places import ROOT, SHARED_MNIST
-from support.processes import shell
+from support.processes import cold
 from support.runs import TINY, runs
 
 LITTLE = [*(word for word in TINY if "validation" not in word), "dataset.height=16", "dataset.width=16"]
@@ -168,10 +168,10 @@ def test_the_estimate_is_within_30_percent(tmp_path, data):
         if not SHARED_MNIST.exists():
             pytest.skip(f"{SHARED_MNIST} is missing")
         words += ["dataset=mnist", f"dataset.path={SHARED_MNIST}"]
-    doctor_process = shell("-m", "fitnets.cli", "doctor", *words, "--json", cwd=tmp_path)
+    doctor_process = cold("-m", "fitnets.cli", "doctor", *words, "--json", cwd=tmp_path)
     estimate = json.loads(doctor_process.stdout)
     started = time.perf_counter()
-    finished = shell(str(ROOT / "run.py"), *words, cwd=tmp_path)
+    finished = cold(str(ROOT / "run.py"), *words, cwd=tmp_path)
     process_s = time.perf_counter() - started
     assert finished.returncode == 0, finished.stderr
     ((_, result),) = runs(tmp_path / "store").items()

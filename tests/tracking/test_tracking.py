@@ -25,7 +25,7 @@ from fitnets.sweeper import trials
 from fitnets.tracking import wandb_mirror, wandb_server
 from support.fake_wandb import FakeWandb, black_hole, closed_port, gateway, serving
 from support.places import ROOT
-from support.processes import shell
+from support.processes import cold, shell
 from support.runs import TINY, Finished
 from support.studies import DIED_TWICE, STUDY, opened
 from support.wandb_files import only, read_back, records
@@ -373,7 +373,7 @@ class TestADeadEndpoint:
             with serving(silent_on=("Viewer", "CreateRunFiles", "file_stream")) as server:
                 words = (str(ROOT / "run.py"), *WANDB, f"tracker.mode={mode}", "tracker.artifact=true")
                 started = time.monotonic()
-                finished = shell(
+                finished = cold(
                     *words, f"store={mode}", cwd=tmp_path, WANDB_BASE_URL=server.url, WANDB_API_KEY="a" * 40
                 )
                 took[mode] = time.monotonic() - started

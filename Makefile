@@ -15,7 +15,7 @@ test: .venv/installed ## set up .venv, then the whole test suite; less by make t
 	$(SHARED) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
 
 soak: .venv/installed ## what takes minutes or is random: kills, mistakes, every export
-	$(SHARED) $(BIN)/python -m pytest -n 2 -m soak $(ARGS)
+	$(SHARED) $(BIN)/python -m pytest -n 2 -m soak --timeout 3600 $(ARGS)
 
 timed: .venv/installed ## what needs the machine for itself: start-up, estimates, the page of 2000 runs
 	$(BIN)/python -m pytest -s -m timed $(ARGS)

@@ -3,9 +3,11 @@
 import os
 import signal
 import time
+from contextlib import nullcontext
 
 import pytest
 
+from fitnets.errors import DivergedError
 from fitnets.store import locks
 from fitnets.training import loop
 from support.processes import start, wait_for
@@ -103,6 +105,18 @@ def test_stage_1_is_stored_with_its_regressor(earlier_run):
     assert {path.name for path in directory.iterdir()} == {
         "config.yaml", "environment.json", "hint.json", "hint.safetensors", "metrics.jsonl", "regressor.safetensors",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, DivergedError])
+def test_a_lock_is_released_at_the_end_of_its_block(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(locks, "_wait", lambda lease: pytest.fail("this process waits for itself"))
+    directory = tmp_path / "teacher" / "hash"
+    for _ in range(2):
+        with pytest.raises(error) if error else nullcontext(), locks.locked(directory, "the teacher", print):
+            assert locks.is_locked(directory)
+            if error:
+                raise error("in the block")
+        assert not locks.is_locked(directory)
 
 
 def test_one_of_two_processes_trains_the_teacher_and_the_other_says_for_which_it_waits(tmp_path):

@@ -1,4 +1,4 @@
-"""What makes tests brief, in the test process and in the interpreter that other processes are forked from."""
+"""Shortens what tests wait for, in the test process and in the interpreter that other processes are forked from."""
 
 import functools
 import gc

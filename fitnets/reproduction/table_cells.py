@@ -141,7 +141,8 @@ def cells(request: ReproductionRequest, progress: Progress, *, decode: bool = Tr
 
     Raises ConfigError for every mistake that the user has to correct."""
     places = [(row, schedule) for schedule in request.schedules for row in request.rows if row.overrides is not None]
-    load = partial(loading.load, config_dir=request.config_dir) if request.config_dir else loading.loader()
+    is_own = request.config_dir is not None
+    load = partial(loading.load, config_dir=request.config_dir) if is_own else loading.loader()
     return [_cell(request, row, schedule, load, progress, decode=decode) for row, schedule in places]
 
 

@@ -15,10 +15,11 @@ pytest.register_assert_rewrite("support")
 import run
 from fitnets import cli
 from fitnets.composition import entry_point, loading
-from fitnets.config import Config
+from fitnets.config import Config, former_keys
 from fitnets.experiment import pipeline
 from fitnets.machine import latency
 from fitnets.planning import estimates
+from fitnets.tracking import wandb_mirror
 from support import brief
 from support import made_store as made
 from support.runs import TINY, Finished
@@ -29,6 +30,14 @@ pytest_plugins = ["support.measured"]
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_said(monkeypatch: pytest.MonkeyPatch):
+    """Forget what this process has told its user, because some messages are shown once in a process."""
+    monkeypatch.setattr(former_keys, "_announced", set())
+    monkeypatch.setattr(wandb_mirror, "_connection", wandb_mirror._Connection())
+    monkeypatch.setattr(wandb_mirror, "_unused", wandb_mirror._Unused())
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -6,6 +6,7 @@ Each run has an id, a name and a folder of its own, so variables that set these 
 |---|---|
 | `WANDB_MODE`, `_PROJECT`, `_ENTITY`, `_RUN_GROUP`, `_TAGS`, `_DISABLED` | fill in `tracker.*` where it is not set |
 | `WANDB_RUN_ID`, `_NAME`, `_RESUME`, `_DIR`, `_JOB_TYPE`, `_SWEEP_ID` and the like | ignored |
+| `WANDB_SERVICE` | ignored: each process has a service of its own |
 | all others (`WANDB_API_KEY`, `_BASE_URL`, `_NOTES`, ...) | read by W&B itself |
 """
 
@@ -29,6 +30,9 @@ UNUSED = {  # ignored variable: the reason
     "WANDB_SWEEP_ID": "studies are +sweeps=...",
     "WANDB_SWEEP_PARAM_PATH": "studies are +sweeps=...",
 }
+_SERVICE = "WANDB_SERVICE"
+"""W&B sets it to the address of its service, and processes that are started later inherit it. A service outlives such a
+process, and would refuse the run that goes on after the process was killed."""
 _COUNTED = {  # variable: key of `tracker`
     "WANDB_PROJECT": "project",
     "WANDB_ENTITY": "entity",
@@ -96,8 +100,9 @@ def _normal(variable: str, value: str) -> str:
 @contextmanager
 def without_unused(environment: Any = os.environ) -> Iterator[None]:
     """Hide the ignored variables during the block: W&B's sweep variables would override arguments of `wandb.init`."""
-    hidden = {name: environment.pop(name) for name in UNUSED if name in environment}
+    hidden = {name: environment.pop(name) for name in (*UNUSED, _SERVICE) if name in environment}
     try:
         yield
     finally:
-        environment.update(hidden)
+        for name, value in hidden.items():
+            environment.setdefault(name, value)  # W&B has set the address of a service that it started meanwhile

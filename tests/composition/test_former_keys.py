@@ -33,12 +33,6 @@ CASES = [  # (former override, present override, further overrides that both nee
 IDS = [former for former, _, _ in CASES]
 
 
-@pytest.fixture(autouse=True)
-def _new_process(monkeypatch):
-    """Forget the printed messages before each test, because each is printed once in a process."""
-    monkeypatch.setattr(former_keys, "_announced", set())
-
-
 @pytest.fixture
 def option_file(tmp_path):
     """Return a function that writes a user's option file and returns the folder for --config-dir."""

@@ -242,7 +242,7 @@ def places(tmp_path: Path) -> dict[str, str]:
     (mine / "student" / "typo.yaml").write_text("defaults: [/hydra/fitnets/Thin@_here_, _self_]\ndepth: 3\nwdith: 4\n")
     (mine / "student" / "untyped.yaml").write_text("depth: 3\nwidth: 4\n")
     (mine / "dataset").mkdir()
-    (mine / "dataset" / "bare.yaml").write_text("defaults: [/hydra/fitnets/Digits@_here_, _self_]\ntest: 9\n")
+    (mine / "dataset" / "bare.yaml").write_text("defaults: [/hydra/fitnets/Digits@_here_, _self_]\ntest_images: 9\n")
     (mine / "student" / "broken.yaml").write_text("depth: 3\nwidth: [4\n")
     empty.mkdir()
     corrupt.mkdir()

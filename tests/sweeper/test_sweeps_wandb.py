@@ -22,7 +22,6 @@ VARIABLES = (*wandb_environment.UNUSED, *wandb_environment._COUNTED, "WANDB_MODE
 def _no_variables(monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(wandb_mirror, "_unused", wandb_mirror._Unused())
 
 
 def settings(**given) -> Wandb:

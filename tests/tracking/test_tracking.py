@@ -1,6 +1,7 @@
 """W&B runs are read back from their files. A server that is unreachable, or becomes so, ends no run."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -145,6 +146,10 @@ sys.exit(entry_point.command_line(run.main))
 
 
 def test_a_study_with_one_failed_and_two_killed_trials(tmp_path):
+    import wandb
+
+    wandb.setup().ensure_service()  # its address is inherited by the processes of the study
+    assert "WANDB_SERVICE" in os.environ
     script = tmp_path / "poisoned.py"
     script.write_text(POISON.format(root=str(ROOT)))
     words = [*STUDY, "tracker=wandb", "schedule.student.epochs=3", f"store={tmp_path / 'store'}"]
@@ -261,7 +266,6 @@ class Endpoint:
         patch.setattr(wandb_server, "ANSWER_S", 1.0)
         for name, seconds in (("INIT_S", 1.5), ("FINISH_S", 1.5)):
             patch.setattr(wandb_mirror, name, seconds)
-        patch.setattr(wandb_mirror, "_connection", wandb_mirror._Connection())
         tracker = wandb_mirror._WandbTracker
         for owner, name in ((wandb_mirror, "_start"), (tracker, "keep_student"), (tracker, "finish")):
             patch.setattr(owner, name, self._timed(getattr(owner, name)))

@@ -310,6 +310,7 @@ def test_plan_runs_nothing_and_writes_no_results(fitnets, tmp_path):
         (["table4", "rerun=true"], "leave it out"),
         (["table4", "test=false"], "leave it out"),
         (["table4", "--config-dir", "/nowhere"], "--config-dir /nowhere: no such folder"),
+        (["table4", "--config-dir", ""], "--config-dir : no such folder"),
         (["table4", "--schedule", "paper,paper"], "--schedule paper,paper: paper is in it twice"),
         (["aflw"], "not on the Hugging Face hub: give dataset.path=DIR"),
     ],

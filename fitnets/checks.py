@@ -1,6 +1,7 @@
 """The rules that a composed configuration must fulfil. They are checked before anything heavy is loaded."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -11,12 +12,10 @@ from fitnets.config import (
     CustomNet,
     CustomStudent,
     Dataset,
-    DeeplySupervised,
     EarlierRunTeacher,
     Ensemble,
     Folder,
     HubImages,
-    LabelHints,
     LocalContrast,
     NoPair,
     NoTeacher,
@@ -24,6 +23,7 @@ from fitnets.config import (
     Resnet,
     RunTeacher,
     Scale,
+    SeveralPairs,
     StageSettings,
     Standardize,
     Thin,
@@ -33,10 +33,12 @@ from fitnets.config import (
 )
 from fitnets.config import layer_names as config_layer_names
 from fitnets.config.layer_names import layer_names
+from fitnets.config.methods import STAGES
 from fitnets.config.options import Bounds, bounds_of, locations
 from fitnets.errors import ConfigError, list_first, suggest
-from fitnets.models.hint_pair import guided_layer, hint_pair, needs_pair, needs_teacher
+from fitnets.models.hint_pair import guided_layers, hint_pair
 from fitnets.store import earlier_runs
+from fitnets.terms import registry
 
 
 def check(config: Config) -> Config:
@@ -47,10 +49,12 @@ def check(config: Config) -> Config:
         *_broken_dataset(config),
         *_broken_networks(config),
         *_broken_schedule(config),
+        *_broken_stages(config),
     ]
-    broken += [*_broken_custom(config), *_broken_sweep(config), *_broken_without_teacher(config)]
-    if not broken:  # rules about layers need valid networks
-        broken = [*_broken_hints(config), *_broken_scales(config)]
+    broken += [*_broken_custom(config), *_broken_sweep(config)]
+    if not broken:  # rules about terms and layers need valid stages and networks
+        broken = [*_broken_terms(config), *_broken_without_teacher(config)]
+        broken += [*_broken_hints(config), *_broken_scales(config)]
     if broken:
         raise ConfigError(list_first(broken))
     return config
@@ -156,7 +160,7 @@ def _broken_without_teacher(config: Config) -> Iterator[str]:
     if not isinstance(config.teacher, NoTeacher):
         return
     method = config.method.name
-    if needs_teacher(config.method):
+    if registry.needs_teacher(config.method):
         yield (
             f"method={method} needs a teacher: give teacher=..., or with teacher=none method=backprop, dsn, "
             "labels_then_labels or labels_with_labels"
@@ -179,8 +183,6 @@ def _broken_custom(config: Config) -> Iterator[str]:
             yield from _broken_options(net, side, config.dataset)
     if not isinstance(config.student, CustomStudent):
         return
-    if isinstance(config.method, DeeplySupervised):
-        yield "method=dsn trains every hidden layer, and a custom student has no list of them: give another method"
     for section in ("hint", "student"):
         dropout = getattr(config.schedule, section).dropout
         if dropout.input or dropout.hidden:
@@ -238,12 +240,59 @@ def _broken_members(config: Config, teacher: EarlierRunTeacher) -> Iterator[str]
                 )
 
 
+def _broken_stages(config: Config) -> Iterator[str]:
+    stages = config.method.stages
+    for name in stages:
+        if name not in STAGES:
+            yield (
+                f"method.stages.{name}: no such stage: a method has `student`, and before it `hint` if the student is "
+                "first trained up to its guided layer"
+            )
+    if "student" not in stages:
+        yield f"method={config.method.name} has no stage that trains the whole student: give method.stages.student"
+    for name, stage in stages.items():
+        if not stage.terms:
+            yield f"method.stages.{name}.terms is empty: give '+method.stages.{name}.terms.label={{}}'"
+        for term in stage.terms:
+            if not re.fullmatch(r"[A-Za-z_]\w*", term, re.ASCII):
+                yield f"method.stages.{name}.terms.{term}: give a name of letters, digits and _"
+
+
+def _broken_terms(config: Config) -> Iterator[str]:
+    for name, stage in config.method.stages.items():
+        options = {
+            term: registry.option(registry.term_key(name, term), term, stage.terms[term]) for term in stage.terms
+        }
+        if all(option.weight == 0 for option in options.values()):
+            yield f"method.stages.{name}.terms: all weights are 0: give one of them another weight"
+        for term, option in options.items():
+            key = registry.term_key(name, term)
+            for number_key, value, bounds in _bounded_numbers(option, key):
+                if not bounds.allow(value):
+                    yield f"{number_key}={value} is out of range: {bounds}"
+            if name == "hint" and option.at is None:
+                yield (
+                    f"{key}: stage 1 trains the student up to its guided layer, and the loss {option.kind} reads "
+                    "layers above it: give it in method.stages.student"
+                )
+            yield from option.problems(config)
+        settings: StageSettings = getattr(config.schedule, name)
+        if settings.label_smoothing and not any(option.kind == "label" for option in options.values()):
+            yield (
+                f"schedule.{name}.label_smoothing={settings.label_smoothing}: in this stage method="
+                f"{config.method.name} has no cross-entropy of the output with the labels: give 0"
+            )
+
+
 def _broken_hints(config: Config) -> Iterator[str]:
-    if not needs_pair(config.method):
+    if not registry.needs_pair(config.method):
         return
     method, teacher = config.method.name, earlier_runs.architecture(config.teacher)
     if isinstance(config.hint_layer, NoPair):
         yield f"method={method} needs a hint layer and hint_layer is none: give hint_layer=middle, or method=kd"
+        return
+    if isinstance(config.hint_layer, SeveralPairs):
+        yield from _broken_pairs(config, config.hint_layer)
         return
     if teacher is None:  # the guided layer learns the labels
         yield from _broken_guided(config)
@@ -258,7 +307,7 @@ def _broken_hints(config: Config) -> Iterator[str]:
     sides: list[tuple[str, Architecture, str]] = [
         ("student.guided" if published else "hint_layer.student", config.student, pair[1])
     ]
-    if not isinstance(config.method, LabelHints):
+    if registry.reads_hints(config.method):
         sides.insert(0, ("teacher.hint" if published else "hint_layer.teacher", teacher, pair[0]))
     for key, net, layer in sides:
         if isinstance(net, CustomNet):
@@ -266,14 +315,28 @@ def _broken_hints(config: Config) -> Iterator[str]:
         yield from _broken_layer(key, net, layer)
 
 
+def _broken_pairs(config: Config, option: SeveralPairs) -> Iterator[str]:
+    if not option.pairs:
+        yield "hint_layer.pairs is empty: give '+hint_layer.pairs={low: {teacher: conv1, student: conv2}}'"
+    for name, pair in sorted(option.pairs.items()):
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            yield f"hint_layer.pairs.{name}: give a name of letters, digits and _"
+        sides = (("teacher", earlier_runs.architecture(config.teacher), pair.teacher),)
+        for side, net, layer in (*sides, ("student", config.student, pair.student)):
+            if net is not None and not isinstance(net, CustomNet):
+                yield from _broken_layer(f"hint_layer.pairs.{name}.{side}", net, layer)
+    if option.pairs and all(pair.weight == 0 for pair in option.pairs.values()):
+        yield "hint_layer.pairs: all weights are 0: give one of them another weight"
+
+
 def _broken_guided(config: Config) -> Iterator[str]:
     """Rules of a guided layer that learns the labels, without a hint layer."""
-    guided = guided_layer(config)
-    if guided is None:
+    guided = guided_layers(config)
+    if not guided:
         name = config.student.name
         yield f"hint_layer=paper: the paper has no guided layer for student {name}: give hint_layer=middle or named"
     elif not isinstance(config.student, CustomNet):
-        yield from _broken_layer("hint_layer.student", config.student, guided)
+        yield from _broken_layer("hint_layer.student", config.student, guided[0])
 
 
 def _broken_layer(key: str, net: Architecture, layer: str) -> Iterator[str]:
@@ -312,7 +375,7 @@ def _returned(config: Config) -> list[str]:
 def _broken_scales(config: Config) -> Iterator[str]:
     kinds = ["conv", "dense", "block", "softmax", "sigmoid"]
     student, teacher = layer_names(config.student), earlier_runs.architecture(config.teacher)
-    sections = dict.fromkeys(("hint", "student"), [*kinds, "regressor", *student])
+    sections = dict.fromkeys(("hint", "student"), [*kinds, "regressor", "head", *student])
     if teacher is not None:
         sections = {"teacher": [*kinds, *layer_names(teacher)], **sections}
     for section, names in sections.items():

@@ -20,14 +20,14 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, multiprocessing, nn
 
-from fitnets.config import Config, Hints
+from fitnets.config import Config, methods
 from fitnets.data.splits import Batch
 from fitnets.errors import ConfigError, suggest
 from fitnets.machine import latency
 from fitnets.models.network import Network, freeze
 from fitnets.paths import expanded
 from fitnets.planning.plan import new_student, new_teacher
-from fitnets.training.stages import HintStage
+from fitnets.terms.losses.hint import HintTerm
 
 Step = Callable[[], None]
 """does one training step"""
@@ -122,17 +122,18 @@ def _steps(peer: Peer, config: Config, batch: Batch) -> dict[str, Step]:
     adapter = _ADAPTERS[peer.name](peer.folder)
     teacher, student, _ = _networks(config, batch.images.device)
     steps = {"KD": adapter.kd(teacher, student, batch)}
-    teacher, student, link = _networks(config, batch.images.device)
-    return steps | {"hint": adapter.hint(teacher, student, link, batch)}
+    teacher, student, hint = _networks(config, batch.images.device)
+    return steps | {"hint": adapter.hint(teacher, student, hint, batch)}
 
 
-def _networks(config: Config, device: torch.device) -> tuple[Network, Network, HintStage]:
+def _networks(config: Config, device: torch.device) -> tuple[Network, Network, HintTerm]:
     teacher = freeze(new_teacher(config))
-    student, (link, *_) = new_student(replace(config, method=Hints()), teacher)
-    assert isinstance(link, HintStage)
-    for module in (teacher, student, link.regressor):
+    student, (stage, *_) = new_student(replace(config, method=methods.hints()), teacher)
+    (hint,) = stage.terms
+    assert isinstance(hint, HintTerm)
+    for module in (teacher, student, *hint.heads.values()):
         module.to(device=device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return teacher, student, link
+    return teacher, student, hint
 
 
 class _Adapter(Protocol):
@@ -146,7 +147,7 @@ class _Adapter(Protocol):
 
     def kd(self, teacher: Network, student: Network, batch: Batch) -> Step: ...
 
-    def hint(self, teacher: Network, student: Network, link: HintStage, batch: Batch) -> Step: ...
+    def hint(self, teacher: Network, student: Network, hint: HintTerm, batch: Batch) -> Step: ...
 
 
 @contextlib.contextmanager
@@ -191,8 +192,9 @@ class _RepDistiller:
         options = {"distill": "kd", "hint_layer": 0, "gamma": 1.0, "alpha": 0.9, "beta": 0.0}
         return self._step([_WithFeatures(student), _WithFeatures(teacher)], options, batch)
 
-    def hint(self, teacher: Network, student: Network, link: HintStage, batch: Batch) -> Step:
-        hint_layer, guided_layer = link.hint_layer, link.guided_layer
+    def hint(self, teacher: Network, student: Network, hint: HintTerm, batch: Batch) -> Step:
+        (link,) = hint.links
+        hint_layer, guided_layer = link.hint, link.guided
         index = student.hint_layer_names.index(guided_layer)
         shapes = (
             (1, *network.layer_output(layer).out_shape)
@@ -286,14 +288,12 @@ class _TorchDistill:
         }
         return self._step(_Logits(teacher), _Logits(student), {"criterion": loss}, batch)
 
-    def hint(self, teacher: Network, student: Network, link: HintStage, batch: Batch) -> Step:
+    def hint(self, teacher: Network, student: Network, hint: HintTerm, batch: Batch) -> Step:
         of_student = {"is_from_teacher": False, "module_path": ".", "io": "output"}
         wrapper = {"input": of_student, "target": of_student | {"is_from_teacher": True}}
         loss = {"key": "MSELoss", "kwargs": {"reduction": "mean"}}
-        networks = (
-            _Truncated(teacher, link.hint_layer, nn.Identity()),
-            _Truncated(student, link.guided_layer, link.regressor),
-        )
+        (link,), (regressor,) = hint.links, hint.heads.values()
+        networks = _Truncated(teacher, link.hint, nn.Identity()), _Truncated(student, link.guided, regressor)
         wrapped = {"criterion": loss, "criterion_wrapper": {"key": "SimpleLossWrapper", "kwargs": wrapper}}
         return self._step(*networks, wrapped, batch)
 

@@ -21,15 +21,13 @@ from torch import Tensor
 from fitnets.bench.peers import Peer, Step, start_peer
 from fitnets.config import (
     Augmentation,
-    Backprop,
     Config,
     Dataset,
-    Distill,
-    Hints,
     Method,
     Precision,
     Scale,
     image_shape,
+    methods,
 )
 from fitnets.console.terminal import Terminal
 from fitnets.data.splits import Batch, Data, Split
@@ -39,7 +37,7 @@ from fitnets.models.network import Network, freeze, place
 from fitnets.planning.plan import new_student, new_teacher
 from fitnets.progress import Progress
 from fitnets.training.optimizers import LayerOptimizer
-from fitnets.training.stages import TrainingStage, train_mode
+from fitnets.training.stages import Stage, train_mode
 from fitnets.training.teacher_cache import TeacherCache, plan_cache
 
 Timed = Callable[[], float]
@@ -52,9 +50,9 @@ _SIDE = 2048
 _BATCHES = 4
 """number of different batches that the steps take in turn"""
 _METHODS: dict[str, tuple[Method, str]] = {  # the method whose first stage is timed, and what its student computes
-    "backprop": (Backprop(), "whole student forward and backward, cross-entropy"),
-    "KD": (Distill(), "whole student forward and backward, Eq. 2"),
-    "hint": (Hints(), "student forward and backward up to the guided layer, regressor, Eq. 3"),
+    "backprop": (methods.backprop(), "whole student forward and backward, cross-entropy"),
+    "KD": (methods.distill(), "whole student forward and backward, Eq. 2"),
+    "hint": (methods.hints(), "student forward and backward up to the guided layer, regressor, Eq. 3"),
 }
 _TEACHER = {  # the part of the teacher that the step computes or reads
     ("KD", "live"): "whole teacher forward",
@@ -213,7 +211,7 @@ def _own_and_plain(
     teacher = freeze(place(new_teacher(config), data.train.images.device, precision))
     teacher.set_preprocessing(Scale(), {})
     cache = TeacherCache(root, teacher, precision, Terminal(quiet=True))
-    student, _ = new_student(replace(config, method=Backprop()), teacher)
+    student, _ = new_student(replace(config, method=methods.backprop()), teacher)
     student.set_preprocessing(Scale(), {})
     computes = _METHODS["backprop"][1]
     plain = Contestant(who=PLAIN, step="backprop", precision=precision, answers=None, computes=computes)
@@ -257,7 +255,7 @@ def plain_step(student: Network, batches: list[Batch]) -> Step:
     return step
 
 
-def update_step(stage: TrainingStage, batches: list[Batch]) -> Step:
+def update_step(stage: Stage, batches: list[Batch]) -> Step:
     """An update of the stage's layers, as the training loop does it. The batches take turns."""
     optimizer = LayerOptimizer(stage.layers, stage.settings, steps_per_epoch=1000)
     train_mode(stage)

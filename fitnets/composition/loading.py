@@ -13,8 +13,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fitnets import checks, errors, paths
+from fitnets.composition import method_terms, own_options, text_keys
 from fitnets.composition import overrides as typed
-from fitnets.composition import own_options, text_keys
 from fitnets.composition.composer import Composer
 from fitnets.composition.mistakes import MISTAKES, short_message
 from fitnets.config import Config, Ensemble, Folder, RunTeacher, Thin, options
@@ -22,6 +22,7 @@ from fitnets.data.reading import folder_layout
 from fitnets.errors import ConfigError, suggest
 from fitnets.models import hint_pair
 from fitnets.store import earlier_runs
+from fitnets.terms import registry
 
 T = TypeVar("T")
 CONF = paths.CONF
@@ -32,6 +33,8 @@ for _name, _class in options.OPTIONS.items():
     ConfigStore.instance().store(group="hydra/fitnets", name=_name, node=_class)
 for _former, _name in options.FORMER_NAMES.items():
     ConfigStore.instance().store(group="hydra/fitnets", name=_former, node=options.OPTIONS[_name])
+for _former, _make in options.FORMER_OPTIONS.items():
+    ConfigStore.instance().store(group="hydra/fitnets", name=_former, node=_make())
 own_options.install()
 
 
@@ -49,13 +52,14 @@ def to_config(composed: DictConfig) -> Config:
     if hint_pair.has_custom(config):
         from fitnets.models import layer_pairs  # imports torch
 
-        config = layer_pairs.resolve_pair(config)
+        config = layer_pairs.resolve_pair(config, needed=registry.needs_pair(config.method))
     return config
 
 
 def _checked(composed: DictConfig) -> Config:
     _count_classes(composed)
     _locate_teachers(composed)
+    method_terms.complete(composed.get("method"))
     problems = [*_unknown_keys(composed)]
     problems += [_missing(key) for key in sorted(OmegaConf.missing_keys(composed))]
     if problems:

@@ -39,6 +39,10 @@ _REPHRASED = (  # (a pattern of Hydra's message, our message)
         r"\1: not in the table yet: add it with \2",
     ),
     (
+        r"Could not override '([^']+)'.*Key '(\w+)' is not in struct",
+        r"\1 has no entry \2 yet: add it with a + before the key, '+\1=...'",
+    ),
+    (
         r"In '([^']+)': ValidationError.*Ambiguous assignment to Union\[([^\]]+)\]",
         r"\1: the file must say which of \2 it is: defaults: [/hydra/fitnets/TYPE@_here_, _self_]; or which option it "
         r"changes: defaults: [OPTION, _self_]",

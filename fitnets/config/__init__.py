@@ -21,7 +21,7 @@ from fitnets.config.data import (
     Whiten,
     image_shape,
 )
-from fitnets.config.methods import Backprop, DeeplySupervised, Distill, Hints, Joint, LabelHints, Method, Mimic
+from fitnets.config.methods import Method, MethodStage, Ramp
 from fitnets.config.networks import (
     Architecture,
     AutoRegressor,
@@ -36,6 +36,7 @@ from fitnets.config.networks import (
     GroupedFitNet,
     HintLayer,
     IdentityRegressor,
+    LayerPair,
     MaxoutConv,
     MaxoutDense,
     MaxoutTeacher,
@@ -53,6 +54,7 @@ from fitnets.config.networks import (
     Resnet,
     ResnetTeacher,
     RunTeacher,
+    SeveralPairs,
     Student,
     Table6,
     Teacher,

@@ -283,6 +283,29 @@ class NamedPair:
 
 
 @option
+class LayerPair:
+    """One of several pairs of layers."""
+
+    teacher: str
+    """the hint layer"""
+    student: str
+    """the guided layer"""
+    regressor: Literal["auto", "conv", "fc", "pointwise", "identity"] | None = None
+    """the regressor of this pair; None: that of the group `regressor`"""
+    weight: float = bounded(AT_LEAST_0, default=1.0)
+    """factor on the loss of this pair"""
+
+
+@option
+class SeveralPairs:
+    """Several pairs of layers by name, each with a regressor of its own. The losses of the pairs are added, each
+    multiplied by its weight."""
+
+    name: Literal["pairs"] = neutral(default="pairs")
+    pairs: dict[str, LayerPair]
+
+
+@option
 class NoPair:
     """No pair of layers, for methods without hints."""
 
@@ -332,5 +355,5 @@ class IdentityRegressor:
     name: Literal["identity"] = neutral(default="identity")
 
 
-HintLayer: TypeAlias = PaperPair | MiddlePair | NamedPair | NoPair
+HintLayer: TypeAlias = PaperPair | MiddlePair | NamedPair | SeveralPairs | NoPair
 Regressor: TypeAlias = AutoRegressor | ConvRegressor | FcRegressor | PointwiseRegressor | IdentityRegressor

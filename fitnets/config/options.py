@@ -19,6 +19,8 @@ OPTIONS: dict[str, type[Any]] = {}
 """Option classes by name."""
 FORMER_NAMES: dict[str, str] = {}
 """Present name of each renamed option class, by the name that it was first stored under."""
+FORMER_OPTIONS: dict[str, Callable[..., Any]] = {}
+"""For each option class that no longer exists, a function that makes the present option from its stored values."""
 _STORED_NAMES: dict[type[Any], str] = {}
 
 
@@ -116,6 +118,18 @@ def option(cls: type[T] | None = None, *, stored_as: str | None = None) -> Any:
     return kind
 
 
+def former_option(stored_as: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Mark a function that makes the present option from the values of an option class of earlier versions.
+
+    stored_as: the name of that class. It is still accepted in stored configurations and in YAML files."""
+
+    def register(make: Callable[..., T]) -> Callable[..., T]:
+        FORMER_OPTIONS[stored_as] = make
+        return make
+
+    return register
+
+
 def locations(value: Any, key: str = "") -> Iterator[tuple[Any, str, str]]:
     """Yield (option, name of the field, dotted key) of every `location` in a tree of options."""
     if not is_dataclass(value):
@@ -194,6 +208,8 @@ def restore(value: Any) -> Any:
     if "_type_" not in value:
         return items
     name: str = value["_type_"]
+    if name in FORMER_OPTIONS:
+        return FORMER_OPTIONS[name](**items)
     kind = OPTIONS[FORMER_NAMES.get(name, name)]
     for option_field in fields(kind):
         former = stored_name(option_field)

@@ -135,6 +135,8 @@ class StageSettings:
     max_grad_norm: float | None = added(default=None, bounds=POSITIVE)
     """largest L2 norm of an update's gradients, all parameters taken together; longer gradients are scaled down to it.
     None: no bound"""
+    label_smoothing: float = added(default=0.0, bounds=Bounds(0, 0.99))
+    """share of each label that is spread evenly over all classes, in the cross-entropy with the labels alone"""
     dropout: Dropout = field(default_factory=Dropout)
     augmentation: Augmentation = field(default_factory=Augmentation)
 

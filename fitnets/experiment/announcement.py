@@ -18,9 +18,7 @@ from fitnets.planning.identity import teacher_seed
 from fitnets.planning.plan import Plan
 from fitnets.planning.readiness import Readiness
 from fitnets.store import earlier_runs
-from fitnets.training import schedules
-from fitnets.training.loss_terms import HintTerm, KdTerm, LabelHintTerm, LabelTerm, LossTerm, MimicTerm
-from fitnets.training.stages import HintStage, LabelHintStage, TrainingStage, WholeNetworkStage
+from fitnets.training.stages import Stage
 
 _LONG_EVALUATION_S = 10.0
 """Seconds of evaluation above which the plan of a trial of a few updates shows overrides that shorten it."""
@@ -110,54 +108,12 @@ def _teacher_training(plan: Plan, ready: Readiness | None) -> str:
     return _length(plan.teacher_stage.settings) + (retrained if plan.config.schedule.retrain_teacher else "")
 
 
-def _stage_line(stage: TrainingStage, plan: Plan) -> str:
-    is_stage_1 = isinstance(stage, HintStage | LabelHintStage)
-    is_trained = is_stage_1 and plan.hint_is_trained
+def _stage_line(stage: Stage, plan: Plan) -> str:
+    is_trained = stage.name == "hint" and plan.hint_is_trained
     length = (
         f"already trained, in {plan.hint_directory}" if is_trained else _student_length(stage, plan.config.schedule)
     )
-    return f"  {'hint' if is_stage_1 else 'student':<7}  {_task(stage, plan)}: {length}"
-
-
-def _task(stage: TrainingStage, plan: Plan) -> str:
-    """Describe what the student learns in a stage."""
-    match stage:
-        case HintStage():
-            return _hint(stage, plan)
-        case LabelHintStage(guided_layer=guided_layer):
-            return f"student {guided_layer} learns the labels through a softmax layer of its own"
-        case WholeNetworkStage(terms=terms, settings=settings):
-            return " + ".join(_term(term, settings.epochs, plan) for term in terms)
-    raise AssertionError(stage)
-
-
-def _term(term: LossTerm, epochs: int, plan: Plan) -> str:
-    match term:
-        case LabelTerm():
-            return "cross-entropy with the labels"
-        case KdTerm(kd=kd):
-            last = schedules.kd_weight(kd, epochs - 1, epochs)
-            return f"teacher's softened outputs, tau {kd.temperature:g}, lambda {kd.weight:g} to {last:.3g}"
-        case MimicTerm():
-            return "regression of the teacher's logits"
-        case HintTerm(factor=factor):
-            return f"{factor:g} x hint: {_hint(term, plan)}"
-        case LabelHintTerm(classifiers=classifiers, factor=factor):
-            layers = next(iter(classifiers)) if len(classifiers) == 1 else f"{len(classifiers)} hidden layers"
-            return f"{factor:g} x cross-entropy with the labels at {layers}"
-    raise AssertionError(term)
-
-
-def _hint(link: HintStage | HintTerm, plan: Plan) -> str:
-    assert plan.teacher is not None
-    guided, hint = (
-        "x".join(map(str, network.layer_output(layer).out_shape))
-        for network, layer in ((plan.student, link.guided_layer), (plan.teacher, link.hint_layer))
-    )
-    return (
-        f"student {link.guided_layer} ({guided}) learns teacher {link.hint_layer} ({hint}) "
-        f"through {link.regressor.describe()}"
-    )
+    return f"  {stage.name:<7}  {' + '.join(term.summary() for term in stage.terms)}: {length}"
 
 
 def _length(settings: StageSettings) -> str:
@@ -167,7 +123,7 @@ def _length(settings: StageSettings) -> str:
     return f"{epochs}, at most {quantities.plural(settings.max_steps, 'update')}"
 
 
-def _student_length(stage: TrainingStage, schedule: Schedule) -> str:
+def _student_length(stage: Stage, schedule: Schedule) -> str:
     """The length of a student's stage, with the reason if it is longer than `schedule.student.epochs`."""
     epochs, hint_epochs = schedule.student.epochs, schedule.hint.epochs
     if stage.name != "student" or stage.settings.epochs == epochs:

@@ -35,7 +35,7 @@ from fitnets.tracking.wandb_mirror import Tracker, id_to_resume, is_on, open_tra
 from fitnets.training.checkpoints import Checkpoints
 from fitnets.training.loop import fit
 from fitnets.training.similarity import Diagnosis
-from fitnets.training.stages import TrainingStage
+from fitnets.training.stages import Stage
 from fitnets.training.teacher_outputs import LiveTeacher
 
 StageSummary = dict[str, Any]
@@ -234,11 +234,11 @@ class Trainer:
         self.terminal = terminal
         self.epoch_callbacks = [*epoch_callbacks, log.append]
 
-    def train(self, stages: Sequence[TrainingStage], seed: int) -> Stages:
+    def train(self, stages: Sequence[Stage], seed: int) -> Stages:
         """Train the stages and select epochs on validation. Returns their summaries, by stage name."""
         return {stage.name: self._fit(stage, self.plan.data, seed) for stage in stages}
 
-    def retrain(self, stages: Sequence[TrainingStage], seed: int, selected: Stages) -> Stages:
+    def retrain(self, stages: Sequence[Stage], seed: int, selected: Stages) -> Stages:
         """Train the stages, whose networks have fresh weights, on training and validation images together.
 
         selected: summaries of the first training; each stage trains up to its best epoch
@@ -252,7 +252,7 @@ class Trainer:
             for stage in stages
         }
 
-    def _fit(self, stage: TrainingStage, data: Data, seed: int, fixed_epochs: int | None = None) -> StageSummary:
+    def _fit(self, stage: Stage, data: Data, seed: int, fixed_epochs: int | None = None) -> StageSummary:
         started = time.perf_counter()
         steps = len(data.train) // stage.settings.batch_size
         name = stage.name if fixed_epochs is None else f"retrain {stage.name}"
@@ -311,17 +311,16 @@ def _load_or_train_teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[
 
 
 def _load_or_train_stage_1(
-    plan: Plan, directory: Path, stage: TrainingStage, log: RunLog, terminal: Terminal
+    plan: Plan, directory: Path, stage: Stage, log: RunLog, terminal: Terminal
 ) -> dict[str, Any]:
     """Load the student after stage 1 into `plan.student`, or train and store it, with its regressor or classifier in a
     file beside it. Returns the summary of the stage under `stages`."""
-    heads = {name: layer for name, layer in stage.layers.items() if name not in plan.student.trainable_parts()}
 
     def make(trainer: Trainer) -> dict[str, Any]:
         return {"stages": trainer.train([stage], plan.config.seed)}
 
     with locks.locked(directory, "stage 1", terminal.say, start_over=plan.config.rerun) as lock:
-        return _load_or_train(plan, lock, {"hint": plan.student, **heads}, make, log=log, terminal=terminal)
+        return _load_or_train(plan, lock, {"hint": plan.student, **stage.heads}, make, log=log, terminal=terminal)
 
 
 def _load_or_train(

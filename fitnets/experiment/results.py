@@ -18,8 +18,6 @@ from fitnets.models.network import Network
 from fitnets.planning.identity import comparison_keys, teacher_seed
 from fitnets.planning.plan import Plan
 from fitnets.training import metrics
-from fitnets.training.loss_terms import HintTerm
-from fitnets.training.stages import HintStage
 
 Sides = dict[str, dict[str, Any]]
 """figures by network: `teacher` (missing for teacher=none) and `student`"""
@@ -48,7 +46,7 @@ def facts(plan: Plan) -> dict[str, Any]:
             **comparison_keys(config, plan.data.digest, plan.precision)._asdict(),
         },
         "seeds": {"dataset": config.dataset.seed, "teacher": teacher_seed(config), "student": config.seed},
-        "hint": None if plan.hint is None else _hint(plan.hint),
+        "hint": _hint(plan),
         "classes": plan.class_names.names,
         "fitted": to_json(plan.data.fitted),
         "images": {"train": len(plan.data.train), "valid": len(plan.data.valid)},
@@ -152,12 +150,17 @@ def _network(option: Teacher | Student, network: Network | None, dataset: Datase
     } | asdict(costs.cost(network, image_shape(dataset)))
 
 
-def _hint(link: HintStage | HintTerm) -> dict[str, Any]:
-    return {
-        "teacher_layer": link.hint_layer,
-        "student_layer": link.guided_layer,
-        "regressor": link.regressor.describe(),
-    }
+def _hint(plan: Plan) -> dict[str, Any] | None:
+    """The pair of layers by which the student learns, of several the first; None if it learns at no pair."""
+    for term in (term for stage in plan.stages for term in stage.terms):
+        for link in term.links:
+            regressor = term.regressor_of(link)
+            return {
+                "teacher_layer": link.hint,
+                "student_layer": link.guided,
+                "regressor": None if regressor is None else regressor.describe(),
+            }
+    return None
 
 
 def measured(plan: Plan, student: Network, name: str, split: Split, teacher_logits: Tensor | None) -> Sides:

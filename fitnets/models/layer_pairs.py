@@ -15,8 +15,10 @@ from fitnets.config import (
     NamedPair,
     NoPair,
     PaperPair,
+    SeveralPairs,
     layer_names,
 )
+from fitnets.config import Regressor as RegressorOption
 from fitnets.errors import ConfigError
 from fitnets.models import build, costs, hint_pair
 from fitnets.models.custom.adapter import CustomNetwork
@@ -64,7 +66,7 @@ def networks(config: Config) -> tuple[Network | None, Network]:
         return teacher, build.network(config.student, config.dataset, "student")
 
 
-def resolve_pair(config: Config) -> Config:
+def resolve_pair(config: Config, *, needed: bool = False) -> Config:
     """Replace the configured pair by the names of its layers if a network is custom.
 
     A custom network's layers are only known after it is built; other configurations are returned unchanged.
@@ -78,8 +80,10 @@ def resolve_pair(config: Config) -> Config:
     A custom network without layers (TorchScript, or one that is not made of modules) has no pair: the configuration
     gets hint_layer=none if its method needs no pair.
 
+    needed: whether the method needs a pair.
+
     Raises ConfigError if a named layer does not exist, or if the method needs a pair and a network has no layers."""
-    if not hint_pair.has_custom(config) or isinstance(config.hint_layer, NoPair | PaperPair):
+    if not hint_pair.has_custom(config) or isinstance(config.hint_layer, NoPair | PaperPair | SeveralPairs):
         return config
     sides: dict[str, Architecture | None]
     sides = {"teacher": earlier_runs.architecture(config.teacher), "student": config.student}
@@ -89,7 +93,7 @@ def resolve_pair(config: Config) -> Config:
         if net is None:
             candidates[side] = [_Candidate(named or "", 0.0, None)]  # without a teacher, the hint layer is never used
         else:
-            candidates[side] = _candidates(net, config.dataset, side, named, needed=hint_pair.needs_pair(config.method))
+            candidates[side] = _candidates(net, config.dataset, side, named, needed=needed)
     if not all(candidates.values()):
         return replace(config, hint_layer=NoPair())
     hint, guided = min(itertools.product(*candidates.values()), key=_unlikeness)
@@ -171,6 +175,18 @@ def suggest_pairs(config: Config) -> list[Pair]:
             description, warning = str(error), None
         pairs.append(Pair(source=option.name, hint=hint, guided=guided, regressor=description, warning=warning))
     return pairs
+
+
+def resolved_regressors(config: Config) -> list[RegressorOption]:
+    """The concrete regressor of every pair of layers, in the order of the pairs: `auto` becomes the kind that it picks.
+
+    Raises ConfigError if a choice does not fit the shapes of its pair."""
+    teacher, student = networks(config)
+    assert teacher is not None
+    return [
+        build.resolved_regressor(link.regressor, student.layer_output(link.guided), teacher.layer_output(link.hint))
+        for link in hint_pair.links(config)
+    ]
 
 
 def outweighs(regressor: Regressor, student: Network) -> str | None:

@@ -73,13 +73,20 @@ class Network(nn.Module):
 
     def forward_until(self, images: Tensor, layer: str) -> Tensor:
         """Return the output of one layer without computing the layers above it. images: (N, C, H, W)."""
+        return self.features(images, [layer])[layer]
+
+    def features(self, images: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+        """Return the outputs of some layers, by name, without computing the layers above them. images: (N, C, H, W)."""
+        features: dict[str, Tensor] = {}
         output = images
         with self.arithmetic():
-            for index, (name, module) in enumerate(self.layers.items()):
-                output = module(self._drop(output, first=index == 0))
-                if name == layer:
-                    break
-        return output
+            for index, (name, layer) in enumerate(self.layers.items()):
+                output = layer(self._drop(output, first=index == 0))
+                if name in wanted:
+                    features[name] = output
+                    if len(features) == len(wanted):
+                        break
+        return features
 
     def layer_output(self, layer: str) -> LayerOutput:
         """Describe the output of a layer: shape, activation and biases."""
@@ -89,12 +96,13 @@ class Network(nn.Module):
         """Size in bytes of a value in a hidden layer's output."""
         return 2 if self.precision == "bf16" else 4
 
-    def trainable_parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
+    def trainable_parts(self, *up_to: str) -> dict[str, nn.Module]:
         """Return the modules to train, by name.
 
-        up_to: train only what this layer's output depends on (W_Guided of the paper's algorithm 1); None for all."""
+        up_to: train only what the outputs of these layers depend on (W_Guided of the paper's algorithm 1); without them
+            all."""
         names = list(self.layers)
-        count = len(names) if up_to is None else names.index(up_to) + 1
+        count = max(map(names.index, up_to), default=len(names) - 1) + 1
         return {name: self.layers[name] for name in names[:count]}
 
     def set_preprocessing(self, preprocessing: Preprocessing, fitted: FittedPreprocessing) -> None:
@@ -138,14 +146,14 @@ class EnsembleNetwork(Network):
     def layer_output(self, layer: str) -> LayerOutput:
         return self.hinting.layer_output(layer)
 
-    def forward_until(self, images: Tensor, layer: str) -> Tensor:
-        return self.hinting.forward_until(images, layer)
+    def features(self, images: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+        return self.hinting.features(images, wanted)
 
     def bytes_per_value(self, layer: str) -> int:
         return self.hinting.bytes_per_value(layer)
 
-    def trainable_parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
-        return self.hinting.trainable_parts(up_to)
+    def trainable_parts(self, *up_to: str) -> dict[str, nn.Module]:
+        return self.hinting.trainable_parts(*up_to)
 
     def set_preprocessing(self, preprocessing: Preprocessing, fitted: FittedPreprocessing) -> None:
         for member in self.members:

@@ -10,11 +10,11 @@ from fitnets.config import (
     Dataset,
     EarlierRunTeacher,
     Ensemble,
-    Mimic,
     NoTeacher,
     PretrainedTeacher,
     RunTeacher,
 )
+from fitnets.config.methods import kinds
 from fitnets.errors import ConfigError
 from fitnets.models import build
 from fitnets.models.custom import imports, wrapping
@@ -47,7 +47,7 @@ def _rebuilt(member: earlier_runs.StoredNetwork, dataset: Dataset) -> Network:
 
 def _temperature(config: Config) -> float | None:
     """Temperature at which an ensemble's outputs are averaged; None to average logits."""
-    return None if isinstance(config.method, Mimic) else config.schedule.kd.temperature
+    return None if "mimic" in kinds(config.method) else config.schedule.kd.temperature
 
 
 def identity(config: Config, teacher: PretrainedTeacher) -> list[Any]:

@@ -17,14 +17,14 @@ from fitnets.data import splits as data_splits
 from fitnets.data.class_balance import class_notes
 from fitnets.data.splits import Batch, Split
 from fitnets.data.unread import has_test
-from fitnets.models.hint_pair import hint_pair
+from fitnets.models.hint_pair import links
 from fitnets.models.network import Network, freeze
 from fitnets.planning import estimates, readiness
 from fitnets.planning.estimates import StageTime
 from fitnets.planning.plan import Plan, prepare
 from fitnets.planning.readiness import Readiness
 from fitnets.progress import Progress
-from fitnets.training.stages import TrainingStage, WholeNetworkStage, train_mode
+from fitnets.training.stages import Stage, train_mode
 from fitnets.training.teacher_cache import TeacherCache
 
 _WANDB_S = 2.0
@@ -169,18 +169,18 @@ def _shapes(plan: Plan) -> list[LayerShape]:
         "teacher": (plan.teacher, plan.config.teacher.name),
         "student": (plan.student, plan.config.student.name),
     }
-    pair = hint_pair(plan.config)
-    for index, (side, (network, name)) in enumerate(networks.items()):
+    connected = links(plan.config)
+    for side, (network, name) in networks.items():
         if network is None:
             continue
-        if pair is not None:
+        for layer in dict.fromkeys(link.hint if side == "teacher" else link.guided for link in connected):
             what = f"{side}, {'hint' if side == 'teacher' else 'guided'} layer"
-            rows.append(LayerShape(what=what, name=pair[index], shape=network.layer_output(pair[index]).out_shape))
+            rows.append(LayerShape(what=what, name=layer, shape=network.layer_output(layer).out_shape))
         rows.append(LayerShape(what=f"{side}, logits", name=name, shape=(network.classes,)))
-    if plan.hint is not None:
-        rows.append(
-            LayerShape(what="regressor", name=plan.hint.regressor.describe(), shape=plan.hint.regressor.hint_shape)
-        )
+    rows += [
+        LayerShape(what="regressor", name=regressor.describe(), shape=regressor.hint_shape)
+        for regressor in plan.regressors
+    ]
     return rows
 
 
@@ -192,7 +192,7 @@ def _dataset_name(dataset: Dataset, root: Path) -> str:
     return f"{dataset.path}: {smallest} to {largest} pixels, resized"
 
 
-def _losses(plan: Plan, stage: TrainingStage) -> list[StageLosses]:
+def _losses(plan: Plan, stage: Stage) -> list[StageLosses]:
     """The loss terms of a stage on its first batch, each with its own gradient."""
     train = plan.data.train
     batch = train.augmented(train.rows[: stage.settings.batch_size], 0, plan.views(stage))
@@ -210,16 +210,16 @@ def _losses(plan: Plan, stage: TrainingStage) -> list[StageLosses]:
     ]
 
 
-def _terms(stage: TrainingStage, batch: Batch) -> list[tuple[str, Tensor, float]]:
+def _terms(stage: Stage, batch: Batch) -> list[tuple[str, Tensor, float]]:
     """(name, value, weight) of every term whose weighted sum is the stage's loss."""
     loss, values = stage.step(batch, epoch=0)
-    if not isinstance(stage, WholeNetworkStage):
-        return [(stage.name, loss, 1.0)]
+    if not values:
+        return [(stage.terms[0].name, loss, 1.0)]
     terms: list[tuple[str, Tensor, float]] = []
     for term in stage.terms:
         value = values[f"train_{term.name}_loss"]
         assert isinstance(value, Tensor)
-        terms.append((term.name, value, float(values.get(f"{term.name}_weight", 1.0))))
+        terms.append((term.name, value, term.weight(0)))
     return terms
 
 

@@ -19,7 +19,7 @@ from fitnets.planning.plan import Plan
 from fitnets.training import metrics
 from fitnets.training.optimizers import LayerOptimizer
 from fitnets.training.similarity import DIAGNOSED
-from fitnets.training.stages import TrainingStage, train_mode
+from fitnets.training.stages import Stage, train_mode
 from fitnets.training.teacher_cache import TeacherCache
 from fitnets.training.teacher_outputs import FixedOutputs
 
@@ -90,7 +90,7 @@ def stage_times(
 
 
 def _stage_time(
-    plan: Plan, stage: TrainingStage, budget_s: float, cache: TeacherCache | None, rough: RoughMeasurement | None
+    plan: Plan, stage: Stage, budget_s: float, cache: TeacherCache | None, rough: RoughMeasurement | None
 ) -> StageTime:
     settings, train, valid, schedule = stage.settings, plan.data.train, plan.data.valid, plan.config.schedule
     is_retrained = schedule.retrain_teacher if stage is plan.teacher_stage else schedule.retrain_student
@@ -122,7 +122,7 @@ def _stage_time(
     )
 
 
-def _teacher_s(plan: Plan, stage: TrainingStage, budget_s: float, rough: RoughMeasurement | None) -> float:
+def _teacher_s(plan: Plan, stage: Stage, budget_s: float, rough: RoughMeasurement | None) -> float:
     """Seconds of the teacher's forward pass per image."""
     measured = {} if rough is None else rough.teacher_s
     key = repr((plan.config.teacher, plan.config.dataset, plan.precision, stage.teacher_layers))
@@ -136,9 +136,7 @@ def _teacher_s(plan: Plan, stage: TrainingStage, budget_s: float, rough: RoughMe
     return measured[key]
 
 
-def _step_s(
-    plan: Plan, stage: TrainingStage, is_cached: bool, budget_s: float, rough: RoughMeasurement | None
-) -> float:
+def _step_s(plan: Plan, stage: Stage, is_cached: bool, budget_s: float, rough: RoughMeasurement | None) -> float:
     """Seconds of an update, with the selection and augmentation of its images."""
     rows = plan.data.train.rows[: stage.settings.batch_size]
     if rough is not None:
@@ -149,7 +147,7 @@ def _step_s(
     return _step_of_s(plan, stage, rows, is_cached, budget_s)
 
 
-def _step_of_s(plan: Plan, stage: TrainingStage, rows: Tensor, is_cached: bool, budget_s: float) -> float:
+def _step_of_s(plan: Plan, stage: Stage, rows: Tensor, is_cached: bool, budget_s: float) -> float:
     """Seconds of an update on the images of these rows."""
     trial, settings, train, views = _trial_copy(stage), stage.settings, plan.data.train, plan.views(stage)
     if is_cached and trial.teacher_outputs is not None:
@@ -164,7 +162,7 @@ def _step_of_s(plan: Plan, stage: TrainingStage, rows: Tensor, is_cached: bool, 
     return median_s(step, rows.device, budget_s)
 
 
-def _validation_s(plan: Plan, stage: TrainingStage, is_cached: bool, budget_s: float) -> float:
+def _validation_s(plan: Plan, stage: Stage, is_cached: bool, budget_s: float) -> float:
     trial, valid, batch_size = _trial_copy(stage), plan.data.valid, plan.config.engine.eval_batch_size
     sample = replace(valid, rows=valid.rows[:batch_size])
     if is_cached and trial.teacher_outputs is not None:
@@ -218,7 +216,7 @@ def median_s(work: Callable[[], Any], device: torch.device, budget_s: float) -> 
     return statistics.median(latency.timed(work, device, repeats=repeats, warm_up=repeats // 3))
 
 
-def _trial_copy(stage: TrainingStage) -> TrainingStage:
+def _trial_copy(stage: Stage) -> Stage:
     """A copy of the stage whose networks may be changed, with its teacher frozen."""
     trial = copy.deepcopy(stage)
     if trial.teacher is not None:

@@ -8,25 +8,21 @@ changes no result stay out of every hash.
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import torch
-
 from fitnets.config import (
     Config,
     CustomStudent,
-    Hints,
-    Joint,
-    LabelHints,
     NoTeacher,
     Precision,
     PretrainedTeacher,
     Regressor,
 )
+from fitnets.config.methods import STAGES, StageName
 from fitnets.config.options import content_hash
 from fitnets.config.seeds import seed_of
-from fitnets.models import build, teachers
+from fitnets.models import hint_pair, layer_pairs, teachers
 from fitnets.models.custom import wrapping
-from fitnets.models.hint_pair import needed_guided, needed_pair
-from fitnets.store import earlier_runs
+from fitnets.planning import former_methods
+from fitnets.terms import registry
 from fitnets.training import methods
 
 
@@ -77,19 +73,31 @@ def hashes(config: Config, digest: str, precision: Precision) -> Hashes:
 def _hint_parts(config: Config) -> list[Any]:
     """Everything but the teacher that determines stage 1."""
     stage = config.schedule.hint
-    parts: list[Any] = [config.student, config.schedule.student_init, stage, config.seed, *_link_parts(config)]
-    parts += [*_custom_student(config), *methods.repeated_views(config.engine, stage)]
-    return [*parts, config.schedule.hint_loss] if isinstance(config.method, Hints) else parts
+    parts: list[Any] = [config.student, config.schedule.student_init, stage, config.seed]
+    rest = [*_custom_student(config), *methods.repeated_views(config.engine, stage)]
+    if former_methods.has_hint_stage(config):
+        return [*parts, *_pair_parts(config), *rest, config.schedule.hint_loss]
+    if former_methods.has_label_stage(config):
+        return [*parts, *hint_pair.guided_layers(config), *rest]
+    return [*parts, _terms(config, "hint"), hint_pair.guided_layers(config), *rest]
 
 
 def _student_parts(config: Config) -> list[Any]:
     """Everything but the teacher and stage 1 that determines the student. Sections of the schedule that the method does
     not use are left out, so that changing them causes no new training."""
-    schedule, method = config.schedule, config.method
+    schedule, former = config.schedule, former_methods.option_of(config)
+    method = _terms(config, "student") if former is None else former
     parts: list[Any] = [method, config.student, schedule.student_init, methods.student_stage(config), config.seed]
     parts += [*_custom_student(config), *methods.repeated_views(config.engine, methods.student_stage(config))]
-    parts += [schedule.retrain_student, *([schedule.kd] if methods.uses_kd(method) else []), *_link_parts(config)]
-    return parts
+    parts += [schedule.retrain_student]
+    return parts if former is None else [*parts, *_former_link_parts(config, former)]
+
+
+def _terms(config: Config, stage: StageName) -> list[Any]:
+    """Everything that determines the loss terms of a stage, in an order that does not depend on that in which they were
+    given."""
+    options = registry.options(stage, config.method.stages[stage])
+    return [[name, one.kind, one, *one.determined_by(config)] for name, one in options.items()]
 
 
 def _custom_student(config: Config) -> list[Any]:
@@ -101,26 +109,31 @@ def _custom_student(config: Config) -> list[Any]:
     return wrapping.identity(student, config.dataset, "student", student_seed(config))
 
 
-def _link_parts(config: Config) -> list[Any]:
-    """The layers and the regressor by which the guided layer learns; empty for methods that guide no layer."""
-    match config.method:
-        case Hints() | Joint():
-            return [needed_pair(config), _regressor(config), config.schedule.regressor_init]
-        case LabelHints():
-            return [needed_guided(config)]
+def _former_link_parts(config: Config, former: dict[str, Any]) -> list[Any]:
+    """The settings of Eq. 2, and the layers and the regressor by which the guided layer learns, as earlier versions
+    hashed them; only those that the method uses."""
+    kd = [config.schedule.kd] if methods.uses_kd(config.method) else []
+    return [*kd, *_former_pair_parts(config, former)]
+
+
+def _former_pair_parts(config: Config, former: dict[str, Any]) -> list[Any]:
+    match former["_type_"]:
+        case "Hints" | "Joint":
+            return _pair_parts(config)
+        case "LabelHints":
+            return hint_pair.guided_layers(config)
         case _:
             return []
 
 
+def _pair_parts(config: Config) -> list[Any]:
+    return [hint_pair.hint_pair(config), _regressor(config), config.schedule.regressor_init]
+
+
 def _regressor(config: Config) -> Regressor:
-    """The concrete regressor for this pair of layers. `auto` hashes like the regressor that it picks."""
-    hint_layer, guided = needed_pair(config)
-    architecture = earlier_runs.architecture(config.teacher)
-    assert architecture is not None
-    with torch.device("meta"):  # only shapes are needed
-        teacher = build.network(architecture, config.dataset, "teacher")
-        student = build.network(config.student, config.dataset, "student")
-    return build.resolved_regressor(config.regressor, student.layer_output(guided), teacher.layer_output(hint_layer))
+    """The concrete regressor for the only pair of layers. `auto` hashes like the regressor that it picks."""
+    (regressor,) = layer_pairs.resolved_regressors(config)
+    return regressor
 
 
 class ComparisonKeys(NamedTuple):
@@ -161,9 +174,7 @@ def comparison_keys(config: Config, digest: str, precision: Precision) -> Compar
     kd = content_hash("kd", schedule.kd) if methods.uses_kd(config.method) else None
     student_stage = methods.student_stage(config)
     shared += methods.repeated_views(config.engine, student_stage)
-    method_parts = [config.method, student_stage.epochs, student_stage.max_steps, kd, *_link_parts(config)]
-    if methods.is_staged(config.method):
-        method_parts += [schedule.hint, schedule.hint_loss, *methods.repeated_views(config.engine, schedule.hint)]
+    method_parts = _method_parts(config, kd)
     return ComparisonKeys(
         teacher_setting=teacher_setting if teacher_parts else None,
         setting=content_hash("setting", teacher_setting, *shared),
@@ -171,6 +182,19 @@ def comparison_keys(config: Config, digest: str, precision: Precision) -> Compar
         method=content_hash("method", *method_parts),
         kd=kd,
     )
+
+
+def _method_parts(config: Config, kd: str | None) -> list[Any]:
+    """Everything that determines the method in a comparison."""
+    schedule, former, student_stage = config.schedule, former_methods.option_of(config), methods.student_stage(config)
+    lengths = [student_stage.epochs, student_stage.max_steps]
+    is_staged = methods.is_staged(config.method)
+    stage_1 = [schedule.hint, schedule.hint_loss, *methods.repeated_views(config.engine, schedule.hint)]
+    if former is not None:
+        return [former, *lengths, kd, *_former_pair_parts(config, former), *(stage_1 if is_staged else [])]
+    terms = {name: _terms(config, name) for name in STAGES if name in config.method.stages}
+    guided = hint_pair.guided_layers(config) if is_staged else []
+    return [terms, guided, *lengths, *([schedule.hint, *stage_1[2:]] if is_staged else [])]
 
 
 def teacher_seed(config: Config) -> int | None:

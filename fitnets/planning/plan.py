@@ -15,14 +15,14 @@ from fitnets.data.unread import has_test
 from fitnets.errors import ConfigError
 from fitnets.machine import devices
 from fitnets.models import build, teachers
+from fitnets.models.layers import Regressor
 from fitnets.models.network import Network, freeze, place, place_like
 from fitnets.planning.identity import Hashes, hashes, student_seed
 from fitnets.progress import Progress
 from fitnets.store import digests, directories, earlier_runs, files, layout, weights
 from fitnets.store.layout import StoreLayout
 from fitnets.training import methods
-from fitnets.training.loss_terms import HintTerm
-from fitnets.training.stages import HintStage, TrainingStage, WholeNetworkStage, label_stage
+from fitnets.training.stages import Stage
 from fitnets.training.teacher_cache import CachePlan, TeacherCache, plan_cache
 
 _CPU = torch.device("cpu")
@@ -50,8 +50,8 @@ class Plan:
     class_names: ClassNames
     teacher: Network | None
     student: Network
-    teacher_stage: WholeNetworkStage | None
-    stages: list[TrainingStage]
+    teacher_stage: Stage | None
+    stages: list[Stage]
     hashes: Hashes
 
     @property
@@ -93,10 +93,10 @@ class Plan:
         return (self.teacher_directory / layout.TEACHER_WEIGHTS).stat().st_size
 
     @property
-    def hint(self) -> HintStage | HintTerm | None:
-        """The stage or loss term that links hint layer and guided layer; None for methods without hints."""
-        stages_and_terms = [part for stage in self.stages for part in getattr(stage, "terms", [stage])]
-        return next((part for part in stages_and_terms if isinstance(part, HintStage | HintTerm)), None)
+    def regressors(self) -> list[Regressor]:
+        """The regressors of all stages, each of which connects a hint layer and a guided layer."""
+        heads = [head for stage in self.stages for head in stage.heads.values()]
+        return [head for head in heads if isinstance(head, Regressor)]
 
     def load_teacher(self) -> None:
         """Load trained weights into the teacher if needed, and freeze it. Raises DamagedError if that fails."""
@@ -113,13 +113,13 @@ class Plan:
         assert self.hashes.teacher is not None
         return TeacherCache(self.config.root, self.teacher, self.hashes.teacher, progress)
 
-    def views(self, stage: TrainingStage) -> Views:
+    def views(self, stage: Stage) -> Views:
         """The augmented versions of the training images that a stage sees. The teacher's own training never repeats a
         crop."""
         count = None if stage is self.teacher_stage else methods.view_count(self.config.engine)
         return self.data.views(stage.settings.augmentation, count)
 
-    def cache_plan(self, stage: TrainingStage, data: Data) -> CachePlan | None:
+    def cache_plan(self, stage: Stage, data: Data) -> CachePlan | None:
         """The teacher outputs that a stage needs and how they are cached; None if it needs no teacher."""
         if stage.teacher is None:
             return None
@@ -146,7 +146,7 @@ def prepare(config: Config, progress: Progress, data: Data | None = None) -> Pla
     precision = devices.precision(config, device)
     teacher = None if isinstance(config.teacher, NoTeacher) else place(new_teacher(config), device, precision)
     is_trained = teacher is not None and not isinstance(config.teacher, PretrainedTeacher)
-    teacher_stage = label_stage("teacher", teacher, config.schedule.teacher) if is_trained and teacher else None
+    teacher_stage = methods.teacher_stage(config, teacher) if is_trained and teacher else None
     student, student_stages = new_student(config, teacher, device, precision)
     if data is None:
         directories.check_writable(config.root)
@@ -185,7 +185,7 @@ def new_teacher(config: Config) -> Network:
 
 def new_student(
     config: Config, teacher: Network | None, device: torch.device = _CPU, precision: Precision = "fp32"
-) -> tuple[Network, list[TrainingStage]]:
+) -> tuple[Network, list[Stage]]:
     """Build the student with its initial weights, and its stages. The student is placed like the teacher, on the same
     device and in the same precision.
 
@@ -197,7 +197,7 @@ def new_student(
     return student, methods.stages(config, teacher, student)
 
 
-def _check_batches(stages: list[TrainingStage], images: int) -> None:
+def _check_batches(stages: list[Stage], images: int) -> None:
     too_large = [
         f"schedule.{stage.name}.batch_size={stage.settings.batch_size} is more than the {images} training images: "
         f"give at most {images}"

@@ -72,8 +72,9 @@ def evaluate_if_quick(plan: Plan) -> Readiness | None:
 
 
 def warnings(plan: Plan, ready: Readiness | None) -> Iterator[str]:
-    """Warn of a teacher at chance and of a regressor that is larger than the student."""
+    """Warn of a teacher at chance and of regressors that are larger than the student."""
     if ready is not None and (warning := ready.warning()):
         yield warning
-    if plan.hint is not None and (warning := layer_pairs.outweighs(plan.hint.regressor, plan.student)):
-        yield warning
+    for regressor in plan.regressors:
+        if warning := layer_pairs.outweighs(regressor, plan.student):
+            yield warning

@@ -13,7 +13,7 @@ from fitnets.planning import estimates
 from fitnets.planning.estimates import RoughMeasurement
 from fitnets.planning.plan import Plan, prepare
 from fitnets.reproduction.table_cells import TableCell, planned_digest
-from fitnets.training.stages import HintStage, LabelHintStage, TrainingStage
+from fitnets.training.stages import Stage
 
 GPU = "one H200"
 _GPU_RATES = {"fp32": 67e12, "bf16": 989e12}
@@ -67,7 +67,7 @@ def _of_cell(cell: TableCell, counted: set[str], terminal: Terminal, rough: Roug
             continue
         plan = _plan_to_count(unfinished[0].config, counted, terminal, rough)
         counted |= {*filter(None, [plan.hashes.teacher, plan.hashes.hint])}
-        stage_gpu_s = {stage.name: _gpu_s(plan, stage) for stage in _all_stages(plan)}
+        stage_gpu_s: dict[str, float] = {stage.name: _gpu_s(plan, stage) for stage in _all_stages(plan)}
         for stage in estimates.stage_times(plan, budget_s, rough=rough):
             repeats = 1 if stage.name == "teacher" else len(unfinished)
             here_s += repeats * stage.total_s
@@ -92,11 +92,11 @@ def _random_data(config: Config) -> Data | None:
     return None if digest is None else random_images.load(config.dataset, digest, devices.set_up_device(config.engine))
 
 
-def _all_stages(plan: Plan) -> list[TrainingStage]:
+def _all_stages(plan: Plan) -> list[Stage]:
     return [*([plan.teacher_stage] if plan.teacher_stage is not None else []), *plan.stages]
 
 
-def _gpu_s(plan: Plan, stage: TrainingStage) -> float:
+def _gpu_s(plan: Plan, stage: Stage) -> float:
     """Seconds of a stage on `GPU` at its full length. An update counts as three forward passes: one forward, two
     backward. The teacher's forward passes, cached or not, are left out."""
     settings, schedule, data = stage.settings, plan.config.schedule, plan.data
@@ -110,10 +110,11 @@ def _gpu_s(plan: Plan, stage: TrainingStage) -> float:
     return steps * (_LAUNCHES_S + operations / (_GPU_SHARE * _GPU_RATES[plan.precision]))
 
 
-def _multiplications(plan: Plan, stage: TrainingStage) -> int:
+def _multiplications(plan: Plan, stage: Stage) -> int:
     """Multiplications of one image's forward pass, up to the last layer that the stage trains."""
     dataset = plan.config.dataset
     shape = image_shape(dataset)
-    if isinstance(stage, HintStage | LabelHintStage):
-        return costs.multiplications_up_to(stage.network, shape)[stage.guided_layer]
+    if stage.is_partial:
+        up_to = costs.multiplications_up_to(stage.network, shape)
+        return max(up_to[layer] for layer in stage.until)
     return costs.cost(stage.network, shape).multiplications

@@ -16,7 +16,7 @@ from fitnets.errors import ConfigError, DivergedError
 from fitnets.signals import Stopped, delay_signals
 from fitnets.training.checkpoints import Checkpoints
 from fitnets.training.optimizers import LayerOptimizer
-from fitnets.training.stages import TrainingStage, train_mode
+from fitnets.training.stages import Stage, train_mode
 from fitnets.training.state import Epoch, Selection, TrainingState, made_on
 from fitnets.training.teacher_cache import CachedTeacher
 
@@ -54,7 +54,7 @@ class StageOutcome:
 
 
 def fit(
-    stage: TrainingStage,
+    stage: Stage,
     data: Data,
     *,
     seed: int,
@@ -80,6 +80,7 @@ def fit(
     Inside an epoch the loop waits for a GPU only to save a checkpoint."""
     settings = stage.settings
     views = views or data.views(settings.augmentation)
+    stage.begin(data.train)
     optimizer = LayerOptimizer(stage.layers, settings, steps_per_epoch=len(data.train) // settings.batch_size)
     selection = Selection(stage) if fixed_epochs is None else None
     device = next(stage.network.parameters()).device

@@ -1,4 +1,4 @@
-"""Learning rate, momentum and lambda as pure functions of the position in a stage."""
+"""Learning rate and momentum as pure functions of the position in a stage."""
 
 import math
 
@@ -31,19 +31,3 @@ def momentum(sgd: config.Sgd, epoch: int) -> float:
 
     epoch: counted from 0."""
     return sgd.momentum + (sgd.momentum_end - sgd.momentum) * min(1.0, epoch / sgd.momentum_epochs)
-
-
-def kd_weight(kd: config.Distillation, epoch: int, epochs: int) -> float:
-    """Return lambda of Eq. 2: `weight` up to `start_epoch`, then linear, then `weight_end` from `end_epoch` on.
-
-    epoch: counted from 0.
-    epochs: length of the stage; lambda reaches its end in the last epoch if `end_epoch` is None.
-
-    The released code's TeacherDecayOverEpoch(start, saturate, final) counts monitorings, and monitors once before the
-    first epoch. Its numbers translate to start_epoch = start - 2 and end_epoch = saturate - 1.
-    """
-    end = epochs - 1 if kd.end_epoch is None else kd.end_epoch
-    if epoch >= end:
-        return kd.weight_end
-    progress = max(0, epoch - kd.start_epoch) / (end - kd.start_epoch) if end > kd.start_epoch else 0.0
-    return kd.weight + (kd.weight_end - kd.weight) * progress

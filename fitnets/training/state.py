@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fitnets.training.optimizers import LayerOptimizer
-from fitnets.training.stages import TrainingStage
+from fitnets.training.stages import Stage
 from fitnets.training.teacher_cache import CachedTeacher
 from fitnets.training.teacher_outputs import TeacherOutputs
 
@@ -65,7 +65,7 @@ class Selection:
     progress_epoch: the last epoch that made the first `selected_by` value smaller; a tie does not prolong patience.
     weights: the trained layers' state after the best epoch, by layer."""
 
-    def __init__(self, stage: TrainingStage):
+    def __init__(self, stage: Stage):
         self.stage = stage
         self.best: tuple[float, ...] = (math.inf,)
         self.epoch = self.progress_epoch = 0
@@ -87,7 +87,7 @@ class Selection:
             layer.load_state_dict(self.weights[name])
 
 
-def weights_of(stage: TrainingStage) -> dict[str, dict[str, Tensor]]:
+def weights_of(stage: Stage) -> dict[str, dict[str, Tensor]]:
     """Copy the state dicts of the trained layers, by layer."""
     return {
         name: {key: value.clone() for key, value in layer.state_dict().items()} for name, layer in stage.layers.items()
@@ -98,7 +98,7 @@ def weights_of(stage: TrainingStage) -> dict[str, dict[str, Tensor]]:
 class TrainingState:
     """Everything that changes while a stage trains. It can be saved in a checkpoint and restored from one."""
 
-    stage: TrainingStage
+    stage: Stage
     optimizer: LayerOptimizer
     selection: Selection | None
     """None if the last weights are kept, without validation"""
@@ -144,6 +144,7 @@ class TrainingState:
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of a checkpoint by path: weights, best weights, optimiser state, sums, random state."""
         tensors = _flat("weights", weights_of(self.stage))
+        tensors |= _flat("memory", {name: module.state_dict() for name, module in self.stage.memory.items()})
         if self.selection is not None:
             tensors |= _flat("best", self.selection.weights)
         for number, parameter in enumerate(self._parameters()):
@@ -180,6 +181,8 @@ class TrainingState:
         device = self.device
         for name, layer in self.stage.layers.items():
             layer.load_state_dict(_below(f"weights/{name}", tensors))
+        for name, module in self.stage.memory.items():
+            module.load_state_dict(_below(f"memory/{name}", tensors))
         if self.selection is not None:
             best, self.selection.epoch, self.selection.progress_epoch = facts["selection"]
             self.selection.best = tuple(best)

@@ -29,9 +29,8 @@ class LiveTeacher:
     @torch.no_grad()
     def __call__(self, batch: Batch, layers: Collection[str]) -> dict[str, Tensor]:
         assert not self.teacher.training, "the teacher must be in evaluation mode"
-        if LOGITS not in layers and len(layers) == 1:
-            (layer,) = layers
-            return {layer: self.teacher.forward_until(batch.images, layer)}
+        if LOGITS not in layers:
+            return self.teacher.features(batch.images, layers)
         logits, features = self.teacher(batch.images, [name for name in layers if name != LOGITS])
         return {name: logits if name == LOGITS else features[name] for name in layers}
 

@@ -43,7 +43,7 @@ DEFAULTS = {  # default teacher and student of each data set
 
 def load_dataset(dataset: str, *words: str) -> Config:
     choice = f"dataset={dataset}"
-    return loading.load([choice, *NEEDED.get(choice, []), *words])
+    return loading.load([choice, *(word.format() for word in NEEDED.get(choice, [])), *words])
 
 
 def build_everything(config: Config) -> None:

@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from fitnets.composition import loading
-from fitnets.config import Config, MaxoutDense, NoTeacher, PretrainedTeacher, options
+from fitnets.config import Config, MaxoutDense, MethodStage, NoTeacher, PretrainedTeacher, Ramp, options
 from fitnets.config.options import added, content_hash, option, plain, restore
+from fitnets.models import hint_pair, layer_pairs
 from fitnets.planning import identity
+from fitnets.terms import registry
 from support.options import NEEDED
 
 TEACHER, STAGE_1, STUDENT, NOTHING = "teacher hint run", "hint run", "run", ""
@@ -85,6 +87,7 @@ CASES = [  # together they hold every option of the schema
     ["dataset=aflw", "schedule=paper"],
     ["dataset=folder", "method=backprop"],
     ["hint_layer=named", "method=labels_with_labels"],
+    ["hint_layer=pairs"],
     ["regressor=identity"],
     ["teacher=none", "method=backprop"],
     ["teacher=run"],
@@ -107,8 +110,13 @@ class Leaf:
 def leaves(value: Any, key: str = "") -> Iterator[Leaf]:
     for item in fields(value):
         inner, dotted = getattr(value, item.name), f"{key}.{item.name}" if key else item.name
+        if isinstance(value, MethodStage):
+            continue  # the options of losses have a test of their own
         if is_dataclass(inner):
             yield from leaves(inner, dotted)
+        elif isinstance(inner, dict) and inner and all(map(is_dataclass, inner.values())):
+            first = next(iter(inner))
+            yield from leaves(inner[first], f"{dotted}.{first}")
         elif isinstance(inner, list) and inner and is_dataclass(inner[0]):
             yield from leaves(inner[0], f"{dotted}.0")
         else:
@@ -120,6 +128,8 @@ def changed(value: Any, key: str, new: Any) -> Any:
     first, _, rest = key.partition(".")
     if isinstance(value, list):
         return [changed(value[0], rest, new), *value[1:]]
+    if isinstance(value, dict):
+        return value | {first: changed(value[first], rest, new)}
     return replace(value, **{first: changed(getattr(value, first), rest, new) if rest else new})
 
 
@@ -129,6 +139,7 @@ SPECIAL = {  # new values of keys that allow only some values
     **dict.fromkeys(("FitNet.guided", "GroupedFitNet.guided", "ReluFitNet.guided"), "conv1"),
     **dict.fromkeys(("Resnet.depth", "ResnetTeacher.depth"), 32),
     **dict.fromkeys(("Wrn.depth", "WrnTeacher.depth"), 34),
+    "LayerPair.regressor": "fc",
 }
 
 
@@ -162,7 +173,7 @@ def expected(config: Config, leaf: Leaf, *, is_staged: bool) -> set[str]:
         unused += ["teacher.hint", "student.guided"]
     if isinstance(config.teacher, PretrainedTeacher | NoTeacher):
         unused += ["schedule.teacher", "schedule.teacher_init", "schedule.retrain_teacher"]
-    special = {"method.staged": STAGE_1}
+    special: dict[str, str] = {}
     if config.schedule.equal_epochs and not is_staged:  # the epochs of both stages
         special |= {"schedule.hint.epochs": STUDENT, "schedule.equal_epochs": STUDENT}
     if config.teacher.name == "ensemble":  # its outputs are averaged after they were softened
@@ -196,9 +207,9 @@ def load(words: list[str], earlier_run: Path) -> Config:
 @pytest.mark.parametrize("words", CASES, ids=" ".join)
 def test_every_key_is_in_the_hashes_that_it_determines_and_in_no_other(words, earlier_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # a changed store= makes a folder here
-    monkeypatch.setattr(
-        identity, "_regressor", lambda config: config.regressor
-    )  # changed networks need not fit together
+    monkeypatch.setattr(  # changed networks need not fit together
+        layer_pairs, "resolved_regressors", lambda config: [link.regressor for link in hint_pair.links(config)]
+    )
     config = load(words, earlier_run)
     before = identity.hashes(config, "digest", "fp32")
     wrong = {}
@@ -217,10 +228,48 @@ def test_the_walk_sees_every_key_of_the_schema(earlier_run):
     every = {
         (kind, name)
         for kind in options.OPTIONS.values()
+        if kind not in (MethodStage, Ramp)
         for name, hint in get_type_hints(kind).items()
         if not _is_inner(hint) and get_origin(hint) is not ClassVar
     }
     assert every <= seen
+
+
+@pytest.mark.parametrize("loss", registry.names())
+def test_every_option_of_a_loss_counts(loss):
+    """In stage 2 each key of a term changes the hash of the run, and of nothing else."""
+    before = with_term(loss, {})
+    for field in fields(registry.loss_class(loss)):
+        for value in OTHER_VALUES.get(f"{loss}.{field.name}", OTHER_VALUES[field.name]):
+            after = with_term(loss, {field.name: value})
+            assert (after.teacher, after.hint) == (before.teacher, before.hint)
+            assert after.run != before.run, field.name
+
+
+OTHER_VALUES: dict[str, list[Any]] = {  # option: values other than its default
+    "weight": [2.5, {"start": 0.0, "end": 2.0}, {"start": 0.0, "end": 2.0, "end_epoch": 4}],
+    "reduction": ["mean", "released"],
+    "layers": ["all"],
+}
+
+
+def with_term(loss: str, table: dict[str, Any]) -> identity.Hashes:
+    """The hashes of a run whose stage 2 has this term."""
+    config = loading.load([])
+    student = config.method.stages["student"]
+    stages = config.method.stages | {"student": replace(student, terms=student.terms | {loss: table})}
+    return identity.hashes(replace(config, method=replace(config.method, stages=stages)), "digest", "fp32")
+
+
+def test_the_order_in_which_terms_are_given_changes_nothing():
+    def hashes(terms: dict[str, Any]) -> identity.Hashes:
+        config = loading.load(["method=joint"])
+        stages = {"student": MethodStage(terms=terms)}
+        return identity.hashes(replace(config, method=replace(config.method, stages=stages)), "digest", "fp32")
+
+    terms: dict[str, Any] = {"label": {}, "hint": {"weight": 3.0}, "kd": {}}
+    assert hashes(terms) == hashes(dict(reversed(terms.items())))
+    assert hashes(terms | {"mimic": {"weight": 0.0}}) == hashes(terms)  # a weight of 0 leaves a term out
 
 
 def _is_inner(hint: Any) -> bool:

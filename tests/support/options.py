@@ -3,6 +3,7 @@
 NEEDED = {  # further overrides that an option needs
     "hint_layer=named": ["hint_layer.teacher=conv2", "hint_layer.student=conv5"],
     "hint_layer=none": ["method=kd"],
+    "hint_layer=pairs": ["+hint_layer.pairs={{low: {{teacher: conv1, student: conv2}}}}"],
     "regressor=identity": [
         "hint_layer=named",
         "hint_layer.teacher=conv1",

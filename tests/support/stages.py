@@ -8,7 +8,6 @@ import torch
 from fitnets.models.network import freeze
 from fitnets.planning import plan as planning
 from fitnets.training.loop import fit
-from fitnets.training.stages import HintStage
 from support.datasets import SILENCE
 
 
@@ -51,8 +50,8 @@ def train(plan, stage, seed=0):
 def in_float64(tiny, tmp_path, *overrides):
     """Return a prepared plan in double precision, and one batch."""
     plan = prepared(tiny, tmp_path, *overrides)
-    regressors = [stage.regressor for stage in plan.stages if isinstance(stage, HintStage)]
-    for module in (plan.teacher, plan.student, *regressors):
+    heads = [head for stage in plan.stages for head in stage.heads.values()]
+    for module in (plan.teacher, plan.student, *heads):
         module.double()
     batch = plan.data.train.batch(plan.data.train.rows[:50])
     return plan, replace(batch, images=batch.images.double())

@@ -18,7 +18,7 @@ from fitnets.signals import Stopped, delay_signals, raise_signals
 from fitnets.store import files
 from fitnets.system import resources
 from fitnets.training import loop
-from fitnets.training.stages import HintStage, WholeNetworkStage
+from fitnets.training.stages import Stage
 from fitnets.training.state import TrainingState
 from support.places import ROOT
 from support.processes import start, wait_for
@@ -148,7 +148,7 @@ def test_a_signal_interrupts_validation(tmp_path, tiny, monkeypatch, capfd):
         pytest.fail("was not stopped")
 
     with monkeypatch.context() as patched:
-        patched.setattr(WholeNetworkStage, "validate", validate)
+        patched.setattr(Stage, "validate", validate)
         with pytest.raises(Stopped):
             pipeline.run(
                 tiny(f"store={tmp_path / 'store'}"), terminal=Terminal(quiet=True)
@@ -184,14 +184,14 @@ class TestMemory:
         assert len(finished.err.splitlines()) == 2
 
     def test_full_memory_in_training_leaves_a_failed_run_and_no_partial_files(self, command, tmp_path, monkeypatch):
-        real, calls = HintStage.step, []
+        real, calls = Stage.step, []
 
-        def too_much(*positional):
-            calls.append(True)
-            return real(*positional) if len(calls) < 8 else torch.empty(10**15)
+        def too_much(stage, *positional):
+            calls.append(stage.name)
+            return real(stage, *positional) if calls.count("hint") < 8 else torch.empty(10**15)
 
         with monkeypatch.context() as patched:
-            patched.setattr(HintStage, "step", too_much)
+            patched.setattr(Stage, "step", too_much)
             finished = command(*TINY)
         assert finished.code == 1
         assert finished.err.startswith("out of memory: ")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fitnets.training import methods
-from fitnets.training.stages import LabelHintStage, WholeNetworkStage
+from fitnets.training.stages import Stage
 from support.stages import changed, in_float64, prepared, state, train
 
 CONVS = ("conv1", "conv2", "conv3")
@@ -16,7 +16,7 @@ METHODS = {  # method: (stages, terms of the whole student's loss, heads that ar
     "mimic": (["student"], ["mimic"], []),
     "dsn": (["student"], ["label", "label_hint"], [f"classifier_{conv}" for conv in CONVS]),
     "joint": (["student"], ["label", "hint"], ["regressor"]),
-    "joint method.distill=true": (["student"], ["label", "kd", "hint"], ["regressor"]),
+    "joint +method.stages.student.terms.kd={}": (["student"], ["label", "kd", "hint"], ["regressor"]),
     "labels_then_labels": (["hint", "student"], ["label"], []),
     "labels_then_kd": (["hint", "student"], ["label", "kd"], []),
     "labels_with_labels": (["student"], ["label", "label_hint"], ["classifier_conv2"]),
@@ -24,9 +24,9 @@ METHODS = {  # method: (stages, terms of the whole student's loss, heads that ar
 }
 
 
-def whole_stage(plan) -> WholeNetworkStage:
+def whole_stage(plan) -> Stage:
     whole = plan.stages[-1]
-    assert isinstance(whole, WholeNetworkStage)
+    assert not whole.is_partial
     return whole
 
 
@@ -105,7 +105,7 @@ class TestLosses:
         assert set(values) == {"train_mimic_loss"}
 
     def test_dsn_adds_the_labels_at_every_hidden_layer(self, tiny, tmp_path):
-        plan, batch = in_float64(tiny, tmp_path, "method=dsn", "method.weight=0.3")
+        plan, batch = in_float64(tiny, tmp_path, "method=dsn", "method.stages.student.terms.label_hint.weight=0.3")
         double(plan)
         whole = whole_stage(plan)
         student, features, _, _ = outputs(plan, batch.images)
@@ -119,7 +119,7 @@ class TestLosses:
         assert values["label_hint_weight"] == 0.3
 
     def test_joint_adds_the_mean_squared_error_of_the_hint(self, tiny, tmp_path):
-        plan, batch = in_float64(tiny, tmp_path, "method=joint", "method.hint_weight=7")
+        plan, batch = in_float64(tiny, tmp_path, "method=joint", "method.stages.student.terms.hint.weight=7")
         double(plan)
         whole = whole_stage(plan)
         student, features, _, teacher_features = outputs(plan, batch.images)
@@ -148,10 +148,9 @@ class TestLosses:
     def test_staged_ablations_learn_the_labels_at_the_guided_layer_first(self, tiny, tmp_path):
         plan, batch = in_float64(tiny, tmp_path, "method=labels_then_kd")
         first = plan.stages[0]
-        assert isinstance(first, LabelHintStage)
-        first.classifier.double()
+        (classifier,) = first.heads.values()
         with torch.no_grad():
-            logits = first.classifier(plan.student(batch.images, ["conv2"])[1]["conv2"]).numpy()
+            logits = classifier(plan.student(batch.images, ["conv2"])[1]["conv2"]).numpy()
         loss, _ = first.step(batch, 0)
         assert loss.item() == pytest.approx(cross_entropy(logits, batch.labels.numpy()), rel=1e-12)
         assert first.selected_by == ("valid_error", "valid_loss")

@@ -100,7 +100,7 @@ def test_restored_optimizer_state_of_a_scalar_parameter_has_its_device_and_preci
 
     def new_state(layer):
         optimizer = LayerOptimizer({"scaled": layer}, stage(settings), steps_per_epoch=1)
-        scripted = SimpleNamespace(network=layer, layers={"scaled": layer})
+        scripted = SimpleNamespace(network=layer, layers={"scaled": layer}, memory={})
         return TrainingState(scripted, optimizer, None, {})
 
     state = new_state(Scaled())

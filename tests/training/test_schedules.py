@@ -2,6 +2,7 @@ import pytest
 
 from fitnets.composition import loading
 from fitnets.config import AdamW, CosineLr, Distillation, ExponentialLr, LinearLr, Sgd, StageSettings
+from fitnets.terms.losses.kd import kd_weight
 from fitnets.training import schedules
 
 
@@ -19,14 +20,14 @@ def kd(**changes) -> Distillation:
 
 class TestLambda:
     def test_meets_its_end_points_over_the_whole_stage(self):
-        weights = [schedules.kd_weight(kd(), epoch, epochs=31) for epoch in range(31)]
+        weights = [kd_weight(kd(), epoch, epochs=31) for epoch in range(31)]
         assert (weights[0], weights[30]) == (4, 1)
         steps = [before - after for before, after in zip(weights, weights[1:], strict=False)]
         assert steps == pytest.approx([0.1] * 30)
 
     def test_meets_its_end_points_in_the_papers_mnist_schedule(self):
         paper = loading.load(["dataset=mnist", "schedule=paper"]).schedule
-        weights = [schedules.kd_weight(paper.kd, epoch, paper.student.epochs) for epoch in (0, 75, 150, 151, 499)]
+        weights = [kd_weight(paper.kd, epoch, paper.student.epochs) for epoch in (0, 75, 150, 151, 499)]
         assert weights == pytest.approx([4, 2.5, 1, 1, 1])
 
     @pytest.mark.parametrize(("dataset", "saturate", "final"), [("mnist", 150, 0), ("cifar10", 400, 1)])
@@ -44,10 +45,10 @@ class TestLambda:
                 expected = initial - step * (count - start + 1)
             else:
                 expected = final
-            assert schedules.kd_weight(released, count - 1, 10_000) == pytest.approx(expected)
+            assert kd_weight(released, count - 1, 10_000) == pytest.approx(expected)
 
     def test_is_the_final_weight_in_a_stage_of_one_epoch(self):
-        assert schedules.kd_weight(kd(), 0, epochs=1) == 1
+        assert kd_weight(kd(), 0, epochs=1) == 1
 
 
 def stage(decay, epochs=10) -> StageSettings:

@@ -10,7 +10,7 @@ from fitnets.errors import DivergedError
 from fitnets.models.network import freeze
 from fitnets.training import methods
 from fitnets.training.loop import fit
-from fitnets.training.stages import HintStage, WholeNetworkStage
+from fitnets.training.stages import Stage
 from support.references import kd_reference
 from support.stages import Observer, changed, in_float64, prepared, state, train
 
@@ -18,21 +18,21 @@ from support.stages import Observer, changed, in_float64, prepared, state, train
 def test_stage_1_moves_the_student_up_to_the_guided_layer_and_nothing_else(tiny, tmp_path):
     plan = prepared(tiny, tmp_path, "schedule.hint.epochs=3", "schedule.hint.optimizer.weight_decay=0.1")
     hint = plan.stages[0]
-    assert isinstance(hint, HintStage)
-    assert hint.guided_layer == "conv2"
-    teacher, student, regressor = state(plan.teacher), state(plan.student), state(hint.regressor)
+    assert hint.until == ("conv2",)
+    (head,) = hint.heads.values()
+    teacher, student, regressor = state(plan.teacher), state(plan.student), state(head)
     train(plan, hint)
     assert changed(teacher, plan.teacher.state_dict()) == set()
     assert changed(student, plan.student.state_dict()) == {
         f"layers.{layer}.conv.{part}" for layer in ("conv1", "conv2") for part in ("weight", "bias")
     }
-    assert changed(regressor, hint.regressor.state_dict()) == set(regressor)
+    assert changed(regressor, head.state_dict()) == set(regressor)
 
 
 def test_stage_2_starts_from_stage_1_moves_the_whole_student_and_not_the_teacher(tiny, tmp_path):
     plan = prepared(tiny, tmp_path)
     hint, distill = plan.stages
-    assert isinstance(distill, WholeNetworkStage)
+    assert (hint.is_partial, distill.is_partial) == (True, False)
     assert distill.network is hint.network is plan.student
     train(plan, hint)
     teacher, student = state(plan.teacher), state(plan.student)
@@ -100,7 +100,7 @@ def test_stage_1_steps_on_eq_3(tiny, tmp_path, reduction):
     loss, _ = hint.step(batch, 0)
     with torch.no_grad():
         target = plan.teacher(batch.images, ["conv1"])[1]["conv1"]
-        square = (hint.regressor(plan.student(batch.images, ["conv2"])[1]["conv2"]) - target) ** 2
+        square = (hint.heads["regressor"](plan.student(batch.images, ["conv2"])[1]["conv2"]) - target) ** 2
     per_image = square.sum(dim=(1, 2, 3)) if reduction == "sum" else 4 * square.mean(dim=(1, 2, 3))
     assert loss.item() == pytest.approx(0.5 * per_image.mean().item(), rel=1e-12)
 
@@ -135,11 +135,11 @@ class TestLoop:
         stage = plan.stages[0]
         values = iter(zip(valid_errors, losses or [1.0] * len(valid_errors), strict=True))
 
-        class Scripted(WholeNetworkStage):
+        class Scripted(Stage):
             def validate(self, valid, batch_size):
                 return dict(zip(("valid_error", "valid_loss"), next(values), strict=True))
 
-        return Scripted("student", stage.network, stage.settings, stage.terms)
+        return Scripted(name="student", network=stage.network, settings=stage.settings, terms=stage.terms)
 
     def backprop(self, tiny, tmp_path, *overrides):
         return prepared(tiny, tmp_path, "method=backprop", "schedule.equal_epochs=false", *overrides)
@@ -200,12 +200,12 @@ class TestLoop:
         plan = self.backprop(tiny, tmp_path, *words, "schedule.student.epochs=2")
         whole, seen = plan.stages[0], []
 
-        class Spied(WholeNetworkStage):
+        class Spied(Stage):
             def step(self, batch, epoch):
                 seen.append((epoch, batch))
                 return super().step(batch, epoch)
 
-        spied = Spied("student", whole.network, whole.settings, whole.terms)
+        spied = Spied(name="student", network=whole.network, settings=whole.settings, terms=whole.terms)
         train(plan, spied)
         for epoch in range(2):
             order = plan.data.train.shuffled(whole.settings.batch_size, seed_of("student", 0, epoch))

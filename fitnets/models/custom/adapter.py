@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -83,18 +83,22 @@ class CustomNetwork(Network):
         features = {name: _usable_in_training(values) for name, values in features.items()}
         return as_float32(_usable_in_training(self._logits(output))), features
 
-    def forward_until(self, images: Tensor, layer: str) -> Tensor:
-        """Return a layer's output. An exception from the layer's hook ends the forward pass there."""
+    def features(self, images: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+        """Return the outputs of some layers. An exception from the hook of the last one ends the forward pass there."""
+        features: dict[str, Tensor] = {}
 
-        def leave(_name: str, output: Tensor) -> None:
-            raise Reached(output)
+        def keep(name: str, output: Tensor) -> None:
+            if len(features) < len(wanted) - 1:
+                features[name] = output.clone()  # later modules of the model may change it in place
+                return
+            features[name] = output
+            raise Reached
 
-        try:
-            with self._hooks_on([layer], leave), self.arithmetic():
-                self.model(self._model_input(images))
-        except Reached as reached:
-            return _usable_in_training(reached.output)
-        raise self._not_reached(layer)
+        with suppress(Reached), self._hooks_on(wanted, keep), self.arithmetic():
+            self.model(self._model_input(images))
+        if len(features) < len(wanted):
+            raise self._not_reached(next(name for name in wanted if name not in features))
+        return {name: _usable_in_training(values) for name, values in features.items()}
 
     def _not_reached(self, layer: str) -> ConfigError:
         return ConfigError(
@@ -149,17 +153,20 @@ class CustomNetwork(Network):
                 self._value_bytes[layer] = output.element_size()
         return self._value_bytes[layer]
 
-    def trainable_parts(self, up_to: str | None = None) -> dict[str, nn.Module]:
+    def trainable_parts(self, *up_to: str) -> dict[str, nn.Module]:
         """Return the parameters to train, as one part.
 
-        up_to: train only the parameters that get a gradient from this layer's output. Parameters above the layer, and
-        parameters that the model never uses, get none."""
-        if up_to is None:
+        up_to: train only the parameters that get a gradient from the outputs of these layers. Parameters above the
+            layers, and parameters that the model never uses, get none."""
+        if not up_to:
             trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
             return {"custom": TrainedPart(self.model, trained or [name for name, _ in self.model.named_parameters()])}
-        if up_to not in self._trained_below:
-            self._trained_below[up_to] = self._parameters_below(up_to)
-        return {"custom": TrainedPart(self.model, self._trained_below[up_to])}
+        for layer in up_to:
+            if layer not in self._trained_below:
+                self._trained_below[layer] = self._parameters_below(layer)
+        below = {name for layer in up_to for name in self._trained_below[layer]}
+        in_order = [name for name, _ in self.model.named_parameters() if name in below]
+        return {"custom": TrainedPart(self.model, in_order)}
 
     def set_preprocessing(self, preprocessing: Preprocessing, fitted: FittedPreprocessing) -> None:
         """Prepare to replace the data set's preprocessing by the model's own normalisation, if it has one."""

@@ -32,13 +32,9 @@ class Tap:
 
 
 class Reached(BaseException):
-    """Raised by a hook to end a forward pass when the wanted output is computed.
+    """Raised by a hook to end a forward pass when the wanted outputs are computed.
 
     It is no `Exception`, so that a user's module does not catch it."""
-
-    def __init__(self, output: Tensor):
-        super().__init__()
-        self.output = output
 
 
 def hookable(model: nn.Module) -> dict[str, nn.Module]:

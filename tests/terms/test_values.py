@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fitnets.training import losses
+from fitnets.terms.losses.hint import hint_loss
+from fitnets.terms.losses.kd import softened_loss
+from fitnets.terms.losses.label import label_loss
 from support.references import kd_reference
 
 
@@ -17,7 +19,7 @@ def test_kd_equals_the_reference(temperature, weight, soften_student):
     value, gradient = kd_reference(student, teacher, labels, temperature, weight, soften_student=soften_student)
 
     logits = torch.tensor(student, requires_grad=True)
-    loss = losses.label_loss(logits, torch.tensor(labels)) + weight * losses.softened_loss(
+    loss = label_loss(logits, torch.tensor(labels)) + weight * softened_loss(
         logits, torch.tensor(teacher), temperature, soften_student=soften_student
     )
     loss.backward()
@@ -41,7 +43,7 @@ def test_hint_loss_equals_the_reference(shape, reduction):
     value = scale * 0.5 * ((regressed - hint) ** 2).sum()
 
     guided = torch.tensor(regressed, requires_grad=True)
-    loss = losses.hint_loss(guided, torch.tensor(hint), reduction)
+    loss = hint_loss(guided, torch.tensor(hint), reduction)
     loss.backward()
     assert loss.item() == pytest.approx(value, rel=1e-12)
     np.testing.assert_allclose(guided.grad.numpy(), scale * (regressed - hint), rtol=1e-10)
@@ -49,4 +51,4 @@ def test_hint_loss_equals_the_reference(shape, reduction):
 
 def test_hint_loss_names_both_shapes():
     with pytest.raises(ValueError, match=r"the regressor gives \(3, 4, 4\) and the hint is \(3, 1, 1\)"):
-        losses.hint_loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 1, 1))
+        hint_loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 1, 1))

@@ -275,7 +275,7 @@ def _broken_terms(config: Config) -> Iterator[str]:
                     f"{key}: stage 1 trains the student up to its guided layer, and the loss {option.kind} reads "
                     "layers above it: give it in method.stages.student"
                 )
-            yield from option.problems(config)
+            yield from option.problems(key, config)
         settings: StageSettings = getattr(config.schedule, name)
         if settings.label_smoothing and not any(option.kind == "label" for option in options.values()):
             yield (

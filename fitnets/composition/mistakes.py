@@ -39,6 +39,10 @@ _REPHRASED = (  # (a pattern of Hydra's message, our message)
         r"\1: not in the table yet: add it with \2",
     ),
     (
+        r"'method\.distill'|Key 'distill' not in 'Method'",
+        "method.distill: the softened term of Eq. 2 is a loss term now: give '+method.stages.student.terms.kd={}'",
+    ),
+    (
         r"Could not override '([^']+)'.*Key '(\w+)' is not in struct",
         r"\1 has no entry \2 yet: add it with a + before the key, '+\1=...'",
     ),

@@ -7,7 +7,7 @@ in overrides and files of the user, and prints a line on standard error with the
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
@@ -17,6 +17,13 @@ from fitnets.errors import ConfigError
 
 _TABLES_OF_KEYS = ("hydra.sweeper.params", "hydra.sweeper.search_space", "hydra.sweeper.sampler.search_space")
 """tables whose own keys are dotted keys of the configuration"""
+
+
+_MOVED = {
+    "method.hint_weight": "method.stages.student.terms.hint.weight",
+    "method.weight": "method.stages.student.terms.label_hint.weight",
+}
+"""present key by former key, of keys that have moved to another table"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +38,23 @@ class FormerKeys:
 @cache
 def table() -> FormerKeys:
     """All former keys and values of the configuration."""
-    keys, values = {}, {}
-    for former, key, former_values in _walk(Config, ""):
+    keys, values = dict(_MOVED), {}
+    for former, key, field in _walk(Config, ""):
         if former != key:
             keys[former] = key
-        if former_values:
-            values[key] = former_values
+        if field.metadata.get("former_values"):
+            values[key] = field.metadata["former_values"]
     return FormerKeys(keys, values)
 
 
-def _walk(kind: Any, prefix: str) -> Iterator[tuple[str, str, Mapping[str, str]]]:
-    """Yield (former key, present key, former values) of every field below an option class."""
+@cache
+def added_defaults() -> dict[str, Any]:
+    """The default of every key that was added after results were first stored. What lacks the key has this value."""
+    return {key: field.metadata["added"].default for _, key, field in _walk(Config, "") if "added" in field.metadata}
+
+
+def _walk(kind: Any, prefix: str) -> Iterator[tuple[str, str, Field[Any]]]:
+    """Yield (former key, present key, field) of every field below an option class."""
     if not is_dataclass(kind):
         for member in get_args(kind):
             yield from _walk(member, prefix)
@@ -49,7 +62,7 @@ def _walk(kind: Any, prefix: str) -> Iterator[tuple[str, str, Mapping[str, str]]
     hints = get_type_hints(kind)
     for field in fields(kind):
         key = f"{prefix}{field.name}"
-        yield f"{prefix}{stored_name(field)}", key, field.metadata.get("former_values", {})
+        yield f"{prefix}{stored_name(field)}", key, field
         yield from _walk(hints[field.name], f"{key}.")
 
 
@@ -103,9 +116,15 @@ def current_tree(tree: Mapping[Any, Any], key: str = "", where: str = "") -> dic
     current = {}
     for name, value in tree.items():
         present, item = current_entry(dotted[name], value, where)
-        if present != dotted[name]:
-            name = present if holds_keys else present.rpartition(".")[2]
-        current[name] = current_tree(item, present, where) if isinstance(item, dict) else item
+        item = current_tree(item, present, where) if isinstance(item, dict) else item
+        if present == dotted[name] or holds_keys:
+            current[name if present == dotted[name] else present] = item
+            continue
+        *tables, last = present.removeprefix(f"{key}.").split(".")  # a key may have moved to a table inside this one
+        inner = current
+        for table_name in tables:
+            inner = inner.setdefault(table_name, {})
+        inner[last] = item
     return current
 
 

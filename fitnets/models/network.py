@@ -53,6 +53,11 @@ class Network(nn.Module):
         return list(self.layers)[:-1]
 
     @property
+    def last_hidden_layer(self) -> str:
+        """The last layer before that of the logits. Raises ConfigError if there is none."""
+        return self.hint_layer_names[-1]
+
+    @property
     def classes(self) -> int:
         """Number of classes."""
         return self.layer_output(list(self.layers)[-1]).out_shape[0]

@@ -217,7 +217,7 @@ def median_s(work: Callable[[], Any], device: torch.device, budget_s: float) -> 
 
 
 def _trial_copy(stage: Stage) -> Stage:
-    """A copy of the stage whose networks may be changed, with its teacher frozen."""
+    """A copy of the stage whose networks and memory may be changed, with its teacher frozen."""
     trial = copy.deepcopy(stage)
     if trial.teacher is not None:
         freeze(trial.teacher)

@@ -159,6 +159,8 @@ def prepare(config: Config, progress: Progress, data: Data | None = None) -> Pla
         names = ClassNames(None)
     for network in filter(None, (teacher, student)):
         network.set_preprocessing(config.dataset.preprocessing, data.fitted)
+    for stage in student_stages:
+        stage.begin(data.train)
     _check_batches([*([teacher_stage] if teacher_stage else []), *student_stages], len(data.train))
     return Plan(
         config=config,

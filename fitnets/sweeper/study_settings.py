@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.distributions import distribution_to_json
 
 from fitnets.composition import overrides
-from fitnets.config import former_keys
+from fitnets.config import former_keys, methods
 from fitnets.config.measures import LATENCIES, MEASURES, NAMES, PRUNABLE
 from fitnets.errors import ConfigError, suggest
 from fitnets.sweeper import internals
@@ -56,6 +56,11 @@ def objectives(conf: DictConfig) -> dict[str, Direction]:
 
 def direction_of(measure: str) -> Direction:
     return "maximize" if MEASURES[measure].maximize else "minimize"
+
+
+_FORMER_CHOICES = ("method.distill", "method.staged", "method.whole")
+_FORMER_METHOD = ("method.hint_weight", "method.weight", *_FORMER_CHOICES)
+"""keys that methods had in studies of earlier versions"""
 
 
 def shared_settings(config: DictConfig, space: Space, measures: Iterable[str]) -> dict[str, str]:
@@ -109,8 +114,8 @@ def check_same_study(study: optuna.Study, settings: dict[str, str]) -> None:
     if stored is None:
         study.set_user_attr("setting", settings)
         return
-    stored = former_keys.current_keys(stored)
-    different = sorted(key for key in stored | settings if stored.get(key) != settings.get(key))
+    stored = former_keys.current_keys(_with_present_method(stored))
+    different = sorted(key for key in stored | settings if _value(stored, key) != _value(settings, key))
     if different:
         key = different[0]
         more = f", and {len(different) - 1} more keys" if len(different) > 1 else ""
@@ -118,3 +123,24 @@ def check_same_study(study: optuna.Study, settings: dict[str, str]) -> None:
             f"study {study.study_name} was started with {key}={stored.get(key)}, not {settings.get(key)}{more}: "
             "give another hydra.sweeper.study_name"
         )
+
+
+def _value(settings: dict[str, str], key: str) -> Any:
+    """The value of a setting; a key that was added later has its default in older studies."""
+    return json.loads(settings[key]) if key in settings else former_keys.added_defaults().get(key)
+
+
+def _with_present_method(stored: dict[str, str]) -> dict[str, str]:
+    """The settings of a study of any version, with the method as its stages and loss terms."""
+    former = {key for key in stored if key in _FORMER_METHOD}
+    if not former:
+        return stored
+    values = {key.removeprefix("method."): json.loads(stored[key]) for key in former if key in _FORMER_CHOICES}
+    if "method.staged" in former:
+        method = methods.label_hints(**values)
+    else:
+        method = methods.joint(**values) if "method.distill" in former else methods.deeply_supervised()
+    tree = {name: {"terms": stage.terms} for name, stage in method.stages.items()}
+    terms = {f"method.stages.{key}": json.dumps(value) for key, value in _leaves(tree)}
+    weights = {former_keys.current_key(key): stored[key] for key in former if key not in _FORMER_CHOICES}
+    return {key: value for key, value in stored.items() if key not in former} | terms | weights

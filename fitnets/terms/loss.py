@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 from torch import Tensor, nn
 
-from fitnets.config import Config, Ramp, StageSettings
+from fitnets.config import Config, IdentityRegressor, Ramp, StageSettings
 from fitnets.config.options import AT_LEAST_0, bounded
 from fitnets.config.seeds import seed_of
 from fitnets.data.splits import Split
@@ -47,10 +47,12 @@ class BatchOutputs:
 class Site:
     """Everything that a term is built from.
 
+    key: dotted key of the term, for messages.
     name: the term's name in its stage.
     settings: hyperparameters of the stage.
     teacher: None for teacher=none."""
 
+    key: str
     name: str
     config: Config
     settings: StageSettings
@@ -60,6 +62,12 @@ class Site:
     def links(self) -> list[Link]:
         """The pairs of `hint_layer`."""
         return hint_pair.links(self.config)
+
+    def last_link(self) -> Link:
+        """The last hidden layers of both networks."""
+        assert self.teacher is not None
+        hint, guided = self.teacher.last_hidden_layer, self.student.last_hidden_layer
+        return Link(name="last", hint=hint, guided=guided, regressor=IdentityRegressor())
 
     def regressor(self, link: Link) -> Regressor:
         """A new regressor from the guided layer to the hint layer of a pair. Raises ConfigError if none fits."""
@@ -124,7 +132,7 @@ class Term:
                 return f"{factor:g} x {self.name}: {self.describe()}"
 
     def begin(self, split: Split) -> None:
-        """Called before a stage trains on the images of a split."""
+        """Called before a stage trains on the images of a split, and before its checkpoint is loaded."""
 
     def validate(self, outputs: BatchOutputs) -> dict[str, Tensor]:
         """Values on a batch of validation images, by name; their means over all images are reported."""
@@ -181,8 +189,8 @@ class Loss:
         """Everything outside of these options and of the two networks that determines the term, for hashes."""
         return []
 
-    def problems(self, config: Config) -> Iterator[str]:
-        """Yield a line for each rule that these options break in a configuration."""
+    def problems(self, key: str, config: Config) -> Iterator[str]:
+        """Yield a line for each rule that these options break in a configuration. key: dotted key of the term"""
         return iter(())
 
 
@@ -198,8 +206,11 @@ class LogitLoss(Loss):
     def build(self, site: Site) -> Term:
         return LogitTerm(self, site)
 
-    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Return the loss, the mean over the images. student, teacher: logits in fp32, (N, classes)."""
+    def compare(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss, the mean over the images.
+
+        student, teacher: logits in fp32, (N, classes).
+        labels: class indices, (N,)."""
         raise NotImplementedError
 
     def describe(self) -> str:
@@ -218,7 +229,7 @@ class LogitTerm(Term):
 
     def loss(self, outputs: BatchOutputs) -> Tensor:
         assert outputs.logits is not None
-        return self.option.compare(as_float32(outputs.logits), as_float32(outputs.teacher[LOGITS]))
+        return self.option.compare(as_float32(outputs.logits), as_float32(outputs.teacher[LOGITS]), outputs.labels)
 
     def describe(self) -> str:
         return self.option.describe()
@@ -253,6 +264,24 @@ class FeatureLoss(Loss):
 
     def determined_by(self, config: Config) -> list[Any]:
         return [[link.name, link.hint, link.guided, link.weight] for link in hint_pair.links(config)]
+
+
+@loss
+class RelationLoss(FeatureLoss):
+    """A loss that compares relations between the images of a batch, and so takes features of any two shapes."""
+
+    layers: Literal["last", "pairs"] = "last"
+    """last: the last hidden layers of both networks; pairs: the pairs of `hint_layer`"""
+
+    @property
+    def at(self) -> Literal["pairs", "guided"] | None:  # type: ignore[override]
+        return "pairs" if self.layers == "pairs" else None
+
+    def build(self, site: Site) -> Term:
+        return FeatureTerm(self, site, site.links() if self.layers == "pairs" else [site.last_link()])
+
+    def determined_by(self, config: Config) -> list[Any]:
+        return super().determined_by(config) if self.layers == "pairs" else []
 
 
 class FeatureTerm(Term):

@@ -26,7 +26,8 @@ def _stage(config: Config, name: StageName, teacher: Network | None, student: Ne
     settings = config.schedule.hint if name == "hint" else student_stage(config)
     terms: list[Term] = []
     for term_name, option in registry.options(name, config.method.stages[name]).items():
-        site = Site(name=term_name, config=config, settings=settings, teacher=teacher, student=student)
+        key = registry.term_key(name, term_name)
+        site = Site(key=key, name=term_name, config=config, settings=settings, teacher=teacher, student=student)
         terms.append(option.build(site))
     heads = [head for term in terms for head in term.heads]
     for head in dict.fromkeys(heads):
@@ -45,7 +46,7 @@ def _stage(config: Config, name: StageName, teacher: Network | None, student: Ne
 def teacher_stage(config: Config, teacher: Network) -> Stage:
     """The stage in which a teacher is trained, on the labels."""
     settings = config.schedule.teacher
-    site = Site(name="label", config=config, settings=settings, teacher=None, student=teacher)
+    site = Site(key="schedule.teacher", name="label", config=config, settings=settings, teacher=None, student=teacher)
     return Stage(name="teacher", network=teacher, settings=settings, terms=[Label().build(site)])
 
 

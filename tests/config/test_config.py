@@ -160,6 +160,7 @@ def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
         [*TINY[1:], "tracker=wandb", "teacher.dense=[{units: 8, pieces: 3}]", *NAMED],
         ["tracker=none", *small_mnist(tmp_path), "schedule=paper", *one_epoch],
         [*TINY, "dataset/preprocessing=whiten", "method=joint"],
+        [*TINY, "hint_layer=pairs", "+hint_layer.pairs={low: {teacher: conv1, student: conv1, regressor: conv}}", RAMP],
         [*TINY, "dataset/preprocessing=local_contrast", "method=dsn"],
         [*TINY, "method=labels_then_kd", "schedule.student.augmentation.flip=true"],
         [*TINY, "regressor=conv", "student.width=null", "student.budget=0.01", "sweep.seeds=2"],
@@ -192,9 +193,10 @@ def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
         assert identity.teacher_seed(load_dataset("cifar10", f"teacher={name}", "teacher.seed=1")) == 1
     assert identity.teacher_seed(load_dataset("aflw", "teacher.seed=1")) == 1
     assert unread(options.OPTIONS, reads) == set()
-    assert {f"{name}.name" for name in ("Digits", "HubImages", "FitNet", "Thin", "MaxoutTeacher", "Hints")} <= reads
+    assert {f"{name}.name" for name in ("Digits", "HubImages", "FitNet", "Thin", "MaxoutTeacher", "Method")} <= reads
 
 
+RAMP = "+method.stages.hint.terms.attention={weight: {start: 0, end: 1, end_epoch: 2}}"
 NAMED = ["hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=conv1"]
 
 

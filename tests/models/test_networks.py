@@ -9,7 +9,8 @@ from fitnets.models import build, hint_pair, teachers
 from fitnets.models.layers import RELU, Conv2d
 from fitnets.models.network import freeze
 from fitnets.models.residual import ResidualBlock
-from fitnets.training import losses
+from fitnets.terms.losses.kd import softened_loss
+from fitnets.terms.losses.label import label_loss
 
 
 def mnist_pair():
@@ -137,11 +138,9 @@ class TestAflw:
         (logits, _), (teacher_logits, _) = student(images), teacher(images)
         unit, teacher_unit = logits[:, 1], teacher_logits[:, 1]
         assert not logits[:, 0].any()
+        torch.testing.assert_close(label_loss(logits, labels), F.binary_cross_entropy_with_logits(unit, labels.float()))
         torch.testing.assert_close(
-            losses.label_loss(logits, labels), F.binary_cross_entropy_with_logits(unit, labels.float())
-        )
-        torch.testing.assert_close(
-            losses.softened_loss(logits, teacher_logits, temperature),
+            softened_loss(logits, teacher_logits, temperature),
             F.binary_cross_entropy_with_logits(unit / temperature, torch.sigmoid(teacher_unit / temperature)),
         )
 

@@ -14,7 +14,7 @@ from fitnets.models import build, teachers
 from fitnets.models import network as models_network
 from fitnets.planning import identity
 from fitnets.store import earlier_runs
-from fitnets.training import losses
+from fitnets.terms.losses.kd import softened_loss
 from support.runs import TINY, runs
 
 AS_TEACHER = [word for word in TINY if not word.startswith("teacher.")]
@@ -76,7 +76,7 @@ def test_an_ensembles_softened_outputs_are_the_mean_of_its_members(earlier_run, 
     torch.testing.assert_close((logits / temperature).softmax(1), mean)
     student = torch.randn(20, 10)
     direct = -(mean * (student / temperature).log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(losses.softened_loss(student, logits, temperature), direct)
+    torch.testing.assert_close(softened_loss(student, logits, temperature), direct)
 
 
 def test_mimic_regresses_the_mean_of_the_members_logits(earlier_run, other_run):

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from fitnets.composition.loading import CONF
 from fitnets.training import methods
 from fitnets.training.stages import Stage
 from support.stages import changed, in_float64, prepared, state, train
 
 CONVS = ("conv1", "conv2", "conv3")
+FEATURE_LOSSES = ("attention", "similarity", "relational", "probabilistic")
+EMBEDDINGS = ["embedding_student_contrastive", "embedding_teacher_contrastive"]
 METHODS = {  # method: (stages, terms of the whole student's loss, heads that are dropped after training)
     "hints": (["hint", "student"], ["label", "kd"], []),
     "kd": (["student"], ["label", "kd"], []),
@@ -21,7 +24,22 @@ METHODS = {  # method: (stages, terms of the whole student's loss, heads that ar
     "labels_then_kd": (["hint", "student"], ["label", "kd"], []),
     "labels_with_labels": (["student"], ["label", "label_hint"], ["classifier_conv2"]),
     "labels_with_kd": (["student"], ["label", "kd", "label_hint"], ["classifier_conv2"]),
+    "standardized_kd": (["student"], ["label", "standardized_kd"], []),
+    "dkd": (["student"], ["label", "dkd"], []),
+    "dist": (["student"], ["label", "dist"], []),
+    **{name: (["student"], ["label", name], []) for name in FEATURE_LOSSES},
+    **{f"{name}_kd": (["student"], ["label", "kd", name], []) for name in FEATURE_LOSSES},
+    "variational": (["student"], ["label", "variational"], ["regressor_variational"]),
+    "variational_kd": (["student"], ["label", "kd", "variational"], ["regressor_variational"]),
+    "contrastive": (["student"], ["label", "contrastive"], EMBEDDINGS),
+    "contrastive_kd": (["student"], ["label", "kd", "contrastive"], EMBEDDINGS),
 }
+TAUGHT = {"kd", "mimic", "hint", "standardized_kd", "dkd", "dist", *FEATURE_LOSSES, "variational", "contrastive"}
+"""terms that read the teacher"""
+
+
+def test_every_method_is_tested():
+    assert {path.stem for path in (CONF / "method").glob("*.yaml")} == {name.split()[0] for name in METHODS}
 
 
 def whole_stage(plan) -> Stage:
@@ -38,7 +56,7 @@ def test_each_method_has_its_stages_terms_and_heads(tiny, tmp_path, method):
     whole = whole_stage(plan)
     assert [term.name for term in whole.terms] == terms
     assert list(whole.layers) == [*plan.student.layers, *heads]
-    needs_teacher = bool({"kd", "mimic", "hint"} & set(terms))
+    needs_teacher = bool(TAUGHT & set(terms))
     assert (whole.teacher is plan.teacher) == needs_teacher
     assert methods.is_staged(plan.config.method) == (len(stages) == 2)
 
@@ -70,7 +88,7 @@ def test_the_teacher_is_only_computed_if_a_term_needs_it(tiny, tmp_path, method)
         calls.clear()
         stage.step(batch, 0)
         by_hint = stage.name == "hint" and method == "hints"
-        by_terms = stage.name == "student" and bool({"kd", "mimic", "hint"} & set(METHODS[method][1]))
+        by_terms = stage.name == "student" and bool(TAUGHT & set(METHODS[method][1]))
         assert len(calls) == (by_hint or by_terms)
 
 
@@ -168,6 +186,7 @@ def test_every_method_runs_from_the_command_line(command, tmp_path, method):
     stages, _, _ = METHODS[method]
     assert list(result["stages"]) == ["teacher", *stages]
     assert sum(result["stages"][stage]["epochs"] for stage in stages) == 2  # equal totals
-    assert (result["hint"] is not None) == (method.split()[0] in ("hints", "joint"))
+    at_layers = {"hints", "joint", *FEATURE_LOSSES, "variational", "contrastive"}
+    assert (result["hint"] is not None) == (method.split()[0].removesuffix("_kd") in at_layers)
     stored = load_file(tmp_path / "store" / "run" / name / "student.safetensors")
     assert {key.split(".")[1] for key in stored} == {*CONVS, "softmax"}  # heads are dropped

@@ -111,6 +111,14 @@ class CustomNetwork(Network):
         return list(self.taps)
 
     @property
+    def last_hidden_layer(self) -> str:
+        """The last layer whose output is not as large as the logits. Raises ConfigError if there is none."""
+        hidden = [name for name, tap in self.taps.items() if tap.out_shape != (self._classes,)]
+        if not hidden:
+            raise ConfigError(self.why_no_layers or advice.no_layers(self.model, self._place, self.side))
+        return hidden[-1]
+
+    @property
     def has_middle(self) -> bool:
         """True if the model has layers that can be in a pair."""
         return bool(self.taps) and self.multiplications > 0

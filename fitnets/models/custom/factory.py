@@ -34,7 +34,7 @@ def build(net: CustomNet, image_shape: ImageShape, side: str, seed: int) -> nn.M
     Raises ConfigError if the factory, the file or the module cannot be used."""
     place = f"{side}.target={net.target}"
     factory, _ = imports.import_factory(net.target, f"{side}.target")
-    with torch.device("cpu"), _seeded(seed_of("custom weights", seed)):
+    with torch.device("cpu"), seeded(seed_of("custom weights", seed)):
         model = imports.call(factory, net.args or {}, side, net.target)
         _check_tensors(model, place)
         model = model.float()
@@ -108,7 +108,7 @@ def sized(net: CustomNet, images: Tensor) -> Tensor:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seed PyTorch, NumPy and `random` inside the block, and restore their states afterwards.
 
     GPUs are only included if this process already uses them, so that none is initialised here."""

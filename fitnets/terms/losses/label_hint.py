@@ -37,7 +37,7 @@ class LabelHint(Loss):
     def determined_by(self, config: Config) -> list[Any]:
         return hint_pair.guided_layers(config) if self.layers == "guided" else []
 
-    def problems(self, config: Config) -> Iterator[str]:
+    def problems(self, key: str, config: Config) -> Iterator[str]:
         if self.layers == "all" and isinstance(config.student, CustomStudent):
             yield (
                 f"method={config.method.name} trains every hidden layer, and a custom student has no list of them: "

@@ -20,7 +20,7 @@ class Mimic(LogitLoss):
 
     position: ClassVar[int] = 0
 
-    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def compare(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         return mimic_loss(student, teacher)
 
     def describe(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from fitnets.commands.arguments import with_overrides
 from fitnets.composition import loading
@@ -27,9 +28,12 @@ def main(words: list[str]) -> None:
     sides = dict(zip(("teacher", "student"), layer_pairs.networks(config), strict=True))
     layers = {side: layer_pairs.layer_rows(network, shape) for side, network in sides.items() if network is not None}
     suggested = layer_pairs.suggest_pairs(config)
+    several = layer_pairs.suggest_several(layers["teacher"], layers["student"]) if "teacher" in layers else {}
     if arguments.json:
-        content = {side: [asdict(row) for row in rows] for side, rows in layers.items()}
-        process.write_result(json.dumps(content | {"pairs": [asdict(pair) for pair in suggested]}, indent=2))
+        content: dict[str, Any] = {side: [asdict(row) for row in rows] for side, rows in layers.items()}
+        content["pairs"] = [asdict(pair) for pair in suggested]
+        by_name = {name: {"teacher": pair.teacher, "student": pair.student} for name, pair in several.items()}
+        process.write_result(json.dumps(content | {"several_pairs": by_name}, indent=2))
         return
     for side, rows in layers.items():
         cells = [
@@ -48,3 +52,8 @@ def main(words: list[str]) -> None:
     for pair in suggested:
         if pair.warning is not None:
             terminal.say(f"note: hint_layer={pair.source}: {pair.warning}")
+    if len(several) > 1:
+        pairs = ", ".join(
+            f"{name}: {{teacher: {pair.teacher}, student: {pair.student}}}" for name, pair in several.items()
+        )
+        terminal.say(f"a pair for each size of map: hint_layer=pairs '+hint_layer.pairs={{{pairs}}}'")

@@ -14,9 +14,13 @@ def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("fitnets report", description=__doc__)
     parser.add_argument("store", nargs="?", type=path, default=Path("outputs"), help="default: outputs")
     parser.add_argument("--out", type=path, help="folder for the report; default: STORE/report")
+    parser.add_argument(
+        "--against", metavar="METHOD", help="the method that every other one is compared with; default: kd"
+    )
     arguments = parser.parse_args(words)
+    out = arguments.out or arguments.store / "report"
     try:
-        written = page.write(arguments.store, arguments.out or arguments.store / "report", Terminal().track)
+        written = page.write(arguments.store, out, Terminal().track, against=arguments.against)
     except NotEnoughError as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None

@@ -1,12 +1,13 @@
 """Completes the loss terms of a method, which users give as tables: checks their keys and types, adds the defaults."""
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fitnets.composition.mistakes import short_message
+from fitnets.config import MethodStage
 from fitnets.errors import ConfigError, suggest
 from fitnets.terms import registry
 
@@ -19,13 +20,24 @@ def complete(method: Any) -> None:
     Raises ConfigError for a loss that does not exist, an unknown key, or a value of another type."""
     if not isinstance(method, DictConfig) or OmegaConf.is_missing(method, "stages"):
         return
-    for stage_name, stage in method.stages.items():
-        if not isinstance(stage, DictConfig) or not isinstance(stage.get("terms"), DictConfig):
-            continue
-        for name in list(stage.terms):
-            key = registry.term_key(str(stage_name), str(name))
-            with open_dict(stage.terms):
-                stage.terms[name] = _completed(key, str(name), stage.terms[name])
+    for stage_name in list(method.stages):
+        with open_dict(method.stages):
+            method.stages[stage_name] = _stage(str(stage_name), method.stages[stage_name])
+
+
+def _stage(name: str, node: Any) -> DictConfig:
+    """The stage with complete terms, as a typed node."""
+    key = f"method.stages.{name}"
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{key}={node}: a stage is a table of terms: give '+{key}.terms.label={{}}'")
+    for unknown in [str(option) for option in node if option != "terms"]:
+        raise ConfigError(f"{key}.{unknown}: no such key (keys of a stage: terms)")
+    terms: Any = node.get("terms")
+    if not isinstance(terms, DictConfig | None):
+        raise ConfigError(f"{key}.terms={terms}: give a table of terms: '+{key}.terms.label={{}}'")
+    tables = {} if terms is None else {str(term): terms[term] for term in terms}
+    complete_terms = {term: _completed(registry.term_key(name, term), term, table) for term, table in tables.items()}
+    return cast(DictConfig, OmegaConf.structured(MethodStage(terms=complete_terms)))
 
 
 def _completed(key: str, name: str, node: Any) -> dict[str, Any]:
@@ -52,4 +64,4 @@ def _completed(key: str, name: str, node: Any) -> dict[str, Any]:
         message = short_message(error)
         if "Union[float, Ramp]" in message:
             message = "a weight is a number, or {start: 0, end: 1, end_epoch: 20}"
-        raise ConfigError(f"{key}: {message}") from error
+        raise ConfigError(f"{'.'.join(filter(None, (key, error.full_key)))}: {message}") from error

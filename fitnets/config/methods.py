@@ -25,7 +25,8 @@ class Method:
     section of `schedule` with its name."""
 
     name: str = neutral()
-    stages: dict[str, MethodStage]
+    stages: dict[str, Any]
+    """each a `MethodStage`; Hydra gets no type, because it adds no entry to a table of typed options"""
 
 
 StageName = Literal["hint", "student"]

@@ -11,6 +11,7 @@ from fitnets.config import (
     Config,
     CustomNet,
     Dataset,
+    LayerPair,
     MiddlePair,
     NamedPair,
     NoPair,
@@ -175,6 +176,35 @@ def suggest_pairs(config: Config) -> list[Pair]:
             description, warning = str(error), None
         pairs.append(Pair(source=option.name, hint=hint, guided=guided, regressor=description, warning=warning))
     return pairs
+
+
+def suggest_several(teacher: list[LayerRow], student: list[LayerRow]) -> dict[str, LayerPair]:
+    """Suggest one pair for each size of the student's maps, as `hint_layer.pairs` takes them.
+
+    Each pair joins the last layers with such a map in both networks. The teacher's layer is the one whose map is most
+    alike in size and, of those, the one at the most similar depth; no layer is in two pairs.
+
+    teacher, student: the layers of both networks, from `layer_rows`."""
+    pairs: dict[str, LayerPair] = {}
+    left = _ends(teacher)
+    for guided in _ends(student):
+        if not left:
+            break
+        hint = min(left, key=lambda row: (abs(_doublings(row) - _doublings(guided)), abs(row.depth - guided.depth)))
+        left = left[left.index(hint) + 1 :]  # later layers learn from later layers
+        pairs[f"pair{len(pairs) + 1}"] = LayerPair(teacher=hint.name, student=guided.name)
+    return pairs
+
+
+def _ends(rows: list[LayerRow]) -> list[LayerRow]:
+    """The last hidden layer of each size of map, in order."""
+    by_size = {row.shape[1:]: row for row in rows[:-1] if len(row.shape) == 3}
+    return sorted(by_size.values(), key=rows.index)
+
+
+def _doublings(row: LayerRow) -> float:
+    """Logarithm to base 2 of the side of a layer's map."""
+    return math.log2(math.prod(row.shape[1:])) / 2
 
 
 def resolved_regressors(config: Config) -> list[RegressorOption]:

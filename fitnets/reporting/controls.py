@@ -11,7 +11,7 @@ from fitnets.console.quantities import number
 from fitnets.errors import NotEnoughError
 from fitnets.reporting import runs
 from fitnets.reporting.intervals import CUT_OFF, interval, resolution, with_interval
-from fitnets.reporting.verdicts import METHODS, Comparison, comparisons, total_epochs, variant_names
+from fitnets.reporting.verdicts import Comparison, comparisons, position, total_epochs, variant_names
 
 _HEADER = ["", "n", "epochs", "validation accuracy", "test accuracy", "multiplications", "parameters"]
 
@@ -48,16 +48,12 @@ def _setting(group: pd.DataFrame, compared: list[Comparison]) -> str:
             _row("teacher", group.drop_duplicates("teacher_hash"), "teacher", group["teacher_epochs"].fillna(0))
         )
     variants = group.assign(variant=variant_names(group)).groupby(["method", "variant", "method_hash"])
-    for _, chosen in sorted(variants, key=lambda item: _position(item[1]["method"].iloc[0])):
+    for _, chosen in sorted(variants, key=lambda item: position(item[1]["method"].iloc[0])):
         rows.append(_row(chosen["variant"].iloc[0], chosen, "student", total_epochs(chosen)))
     if any(" to " in cell for row in rows for cell in row[3:5]):
         title += f" {CUT_OFF}"
     parts = [title, markdown.table(_HEADER, rows), "\n".join(f"- {comparison}." for comparison in compared)]
     return "\n\n".join(filter(None, parts))
-
-
-def _position(method: str) -> int:
-    return METHODS.index(method) if method in METHODS else len(METHODS)
 
 
 def _row(label: str, chosen: pd.DataFrame, side: str, epochs: pd.Series) -> list[str]:

@@ -20,7 +20,9 @@ from plotly.offline import get_plotlyjs
 
 from fitnets.console.quantities import plural
 from fitnets.errors import NotEnoughError
+from fitnets.reporting import against as ranked
 from fitnets.reporting import page_data, runs, studies, summary, tables, verdicts
+from fitnets.reporting.against import Ranking
 from fitnets.reporting.figures import gallery
 from fitnets.reporting.figures.style import default_style
 from fitnets.reporting.studies import Study
@@ -40,10 +42,12 @@ _ENVIRONMENT_COLUMNS = {
 """Label and column of each line of the page's last section."""
 
 
-def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path:
+def write(store: Path, out: Path, track: Track = lambda items, _: items, *, against: str | None = None) -> Path:
     """Write the whole report into the folder `out`. Returns the path of the page.
 
-    Raises NotEnoughError if the store has no runs.
+    against: the method that every other method is compared with; None: kd, if there are such runs
+
+    Raises NotEnoughError if the store has no runs, or none of the method `against`.
     """
     loaded_studies = studies.load(store, with_importances=True)
     frame = runs.load(store, loaded_studies)
@@ -51,6 +55,9 @@ def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path
         raise NotEnoughError(
             f"{store}: no runs in it: give the folder that your runs had as store= (by default outputs)"
         )
+    if against is not None and against not in set(frame["method"].dropna()):
+        methods = ", ".join(sorted(frame["method"].dropna().unique()))
+        raise NotEnoughError(f"--against {against}: no run of that method in {store} (methods: {methods})")
     epochs = runs.epochs(store)
     figures = gallery.draw_all(frame, loaded_studies)
     (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -61,11 +68,14 @@ def write(store: Path, out: Path, track: Track = lambda items, _: items) -> Path
     files.write(out / "epochs.parquet", epochs.to_parquet())
     files.write(out / "runs.csv", frame.to_csv(index=False).encode(errors="replace"))
     comparisons = verdicts.comparisons(frame)
-    files.write(out / "tables.md", tables.document(frame, comparisons).encode(errors="replace"))
+    rankings = ranked.rankings(frame, against or "kd")
+    files.write(out / "tables.md", tables.document(frame, comparisons, rankings).encode(errors="replace"))
     page = out / "report.html"
     data = page_data.collect(frame, epochs, runs.confusions(store))
     name = store.resolve().name
-    text = _html(name, frame, data, comparisons=comparisons, loaded_studies=loaded_studies, images=images)
+    text = _html(
+        name, frame, data, comparisons=comparisons, rankings=rankings, loaded_studies=loaded_studies, images=images
+    )
     files.write(page, text.encode(errors="replace"))
     return page
 
@@ -87,6 +97,7 @@ def _html(
     data: dict[str, Any],
     *,
     comparisons: list[Comparison],
+    rankings: list[Ranking],
     loaded_studies: list[Study],
     images: dict[str, bytes],
 ) -> str:
@@ -107,6 +118,7 @@ def _html(
         made=datetime.now().strftime("%Y-%m-%d %H:%M"),
         headlines=summary.headlines(frame),
         settings=summary.verdicts_by_setting(comparisons),
+        rankings=rankings,
         has_points=bool(data["points"]),
         has_paper=bool(data["paper"]),
         figures=[(key.replace("_", " "), f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}")

@@ -124,6 +124,12 @@ RUN_COLUMNS = {
         "Float64",
         "s, of the process that finished the run, and of earlier processes in the stages that it resumed",
     ),
+    "hint_seconds": Column("timing.stage_seconds.hint", "Float64", "s, of stage 1, in all processes that trained it"),
+    "student_seconds": Column(
+        "timing.stage_seconds.student",
+        "Float64",
+        "s, of the whole student's training, in all processes that trained it",
+    ),
     "device": Column("timing.device", "string", "device and threads that the latencies were measured on"),
     "precision": Column("timing.precision", "string", "precision of the training"),
     "command": Column("environment.command", "string", "command that repeats this run alone"),

@@ -1,5 +1,6 @@
 """Markdown tables: the front of each task, the methods side by side, and the columns of the run table."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pandas as pd
 from fitnets.console import markdown, quantities
 from fitnets.console.quantities import plural
 from fitnets.reporting import controls, tradeoff
+from fitnets.reporting.against import Ranking
 from fitnets.reporting.intervals import CUT_OFF, with_interval
 from fitnets.reporting.runs import RUN_COLUMNS
 from fitnets.reporting.verdicts import Comparison
@@ -16,11 +18,12 @@ _FRONT = [
 ]  # fmt: skip
 
 
-def document(frame: pd.DataFrame, comparisons: list[Comparison]) -> str:
+def document(frame: pd.DataFrame, comparisons: list[Comparison], rankings: Sequence[Ranking] = ()) -> str:
     """The content of `tables.md`: the front of each task, then the methods side by side for settings with several.
 
     frame: rows of `runs.load`
     comparisons: those of `verdicts.comparisons` for the same rows
+    rankings: those of `against.rankings` for the same rows
     """
     points = tradeoff.points(frame)
     has_several_methods = frame.groupby("setting_hash")["method"].transform("nunique") > 1
@@ -35,6 +38,7 @@ def document(frame: pd.DataFrame, comparisons: list[Comparison]) -> str:
     comparable = frame[has_several_methods]
     if (comparable["status"] == "finished").any():
         parts.append("## Methods side by side\n\n" + controls.table(comparable, comparisons))
+    parts += [f"## Methods against {ranking.reference}\n\n{ranking.markdown()}" for ranking in rankings]
     return "\n\n".join(parts) + "\n"
 
 

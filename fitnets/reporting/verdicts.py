@@ -23,7 +23,13 @@ METHODS = [
     "backprop", "labels_then_labels", "labels_with_labels", "dsn", "mimic", "kd", "labels_then_kd", "labels_with_kd",
     "joint", "hints",
 ]  # fmt: skip
-"""All methods in the order of the tables: those that hints are compared with come first."""
+"""The paper's methods and baselines in the order of the tables: those that hints are compared with come first. Other
+methods follow them, by name."""
+
+
+def position(method: str) -> tuple[int, str]:
+    """The place of a method in tables, whether this package knows it or not."""
+    return (METHODS.index(method) if method in METHODS else len(METHODS), method)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,10 @@ class Verdict:
     more_seeds: int | None
     """Further seeds per method with which the interval would exclude 0 with a probability of 80 %, if the true mean and
     spread are those measured. None if it excludes 0 already, or would not even with 1,000 seeds."""
+    error: float | None = None
+    """Standard error of the difference; None with a single seed."""
+    degrees: float = 0.0
+    """Degrees of freedom of the t-test."""
 
     def __str__(self) -> str:
         return f"{self.word}, {self.numbers}"
@@ -92,6 +102,7 @@ def compare(first: pd.Series, second: pd.Series, *, larger_is_better: bool = Tru
     if error is None:
         return Verdict(word="INCONCLUSIVE", half_width=None, more_seeds=None, **facts)
     half_width = error * _t(degrees)
+    facts |= {"error": error, "degrees": degrees}
     if abs(difference) > half_width:
         is_better = (difference > 0) == larger_is_better
         return Verdict(word="BETTER" if is_better else "WORSE", half_width=half_width, more_seeds=None, **facts)
@@ -141,16 +152,16 @@ def comparisons(frame: pd.DataFrame) -> list[Comparison]:
 
     frame: rows of `runs.load`
     """
-    by_setting = _with_teacherless(frame[frame["method"].isin(METHODS)]).assign(variant=variant_names)
-    compared = []
+    by_setting = _with_teacherless(frame[frame["method"].notna()]).assign(variant=variant_names)
+    found = []
     for _, runs in by_setting.groupby("setting_hash", sort=False):
         if (runs["status"] == "finished").sum() < 2 or runs["method"].nunique() < 2:
             continue
         by_variant = {key: group for key, group in runs.groupby(["method", "method_hash"], sort=False)}
-        variants = sorted(by_variant.values(), key=lambda group: METHODS.index(group["method"].iloc[0]))
-        for variant in sorted(variants, key=lambda group: -METHODS.index(group["method"].iloc[0])):
-            compared += list(_against(variant, [other for other in variants if _is_of_interest(variant, other)]))
-    return compared
+        variants = sorted(by_variant.values(), key=lambda group: position(group["method"].iloc[0]))
+        for variant in sorted(variants, key=lambda group: -position(group["method"].iloc[0])[0]):
+            found += list(_against(variant, [other for other in variants if _is_of_interest(variant, other)]))
+    return found
 
 
 def _with_teacherless(frame: pd.DataFrame) -> pd.DataFrame:
@@ -198,10 +209,14 @@ def _against(variant: pd.DataFrame, others: list[pd.DataFrame]) -> Iterator[Comp
         variants = [other for other in others if other["method"].iloc[0] == method]
         fair = [other for other in variants if _mismatch(variant, other) is None]
         for other in fair or variants[:1]:
-            yield _comparison(variant, other)
+            yield compared(variant, other)
 
 
-def _comparison(variant: pd.DataFrame, other: pd.DataFrame) -> Comparison:
+def compared(variant: pd.DataFrame, other: pd.DataFrame) -> Comparison:
+    """Compare the runs of two methods in one setting, or say why they cannot be compared.
+
+    variant, other: rows of `runs.load` with the column `variant`
+    """
     both = pd.concat([variant, other])
     done, other_done = (runs[runs["status"] == "finished"] for runs in (variant, other))
     refusal = _mismatch(variant, other) or _refusal(done, other_done, both)

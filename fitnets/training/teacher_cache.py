@@ -134,19 +134,32 @@ def plan_cache(
 ) -> CachePlan:
     """Decide which teacher outputs of a stage are cached.
 
-    Logits are cached, and features are cached if all tables of the layer fit into `budget_bytes`. There are two
-    exceptions. Nothing is cached if crops never repeat and the stage has more than `max_tables` different crops of an
-    image. Nothing is cached if the stage is so short that making the tables would take longer than the stage."""
+    Logits are cached, and features are cached if all tables of the layer fit into what other layers leave of
+    `budget_bytes`. There are two exceptions. Nothing is cached if crops never repeat and the stage has more than
+    `max_tables` different crops of an image. Nothing is cached if the stage is so short that making the tables would
+    take longer than the stage."""
     tables = views.distinct_views(stage.epochs)
     images = len(data.train) * views.images_per_view
     sizes = {name: (tables * images + len(data.valid)) * _bytes_per_image(teacher, name) for name in layers}
-    cached = tuple(name for name in layers if name == LOGITS or sizes[name] <= budget_bytes)
+    cached = _within(budget_bytes, sizes)
     reason = "engine.hint_cache_gb allows less"
     if views.crops and views.count is None and tables > max_tables:
         cached, reason = (), "crops never repeat; engine.views=16 repeats and caches 16 crops of each image"
     elif stage.max_steps is not None and stage.max_steps * stage.batch_size < images:
         cached, reason = (), "the stage is too short to make up for computing them once"
     return CachePlan(layers=layers, views=views, tables=tables, bytes=sizes, cached=cached, reason=reason)
+
+
+def _within(budget_bytes: float, sizes: dict[str, int]) -> tuple[str, ...]:
+    """The layers that are cached: the logits, and as many others, in their order, as fit into the budget together."""
+    cached, left = [], budget_bytes
+    for name, size in sizes.items():
+        if name == LOGITS:
+            cached.append(name)
+        elif size <= left:
+            cached.append(name)
+            left -= size
+    return tuple(cached)
 
 
 def _bytes_per_image(teacher: Network, layer: str) -> int:

@@ -38,7 +38,18 @@ def test_the_command_lists_layers_and_pairs(fitnets):
     assert code == 0
     assert all(word in out for word in ("conv1", "192x", "softmax", "suggested pairs", "multiplications up to it"))
     listed = json.loads(fitnets("layers", *CIFAR, "--json")[1])
-    assert set(listed) == {"teacher", "student", "pairs"}
+    assert set(listed) == {"teacher", "student", "pairs", "several_pairs"}
+
+
+def test_a_pair_for_each_size_of_map_is_suggested(fitnets):
+    words = ["dataset=cifar10", "teacher=resnet", "teacher.depth=20", "student=resnet", "student.depth=8"]
+    listed = json.loads(fitnets("layers", *words, "--json")[1])["several_pairs"]
+    assert listed == {
+        f"pair{group}": {"teacher": f"group{group}_block3", "student": f"group{group}_block1"} for group in (1, 2, 3)
+    }
+    out = fitnets("layers", *words)[1]
+    (override,) = [line.split("'")[1] for line in out.splitlines() if "+hint_layer.pairs=" in line]
+    assert set(loading.load([*words, "method=attention", "hint_layer=pairs", override]).hint_layer.pairs) == set(listed)
 
 
 def test_the_command_needs_no_pair(fitnets):

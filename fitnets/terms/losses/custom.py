@@ -1,6 +1,7 @@
 """A user's own loss, by its import path."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -192,7 +193,8 @@ def _try(
     student.requires_grad_(True)
     outputs = student * 1.0  # so that a change in place raises no error of PyTorch's own
     tried = f"for outputs of {_shape(given[0])} and {_shape(given[1])}"
-    with torch.enable_grad(), torch.random.fork_rng(devices=()):
+    with torch.enable_grad(), torch.random.fork_rng(devices=()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as that of float(loss), which is refused below
         try:
             value = compare(outputs, teacher)
         except Exception as error:  # from the user's code

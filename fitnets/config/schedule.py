@@ -137,6 +137,10 @@ class StageSettings:
     None: no bound"""
     label_smoothing: float = added(default=0.0, bounds=Bounds(0, 0.99))
     """share of each label that is spread evenly over all classes, in the cross-entropy with the labels alone"""
+    averaged_epochs: int = added(default=0, bounds=AT_LEAST_0)
+    """number of epochs, counted from the end of the stage, whose final weights are averaged. In these epochs the mean
+    so far is validated, and kept if it is the best, in place of the weights themselves; training goes on from the
+    weights. 0: no averaging"""
     dropout: Dropout = field(default_factory=Dropout)
     augmentation: Augmentation = field(default_factory=Augmentation)
 

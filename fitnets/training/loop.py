@@ -17,7 +17,7 @@ from fitnets.signals import Stopped, delay_signals
 from fitnets.training.checkpoints import Checkpoints
 from fitnets.training.optimizers import LayerOptimizer
 from fitnets.training.stages import Stage, train_mode
-from fitnets.training.state import Epoch, Selection, TrainingState, made_on
+from fitnets.training.state import Epoch, Selection, TrainingState, load, made_on, using
 from fitnets.training.teacher_cache import CachedTeacher
 
 
@@ -68,8 +68,8 @@ def fit(
 
     eval_batch_size: images per batch on validation.
     views: augmented versions of the training images; None for new versions in every epoch.
-    fixed_epochs: number of epochs for retraining, which uses the validation images too. The last weights are kept,
-    without validation.
+    fixed_epochs: number of epochs for retraining, which uses the validation images too. The last weights, or their
+    average, are kept, without validation.
     checkpoints: saves the state, and resumes from the newest checkpoint; None saves and resumes nothing.
 
     The order of the images, their views and dropout are functions of (seed, stage, epoch).
@@ -95,15 +95,21 @@ def fit(
             state.epoch_clock.start()
             means = _epoch(state, _batches(state, data, views, seed), observer, checkpoints)
             trained_s = state.epoch_clock.elapsed_s
-            valid = {} if selection is None else _validated(state, data.valid, eval_batch_size)
+            average = state.next_average(fixed_epochs or settings.epochs)
+            with using(average, stage):
+                valid = {} if selection is None else _validated(state, data.valid, eval_batch_size)
             with delay_signals():
-                record = _finish_epoch(state, means, valid, trained_s)
+                with using(average, stage):
+                    record = _finish_epoch(state, means, valid, trained_s)
+                state.average = average
                 state.ended_by = _why_ended(state, fixed_epochs or settings.epochs)
                 observer.on_epoch(record)
                 if checkpoints is not None and (state.ended_by or checkpoints.is_due(epoch_end=True)):
                     checkpoints.save(state.tensors(), state.facts())
     if selection is not None:
         selection.restore()
+    elif state.average is not None:
+        load(state.average, stage)
     return StageOutcome(
         epochs=state.epoch,
         best_epoch=selection.epoch if selection else state.epoch - 1,

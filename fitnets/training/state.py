@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -87,6 +88,58 @@ class Selection:
             layer.load_state_dict(self.weights[name])
 
 
+@dataclass(frozen=True, slots=True)
+class Average:
+    """The mean of the network's weights after several epochs, with the buffers of its normalisation.
+
+    epochs: number of epochs whose weights are averaged.
+    weights: by layer and key; numbers that are no fractions, such as counters, are those of the last epoch."""
+
+    epochs: int
+    weights: dict[str, dict[str, Tensor]]
+
+    def with_epoch(self, weights: dict[str, dict[str, Tensor]]) -> "Average":
+        """The mean with the weights of one more epoch."""
+        return Average(
+            self.epochs + 1,
+            {
+                name: {key: self._mean(self.weights[name][key], value) for key, value in layer.items()}
+                for name, layer in weights.items()
+            },
+        )
+
+    def _mean(self, mean: Tensor, value: Tensor) -> Tensor:
+        return mean + (value - mean) / (self.epochs + 1) if value.is_floating_point() else value
+
+
+@contextmanager
+def using(average: Average | None, stage: Stage) -> Iterator[None]:
+    """Give the network the averaged weights during the block; without an average it keeps its own."""
+    if average is None:
+        yield
+        return
+    own = network_weights(stage)
+    load(average, stage)
+    try:
+        yield
+    finally:
+        load(Average(1, own), stage)
+
+
+def load(average: Average, stage: Stage) -> None:
+    """Give the network the averaged weights."""
+    for name, layer in stage.network.trainable_parts(*stage.until).items():
+        layer.load_state_dict(average.weights[name])
+
+
+def network_weights(stage: Stage) -> dict[str, dict[str, Tensor]]:
+    """Copy the state dicts of the network's trained layers, without those of heads, by layer."""
+    return {
+        name: {key: value.clone() for key, value in layer.state_dict().items()}
+        for name, layer in stage.network.trainable_parts(*stage.until).items()
+    }
+
+
 def weights_of(stage: Stage) -> dict[str, dict[str, Tensor]]:
     """Copy the state dicts of the trained layers, by layer."""
     return {
@@ -114,6 +167,8 @@ class TrainingState:
     """learning rate of this epoch's first update"""
     epochs: list[Epoch] = field(default_factory=list)
     """records of the completed epochs"""
+    average: Average | None = None
+    """mean of the weights after the last epochs; None before them"""
     ended_by: str | None = None
     """reason why the stage has ended; None while it trains"""
     clock: Clock = field(default_factory=Clock)
@@ -131,6 +186,15 @@ class TrainingState:
         """Return the means of the loss and its terms over this epoch's updates so far."""
         return {name: float(total) / self.batches for name, total in self.sums.items()}
 
+    def next_average(self, epochs: int) -> Average | None:
+        """The average with the weights of the epoch that has just been trained; None if it is not averaged.
+
+        epochs: planned length of the stage."""
+        if self.epoch < epochs - self.stage.settings.averaged_epochs:
+            return None
+        weights = network_weights(self.stage)
+        return Average(1, weights) if self.average is None else self.average.with_epoch(weights)
+
     def finish_epoch(self, record: Epoch) -> None:
         """Add the record of the completed epoch, and begin the next one."""
         self.epochs.append(record)
@@ -147,6 +211,8 @@ class TrainingState:
         tensors |= _flat("memory", {name: module.state_dict() for name, module in self.stage.memory.items()})
         if self.selection is not None:
             tensors |= _flat("best", self.selection.weights)
+        if self.average is not None:
+            tensors |= _flat("average", self.average.weights)
         for number, parameter in enumerate(self._parameters()):
             for key, value in self.optimizer.optimizer.state[parameter].items():
                 tensors[f"optimizer/{number}/{key}"] = value
@@ -171,6 +237,7 @@ class TrainingState:
             "sum_names": list(self.sums),
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "ended_by": self.ended_by,
+            "averaged": 0 if self.average is None else self.average.epochs,
             "step_count": self.optimizer.step_count,
             "selection": selection and [list(selection.best), selection.epoch, selection.progress_epoch],
             "elapsed_s": [self.clock.elapsed_s, self.epoch_clock.elapsed_s],
@@ -199,6 +266,13 @@ class TrainingState:
                     else torch.empty_like(parameter).copy_(value)  # AdamW counts steps on the CPU
                     for key, value in state.items()
                 }
+        if facts.get("averaged"):  # absent in old checkpoints
+            layers = self.stage.network.trainable_parts(*self.stage.until)
+            weights = {
+                name: {key: value.to(device) for key, value in _below(f"average/{name}", tensors).items()}
+                for name in layers
+            }
+            self.average = Average(facts["averaged"], weights)
         self.optimizer.step_count = facts["step_count"]
         self.sums = {
             name: facts["sums"][name] if name in facts["sums"] else tensors[f"sums/{name}"].to(device)

@@ -30,18 +30,34 @@ RUN = (
 )
 
 
+# terms with a memory bank, its constants, learnt variances and two embeddings; the teacher is not killed again
+TERMS = (
+    *TINY,
+    *(f"schedule.{stage}.max_steps=2" for stage in ("teacher", "hint", "student")),
+    "method=contrastive_kd",
+    "+method.stages.student.terms.variational={}",
+    "engine.checkpoint_seconds=1e-9",
+    "dataset.validation_images=200",
+)
+
+
 @functools.cache
-def config() -> Config:
-    return loading.load([*RUN])
+def config(words: tuple[str, ...]) -> Config:
+    return loading.load([*words])
 
 
-def run(store: Path) -> None:
-    pipeline.run(replace(config(), store=str(store)), terminal=Terminal(quiet=True))
+def run(store: Path, words: tuple[str, ...] = RUN) -> None:
+    pipeline.run(replace(config(words), store=str(store)), terminal=Terminal(quiet=True))
 
 
 def run_recorded(store: Path, states: Path) -> None:
     crashes.record(store, states)
     run(store)
+
+
+def terms_recorded(store: Path, states: Path) -> None:
+    crashes.record(store, states, "run")
+    run(store, TERMS)
 
 
 def run_killed(store: Path, number: int) -> None:
@@ -100,3 +116,17 @@ def test_a_run_killed_at_any_write_ends_like_one_that_was_not(recorded, tmp_path
         assert not list(resumed.glob("*/.*")), state  # no checkpoints, locks, half-made folders
         shutil.rmtree(resumed)
     assert json.loads((store / "run" / expected[0] / "result.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.usefixtures("_unmeasured")
+def test_a_run_with_terms_that_remember_ends_with_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "_UNSIGNED_S", 0.05)
+    monkeypatch.setattr(locks, "_LOOK_S", 0.02)
+    monkeypatch.setattr(locks, "_POLL_S", 0.01)
+    log = tmp_path / "log"
+    assert in_fork(terms_recorded, tmp_path / "store", tmp_path / "states", log=log) == 0, log.read_text()
+    states = [path for path in sorted((tmp_path / "states").iterdir()) if list(path.glob("run/.*.checkpoints/*/*"))]
+    assert len(states) > 5
+    for state in states:
+        run(state, TERMS)
+        assert outcome(state) == outcome(tmp_path / "store"), state

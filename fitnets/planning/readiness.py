@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import torch
+
 from fitnets.config import image_shape
 from fitnets.models import costs, layer_pairs
 from fitnets.planning.plan import Plan
@@ -21,12 +23,14 @@ class Readiness:
     images: number of evaluated images
     correct: number of images that the teacher classifies correctly
     commonest: number of images of the most frequent class; a teacher that always names this class gets them right
-    accuracy: correct / images"""
+    accuracy: correct / images
+    are_probabilities: whether the outputs that it gives as logits are probabilities"""
 
     images: int
     correct: int
     commonest: int
     accuracy: float
+    are_probabilities: bool = False
 
     @property
     def is_no_better_than_one_class(self) -> bool:
@@ -35,11 +39,16 @@ class Readiness:
     def describe(self) -> str:
         return f"right on {self.correct} of {self.images} validation images ({100 * self.accuracy:.2f} %)"
 
-    def warning(self) -> str | None:
-        """A warning for a teacher that is no better than always naming one class; None for every other."""
+    def warnings(self) -> Iterator[str]:
+        """Warn of a teacher that is no better than always naming one class, and of one that returns probabilities."""
+        if self.are_probabilities:
+            yield (
+                "the teacher's logits look like probabilities (none is below 0, and those of an image add up to 1): a "
+                "softmax of them is nearly even, so give a model without its last softmax, or teacher.logits=NAME"
+            )
         if not self.is_no_better_than_one_class:
-            return None
-        return (
+            return
+        yield (
             f"the teacher is {self.describe()}; always naming the commonest class is right on {self.commonest}: check "
             "teacher.weights, teacher.mean and teacher.std (fitnets doctor shows the range of the pixel values), and "
             "the order of the classes"
@@ -57,7 +66,14 @@ def evaluate(plan: Plan, most: int | None = None) -> Readiness:
     logits, labels = metrics.predict(plan.teacher, valid, plan.config.engine.eval_batch_size)
     counts = valid.class_counts(plan.config.dataset.classes)
     correct = int((logits.argmax(1) == labels).sum())
-    return Readiness(images=len(labels), correct=correct, commonest=max(counts), accuracy=correct / len(labels))
+    sums = logits.sum(dim=1)
+    return Readiness(
+        images=len(labels),
+        correct=correct,
+        commonest=max(counts),
+        accuracy=correct / len(labels),
+        are_probabilities=bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3),
+    )
 
 
 def evaluate_if_quick(plan: Plan) -> Readiness | None:
@@ -73,8 +89,8 @@ def evaluate_if_quick(plan: Plan) -> Readiness | None:
 
 def warnings(plan: Plan, ready: Readiness | None) -> Iterator[str]:
     """Warn of a teacher at chance and of regressors that are larger than the student."""
-    if ready is not None and (warning := ready.warning()):
-        yield warning
+    if ready is not None:
+        yield from ready.warnings()
     for regressor in plan.regressors:
         if warning := layer_pairs.outweighs(regressor, plan.student):
             yield warning

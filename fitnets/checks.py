@@ -259,10 +259,8 @@ def _broken_stages(config: Config) -> Iterator[str]:
 
 
 def _broken_terms(config: Config) -> Iterator[str]:
-    for name, stage in config.method.stages.items():
-        options = {
-            term: registry.option(registry.term_key(name, term), term, stage.terms[term]) for term in stage.terms
-        }
+    for name in config.method.stages:
+        options = registry.given_options(config.method, name)
         if all(option.weight == 0 for option in options.values()):
             yield f"method.stages.{name}.terms: all weights are 0: give one of them another weight"
         for term, option in options.items():

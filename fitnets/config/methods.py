@@ -3,7 +3,7 @@
 from dataclasses import field
 from typing import Any, Literal
 
-from fitnets.config.options import AT_LEAST_0, bounded, former_option, neutral, option
+from fitnets.config.options import AT_LEAST_0, added, bounded, former_option, neutral, option
 
 Table = dict[str, Any]
 """A loss term as a table: `loss` is its kind (left out if the term is named after it), the rest are its options."""
@@ -27,6 +27,8 @@ class Method:
     name: str = neutral()
     stages: dict[str, Any]
     """each a `MethodStage`; Hydra gets no type, because it adds no entry to a table of typed options"""
+    teaching_weight: float = added(default=1.0, bounds=AT_LEAST_0)
+    """factor on the weights of all terms of the stage `student` that read the teacher"""
 
 
 StageName = Literal["hint", "student"]

@@ -5,7 +5,7 @@ They are still hashed as those options were, so that runs which were stored befo
 
 from typing import Any
 
-from fitnets.config import Config, Method, MethodStage, SeveralPairs
+from fitnets.config import Config, Method, Ramp, SeveralPairs
 from fitnets.config import methods as former
 from fitnets.config.methods import Table
 from fitnets.config.options import restore
@@ -29,13 +29,13 @@ def option_of(config: Config) -> dict[str, Any] | None:
     """The option that earlier versions hashed for the configuration's method; None if they could not express it."""
     method = config.method
     candidates = [*_OPTIONS]
-    terms = method.stages["student"].terms
-    if "label_hint" in terms:
-        candidates.append({"_type_": "DeeplySupervised", "weight": terms["label_hint"].get("weight")})
-    if "hint" in terms:
+    options = registry.given_options(method, "student")
+    weights = {name: one.weight for name, one in options.items() if not isinstance(one.weight, Ramp)}
+    if "label_hint" in weights:
+        candidates.append({"_type_": "DeeplySupervised", "weight": weights["label_hint"]})
+    if "hint" in weights:
         for distill in (False, True):
-            weight = terms["hint"].get("weight")
-            candidates.append({"_type_": "Joint", "hint_weight": weight, "distill": distill})
+            candidates.append({"_type_": "Joint", "hint_weight": weights["hint"], "distill": distill})
     for candidate in candidates:
         if _tables(restore(candidate)) == _tables(method):
             has_pair = candidate["_type_"] in ("Hints", "LabelHints", "Joint")
@@ -56,16 +56,13 @@ def has_label_stage(config: Config) -> bool:
 def _is_stage_1_of(config: Config, method: Method) -> bool:
     if isinstance(config.hint_layer, SeveralPairs):
         return False
-    return _tables_of("hint", config.method.stages["hint"]) == _tables_of("hint", method.stages["hint"])
+    return _tables_of(config.method, "hint") == _tables_of(method, "hint")
 
 
 def _tables(method: Method) -> dict[str, dict[str, Table]]:
-    return {name: _tables_of(name, stage) for name, stage in method.stages.items()}
+    return {stage: _tables_of(method, stage) for stage in method.stages}
 
 
-def _tables_of(name: str, stage: MethodStage) -> dict[str, Table]:
+def _tables_of(method: Method, stage: str) -> dict[str, Table]:
     """The complete tables of a stage's terms, those of weight 0 included."""
-    return {
-        term: registry.table_of(registry.option(registry.term_key(name, term), term, table))
-        for term, table in stage.terms.items()
-    }
+    return {name: registry.table_of(one) for name, one in registry.given_options(method, stage).items()}

@@ -96,7 +96,7 @@ def _student_parts(config: Config) -> list[Any]:
 def _terms(config: Config, stage: StageName) -> list[Any]:
     """Everything that determines the loss terms of a stage, in an order that does not depend on that in which they were
     given."""
-    options = registry.options(stage, config.method.stages[stage])
+    options = registry.options(config.method, stage)
     return [[name, one.kind, one, *one.determined_by(config)] for name, one in options.items()]
 
 

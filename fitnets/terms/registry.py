@@ -7,12 +7,12 @@ them only when a method is read.
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fitnets.config import Method, MethodStage, Ramp
+from fitnets.config import Method, Ramp
 from fitnets.config.methods import Table, kind
 from fitnets.errors import ConfigError, suggest
 
@@ -75,21 +75,36 @@ def option(key: str, name: str, table: Table) -> "Loss":
     return class_of(key, name, table)(**values)
 
 
-def options(stage_name: str, stage: MethodStage) -> "dict[str, Loss]":
+def options(method: Method, stage: str) -> "dict[str, Loss]":
     """The options of a stage's terms by name, in the order in which the losses are added.
 
     This order, and everything else about a term, does not depend on the order in which the terms were given. Terms of
     weight 0 are left out."""
-    found = {name: option(term_key(stage_name, name), name, table) for name, table in stage.terms.items()}
-    counted = {name: one for name, one in found.items() if one.weight != 0}
+    counted = {name: one for name, one in given_options(method, stage).items() if one.weight != 0}
     return dict(sorted(counted.items(), key=lambda item: (item[1].position, item[0])))
+
+
+def given_options(method: Method, stage: str) -> "dict[str, Loss]":
+    """The options of all terms of a stage by name, as they were given, with their weights times
+    `method.teaching_weight`."""
+    found = {name: option(term_key(stage, name), name, table) for name, table in method.stages[stage].terms.items()}
+    if stage != "student" or method.teaching_weight == 1:
+        return found
+    return {name: _scaled(one, method.teaching_weight) if one.reads_teacher else one for name, one in found.items()}
+
+
+def _scaled(option: "Loss", factor: float) -> "Loss":
+    weight = option.weight
+    if isinstance(weight, Ramp):
+        return replace(option, weight=replace(weight, start=factor * weight.start, end=factor * weight.end))
+    return replace(option, weight=factor * weight)
 
 
 def all_options(method: Method) -> "Iterator[tuple[str, Loss]]":
     """(dotted key, option) of all terms of a method."""
-    for stage_name, stage in method.stages.items():
-        for name, one in options(stage_name, stage).items():
-            yield term_key(stage_name, name), one
+    for stage in method.stages:
+        for name, one in options(method, stage).items():
+            yield term_key(stage, name), one
 
 
 def term_key(stage: str, name: str) -> str:

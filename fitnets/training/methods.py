@@ -25,7 +25,7 @@ def stages(config: Config, teacher: Network | None, student: Network) -> list[St
 def _stage(config: Config, name: StageName, teacher: Network | None, student: Network) -> Stage:
     settings = config.schedule.hint if name == "hint" else student_stage(config)
     terms: list[Term] = []
-    for term_name, option in registry.options(name, config.method.stages[name]).items():
+    for term_name, option in registry.options(config.method, name).items():
         key = registry.term_key(name, term_name)
         site = Site(key=key, name=term_name, config=config, settings=settings, teacher=teacher, student=student)
         terms.append(option.build(site))

@@ -266,6 +266,18 @@ def with_term(loss: str, table: dict[str, Any]) -> identity.Hashes:
     return identity.hashes(replace(config, method=replace(config.method, stages=stages)), "digest", "fp32")
 
 
+def test_a_factor_on_the_teachers_terms_is_a_weight():
+    def run(*words: str) -> str:
+        return identity.hashes(loading.load(list(words)), "digest", "fp32").run
+
+    doubled = "method.teaching_weight=2"
+    weight = "method.stages.student.terms.attention.weight=2000"
+    assert run("method=attention", doubled) == run("method=attention", weight) != run("method=attention")
+    assert run("method=backprop", doubled) == run("method=backprop")
+    assert run("method=kd", doubled) != run("method=kd")
+    assert run("method=joint", doubled) == run("method=joint", "method.stages.student.terms.hint.weight=200")
+
+
 def test_the_order_in_which_terms_are_given_changes_nothing():
     def hashes(terms: dict[str, Any]) -> identity.Hashes:
         config = loading.load(["method=joint"])

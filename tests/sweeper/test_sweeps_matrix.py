@@ -23,12 +23,18 @@ QUESTIONS = {  # name: (overrides for every kind of data set, a search space of 
     "table5": (NETWORKS[:-1], ("student=thin,fitnet_digits",)),
     "hint_depth": ((*NETWORKS[:3], "hint_layer.teacher=group1_block1"), ("hint_layer.student=conv1,conv2",)),
     "controls": (NETWORKS, ("student.depth=3", "student.width=4", "method=backprop,kd", "seed=0", "teacher.seed=0")),
+    "methods": (NETWORKS, ("student.depth=3", "student.width=4", "method=kd,dist", "seed=0", "teacher.seed=0")),
+    "term_weights": (
+        (*NETWORKS, "student.depth=3", "student.width=4", "sweep.seeds=1"),
+        ("method=kd,attention", "method.teaching_weight=1,2"),
+    ),
 }
 TRAINED = {  # questions that are trained by kind of data set; on digits all are
     "parquet": ("depth_width", "budget_30m", "hint_depth", "controls"),
     "folder": ("latency", "figure2", "budget_107m", "controls"),
 }
-STUDIES = [name for name in QUESTIONS if name != "controls"]
+GRIDS = ("controls", "methods")
+STUDIES = [name for name in QUESTIONS if name not in GRIDS]
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +76,14 @@ def cells():
 @pytest.mark.parametrize(("name", "kind"), list(cells()))
 def test_question_trains_two_trials(name, kind, datasets, command, tmp_path):
     always, space = QUESTIONS[name]
-    number = () if name == "controls" else ("hydra.sweeper.n_trials=2",)
+    number = () if name in GRIDS else ("hydra.sweeper.n_trials=2",)
     words = ("-m", f"+sweeps={name}", *BASE, *datasets[kind], *always, *space, *number)
     finished = command(*words)
     assert finished.code == 0, finished.err
     runs = list((tmp_path / "store" / "run").glob("[!.]*"))
     assert len(runs) == 2
     assert len(list((tmp_path / "store" / "teacher").glob("[!.]*"))) == 1
-    if name == "controls":
+    if name in GRIDS:
         assert "2 jobs" in finished.out
         return
     (log,) = (tmp_path / "store" / "sweeps").glob("*/study.log")

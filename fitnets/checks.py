@@ -19,6 +19,7 @@ from fitnets.config import (
     LocalContrast,
     NoPair,
     NoTeacher,
+    OwnImages,
     PaperPair,
     Resnet,
     RunTeacher,
@@ -112,7 +113,7 @@ def _broken_dataset(config: Config) -> Iterator[str]:
         yield f"dataset.preprocessing.window={dataset.preprocessing.window} is even: give an odd number of pixels"
     if isinstance(dataset, Folder) and dataset.validation_share + dataset.test_share > 0.9:
         yield "dataset.validation_share and dataset.test_share leave less than a tenth to train on: give smaller ones"
-    if isinstance(dataset, Folder):
+    if isinstance(dataset, Folder | OwnImages):
         return
     has_own_split = isinstance(dataset, HubImages) and dataset.validation_split is not None
     if dataset.validation_images == 0 and not has_own_split:

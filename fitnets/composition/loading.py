@@ -17,7 +17,7 @@ from fitnets.composition import method_terms, own_options, text_keys
 from fitnets.composition import overrides as typed
 from fitnets.composition.composer import Composer
 from fitnets.composition.mistakes import MISTAKES, short_message
-from fitnets.config import Config, Ensemble, Folder, RunTeacher, Thin, options
+from fitnets.config import Config, Ensemble, Folder, OwnImages, RunTeacher, Thin, options
 from fitnets.data.reading import folder_layout
 from fitnets.errors import ConfigError, suggest
 from fitnets.models import hint_pair
@@ -58,6 +58,7 @@ def to_config(composed: DictConfig) -> Config:
 
 def _checked(composed: DictConfig) -> Config:
     _count_classes(composed)
+    _describe_own_images(composed)
     _locate_teachers(composed)
     method_terms.complete(composed.get("method"))
     problems = [*_unknown_keys(composed)]
@@ -74,6 +75,29 @@ def _count_classes(composed: DictConfig) -> None:
     if is_uncounted and not OmegaConf.is_missing(dataset, "path"):
         store = None if OmegaConf.is_missing(composed, "store") else composed.store
         dataset.classes = max(2, len(folder_layout.structure(dataset.path, store).classes))
+
+
+def _describe_own_images(composed: DictConfig) -> None:
+    """Set the size and the number of classes of dataset=custom to those of its training set, unless they are given."""
+    dataset = composed.dataset
+    if OmegaConf.get_type(dataset) is not OwnImages:
+        return
+    if OmegaConf.is_missing(dataset, "target"):
+        raise ConfigError("dataset.target has no value: give dataset.target=my_data.make, a function of yours")
+    missing = [name for name in ("channels", "height", "width", "classes") if OmegaConf.is_missing(dataset, name)]
+    if not missing:
+        return
+    from fitnets.data.reading import own  # imports NumPy
+
+    arguments = OmegaConf.to_container(dataset.args) if OmegaConf.is_config(dataset.args) else dataset.args
+    description = own.describe(dataset.target, arguments)
+    for name in missing:
+        value = getattr(description, name)
+        if value is None:
+            raise ConfigError(
+                f"dataset.target={dataset.target}: its training set has no attribute `classes`: give dataset.classes"
+            )
+        dataset[name] = value
 
 
 def _locate_teachers(composed: DictConfig) -> None:

@@ -15,6 +15,7 @@ from fitnets.config.data import (
     Folder,
     HubImages,
     LocalContrast,
+    OwnImages,
     Preprocessing,
     Scale,
     Standardize,

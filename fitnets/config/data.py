@@ -1,6 +1,6 @@
 """Options of data sets, their preprocessing and augmentation."""
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from fitnets.config.options import (
     AT_LEAST_0,
@@ -180,7 +180,35 @@ class Folder:
     """seed of the split when it is drawn, of `train_share`, and of the augmented versions"""
 
 
-Dataset: TypeAlias = Digits | HubImages | Folder
+@option
+class OwnImages:
+    """A data set of the user's own. `target` is called with "train", "validation" and "test", and returns a map-style
+    data set of (image, label) pairs, such as a `torch.utils.data.Dataset`, or None for a split that there is not.
+    Images are PIL images, or arrays or tensors of whole numbers from 0 to 255 or of fractions k/255 from 0 to 1; all
+    have one size. An attribute `classes` of the training set names the classes."""
+
+    name: str = neutral(default="custom")
+    target: str = neutral()
+    """import path, `my_data.make`, in the current folder or in an installed package"""
+    args: Any = neutral(default=None)
+    """further arguments of the call, by name"""
+    channels: Literal[1, 3]
+    """1: images become grey; 3: images become RGB"""
+    height: int = bounded(AT_LEAST_1)
+    width: int = bounded(AT_LEAST_1)
+    classes: int = bounded(_CLASSES)
+    pixel_max: ClassVar[float] = 255
+    validation_share: float = bounded(_SHARE)
+    """fraction of each class of the training images that is held out for validation, if `target` returns no validation
+    set; drawn with `seed`"""
+    preprocessing: Preprocessing
+    train_share: float = added(default=1.0, bounds=_TRAIN_SHARE)
+    """see `Digits.train_share`"""
+    seed: int = 0
+    """seed of the validation split, of `train_share`, and of the augmented versions"""
+
+
+Dataset: TypeAlias = Digits | HubImages | Folder | OwnImages
 
 
 def image_shape(dataset: Dataset) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fitnets.config import Dataset, HubImages
+from fitnets.config import Dataset, HubImages, OwnImages
 from fitnets.config.seeds import seed_of
 from fitnets.data.draws import equal_draw, proportional_draw
 from fitnets.data.sources import SplitPart, has_validation_part
@@ -33,6 +33,9 @@ def _held_out(dataset: Dataset, part: SplitPart, labels: NDArray[np.int64]) -> N
     """A mask of the rows of a part that are for validation."""
     if has_validation_part(dataset):
         return np.full(len(labels), part == "validation")
+    seed = seed_of("validation" if part == "train" else f"validation of {part}", dataset.seed)
+    if isinstance(dataset, OwnImages):
+        return proportional_draw(labels, max(1, round(dataset.validation_share * len(labels))), seed)
     key = "extra_validation" if part == "extra" else "validation_images"
     count: int = getattr(dataset, key)
     if count >= len(labels):
@@ -41,7 +44,6 @@ def _held_out(dataset: Dataset, part: SplitPart, labels: NDArray[np.int64]) -> N
             f"split: give fewer than {len(labels)}"
         )
     rule = dataset.validation_rule if isinstance(dataset, HubImages) else "by_class"
-    seed = seed_of("validation" if part == "train" else f"validation of {part}", dataset.seed)
     match rule:
         case "last":
             return np.arange(len(labels)) >= len(labels) - count

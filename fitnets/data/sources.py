@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fitnets.config import Dataset, Digits, Folder, HubImages
+from fitnets.config import Dataset, Digits, Folder, HubImages, OwnImages
 from fitnets.data.draws import proportional_draw
-from fitnets.data.reading import folder, folder_layout, parquet
+from fitnets.data.reading import folder, folder_layout, own, parquet
 from fitnets.data.reading.decoding import BrokenImages, Decoded, Raw, Report
 from fitnets.data.reading.examined import examine
 from fitnets.data.reading.parquet import UNLABELLED
@@ -54,6 +54,8 @@ def source(dataset: Dataset, part: SplitPart, root: Path | None = None, progress
             return Source(identity, lambda _: _decode_digits(dataset, part), version=1)
         case Folder():
             return _folder_source(dataset, part, root, progress)
+        case OwnImages():
+            return Source(own.identity(dataset, part), lambda track: own.decode(dataset, part, track), version=1)
         case HubImages():
             split = _split(dataset, part)
             identity = parquet.identity(dataset, split, root)
@@ -85,7 +87,13 @@ def training_parts(dataset: Dataset) -> list[SplitPart]:
 
 def has_validation_part(dataset: Dataset) -> bool:
     """True if the validation images are a part of their own."""
-    return isinstance(dataset, Folder) or (isinstance(dataset, HubImages) and dataset.validation_split is not None)
+    match dataset:
+        case OwnImages():
+            return own.has_part(dataset, "validation")
+        case HubImages():
+            return dataset.validation_split is not None
+        case _:
+            return isinstance(dataset, Folder)
 
 
 def used_parts(dataset: Dataset, *, test: bool = False) -> list[SplitPart]:
@@ -106,6 +114,8 @@ def class_names(dataset: Dataset) -> list[str] | None:
             return [str(digit) for digit in range(dataset.classes)]
         case Folder():
             return folder.class_names(dataset)
+        case OwnImages():
+            return own.class_names(dataset)
         case HubImages(path=str()):
             return parquet.class_names(dataset, [_split(dataset, part) for part in present_parts(dataset)])
         case HubImages():
@@ -129,14 +139,17 @@ def present_parts(dataset: Dataset) -> list[SplitPart]:
         return ["all"]
     if isinstance(dataset, Digits):
         return ["train", "test"]
+    if isinstance(dataset, OwnImages):
+        parts: list[SplitPart] = ["train", "validation", "test"]
+        return [part for part in parts if own.has_part(dataset, part)]
     configured: list[SplitPart] = ["train", "extra", "validation", "test"]
-    parts = [part for part in configured if getattr(dataset, f"{part}_split") is not None]
+    used = [part for part in configured if getattr(dataset, f"{part}_split") is not None]
     if dataset.path is None:
-        return parts
+        return used
     root = expanded(dataset.path)
-    patterns = {part: f"{_split(dataset, part)}-*.parquet" for part in parts}
+    patterns = {part: f"{_split(dataset, part)}-*.parquet" for part in used}
     present = [part for part, pattern in patterns.items() if any(root.glob(pattern)) or any(root.glob(f"*/{pattern}"))]
-    return present or parts[:1]  # opening the first part then raises the error about missing files
+    return present or used[:1]  # opening the first part then raises the error about missing files
 
 
 def notes(dataset: Dataset, root: Path | None = None) -> Iterator[str]:
@@ -149,6 +162,8 @@ def notes(dataset: Dataset, root: Path | None = None) -> Iterator[str]:
             yield from examine(dataset, contents, root).report.notes("images")
         case HubImages():
             yield from parquet.notes(dataset)
+        case OwnImages():
+            yield from own.notes(dataset)
         case Digits():
             return
 
@@ -194,7 +209,9 @@ def check_labels(dataset: Dataset, part: SplitPart, labels: NDArray[np.int64]) -
         return
     first = dataset.first_label if isinstance(dataset, HubImages) else 0
     has_gaps = len(distinct) < high - low + 1
-    if low < 0:
+    if isinstance(dataset, OwnImages):
+        way_out = "number the classes from 0 without gaps, or give dataset.classes=COUNT"
+    elif low < 0:
         way_out = f"give dataset.first_label={first + low}"
     elif high == classes and low > 0:
         way_out = f"they count from {first + 1}: give dataset.first_label={first + 1}"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fitnets.config import Augmentation, Dataset, Folder, HubImages
+from fitnets.config import Augmentation, Dataset, Folder, HubImages, OwnImages
 from fitnets.config.options import content_hash
 from fitnets.config.seeds import seed_of
 from fitnets.data import preprocessing, sources
@@ -217,7 +217,7 @@ def known_digest(dataset: Dataset, root: Path) -> str | None:
     """The `digest` of images that are in the store already; None if they would have to be downloaded or decoded first.
 
     Raises ConfigError where local files are configured and missing."""
-    if isinstance(dataset, Folder):  # its parts are known only after all images are decoded
+    if isinstance(dataset, Folder | OwnImages):  # its parts are known only after all images are decoded
         return None
     if isinstance(dataset, HubImages) and dataset.hub is None and dataset.path is None:
         return None

@@ -1,8 +1,8 @@
 """Facts about a data set that need no image: how many images a part has, and whether there is a test split."""
 
-from fitnets.config import Config, Dataset, Digits, Folder, HubImages
+from fitnets.config import Config, Dataset, Digits, Folder, HubImages, OwnImages
 from fitnets.data import sources
-from fitnets.data.reading import folder, folder_layout
+from fitnets.data.reading import folder, folder_layout, own
 from fitnets.data.sources import SplitPart
 
 _DIGITS = 1797
@@ -28,6 +28,8 @@ def image_count(dataset: Dataset, part: SplitPart) -> int | None:
             if dataset.skip_broken or not folder.has_split(dataset):  # a split would be drawn
                 return None
             return len(folder.images_by_part(dataset)[part])
+        case OwnImages():
+            return own.image_count(dataset, part)
         case _ if dataset.path is None:
             return _PUBLISHED.get(dataset.name, {}).get(getattr(dataset, f"{part}_split"))
         case _:
@@ -43,4 +45,6 @@ def has_test_split(dataset: Dataset) -> bool:
     """True if the data set has test images: a configured test split, or a test part of a folder."""
     if isinstance(dataset, Folder):
         return folder_layout.has_test(dataset.path)
+    if isinstance(dataset, OwnImages):
+        return own.has_part(dataset, "test")
     return not (isinstance(dataset, HubImages) and dataset.test_split is None)

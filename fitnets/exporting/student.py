@@ -22,7 +22,6 @@ from fitnets.exporting.graphs import Graph, NetworkOnly, WithPreprocessing, prog
 from fitnets.exporting.runtimes import Files
 from fitnets.machine import devices
 from fitnets.models import build
-from fitnets.models.custom import imports
 from fitnets.models.network import Network
 from fitnets.planning.plan import new_teacher
 from fitnets.progress import Progress
@@ -31,6 +30,7 @@ from fitnets.store import files as store_files
 from fitnets.store import weights as store_weights
 from fitnets.store.earlier_runs import StoredNetwork
 from fitnets.store.layout import StoreLayout
+from fitnets.system import imports
 from fitnets.training import metrics
 
 TOLERANCE = 1e-4

@@ -17,9 +17,10 @@ from fitnets.config import (
 from fitnets.config.methods import kinds
 from fitnets.errors import ConfigError
 from fitnets.models import build
-from fitnets.models.custom import imports, wrapping
+from fitnets.models.custom import wrapping
 from fitnets.models.network import EnsembleNetwork, Network
 from fitnets.store import digests, earlier_runs, weights
+from fitnets.system import imports
 
 
 def build_teacher(config: Config) -> Network:

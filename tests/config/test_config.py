@@ -38,6 +38,7 @@ DEFAULTS = {  # default teacher and student of each data set
     "svhn": ("maxout_svhn", "fitnet3"),
     "aflw": ("relu_aflw", "fitnet_aflw2"),
     "folder": ("resnet", "thin"),
+    "custom": ("resnet", "thin"),
 }
 
 
@@ -173,7 +174,8 @@ def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
     images = write_images(tmp_path / "images")
     folder = load_dataset("folder", f"dataset.path={images}", "dataset.split_file=null").dataset
     hub = load_dataset("svhn").dataset
-    splits.load(folder, tmp_path / "store", torch.device("cpu"), SILENCE)
+    for dataset in (folder, load_dataset("custom", "+dataset.args={}").dataset):
+        splits.load(dataset, tmp_path / "store", torch.device("cpu"), SILENCE)
     (images / "cat" / "broken.png").write_bytes(b"no image")
     with pytest.raises(BrokenImages) as broken:
         splits.load(folder, tmp_path / "another store", torch.device("cpu"), SILENCE)

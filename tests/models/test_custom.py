@@ -16,9 +16,10 @@ from fitnets.data.splits import Batch
 from fitnets.errors import ConfigError
 from fitnets.models import build, teachers
 from fitnets.models import network as models_network
-from fitnets.models.custom import factory, imports, wrapping
+from fitnets.models.custom import factory, wrapping
 from fitnets.models.layers import LOGITS
 from fitnets.planning import identity, plan
+from fitnets.system import imports
 from fitnets.training import stages
 from fitnets.training.teacher_outputs import LiveTeacher
 from support.custom import IMAGES, NEVER_SEEN, WOBBLY, network

@@ -63,6 +63,7 @@ NEUTRAL = {  # reason: keys that are in no hash
         *(f"HubImages.{key}" for key in ("hub", "subset", "revision", "path", "image_column", "label_column")),
         *(f"HubImages.{key}" for key in ("first_label", "skip_broken")),
         *(f"HubImages.{split}_split" for split in ("train", "extra", "validation", "test")),
+        *(f"OwnImages.{key}" for key in ("target", "args")),
         *(f"Folder.{key}" for key in ("path", "split_file", "skip_broken", "validation_share", "test_share")),
     },
     "the pair of layers is hashed": {
@@ -86,6 +87,7 @@ CASES = [  # together they hold every option of the schema
     ["dataset=cifar10", "student=fitnet1", "method=mimic", "dataset/preprocessing=standardize"],
     ["dataset=aflw", "schedule=paper"],
     ["dataset=folder", "method=backprop"],
+    ["dataset=custom"],
     ["hint_layer=named", "method=labels_with_labels"],
     ["hint_layer=pairs"],
     ["regressor=identity"],

@@ -1,6 +1,7 @@
 """Lists the overrides without which some options of the configuration cannot be composed."""
 
 NEEDED = {  # further overrides that an option needs
+    "dataset=custom": ["dataset.target=support.own_data.make"],
     "hint_layer=named": ["hint_layer.teacher=conv2", "hint_layer.student=conv5"],
     "hint_layer=none": ["method=kd"],
     "hint_layer=pairs": ["+hint_layer.pairs={{low: {{teacher: conv1, student: conv2}}}}"],

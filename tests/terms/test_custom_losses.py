@@ -77,7 +77,7 @@ def losses(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("my_losses", "broken_losses"):
         monkeypatch.delitem(__import__("sys").modules, name, raising=False)
-    from fitnets.models.custom import imports
+    from fitnets.system import imports
 
     imports.source_digest.cache_clear()
 
@@ -145,7 +145,7 @@ def test_the_seed_draws_the_weights_of_a_module(tiny, tmp_path):
 
 
 def test_another_source_is_another_run(tiny, tmp_path, monkeypatch):
-    from fitnets.models.custom import imports
+    from fitnets.system import imports
 
     config = tiny("method=backprop", mine("cosine"))
     before = hashes(config, "digest", "fp32")

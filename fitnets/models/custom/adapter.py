@@ -18,10 +18,10 @@ from fitnets.errors import ConfigError, suggest
 from fitnets.models.custom import advice, copies, factory, middle
 from fitnets.models.custom.advice import in_short
 from fitnets.models.custom.hooks import Reached, Tap, hookable, hooks
-from fitnets.models.custom.imports import last_line
 from fitnets.models.custom.part import TrainedPart
 from fitnets.models.layers import LINEAR, LOGITS, RELU, as_float32
 from fitnets.models.network import Network
+from fitnets.system.imports import last_line
 
 
 class CustomNetwork(Network):

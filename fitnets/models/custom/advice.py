@@ -10,7 +10,7 @@ from torch import nn
 
 from fitnets.config import CustomNet
 from fitnets.errors import ConfigError
-from fitnets.models.custom.imports import first_line
+from fitnets.system.imports import first_line
 
 _PRECISIONS = re.compile(r"c10::|BFloat16|\b(Half|half|Double|double|dtype)\b|scalar type", re.ASCII)
 _CALLED_WRONGLY = re.compile(r"positional argument|keyword|argument\(s\)|unexpected .*argument|missing value for arg")

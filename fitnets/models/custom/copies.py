@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from fitnets.config import CustomNet
 from fitnets.errors import ConfigError
-from fitnets.models.custom import factory, imports
+from fitnets.models.custom import factory
 from fitnets.models.custom.factory import ImageShape
+from fitnets.system import imports
 
 
 def why_not(model: nn.Module, net: CustomNet, image_shape: ImageShape) -> str | None:

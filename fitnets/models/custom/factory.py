@@ -13,9 +13,10 @@ from torch.nn.parameter import is_lazy
 from fitnets.config import CustomNet
 from fitnets.config.seeds import seed_of
 from fitnets.errors import ConfigError
-from fitnets.models.custom import imports, weights
+from fitnets.models.custom import weights
 from fitnets.models.custom.advice import in_short
 from fitnets.paths import expanded
+from fitnets.system import imports
 
 ImageShape = tuple[int, int, int]
 PROBED = 2
@@ -35,7 +36,11 @@ def build(net: CustomNet, image_shape: ImageShape, side: str, seed: int) -> nn.M
     place = f"{side}.target={net.target}"
     factory, _ = imports.import_factory(net.target, f"{side}.target")
     with torch.device("cpu"), seeded(seed_of("custom weights", seed)):
-        model = imports.call(factory, net.args or {}, side, net.target)
+        model = imports.call(factory, net.args or {}, place, f"{side}.args")
+        if not isinstance(model, nn.Module):
+            raise ConfigError(
+                f"{place}: it returns a {type(model).__name__}: give a function or class that returns a torch.nn.Module"
+            )
         _check_tensors(model, place)
         model = model.float()
         if net.weights is not None:

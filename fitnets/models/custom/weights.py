@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fitnets.errors import ConfigError, suggest
-from fitnets.models.custom.imports import first_line
 from fitnets.system import permissions
+from fitnets.system.imports import first_line
 
 State = dict[str, Any]
 """a state dict: tensors by name, and the extra state of modules"""

@@ -9,10 +9,11 @@ import torch
 from fitnets.config import CustomNet, Dataset, image_shape
 from fitnets.config.options import plain, restore
 from fitnets.errors import ConfigError
-from fitnets.models.custom import factory, imports
+from fitnets.models.custom import factory
 from fitnets.models.custom.adapter import CustomNetwork
 from fitnets.paths import expanded
 from fitnets.store import digests
+from fitnets.system import imports
 
 
 def network(net: CustomNet, dataset: Dataset, side: str) -> CustomNetwork:

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from fitnets.config import Config
 from fitnets.config.seeds import seed_of
 from fitnets.errors import ConfigError
-from fitnets.models.custom import factory, imports
-from fitnets.models.custom.imports import first_line
+from fitnets.models.custom import factory
 from fitnets.models.hint_pair import Link
 from fitnets.models.layers import LOGITS, as_float32
 from fitnets.models.network import place_like
+from fitnets.system import imports
+from fitnets.system.imports import first_line
 from fitnets.terms.loss import BatchOutputs, FeatureLoss, FeatureTerm, Site, Term, loss
 
 _PROBED = 4
@@ -134,17 +135,11 @@ def comparison(
         shapes = {"student_shape": student_shape, "teacher_shape": teacher_shape}
         arguments |= {name: shape for name, shape in shapes.items() if name in _parameters(found)}
         with torch.device("cpu"), factory.seeded(seed_of("loss weights", site.name, purpose, site.config.seed)):
-            try:
-                compare = found(**arguments)
-            except Exception as error:  # from the user's code
-                raise ConfigError(
-                    f"{place}: {found.__name__}({_listed(arguments)}) failed ({type(error).__name__}: "
-                    f"{first_line(error)}): give other {site.key}.args{_signature(found)}"
-                ) from error
+            compare = imports.call(found, arguments, place, f"{site.key}.args")
         _check_weights(compare, place)
     else:
         compare = partial(found, **arguments)
-    _try(compare, place, student_shape, teacher_shape, _signature(found))
+    _try(compare, place, student_shape, teacher_shape, imports.signature(found))
     if isinstance(compare, nn.Module) and next(compare.parameters(), None) is not None:
         return place_like(site.student, Head(compare.float()))
     return compare  # type: ignore[no-any-return]
@@ -155,17 +150,6 @@ def _parameters(found: Callable[..., Any]) -> set[str]:
         return set(inspect.signature(found).parameters)
     except (TypeError, ValueError):
         return set()
-
-
-def _signature(found: Callable[..., Any]) -> str:
-    try:
-        return f" (it takes {inspect.signature(found)})"
-    except (TypeError, ValueError):
-        return ""
-
-
-def _listed(arguments: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
 
 
 def _check_weights(compare: Any, place: str) -> None:

@@ -1,4 +1,4 @@
-"""Imports a user's factory by its import path, calls it, and hashes its source."""
+"""Imports a function or class of the user by its import path, calls it, and hashes its source."""
 
 import hashlib
 import importlib
@@ -10,8 +10,6 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from fitnets.errors import ConfigError, suggest
 
@@ -98,32 +96,28 @@ def source_digest(target: str) -> str:
     return digest.hexdigest()
 
 
-def call(factory: Callable[..., Any], arguments: Mapping[str, Any], key: str, target: str) -> nn.Module:
-    """Call a factory and return its module.
+def call(factory: Callable[..., Any], arguments: Mapping[str, Any], place: str, key: str) -> Any:
+    """Call the user's function or class and return what it returns.
 
-    key: "teacher" or "student", for messages.
+    place: its key and import path, for messages.
+    key: the key that holds its arguments.
 
-    Raises ConfigError if the call fails or returns anything but a module."""
+    Raises ConfigError if the call fails."""
     try:
-        module = factory(**arguments)
+        return factory(**arguments)
     except Exception as error:  # from the user's code
         listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-        way_out = f"give other {key}.args{_signature(factory)}"
+        way_out = f"give other {key}{signature(factory)}"
         if "CUDA" in str(error):
             way_out = "build it on the CPU: it is moved to engine.device afterwards"
         raise ConfigError(
-            f"{key}.target={target}: {target.rpartition('.')[2]}({listed}) failed ({type(error).__name__}: "
-            f"{first_line(error)}): {way_out}"
+            f"{place}: {place.rpartition('.')[2]}({listed}) failed ({type(error).__name__}: {first_line(error)}): "
+            f"{way_out}"
         ) from error
-    if not isinstance(module, nn.Module):
-        raise ConfigError(
-            f"{key}.target={target}: it returns a {type(module).__name__}: give a function or class that returns a "
-            "torch.nn.Module"
-        )
-    return module
 
 
-def _signature(factory: Callable[..., Any]) -> str:
+def signature(factory: Callable[..., Any]) -> str:
+    """The arguments that a function takes, in words; empty if they are not known."""
     try:
         return f" (it takes {inspect.signature(factory)})"
     except (TypeError, ValueError):

@@ -1,0 +1,201 @@
+"""Reads data sets of the user's own: a function that returns map-style data sets of (image, label)."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fitnets.config import OwnImages
+from fitnets.data.reading.decoding import Decoded, Report
+from fitnets.errors import ConfigError
+from fitnets.progress import Track
+from fitnets.system import imports
+
+_READ_TWICE = 16
+"""items that are read a second time, to see that a data set gives the same image for the same number"""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the training set says about its images."""
+
+    channels: int
+    height: int
+    width: int
+    classes: int | None
+    """None if the data set has no attribute `classes`"""
+
+
+def describe(target: str, arguments: Any) -> Description:
+    """Describe the training images from the first one. Raises ConfigError if the data set cannot be used."""
+    data = _made(target, _as_json(arguments), "train")
+    image, _ = _item(data, 0, target, "train")
+    pixels = _pixels(image, target, 0, "train")
+    names = _class_names(data)
+    channels, height, width = pixels.shape
+    return Description(channels, height, width, None if names is None else len(names))
+
+
+def has_part(dataset: OwnImages, part: str) -> bool:
+    """Return whether the user's function gives a data set for a split. Raises ConfigError if it fails."""
+    return part == "train" or _made(dataset.target, _as_json(dataset.args), part) is not None
+
+
+def class_names(dataset: OwnImages) -> list[str] | None:
+    """The names of the training set's classes; None if it has none."""
+    return _class_names(_made(dataset.target, _as_json(dataset.args), "train"))
+
+
+def image_count(dataset: OwnImages, part: str) -> int:
+    """The number of images of a split."""
+    return len(_made(dataset.target, _as_json(dataset.args), part))
+
+
+def notes(dataset: OwnImages) -> Iterator[str]:
+    """Yield a sentence if the validation images are drawn. The plan itself says so if there is no test split."""
+    if not has_part(dataset, "validation"):
+        yield (
+            f"{dataset.target} has no validation set: {100 * dataset.validation_share:g} % of each class of the "
+            "training images are held out (dataset.validation_share)"
+        )
+
+
+def identity(dataset: OwnImages, part: str) -> dict[str, Any]:
+    """JSON values that distinguish the images: the hash of all of them. The whole split is read, because nobody but the
+    user's function knows whether its images have changed."""
+    images, labels = _read(dataset.target, _as_json(dataset.args), part, dataset.channels)
+    digest = hashlib.sha256(images.tobytes())
+    digest.update(labels.tobytes())
+    return {"own images": digest.hexdigest(), "shape": list(images.shape)}
+
+
+def decode(dataset: OwnImages, part: str, _track: Track) -> Decoded:
+    """The images and labels of a split. Raises ConfigError if images have another size than the option says."""
+    images, labels = _read(dataset.target, _as_json(dataset.args), part, dataset.channels)
+    height, width = images.shape[2:]
+    if (height, width) != (dataset.height, dataset.width):
+        raise ConfigError(
+            f"dataset.target={dataset.target}: its {part} images are {height} pixels high and {width} wide: give "
+            f"dataset.height={height} dataset.width={width}"
+        )
+    return Decoded(images, labels, Report(total=len(labels)))
+
+
+# --- the user's function and its data sets ---
+
+
+def _as_json(arguments: Any) -> str:
+    return json.dumps(arguments, sort_keys=True)
+
+
+@lru_cache(maxsize=8)
+def _made(target: str, arguments: str, part: str) -> Any:
+    """The data set of a split, or None. Raises ConfigError for anything else."""
+    make, _ = imports.import_factory(target, "dataset.target")
+    given = json.loads(arguments) or {}
+    place = f"dataset.target={target}"
+    if not isinstance(given, dict):
+        raise ConfigError(f"dataset.args={given}: give arguments by name, 'dataset.args={{root: images}}'")
+    data = imports.call(lambda **by_name: make(part, **by_name), given, place, "dataset.args")
+    if data is None and part == "train":
+        raise ConfigError(f'{place}: for "train" it returns None: return a data set of (image, label)')
+    if data is not None and not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        raise ConfigError(
+            f'{place}: for "{part}" it returns a {type(data).__name__}: return a data set with __len__ and '
+            "__getitem__, whose items are (image, label)"
+        )
+    if data is not None and len(data) == 0:
+        raise ConfigError(f"{place}: its {part} data set is empty")
+    return data
+
+
+@lru_cache(maxsize=8)
+def _read(target: str, arguments: str, part: str, channels: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Read all images (N, C, H, W) and labels (N,) of a split."""
+    data = _made(target, arguments, part)
+    count = len(data)
+    images: NDArray[np.uint8] | None = None
+    labels = np.empty(count, np.int64)
+    for number in range(count):
+        image, labels[number] = _item(data, number, target, part)
+        pixels = _in_channels(_pixels(image, target, number, part), channels)
+        if images is None:
+            images = np.empty((count, *pixels.shape), np.uint8)
+        if pixels.shape != images.shape[1:]:
+            raise ConfigError(
+                f"dataset.target={target}: image {number} of its {part} set has the shape {pixels.shape} and those "
+                f"before it {images.shape[1:]}: give all images one size"
+            )
+        images[number] = pixels
+    assert images is not None
+    for number in np.unique(np.linspace(0, count - 1, min(count, _READ_TWICE)).astype(int)):
+        image, label = _item(data, int(number), target, part)
+        again = _in_channels(_pixels(image, target, int(number), part), channels)
+        if label != labels[number] or not np.array_equal(again, images[number]):
+            raise ConfigError(
+                f"dataset.target={target}: item {number} of its {part} set is another one when it is read again: leave "
+                "random changes out of the data set (schedule.STAGE.augmentation makes them)"
+            )
+    return images, labels
+
+
+def _item(data: Any, number: int, target: str, part: str) -> tuple[Any, int]:
+    where = f"dataset.target={target}: item {number} of its {part} set"
+    try:
+        item = data[number]
+    except Exception as error:  # from the user's code
+        raise ConfigError(f"{where} cannot be read ({type(error).__name__}: {imports.first_line(error)})") from error
+    if not isinstance(item, Sequence) or isinstance(item, str) or len(item) != 2:
+        raise ConfigError(f"{where} is a {type(item).__name__}: give (image, label)")
+    image, label = item
+    number_of_label = np.asarray(label)
+    if number_of_label.ndim or not np.issubdtype(number_of_label.dtype, np.integer):
+        raise ConfigError(f"{where} has the label {label!r}: give the number of its class, a whole number from 0")
+    return image, int(number_of_label)
+
+
+def _pixels(image: Any, target: str, number: int, part: str) -> NDArray[np.uint8]:
+    """The pixels of an image, (C, H, W), 0 to 255."""
+    where = f"dataset.target={target}: image {number} of its {part} set"
+    if isinstance(image, Image.Image):
+        array = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+    else:
+        array = np.asarray(image)
+    if array.ndim == 2:
+        array = array[None]
+    elif array.ndim == 3 and array.shape[0] not in (1, 3) and array.shape[2] in (1, 3):
+        array = array.transpose(2, 0, 1)
+    if array.ndim != 3 or array.shape[0] not in (1, 3):
+        raise ConfigError(
+            f"{where} is a {type(image).__name__} of shape {array.shape}: give a PIL image, or an array of (H, W), "
+            "(H, W, C) or (C, H, W) with 1 or 3 channels"
+        )
+    if array.dtype == np.uint8:
+        return array
+    values = array.astype(np.float64) * (255 if np.issubdtype(array.dtype, np.floating) else 1)
+    rounded = values.round()
+    if rounded.min(initial=0) < 0 or rounded.max(initial=0) > 255 or np.abs(values - rounded).max(initial=0) > 1e-2:
+        raise ConfigError(
+            f"{where} has values from {array.min():.4g} to {array.max():.4g} of type {array.dtype}: give whole numbers "
+            "from 0 to 255, or fractions k/255 from 0 to 1, without normalisation (dataset/preprocessing does that)"
+        )
+    return rounded.astype(np.uint8)
+
+
+def _in_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    if len(pixels) == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=0)
+    return np.asarray(Image.fromarray(pixels.transpose(1, 2, 0)).convert("L"))[None]
+
+
+def _class_names(data: Any) -> list[str] | None:
+    names = getattr(data, "classes", None)
+    return None if names is None else [str(name) for name in names]

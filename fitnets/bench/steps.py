@@ -24,21 +24,24 @@ from fitnets.config import (
     Config,
     Dataset,
     Method,
+    MethodStage,
     Precision,
     Scale,
+    SeveralPairs,
     image_shape,
     methods,
 )
 from fitnets.console.terminal import Terminal
 from fitnets.data.splits import Batch, Data, Split
 from fitnets.machine import devices, latency
-from fitnets.models import costs
+from fitnets.models import costs, layer_pairs
 from fitnets.models.network import Network, freeze, place
 from fitnets.planning.plan import new_student, new_teacher
 from fitnets.progress import Progress
 from fitnets.training.optimizers import LayerOptimizer
 from fitnets.training.stages import Stage, train_mode
 from fitnets.training.teacher_cache import TeacherCache, plan_cache
+from fitnets.training.teacher_outputs import FixedOutputs
 
 Timed = Callable[[], float]
 """does one step and returns its seconds"""
@@ -49,16 +52,22 @@ _SIDE = 2048
 """rows and columns of the square matrices whose product gives the machine's peak rate"""
 _BATCHES = 4
 """number of different batches that the steps take in turn"""
+_ATTENTION = Method(name="attention", stages={"student": MethodStage(terms={"label": {}, "attention": {}})})
+_MOST_PAIRS = 3
+"""pairs of layers of the attention step"""
 _METHODS: dict[str, tuple[Method, str]] = {  # the method whose first stage is timed, and what its student computes
     "backprop": (methods.backprop(), "whole student forward and backward, cross-entropy"),
     "KD": (methods.distill(), "whole student forward and backward, Eq. 2"),
     "hint": (methods.hints(), "student forward and backward up to the guided layer, regressor, Eq. 3"),
+    "attention": (_ATTENTION, "whole student forward and backward, cross-entropy, attention maps of several layers"),
 }
 _TEACHER = {  # the part of the teacher that the step computes or reads
     ("KD", "live"): "whole teacher forward",
     ("hint", "live"): "teacher forward up to the hint layer",
     ("KD", "cached"): "teacher's logits looked up",
     ("hint", "cached"): "teacher's maps looked up",
+    ("attention", "cached"): "teacher's maps looked up",
+    ("attention", "given"): "teacher's maps are there already",
 }
 
 
@@ -68,7 +77,8 @@ class Contestant:
 
     who: "fitnets", PLAIN or the name of a peer
     step: the kind of step, a key of `_METHODS`
-    answers: where the teacher's outputs come from, "live" or "cached"; None for steps without a teacher
+    answers: where the teacher's outputs come from, "live" or "cached"; "given" if they cost nothing, to see what the
+        student's side costs; None for steps without a teacher
     computes: what the step computes, in words"""
 
     who: str
@@ -218,7 +228,11 @@ def _own_and_plain(
     steps = {plain: plain_step(student, batches)}
     for name, answers in (("backprop", None), *_TEACHER):
         method, computes = _METHODS[name]
-        _, (stage, *_) = new_student(replace(config, method=method), teacher)
+        _, (stage, *_) = new_student(_with_pairs(replace(config, method=method), teacher, student), teacher)
+        if answers == "given":
+            teacher_outputs = stage.teacher_outputs
+            assert teacher_outputs is not None
+            stage.teacher_outputs = FixedOutputs(teacher_outputs(batches[0], stage.teacher_layers))
         if answers == "cached":
             views = data.views(Augmentation())
             cache_plan = plan_cache(
@@ -229,6 +243,17 @@ def _own_and_plain(
         contestant = Contestant(who="fitnets", step=name, precision=precision, answers=answers, computes=computes_all)
         steps[contestant] = update_step(stage, batches)
     return steps
+
+
+def _with_pairs(config: Config, teacher: Network, student: Network) -> Config:
+    """The configuration with a pair for each size of map, for the attention step; others keep their pair."""
+    if config.method is not _ATTENTION:
+        return config
+    shape = image_shape(config.dataset)
+    pairs = layer_pairs.suggest_several(*(layer_pairs.layer_rows(network, shape) for network in (teacher, student)))
+    positions = {name: math.prod(student.layer_output(pair.student).out_shape[1:]) for name, pair in pairs.items()}
+    maps = [name for name in pairs if positions[name] > 1][:_MOST_PAIRS]
+    return replace(config, hint_layer=SeveralPairs(pairs={name: pairs[name] for name in maps}))
 
 
 def _random_images(dataset: Dataset, count: int, device: torch.device) -> Data:

@@ -197,9 +197,9 @@ validation images (ties by the loss there), and the test images are evaluated on
 _ABOUT_METHODS = """\
 Eight seeds of teacher and student, the same number of epochs for every method, both stages counted. The best epoch is
 chosen by the error on validation images, and the test images are evaluated once, at the end. Weights are the usual ones
-of each loss; none was tuned for these images. Each run had one of two cores while other work ran beside it, so the times
-tell little. The commands are `python run.py -m +sweeps=methods engine.threads=1`, in two processes with four seeds each,
-and `fitnets report outputs/methods --against kd`."""
+of each loss; none was tuned for these images. Each run had one of two cores while other work ran beside it, so the
+times tell little. The commands are `python run.py -m +sweeps=methods engine.threads=1`, in two processes with four
+seeds each, and `fitnets report outputs/methods --against kd`."""
 
 _ABOUT_SPEEDUPS = """\
 The paper's Table 5 (a GPU's time for all CIFAR-10 test images) stands beside the counts here, and beside the speed-up

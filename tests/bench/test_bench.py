@@ -129,6 +129,7 @@ def test_contestants_are_plain_pytorch_and_live_and_cached_steps_in_each_precisi
             assert step() > 0
     per_precision = [(steps.PLAIN, "backprop", None), ("fitnets", "backprop", None)]
     per_precision += [("fitnets", step, answers) for answers in ("live", "cached") for step in ("KD", "hint")]
+    per_precision += [("fitnets", "attention", answers) for answers in ("cached", "given")]
     assert kinds == [
         (who, step, precision, answers) for precision in ("fp32", "bf16") for who, step, answers in per_precision
     ]
@@ -198,9 +199,10 @@ def test_the_command_writes_tables_and_json(monkeypatch, capsys, tmp_path, repdi
     shown = capsys.readouterr().out
     assert "KD" in shown
     results = json.loads((tmp_path / "b.json").read_text())
-    assert (results["batch"], results["rounds"], len(results["steps"])) == (8, 2, 8)
+    assert (results["batch"], results["rounds"], len(results["steps"])) == (8, 2, 10)
     assert all(0 < one["low"] <= one["images_per_s"] <= one["high"] for one in results["steps"])
-    assert all(one["against_peers"] for one in results["steps"] if one["contestant"]["answers"] == "cached")
+    with_peers = [one for one in results["steps"] if one["contestant"]["step"] in ("KD", "hint")]
+    assert all(one["against_peers"] for one in with_peers if one["contestant"]["answers"] == "cached")
     lines = (tmp_path / "b.md").read_text().splitlines()
     assert sum(line.startswith("| thin | ") for line in lines) == 8
 

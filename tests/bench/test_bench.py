@@ -204,7 +204,7 @@ def test_the_command_writes_tables_and_json(monkeypatch, capsys, tmp_path, repdi
     with_peers = [one for one in results["steps"] if one["contestant"]["step"] in ("KD", "hint")]
     assert all(one["against_peers"] for one in with_peers if one["contestant"]["answers"] == "cached")
     lines = (tmp_path / "b.md").read_text().splitlines()
-    assert sum(line.startswith("| thin | ") for line in lines) == 8
+    assert sum(line.startswith("| thin | ") for line in lines) == 10
 
 
 def test_markdown_has_a_line_for_each_row():

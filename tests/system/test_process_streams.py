@@ -101,7 +101,7 @@ def test_json_alone_is_on_standard_output(tmp_path):
     (tmp_path / "loud_nets.py").write_text(LOUD)
     words = " ".join(f"'{word}'" for word in LOUD_WORDS)
     done = bash(f"$FITNETS layers {words} --json", tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
-    assert set(json.loads(done.stdout)) == {"teacher", "student", "pairs"}
+    assert set(json.loads(done.stdout)) == {"teacher", "student", "pairs", "several_pairs"}
     for line in ("at import", "at call", "by the stream", "by the descriptor", "by a child", "in forward", "at exit"):
         assert line in done.stderr.splitlines()
 
@@ -110,7 +110,7 @@ def test_standard_output_is_restored_after_json(fitnets, monkeypatch, tmp_path, 
     (tmp_path / "loud_nets.py").write_text(LOUD.replace('atexit.register(print, "at exit")', "pass"))
     monkeypatch.syspath_prepend(tmp_path)
     done = fitnets("layers", *LOUD_WORDS, "--json")
-    assert set(json.loads(done.out)) == {"teacher", "student", "pairs"}
+    assert set(json.loads(done.out)) == {"teacher", "student", "pairs", "several_pairs"}
     assert "by the descriptor" in done.err
     print("again")
     os.write(1, b"again\n")

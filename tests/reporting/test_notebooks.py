@@ -1,6 +1,7 @@
 """The notebooks run in Jupyter on a store with known results."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 @pytest.fixture
 def executed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, made_store: Path) -> Any:
-    monkeypatch.setenv("FITNETS_STORE", str(made_store))
+    return execute(request.param, made_store, monkeypatch)
+
+
+def execute(name: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("FITNETS_STORE", str(store))
     monkeypatch.setenv("FITNETS_TASK", "digits")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    notebook = nbformat.read(FOLDER / f"{request.param}.ipynb", as_version=4)
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     ).execute()
@@ -72,3 +77,12 @@ def test_sweep_shows_trials_and_progress(executed):
     assert "depth=9 width=12" in text
     assert "student.width=8" in text
     assert images(executed) == 1
+
+
+def test_trade_off_takes_methods_that_this_package_does_not_know(made_store, tmp_path, monkeypatch):
+    store = Path(shutil.copytree(made_store, tmp_path / "outputs"))
+    for seed in range(3):
+        made.write_run(store, f"mine-{seed}", method="my own", hashes=made.hashes(method="mine"))
+    notebook = execute("trade_off", store, monkeypatch)
+    assert "my own" in shown(notebook)
+    assert images(notebook) == 3

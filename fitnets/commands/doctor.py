@@ -78,7 +78,7 @@ def _losses(examination: Examination) -> Table:
         [loss.stage, loss.term, f"{loss.value:.4g}", f"{loss.weight:g}", f"{loss.gradient:.3g}"]
         for loss in examination.losses
     ]
-    title = "losses of one batch before training (in nats; hint and mimic: squared distances)"
+    title = "losses of one batch before training, each in the unit of its equation"
     return Table(title, ["stage", "loss", "value", "weight", "norm of the weighted gradient"], rows)
 
 

@@ -48,7 +48,7 @@ class LayerShape:
 class StageLosses:
     """One term of a stage's loss on one batch of training images, before any training.
 
-    value: the unweighted loss; nats, or squared distances for hint and mimic
+    value: the unweighted loss, in the unit of its equation
     weight: the factor of the term in the sum
     gradient: L2 norm of the weighted term's gradient with respect to all parameters that the stage trains"""
 

@@ -3,10 +3,13 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+from fitnets.composition import loading
+from fitnets.terms import registry
 from support.places import ROOT
 from support.processes import shell
 from support.runs import runs
@@ -86,6 +89,18 @@ def test_ten_lines(tmp_path: Path):
     assert {"student.onnx", "student.pt2", "student-int8.onnx", "card.md"} <= files
     answers = json.loads(re.sub(r" +", ",", finished.stdout.splitlines()[-1].replace("[ ", "[")))
     assert sum(answer == digit for digit, answer in enumerate(answers)) >= 7
+
+
+def test_the_commands_about_loss_terms_compose():
+    """Those with a loss of one's own need its file: see tests/terms/test_custom_losses.py."""
+    text = (ROOT / "conf" / "README.md").read_text().partition("## Loss terms")[2].partition("## Important keys")[0]
+    commands = re.findall(r"^python run.py (.*)$", text, flags=re.M)
+    assert len(commands) >= 5
+    for words in (shlex.split(command, comments=True) for command in commands if "my_losses" not in command):
+        config = loading.load(words)
+        assert registry.options(config.method, "student")
+    (pairs,) = re.findall(r"`(hint_layer=pairs .*?)`\. Each", text)
+    assert set(loading.load(shlex.split(pairs)).hint_layer.pairs) == {"low", "high"}
 
 
 class TestPage:

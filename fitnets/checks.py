@@ -21,6 +21,7 @@ from fitnets.config import (
     NoTeacher,
     OwnImages,
     PaperPair,
+    Ramp,
     Resnet,
     RunTeacher,
     Scale,
@@ -262,13 +263,19 @@ def _broken_stages(config: Config) -> Iterator[str]:
 def _broken_terms(config: Config) -> Iterator[str]:
     for name in config.method.stages:
         options = registry.given_options(config.method, name)
-        if all(option.weight == 0 for option in options.values()):
+        if all(registry.is_nothing(option.weight) for option in options.values()):
             yield f"method.stages.{name}.terms: all weights are 0: give one of them another weight"
         for term, option in options.items():
             key = registry.term_key(name, term)
             for number_key, value, bounds in _bounded_numbers(option, key):
                 if not bounds.allow(value):
                     yield f"{number_key}={value} is out of range: {bounds}"
+            ramp = option.weight
+            if isinstance(ramp, Ramp) and ramp.end_epoch is not None and ramp.start_epoch > ramp.end_epoch:
+                yield (
+                    f"{key}.weight.start_epoch={ramp.start_epoch} is after {key}.weight.end_epoch={ramp.end_epoch}: "
+                    f"give a start_epoch of at most {ramp.end_epoch}"
+                )
             if name == "hint" and option.at is None:
                 yield (
                     f"{key}: stage 1 trains the student up to its guided layer, and the loss {option.kind} reads "

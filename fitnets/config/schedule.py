@@ -140,7 +140,7 @@ class StageSettings:
     averaged_epochs: int = added(default=0, bounds=AT_LEAST_0)
     """number of epochs, counted from the end of the stage, whose final weights are averaged. In these epochs the mean
     so far is validated, and kept if it is the best, in place of the weights themselves; training goes on from the
-    weights. 0: no averaging"""
+    weights. A stage that ends before these epochs averages nothing. 0: no averaging"""
     dropout: Dropout = field(default_factory=Dropout)
     augmentation: Augmentation = field(default_factory=Augmentation)
 

@@ -78,8 +78,8 @@ def hint_pair(config: Config) -> tuple[str, str] | None:
         case NamedPair(teacher=hint, student=guided):
             return hint, guided
         case SeveralPairs():
-            first = links(config)[0]
-            return first.hint, first.guided
+            pairs = links(config)
+            return (pairs[0].hint, pairs[0].guided) if pairs else None
         case MiddlePair():
             return config_layer_names.middle(teacher), config_layer_names.middle(config.student)
         case PaperPair():
@@ -100,7 +100,7 @@ def guided_layers(config: Config) -> list[str]:
         case NamedPair(student=guided):
             return [guided]
         case SeveralPairs(pairs=pairs):
-            return list(dict.fromkeys(pair.student for _, pair in sorted(pairs.items())))
+            return list(dict.fromkeys(pair.student for _, pair in sorted(pairs.items()) if pair.weight != 0))
         case MiddlePair():
             return [config_layer_names.middle(config.student)]
         case PaperPair():

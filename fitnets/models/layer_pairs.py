@@ -20,7 +20,7 @@ from fitnets.config import (
     layer_names,
 )
 from fitnets.config import Regressor as RegressorOption
-from fitnets.errors import ConfigError
+from fitnets.errors import ConfigError, suggest
 from fitnets.models import build, costs, hint_pair
 from fitnets.models.custom.adapter import CustomNetwork
 from fitnets.models.layers import Regressor
@@ -84,7 +84,10 @@ def resolve_pair(config: Config, *, needed: bool = False) -> Config:
     needed: whether the method needs a pair.
 
     Raises ConfigError if a named layer does not exist, or if the method needs a pair and a network has no layers."""
-    if not hint_pair.has_custom(config) or isinstance(config.hint_layer, NoPair | PaperPair | SeveralPairs):
+    if not hint_pair.has_custom(config) or isinstance(config.hint_layer, NoPair | PaperPair):
+        return config
+    if isinstance(config.hint_layer, SeveralPairs):
+        _check_layers(config, config.hint_layer)
         return config
     sides: dict[str, Architecture | None]
     sides = {"teacher": earlier_runs.architecture(config.teacher), "student": config.student}
@@ -99,6 +102,18 @@ def resolve_pair(config: Config, *, needed: bool = False) -> Config:
         return replace(config, hint_layer=NoPair())
     hint, guided = min(itertools.product(*candidates.values()), key=_unlikeness)
     return replace(config, hint_layer=NamedPair(teacher=hint.name, student=guided.name))
+
+
+def _check_layers(config: Config, option: SeveralPairs) -> None:
+    """Raise ConfigError if a layer of one of several pairs does not exist."""
+    for side, network in zip(("teacher", "student"), networks(config), strict=True):
+        for name, pair in sorted(option.pairs.items()):
+            layer = getattr(pair, side)
+            if network is not None and layer not in network.hint_layer_names:
+                raise ConfigError(
+                    f"hint_layer.pairs.{name}.{side}={layer}: no such layer in {getattr(config, side).name}"
+                    f"{suggest(layer, network.hint_layer_names)} (fitnets layers, with the same options, lists them)"
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,10 @@ class EnsembleNetwork(Network):
         return self.hinting.hint_layer_names
 
     @property
+    def last_hidden_layer(self) -> str:
+        return self.hinting.last_hidden_layer
+
+    @property
     def classes(self) -> int:
         return self.hinting.classes
 

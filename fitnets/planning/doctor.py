@@ -49,7 +49,7 @@ class StageLosses:
     """One term of a stage's loss on one batch of training images, before any training.
 
     value: the unweighted loss, in the unit of its equation
-    weight: the factor of the term in the sum
+    weight: the largest factor of the term in the sum, over the epochs of the stage
     gradient: L2 norm of the weighted term's gradient with respect to all parameters that the stage trains"""
 
     stage: str
@@ -219,7 +219,7 @@ def _terms(stage: Stage, batch: Batch) -> list[tuple[str, Tensor, float]]:
     for term in stage.terms:
         value = values[f"train_{term.name}_loss"]
         assert isinstance(value, Tensor)
-        terms.append((term.name, value, term.weight(0)))
+        terms.append((term.name, value, max(map(term.weight, range(stage.settings.epochs)))))
     return terms
 
 

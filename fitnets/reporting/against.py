@@ -115,15 +115,16 @@ def rankings(frame: pd.DataFrame, reference: str = "kd") -> list[Ranking]:
     """Compare every method with the reference, in each setting that has it and another method.
 
     A comparison needs equal epochs of the student, both stages counted, the same teacher for each seed, and no run that
-    diverged; otherwise the row says why there is none. Only finished runs count.
+    diverged; otherwise the row says why there is none. Only finished runs count. If the reference has several variants
+    in a setting, such as one with a further loss term, each is compared with all others.
 
     frame: rows of `runs.load`
     """
     finished = frame[frame["setting_hash"].notna()].assign(variant=verdicts.variant_names)
     found = []
     for _, runs in finished.groupby("setting_hash", sort=False):
-        names = runs.loc[runs["status"] == "finished", "method"]
-        if reference not in set(names) or names.nunique() < 2:
+        done = runs[runs["status"] == "finished"]
+        if reference not in set(done["method"]) or done["variant"].nunique() < 2:
             continue
         found += list(_of_setting(runs, reference))
     return found
@@ -134,7 +135,7 @@ def _of_setting(runs: pd.DataFrame, reference: str) -> Iterator[Ranking]:
     for name, group in variants.items():
         if group["method"].iloc[0] != reference or not (group["status"] == "finished").any():
             continue
-        others = [other for other in variants.values() if other["method"].iloc[0] != reference]
+        others = [other for other in variants.values() if other is not group]
         compared = [verdicts.compared(other, group) for other in others]
         pairs = zip(others, compared, strict=True)
         rows = _corrected([row for other, one in pairs if (row := _row(other, group, one)) is not None])

@@ -1,7 +1,7 @@
 """The settings that make a study: its search space, its objectives, and everything that all its trials share."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -9,13 +9,14 @@ import optuna
 from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.distributions import distribution_to_json
 
-from fitnets.composition import overrides
-from fitnets.config import former_keys, methods
+from fitnets.composition import method_terms, overrides
+from fitnets.config import Method, former_keys, methods
 from fitnets.config.measures import LATENCIES, MEASURES, NAMES, PRUNABLE
 from fitnets.errors import ConfigError, suggest
 from fitnets.sweeper import internals
 from fitnets.sweeper.storage import Direction
 from fitnets.sweeper.trials import Space
+from fitnets.terms import registry
 
 _CHANGES_NO_RESULT = ("store", "tracker", "test", "rerun", "return_measures")
 
@@ -61,6 +62,14 @@ def direction_of(measure: str) -> Direction:
 _FORMER_CHOICES = ("method.distill", "method.staged", "method.whole")
 _FORMER_METHOD = ("method.hint_weight", "method.weight", *_FORMER_CHOICES)
 """keys that methods had in studies of earlier versions"""
+_WITHOUT_KEYS: dict[str, Callable[[], Method]] = {
+    "hints": methods.hints,
+    "kd": methods.distill,
+    "backprop": methods.backprop,
+    "mimic": methods.mimic,
+}
+"""methods of earlier versions that had no keys"""
+_STAGES = "method.stages."
 
 
 def shared_settings(config: DictConfig, space: Space, measures: Iterable[str]) -> dict[str, str]:
@@ -71,6 +80,7 @@ def shared_settings(config: DictConfig, space: Space, measures: Iterable[str]) -
     latency is measured.
     """
     job = config.copy()
+    method_terms.complete(job.get("method"))
     dataset = OmegaConf.get_type(job.dataset)
     with open_dict(job):
         engine = job.pop("engine")
@@ -115,6 +125,8 @@ def check_same_study(study: optuna.Study, settings: dict[str, str]) -> None:
         study.set_user_attr("setting", settings)
         return
     stored = former_keys.current_keys(_with_present_method(stored))
+    if not any(key.startswith(_STAGES) for key in stored):  # an earlier version's method under a name of the user's
+        settings = {key: value for key, value in settings.items() if not key.startswith(_STAGES)}
     different = sorted(key for key in stored | settings if _value(stored, key) != _value(settings, key))
     if different:
         key = different[0]
@@ -131,16 +143,24 @@ def _value(settings: dict[str, str], key: str) -> Any:
 
 
 def _with_present_method(stored: dict[str, str]) -> dict[str, str]:
-    """The settings of a study of any version, with the method as its stages and loss terms."""
-    former = {key for key in stored if key in _FORMER_METHOD}
-    if not former:
+    """The settings of a study of any version, with the method as its stages and complete loss terms."""
+    if any(key.startswith(_STAGES) for key in stored):
         return stored
+    former = {key for key in stored if key in _FORMER_METHOD}
     values = {key.removeprefix("method."): json.loads(stored[key]) for key in former if key in _FORMER_CHOICES}
+    name = json.loads(stored.get("method.name", "null"))
     if "method.staged" in former:
         method = methods.label_hints(**values)
-    else:
+    elif former:
         method = methods.joint(**values) if "method.distill" in former else methods.deeply_supervised()
-    tree = {name: {"terms": stage.terms} for name, stage in method.stages.items()}
-    terms = {f"method.stages.{key}": json.dumps(value) for key, value in _leaves(tree)}
+    elif name in _WITHOUT_KEYS:
+        method = _WITHOUT_KEYS[name]()
+    else:
+        return stored
+    tree = {
+        stage: {"terms": {term: registry.table_of(one) for term, one in registry.given_options(method, stage).items()}}
+        for stage in method.stages
+    }
+    terms = {f"{_STAGES}{key}": json.dumps(value) for key, value in _leaves(tree)}
     weights = {former_keys.current_key(key): stored[key] for key in former if key not in _FORMER_CHOICES}
     return {key: value for key, value in stored.items() if key not in former} | terms | weights

@@ -89,8 +89,8 @@ class Term:
     links: the pairs of layers that the term connects.
     heads: modules that are trained beside the network and dropped after training, by name.
     memory: modules without parameters whose buffers change in training, by name; they are part of a checkpoint.
-    selected_by: names of the values of `validate` whose minimum selects the epoch of a stage that has this term alone
-        and trains only a part of the student; the first decides, the others break ties."""
+    selected_by: names of the values of `validate` whose minimum selects the epoch of a stage 1 that has this term
+        alone: the first decides, the others break ties; empty if the term's loss does."""
 
     student_layers: tuple[str, ...] = ()
     teacher_layers: tuple[str, ...] = ()
@@ -102,7 +102,7 @@ class Term:
         self.factor = weight
         self.heads: dict[str, nn.Module] = {}
         self.memory: dict[str, nn.Module] = {}
-        self.selected_by: tuple[str, ...] = (f"valid_{name}_loss",)
+        self.selected_by: tuple[str, ...] = ()
 
     def loss(self, outputs: BatchOutputs) -> Tensor:
         """Return the loss without its weight: a scalar in fp32, the mean over the batch."""
@@ -135,8 +135,8 @@ class Term:
         """Called before a stage trains on the images of a split, and before its checkpoint is loaded."""
 
     def validate(self, outputs: BatchOutputs) -> dict[str, Tensor]:
-        """Values on a batch of validation images, by name; their means over all images are reported."""
-        return {f"valid_{self.name}_loss": self.loss(outputs)}
+        """Values on a batch of validation images, by name: sums over its images. Their means are reported."""
+        raise NotImplementedError
 
     def regressor_of(self, link: Link) -> Regressor | None:
         """The regressor of a pair of layers; None if the term has none."""

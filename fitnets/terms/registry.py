@@ -50,6 +50,8 @@ def class_of(key: str, name: str, table: Table) -> "type[Loss]":
     name: the term's name"""
     wanted = kind(name, table)
     if "target" in table:
+        if "loss" in table and wanted != "custom":
+            raise ConfigError(f"{key}: loss={wanted} and target={table['target']}: give one of them")
         wanted = "custom"
     if wanted not in names():
         raise ConfigError(
@@ -80,7 +82,7 @@ def options(method: Method, stage: str) -> "dict[str, Loss]":
 
     This order, and everything else about a term, does not depend on the order in which the terms were given. Terms of
     weight 0 are left out."""
-    counted = {name: one for name, one in given_options(method, stage).items() if one.weight != 0}
+    counted = {name: one for name, one in given_options(method, stage).items() if not is_nothing(one.weight)}
     return dict(sorted(counted.items(), key=lambda item: (item[1].position, item[0])))
 
 
@@ -91,6 +93,11 @@ def given_options(method: Method, stage: str) -> "dict[str, Loss]":
     if stage != "student" or method.teaching_weight == 1:
         return found
     return {name: _scaled(one, method.teaching_weight) if one.reads_teacher else one for name, one in found.items()}
+
+
+def is_nothing(weight: float | Ramp) -> bool:
+    """Return whether a weight is 0 in every epoch."""
+    return max(weight.start, weight.end) == 0 if isinstance(weight, Ramp) else weight == 0
 
 
 def _scaled(option: "Loss", factor: float) -> "Loss":

@@ -95,7 +95,7 @@ def fit(
             state.epoch_clock.start()
             means = _epoch(state, _batches(state, data, views, seed), observer, checkpoints)
             trained_s = state.epoch_clock.elapsed_s
-            average = state.next_average(fixed_epochs or settings.epochs)
+            average = state.next_average(settings.epochs)
             with using(average, stage):
                 valid = {} if selection is None else _validated(state, data.valid, eval_batch_size)
             with delay_signals():

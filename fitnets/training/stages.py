@@ -82,7 +82,12 @@ class Stage:
         """Names of the validation values whose minimum selects the epoch; the first decides, the others break ties."""
         if not self.is_partial:
             return ("valid_error", "valid_loss")
-        return self.terms[0].selected_by if len(self.terms) == 1 else ("valid_total_loss",)
+        return self._own_values or ("valid_hint_loss",)
+
+    @property
+    def _own_values(self) -> tuple[str, ...]:
+        """Names of the values by which the only term of a stage 1 selects the epoch; empty if the loss does."""
+        return self.terms[0].selected_by if len(self.terms) == 1 else ()
 
     def begin(self, split: Split) -> None:
         """Called before the stage trains on the images of a split."""
@@ -113,16 +118,16 @@ class Stage:
         for head in self.heads.values():
             head.eval()
         sums: dict[str, float] = defaultdict(float)
+        last = self.settings.epochs - 1
         with torch.no_grad():
             for batch in valid.ordered(batch_size):
                 outputs = self._outputs(batch)
-                for term in self.terms:
-                    for name, value in term.validate(outputs).items():
-                        sums[name] += float(value) * len(batch)
-                if len(self.terms) > 1:
-                    last = self.settings.epochs - 1
-                    total = sum(term.weight(last) * float(term.loss(outputs)) for term in self.terms)
-                    sums["valid_total_loss"] += total * len(batch)
+                if self._own_values:
+                    for name, value in self.terms[0].validate(outputs).items():
+                        sums[name] += float(value)
+                else:
+                    loss = sum(term.weight(last) * float(term.loss(outputs)) for term in self.terms)
+                    sums["valid_hint_loss"] += loss * len(batch)
         return {name: total / len(valid) for name, total in sums.items()}
 
     def _outputs(self, batch: Batch) -> BatchOutputs:

@@ -70,6 +70,20 @@ def one_hot(split):
 def triples(split):
     return Changed(lambda number, image, label: (image, label, number))
 
+def mixed(split):
+    return Changed(lambda number, image, label: (image[..., 0] if number == 0 else image, label))
+
+def of_32_bits(split):
+    return Changed(lambda number, image, label: (Image.fromarray(image[..., 0].astype(np.float32)), label))
+
+def of_truths(split):
+    return Changed(lambda number, image, label: (image > 50, label))
+
+def counted(split):
+    data = Images(30)
+    data.classes = 3
+    return data
+
 def broken(split):
     return Changed(lambda number, image, label: 1 / 0 if number == 5 else (image, label))
 
@@ -197,6 +211,10 @@ def test_eval_export_and_predict_work(command, fitnets, tmp_path):
         (data("of_two_sizes"), "image 7 of its train set has the shape (3, 6, 8) and those before it (3, 8, 8)"),
         (data("one_hot"), "give the number of its class, a whole number from 0"),
         (data("triples"), "item 0 of its train set is a tuple: give (image, label)"),
+        (data("mixed"), "image 1 of its train set has 3 channels and the first one has 1: give dataset.channels=3"),
+        (data("of_32_bits"), "32-bit pixels (mode F): save it with 8 or 16 bits"),
+        (data("of_truths"), "has the type bool"),
+        (data("counted"), "its training set has no attribute `classes`"),
         (data("broken"), "item 5 of its train set cannot be read (ZeroDivisionError: division by zero)"),
         (data("labels_from_1"), "number the classes from 0 without gaps"),
         (data("nothing"), 'for "train" it returns None'),
@@ -212,3 +230,12 @@ def test_a_mistake_is_reported_before_training(command, words, message):
     assert finished.code == 1
     assert message in finished.err
     assert len(finished.err.splitlines()) <= 3
+
+
+def test_pictures_are_turned_into_pixels_like_those_of_files():
+    from PIL import Image
+
+    grey_16 = Image.fromarray(np.full((4, 4), 40_000, np.uint16))
+    assert (own._pixels(grey_16, "t", 0, "train") == 40_000 >> 8).all()
+    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    assert (own._pixels(clear, "t", 0, "train") == 255).all()  # white where it is transparent

@@ -280,6 +280,16 @@ def test_a_factor_on_the_teachers_terms_is_a_weight():
     assert run("method=joint", doubled) == run("method=joint", "method.stages.student.terms.hint.weight=200")
 
 
+@pytest.mark.parametrize("method", ["contrastive", "variational", "joint"])
+def test_the_initial_weights_of_heads_count(method):
+    words = ["schedule=paper", "dataset=mnist", f"method={method}"]
+    first, second = (
+        identity.hashes(loading.load([*words, f"schedule.regressor_init.bound={bound}"]), "digest", "fp32")
+        for bound in (0.05, 0.5)
+    )
+    assert first.run != second.run
+
+
 def test_the_order_in_which_terms_are_given_changes_nothing():
     def hashes(terms: dict[str, Any]) -> identity.Hashes:
         config = loading.load(["method=joint"])

@@ -161,3 +161,18 @@ def test_labels_of_the_test_split_change_no_verdict(store):
     frame["student_test_accuracy"] = frame["student_test_accuracy"].sample(frac=1, random_state=0).to_numpy()
     (found,) = against.rankings(frame)
     assert [(row.method, row.word) for row in found.rows] == [(row.method, row.word) for row in before.values()]
+
+
+def test_a_method_on_top_of_the_reference_is_compared_too(tmp_path):
+    """Both are called kd: they differ in their loss terms."""
+    write(tmp_path, "kd", KD)
+    for seed, accuracy in enumerate(OTHERS["better"]):
+        made.write_run(
+            tmp_path, f"more-{seed}", method="kd", hashes=made.hashes(method="mmore", teacher=f"t{seed}"),
+            seeds={"dataset": 0, "teacher": seed, "student": seed},
+            stages={"teacher": {"epochs": 9}, "student": {"epochs": 30}},
+            student=made.side("thin", accuracy, 1_000_000, 20_000),
+        )  # fmt: skip
+    found = against.rankings(runs.load(tmp_path))
+    words = {one.reference: [row.word for row in one.rows if row.method != one.reference] for one in found}
+    assert sorted(words.values()) == [["BETTER"], ["WORSE"]]

@@ -148,7 +148,7 @@ def test_curves_show_both_stages_and_lambda(made_store):
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == ["stage 1: hints", "stage 2: whole student"]
     labels = [axes.get_ylabel() for axes in figure.axes]
-    assert labels.count("hint loss, squared activations") == labels.count("loss, nats") == 1
+    assert labels.count("loss of stage 1") == labels.count("loss, nats") == 1
     (weight,) = (axes for axes in figure.axes if axes.get_ylabel().startswith("lambda"))
     assert list(weight.get_lines()[0].get_ydata()) == [4.0, 3.25, 2.5, 1.75]
 

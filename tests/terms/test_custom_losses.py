@@ -9,6 +9,7 @@ import torch
 from fitnets.composition import loading
 from fitnets.planning.identity import hashes
 from fitnets.reporting import runs, verdicts
+from fitnets.training.state import weights_of
 from support.runs import TINY
 from support.stages import in_float64, prepared, state, train
 
@@ -36,6 +37,14 @@ class Mapped(nn.Module):
         self.linear = nn.Linear(student_shape[0], teacher_shape[0])
     def forward(self, student, teacher):
         return F.mse_loss(self.linear(student.flatten(2).mean(2)), teacher.flatten(2).mean(2))
+
+class Centred(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(1))
+    def forward(self, student, teacher):
+        self.centre.mul_(0.9).add_(0.1 * teacher.detach().mean())
+        return (student - teacher - self.centre).square().mean()
 
 class Hidden:
     def __init__(self):
@@ -133,6 +142,16 @@ def test_a_module_is_trained_beside_the_student_and_dropped(tiny, tmp_path):
     after = head.state_dict()
     assert all(not torch.equal(before[key], after[key]) for key in before)
     assert not set(plan.student.state_dict()) & set(after)
+
+
+def test_the_buffers_of_a_module_start_as_they_were_made_and_are_part_of_a_checkpoint(tiny, tmp_path):
+    plan = prepared(tiny, tmp_path, "method=backprop", mine("Centred"))
+    stage = plan.stages[-1]
+    (head,) = stage.heads.values()
+    assert head.module.centre.item() == 0
+    train(plan, stage)
+    assert head.module.centre.item() != 0
+    assert any("centre" in key for key in weights_of(stage)[next(iter(stage.heads))])
 
 
 def test_the_seed_draws_the_weights_of_a_module(tiny, tmp_path):

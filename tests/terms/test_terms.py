@@ -139,3 +139,69 @@ def test_a_teacher_that_returns_probabilities_is_pointed_out(tiny, tmp_path, mon
     assert not any("probabilities" in warning for warning in readiness.evaluate(plan).warnings())
     monkeypatch.setattr(metrics, "predict", predict)
     assert any("look like probabilities" in warning for warning in readiness.evaluate(plan).warnings())
+
+
+def test_a_warm_up_from_0_has_a_gradient_in_the_examination(tiny, tmp_path):
+    ramp = "+method.stages.student.terms.dkd={weight: {start: 0, end: 2, end_epoch: 5}}"
+    words = ("method=kd", ramp, "schedule.student.epochs=9")
+    examination = doctor.examine(tiny(f"store={tmp_path}", *words), SILENCE)
+    (loss,) = [loss for loss in examination.losses if loss.term == "dkd"]
+    assert (loss.weight, loss.gradient > 0) == (2, True)
+    assert not any("no gradient" in warning for warning in examination.warnings)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["+method.stages.student.terms.dkd={weight: {start: 0, end: 1, start_epoch: 9, end_epoch: 3}}"],
+            "weight.start_epoch=9 is after method.stages.student.terms.dkd.weight.end_epoch=3",
+        ),
+        (["+method.stages.student.terms.relational={distance: 0, angle: 0}"], "leave nothing to learn"),
+        (["+method.stages.student.terms.dist={beta: 0, gamma: 0}"], "leave nothing to learn"),
+        (["+method.stages.student.terms.mine={loss: kd, target: math.dist}"], "loss=kd and target=math.dist"),
+        (["hint_layer=pairs", "hint_layer.pairs={}", "method=hints"], "hint_layer.pairs is empty"),
+    ],
+)
+def test_mistakes_in_options_are_reported_before_training(command, words, message):
+    finished = command(*TINY, "method=backprop", *words)
+    assert finished.code == 1
+    assert message in finished.err
+    assert len(finished.err.splitlines()) == 1
+
+
+def test_a_ramp_of_zeros_and_a_pair_of_weight_0_are_left_out(tiny, tmp_path):
+    zero = "+method.stages.student.terms.dkd={weight: {start: 0, end: 0}}"
+    plan = prepared(tiny, tmp_path, "method=backprop", zero)
+    assert ([term.name for term in plan.stages[0].terms], plan.stages[0].teacher) == (["label"], None)
+    pairs = "{a: {teacher: conv1, student: conv1}, b: {teacher: conv2, student: conv3, weight: 0}}"
+    plan = prepared(tiny, tmp_path, "hint_layer=pairs", f"+hint_layer.pairs={pairs}")
+    assert plan.stages[0].until == ("conv1",)
+
+
+def test_no_pairs_are_no_obstacle_for_a_method_that_needs_none(command):
+    finished = command(*TINY, "method=kd", "hint_layer=pairs", "hint_layer.pairs={}")
+    assert finished.code == 0, finished.err
+
+
+def test_two_terms_with_labels_at_hidden_layers_have_heads_of_their_own(tiny, tmp_path):
+    deep = "+method.stages.student.terms.deep={loss: label_hint, layers: all}"
+    plan = prepared(tiny, tmp_path, "method=labels_with_labels", deep)
+    assert {"classifier_conv2", "classifier_conv2_deep"} <= set(plan.stages[-1].heads)
+
+
+@pytest.mark.parametrize("terms", ["{similarity: {layers: pairs}}", "{similarity: {layers: pairs}, hint: {}}"])
+def test_a_first_stage_of_other_losses_selects_by_its_loss(tiny, tmp_path, terms):
+    plan = prepared(tiny, tmp_path, "method=kd", f"+method.stages.hint.terms={terms}", "schedule.hint.epochs=2")
+    stage = plan.stages[0]
+    assert stage.selected_by == ("valid_hint_loss",)
+    _, observer = train(plan, stage)
+    assert all(set(epoch.valid) == {"valid_hint_loss"} for epoch in observer.epochs)
+
+
+def test_errors_of_a_first_stage_with_labels_are_counted_exactly(tiny, tmp_path):
+    plan = prepared(tiny, tmp_path, "method=labels_then_kd")
+    stage = plan.stages[0]
+    by_tens, at_once = (stage.validate(plan.data.valid, size)["valid_error"] for size in (10, 1000))
+    assert by_tens == at_once
+    assert by_tens * len(plan.data.valid) == pytest.approx(round(by_tens * len(plan.data.valid)), abs=1e-9)

@@ -118,3 +118,10 @@ def test_a_stopped_stage_ends_with_the_same_bits(tiny, tmp_path, monkeypatch, mo
     trained(resumed, checkpoints=checkpoints())
     expected = whole.student.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in resumed.student.state_dict().items())
+
+
+def test_a_shorter_retraining_averages_the_same_epochs(tiny, tmp_path):
+    """If the best epoch came before the averaged ones, nothing is averaged."""
+    plan = prepared(tiny, tmp_path, "method=backprop", *WORDS)
+    recorder = trained(plan, fixed_epochs=2)
+    assert all(torch.equal(value, recorder.weights[-1][key]) for key, value in plan.student.state_dict().items())

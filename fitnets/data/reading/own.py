@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fitnets.config import OwnImages
+from fitnets.data.reading import encoded_image
 from fitnets.data.reading.decoding import Decoded, Report
 from fitnets.errors import ConfigError
 from fitnets.progress import Track
@@ -102,7 +103,7 @@ def _made(target: str, arguments: str, part: str) -> Any:
     place = f"dataset.target={target}"
     if not isinstance(given, dict):
         raise ConfigError(f"dataset.args={given}: give arguments by name, 'dataset.args={{root: images}}'")
-    data = imports.call(lambda **by_name: make(part, **by_name), given, place, "dataset.args")
+    data = imports.call(partial(make, part), given, place, "dataset.args")
     if data is None and part == "train":
         raise ConfigError(f'{place}: for "train" it returns None: return a data set of (image, label)')
     if data is not None and not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
@@ -110,9 +111,18 @@ def _made(target: str, arguments: str, part: str) -> Any:
             f'{place}: for "{part}" it returns a {type(data).__name__}: return a data set with __len__ and '
             "__getitem__, whose items are (image, label)"
         )
-    if data is not None and len(data) == 0:
+    if data is not None and _length(data, place, part) == 0:
         raise ConfigError(f"{place}: its {part} data set is empty")
     return data
+
+
+def _length(data: Any, place: str, part: str) -> int:
+    try:
+        return len(data)
+    except Exception as error:  # from the user's code
+        raise ConfigError(
+            f"{place}: the length of its {part} set is not known ({type(error).__name__}: {imports.first_line(error)})"
+        ) from error
 
 
 @lru_cache(maxsize=8)
@@ -121,10 +131,17 @@ def _read(target: str, arguments: str, part: str, channels: int) -> tuple[NDArra
     data = _made(target, arguments, part)
     count = len(data)
     images: NDArray[np.uint8] | None = None
-    labels = np.empty(count, np.int64)
+    labels, first_channels = np.empty(count, np.int64), 0
     for number in range(count):
         image, labels[number] = _item(data, number, target, part)
-        pixels = _in_channels(_pixels(image, target, number, part), channels)
+        given = _pixels(image, target, number, part)
+        first_channels = first_channels or len(given)
+        if len(given) > max(channels, first_channels):
+            raise ConfigError(
+                f"dataset.target={target}: image {number} of its {part} set has 3 channels and the first one has 1: "
+                "give dataset.channels=3, or grey images alone"
+            )
+        pixels = _in_channels(given, channels)
         if images is None:
             images = np.empty((count, *pixels.shape), np.uint8)
         if pixels.shape != images.shape[1:]:
@@ -164,9 +181,12 @@ def _pixels(image: Any, target: str, number: int, part: str) -> NDArray[np.uint8
     """The pixels of an image, (C, H, W), 0 to 255."""
     where = f"dataset.target={target}: image {number} of its {part} set"
     if isinstance(image, Image.Image):
-        array = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-    else:
-        array = np.asarray(image)
+        is_grey = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
+        try:
+            image = encoded_image.in_8_bits(image, 1 if is_grey else 3)
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from error
+    array = np.asarray(image)
     if array.ndim == 2:
         array = array[None]
     elif array.ndim == 3 and array.shape[0] not in (1, 3) and array.shape[2] in (1, 3):
@@ -178,6 +198,10 @@ def _pixels(image: Any, target: str, number: int, part: str) -> NDArray[np.uint8
         )
     if array.dtype == np.uint8:
         return array
+    if array.dtype == np.bool_:
+        raise ConfigError(
+            f"{where} has the type bool: give whole numbers from 0 to 255, or fractions k/255 from 0 to 1"
+        )
     values = array.astype(np.float64) * (255 if np.issubdtype(array.dtype, np.floating) else 1)
     rounded = values.round()
     if rounded.min(initial=0) < 0 or rounded.max(initial=0) > 255 or np.abs(values - rounded).max(initial=0) > 1e-2:
@@ -198,4 +222,4 @@ def _in_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
 
 def _class_names(data: Any) -> list[str] | None:
     names = getattr(data, "classes", None)
-    return None if names is None else [str(name) for name in names]
+    return [str(name) for name in names] if isinstance(names, Iterable) and not isinstance(names, str) else None

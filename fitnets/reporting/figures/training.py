@@ -48,7 +48,7 @@ def curves(epochs: pd.DataFrame) -> Figure:
 def _draw_losses(axes: Axes, rows: pd.DataFrame) -> None:
     has_hint_loss = _has_values(rows, "valid_hint_loss")
     valid_loss = "valid_hint_loss" if has_hint_loss else "valid_loss"
-    axes.set_ylabel("hint loss, squared activations" if has_hint_loss else "loss, nats")
+    axes.set_ylabel("loss of stage 1" if has_hint_loss else "loss, nats")
     axes.plot(rows["epoch"] + 1, rows["train_loss"], color="#0072B2", linewidth=1.2, label="training")
     if _has_values(rows, valid_loss):
         axes.plot(

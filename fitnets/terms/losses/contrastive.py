@@ -1,10 +1,11 @@
 """Contrastive representation distillation (Tian et al., 2020)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from fitnets.config import Config
 from fitnets.config.options import AT_LEAST_1, POSITIVE, Bounds, bounded
 from fitnets.config.seeds import seed_of
 from fitnets.data.splits import Split
@@ -97,6 +98,9 @@ class Contrastive(Loss):
     def build(self, site: Site) -> Term:
         return ContrastiveTerm(self, site)
 
+    def determined_by(self, config: Config) -> list[Any]:
+        return [config.schedule.regressor_init]
+
 
 class ContrastiveTerm(Term):
     """The term of `Contrastive`."""
@@ -164,12 +168,11 @@ class ContrastiveTerm(Term):
     @torch.no_grad()
     def _move(self, rows: Tensor, student: Tensor, teacher: Tensor) -> None:
         """Move the batch's rows of the bank towards their new embeddings. Of equal rows the last one counts."""
-        distinct, inverse = rows.unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        order = torch.arange(len(rows), device=rows.device)
-        last = torch.zeros_like(distinct).scatter_reduce(0, inverse, order, "amax")
+        is_equal = rows.unsqueeze(0) == rows.unsqueeze(1)
+        last = (is_equal * torch.arange(len(rows), device=rows.device)).amax(dim=1)  # for each row the last equal one
         for memory, embeddings in ((self.bank.student, student), (self.bank.teacher, teacher)):
             kept = self.option.momentum
-            memory[distinct] = unit(kept * memory[distinct] + (1 - kept) * embeddings[last])
+            memory[rows] = unit(kept * memory[rows] + (1 - kept) * embeddings[last])
 
     def describe(self) -> str:
         images = f", bank of {len(self.bank.student)} images" if self.memory else ""

@@ -1,5 +1,6 @@
 """A user's own loss, by its import path."""
 
+import copy
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
@@ -120,8 +121,8 @@ class CustomFeatureTerm(FeatureTerm):
 def comparison(
     option: Custom, site: Site, student_shape: tuple[int, ...], teacher_shape: tuple[int, ...], *, purpose: str
 ) -> Compare:
-    """Return the user's function with its arguments, or a new object of the user's class. A module with weights is
-    returned as a `Head`, on the student's device. It is tried with random outputs.
+    """Return the user's function with its arguments, or a new object of the user's class. A module with weights
+    or buffers is returned as a `Head`, on the student's device. It is tried with random outputs.
 
     student_shape, teacher_shape: those of one image's outputs.
     purpose: part of the seed of a module's initial weights.
@@ -139,8 +140,8 @@ def comparison(
         _check_weights(compare, place)
     else:
         compare = partial(found, **arguments)
-    _try(compare, place, student_shape, teacher_shape, imports.signature(found))
-    if isinstance(compare, nn.Module) and next(compare.parameters(), None) is not None:
+    _try(_copied(compare), place, student_shape, teacher_shape, imports.signature(found))
+    if isinstance(compare, nn.Module) and compare.state_dict():
         return place_like(site.student, Head(compare.float()))
     return compare  # type: ignore[no-any-return]
 
@@ -150,6 +151,14 @@ def _parameters(found: Callable[..., Any]) -> set[str]:
         return set(inspect.signature(found).parameters)
     except (TypeError, ValueError):
         return set()
+
+
+def _copied(compare: Compare) -> Compare:
+    """A copy to try, because the call may change the object's state; the object itself if it cannot be copied."""
+    try:
+        return copy.deepcopy(compare)
+    except Exception:  # from the user's code
+        return compare
 
 
 def _check_weights(compare: Any, place: str) -> None:

@@ -1,8 +1,11 @@
 """DIST (Huang et al., 2022, "Knowledge Distillation from A Stronger Teacher")."""
 
+from collections.abc import Iterator
+
 import torch.nn.functional as F
 from torch import Tensor
 
+from fitnets.config import Config
 from fitnets.config.options import AT_LEAST_0, POSITIVE, bounded
 from fitnets.terms.geometry import centred, unit
 from fitnets.terms.loss import LogitLoss, loss
@@ -31,6 +34,10 @@ class Dist(LogitLoss):
     gamma: float = bounded(AT_LEAST_0, default=1.0)
     """factor on the relation between images"""
     temperature: float = bounded(POSITIVE, default=1.0)
+
+    def problems(self, key: str, config: Config) -> Iterator[str]:
+        if self.beta == 0 and self.gamma == 0:
+            yield f"{key}.beta=0 and {key}.gamma=0 leave nothing to learn: give another number for one of them"
 
     def compare(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         student, teacher = (F.softmax(logits / self.temperature, dim=1) for logits in (student, teacher))

@@ -36,8 +36,8 @@ def _log_target(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _others(logits: Tensor, labels: Tensor) -> Tensor:
     """The logits of all classes but the label, (N, classes - 1)."""
-    is_other = torch.ones_like(logits, dtype=torch.bool).scatter_(1, labels.unsqueeze(1), False)
-    return logits[is_other].view(len(logits), -1)
+    others = torch.arange(logits.shape[1] - 1, device=logits.device)
+    return logits.gather(1, others + (others >= labels.unsqueeze(1)))
 
 
 @loss

@@ -60,7 +60,8 @@ class LabelHintTerm(Term):
             classifier = build.classifier(student.layer_output(layer), config.dataset.classes)
             seed = seed_of("classifier weights", layer, config.seed)
             build.initialise(classifier, config.schedule.student_init, seed)
-            self.classifiers[layer] = self.heads[f"classifier_{layer}"] = place_like(student, classifier)
+            self.classifiers[layer] = place_like(student, classifier)
+            self.heads[self.head_name(f"classifier_{layer}")] = classifier
         if len(layers) == 1:
             self.selected_by = ("valid_error", "valid_loss")
 
@@ -74,12 +75,10 @@ class LabelHintTerm(Term):
         return as_float32(logits)
 
     def validate(self, outputs: BatchOutputs) -> dict[str, Tensor]:
-        if len(self.classifiers) > 1:
-            return super().validate(outputs)
         (layer,) = self.classifiers
-        logits = self._logits(layer, outputs)
-        wrong = logits.argmax(dim=1) != outputs.labels
-        return {"valid_error": wrong.float().mean(), "valid_loss": label_loss(logits, outputs.labels)}
+        logits, labels = self._logits(layer, outputs), outputs.labels
+        wrong = (logits.argmax(dim=1) != labels).sum()
+        return {"valid_error": wrong, "valid_loss": label_loss(logits, labels) * len(labels)}
 
     def describe(self) -> str:
         if len(self.classifiers) > 1:

@@ -1,9 +1,12 @@
 """Relational knowledge distillation (Park et al., 2019)."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fitnets.config import Config
 from fitnets.config.options import AT_LEAST_0, bounded
 from fitnets.terms.geometry import differences, norms, pooled
 from fitnets.terms.loss import RelationLoss, loss
@@ -47,6 +50,10 @@ class Relational(RelationLoss):
     """factor on the loss of the distances"""
     angle: float = bounded(AT_LEAST_0, default=50.0)
     """factor on the loss of the angles"""
+
+    def problems(self, key: str, config: Config) -> Iterator[str]:
+        if self.distance == 0 and self.angle == 0:
+            yield f"{key}.distance=0 and {key}.angle=0 leave nothing to learn: give another number for one of them"
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         student, teacher = pooled(student), pooled(teacher)

@@ -167,7 +167,7 @@ def test_a_store_that_has_the_images_is_not_read_for_others(tmp_path):
     """The teacher and the split stay the same if only the test images change."""
     words = [*NETWORKS, *data("make"), f"store={tmp_path / 'store'}"]
     first = pipeline.run(loading.load(words))["hashes"]
-    (tmp_path / "my_data.py").write_text(SETS.replace('"test": 30', '"test": 33'))
+    (tmp_path / "my_data.py").write_text(SETS.replace('"test": 30', '"test": 300'))
     sys.modules.pop("my_data")
     own._made.cache_clear()
     own._read.cache_clear()

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,14 +110,19 @@ NETWORKS = [word for word in TINY if not word.startswith(("teacher.", "dataset."
 ]
 
 
-@pytest.fixture(autouse=True)
-def sets(tmp_path, monkeypatch):
-    (tmp_path / "my_data.py").write_text(SETS)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "my_data", raising=False)
+def write(folder: Path, text: str) -> None:
+    """Write the user's file, as a process finds it that has not read it."""
+    (folder / "my_data.py").write_text(text)
+    sys.modules.pop("my_data", None)
     own._made.cache_clear()
     own._read.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def sets(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    write(tmp_path, SETS)
 
 
 def data(target: str, **arguments: str) -> list[str]:
@@ -155,10 +161,7 @@ def test_every_kind_of_image_gives_the_same_run(tiny):
 def test_the_images_are_part_of_the_hash(tmp_path):
     words = [*NETWORKS, *data("make"), f"store={tmp_path / 'store'}"]
     first = pipeline.run(loading.load(words))["hashes"]
-    (tmp_path / "my_data.py").write_text(SETS.replace("integers(0, 100", "integers(0, 99"))
-    sys.modules.pop("my_data")
-    own._made.cache_clear()
-    own._read.cache_clear()
+    write(tmp_path, SETS.replace("integers(0, 100", "integers(0, 99"))
     second = pipeline.run(loading.load(words))["hashes"]
     assert all(first[kind] != second[kind] for kind in ("data", "teacher", "run", "test"))
 
@@ -167,10 +170,7 @@ def test_a_store_that_has_the_images_is_not_read_for_others(tmp_path):
     """The teacher and the split stay the same if only the test images change."""
     words = [*NETWORKS, *data("make"), f"store={tmp_path / 'store'}"]
     first = pipeline.run(loading.load(words))["hashes"]
-    (tmp_path / "my_data.py").write_text(SETS.replace('"test": 30', '"test": 300'))
-    sys.modules.pop("my_data")
-    own._made.cache_clear()
-    own._read.cache_clear()
+    write(tmp_path, SETS.replace('"test": 30', '"test": 300'))
     second = pipeline.run(loading.load(words))["hashes"]
     assert (first["run"], first["test"] != second["test"]) == (second["run"], True)
 

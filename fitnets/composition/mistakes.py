@@ -13,6 +13,7 @@ from fitnets.composition import overrides, text_keys
 from fitnets.config import options
 from fitnets.config.options import stored_name
 from fitnets.errors import UserError, suggest
+from fitnets.terms import registry
 
 MISTAKES = (HydraException, OmegaConfBaseException, YAMLError)
 
@@ -104,6 +105,12 @@ def _of_override(error: BaseException, text: str) -> str | None:
         is_text = kind is not None and not kind.is_list
         quoted = f"text, {overrides.in_shell(word)}" if is_text else "a list, 'key=[a,b]'"
         return f"{word}: several values: add -m to sweep over them, or quote {quoted}"
+    if matched := re.search(r"Could not override 'method\.stages\.\w+\.terms\.(\w+)\.(\w+)'", text):
+        loss, key = matched.groups()
+        keys = [field.name for field in fields(registry.loss_class(loss))] if loss in registry.names() else []
+        if keys and key not in keys:
+            where = matched[0].split("'")[1]
+            return f"{where}: no such key{suggest(key, keys)} (keys of this loss: {', '.join(keys)})"
     if matched := re.search(r"Could not override '(\w[\w.]*)'.*Key '\w+' (?:is )?not in", text, re.DOTALL):
         name = matched[1]
         keys = text_keys.keys_ending(name)

@@ -161,6 +161,7 @@ def test_a_warm_up_from_0_has_a_gradient_in_the_examination(tiny, tmp_path):
         (["+method.stages.student.terms.dist={beta: 0, gamma: 0}"], "leave nothing to learn"),
         (["+method.stages.student.terms.mine={loss: kd, target: math.dist}"], "loss=kd and target=math.dist"),
         (["hint_layer=pairs", "hint_layer.pairs={}", "method=hints"], "hint_layer.pairs is empty"),
+        (["method=attention", "method.stages.student.terms.attention.wieght=3"], "no such key; did you mean weight?"),
     ],
 )
 def test_mistakes_in_options_are_reported_before_training(command, words, message):

@@ -283,7 +283,7 @@ def _broken_terms(config: Config) -> Iterator[str]:
                 )
             yield from option.problems(key, config)
         settings: StageSettings = getattr(config.schedule, name)
-        if settings.label_smoothing and not any(option.kind == "label" for option in options.values()):
+        if settings.label_smoothing and not any(option.smooths_labels for option in options.values()):
             yield (
                 f"schedule.{name}.label_smoothing={settings.label_smoothing}: in this stage method="
                 f"{config.method.name} has no cross-entropy of the output with the labels: give 0"

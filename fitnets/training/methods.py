@@ -66,7 +66,7 @@ def student_stage(config: Config) -> StageSettings:
 
 def uses_kd(method: Method) -> bool:
     """Return whether a loss has the softened term of Eq. 2."""
-    return any(option.kind == "kd" for _, option in registry.all_options(method))
+    return any(option.has_eq_2 for _, option in registry.all_options(method))
 
 
 def is_staged(method: Method) -> bool:

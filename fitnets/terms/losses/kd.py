@@ -40,6 +40,7 @@ class Kd(Loss):
     `weight` multiplies lambda."""
 
     reads_logits: ClassVar[bool] = True
+    has_eq_2: ClassVar[bool] = True
     position: ClassVar[int] = 1
 
     def build(self, site: Site) -> Term:

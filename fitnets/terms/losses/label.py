@@ -24,6 +24,7 @@ class Label(Loss):
 
     reads_teacher: ClassVar[bool] = False
     reads_logits: ClassVar[bool] = True
+    smooths_labels: ClassVar[bool] = True
     position: ClassVar[int] = 0
 
     def build(self, site: Site) -> Term:

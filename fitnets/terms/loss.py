@@ -165,13 +165,11 @@ class Loss:
     reads_teacher: whether the term compares with the teacher.
     at: `pairs`: at the pairs of `hint_layer`; `guided`: at its guided layers; None: at the logits or at layers that do
         not depend on `hint_layer`.
-    reads_logits: whether the term needs the student's logits, and so the whole student.
     smooths_labels: whether `schedule.STAGE.label_smoothing` applies to it.
     has_eq_2: whether it has the temperature and the lambda of `schedule.kd`; only methods with equal ones are compared.
     position: the losses are added in the order of this number, then of the terms' names."""
 
     reads_teacher: ClassVar[bool] = True
-    reads_logits: ClassVar[bool] = False
     smooths_labels: ClassVar[bool] = False
     has_eq_2: ClassVar[bool] = False
     at: ClassVar[Literal["pairs", "guided"] | None] = None
@@ -204,8 +202,6 @@ class Loss:
 @loss
 class LogitLoss(Loss):
     """A loss that compares the student's logits with the teacher's."""
-
-    reads_logits: ClassVar[bool] = True
 
     def build(self, site: Site) -> Term:
         return LogitTerm(self, site)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from fitnets.terms import geometry, registry
+from fitnets.terms.loss import LogitLoss
 from fitnets.terms.losses import attention, contrastive, dist, dkd, relational, standardized_kd, variational
 from fitnets.terms.losses.kd import softened_loss
 from fitnets.terms.softened import divergence
@@ -27,7 +28,7 @@ def option(name: str, **values):
 def compared(name: str, student: torch.Tensor, teacher: torch.Tensor, **values) -> torch.Tensor:
     """The value of a loss on logits or on the features of one pair."""
     one = option(name, **values)
-    labels = (torch.tensor(LABELS),) if one.reads_logits else ()
+    labels = (torch.tensor(LABELS),) if isinstance(one, LogitLoss) else ()
     return one.compare(student, teacher, *labels)
 
 
@@ -278,7 +279,7 @@ def check_finite(name: str, student: torch.Tensor, teacher: torch.Tensor) -> flo
         loss = softened_loss(student.float(), teacher.float(), 4.0)
     else:
         one = option(name)
-        labels = (torch.zeros(len(student), dtype=torch.long),) if one.reads_logits else ()
+        labels = (torch.zeros(len(student), dtype=torch.long),) if isinstance(one, LogitLoss) else ()
         loss = one.compare(student.float(), teacher.float(), *labels)
     loss.backward()
     assert loss.dtype == torch.float32
@@ -304,7 +305,7 @@ def test_a_batch_put_in_twice_leaves_a_loss_by_image_as_it_is():
             [torch.tensor(np.concatenate([values] * count)) for values in (student, teacher)] for count in (1, 2)
         )
         one = option(name)
-        labels = [(torch.tensor(np.tile(LABELS, count)),) if one.reads_logits else () for count in (1, 2)]
+        labels = [(torch.tensor(np.tile(LABELS, count)),) if isinstance(one, LogitLoss) else () for count in (1, 2)]
         assert float(one.compare(*twice, *labels[1])) == pytest.approx(float(one.compare(*once, *labels[0])), rel=1e-9)
 
 

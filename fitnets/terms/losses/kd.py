@@ -39,7 +39,6 @@ class Kd(Loss):
     """Knowledge distillation (Hinton et al., 2015; Eq. 2) with the temperature and the lambda of `schedule.kd`.
     `weight` multiplies lambda."""
 
-    reads_logits: ClassVar[bool] = True
     has_eq_2: ClassVar[bool] = True
     position: ClassVar[int] = 1
 

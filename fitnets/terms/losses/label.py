@@ -23,7 +23,6 @@ class Label(Loss):
     """Cross-entropy with the labels, which `schedule.STAGE.label_smoothing` smooths."""
 
     reads_teacher: ClassVar[bool] = False
-    reads_logits: ClassVar[bool] = True
     smooths_labels: ClassVar[bool] = True
     position: ClassVar[int] = 0
 

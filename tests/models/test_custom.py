@@ -39,6 +39,22 @@ def wobbly(tmp_path, monkeypatch) -> Path:
 
 
 class TestNetwork:
+    def test_its_last_hidden_layer_is_not_that_of_the_logits_in_an_ensemble_either(self):
+        custom = network("small")
+        assert custom.layer_output(custom.hint_layer_names[-1]).out_shape == (10,)  # the module of the logits
+        assert custom.layer_output(custom.last_hidden_layer).out_shape != (10,)
+        assert (
+            models_network.EnsembleNetwork([custom, network("small")], 0, 3.0).last_hidden_layer
+            == custom.last_hidden_layer
+        )
+
+    def test_a_wrong_layer_of_one_of_several_pairs_is_named_with_its_pair(self):
+        pairs = "+hint_layer.pairs={low: {teacher: frist, student: conv2}}"
+        with pytest.raises(
+            ConfigError, match=r"hint_layer\.pairs\.low\.teacher=frist: no such layer in .*did you mean first"
+        ):
+            loading.load(["teacher=custom", "teacher.target=own_models.small", "hint_layer=pairs", pairs])
+
     def test_gives_the_models_logits(self):
         custom = network("small").eval()
         torch.testing.assert_close(custom(IMAGES)[0], custom.model(IMAGES), rtol=0, atol=0)

@@ -92,7 +92,7 @@ def test_ten_lines(tmp_path: Path):
 
 
 def test_the_commands_about_loss_terms_compose():
-    """Those with a loss of one's own need its file: see tests/terms/test_custom_losses.py."""
+    """The commands with a loss of one's own need its file and are left to `terms/test_custom_losses.py`."""
     text = (ROOT / "conf" / "README.md").read_text().partition("## Loss terms")[2].partition("## Important keys")[0]
     commands = re.findall(r"^python run.py (.*)$", text, flags=re.M)
     assert len(commands) >= 5

@@ -95,8 +95,9 @@ class Plan:
     @property
     def regressors(self) -> list[Regressor]:
         """The regressors of all stages, each of which connects a hint layer and a guided layer."""
-        heads = [head for stage in self.stages for head in stage.heads.values()]
-        return [head for head in heads if isinstance(head, Regressor)]
+        terms = [term for stage in self.stages for term in stage.terms]
+        found = [term.regressor_of(link) for term in terms for link in term.links]
+        return [regressor for regressor in found if regressor is not None]
 
     def load_teacher(self) -> None:
         """Load trained weights into the teacher if needed, and freeze it. Raises DamagedError if that fails."""

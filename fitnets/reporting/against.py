@@ -89,7 +89,7 @@ class Ranking:
         return "\n\n".join([self.title, markdown.table(self.header, self.cells), *self.sentences()])
 
     def sentences(self) -> list[str]:
-        """What can be said about the ranking."""
+        """Say in sentences which differences are real."""
         compared = [row for row in self.rows if row.probability is not None]
         settled = {word: [row.method for row in compared if row.word == word] for word in ("BETTER", "WORSE")}
         said = [

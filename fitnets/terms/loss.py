@@ -114,7 +114,7 @@ class Term:
 
     @property
     def weight_is_shown(self) -> bool:
-        """Whether the weight is logged: always, unless it is 1 in every epoch."""
+        """Return whether the weight is logged, which it is unless it is 1 in every epoch."""
         return self.factor != 1
 
     def describe(self) -> str:

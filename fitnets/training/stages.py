@@ -49,7 +49,7 @@ class Stage:
 
     @property
     def is_partial(self) -> bool:
-        """Whether the stage trains only a part of the network."""
+        """Return whether the stage trains only a part of the network."""
         return bool(self.until)
 
     @property

@@ -21,6 +21,7 @@ METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 @pytest.mark.parametrize("method", METHODS)
 def test_every_term_reaches_the_student_and_not_the_teacher(tiny, tmp_path, method):
     plan = prepared(tiny, tmp_path, f"method={method}")
+    teachers = [*plan.teacher.requires_grad_(True).parameters()]  # a loss that reached them would show
     for stage in plan.stages:
         _, values = stage.step(plan.data.train.batch(plan.data.train.rows[:20]), 0)
         parameters = [p for part in plan.student.trainable_parts(*stage.until).values() for p in part.parameters()]
@@ -30,7 +31,12 @@ def test_every_term_reaches_the_student_and_not_the_teacher(tiny, tmp_path, meth
         for name, loss in losses.items():
             gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
             assert any(gradient is not None and bool(gradient.any()) for gradient in gradients), name
-    assert all(parameter.grad is None for parameter in plan.teacher.parameters())
+            assert set(torch.autograd.grad(loss, teachers, retain_graph=True, allow_unused=True)) == {None}, name
+
+
+@pytest.mark.parametrize(("method", "count"), [("hints", 1), ("joint", 1), ("variational_kd", 1), ("attention", 0)])
+def test_the_plan_knows_the_regressors_of_every_loss(tiny, tmp_path, method, count):
+    assert len(prepared(tiny, tmp_path, f"method={method}").regressors) == count
 
 
 @pytest.mark.parametrize("term", ["attention", "kd", "dist"])

@@ -24,7 +24,7 @@ _READ_TWICE = 16
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the training set says about its images."""
+    """Describes the images of a training set."""
 
     channels: int
     height: int

@@ -66,7 +66,7 @@ def _similarities(embeddings: Tensor, memory: Tensor, compared: Tensor) -> Tenso
 
 
 def contrast(scores: Tensor, images: int) -> Tensor:
-    """Return the loss of noise-contrastive estimation, Eq. 18 of the paper: the mean over a batch.
+    """Return the loss of noise-contrastive estimation, the mean over a batch.
 
     scores: exp(similarity / temperature) / Z, (N, 1 + negatives); the first column is that of the image itself.
     images: number of training images; negatives are drawn from them evenly."""
@@ -108,7 +108,7 @@ class ContrastiveTerm(Term):
     def __init__(self, option: Contrastive, site: Site):
         super().__init__(site.name, site.settings.epochs, option.weight)
         assert site.teacher is not None
-        self.option = option
+        self.option, self.key = option, site.key
         self.link = site.last_link()
         self.links = [self.link]
         self.student_layers, self.teacher_layers = (self.link.guided,), (self.link.hint,)
@@ -129,8 +129,8 @@ class ContrastiveTerm(Term):
         images, wanted = len(split), self.option.negatives
         if wanted is not None and wanted > images - 1:
             raise ConfigError(
-                f"a term of loss contrastive: negatives={wanted} is more than the {images - 1} other training images: "
-                f"give at most {images - 1}, or null"
+                f"{self.key}.negatives={wanted} is more than the {images - 1} other training images: give at most "
+                f"{images - 1}, or null"
             )
         self.negatives = min(wanted or _MOST_NEGATIVES, images - 1)
         bank = MemoryBank(images, self.option.dimensions, self.seed).to(self.device)

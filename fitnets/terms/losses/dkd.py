@@ -15,7 +15,7 @@ def parts(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) 
     """Return (TCKD, NCKD) for each image, (N,) each, without the factor tau^2.
 
     TCKD is KL(teacher || student) of the two probabilities "the label" and "another class", NCKD that of the
-    distributions among the other classes, Eq. 5 of the paper. KD is TCKD + (1 - the teacher's probability of the label)
+    distributions among the other classes. KD is TCKD + (1 - the teacher's probability of the label)
     NCKD. With two classes NCKD is 0, because there is only one other class.
 
     student, teacher: logits, (N, classes).

@@ -9,7 +9,7 @@ from fitnets.terms.loss import RelationLoss, Weight, loss
 
 def similarity_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the squared difference of the two N x N matrices of inner products of the flattened features, whose rows
-    are scaled to L2 norm 1, divided by N^2 (Eq. 4 of the paper).
+    are scaled to L2 norm 1, divided by N^2.
 
     student, teacher: features of any shapes, (N, ...)."""
     similarities = [unit(features.flatten(1) @ features.flatten(1).T) for features in (student, teacher)]

@@ -26,6 +26,7 @@ from fitnets.config import (
     RunTeacher,
     Scale,
     SeveralPairs,
+    Sgd,
     StageSettings,
     Standardize,
     Thin,
@@ -51,6 +52,7 @@ def check(config: Config) -> Config:
         *_broken_dataset(config),
         *_broken_networks(config),
         *_broken_schedule(config),
+        *_broken_optimizers(config),
         *_broken_stages(config),
     ]
     broken += [*_broken_custom(config), *_broken_sweep(config)]
@@ -287,6 +289,16 @@ def _broken_terms(config: Config) -> Iterator[str]:
             yield (
                 f"schedule.{name}.label_smoothing={settings.label_smoothing}: in this stage method="
                 f"{config.method.name} has no cross-entropy of the output with the labels: give 0"
+            )
+
+
+def _broken_optimizers(config: Config) -> Iterator[str]:
+    for name in ("teacher", "hint", "student"):
+        sgd = getattr(config.schedule, name).optimizer
+        if isinstance(sgd, Sgd) and sgd.nesterov and min(sgd.momentum, sgd.momentum_end) == 0:
+            yield (
+                f"schedule.{name}.optimizer.nesterov=true needs momentum: give a momentum and a momentum_end above 0, "
+                "or nesterov=false"
             )
 
 

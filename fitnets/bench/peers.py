@@ -151,7 +151,7 @@ class _Adapter(Protocol):
 
 
 @contextlib.contextmanager
-def _importable(folder: Path) -> Iterator[None]:
+def importable(folder: Path) -> Iterator[None]:
     sys.path.insert(0, str(folder.resolve()))
     try:
         yield
@@ -162,7 +162,7 @@ def _importable(folder: Path) -> Iterator[None]:
 # --- RepDistiller (Tian et al., 2020) ---
 
 
-class _WithFeatures(nn.Module):
+class WithFeatures(nn.Module):
     """A network that returns (the features of its layers, logits), as RepDistiller's networks do."""
 
     def __init__(self, network: Network):
@@ -174,6 +174,13 @@ class _WithFeatures(nn.Module):
         return list(features.values()), logits
 
 
+def repdistiller_weights(method: str) -> dict[str, float]:
+    """The factors on the label term, on the softened outputs and on the features in RepDistiller's scripts. method: kd
+    or hint"""
+    weights = {"kd": (0.1, 0.9, 0.0), "hint": (1.0, 0.0, 100.0)}
+    return dict(zip(("gamma", "alpha", "beta"), weights[method], strict=True))
+
+
 class _RepDistiller:
     """One batch through RepDistiller's `train_distill`, whose one stage runs the whole student and teacher."""
 
@@ -183,14 +190,14 @@ class _RepDistiller:
     }
 
     def __init__(self, folder: Path):
-        with _importable(folder):
+        with importable(folder):
             self.loops = importlib.import_module("helper.loops")
             self.losses = importlib.import_module("distiller_zoo")
             self.models = importlib.import_module("models.util")
 
     def kd(self, teacher: Network, student: Network, batch: Batch) -> Step:
-        options = {"distill": "kd", "hint_layer": 0, "gamma": 1.0, "alpha": 0.9, "beta": 0.0}
-        return self._step([_WithFeatures(student), _WithFeatures(teacher)], options, batch)
+        options = {"distill": "kd", "hint_layer": 0, **repdistiller_weights("kd")}
+        return self._step([WithFeatures(student), WithFeatures(teacher)], options, batch)
 
     def hint(self, teacher: Network, student: Network, hint: HintTerm, batch: Batch) -> Step:
         (link,) = hint.links
@@ -201,8 +208,8 @@ class _RepDistiller:
             for network, layer in ((student, guided_layer), (teacher, hint_layer))
         )
         mapping = self.models.ConvReg(*shapes).to(batch.images.device)
-        options = {"distill": "hint", "hint_layer": index, "gamma": 1.0, "alpha": 0.0, "beta": 100.0}
-        return self._step([_WithFeatures(student), mapping, _Relabelled(teacher, hint_layer, index)], options, batch)
+        options = {"distill": "hint", "hint_layer": index, **repdistiller_weights("hint")}
+        return self._step([WithFeatures(student), mapping, _Relabelled(teacher, hint_layer, index)], options, batch)
 
     def _step(self, modules: list[nn.Module], options: dict[str, Any], batch: Batch) -> Step:
         """modules: the student first, the teacher last, a trained mapping between them"""
@@ -219,7 +226,7 @@ class _RepDistiller:
         return step
 
 
-class _Relabelled(_WithFeatures):
+class _Relabelled(WithFeatures):
     """A teacher whose hint layer has the index of the student's guided layer, because RepDistiller takes one index for
     both."""
 
@@ -271,7 +278,7 @@ class _TorchDistill:
     }
 
     def __init__(self, folder: Path):
-        with _importable(folder), _torchvision():
+        with importable(folder), _torchvision():
             self.box = importlib.import_module("torchdistill.core.distillation").DistillationBox
 
     def kd(self, teacher: Network, student: Network, batch: Batch) -> Step:

@@ -38,6 +38,8 @@ def main(words: list[str]) -> None:
         f"about {duration(examination.total_s)} in all if no stage stops early, "
         f"{size(examination.cache_bytes)} of new tables on the disk, {size(examination.peak_bytes)} of memory"
     )
+    if examination.faster is not None:
+        terminal.say(f"note: {examination.faster}")
     for warning in examination.warnings:
         terminal.say(f"note: {warning}")
 

@@ -8,6 +8,7 @@ from fitnets.commands.arguments import path
 from fitnets.console.terminal import Terminal
 from fitnets.errors import NotEnoughError
 from fitnets.reporting import page
+from fitnets.reporting.factors import FACTORS
 
 
 def main(words: list[str]) -> None:
@@ -17,10 +18,20 @@ def main(words: list[str]) -> None:
     parser.add_argument(
         "--against", metavar="METHOD", help="the method that every other one is compared with; default: kd"
     )
+    parser.add_argument(
+        "--differing",
+        metavar="FACTOR",
+        nargs="+",
+        choices=list(FACTORS),
+        default=[],
+        help=f"what else may differ between the two sides of that comparison: {', '.join(FACTORS)}",
+    )
     arguments = parser.parse_args(words)
     out = arguments.out or arguments.store / "report"
     try:
-        written = page.write(arguments.store, out, Terminal().track, against=arguments.against)
+        written = page.write(
+            arguments.store, out, Terminal().track, against=arguments.against, differing=arguments.differing
+        )
     except NotEnoughError as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None

@@ -17,7 +17,7 @@ from fitnets.errors import ConfigError, DivergedError, suggest
 from fitnets.experiment import pipeline
 from fitnets.reproduction import forecast, table_cells, table_folder
 from fitnets.reproduction.forecast import CellTime
-from fitnets.reproduction.recipes import TABLES, PaperTable
+from fitnets.reproduction.recipes import CANDIDATES, TABLES, PaperTable
 from fitnets.reproduction.scale import TableScale
 from fitnets.reproduction.table_cells import ReproductionRequest, TableCell
 from fitnets.store import directories, locks
@@ -47,8 +47,12 @@ def main(words: list[str]) -> None:
         "--scale", default="1", help="scaled-down version: 0.1 (of epochs and images), or epochs=0.1,images=0.2"
     )
     parser.add_argument("--seeds", type=positive, default=3, help="students of each cell; default: 3")
-    parser.add_argument("--schedule", help="columns: paper, modern or paper,modern; default: all of the table")
+    parser.add_argument("--schedule", help="columns, such as paper or modern,fast; default: all of the table")
     parser.add_argument("--only", metavar="TEXT", help="only the rows whose label contains TEXT")
+    parser.add_argument(
+        "--methods",
+        help=f"where a row takes the best method: among which, such as hints,kd; of {', '.join(CANDIDATES)}",
+    )
     parser.add_argument("--out", type=path, help="folder for the table; default: STORE/reproduced/TABLE-...")
     parser.add_argument(
         "--plan",
@@ -109,12 +113,23 @@ def _request(arguments: argparse.Namespace) -> ReproductionRequest:
         seeds=range(arguments.seeds),
         changes=arguments.overrides,
         only=arguments.only,
+        methods=_methods(arguments.methods),
         config_dir=arguments.config_dir,
     )
     if not any(row.overrides is not None for row in request.rows):
         labels = [row.label for row in recipe.rows if row.overrides is not None]
         raise ConfigError(f"--only {arguments.only}: no such row (rows: {'; '.join(labels)})")
     return request
+
+
+def _methods(words: str | None) -> list[str]:
+    """The methods of `--methods`. Raises ConfigError for one that no row takes."""
+    names = [] if words is None else words.split(",")
+    for name in names:
+        if name not in CANDIDATES:
+            known = list(CANDIDATES)
+            raise ConfigError(f"--methods {words}: {name}: no such method{suggest(name, known)} ({', '.join(known)})")
+    return names
 
 
 def _check_changes(recipe: PaperTable, changes: Sequence[str]) -> None:

@@ -32,6 +32,7 @@ from fitnets.config.networks import (
     CustomTeacher,
     EarlierRunTeacher,
     Ensemble,
+    FastTeacher,
     FcRegressor,
     FitNet,
     GroupedFitNet,
@@ -74,11 +75,15 @@ from fitnets.config.schedule import (
     Init,
     LinearLr,
     LrDecay,
+    LsuvInit,
     Optimizer,
+    OrthogonalInit,
     RmsProp,
     Schedule,
     Sgd,
     StageSettings,
+    StudentInit,
+    TriangularLr,
     UniformInit,
     VarianceInit,
 )
@@ -98,8 +103,8 @@ class Engine:
     views: int | Literal["auto", "fresh"] = bounded(AT_LEAST_1, default="auto")
     """number of different crops of an image that a stage of the student sees before they repeat. Teacher outputs for
     repeated crops are computed once and cached; flips and unchanged images are always cached. A number that a stage
-    reaches is part of the stage's hash. auto: crops never repeat, and are cached if a stage has at most 16 epochs;
-    fresh: crops never repeat and are never cached"""
+    reaches is part of the stage's hash. auto: the number of `schedule.views`; where that is null crops never repeat,
+    and are cached if a stage has at most 16 epochs. fresh: crops never repeat and are never cached"""
     hint_cache_gb: float = bounded(AT_LEAST_0, default=4.0)
     """largest size of a stage's cached hint maps on the disk (and in the memory of a GPU), in GB. If they need more,
     the teacher runs up to the hint layer at every step instead"""
@@ -108,6 +113,10 @@ class Engine:
     eval_batch_size: int = bounded(AT_LEAST_1)
     checkpoint_seconds: float = bounded(POSITIVE)
     """seconds between two checkpoints inside an epoch. The end of an epoch writes one more, at most once a second"""
+    kernels: Literal["auto", "off"] = "auto"
+    """loops for maxout on CPUs that are compiled by the machine's C compiler when they are first needed, and kept in
+    the user's cache folder. auto: used if there is a compiler; off: PyTorch's own operations. Without normalisation
+    both give the same bits"""
     on_other_machine: Literal["refuse", "restart"] = renamed(
         "elsewhere", default="refuse", former_values={"begin_anew": "restart"}
     )

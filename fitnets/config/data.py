@@ -227,3 +227,6 @@ class Augmentation:
     """mirror half of the images, left to right"""
     pad: int = bounded(AT_LEAST_0, default=0)
     """zeros added on every side, in pixels; the padded image is then cropped to its first size at a random place"""
+    alternate: bool = added(default=False)
+    """mirror an image in every second epoch, from the first or from the second epoch at random, in place of a new draw
+    in each epoch (Jordan, 2024). It has an effect with `flip` alone"""

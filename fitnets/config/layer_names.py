@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fitnets.config import (
     Architecture,
     CustomNet,
+    FastTeacher,
     FitNet,
     GroupedFitNet,
     MaxoutTeacher,
@@ -65,10 +66,16 @@ def layer_names(net: Architecture) -> list[str]:
             return [*_numbered("conv", sum(groups(net), [])), *_numbered("dense", net.dense), "softmax"]
         case ReluTeacher() | ReluFitNet():
             return [*_numbered("conv", net.convs), "sigmoid"]
-        case Resnet() | Wrn():
-            return ["conv1", *(name for name, _, _ in residual_blocks(net)), "softmax"]
+        case Resnet() | Wrn() | FastTeacher():
+            return ["conv1", *_block_names(net), "softmax"]
         case CustomNet():
             return ["custom"]
+
+
+def _block_names(net: Resnet | Wrn | FastTeacher) -> list[str]:
+    if isinstance(net, FastTeacher):
+        return _numbered("group", net.groups)
+    return [name for name, _, _ in residual_blocks(net)]
 
 
 def _numbered(kind: str, items: Sequence[object]) -> list[str]:
@@ -76,17 +83,21 @@ def _numbered(kind: str, items: Sequence[object]) -> list[str]:
 
 
 def middle(net: Architecture) -> str:
-    """Name of the middle convolution; in a residual network, of the last block of the second group."""
+    """Name of the middle convolution; in a residual network, of the last block of the second group; in a fast teacher,
+    of the middle group."""
     names = layer_names(net)
     if isinstance(net, Resnet | Wrn):
         return [name for name in names if name.startswith("group2")][-1]
+    if isinstance(net, FastTeacher):
+        return f"group{(len(net.groups) + 1) // 2}"
     convs = [name for name in names if name.startswith("conv")] or names
     return convs[(len(convs) - 1) // 2]
 
 
 def published_hint(net: Architecture) -> str | None:
-    """The hint layer that the paper gives for a teacher; None if there is none."""
-    return net.hint if isinstance(net, MaxoutTeacher | ReluTeacher) else None
+    """The hint layer that the paper gives for a teacher, or that takes its place in a fast teacher; None if there is
+    none."""
+    return net.hint if isinstance(net, MaxoutTeacher | ReluTeacher | FastTeacher) else None
 
 
 def published_guided(net: Architecture) -> str | None:

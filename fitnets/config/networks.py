@@ -5,6 +5,11 @@ from typing import Any, Literal, TypeAlias
 
 from fitnets.config.options import AT_LEAST_0, AT_LEAST_1, POSITIVE, Bounds, added, bounded, location, neutral, option
 
+Normalization: TypeAlias = Literal["none", "batch"]
+"""`batch`: batch normalisation (Ioffe and Szegedy, 2015) of every linear piece of the hidden layers, before the maximum
+or ReLU. There it can be folded into the weights, so that the exported network has the cost of one without it"""
+
+
 # --- maxout networks ---
 
 
@@ -50,6 +55,7 @@ class FitNet:
     convs: list[MaxoutConv]
     dense: list[MaxoutDense] = field(default_factory=list)
     tied_biases: bool
+    normalization: Normalization = added(default="none")
     guided: str = neutral()
     """the published guided layer, for `hint_layer=paper`"""
 
@@ -64,6 +70,7 @@ class GroupedFitNet:
     """units of each convolution, one list for each group"""
     pieces: int = bounded(AT_LEAST_1, default=2)
     dense: list[MaxoutDense] = field(default_factory=list)
+    normalization: Normalization = added(default="none")
     guided: str = neutral()
     """the published guided layer, for `hint_layer=paper`"""
 
@@ -78,6 +85,7 @@ class Table6:
     budget: Literal[30, 107]
     """multiplications, in millions"""
     dense: list[MaxoutDense] = field(default_factory=list)
+    normalization: Normalization = added(default="none")
 
 
 @option
@@ -92,6 +100,7 @@ class Thin:
     budget: float | None = added(default=None, bounds=POSITIVE)
     """multiplications, in millions, counted as the paper counts them; None: `width` is set"""
     pieces: int = bounded(AT_LEAST_1, default=2)
+    normalization: Normalization = added(default="none")
 
 
 # --- ReLU networks ---
@@ -124,6 +133,7 @@ class ReluFitNet:
 
     name: str = neutral()
     convs: list[ReluConv]
+    normalization: Normalization = added(default="none")
     guided: str = neutral()
     """the published guided layer, for `hint_layer=paper`"""
 
@@ -167,6 +177,27 @@ class ResnetTeacher(Resnet):
 
 @option
 class WrnTeacher(Wrn):
+    seed: int = 0
+
+
+# --- a network for short training ---
+
+
+@option
+class FastTeacher:
+    """A small network that learns quickly: conv1, then groups of two 3x3 convolutions with batch normalisation and
+    ReLU, each with a shortcut around its second convolution, then average pooling and softmax. Each group halves the
+    map after its first convolution. conv1 whitens patches of 2x2 pixels with weights that follow from the training
+    images and are not trained (Jordan, 2024). Patches of larger images than 32x32 are larger, so that its map is 32x32
+    or smaller."""
+
+    name: str = neutral(default="fast")
+    stem: int = bounded(Bounds(2))
+    """channels of conv1, at most two for each value of a patch"""
+    groups: list[int] = bounded(AT_LEAST_1)
+    """channels of group1, group2, ..."""
+    hint: str = neutral()
+    """the hint layer for `hint_layer=paper`, which pairs it with the student's published guided layer"""
     seed: int = 0
 
 
@@ -242,13 +273,31 @@ class Ensemble:
 
 
 Architecture: TypeAlias = (
-    MaxoutTeacher | ReluTeacher | FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn | CustomNet
+    MaxoutTeacher
+    | ReluTeacher
+    | FitNet
+    | GroupedFitNet
+    | Table6
+    | Thin
+    | ReluFitNet
+    | Resnet
+    | Wrn
+    | FastTeacher
+    | CustomNet
 )
 EarlierRunTeacher: TypeAlias = RunTeacher | Ensemble
 PretrainedTeacher: TypeAlias = RunTeacher | Ensemble | CustomTeacher
 """a teacher that needs no training"""
 Teacher: TypeAlias = (
-    MaxoutTeacher | ReluTeacher | ResnetTeacher | WrnTeacher | RunTeacher | Ensemble | CustomTeacher | NoTeacher
+    MaxoutTeacher
+    | ReluTeacher
+    | ResnetTeacher
+    | WrnTeacher
+    | FastTeacher
+    | RunTeacher
+    | Ensemble
+    | CustomTeacher
+    | NoTeacher
 )
 Student: TypeAlias = FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn | CustomStudent
 

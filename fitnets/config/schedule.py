@@ -34,7 +34,26 @@ class VarianceInit:
     name: Literal["variance"] = neutral(default="variance")
 
 
-Init: TypeAlias = UniformInit | VarianceInit
+@option
+class OrthogonalInit:
+    """Weights whose rows are orthonormal, or their columns where there are more rows than columns (Saxe et al., 2014),
+    times the factor by which `VarianceInit` keeps the second moment of the signal; biases 0."""
+
+    name: Literal["orthogonal"] = neutral(default="orthogonal")
+
+
+@option
+class LsuvInit:
+    """Layer-sequential unit variance (Mishkin and Matas, 2016): orthonormal weights. Then, layer by layer, the weights
+    are divided by the standard deviation of the layer's linear output on one batch of training images. Biases 0."""
+
+    name: Literal["lsuv"] = neutral(default="lsuv")
+    images: int = bounded(AT_LEAST_1, default=256)
+    """size of that batch, which is drawn with the student's seed and not augmented"""
+
+
+Init: TypeAlias = UniformInit | VarianceInit | OrthogonalInit
+StudentInit: TypeAlias = Init | LsuvInit
 
 
 @option
@@ -50,13 +69,20 @@ class RmsProp:
 
 @option
 class Sgd:
-    """SGD whose momentum grows linearly from `momentum` to `momentum_end` over `momentum_epochs` epochs."""
+    """SGD whose momentum grows linearly from `momentum` to `momentum_end` over `momentum_epochs` epochs. Biases do not
+    decay."""
 
     name: Literal["sgd"] = neutral(default="sgd")
     lr: float = bounded(POSITIVE)
     momentum: float = bounded(FRACTION)
     momentum_end: float = bounded(FRACTION)
     momentum_epochs: int = bounded(AT_LEAST_1)
+    nesterov: bool = added(default=False)
+    """Nesterov's momentum; the momentum must then be above 0"""
+    weight_decay: float = added(default=0.0, bounds=AT_LEAST_0)
+    """factor on the weights that is added to their gradients"""
+    bias_lr_scale: float = added(default=1.0, bounds=POSITIVE)
+    """factor on the learning rate of biases, those of batch normalisation included"""
 
 
 @option
@@ -101,7 +127,16 @@ class CosineLr:
     warmup: float = bounded(AT_LEAST_0)
 
 
-LrDecay: TypeAlias = ConstantLr | LinearLr | ExponentialLr | CosineLr
+@option
+class TriangularLr:
+    """The learning rate grows linearly for a share of the stage's updates, then falls linearly to 0 at the last one."""
+
+    name: Literal["triangular"] = neutral(default="triangular")
+    warmup: float = bounded(Bounds(0, 0.9))
+    """that share of the updates"""
+
+
+LrDecay: TypeAlias = ConstantLr | LinearLr | ExponentialLr | CosineLr | TriangularLr
 
 
 @option
@@ -168,7 +203,7 @@ class Schedule:
 
     name: str = neutral()
     teacher_init: Init
-    student_init: Init
+    student_init: StudentInit
     regressor_init: Init
     teacher: StageSettings
     hint: StageSettings
@@ -180,6 +215,9 @@ class Schedule:
     """`sum`: Eq. 3, summed over channels and positions; `released`: the released code's H/2 x mean squared error"""
     equal_epochs: bool
     """give methods of one stage the epochs of the hint stage too, so that all methods have equal totals"""
+    views: int | None = added(default=None, bounds=AT_LEAST_1)
+    """number of different crops of an image that a stage of the student sees before they repeat, if engine.views=auto.
+    None: they do not repeat"""
     retrain_teacher: bool
     """afterwards train the teacher from scratch on training and validation images, for the number of epochs at its best
     validation value"""

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fitnets.config import Augmentation
+from fitnets.kernels.crops import crops
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,15 @@ class Views:
 
     def pick(self, rows: Tensor, number: int) -> Tensor:
         """(N,): for each image, the index in `all_versions` of the version that the view `number` shows."""
-        return mirrored(rows, number, self.seed) if self.images_per_view == 2 else torch.zeros_like(rows)
+        is_picked = self.images_per_view == 2
+        return mirrored(rows, number, self.augmentation, self.seed) if is_picked else torch.zeros_like(rows)
 
     def identity(self, number: int) -> dict[str, Any]:
         """JSON values that determine the set of augmented versions that the view `number` picks from."""
         if not self.crops:
             return {"mirrored": self.images_per_view == 2}
-        return {"flip": self.augmentation.flip, "pad": self.augmentation.pad, "seed": self.seed, "view": number}
+        facts = {"flip": self.augmentation.flip, "pad": self.augmentation.pad, "seed": self.seed, "view": number}
+        return facts | ({"alternate": True} if self.augmentation.alternate else {})
 
 
 def augment(images: Tensor, rows: Tensor, number: int, augmentation: Augmentation, seed: int) -> Tensor:
@@ -69,22 +72,27 @@ def augment(images: Tensor, rows: Tensor, number: int, augmentation: Augmentatio
     if not (augmentation.flip or augmentation.pad):
         return images
     if not augmentation.pad:
-        return torch.where(mirrored(rows, number, seed)[:, None, None, None] == 1, images.flip(3), images)
+        is_mirrored = mirrored(rows, number, augmentation, seed) == 1
+        return torch.where(is_mirrored[:, None, None, None], images.flip(3), images)
     height, width = images.shape[2:]
     device, pad = images.device, augmentation.pad
-    y = torch.arange(height, device=device).expand(len(rows), height)
+    down, right = (_draws(rows, number, seed, purpose) % (2 * pad + 1) for purpose in (0, 1))
+    is_mirrored = mirrored(rows, number, augmentation, seed) if augmentation.flip else torch.zeros_like(rows)
+    cropped = crops(images, down, right, is_mirrored, pad)
+    if cropped is not None:
+        return cropped
     x = torch.arange(width, device=device).expand(len(rows), width)
-    if augmentation.flip:
-        x = torch.where(mirrored(rows, number, seed)[:, None] == 1, width - 1 - x, x)
-    y = y + (_draws(rows, number, seed, purpose=0) % (2 * pad + 1))[:, None]
-    x = x + (_draws(rows, number, seed, purpose=1) % (2 * pad + 1))[:, None]
+    x = torch.where(is_mirrored[:, None] == 1, width - 1 - x, x) + right[:, None]
+    y = torch.arange(height, device=device) + down[:, None]
     images = F.pad(images, (pad, pad, pad, pad))
     image = torch.arange(len(rows), device=device)[:, None, None]
     return images.permute(0, 2, 3, 1)[image, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2)
 
 
-def mirrored(rows: Tensor, number: int, seed: int) -> Tensor:
+def mirrored(rows: Tensor, number: int, augmentation: Augmentation, seed: int) -> Tensor:
     """(N,): 1 for each image that the view `number` mirrors if flips are on, 0 for the others."""
+    if augmentation.alternate:
+        return (_draws(rows, 0, seed, purpose=2) + number) % 2
     return _draws(rows, number, seed, purpose=2) % 2
 
 

@@ -2,7 +2,14 @@
 
 from collections.abc import Iterator
 
-from fitnets.config import Config, CustomTeacher, EarlierRunTeacher, Schedule, StageSettings, image_shape
+from fitnets.config import (
+    Config,
+    CustomTeacher,
+    EarlierRunTeacher,
+    Schedule,
+    StageSettings,
+    image_shape,
+)
 from fitnets.config.options import content_hash
 from fitnets.console import quantities
 from fitnets.console.terminal import Terminal
@@ -10,6 +17,7 @@ from fitnets.data import class_names, unread
 from fitnets.data import splits as data_splits
 from fitnets.data.class_balance import class_notes
 from fitnets.data.unread import has_test
+from fitnets.kernels import library
 from fitnets.machine import devices
 from fitnets.models import costs
 from fitnets.models.network import Network
@@ -22,11 +30,15 @@ from fitnets.training.stages import Stage
 
 _LONG_EVALUATION_S = 10.0
 """Seconds of evaluation above which the plan of a trial of a few updates shows overrides that shorten it."""
+_LONG_TRAINING_S = 120.0
+"""Seconds of training above which the plan measures whether the other precision is faster."""
 _TRIAL_IMAGES = 500
 """validation images that are enough for a trial"""
 _SCHEDULES = {
     "quick": "a short training, not the paper's (its numbers: schedule=paper; longer: schedule=modern)",
     "modern": "not the paper's training (its numbers: schedule=paper)",
+    "fast": "short, chosen on validation, not the paper's training (its numbers: schedule=paper)",
+    "fast_long": "schedule=fast with longer stages of the student",
     "paper": "the paper's numbers, except for those that you change",
     "released": "the released code's numbers, except for those that you change",
 }
@@ -58,6 +70,7 @@ def announce(plan: Plan, terminal: Terminal) -> None:
             "that validation chose"
         )
     lines += [f"  cache    {line}" for line in _cache_lines(plan)]
+    lines += [f"  kernels  {library.describe()}"] * (plan.device.type == "cpu")
     lines += _duration_lines(plan)
     if config.test and not has_test(config):
         lines.append("  test     none: this data set has no test split, so all figures are on validation")
@@ -157,9 +170,12 @@ def _cache_lines(plan: Plan) -> Iterator[str]:
 def _duration_lines(plan: Plan) -> list[str]:
     machine = f"{devices.describe(plan.device)}, {plan.precision}{_precision_reason(plan)}"
     training_s = sum(stage.total_s for stage in estimates.stage_times(plan, estimates.QUICK_S))
+    is_long = training_s >= _LONG_TRAINING_S
+    faster = estimates.faster_precision(plan, estimates.QUICK_S) if is_long else None
     evaluation_s = estimates.quick_evaluation_s(plan, _test_images(plan))
     return [
         f"  about    {quantities.duration(training_s)} of training on {machine}",
+        *([] if faster is None else [f"  faster   {faster}"]),
         f"  about    {quantities.duration(evaluation_s)} of evaluation, diagnoses and latencies after it"
         f"{_shorter_trial(plan, evaluation_s)}",
     ]

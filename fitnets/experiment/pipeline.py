@@ -27,7 +27,7 @@ from fitnets.machine import environment as machine_environment
 from fitnets.models.hint_pair import hint_pair
 from fitnets.models.network import freeze
 from fitnets.planning.identity import teacher_seed
-from fitnets.planning.plan import Plan, new_student, new_teacher, prepare
+from fitnets.planning.plan import Plan, fit_whitening, new_teacher, prepare
 from fitnets.store import directories, files, layout, locks, weights
 from fitnets.store.locks import Lock
 from fitnets.system.resources import short_errors
@@ -206,8 +206,7 @@ def _train_and_measure(plan: Plan, lock: Lock, log: RunLog, terminal: Terminal) 
         valid["teacher"] |= teacher["valid"]
     student = plan.student
     if plan.config.schedule.retrain_student:
-        student, student_stages = new_student(plan.config, plan.teacher, plan.device, plan.precision)
-        student.set_preprocessing(plan.config.dataset.preprocessing, plan.data.fitted)
+        student, student_stages = plan.fresh_student()
         stages |= trainer.retrain(student_stages, plan.config.seed, stages)
     weights.write_weights(plan.run_directory / layout.STUDENT_WEIGHTS, student)
     return results.result(plan, student, terminal, stages=stages, valid=valid, diagnoses=diagnoses)
@@ -280,9 +279,10 @@ class Trainer:
         if stage.teacher is not None:
             stage.teacher_outputs = LiveTeacher(stage.teacher)  # closes the cache tables
         summary = asdict(outcome)
-        earlier_s = summary.pop("earlier_s")
+        earlier_s, teacher_s = summary.pop("earlier_s"), summary.pop("teacher_s")
         self.log.earlier_s += earlier_s
-        return summary | {"timing": {"seconds": earlier_s + time.perf_counter() - started}}
+        seconds = earlier_s + time.perf_counter() - started
+        return summary | {"timing": {"seconds": seconds, "teacher_seconds": teacher_s}}
 
 
 def _load_or_train_teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[str, Any]:
@@ -299,6 +299,7 @@ def _load_or_train_teacher(plan: Plan, log: RunLog, terminal: Terminal) -> dict[
         if plan.config.schedule.retrain_teacher:
             valid = results.quality("valid", *results.predict(plan, network, plan.data.valid))
             network.load_state_dict(new_teacher(plan.config).state_dict())
+            fit_whitening(network, plan.data)
             stages |= trainer.retrain([stage], seed, stages)
         classes, fitted = plan.class_names.names, to_json(plan.data.fitted)
         hashes = {"data": plan.data.digest}

@@ -15,6 +15,7 @@ from fitnets.machine import devices
 from fitnets.machine import latency as machine_latency
 from fitnets.models import costs
 from fitnets.models.network import Network
+from fitnets.planning import identity
 from fitnets.planning.identity import comparison_keys, teacher_seed
 from fitnets.planning.plan import Plan
 from fitnets.training import metrics
@@ -40,6 +41,8 @@ def facts(plan: Plan) -> dict[str, Any]:
         "method": config.method.name,
         "is_taught": any(stage.teacher is not None for stage in plan.stages),
         "schedule": config.schedule.name,
+        "initial_weights": identity.initial_weights(config),
+        "normalization": identity.normalization(config.student),
         "hashes": {
             "data": plan.data.digest,
             **plan.hashes._asdict(),
@@ -76,9 +79,10 @@ def result(
     taught it. `test_*` belongs to the final networks, which were retrained if the schedule retrains.
 
     `timing` has everything that differs between runs of one configuration. `stage_seconds` counts all processes that
-    trained a stage, for this run or an earlier one. `run_seconds`, which the pipeline adds, counts the process that
-    finished the run, and the seconds that previous processes spent on the stages that it resumed. Work that a killed
-    process did after its last checkpoint is repeated and counts once."""
+    trained a stage, for this run or an earlier one. `teacher_seconds` is the part of them in which the teacher's
+    outputs were computed into tables, or awaited from another process. `run_seconds`, which the pipeline adds, counts
+    the process that finished the run, and the seconds that previous processes spent on the stages that it resumed. Work
+    that a killed process did after its last checkpoint is repeated and counts once."""
     before_training = facts(plan)
     weights_bytes = {"student": (plan.run_directory / "student.safetensors").stat().st_size}
     networks = {"student": student}
@@ -102,6 +106,7 @@ def result(
         "fewer_multiplications": _teacher_to_student(sides, "multiplications"),
         "timing": {
             "stage_seconds": {name: stage["timing"]["seconds"] for name, stage in stages.items()},
+            "teacher_seconds": {name: stage["timing"].get("teacher_seconds", 0.0) for name, stage in stages.items()},
             "device": devices.describe(plan.device),
             "precision": plan.precision,
             "latency": latency,

@@ -73,5 +73,9 @@ def as_row(epoch: Epoch) -> dict[str, Any]:
         **epoch.train,
         **epoch.valid,
         "best": epoch.best,
-        "timing": {"seconds": epoch.seconds, "validation_seconds": epoch.validation_seconds},
+        "timing": {
+            "seconds": epoch.seconds,
+            "validation_seconds": epoch.validation_seconds,
+            "teacher_seconds": epoch.teacher_seconds,
+        },
     }

@@ -9,6 +9,8 @@ from fitnets.console.terminal import Terminal
 from fitnets.training.state import Epoch, TrainingState
 
 _STAGE_WIDTH = len("retrain_student")
+_LONG_S = 0.05
+"""time for the teacher's outputs that is shown, in seconds"""
 
 
 @contextmanager
@@ -57,7 +59,9 @@ class StageProgress:
             place = f"{epoch.stage:>{_STAGE_WIDTH}} epoch {epoch.epoch + 1:>{width}}/{self.epochs}"
             losses = values({"train_loss": epoch.train["train_loss"], **epoch.valid}, aligned=True)
             best = "best" if epoch.best else "    "
-            self.terminal.narrate(f"{place}  {losses}  {best} {epoch.seconds:>6.1f} s")
+            has_waited = epoch.teacher_seconds >= _LONG_S
+            teacher = f", after {epoch.teacher_seconds:.1f} s for the teacher's outputs" if has_waited else ""
+            self.terminal.narrate(f"{place}  {losses}  {best} {epoch.seconds:>6.1f} s{teacher}")
 
 
 def values(by_name: dict[str, float], *, aligned: bool = False) -> str:

@@ -22,6 +22,7 @@ from fitnets.exporting.graphs import Graph, NetworkOnly, WithPreprocessing, prog
 from fitnets.exporting.runtimes import Files
 from fitnets.machine import devices
 from fitnets.models import build
+from fitnets.models.folding import folded
 from fitnets.models.network import Network
 from fitnets.planning.plan import new_teacher
 from fitnets.progress import Progress
@@ -156,7 +157,7 @@ def _traced(graph: Graph, path: Path, side: str, metadata: dict[str, str] | None
 def _student(stored: StoredNetwork) -> Network:
     network = build.network(stored.net, stored.config.dataset, "student")
     store_weights.read_weights(stored.weights, network)
-    return _without_parametrizations(network.eval())
+    return folded(_without_parametrizations(network.eval()))
 
 
 def _without_parametrizations(network: Network) -> Network:

@@ -9,6 +9,7 @@ import torch
 
 from fitnets.config import Architecture, Config, Dataset, Engine, Precision, UniformInit, image_shape
 from fitnets.errors import ConfigError
+from fitnets.kernels import library
 from fitnets.models import build, costs
 from fitnets.store import earlier_runs
 
@@ -20,6 +21,7 @@ def set_up_device(engine: Engine) -> torch.device:
 
     Raises ConfigError if there is no such device."""
     torch.set_num_threads(engine.threads or _DEFAULT_THREADS)
+    library.switch(on=engine.kernels == "auto")
     torch.backends.cudnn.allow_tf32 = False  # results and hashes are labelled fp32
     torch.backends.cudnn.deterministic = True  # a resumed stage ends with the same bits
     _keep_freed_memory()
@@ -51,7 +53,7 @@ def precision(config: Config, device: torch.device) -> Precision:
     architecture, inits = earlier_runs.architecture(config.teacher), [config.schedule.student_init]
     if architecture is not None:
         inits.append(config.schedule.teacher_init)
-    if not _multiplies_bf16(device) or any(isinstance(init, UniformInit) for init in inits):
+    if not multiplies_bf16(device) or any(isinstance(init, UniformInit) for init in inits):
         return "fp32"
     deciding, side = (config.student, "student") if architecture is None else (architecture, "teacher")
     return "bf16" if _multiplications(deciding, dataset, side) >= _WORTHWHILE else "fp32"
@@ -67,7 +69,7 @@ def _multiplications(net: Architecture, dataset: Dataset, side: str) -> int:
     return _COUNTED[key]
 
 
-def _multiplies_bf16(device: torch.device) -> bool:
+def multiplies_bf16(device: torch.device) -> bool:
     """Return whether bf16 is faster than fp32 on the device: GPUs since Ampere, CPUs with AVX512-BF16, AMX or Arm's
     BF16."""
     if device.type == "cuda":

@@ -12,6 +12,7 @@ import torch
 
 from fitnets import paths
 from fitnets.errors import without_passwords
+from fitnets.kernels import library
 from fitnets.machine.devices import describe
 
 _PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "datasets", "wandb", "safetensors")
@@ -29,6 +30,7 @@ def environment_record(device: torch.device) -> dict[str, Any]:
         "packages": _versions(),
         "device": describe(device),
         "threads": torch.get_num_threads(),
+        "kernels": library.describe(),
     }
 
 

@@ -1,4 +1,4 @@
 """Networks: layers, teachers, students, regressors, their costs, and the pairs of layers that hints connect.
 
-`models.custom` adapts users' own modules. Imports: data (preprocessing), store, config, system.
+`models.custom` adapts users' own modules. Imports: data (preprocessing), store, config, kernels, system.
 """

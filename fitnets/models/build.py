@@ -28,7 +28,8 @@ from fitnets.models.layers import (
 )
 from fitnets.models.network import Network
 from fitnets.models.pointwise import Pointwise
-from fitnets.models.residual import PooledSoftmaxLayer, PreActivationBlock, ResidualBlock, Stem
+from fitnets.models.residual import PooledSoftmaxLayer, PoolingBlock, PreActivationBlock, ResidualBlock, Stem
+from fitnets.models.whitening import WhiteningLayer
 
 MapShape = tuple[int, ...]
 """shape of a layer's output for one image, usually (C, H, W)"""
@@ -43,23 +44,28 @@ def network(net: config.Architecture, dataset: Dataset, side: str) -> Network:
     choice = f"{side}={net.name}"
     match net:
         case config.MaxoutTeacher() | config.FitNet():
-            return _maxout_network(choice, dataset, net.convs, net.dense, tied_biases=net.tied_biases)
+            return _maxout_network(
+                choice, dataset, net.convs, net.dense, tied_biases=net.tied_biases, normalized=_is_normalized(net)
+            )
         case config.GroupedFitNet() | config.Table6() | config.Thin():
             pieces = 2 if isinstance(net, config.Table6) else net.pieces
             convs = grouped_convs(groups(net), pieces, dataset)
             dense = [] if isinstance(net, config.Thin) else net.dense
-            return _maxout_network(choice, dataset, convs, dense, tied_biases=True)
+            return _maxout_network(choice, dataset, convs, dense, tied_biases=True, normalized=_is_normalized(net))
         case config.ReluTeacher() | config.ReluFitNet():
-            return _relu_network(choice, dataset, net.convs)
-        case config.Resnet():
-            return _resnet(net, dataset)
-        case config.Wrn():
-            return _wrn(net, dataset)
+            return _relu_network(choice, dataset, net.convs, normalized=_is_normalized(net))
+        case config.Resnet() | config.Wrn() | config.FastTeacher():
+            return _residual_network(choice, net, dataset)
         case config.CustomNet():
             return wrapping.network(net, dataset, side)
 
 
 # --- maxout and ReLU networks ---
+
+
+def _is_normalized(net: config.Architecture) -> bool:
+    """Return whether batch normalisation follows the linear maps of the hidden layers. Teachers have none."""
+    return getattr(net, "normalization", "none") == "batch"
 
 
 def grouped_convs(units_by_group: list[list[int]], pieces: int, dataset: Dataset) -> list[MaxoutConv]:
@@ -79,24 +85,33 @@ def grouped_convs(units_by_group: list[list[int]], pieces: int, dataset: Dataset
 
 
 def _maxout_network(
-    choice: str, dataset: Dataset, convs: list[MaxoutConv], dense: list[MaxoutDense], *, tied_biases: bool
+    choice: str,
+    dataset: Dataset,
+    convs: list[MaxoutConv],
+    dense: list[MaxoutDense],
+    *,
+    tied_biases: bool,
+    normalized: bool,
 ) -> Network:
     layers: dict[str, Layer] = {}
     shape: MapShape = image_shape(dataset)
     for number, conv in enumerate(convs, start=1):
         name = f"conv{number}"
+        activation = Activation("maxout", conv.pieces)
+        place = f"{choice}, {name}"
         layers[name] = _conv_layer(
-            f"{choice}, {name}", dataset, shape, conv, Activation("maxout", conv.pieces), tied_biases=tied_biases
+            place, dataset, shape, conv, activation, tied_biases=tied_biases, normalized=normalized
         )
         shape = layers[name].out_shape
     for number, units in enumerate(dense, start=1):
-        layers[f"dense{number}"] = DenseLayer(math.prod(shape), units.units, Activation("maxout", units.pieces))
+        activation = Activation("maxout", units.pieces)
+        layers[f"dense{number}"] = DenseLayer(math.prod(shape), units.units, activation, normalized=normalized)
         shape = (units.units,)
     layers["softmax"] = SoftmaxLayer(math.prod(shape), dataset.classes)
     return Network(layers)
 
 
-def _relu_network(choice: str, dataset: Dataset, convs: list[config.ReluConv]) -> Network:
+def _relu_network(choice: str, dataset: Dataset, convs: list[config.ReluConv], *, normalized: bool) -> Network:
     if dataset.classes != 2:
         raise ConfigError(f"{choice} ends in one sigmoid unit, for two classes: {dataset.name} has {dataset.classes}")
     layers: dict[str, Layer] = {}
@@ -104,14 +119,22 @@ def _relu_network(choice: str, dataset: Dataset, convs: list[config.ReluConv]) -
     for number, relu in enumerate(convs, start=1):
         name = f"conv{number}"
         conv = MaxoutConv(units=relu.units, kernel=relu.kernel, pieces=1, pool=relu.pool, stride=relu.pool or 1)
-        layers[name] = _conv_layer(f"{choice}, {name}", dataset, shape, conv, RELU, tied_biases=True)
+        place = f"{choice}, {name}"
+        layers[name] = _conv_layer(place, dataset, shape, conv, RELU, tied_biases=True, normalized=normalized)
         shape = layers[name].out_shape
     layers["sigmoid"] = SigmoidLayer(math.prod(shape))
     return Network(layers)
 
 
 def _conv_layer(
-    place: str, dataset: Dataset, shape: MapShape, conv: MaxoutConv, activation: Activation, *, tied_biases: bool
+    place: str,
+    dataset: Dataset,
+    shape: MapShape,
+    conv: MaxoutConv,
+    activation: Activation,
+    *,
+    tied_biases: bool,
+    normalized: bool,
 ) -> ConvLayer:
     if problem := _misfit(conv, shape):
         raise ConfigError(
@@ -120,7 +143,15 @@ def _conv_layer(
         )
     channels, height, width = shape
     kernel = (conv.kernel, conv.kernel)
-    linear = Conv2d((channels, height, width), conv.units, kernel, activation, pad=conv.pad, tied_biases=tied_biases)
+    linear = Conv2d(
+        (channels, height, width),
+        conv.units,
+        kernel,
+        activation,
+        pad=conv.pad,
+        tied_biases=tied_biases,
+        normalized=normalized,
+    )
     return ConvLayer(linear, conv.pool, conv.stride)
 
 
@@ -139,6 +170,16 @@ def _misfit(conv: MaxoutConv, shape: MapShape) -> str | None:
 
 
 # --- residual networks ---
+
+
+def _residual_network(choice: str, net: config.Resnet | config.Wrn | config.FastTeacher, dataset: Dataset) -> Network:
+    match net:
+        case config.Resnet():
+            return _resnet(net, dataset)
+        case config.Wrn():
+            return _wrn(net, dataset)
+        case config.FastTeacher():
+            return _fast(choice, net, dataset)
 
 
 def _resnet(net: config.Resnet, dataset: Dataset) -> Network:
@@ -161,6 +202,22 @@ def _wrn(net: config.Wrn, dataset: Dataset) -> Network:
         layers[name] = PreActivationBlock(shape, 16 * 2**group * net.width, stride)
         shape = layers[name].out_shape
     layers["softmax"] = PooledSoftmaxLayer(shape, dataset.classes, normalized=True)
+    return Network(layers)
+
+
+def _fast(choice: str, net: config.FastTeacher, dataset: Dataset) -> Network:
+    stem = WhiteningLayer(image_shape(dataset), net.stem, patch=-(-min(dataset.height, dataset.width) // 32))
+    layers: dict[str, Layer] = {"conv1": stem}
+    shape = stem.out_shape
+    for number, channels in enumerate(net.groups, start=1):
+        if min(shape[1:]) < 2:
+            raise ConfigError(
+                f"{choice}, group{number}: 2x2 pooling does not fit its {shape[1]}x{shape[2]} map\n"
+                f"give fewer than {number} teacher.groups, or larger images"
+            )
+        layers[f"group{number}"] = PoolingBlock(shape, channels)
+        shape = layers[f"group{number}"].out_shape
+    layers["softmax"] = PooledSoftmaxLayer(shape, dataset.classes, normalized=False)
     return Network(layers)
 
 
@@ -245,11 +302,12 @@ def classifier(layer: LayerOutput, classes: int) -> SoftmaxLayer:
 
 
 @torch.no_grad()
-def initialise(module: nn.Module, init: config.Init, seed: int) -> None:
+def initialise(module: nn.Module, init: config.StudentInit, seed: int) -> None:
     """Draw a module's initial weights, as a function of the seed alone.
 
     Weights follow the rule `init`, biases are set to 0, and batch normalisation keeps its scale of 1. A custom network
-    takes the weights of its factory or file instead."""
+    takes the weights of its factory or file instead. `LsuvInit` draws orthonormal weights here; `unit_variance.scale`
+    does the rest."""
     if isinstance(module, CustomNetwork):
         module.redraw(seed)
         return
@@ -264,9 +322,17 @@ def initialise(module: nn.Module, init: config.Init, seed: int) -> None:
             case config.UniformInit(bound=bound):
                 layer.weight.uniform_(-bound, bound, generator=generator)
             case config.VarianceInit():
-                fan_in = layer.weight[0].numel()
-                std = 1 / math.sqrt(fan_in * _second_moment(_activation_after(layer)))
+                std = _gain(layer) / math.sqrt(layer.weight[0].numel())
                 layer.weight.normal_(0, std, generator=generator)
+            case config.OrthogonalInit():
+                nn.init.orthogonal_(layer.weight, _gain(layer), generator)
+            case config.LsuvInit():
+                nn.init.orthogonal_(layer.weight, generator=generator)
+
+
+def _gain(layer: nn.Conv2d | nn.Linear) -> float:
+    """The factor on the weights that makes up for the second moment that the activation loses or adds."""
+    return 1 / math.sqrt(_second_moment(_activation_after(layer)))
 
 
 def _activation_after(layer: nn.Conv2d | nn.Linear) -> Activation:

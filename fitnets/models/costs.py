@@ -12,6 +12,7 @@ from fitnets.config import Config, NoTeacher, Thin, image_shape
 from fitnets.errors import BudgetError
 from fitnets.models import build, teachers
 from fitnets.models.custom.adapter import CustomNetwork
+from fitnets.models.folding import folded
 from fitnets.models.layers import LOGITS, Conv2d, Dense
 from fitnets.models.network import EnsembleNetwork, Network
 
@@ -23,7 +24,7 @@ PAPER_PIECES = 2
 class NetworkCost:
     """Size and work of a network.
 
-    parameters: all parameters, as trained.
+    parameters: all parameters, as trained, but batch normalisation that can be folded into the layer before it is.
     multiplications: multiply-accumulates for one image in convolutions and dense layers, all maxout pieces included.
     paper_parameters, paper_multiplications: the same in the paper's convention, which counts 2 pieces for every maxout
     layer, and no biases."""
@@ -51,10 +52,11 @@ def cost(network: Network, image_shape: tuple[int, int, int]) -> NetworkCost:
     if isinstance(network, EnsembleNetwork):
         members = [asdict(cost(cast(Network, member), image_shape)) for member in network.members]
         return NetworkCost(**{key: sum(member[key] for member in members) for key in members[0]})
-    positions = _positions(_copied(network), image_shape)
+    counted_network = folded(_copied(network))
+    positions = _positions(counted_network, image_shape)
     counted = {layer: _weights(layer) for layer in positions}
     return NetworkCost(
-        parameters=sum(p.numel() for p in network.parameters()),
+        parameters=sum(p.numel() for p in counted_network.parameters()),
         multiplications=sum(trained * positions[layer] for layer, (trained, _) in counted.items()),
         paper_parameters=sum(paper for _, paper in counted.values()),
         paper_multiplications=sum(paper * positions[layer] for layer, (_, paper) in counted.items()),

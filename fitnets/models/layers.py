@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from fitnets.kernels import maxout as kernels
+
 
 def as_float32(values: Tensor) -> Tensor:
     """Convert bf16 values to fp32, in which losses are computed; leave other types unchanged."""
@@ -22,6 +24,8 @@ def maxout(linear: Tensor, pieces: int) -> Tensor:
     linear: (N, pieces * units, ...), the pieces stored one after the other. The result is (N, units, ...).
 
     If pieces tie, the first one gets the gradient."""
+    if kernels.are_usable(linear, pieces):
+        return kernels.maximum(linear)
     if pieces > 1 and linear.requires_grad and torch.is_grad_enabled():
         maximum: Tensor = _Maxout.apply(linear, pieces)  # type: ignore[no-untyped-call]
         return maximum
@@ -30,6 +34,7 @@ def maxout(linear: Tensor, pieces: int) -> Tensor:
 
 class _Maxout(torch.autograd.Function):
     """Maxout with a faster gradient than that of `torch.maximum`, which took half of a FitNet's training step in bf16.
+    It stands in where the compiled loops of `models.kernels`, which are faster still, cannot be used.
 
     `threshold_backward` is ReLU's gradient: it passes the gradient where its second argument is positive."""
 
@@ -118,6 +123,8 @@ class Conv2d(nn.Conv2d):
 
     weight: (pieces * units, C, K, K).
     tied_biases: True for one bias per channel, False for one per channel and position, (pieces * units, H', W').
+    norm: batch normalisation of each linear piece, before the activation; None without it. Its shift takes the place
+        of tied biases.
     out_shape: (units, H', W')."""
 
     def __init__(
@@ -130,9 +137,12 @@ class Conv2d(nn.Conv2d):
         pad: int = 0,
         stride: int = 1,
         tied_biases: bool = True,
+        normalized: bool = False,
     ):
         channels = activation.pieces * units
-        super().__init__(in_shape[0], channels, kernel, stride=stride, padding=pad, bias=tied_biases)
+        has_bias = tied_biases and not normalized
+        super().__init__(in_shape[0], channels, kernel, stride=stride, padding=pad, bias=has_bias)
+        self.norm = nn.BatchNorm2d(channels) if normalized else None
         self.activation = activation
         height, width = ((size + 2 * pad - k) // stride + 1 for size, k in zip(in_shape[1:], kernel, strict=True))
         self.out_shape = (units, height, width)
@@ -144,18 +154,34 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         linear = super().forward(images)
+        if self.has_kernel and self.training and kernels.are_usable(linear, self.activation.pieces):
+            assert self.norm is not None
+            return kernels.normalised_maximum(linear, self.norm)
+        if self.norm is not None:
+            linear = self.norm(linear)
         return self.activation(linear if self.untied_bias is None else linear + self.untied_bias.to(linear.dtype))
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether one compiled loop may do the normalisation and the activation in training."""
+        return self.norm is not None and self.untied_bias is None and self.activation.kind == "maxout"
 
 
 class Dense(nn.Linear):
-    """A linear map of the flattened input with its activation: (N, ...) -> (N, units)."""
+    """A linear map of the flattened input with its activation: (N, ...) -> (N, units).
 
-    def __init__(self, in_features: int, units: int, activation: Activation):
-        super().__init__(in_features, activation.pieces * units)
+    norm: batch normalisation of each linear piece, before the activation; None without it. Its shift takes the place
+        of the bias."""
+
+    def __init__(self, in_features: int, units: int, activation: Activation, *, normalized: bool = False):
+        channels = activation.pieces * units
+        super().__init__(in_features, channels, bias=not normalized)
+        self.norm = nn.BatchNorm1d(channels) if normalized else None
         self.activation = activation
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.activation(super().forward(features.flatten(1)))
+        linear = super().forward(features.flatten(1))
+        return self.activation(linear if self.norm is None else self.norm(linear))
 
 
 class LayerOutput(Protocol):
@@ -213,9 +239,9 @@ class DenseLayer(Layer):
 
     kind = "dense"
 
-    def __init__(self, in_features: int, units: int, activation: Activation):
+    def __init__(self, in_features: int, units: int, activation: Activation, *, normalized: bool = False):
         super().__init__()
-        self.linear = Dense(in_features, units, activation)
+        self.linear = Dense(in_features, units, activation, normalized=normalized)
         self.out_shape = (units,)
         self.activation = activation
 

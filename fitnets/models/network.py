@@ -183,9 +183,7 @@ def place(module: M, device: torch.device, precision: Precision) -> M:
     """Move a module to a device, in the memory layout that is faster there, and set its networks' precision.
 
     fp32 on a GPU is laid out channels first, everything else channels last."""
-    for part in module.modules():
-        if isinstance(part, Network):
-            part.precision = precision
+    set_precision(module, precision)
     channels_first = device.type == "cuda" and precision == "fp32"
     layout = torch.contiguous_format if channels_first else torch.channels_last
     module.to(device)
@@ -196,6 +194,13 @@ def place(module: M, device: torch.device, precision: Precision) -> M:
             if values.ndim == 4 and part not in fixed_layout:
                 values.data = values.data.contiguous(memory_format=layout)
     return module
+
+
+def set_precision(module: nn.Module, precision: Precision) -> None:
+    """Set the precision of all networks in a module."""
+    for part in module.modules():
+        if isinstance(part, Network):
+            part.precision = precision
 
 
 def place_like(network: Network, module: M) -> M:

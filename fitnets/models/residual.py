@@ -94,6 +94,24 @@ class PreActivationBlock(Layer):
         return residual + (images if self.shortcut is None else self.shortcut(active))
 
 
+class PoolingBlock(Layer):
+    """Two 3x3 convolutions with batch normalisation and ReLU. Pooling halves the map after the first one, and the
+    output of the second is added to its input."""
+
+    kind = "block"
+    activation = RELU
+
+    def __init__(self, in_shape: tuple[int, ...], channels: int):
+        super().__init__()
+        self.conv1, self.norm1 = _conv3x3(in_shape[0], channels), nn.BatchNorm2d(channels)
+        self.conv2, self.norm2 = _conv3x3(channels, channels), nn.BatchNorm2d(channels)
+        self.out_shape = (channels, *(size // 2 for size in in_shape[1:]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = F.relu(self.norm1(F.max_pool2d(self.conv1(images), 2)))
+        return features + F.relu(self.norm2(self.conv2(features)))
+
+
 class PooledSoftmaxLayer(Layer):
     """Gives the logits from the mean of each channel: (N, C, H, W) -> (N, classes).
 

@@ -20,7 +20,7 @@ from fitnets.data.unread import has_test
 from fitnets.models.hint_pair import links
 from fitnets.models.network import Network, freeze
 from fitnets.planning import estimates, readiness
-from fitnets.planning.estimates import StageTime
+from fitnets.planning.estimates import FasterPrecision, StageTime
 from fitnets.planning.plan import Plan, prepare
 from fitnets.planning.readiness import Readiness
 from fitnets.progress import Progress
@@ -85,6 +85,7 @@ class Examination:
     cache_bytes: size of all cache tables that do not exist yet, including tables for evaluation and retraining
     peak_bytes: peak memory of this process, or of the GPU
     times: the stages that are not trained yet
+    faster: the other precision, if these stages are faster in it
     preparing_s: seconds until training starts
     evaluation_s: seconds of evaluation after training
     tracking_s: seconds that W&B adds
@@ -100,6 +101,7 @@ class Examination:
     cache_bytes: int
     peak_bytes: int
     times: list[StageTime]
+    faster: FasterPrecision | None
     preparing_s: float
     evaluation_s: float
     tracking_s: float
@@ -131,6 +133,7 @@ def examine(config: Config, progress: Progress) -> Examination:
         plan.load_teacher()
         stage_to_train = None
     times = estimates.stage_times(plan, estimates.THOROUGH_S, cache if stage_to_train is None else None)
+    faster = estimates.faster_precision(plan, estimates.THOROUGH_S)
     losses = [] if stage_to_train is None else _losses(plan, stage_to_train)
     ready = None
     if plan.teacher is not None:
@@ -148,6 +151,7 @@ def examine(config: Config, progress: Progress) -> Examination:
         cache=_cache_sizes(plan),
         cache_bytes=sum(size for folder, size in tables.items() if not folder.exists()),
         times=times,
+        faster=faster,
         evaluation_s=estimates.evaluation_s(plan, len(splits.get("test", ()))),
         peak_bytes=_peak_bytes(plan.device),
         preparing_s=preparing_s,

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fitnets.machine import latency
-from fitnets.models.network import freeze
+from fitnets.config import Precision, UniformInit
+from fitnets.machine import devices, latency
+from fitnets.models.network import freeze, set_precision
 from fitnets.planning.plan import Plan
 from fitnets.training import metrics
 from fitnets.training.optimizers import LayerOptimizer
@@ -28,6 +29,10 @@ ONCE_S, QUICK_S, THOROUGH_S = -1.0, 0.0, 1.0
 a median. THOROUGH_S repeats the calls for a second."""
 _LONG_STEP_S = 0.3
 """Seconds of an update above which a rough measurement times an update on few images and scales it up."""
+_COMPARED_IMAGES = 64
+"""images in the batch on which two precisions are compared, at most"""
+_WORTH_SAYING = 1.1
+"""how many times faster the other precision must be; less may be chance"""
 _TIMED_IMAGES = 64
 """images in the batch on which the teacher's forward pass is timed"""
 
@@ -80,13 +85,7 @@ def stage_times(
     budget_s: seconds per measurement, see THOROUGH_S
     cache: the cache of a trained teacher, which may have some tables already; None if the teacher is untrained
     rough: settings for measuring many runs; None times whole batches"""
-    times = []
-    if plan.teacher_stage is not None and not plan.teacher_is_trained:
-        times.append(_stage_time(plan, plan.teacher_stage, budget_s, cache, rough))
-    for stage in plan.stages:
-        if not (stage.name == "hint" and plan.hint_is_trained):
-            times.append(_stage_time(plan, stage, budget_s, cache, rough))
-    return times
+    return [_stage_time(plan, stage, budget_s, cache, rough) for stage in _untrained(plan)]
 
 
 def _stage_time(
@@ -147,9 +146,63 @@ def _step_s(plan: Plan, stage: Stage, is_cached: bool, budget_s: float, rough: R
     return _step_of_s(plan, stage, rows, is_cached, budget_s)
 
 
-def _step_of_s(plan: Plan, stage: Stage, rows: Tensor, is_cached: bool, budget_s: float) -> float:
-    """Seconds of an update on the images of these rows."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FasterPrecision:
+    """A precision in which the updates of a run are faster on this machine than in the run's own.
+
+    ratio: duration of the updates in the run's precision, divided by that in this one"""
+
+    precision: Precision
+    ratio: float
+
+    def __str__(self) -> str:
+        return (
+            f"on this machine the updates are {self.ratio:.1f} x as fast in {self.precision}, measured on a few: "
+            f"engine.precision={self.precision} (the result is then another)"
+        )
+
+
+def faster_precision(plan: Plan, budget_s: float) -> FasterPrecision | None:
+    """Measure whether the stages that are not trained yet would be faster in the other precision on this machine.
+
+    Returns None if the other one is not faster or does not work, if the hardware has no bf16, or if initial weights are
+    so small that bf16 cannot tell the features of two images apart."""
+    config = plan.config
+    inits = [config.schedule.student_init, *([config.schedule.teacher_init] if plan.teacher_stage is not None else [])]
+    if not devices.multiplies_bf16(plan.device) or any(isinstance(init, UniformInit) for init in inits):
+        return None
+    other: Precision = "fp32" if plan.precision == "bf16" else "bf16"
+    seconds = dict.fromkeys((plan.precision, other), 0.0)
+    for stage in _untrained(plan):
+        cache_plan = plan.cache_plan(stage, plan.data)
+        is_cached = cache_plan is not None and cache_plan.cached == cache_plan.layers
+        rows = plan.data.train.rows[: min(stage.settings.batch_size, _COMPARED_IMAGES)]
+        images = stage.settings.epochs * len(plan.data.train)
+        if stage.settings.max_steps is not None:
+            images = min(images, stage.settings.max_steps * stage.settings.batch_size)
+        for precision in seconds:
+            try:
+                step_s = _step_of_s(plan, stage, rows, is_cached, budget_s, precision=precision)
+            except Exception:  # a user's module may compute in one precision alone
+                return None
+            seconds[precision] += step_s * images / len(rows)
+    ratio = seconds[plan.precision] / seconds[other] if seconds[other] else 1.0
+    return FasterPrecision(precision=other, ratio=ratio) if ratio >= _WORTH_SAYING else None
+
+
+def _untrained(plan: Plan) -> list[Stage]:
+    """The stages of the teacher and of the student that are still to be trained."""
+    teacher = [] if plan.teacher_stage is None or plan.teacher_is_trained else [plan.teacher_stage]
+    return teacher + [stage for stage in plan.stages if not (stage.name == "hint" and plan.hint_is_trained)]
+
+
+def _step_of_s(
+    plan: Plan, stage: Stage, rows: Tensor, is_cached: bool, budget_s: float, *, precision: Precision | None = None
+) -> float:
+    """Seconds of an update on the images of these rows. precision: None for that of the plan."""
     trial, settings, train, views = _trial_copy(stage), stage.settings, plan.data.train, plan.views(stage)
+    for network in filter(None, (trial.network, trial.teacher)):
+        set_precision(network, precision or plan.precision)
     if is_cached and trial.teacher_outputs is not None:
         trial.teacher_outputs = FixedOutputs(trial.teacher_outputs(train.batch(rows), trial.teacher_layers))
     optimizer = LayerOptimizer(trial.layers, settings, len(train) // settings.batch_size)

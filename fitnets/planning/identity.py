@@ -6,15 +6,22 @@ changes no result stay out of every hash.
 """
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from fitnets.config import (
     Config,
     CustomStudent,
+    FitNet,
+    GroupedFitNet,
     NoTeacher,
     Precision,
     PretrainedTeacher,
     Regressor,
+    ReluFitNet,
+    Student,
+    Table6,
+    Thin,
+    UniformInit,
 )
 from fitnets.config.methods import STAGES, StageName
 from fitnets.config.options import content_hash
@@ -74,7 +81,7 @@ def _hint_parts(config: Config) -> list[Any]:
     """Everything but the teacher that determines stage 1."""
     stage = config.schedule.hint
     parts: list[Any] = [config.student, config.schedule.student_init, stage, config.seed]
-    rest = [*_custom_student(config), *methods.repeated_views(config.engine, stage)]
+    rest = [*_custom_student(config), *methods.repeated_views(config, stage)]
     if former_methods.has_hint_stage(config):
         return [*parts, *_pair_parts(config), *rest, config.schedule.hint_loss]
     if former_methods.has_label_stage(config):
@@ -88,7 +95,7 @@ def _student_parts(config: Config) -> list[Any]:
     schedule, former = config.schedule, former_methods.option_of(config)
     method = _terms(config, "student") if former is None else former
     parts: list[Any] = [method, config.student, schedule.student_init, methods.student_stage(config), config.seed]
-    parts += [*_custom_student(config), *methods.repeated_views(config.engine, methods.student_stage(config))]
+    parts += [*_custom_student(config), *methods.repeated_views(config, methods.student_stage(config))]
     parts += [schedule.retrain_student]
     return parts if former is None else [*parts, *_former_link_parts(config, former)]
 
@@ -143,12 +150,14 @@ class ComparisonKeys(NamedTuple):
     teacher_setting: data, and everything that makes the teacher but its seed; None for teacher=none
     setting: teacher_setting, and what all methods share: the student, its initialisation, stage 2 without its length
     student_setting: data, and what all methods share without the teacher, to compare with runs of other teachers
+    bare_setting: student_setting without the student's initial weights and its normalisation, to compare those
     method: the method with the lengths of its stages, its pair of layers and its regressor
     kd: temperature and weight of Eq. 2; None for methods without it"""
 
     teacher_setting: str | None
     setting: str
     student_setting: str
+    bare_setting: str
     method: str
     kd: str | None
 
@@ -169,19 +178,38 @@ def comparison_keys(config: Config, digest: str, precision: Precision) -> Compar
     precision_parts = [] if precision == "fp32" else [precision]
     teacher_setting = content_hash("teacher setting", *data_parts, *teacher_parts, *precision_parts)
     stage_of_any_length = replace(schedule.student, epochs=1, max_steps=None)
-    shared: list[Any] = [config.student, schedule.student_init, stage_of_any_length, schedule.retrain_student]
-    shared += _custom_student(replace(config, seed=0))
     kd = content_hash("kd", schedule.kd) if methods.uses_kd(config.method) else None
-    student_stage = methods.student_stage(config)
-    shared += methods.repeated_views(config.engine, student_stage)
+    student_parts: list[Any] = [stage_of_any_length, schedule.retrain_student]
+    student_parts += [*_custom_student(replace(config, seed=0))]
+    student_parts += methods.repeated_views(config, methods.student_stage(config))
+    shared: list[Any] = [config.student, schedule.student_init, *student_parts]
+    bare: list[Any] = [without_normalization(config.student), *student_parts]
     method_parts = _method_parts(config, kd)
     return ComparisonKeys(
         teacher_setting=teacher_setting if teacher_parts else None,
         setting=content_hash("setting", teacher_setting, *shared),
         student_setting=content_hash("student setting", *data_parts, *precision_parts, *shared),
+        bare_setting=content_hash("bare setting", *data_parts, *precision_parts, *bare),
         method=content_hash("method", *method_parts),
         kd=kd,
     )
+
+
+def initial_weights(config: Config) -> str:
+    """The rule of the student's initial weights, in a word or two: `lsuv`, or `uniform 0.005`."""
+    init = config.schedule.student_init
+    return f"{init.name} {init.bound:g}" if isinstance(init, UniformInit) else init.name
+
+
+def normalization(student: Student) -> str:
+    """The student's option `normalization`; `none` for networks without that option."""
+    return str(getattr(student, "normalization", "none"))
+
+
+def without_normalization(student: Student) -> Student:
+    """The student with the option `normalization` at `none`."""
+    has_option = isinstance(student, FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet)
+    return cast(Student, replace(cast(Any, student), normalization="none")) if has_option else student
 
 
 def _method_parts(config: Config, kd: str | None) -> list[Any]:
@@ -189,7 +217,7 @@ def _method_parts(config: Config, kd: str | None) -> list[Any]:
     schedule, former, student_stage = config.schedule, former_methods.option_of(config), methods.student_stage(config)
     lengths = [student_stage.epochs, student_stage.max_steps]
     is_staged = methods.is_staged(config.method)
-    stage_1 = [schedule.hint, schedule.hint_loss, *methods.repeated_views(config.engine, schedule.hint)]
+    stage_1 = [schedule.hint, schedule.hint_loss, *methods.repeated_views(config, schedule.hint)]
     if former is not None:
         return [former, *lengths, kd, *_former_pair_parts(config, former), *(stage_1 if is_staged else [])]
     terms = {name: _terms(config, name) for name in STAGES if name in config.method.stages}

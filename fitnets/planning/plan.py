@@ -5,7 +5,17 @@ from pathlib import Path
 
 import torch
 
-from fitnets.config import Config, CustomTeacher, EarlierRunTeacher, NoTeacher, Precision, PretrainedTeacher, RunTeacher
+from fitnets.config import (
+    Config,
+    CustomStudent,
+    CustomTeacher,
+    EarlierRunTeacher,
+    LsuvInit,
+    NoTeacher,
+    Precision,
+    PretrainedTeacher,
+    RunTeacher,
+)
 from fitnets.config.seeds import seed_of
 from fitnets.data import class_names, preprocessing, splits
 from fitnets.data.augmentation import Views
@@ -14,9 +24,10 @@ from fitnets.data.splits import Data
 from fitnets.data.unread import has_test
 from fitnets.errors import ConfigError
 from fitnets.machine import devices
-from fitnets.models import build, teachers
+from fitnets.models import build, teachers, unit_variance
 from fitnets.models.layers import Regressor
 from fitnets.models.network import Network, freeze, place, place_like
+from fitnets.models.whitening import WHITENED_IMAGES, WhiteningLayer
 from fitnets.planning.identity import Hashes, hashes, student_seed
 from fitnets.progress import Progress
 from fitnets.store import digests, directories, earlier_runs, files, layout, weights
@@ -99,6 +110,12 @@ class Plan:
         found = [term.regressor_of(link) for term in terms for link in term.links]
         return [regressor for regressor in found if regressor is not None]
 
+    def fresh_student(self) -> tuple[Network, list[Stage]]:
+        """A student with its initial weights again, and its stages, for retraining."""
+        student, stages = new_student(self.config, self.teacher, self.device, self.precision)
+        _adapt(student, self.config, self.data)
+        return student, stages
+
     def load_teacher(self) -> None:
         """Load trained weights into the teacher if needed, and freeze it. Raises DamagedError if that fails."""
         if self.teacher is None:
@@ -117,7 +134,7 @@ class Plan:
     def views(self, stage: Stage) -> Views:
         """The augmented versions of the training images that a stage sees. The teacher's own training never repeats a
         crop."""
-        count = None if stage is self.teacher_stage else methods.view_count(self.config.engine)
+        count = None if stage is self.teacher_stage else methods.view_count(self.config)
         return self.data.views(stage.settings.augmentation, count)
 
     def cache_plan(self, stage: Stage, data: Data) -> CachePlan | None:
@@ -158,8 +175,11 @@ def prepare(config: Config, progress: Progress, data: Data | None = None) -> Pla
         _check_fitted(config, data.digest)
     else:
         names = ClassNames(None)
-    for network in filter(None, (teacher, student)):
-        network.set_preprocessing(config.dataset.preprocessing, data.fitted)
+    if teacher is not None:
+        teacher.set_preprocessing(config.dataset.preprocessing, data.fitted)
+    if teacher_stage is not None:
+        fit_whitening(teacher_stage.network, data)
+    _adapt(student, config, data)
     for stage in student_stages:
         stage.begin(data.train)
     _check_batches([*([teacher_stage] if teacher_stage else []), *student_stages], len(data.train))
@@ -198,6 +218,24 @@ def new_student(
     build.initialise(student, config.schedule.student_init, student_seed(config))
     student = place(student, device, precision) if teacher is None else place_like(teacher, student)
     return student, methods.stages(config, teacher, student)
+
+
+def fit_whitening(teacher: Network, data: Data) -> None:
+    """Fit the first layer of a teacher to the training images, if it whitens them."""
+    first = next(iter(teacher.layers.values()), None)
+    if isinstance(first, WhiteningLayer):
+        first.fit(data.train.images[data.train.rows[:WHITENED_IMAGES]])
+
+
+def _adapt(student: Network, config: Config, data: Data) -> None:
+    """Give a student what it needs of the data before training: their preprocessing, and the scale of its initial
+    weights if that depends on images."""
+    student.set_preprocessing(config.dataset.preprocessing, data.fitted)
+    init = config.schedule.student_init
+    if isinstance(init, LsuvInit) and not isinstance(config.student, CustomStudent):
+        order = torch.Generator().manual_seed(seed_of("images of unit variance", config.seed))
+        places = torch.randperm(len(data.train), generator=order)[: init.images]
+        unit_variance.scale(student, data.train.images[data.train.rows[places.to(data.train.rows.device)]])
 
 
 def _check_batches(stages: list[Stage], images: int) -> None:

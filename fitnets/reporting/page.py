@@ -21,7 +21,7 @@ from plotly.offline import get_plotlyjs
 from fitnets.console.quantities import plural
 from fitnets.errors import NotEnoughError
 from fitnets.reporting import against as ranked
-from fitnets.reporting import page_data, runs, studies, summary, tables, verdicts
+from fitnets.reporting import factors, page_data, runs, studies, summary, tables, verdicts
 from fitnets.reporting.against import Ranking
 from fitnets.reporting.figures import gallery
 from fitnets.reporting.figures.style import default_style
@@ -42,10 +42,18 @@ _ENVIRONMENT_COLUMNS = {
 """Label and column of each line of the page's last section."""
 
 
-def write(store: Path, out: Path, track: Track = lambda items, _: items, *, against: str | None = None) -> Path:
+def write(
+    store: Path,
+    out: Path,
+    track: Track = lambda items, _: items,
+    *,
+    against: str | None = None,
+    differing: Sequence[str] = (),
+) -> Path:
     """Write the whole report into the folder `out`. Returns the path of the page.
 
     against: the method that every other method is compared with; None: kd, if there are such runs
+    differing: what may differ between the runs of that comparison beside the method, from `factors.FACTORS`
 
     Raises NotEnoughError if the store has no runs, or none of the method `against`.
     """
@@ -68,7 +76,7 @@ def write(store: Path, out: Path, track: Track = lambda items, _: items, *, agai
     files.write(out / "epochs.parquet", epochs.to_parquet())
     files.write(out / "runs.csv", frame.to_csv(index=False).encode(errors="replace"))
     comparisons = verdicts.comparisons(frame)
-    rankings = ranked.rankings(frame, against or "kd")
+    rankings = ranked.rankings(factors.regrouped(frame, differing), against or "kd")
     files.write(out / "tables.md", tables.document(frame, comparisons, rankings).encode(errors="replace"))
     page = out / "report.html"
     data = page_data.collect(frame, epochs, runs.confusions(store))

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from fitnets.console import markdown
-from fitnets.console.quantities import number
+from fitnets.console.quantities import duration, number
 from fitnets.errors import NotEnoughError
-from fitnets.reporting import runs
+from fitnets.reporting import factors, runs
+from fitnets.reporting.against import rankings
 from fitnets.reporting.figures.depth import depth
 from fitnets.reporting.figures.style import default_style
 from fitnets.reporting.intervals import CUT_OFF, interval, resolution, with_interval
@@ -78,7 +79,9 @@ def document(folder: Path) -> str:
     parts = [
         _heading(spec, frame) + (f" {CUT_OFF}" if any(_CUT_OFF_CELL.search(cell.text) for cell in cells) else ""),
         _table(spec, cells, frame),
+        _times(cells, frame),
         _verdicts(spec, frame),
+        _factor_verdicts(frame),
         "\n".join(f"- {line}" for line in _notes(spec)),
         _commands(cells),
     ]
@@ -118,7 +121,7 @@ def _version(spec: dict[str, Any]) -> str:
 def _heading(spec: dict[str, Any], frame: pd.DataFrame) -> str:
     names = {"test": "test", "valid": "validation"}
     done = frame[frame["status"] == "finished"]
-    machines = "; ".join(sorted((done["device"] + ", " + done["precision"]).dropna().unique()))
+    machines = _machines(done)
     parts = [
         f"**{spec['title']}**, {spec['dataset']}, in %, {names[spec['split']]} images; mean and 95 % interval over n "
         "students; epochs were chosen on validation.",
@@ -230,6 +233,42 @@ def _finished(candidate: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
 
 
 # --- below the table ---
+
+
+def _times(cells: list[ResultCell], frame: pd.DataFrame) -> str:
+    """A Markdown table of epochs and times, for the columns of schedule=fast and fast_long, which are about time."""
+    rows = []
+    for cell in cells:
+        for candidate in cell.candidates:
+            done = _finished(candidate, frame)
+            if cell.schedule.startswith("fast") and len(done):
+                rows.append([cell.row, f"`{cell.schedule}`", candidate["method"], str(len(done)), *_lengths(done)])
+    header = ["", "schedule", "method", "n", "epochs", "teacher", "stage 1", "stage 2", "in all", "made on"]
+    return markdown.table(header, rows) if rows else ""
+
+
+def _lengths(done: pd.DataFrame) -> list[str]:
+    """Epochs and mean seconds of the teacher, of stage 1 and of stage 2, and the machine's description."""
+    stages = ["teacher", "hint", "student"]
+    seconds = done[[f"{stage}_seconds" for stage in stages]].astype(float).mean()
+    epochs = done[[f"{stage}_epochs" for stage in stages]].astype(float).mean().dropna()
+    of_stages = ["-" if math.isnan(value) else duration(value) for value in seconds]
+    return [" + ".join(f"{value:.0f}" for value in epochs), *of_stages, duration(seconds.sum()), _machines(done)]
+
+
+def _machines(done: pd.DataFrame) -> str:
+    return "; ".join(sorted((done["device"] + ", " + done["precision"]).dropna().unique()))
+
+
+def _factor_verdicts(frame: pd.DataFrame) -> str:
+    """Every method against hints, whatever the student's initial weights and normalisation, if the table's runs differ
+    in them."""
+    differing = [name for name in ("initial_weights", "normalization") if frame[name].nunique() > 1]
+    if not differing:
+        return ""
+    found = rankings(factors.regrouped(frame.reset_index(drop=True), differing), "hints")
+    described = " and ".join(differing).replace("_", " ")
+    return "\n\n".join(f"With different {described}: {ranking.markdown()}" for ranking in found)
 
 
 def _verdicts(spec: dict[str, Any], frame: pd.DataFrame) -> str:

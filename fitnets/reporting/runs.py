@@ -105,6 +105,8 @@ RUN_COLUMNS = {
     "dataset": Column("dataset", "string", "name of the option"),
     "method": Column("method", "string", "name of the option"),
     "schedule": Column("schedule", "string", "name of the option"),
+    "initial_weights": Column("initial_weights", "string", "rule of the student's initial weights"),
+    "normalization": Column("normalization", "string", "normalisation of the student, `none` or `batch`"),
     "seed": Column("seeds.student", "Int64", "seed of the student"),
     "teacher_seed": Column("seeds.teacher", "Int64", "seed of the teacher"),
     "dataset_seed": Column("seeds.dataset", "Int64", "seed of the validation split and of the augmentation"),
@@ -123,6 +125,9 @@ RUN_COLUMNS = {
         "timing.run_seconds",
         "Float64",
         "s, of the process that finished the run, and of earlier processes in the stages that it resumed",
+    ),
+    "teacher_seconds": Column(
+        "timing.stage_seconds.teacher", "Float64", "s, of the teacher's training, in all processes that trained it"
     ),
     "hint_seconds": Column("timing.stage_seconds.hint", "Float64", "s, of stage 1, in all processes that trained it"),
     "student_seconds": Column(
@@ -146,6 +151,11 @@ RUN_COLUMNS = {
     "kd_hash": Column("hashes.kd", "string", "hash of temperature and weight of Eq. 2, if the method has them"),
     "student_setting_hash": Column(
         "hashes.student_setting", "string", "hash of everything that all methods have in common, without the teacher"
+    ),
+    "bare_setting_hash": Column(
+        "hashes.bare_setting",
+        "string",
+        "the same without the student's initial weights and its normalisation",
     ),
     "teacher_hash": Column("hashes.teacher", "string", "hash of the trained teacher"),
     "teacher_setting_hash": Column("hashes.teacher_setting", "string", "hash of the teacher without its seed"),

@@ -190,11 +190,12 @@ def variant_names(frame: pd.DataFrame) -> pd.Series:
     """The method of each run.
 
     The pair of layers is added if the setting has several variants of the method, and the start of the method's hash if
-    the names are then still the same.
+    the names are then still the same. The column `factors` of `factors.regrouped` is added where it exists.
     """
     pairs = (" (" + frame["guided_layer"] + " learns " + frame["hint_layer"] + ")").fillna("")
-    has_variants = frame.groupby(["setting_hash", "method"])["method_hash"].transform("nunique") > 1
-    names = frame["method"] + pairs.where(has_variants, "")
+    own_hash = frame.get("bare_method_hash", frame["method_hash"])
+    has_variants = own_hash.groupby([frame["setting_hash"], frame["method"]]).transform("nunique") > 1
+    names = frame["method"] + frame.get("factors", "") + pairs.where(has_variants, "")
     is_ambiguous = frame.groupby([frame["setting_hash"], names])["method_hash"].transform("nunique") > 1
     return names + (" [" + frame["method_hash"].str[:6] + "]").where(is_ambiguous, "")
 

@@ -6,9 +6,10 @@ from typing import Literal
 
 from fitnets.reproduction import choices
 
-ScheduleName = Literal["paper", "modern"]
+ScheduleName = Literal["paper", "modern", "fast", "fast_long"]
+SHORT_SCHEDULES = ("fast", "fast_long")
 CANDIDATES = ("hints", "kd", "backprop")
-"""If a row names no method, schedule=modern runs these and takes the one that is best on validation."""
+"""If a row names no method, every schedule but the paper's runs these and takes the one that is best on validation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +20,8 @@ class TableRow:
     parameters, multiplications: as the paper prints them
     overrides: overrides of the row's runs; the method is `hints` unless they name one. None for a published figure of
         others, which is quoted and not run
-    side: the network whose figure the row shows, teacher or student"""
+    side: the network whose figure the row shows, teacher or student
+    schedules: the columns that have the row; empty: all"""
 
     label: str
     paper: float | str | None = None
@@ -27,6 +29,10 @@ class TableRow:
     multiplications: str = ""
     overrides: tuple[str, ...] | None = None
     side: Literal["teacher", "student"] = "student"
+    schedules: tuple[ScheduleName, ...] = ()
+
+    def is_in(self, schedule: ScheduleName) -> bool:
+        return self.overrides is not None and (not self.schedules or schedule in self.schedules)
 
     @property
     def names_method(self) -> bool:
@@ -46,6 +52,7 @@ class PaperTable:
     training: notes that hold for the paper's data set under schedule=paper, besides those of all tables
     data: where the data set comes from, for the user
     schedules: the columns
+    fast: overrides of all runs under schedule=fast and schedule=fast_long
     figure: name of the figure that is drawn from the runs; None: no figure"""
 
     name: str
@@ -60,6 +67,7 @@ class PaperTable:
     training: tuple[str, ...] = ()
     data: str
     schedules: tuple[ScheduleName, ...] = ("paper", "modern")
+    fast: tuple[str, ...] = ()
     figure: Literal["depth"] | None = None
 
 
@@ -75,7 +83,10 @@ def notes(table: PaperTable, dataset: str, schedules: Sequence[ScheduleName], *,
         lines += table.networks
     if "paper" in schedules:
         lines += [f"`schedule=paper`: {line}" for line in (*choices.PAPER, *_training_notes(table, dataset))]
-    return [*lines, *([choices.MODERN] if "modern" in schedules else [])]
+    lines += [choices.MODERN] * ("modern" in schedules) + [choices.FAST] * any(
+        name in SHORT_SCHEDULES for name in schedules
+    )
+    return lines
 
 
 def _training_notes(table: PaperTable, dataset: str) -> tuple[str, ...]:
@@ -176,6 +187,8 @@ TABLE_4 = PaperTable(
     ),
     networks=choices.MNIST_NETWORKS,
     training=choices.MNIST,
+    schedules=("paper", "modern", "fast"),
+    fast=("teacher=fast", "student.normalization=batch"),
     data="MNIST from the Hugging Face hub (ylecun/mnist), or its Parquet files: dataset.path=DIR.",
 )
 TABLE_5 = PaperTable(
@@ -199,6 +212,7 @@ TABLE_5 = PaperTable(
                 parameters=parameters,
                 multiplications=multiplications,
                 overrides=(f"student={student}",),
+                schedules=() if label == "FitNet 1" else ("paper", "modern", "fast"),
             )
             for label, student, paper, parameters, multiplications in (
                 ("FitNet 1", "fitnet1", 89.01, "~250K", "~30M"),
@@ -207,6 +221,27 @@ TABLE_5 = PaperTable(
                 ("FitNet 4", "fitnet4", 91.61, "~2.5M", "~382M"),
             )
         ),
+        *(
+            TableRow(
+                label=f"FitNet 1, {label}",
+                overrides=("student=fitnet1", *overrides),
+                schedules=("fast",),
+            )
+            for label, overrides in (
+                ("backprop from LSUV weights", ("method=backprop", "schedule/student_init=lsuv")),
+                (
+                    "backprop from LSUV weights without normalisation",
+                    ("method=backprop", "schedule/student_init=lsuv", "student.normalization=none"),
+                ),
+            )
+        ),
+    ),
+    schedules=("paper", "modern", "fast", "fast_long"),
+    fast=(
+        "teacher=fast",
+        "student.normalization=batch",
+        "dataset/preprocessing=standardize",
+        "dataset.validation_images=5000",
     ),
     choices=(
         choices.TABLE_7,

@@ -15,7 +15,7 @@ from fitnets.machine import devices
 from fitnets.planning import identity
 from fitnets.planning.identity import Hashes
 from fitnets.progress import Progress
-from fitnets.reproduction.recipes import CANDIDATES, PaperTable, ScheduleName, TableRow
+from fitnets.reproduction.recipes import CANDIDATES, SHORT_SCHEDULES, PaperTable, ScheduleName, TableRow
 from fitnets.reproduction.scale import TableScale, describe_epochs
 from fitnets.store import files
 from fitnets.store.layout import StoreLayout
@@ -109,6 +109,7 @@ class ReproductionRequest:
     seeds: the students' seeds of each cell
     changes: overrides from the command line
     only: keeps the rows whose label contains this text; None keeps all
+    methods: keeps these of the methods that a row's choice is made from; empty keeps all
     config_dir: folder with the user's own options"""
 
     recipe: PaperTable
@@ -117,6 +118,7 @@ class ReproductionRequest:
     seeds: Sequence[int]
     changes: Sequence[str] = ()
     only: str | None = None
+    methods: Sequence[str] = ()
     config_dir: str | None = None
 
     @property
@@ -130,7 +132,9 @@ class ReproductionRequest:
 
     @property
     def rows(self) -> list[TableRow]:
-        return [row for row in self.recipe.rows if self.only is None or self.only in row.label]
+        """The rows that the columns have, and the published figures of others."""
+        rows = [row for row in self.recipe.rows if self.only is None or self.only in row.label]
+        return [row for row in rows if row.overrides is None or any(map(row.is_in, self.schedules))]
 
 
 def cells(request: ReproductionRequest, progress: Progress, *, decode: bool = True) -> list[TableCell]:
@@ -140,7 +144,7 @@ def cells(request: ReproductionRequest, progress: Progress, *, decode: bool = Tr
         as done
 
     Raises ConfigError for every mistake that the user has to correct."""
-    places = [(row, schedule) for schedule in request.schedules for row in request.rows if row.overrides is not None]
+    places = [(row, schedule) for schedule in request.schedules for row in request.rows if row.is_in(schedule)]
     is_own = request.config_dir is not None
     load = partial(loading.load, config_dir=request.config_dir) if is_own else loading.loader()
     return [_cell(request, row, schedule, load, progress, decode=decode) for row, schedule in places]
@@ -156,7 +160,8 @@ def _cell(
     decode: bool,
 ) -> TableCell:
     names = ("hints",) if schedule == "paper" or row.side == "teacher" else CANDIDATES
-    methods = [None] if row.names_method else [f"method={name}" for name in names]
+    chosen = [name for name in names if not request.methods or name in request.methods] or names
+    methods = [None] if row.names_method else [f"method={name}" for name in chosen]
     config_dir = () if request.config_dir is None else ("--config-dir", str(Path(request.config_dir).resolve()))
     candidates, epochs = [], ""
     for method in methods:
@@ -194,6 +199,7 @@ def _overrides(
     of_table = [
         f"dataset={request.recipe.dataset}",
         *request.recipe.shared,
+        *(request.recipe.fast if schedule in SHORT_SCHEDULES else ()),
         *row.overrides,
         *([method] if method else []),
         f"schedule={schedule}",

@@ -14,10 +14,11 @@ from fitnets.data.augmentation import Views
 from fitnets.data.splits import Batch, Data, Split
 from fitnets.errors import ConfigError, DivergedError
 from fitnets.signals import Stopped, delay_signals
+from fitnets.training import statistics
 from fitnets.training.checkpoints import Checkpoints
 from fitnets.training.optimizers import LayerOptimizer
 from fitnets.training.stages import Stage, train_mode
-from fitnets.training.state import Epoch, Selection, TrainingState, load, made_on, using
+from fitnets.training.state import Average, Epoch, Selection, TrainingState, load, made_on, network_weights, using
 from fitnets.training.teacher_cache import CachedTeacher
 
 
@@ -44,13 +45,15 @@ class StageOutcome:
     best_epoch: number of the epoch whose weights were kept, from 0.
     images: training images seen.
     stopped_by: "epochs", "patience" or "max_steps".
-    earlier_s: seconds that earlier processes spent on the stage, up to the checkpoint resumed here."""
+    earlier_s: seconds that earlier processes spent on the stage, up to the checkpoint resumed here.
+    teacher_s: seconds of all processes in which the teacher's outputs were computed into tables, or awaited."""
 
     epochs: int
     best_epoch: int
     images: int
     stopped_by: str
     earlier_s: float
+    teacher_s: float
 
 
 def fit(
@@ -84,18 +87,20 @@ def fit(
     optimizer = LayerOptimizer(stage.layers, settings, steps_per_epoch=len(data.train) // settings.batch_size)
     selection = Selection(stage) if fixed_epochs is None else None
     device = next(stage.network.parameters()).device
-    state = TrainingState(stage, optimizer, selection, made_on(device, eval_batch_size, stage.teacher_outputs))
+    state = TrainingState(stage, optimizer, selection, made_on(device, eval_batch_size, stage))
     if checkpoints is not None:
         _resume(state, checkpoints, observer)
     state.clock.start()
     with _saved_when_stopped(state, checkpoints):
         while state.ended_by is None:
             if isinstance(stage.teacher_outputs, CachedTeacher):  # making tables may take long; signals end it at once
+                state.teacher_clock.start()
                 stage.teacher_outputs.open(views.view_of_epoch(state.epoch))
+                state.teacher_clock.stop()
             state.epoch_clock.start()
             means = _epoch(state, _batches(state, data, views, seed), observer, checkpoints)
             trained_s = state.epoch_clock.elapsed_s
-            average = state.next_average(settings.epochs)
+            average = _with_own_statistics(state.next_average(settings.epochs), state, data, views, seed)
             with using(average, stage):
                 valid = {} if selection is None else _validated(state, data.valid, eval_batch_size)
             with delay_signals():
@@ -116,6 +121,7 @@ def fit(
         images=optimizer.step_count * settings.batch_size,
         stopped_by=state.ended_by,
         earlier_s=state.clock.earlier_s,
+        teacher_s=sum(epoch.teacher_seconds for epoch in state.epochs),
     )
 
 
@@ -133,6 +139,7 @@ def _finish_epoch(state: TrainingState, means: dict[str, float], valid: dict[str
         best=selection is not None and selection.update(state.epoch, valid),
         seconds=seconds,
         validation_seconds=seconds - trained_s,
+        teacher_seconds=state.teacher_clock.elapsed_s,
     )
     state.finish_epoch(record)
     return record
@@ -194,6 +201,21 @@ def _batches(state: TrainingState, data: Data, views: Views, seed: int) -> Itera
         torch.manual_seed(seed_of_epoch)
     for rows in islice(data.train.shuffled(settings.batch_size, seed_of_epoch), state.batches, None):
         yield data.train.augmented(rows, views.view_of_epoch(state.epoch), views)
+
+
+def _with_own_statistics(
+    average: Average | None, state: TrainingState, data: Data, views: Views, seed: int
+) -> Average | None:
+    """The average with running statistics of its own, measured on training images in this epoch's view."""
+    stage, batch_size = state.stage, state.stage.settings.batch_size
+    if average is None or not statistics.has_statistics(stage):
+        return average
+    all_rows = data.train.shuffled(batch_size, seed_of("statistics", seed, state.epoch))
+    rows = islice(all_rows, -(-statistics.MEASURED_IMAGES // batch_size))
+    view = views.view_of_epoch(state.epoch)
+    with using(average, stage):
+        statistics.measure(stage, (data.train.augmented(some, view, views).images for some in rows))
+        return Average(average.epochs, network_weights(stage))
 
 
 def _epoch(

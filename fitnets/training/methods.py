@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fitnets.config import Config, Engine, Method, StageSettings
+from fitnets.config import Config, Method, StageSettings
 from fitnets.config.methods import STAGES, StageName
 from fitnets.errors import ConfigError
 from fitnets.models import hint_pair
@@ -74,18 +74,21 @@ def is_staged(method: Method) -> bool:
     return "hint" in method.stages
 
 
-def view_count(engine: Engine) -> int | None:
-    """`engine.views` as a number: how many crops of an image the student's stages see before the crops repeat.
+def view_count(config: Config) -> int | None:
+    """How many crops of an image the student's stages see before the crops repeat: `engine.views`, or with `auto` the
+    schedule's number.
 
     None if crops never repeat."""
-    views = engine.views
+    views = config.engine.views
+    if views == "auto":
+        return config.schedule.views
     return views if isinstance(views, int) else None
 
 
-def repeated_views(engine: Engine, stage: StageSettings) -> list[int]:
-    """`engine.views` as a part of the stage's hash.
+def repeated_views(config: Config, stage: StageSettings) -> list[int]:
+    """`view_count` as a part of the stage's hash.
 
     The list is `[count]` if the stage crops and runs for more epochs than `count`, and empty otherwise: the number then
     changes no result."""
-    count = view_count(engine)
+    count = view_count(config)
     return [count] if stage.augmentation.pad and count is not None and count < stage.epochs else []

@@ -70,7 +70,7 @@ class LayerOptimizer:
     def __init__(self, layers: dict[str, nn.Module], stage: config.StageSettings, steps_per_epoch: int):
         self.stage = stage
         self.steps_per_epoch = steps_per_epoch
-        self.optimizer = _optimizer(stage.optimizer, _groups(layers, stage.lr_scale))
+        self.optimizer = _optimizer(stage.optimizer, _groups(layers, stage))
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.bounded = _bounded(layers, stage.max_norm)
         self.step_count = 0
@@ -110,21 +110,26 @@ def _optimizer(settings: config.Optimizer, groups: list[dict[str, Any]]) -> Opti
     match settings:
         case config.RmsProp(lr=lr, decay=decay, floor=floor):
             return FlooredRmsProp(groups, lr=lr, decay=decay, floor=floor)
-        case config.Sgd(lr=lr, momentum=momentum):
-            return _Sgd(groups, lr=lr, momentum=momentum, fused=fused)
+        case config.Sgd(lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay):
+            return _Sgd(_decaying(groups, weight_decay), lr=lr, momentum=momentum, nesterov=nesterov, fused=fused)
         case config.AdamW(lr=lr, weight_decay=weight_decay):
-            for group in groups:
-                group["weight_decay"] = weight_decay if group["decayed"] else 0.0
-            return _AdamW(groups, lr=lr, fused=fused)
+            return _AdamW(_decaying(groups, weight_decay), lr=lr, fused=fused)
 
 
-def _groups(layers: dict[str, nn.Module], lr_scale: dict[str, float]) -> list[dict[str, Any]]:
+def _decaying(groups: list[dict[str, Any]], weight_decay: float) -> list[dict[str, Any]]:
+    return [group | {"weight_decay": weight_decay if group["decayed"] else 0.0} for group in groups]
+
+
+def _groups(layers: dict[str, nn.Module], stage: config.StageSettings) -> list[dict[str, Any]]:
     """Parameter groups, one for each pair of learning-rate scale and weight decay on or off. Biases never decay."""
+    of_biases = stage.optimizer.bias_lr_scale if isinstance(stage.optimizer, config.Sgd) else 1.0
     grouped: dict[tuple[float, bool], list[nn.Parameter]] = defaultdict(list)
     for name, layer in layers.items():
-        scale = _by_name_or_kind(lr_scale, name, layer)
+        scale = _by_name_or_kind(stage.lr_scale, name, layer)
+        scale = 1.0 if scale is None else scale
         for key, parameter in layer.named_parameters():
-            grouped[1.0 if scale is None else scale, key.endswith("weight")].append(parameter)
+            is_weight = key.endswith("weight")
+            grouped[scale if is_weight else scale * of_biases, is_weight].append(parameter)
     return [{"params": params, "lr_scale": scale, "decayed": decayed} for (scale, decayed), params in grouped.items()]
 
 

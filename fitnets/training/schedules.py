@@ -24,6 +24,10 @@ def learning_rate(stage: config.StageSettings, step: int, steps_per_epoch: int) 
                 return base * (step + 1) / (warm_steps + 1)
             progress = (step - warm_steps) / (stage.epochs * steps_per_epoch - warm_steps)
             return base * (1 + math.cos(math.pi * progress)) / 2
+        case config.TriangularLr(warmup=share):
+            steps = stage.epochs * steps_per_epoch
+            rising, falling = (step + 1) / (share * steps + 1), (steps - step) / ((1 - share) * steps)
+            return base * min(1.0, rising, falling)
 
 
 def momentum(sgd: config.Sgd, epoch: int) -> float:

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fitnets.kernels import maxout
+from fitnets.models.layers import Conv2d
 from fitnets.training.optimizers import LayerOptimizer
 from fitnets.training.stages import Stage
 from fitnets.training.teacher_cache import CachedTeacher
-from fitnets.training.teacher_outputs import TeacherOutputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +28,10 @@ class Epoch:
     train: means over the epoch's updates, by name.
     valid: values on validation after the epoch, by name.
     best: whether this is the best epoch so far.
-    seconds: duration with validation, in all processes that worked at the epoch.
-    validation_seconds: the part of `seconds` that validation took."""
+    seconds: duration of the updates and the validation, in all processes that worked at the epoch.
+    validation_seconds: the part of `seconds` that validation took.
+    teacher_seconds: further seconds, before the first update, in which the teacher's outputs for the epoch were
+        computed, or awaited from another process."""
 
     stage: str
     epoch: int
@@ -39,6 +42,7 @@ class Epoch:
     best: bool
     seconds: float
     validation_seconds: float = 0.0
+    teacher_seconds: float = 0.0
 
 
 class Clock:
@@ -52,6 +56,9 @@ class Clock:
 
     def start(self) -> None:
         self.started_at = time.perf_counter()
+
+    def stop(self) -> None:
+        self.earlier_s, self.started_at = self.elapsed_s, None
 
     @property
     def elapsed_s(self) -> float:
@@ -90,7 +97,8 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Average:
-    """The mean of the network's weights after several epochs, with the buffers of its normalisation.
+    """The mean of the network's weights after several epochs. Its running statistics are measured again for the mean
+    (`training.statistics`).
 
     epochs: number of epochs whose weights are averaged.
     weights: by layer and key; numbers that are no fractions, such as counters, are those of the last epoch."""
@@ -174,7 +182,9 @@ class TrainingState:
     clock: Clock = field(default_factory=Clock)
     """time of the stage"""
     epoch_clock: Clock = field(default_factory=Clock)
-    """time of this epoch"""
+    """time of this epoch's updates and validation"""
+    teacher_clock: Clock = field(default_factory=Clock)
+    """time of the teacher's outputs for this epoch"""
 
     def finish_batch(self, values: Mapping[str, Tensor | float]) -> None:
         """Add the values of a batch's loss and terms, by name, to the sums of this epoch."""
@@ -199,7 +209,7 @@ class TrainingState:
         """Add the record of the completed epoch, and begin the next one."""
         self.epochs.append(record)
         self.epoch, self.batches, self.sums = self.epoch + 1, 0, {}
-        self.epoch_clock = Clock()
+        self.epoch_clock, self.teacher_clock = Clock(), Clock()
 
     @property
     def device(self) -> torch.device:
@@ -226,7 +236,8 @@ class TrainingState:
         """Return everything else that a checkpoint holds, in JSON types.
 
         made_on: must be the same when the stage is resumed.
-        elapsed_s: seconds spent on the stage and on this epoch so far; no result depends on them."""
+        elapsed_s: seconds spent on the stage, on this epoch and on its teacher outputs so far; no result depends on
+            them."""
         selection = self.selection
         return {
             "made_on": self.made_on,
@@ -240,7 +251,7 @@ class TrainingState:
             "averaged": 0 if self.average is None else self.average.epochs,
             "step_count": self.optimizer.step_count,
             "selection": selection and [list(selection.best), selection.epoch, selection.progress_epoch],
-            "elapsed_s": [self.clock.elapsed_s, self.epoch_clock.elapsed_s],
+            "elapsed_s": [self.clock.elapsed_s, self.epoch_clock.elapsed_s, self.teacher_clock.elapsed_s],
         }
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -282,9 +293,8 @@ class TrainingState:
             facts[key] for key in ("epoch", "batches", "lr", "ended_by")
         )
         self.epochs = [Epoch(**epoch) for epoch in facts["epochs"]]
-        self.clock.earlier_s, self.epoch_clock.earlier_s = facts.get(
-            "elapsed_s", (0.0, 0.0)
-        )  # absent in old checkpoints
+        elapsed_s = [*facts.get("elapsed_s", []), 0.0, 0.0, 0.0]  # old checkpoints lack the last ones
+        self.clock.earlier_s, self.epoch_clock.earlier_s, self.teacher_clock.earlier_s = elapsed_s[:3]
         torch.set_rng_state(tensors["random/cpu"])
         if device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random/cuda"], device)
@@ -293,14 +303,17 @@ class TrainingState:
         return [parameter for group in self.optimizer.optimizer.param_groups for parameter in group["params"]]
 
 
-def made_on(device: torch.device, eval_batch_size: int, teacher_outputs: TeacherOutputs | None) -> dict[str, Any]:
+def made_on(device: torch.device, eval_batch_size: int, stage: Stage) -> dict[str, Any]:
     """Return the circumstances that change the last digits of results, by key.
 
     A stage can only be resumed under the same circumstances. Checkpoints store the keys, so the keys must never
     change."""
     settings: dict[str, Any] = {"engine.eval_batch_size": eval_batch_size}
-    if isinstance(teacher_outputs, CachedTeacher):
-        settings["answers looked up (engine.views, engine.hint_cache_gb)"] = "+".join(teacher_outputs.train) or "none"
+    if isinstance(stage.teacher_outputs, CachedTeacher):
+        looked_up = "+".join(stage.teacher_outputs.train) or "none"
+        settings["answers looked up (engine.views, engine.hint_cache_gb)"] = looked_up
+    if any(isinstance(part, Conv2d) and part.has_kernel for part in stage.network.modules()):
+        settings["engine.kernels"] = "auto" if maxout.are_available() else "off"
     if device.type == "cuda":
         return {"engine.device": torch.cuda.get_device_name(device)} | settings
     return {"engine.device": "cpu", "engine.threads": torch.get_num_threads()} | settings

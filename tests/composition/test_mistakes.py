@@ -22,7 +22,7 @@ MISTAKES = [
     (
         "option of another group",
         "schedule=adamw",
-        r"schedule=adamw: no such option \(options of schedule: modern",
+        r"schedule=adamw: no such option \(options of schedule: fast, fast_long, modern",
     ),
     ("text for a number", "student=thin student.width=abc", r"student.width=abc: Value 'abc'.*Integer"),
     ("fraction for a whole number", "student=thin student.width=3.7", r"student.width.*'3.7'.*Integer"),

@@ -82,6 +82,14 @@ def test_every_data_set_takes_every_preprocessing(dataset, preprocessing):
     assert config.dataset.preprocessing.name == preprocessing
 
 
+@pytest.mark.parametrize("init", [path.stem for path in sorted(CONF.glob("schedule/student_init/*.yaml"))])
+@pytest.mark.parametrize("schedule", [option for group, option in OPTIONS if group == "schedule"])
+def test_every_schedule_takes_every_rule_of_initial_weights(schedule, init):
+    config = loading.load([f"schedule={schedule}", f"schedule/student_init={init}"])
+    assert config.schedule.student_init.name == init.partition("_")[0]
+    build_everything(config)
+
+
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_defaults_follow_the_data_set(dataset):
     config = load_dataset(dataset)
@@ -164,6 +172,7 @@ def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
         [*TINY, "hint_layer=pairs", "+hint_layer.pairs={low: {teacher: conv1, student: conv1, regressor: conv}}", RAMP],
         [*TINY, "dataset/preprocessing=local_contrast", "method=dsn"],
         [*TINY, "method=labels_then_kd", "schedule.student.augmentation.flip=true"],
+        ["tracker=none", "schedule=fast", "schedule/student_init=lsuv", *one_epoch],
         [*TINY, "regressor=conv", "student.width=null", "student.budget=0.01", "sweep.seeds=2"],
     ):
         finished = command(*words)
@@ -191,7 +200,7 @@ def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
     schedules.learning_rate(
         replace(loading.load([]).schedule.hint, lr_decay=LinearLr(final_factor=0.1, epochs=2)), 0, 1
     )
-    for name in ("resnet", "wrn", "maxout_cifar10"):
+    for name in ("resnet", "wrn", "fast", "maxout_cifar10"):
         assert identity.teacher_seed(load_dataset("cifar10", f"teacher={name}", "teacher.seed=1")) == 1
     assert identity.teacher_seed(load_dataset("aflw", "teacher.seed=1")) == 1
     assert unread(options.OPTIONS, reads) == set()
@@ -304,7 +313,7 @@ def leaves(value: Any, key: str = "") -> dict[str, Any]:
 def test_conf_holds_no_file_that_nothing_composes():
     """An option of `schedule` includes the files in the sub-folder of its name: one for each data set, and bases."""
     shipped = "".join(path.read_text() for path in CONF.rglob("*.yaml"))
-    for path in CONF.glob("schedule/*/*.yaml"):
+    for path in set(CONF.glob("schedule/*/*.yaml")) - set(CONF.glob("schedule/student_init/*.yaml")):
         is_base = path.stem == "base" or path.stem.startswith("stage")
         assert path.stem in DATASETS or (is_base and f"{path.parent.name}/{path.stem}@" in shipped)
         assert (CONF / "schedule" / f"{path.parent.name}.yaml").exists()
@@ -314,5 +323,6 @@ def test_conf_holds_no_file_that_nothing_composes():
     }
     assert folders == {
         "dataset/preprocessing",
-        *(f"schedule/{name}" for name in ("modern", "paper", "quick", "released")),
+        "schedule/student_init",
+        *(f"schedule/{name}" for name in ("fast", "modern", "paper", "quick", "released")),
     }

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from fitnets.config import Augmentation
-from fitnets.data.augmentation import augment
+from fitnets.data.augmentation import Views, augment
 
 BOTH = Augmentation(flip=True, pad=4)
 ROWS = torch.arange(100, 612)
@@ -64,3 +64,39 @@ def test_a_view_is_a_function_of_seed_number_and_row_whatever_the_batch():
     ):
         same = (other == first).flatten(1).all(1).float().mean().item()
         assert same < 0.05
+
+
+class TestAlternatingFlips:
+    ALTERNATING = Augmentation(flip=True, alternate=True)
+
+    def is_mirrored(self, number, seed=0, augmentation=ALTERNATING):
+        original = images()
+        augmented = augment(original, ROWS, number, augmentation, seed)
+        flipped = (augmented == original.flip(3)).flatten(1).all(1)
+        assert ((augmented == original).flatten(1).all(1) ^ flipped).all()
+        return flipped
+
+    def test_an_image_is_mirrored_in_every_second_epoch(self):
+        first = self.is_mirrored(0)
+        assert 0.4 < first.float().mean() < 0.6
+        assert torch.equal(self.is_mirrored(1), ~first)
+        assert torch.equal(self.is_mirrored(2), first)
+        assert not torch.equal(self.is_mirrored(0, seed=1), first)
+
+    def test_without_it_each_epoch_draws_anew(self):
+        first, second = (self.is_mirrored(number, augmentation=Augmentation(flip=True)) for number in (0, 1))
+        assert 0.3 < (first == second).float().mean() < 0.7
+
+    def test_the_version_that_a_cached_table_is_read_for_is_the_one_that_is_shown(self):
+        views = Views(self.ALTERNATING, seed=0)
+        for number in range(3):
+            assert torch.equal(views.pick(ROWS, number) == 1, self.is_mirrored(number))
+
+    def test_crops_stay_where_they_are(self):
+        plain, alternating = (Augmentation(flip=True, pad=2, alternate=alternate) for alternate in (False, True))
+        one_view = images()
+        crops = [augment(one_view, ROWS, 1, augmentation, 0) for augmentation in (plain, alternating)]
+        same = (crops[0] == crops[1]).flatten(1).all(1) | (crops[0] == crops[1].flip(3)).flatten(1).any(1)
+        assert same.float().mean() > 0.4
+        identities = [Views(augmentation, seed=0).identity(1) for augmentation in (plain, alternating)]
+        assert identities[0] != identities[1]

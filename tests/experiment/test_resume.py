@@ -1,6 +1,7 @@
 """A run that is killed at any moment resumes and ends with the same bits."""
 
 import random
+import re
 import signal
 import subprocess
 import time
@@ -10,11 +11,13 @@ import pytest
 import torch
 
 from fitnets.composition import loading
+from fitnets.console.terminal import Terminal
 from fitnets.errors import ConfigError
 from fitnets.experiment import pipeline, run_log
 from fitnets.store.files import read_metrics
 from fitnets.training import checkpoints
 from fitnets.training.state import TrainingState
+from fitnets.training.teacher_cache import TeacherCache
 from support.processes import start
 from support.runs import TINY, interrupted, outcome
 
@@ -171,6 +174,26 @@ class TestSecondsOfAStage:
         assert row["timing"]["validation_seconds"] < 0.5 < row["timing"]["seconds"]
         assert row["timing"]["seconds"] < result["timing"]["stage_seconds"]["student"]
         assert result["timing"]["run_seconds"] > wall_s
+
+    def test_those_of_the_teachers_outputs_are_told_apart(self, tmp_path, monkeypatch, capsys):
+        """Tables are made before an epoch's updates: their time is the stage's, and not the epoch's."""
+        real = TeacherCache._make
+
+        def slow(self, *arguments):
+            time.sleep(0.3)
+            real(self, *arguments)
+
+        monkeypatch.setattr(TeacherCache, "_make", slow)
+        words = [*TINY, f"store={tmp_path}", "schedule.student.augmentation.pad=1", "schedule.student.epochs=3"]
+        result = pipeline.run(loading.load([*words, "method=kd", "schedule.equal_epochs=false"]), terminal=Terminal())
+        rows = read_metrics(tmp_path / "run" / result["hashes"]["run"] / "metrics.jsonl")
+        timings = [row["timing"] for row in rows if row["stage"] == "student"]
+        assert all(timing["teacher_seconds"] > 0.3 > timing["seconds"] for timing in timings)
+        of_stage = result["timing"]["teacher_seconds"]["student"]
+        assert of_stage == pytest.approx(sum(timing["teacher_seconds"] for timing in timings))
+        assert of_stage < result["timing"]["stage_seconds"]["student"]
+        assert result["timing"]["teacher_seconds"]["teacher"] == 0
+        assert re.search(r"student epoch +3/3 .* s, after 0\.\d s for the teacher's outputs", capsys.readouterr().out)
 
     def test_a_checkpoint_of_an_older_version_has_none_and_is_resumed(self, tmp_path, monkeypatch):
         real = TrainingState.facts

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from fitnets.machine import latency
 
@@ -62,7 +63,12 @@ def test_as_many_turns_as_the_time_allows(clock, once_s, turns):
 
 def test_each_batch_size_has_its_own_figures(clock):
     sizes = []
-    network = SimpleNamespace(eval=lambda: lambda images: sizes.append(len(images)))
+
+    class Sized(nn.Module):
+        def forward(self, images):
+            sizes.append(len(images))
+
+    network = Sized()
     measured = latency.latencies({"student": network}, torch.zeros(1, 8, 8), batches=(1, 4))
     assert set(measured["student"]) == {"batch_1_p50_ms", "batch_1_p95_ms", "batch_4_p50_ms", "batch_4_p95_ms"}
     assert set(sizes) == {1, 4}

@@ -1,12 +1,15 @@
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from fitnets.composition import loading
-from fitnets.config import Dropout, layer_names
+from fitnets.config import Dropout, OrthogonalInit, layer_names
 from fitnets.errors import ConfigError
-from fitnets.models import build, hint_pair, teachers
-from fitnets.models.layers import RELU, Conv2d
+from fitnets.models import build, hint_pair, teachers, unit_variance
+from fitnets.models.layers import LINEAR, RELU, Activation, Conv2d
 from fitnets.models.network import freeze
 from fitnets.models.residual import ResidualBlock
 from fitnets.terms.losses.kd import softened_loss
@@ -16,6 +19,10 @@ from fitnets.terms.losses.label import label_loss
 def mnist_pair():
     config = loading.load(["dataset=mnist"])
     return [build.network(getattr(config, side), config.dataset, side) for side in ("teacher", "student")]
+
+
+def linear_weights(network):
+    return [(name, part.weight) for name, part in network.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)]
 
 
 def test_mnist_networks_have_the_papers_maps():
@@ -218,6 +225,42 @@ class TestInitialWeights:
         output = layer(torch.randn(20, 50, 12, 12, generator=torch.Generator().manual_seed(0)))
         assert output.square().mean().item() == pytest.approx(1, abs=0.05)
 
+    @pytest.mark.parametrize("activation", [RELU, Activation("maxout", 2)])
+    def test_orthogonal_weights_keep_the_second_moment_and_are_orthogonal(self, activation):
+        layer = Conv2d((50, 12, 12), 60, (3, 3), activation)
+        build.initialise(layer, OrthogonalInit(), seed=0)
+        output = layer(torch.randn(20, 50, 12, 12, generator=torch.Generator().manual_seed(0)))
+        assert output.square().mean().item() == pytest.approx(1, abs=0.1)
+        rows = F.normalize(layer.weight.flatten(1))
+        torch.testing.assert_close(rows @ rows.T, torch.eye(len(rows)), atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("student", ["fitnet1", "resnet", "thin"])
+    def test_lsuv_gives_each_linear_output_variance_1_on_its_images(self, student):
+        config = loading.load(["dataset=cifar10", f"student={student}", "schedule/student_init=lsuv"])
+        network = build.network(config.student, config.dataset, "student")
+        build.initialise(network, config.schedule.student_init, seed=0)
+        images = 3 * torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1)) + 1
+        directions = {name: F.normalize(weight.flatten(1)) for name, weight in linear_weights(network)}
+        unit_variance.scale(network, images)
+        deviations = {}
+
+        def record(layer, inputs):
+            (values,) = inputs
+            kind = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Linear
+            plain = copy.deepcopy(layer)
+            plain.activation, plain.norm = LINEAR, None
+            values = values if kind is nn.Conv2d else values.flatten(1)
+            deviations[layer] = float(kind.forward(plain, values).std())
+
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.register_forward_pre_hook(record)
+        with torch.no_grad():
+            network(images)
+        assert list(deviations.values()) == pytest.approx([1.0] * len(deviations), abs=1e-4)
+        for name, weight in linear_weights(network):  # only their lengths have changed
+            torch.testing.assert_close(F.normalize(weight.flatten(1)), directions[name])
+
     def test_batch_normalisation_starts_as_the_identity(self):
         config = loading.load(["dataset=cifar100", "teacher=resnet", "student=resnet"])
         network = build.network(config.student, config.dataset, "student")
@@ -235,3 +278,45 @@ class TestInitialWeights:
             weights.append(student.layer_output("conv3").conv.weight.clone())
         assert torch.equal(weights[0], weights[1])
         assert not torch.equal(weights[0], weights[2])
+
+
+class TestFastTeacher:
+    @pytest.mark.parametrize(
+        ("dataset", "shapes"),
+        [
+            (["dataset=cifar10"], [(24, 31, 31), (64, 15, 15), (256, 7, 7), (256, 3, 3), (10,)]),
+            (["dataset=mnist"], [(8, 27, 27), (64, 13, 13), (256, 6, 6), (256, 3, 3), (10,)]),
+            ([], [(8, 9, 9), (64, 4, 4), (256, 2, 2), (256, 1, 1), (10,)]),
+            (  # larger images are taken in patches
+                [
+                    "dataset=folder",
+                    "dataset.path=images",
+                    "dataset.classes=3",
+                    "dataset.height=224",
+                    "dataset.width=256",
+                ],
+                [(24, 31, 36), (64, 15, 18), (256, 7, 9), (256, 3, 4), (3,)],
+            ),
+        ],
+        ids=["cifar", "mnist", "digits", "photos"],
+    )
+    def test_fits_images_of_any_size(self, dataset, shapes):
+        config = loading.load([*dataset, "teacher=fast", "hint_layer=none", "method=kd"])
+        network = build.network(config.teacher, config.dataset, "teacher")
+        assert [layer.out_shape for layer in network.layers.values()] == shapes
+        size = (config.dataset.channels, config.dataset.height, config.dataset.width)
+        logits, features = network(torch.randn(2, *size), network.hint_layer_names)
+        assert [features[name].shape[1:] for name in network.hint_layer_names] == shapes[:-1]
+        assert logits.shape == (2, *shapes[-1])
+
+    def test_too_many_groups_are_named(self):
+        config = loading.load(["teacher=fast", "teacher.groups=[8,8,8,8]", "hint_layer=none", "method=kd"])
+        with pytest.raises(ConfigError, match="teacher=fast, group4: 2x2 pooling does not fit its 1x1 map"):
+            build.network(config.teacher, config.dataset, "teacher")
+
+    @pytest.mark.parametrize(("student", "guided"), [("fitnet1", "conv6"), ("fitnet3", "conv8"), ("fitnet4", "conv11")])
+    def test_its_middle_group_takes_the_place_of_the_published_hint(self, student, guided):
+        config = loading.load(["dataset=cifar10", "teacher=fast", f"student={student}"])
+        assert hint_pair.hint_pair(config) == ("group2", guided)
+        middle = loading.load(["dataset=cifar10", "teacher=fast", "student=thin"])
+        assert hint_pair.hint_pair(middle)[0] == "group2"

@@ -10,8 +10,10 @@ from fitnets.composition import loading
 from fitnets.data import random_images, splits, unread
 from fitnets.experiment import announcement
 from fitnets.planning import estimates
+from fitnets.planning import plan as planning
 from fitnets.reproduction import table_cells
-from support.datasets import write_parquet
+from fitnets.training.stages import Stage
+from support.datasets import SILENCE, write_parquet
 from support.places import SHARED_MNIST
 from support.runs import TINY
 
@@ -136,3 +138,68 @@ def test_the_plan_of_a_trial_names_overrides_that_shorten_a_long_evaluation(comm
         assert "shorter for a trial" not in finished.out
     else:
         assert advice in finished.out
+
+
+# --- the faster precision ---
+
+
+class TestFasterPrecision:
+    @pytest.fixture
+    def plan(self, tiny, tmp_path):
+        def make(*words):
+            return planning.prepare(tiny(f"store={tmp_path}", "schedule=modern", *words), SILENCE)
+
+        return make
+
+    @pytest.fixture
+    def seconds(self, monkeypatch):
+        """Let an update take these seconds, by precision."""
+        table = {"fp32": 1.0, "bf16": 1.0}
+
+        def timed(work, *_):
+            work()
+            (stage,) = [cell.cell_contents for cell in work.__closure__ if isinstance(cell.cell_contents, Stage)]
+            return table[stage.network.precision]
+
+        monkeypatch.setattr(estimates, "median_s", timed)
+        monkeypatch.setattr("fitnets.machine.devices.multiplies_bf16", lambda _: True)
+        return table
+
+    @pytest.mark.parametrize(("own", "other"), [("fp32", "bf16"), ("bf16", "fp32")])
+    def test_the_other_one_is_named_where_it_is_faster(self, plan, seconds, own, other):
+        made = plan(f"engine.precision={own}")
+        seconds[own] = 1.5
+        faster = estimates.faster_precision(made, estimates.QUICK_S)
+        assert (faster.precision, faster.ratio) == (other, pytest.approx(1.5))
+        assert str(faster) == (
+            f"on this machine the updates are 1.5 x as fast in {other}, measured on a few: engine.precision={other} "
+            "(the result is then another)"
+        )
+
+    @pytest.mark.parametrize(("own_s", "other_s"), [(1.0, 1.5), (1.0, 1.0), (1.05, 1.0)])
+    def test_nothing_is_said_where_it_is_not(self, plan, seconds, own_s, other_s):
+        made = plan("engine.precision=fp32")
+        seconds |= {"fp32": own_s, "bf16": other_s}
+        assert estimates.faster_precision(made, estimates.QUICK_S) is None
+
+    def test_the_papers_tiny_weights_need_fp32(self, plan, seconds):
+        made = plan("engine.precision=fp32", "schedule/student_init=uniform")
+        seconds["fp32"] = 9.0
+        assert estimates.faster_precision(made, estimates.QUICK_S) is None
+
+    def test_hardware_without_bf16_measures_nothing(self, plan, seconds, monkeypatch):
+        made = plan("engine.precision=fp32")
+        seconds["fp32"] = 9.0
+        monkeypatch.setattr("fitnets.machine.devices.multiplies_bf16", lambda _: False)
+        assert estimates.faster_precision(made, estimates.QUICK_S) is None
+
+    def test_plan_and_doctor_say_it(self, tmp_path, monkeypatch, command, fitnets):
+        faster = estimates.FasterPrecision(precision="bf16", ratio=2.0)
+        monkeypatch.setattr(estimates, "faster_precision", lambda *_: faster)
+        finished = command(*TINY, f"store={tmp_path / 'short'}", "tracker=none")
+        assert "  faster  " not in finished.out  # two minutes of training are not worth the measurement
+        monkeypatch.setattr(announcement, "_LONG_TRAINING_S", 0.0)
+        finished = command(*TINY, f"store={tmp_path / 'long'}", "tracker=none", "seed=1")
+        assert f"  faster   {faster}" in finished.out
+        finished = fitnets("doctor", *TINY, f"store={tmp_path}")
+        assert f"note: {faster}" in " ".join(finished.out.split())

@@ -14,6 +14,7 @@ from fitnets.config.options import added, content_hash, option, plain, restore
 from fitnets.models import hint_pair, layer_pairs
 from fitnets.planning import identity
 from fitnets.terms import registry
+from fitnets.training import methods
 from support.options import NEEDED
 
 TEACHER, STAGE_1, STUDENT, NOTHING = "teacher hint run", "hint run", "run", ""
@@ -67,7 +68,7 @@ NEUTRAL = {  # reason: keys that are in no hash
         *(f"Folder.{key}" for key in ("path", "split_file", "skip_broken", "validation_share", "test_share")),
     },
     "the pair of layers is hashed": {
-        *(f"{net}.hint" for net in ("MaxoutTeacher", "ReluTeacher")),
+        *(f"{net}.hint" for net in ("MaxoutTeacher", "ReluTeacher", "FastTeacher")),
         *(f"{net}.guided" for net in ("FitNet", "GroupedFitNet", "ReluFitNet")),
     },
     "network and weights are hashed": {"RunTeacher.path", "Ensemble.members", "Ensemble.hint_member"}
@@ -88,6 +89,8 @@ CASES = [  # together they hold every option of the schema
     ["dataset=aflw", "schedule=paper"],
     ["dataset=folder", "method=backprop"],
     ["dataset=custom"],
+    ["dataset=cifar10", "teacher=fast", "student=fitnet1", "schedule=fast", "schedule/student_init=lsuv"],
+    ["schedule=quick", "schedule/student_init=orthogonal", "teacher=fast"],
     ["hint_layer=named", "method=labels_with_labels"],
     ["hint_layer=pairs"],
     ["regressor=identity"],
@@ -137,11 +140,14 @@ def changed(value: Any, key: str, new: Any) -> Any:
 
 SPECIAL = {  # new values of keys that allow only some values
     "Digits.test_images": 298,
+    "FastTeacher.hint": "group1",
     **dict.fromkeys(("MaxoutTeacher.hint", "ReluTeacher.hint", "NamedPair.teacher", "NamedPair.student"), "conv1"),
     **dict.fromkeys(("FitNet.guided", "GroupedFitNet.guided", "ReluFitNet.guided"), "conv1"),
     **dict.fromkeys(("Resnet.depth", "ResnetTeacher.depth"), 32),
     **dict.fromkeys(("Wrn.depth", "WrnTeacher.depth"), 34),
     "LayerPair.regressor": "fc",
+    "FastTeacher.groups": [64, 32],
+    "TriangularLr.warmup": 0.5,
 }
 
 
@@ -178,6 +184,9 @@ def expected(config: Config, leaf: Leaf, *, is_staged: bool) -> set[str]:
     special: dict[str, str] = {}
     if config.schedule.equal_epochs and not is_staged:  # the epochs of both stages
         special |= {"schedule.hint.epochs": STUDENT, "schedule.equal_epochs": STUDENT}
+    if leaf.key == "schedule.views" or (leaf.key == "engine.views" and config.schedule.views is not None):
+        numbers = [config.schedule.views, another(leaf) if leaf.key == "schedule.views" else None]
+        return _repeating(config, min(filter(None, numbers)), is_staged=is_staged)
     if config.teacher.name == "ensemble":  # its outputs are averaged after they were softened
         special["schedule.kd.temperature"] = TEACHER
     if leaf.key in special:
@@ -189,6 +198,15 @@ def expected(config: Config, leaf: Leaf, *, is_staged: bool) -> set[str]:
     if isinstance(config.teacher, NoTeacher):
         found -= {"teacher"}
     return found if is_staged else found - {"hint"}
+
+
+def _repeating(config: Config, views: int, *, is_staged: bool) -> set[str]:
+    """The artifacts whose stages repeat crops, of so many different ones."""
+    stages = {"hint": config.schedule.hint, "run": methods.student_stage(config)}
+    found = {name for name, stage in stages.items() if stage.augmentation.pad and stage.epochs > views}
+    if not is_staged:
+        return found - {"hint"}
+    return found | ({"run"} if "hint" in found else set())
 
 
 def _is_silent(leaf: Leaf) -> bool:

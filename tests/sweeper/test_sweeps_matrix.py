@@ -24,6 +24,17 @@ QUESTIONS = {  # name: (overrides for every kind of data set, a search space of 
     "hint_depth": ((*NETWORKS[:3], "hint_layer.teacher=group1_block1"), ("hint_layer.student=conv1,conv2",)),
     "controls": (NETWORKS, ("student.depth=3", "student.width=4", "method=backprop,kd", "seed=0", "teacher.seed=0")),
     "methods": (NETWORKS, ("student.depth=3", "student.width=4", "method=kd,dist", "seed=0", "teacher.seed=0")),
+    "initial_weights": (
+        NETWORKS,
+        (
+            "student.depth=3",
+            "student.width=4",
+            "schedule/student_init=lsuv,uniform",
+            "method=backprop",
+            "seed=0",
+            "teacher.seed=0",
+        ),
+    ),
     "term_weights": (
         (*NETWORKS, "student.depth=3", "student.width=4", "sweep.seeds=1"),
         ("method=kd,attention", "method.teaching_weight=1,2"),
@@ -33,7 +44,7 @@ TRAINED = {  # questions that are trained by kind of data set; on digits all are
     "parquet": ("depth_width", "budget_30m", "hint_depth", "controls"),
     "folder": ("latency", "figure2", "budget_107m", "controls"),
 }
-GRIDS = ("controls", "methods")
+GRIDS = ("controls", "methods", "initial_weights")
 STUDIES = [name for name in QUESTIONS if name not in GRIDS]
 
 

@@ -64,9 +64,13 @@ def test_sgd_takes_its_momentum_from_the_schedule():
             Sgd(lr=0.01, momentum=0.5, momentum_end=0.5, momentum_epochs=1),
             lambda params: torch.optim.SGD(params, lr=0.01, momentum=0.5),
         ),
+        (
+            Sgd(lr=0.01, momentum=0.9, momentum_end=0.9, momentum_epochs=1, nesterov=True),
+            lambda params: torch.optim.SGD(params, lr=0.01, momentum=0.9, nesterov=True),
+        ),
         (AdamW(lr=0.01, weight_decay=0.0), lambda params: torch.optim.AdamW(params, lr=0.01, weight_decay=0.0)),
     ],
-    ids=["sgd", "adamw"],
+    ids=["sgd", "nesterov", "adamw"],
 )
 def test_updates_are_those_of_pytorchs_own_optimiser(settings, reference):
     ours, theirs = layers(), layers()
@@ -163,12 +167,19 @@ def test_the_gradient_of_all_parameters_together_is_clipped_to_the_bound(bound, 
     torch.testing.assert_close(step, length * torch.tensor([0.6, 0.8]))
 
 
-def test_only_weights_decay():
+@pytest.mark.parametrize(
+    "decaying",
+    [
+        AdamW(lr=0.1, weight_decay=0.5),
+        Sgd(lr=0.1, momentum=0, momentum_end=0, momentum_epochs=1, weight_decay=0.5),
+    ],
+)
+def test_only_weights_decay(decaying):
     parts = {"softmax": SoftmaxLayer(2, 2)}
     linear = parts["softmax"].linear
     torch.nn.init.ones_(linear.bias)
     before = linear.weight.detach().clone()
-    optimizer = LayerOptimizer(parts, stage(AdamW(lr=0.1, weight_decay=0.5)), 1)
+    optimizer = LayerOptimizer(parts, stage(decaying), 1)
     optimizer.update((linear.weight * 0).sum() + (linear.bias * 0).sum())
     torch.testing.assert_close(linear.weight.detach(), before * (1 - 0.1 * 0.5))
     assert torch.equal(linear.bias.detach(), torch.ones(2))

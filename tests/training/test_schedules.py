@@ -1,7 +1,9 @@
+import itertools
+
 import pytest
 
 from fitnets.composition import loading
-from fitnets.config import AdamW, CosineLr, Distillation, ExponentialLr, LinearLr, Sgd, StageSettings
+from fitnets.config import AdamW, CosineLr, Distillation, ExponentialLr, LinearLr, Sgd, StageSettings, TriangularLr
 from fitnets.terms.losses.kd import kd_weight
 from fitnets.training import schedules
 
@@ -71,6 +73,21 @@ def test_cosine_warms_up_peaks_and_falls_to_nearly_zero():
     assert rates[:4] == pytest.approx([0.02, 0.04, 0.06, 0.08])
     assert max(rates) == rates[4] == pytest.approx(0.1)
     assert 0 < rates[-1] < 0.001
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.2, 0.9])
+def test_triangle_rises_for_its_share_of_the_updates_and_falls_in_a_line_to_nearly_zero(warmup):
+    rates = [schedules.learning_rate(stage(TriangularLr(warmup=warmup)), step, 10) for step in range(100)]
+    peak = round(100 * warmup)
+    assert rates[peak] == max(rates) == pytest.approx(0.1, rel=0.05)
+    rising, falling = rates[: peak + 1], rates[peak:]
+    assert [after - before for before, after in itertools.pairwise(rising)] == pytest.approx(
+        [0.1 / (peak + 1)] * peak, abs=1e-9
+    )
+    assert [before - after for before, after in itertools.pairwise(falling)] == pytest.approx(
+        [0.1 / (100 - peak)] * (99 - peak), abs=1e-9
+    )
+    assert 0 < rates[-1] <= 0.1 / (100 - peak) + 1e-9
 
 
 def test_momentum_grows_linearly_then_stays():

@@ -446,7 +446,7 @@ class TestPrecision:
 
     def test_auto_depends_on_hardware_and_teacher(self, monkeypatch):
         for has_bf16 in (True, False):
-            monkeypatch.setattr(devices, "_multiplies_bf16", lambda _, has_bf16=has_bf16: has_bf16)
+            monkeypatch.setattr(devices, "multiplies_bf16", lambda _, has_bf16=has_bf16: has_bf16)
             assert self.precision() == "fp32"  # digits: too small to gain
             for student in ("fitnet1", "fitnet4"):
                 precision = self.precision("dataset=cifar10", f"student={student}")

@@ -142,7 +142,7 @@ def _cache_folder() -> Path:
 
 
 def _processor() -> str:
-    """What the processor can do: a file for another one may hold instructions that this one lacks."""
+    """Describe the processor. A file for another one may hold instructions that this one lacks."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

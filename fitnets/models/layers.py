@@ -163,7 +163,7 @@ class Conv2d(nn.Conv2d):
 
     @property
     def has_kernel(self) -> bool:
-        """Whether one compiled loop may do the normalisation and the activation in training."""
+        """Return whether one compiled loop may do the normalisation and the activation in training."""
         return self.norm is not None and self.untied_bias is None and self.activation.kind == "maxout"
 
 

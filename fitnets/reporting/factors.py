@@ -1,4 +1,4 @@
-"""What the two sides of a comparison may differ in, beside the method: initial weights, normalisation, teacher."""
+"""Comparisons whose two sides differ in more than the method: in initial weights, normalisation or teacher."""
 
 from collections.abc import Sequence
 from functools import reduce

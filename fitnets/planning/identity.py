@@ -196,7 +196,10 @@ def comparison_keys(config: Config, digest: str, precision: Precision) -> Compar
 
 
 def initial_weights(config: Config) -> str:
-    """The rule of the student's initial weights, in a word or two: `lsuv`, or `uniform 0.005`."""
+    """The rule of the student's initial weights, in a word or two: `lsuv`, or `uniform 0.005`. A custom student has its
+    own weights, whatever the rule is."""
+    if isinstance(config.student, CustomStudent):
+        return "its own"
     init = config.schedule.student_init
     return f"{init.name} {init.bound:g}" if isinstance(init, UniformInit) else init.name
 

@@ -517,3 +517,15 @@ class TestHashes:
         config = loading.load([])
         with pytest.raises(ValueError, match="not JSON compliant"):
             content_hash(replace(config.schedule.kd, weight=float("nan")))
+
+
+@pytest.mark.parametrize(
+    ("words", "described"),
+    [
+        (["schedule/student_init=lsuv"], "lsuv"),
+        (["schedule=paper"], "uniform 0.005"),
+        (["student=custom", "student.target=own_models.small", "hint_layer=none", "method=kd"], "its own"),
+    ],
+)
+def test_initial_weights_are_described_as_they_are_drawn(words, described):
+    assert identity.initial_weights(loading.load(words)) == described

@@ -15,7 +15,7 @@ import importlib
 import io
 import json
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,14 @@ _DECAYS = (150 / 240, 180 / 240, 210 / 240)
 """places at which RepDistiller divides the rate by 10, as shares of its 240 epochs"""
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m fitnets.bench.race", description=__doc__)
     parser.add_argument("checkout", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("method", choices=["kd", "hint"])
     parser.add_argument("rate", type=float)
     parser.add_argument("overrides", nargs="*", help="as for fitnets run; the teacher must be trained")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     kind = {"kd": "method=kd", "hint": "method=hints"}[arguments.method]
     plan = prepare(loading.load([*arguments.overrides, kind]), Terminal(quiet=True))
     plan.load_teacher()
@@ -81,6 +81,7 @@ class _Race:
             losses, models = importlib.import_module("distiller_zoo"), importlib.import_module("models.util")
         options = self._options(plan.student, stage)
         given, student = _Given(), WithFeatures(plan.student)
+        torch.manual_seed(seed_of("race", plan.config.seed))
         modules = nn.ModuleList([student, *self._mapping(models), given])
         trained = [parameter for module in modules for parameter in module.parameters()]
         optimizer = torch.optim.SGD(trained, lr=self.rate, momentum=0.9, weight_decay=5e-4)

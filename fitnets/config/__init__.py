@@ -45,6 +45,7 @@ from fitnets.config.networks import (
     MiddlePair,
     NamedPair,
     NoPair,
+    NormalizableStudent,
     NoTeacher,
     PaperPair,
     PointwiseRegressor,

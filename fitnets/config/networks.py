@@ -138,6 +138,10 @@ class ReluFitNet:
     """the published guided layer, for `hint_layer=paper`"""
 
 
+NormalizableStudent: TypeAlias = FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet
+"""the students with the option `normalization`"""
+
+
 # --- residual networks ---
 
 

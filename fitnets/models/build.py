@@ -64,8 +64,9 @@ def network(net: config.Architecture, dataset: Dataset, side: str) -> Network:
 
 
 def _is_normalized(net: config.Architecture) -> bool:
-    """Return whether batch normalisation follows the linear maps of the hidden layers. Teachers have none."""
-    return getattr(net, "normalization", "none") == "batch"
+    """Return whether batch normalisation follows the linear maps of the hidden layers. Maxout and ReLU teachers have
+    none."""
+    return isinstance(net, config.NormalizableStudent) and net.normalization == "batch"
 
 
 def grouped_convs(units_by_group: list[list[int]], pieces: int, dataset: Dataset) -> list[MaxoutConv]:

@@ -6,21 +6,17 @@ changes no result stay out of every hash.
 """
 
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from fitnets.config import (
     Config,
     CustomStudent,
-    FitNet,
-    GroupedFitNet,
+    NormalizableStudent,
     NoTeacher,
     Precision,
     PretrainedTeacher,
     Regressor,
-    ReluFitNet,
     Student,
-    Table6,
-    Thin,
     UniformInit,
 )
 from fitnets.config.methods import STAGES, StageName
@@ -206,13 +202,12 @@ def initial_weights(config: Config) -> str:
 
 def normalization(student: Student) -> str:
     """The student's option `normalization`; `none` for networks without that option."""
-    return str(getattr(student, "normalization", "none"))
+    return student.normalization if isinstance(student, NormalizableStudent) else "none"
 
 
 def without_normalization(student: Student) -> Student:
     """The student with the option `normalization` at `none`."""
-    has_option = isinstance(student, FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet)
-    return cast(Student, replace(cast(Any, student), normalization="none")) if has_option else student
+    return replace(student, normalization="none") if isinstance(student, NormalizableStudent) else student
 
 
 def _method_parts(config: Config, kd: str | None) -> list[Any]:

@@ -188,7 +188,7 @@ TABLE_4 = PaperTable(
     networks=choices.MNIST_NETWORKS,
     training=choices.MNIST,
     schedules=("paper", "modern", "fast"),
-    fast=("teacher=fast", "student.normalization=batch"),
+    fast=("teacher=fast", "teacher.groups=[32,128,128]", "student.normalization=batch"),
     data="MNIST from the Hugging Face hub (ylecun/mnist), or its Parquet files: dataset.path=DIR.",
 )
 TABLE_5 = PaperTable(

@@ -229,7 +229,7 @@ python run.py -m +sweeps=methods engine.threads=1 store=outputs/methods_cifar10 
 _ABOUT_FAST = """\
 FitNet 1 on all of CIFAR-10, 45,000 images to train on and 5,000 to choose by, one seed each: a difference of half a
 point may be chance. `schedule=fast_sgd` is `schedule=fast` with SGD for the student (Nesterov, rate 0.1, momentum 0.9,
-weight decay 5e-4, no bound on gradients). The teacher is the same in all: ten epochs, eleven minutes. Times include the
+weight decay 5e-4, no bound on gradients). The teacher's setting is the same in all: ten epochs. Times include the
 teacher's outputs for each view, which the first run computed and the later ones found. They tell little: other work ran
 beside most of the trials, and the code became faster between them."""
 

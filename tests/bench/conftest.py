@@ -1,4 +1,4 @@
-"""What the benchmark's tests share."""
+"""The benchmark's tests share a stand-in for a checkout of RepDistiller."""
 
 import textwrap
 

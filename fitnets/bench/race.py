@@ -2,7 +2,8 @@
 
 `python -m fitnets.bench.race CHECKOUT OUT METHOD RATE [overrides]` trains METHOD (kd or hint) at that rate, on
 the data, the trained teacher, the student, the batches and the augmentation of the overrides, for as many epochs as the
-student's stage has. It resumes after a stop, and appends the accuracy on validation after each epoch to OUT.
+student's stage has, or with `--until SHARE` until it is as accurate as that on validation. It resumes after a stop, and
+appends the accuracy on validation after each epoch to OUT.
 
 Only epochs are counted here, not seconds, so the loop gets what makes it quick: bf16 arithmetic where the overrides
 choose it, and for kd the teacher's logits from this project's cache. How long an epoch takes is measured by
@@ -44,12 +45,15 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("method", choices=["kd", "hint"])
     parser.add_argument("rate", type=float)
+    parser.add_argument(
+        "--until", type=float, default=1.0, metavar="SHARE", help="accuracy on validation that is enough"
+    )
     parser.add_argument("overrides", nargs="*", help="as for fitnets run; the teacher must be trained")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_intermixed_args(words)
     kind = {"kd": "method=kd", "hint": "method=hints"}[arguments.method]
     plan = prepare(loading.load([*arguments.overrides, kind]), Terminal(quiet=True))
     plan.load_teacher()
-    race = _Race(plan, arguments.checkout, arguments.method, arguments.rate)
+    race = _Race(plan, arguments.checkout, arguments.method, arguments.rate, arguments.until)
     race.run(arguments.out, Path(f"{arguments.out}.{arguments.method}-{arguments.rate:g}-{plan.config.seed}.pt"))
 
 
@@ -66,15 +70,16 @@ class _Given(nn.Module):
 
 @dataclass(slots=True)
 class _Race:
-    """A training by RepDistiller's loop."""
+    """A training by RepDistiller's loop. until: accuracy on validation, a fraction, at which it ends early."""
 
     plan: Plan
     checkout: Path
     method: str
     rate: float
+    until: float
 
     def run(self, out: Path, checkpoint: Path) -> None:
-        """Train to the end. A line of `out` is one epoch, with the share of correct validation images."""
+        """Train to the end. A line of `out` is one epoch, with its accuracy on validation, a fraction."""
         plan, stage = self.plan, self.plan.stages[-1]
         with importable(self.checkout):
             loops, util = importlib.import_module("helper.loops"), importlib.import_module("helper.util")
@@ -86,18 +91,21 @@ class _Race:
         trained = [parameter for module in modules for parameter in module.parameters()]
         optimizer = torch.optim.SGD(trained, lr=self.rate, momentum=0.9, weight_decay=5e-4)
         criteria = nn.ModuleList([nn.CrossEntropyLoss(), losses.DistillKL(4.0), losses.HintLoss()])
-        for epoch in range(self._resumed(checkpoint, modules, optimizer), stage.settings.epochs):
+        epoch, accuracy = self._resumed(checkpoint, modules, optimizer)
+        while epoch < stage.settings.epochs and accuracy < self.until:
             util.adjust_learning_rate(epoch + 1, options, optimizer)
             with contextlib.redirect_stdout(io.StringIO()), plan.student.arithmetic():
                 loader = self._batches(stage, epoch, given, options.hint_layer)
                 loops.train_distill(epoch + 1, loader, modules, criteria, optimizer, options)
             logits, labels = metrics.predict(plan.student, plan.data.valid, plan.config.engine.eval_batch_size)
+            accuracy = 1 - metrics.error(logits, labels)
             row = {"method": self.method, "rate": self.rate, "seed": plan.config.seed, "epoch": epoch}
             with out.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(row | {"valid_accuracy": 1 - metrics.error(logits, labels)}) + "\n")
-            state = {"epoch": epoch + 1, "modules": modules.state_dict(), "optimizer": optimizer.state_dict()}
+                lines.write(json.dumps(row | {"valid_accuracy": accuracy}) + "\n")
+            epoch += 1
+            weights = {"modules": modules.state_dict(), "optimizer": optimizer.state_dict()}
             buffer = io.BytesIO()
-            torch.save(state, buffer)
+            torch.save({"epoch": epoch, "valid_accuracy": accuracy, **weights}, buffer)
             files.write(checkpoint, buffer.getvalue())
 
     def _options(self, student: Network, stage: Stage) -> types.SimpleNamespace:
@@ -150,14 +158,14 @@ class _Race:
         return [features[link.hint]] * (hint_index + 1), logits
 
     @staticmethod
-    def _resumed(checkpoint: Path, modules: nn.ModuleList, optimizer: torch.optim.Optimizer) -> int:
-        """Load the checkpoint, if there is one. Returns the number of epochs that are done."""
+    def _resumed(checkpoint: Path, modules: nn.ModuleList, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+        """Load the checkpoint, if there is one. Returns the number of epochs that are done, and the last accuracy."""
         if not checkpoint.exists():
-            return 0
+            return 0, 0.0
         state = torch.load(checkpoint, weights_only=True)
         modules.load_state_dict(state["modules"])
         optimizer.load_state_dict(state["optimizer"])
-        return int(state["epoch"])
+        return int(state["epoch"]), float(state["valid_accuracy"])
 
 
 if __name__ == "__main__":

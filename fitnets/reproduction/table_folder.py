@@ -1,7 +1,7 @@
 """Writes a reproduced table into a folder of its own.
 
-The folder has `table.json` (cells, commands, hashes, notes), the runs' results below `run/`, and the table as
-`fitnets.reporting.reproduced` writes it. It can be read without the store.
+The folder has `table.json` (cells, commands, hashes, notes), the runs' results and epochs below `run/`, and the table
+as `fitnets.reporting.reproduced` writes it. It can be read without the store.
 """
 
 import re
@@ -43,9 +43,9 @@ def write_table(request: ReproductionRequest, cells: Sequence[TableCell], place:
 
     place: the table's folder"""
     for run in table_cells.distinct(cells):
-        result = run.directory / layout.RESULT
-        if result.exists():
-            files.write(place / "run" / run.hash / "result.json", result.read_bytes())
+        if (run.directory / layout.RESULT).exists():
+            for name in (layout.RESULT, layout.METRICS):
+                files.write(place / "run" / run.hash / name, (run.directory / name).read_bytes())
     files.write_json(place / "table.json", _table_json(request, cells))
     return reproduced.write(place)
 

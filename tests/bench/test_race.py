@@ -60,3 +60,10 @@ def test_a_stopped_race_goes_on_where_it_was(words, tmp_path, repdistiller, monk
         assert torch.equal(tensor, checkpoint(parts)["modules"][name]), name
     rates = [group["lr"] for group in checkpoint(whole)["optimizer"]["param_groups"]]
     assert rates == [pytest.approx(0.001 * 0.1**2)]  # divided by 10 after 150/240 and 180/240 of 3 epochs
+
+
+def test_a_race_ends_when_it_is_accurate_enough(words, tmp_path, repdistiller):
+    out = tmp_path / "epochs.jsonl"
+    for _ in range(2):  # the second call finds that it is done
+        race.main([str(repdistiller), str(out), "kd", "0.001", *words, "engine.threads=1", "--until", "0.01"])
+    assert [row["epoch"] for row in epochs(out)] == [0]

@@ -79,13 +79,30 @@ def document(folder: Path) -> str:
     parts = [
         _heading(spec, frame) + (f" {CUT_OFF}" if any(_CUT_OFF_CELL.search(cell.text) for cell in cells) else ""),
         _table(spec, cells, frame),
-        _times(cells, frame),
+        _times(spec, frame),
         _verdicts(spec, frame),
         _factor_verdicts(frame),
         "\n".join(f"- {line}" for line in _notes(spec)),
         _commands(cells),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def short(folder: Path) -> str:
+    """Write a Markdown table for the README: every method of every student under schedule=fast or fast_long, with its
+    accuracy or error, the paper's, and the time of all stages.
+
+    folder: holds `table.json` and the runs
+    """
+    spec = _spec(folder)
+    frame = _frame(folder, spec)
+    header = ["student", "trained by", f"{spec['split']} {spec['measure']}, %", "the paper", "epochs", "time in all"]
+    paper = {row["label"]: _published(row["paper"]) for row in spec["rows"]}
+    rows = []
+    for row, _, method, done, figure in _short_trainings(spec, frame):
+        epochs, *_, in_all, _ = _lengths(done)
+        rows.append([row, method, figure, paper[row] if method == "hints" else "", epochs, in_all])
+    return markdown.table(header, rows)
 
 
 def _spec(folder: Path) -> dict[str, Any]:
@@ -235,16 +252,28 @@ def _finished(candidate: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
 # --- below the table ---
 
 
-def _times(cells: list[ResultCell], frame: pd.DataFrame) -> str:
-    """A Markdown table of epochs and times, for the columns of schedule=fast and fast_long, which are about time."""
-    rows = []
-    for cell in cells:
-        for candidate in cell.candidates:
-            done = _finished(candidate, frame)
-            if cell.schedule.startswith("fast") and len(done):
-                rows.append([cell.row, f"`{cell.schedule}`", candidate["method"], str(len(done)), *_lengths(done)])
-    header = ["", "schedule", "method", "n", "epochs", "teacher", "stage 1", "stage 2", "in all", "made on"]
+def _times(spec: dict[str, Any], frame: pd.DataFrame) -> str:
+    """A Markdown table of results, epochs and times, for the columns of schedule=fast and fast_long, which are about
+    time."""
+    header = ["", "schedule", "method", f"{spec['split']} {spec['measure']}, %"]
+    header += ["epochs", "teacher", "stage 1", "stage 2", "in all", "made on"]
+    rows = [
+        [row, f"`{schedule}`", method, figure, *_lengths(done)]
+        for row, schedule, method, done, figure in _short_trainings(spec, frame)
+    ]
     return markdown.table(header, rows) if rows else ""
+
+
+def _short_trainings(spec: dict[str, Any], frame: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame, str]]:
+    """(row, schedule, method, finished runs, result in words) of schedule=fast and fast_long. Rows of the teacher are
+    left out: it is trained within the others."""
+    for row in spec["rows"]:
+        for schedule, candidates in row["cells"].items():
+            for candidate in candidates:
+                done = _finished(candidate, frame)
+                if row["side"] == "student" and schedule.startswith("fast") and len(done):
+                    figure = _number_with_interval(candidate, "student", spec, frame)
+                    yield row["label"], schedule, candidate["method"], done, figure
 
 
 def _lengths(done: pd.DataFrame) -> list[str]:

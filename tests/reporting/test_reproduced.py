@@ -196,3 +196,31 @@ def test_the_command_prints_the_document_or_one_line_of_usage(folder, capsys, mo
         captured = capsys.readouterr()
         assert captured.out == (reproduced.document(folder) if code == 0 else "")
         assert len(captured.err.splitlines()) == code
+
+
+def test_the_short_table_has_every_method_of_the_fast_columns_with_its_time(folder):
+    """Rows of other schedules and of the teacher, and methods without a finished run, are left out."""
+    spec = json.loads((folder / "table.json").read_text())
+    spec["schedules"].append("fast")
+    spec["rows"][0]["cells"]["fast"] = [candidate("hints", "fast-hints-0")]
+    spec["rows"][2]["cells"]["fast"] = [
+        candidate("hints", "fast-hints-0", "gone"),
+        candidate("kd", "fast-kd-0"),
+        candidate("backprop", "gone"),
+    ]
+    (folder / "table.json").write_text(json.dumps(spec))
+    for method, stages in (("hints", {"teacher": 60.0, "hint": 30.0, "student": 90.0}), ("kd", {"student": 100.0})):
+        made.write_run(
+            folder,
+            f"fast-{method}-0",
+            schedule="fast",
+            method=method,
+            student=made.side("thin", 99.0, 5_300_000, 29_944),
+            stages={stage: {"epochs": 7} for stage in stages},
+            timing={"stage_seconds": stages, "device": "cpu, 2 threads", "precision": "bf16"},
+        )
+    _, _, *rows = reproduced.short(folder).splitlines()
+    assert rows == [
+        "| FitNet, hints | hints | 2.00 (n = 1 of 2, no interval) | 0.51 (no interval) | 7 + 7 + 7 | 3 min 00 s |",
+        "| FitNet, hints | kd | 2.00 (n = 1, no interval) |  | 7 | 1 min 40 s |",
+    ]

@@ -17,8 +17,8 @@ MODERN = (
 FAST = (
     "`schedule=fast` is not the paper's: a small teacher with batch normalisation (teacher=fast), students with batch "
     "normalisation of every linear piece, which is folded into the convolutions afterwards, flips and shifts, rates "
-    "that rise and fall in a line, averaged weights, nothing retrained. Its numbers were chosen on validation. A time has "
-    "the teacher's outputs in it only where the run computed them: runs of the same teacher that came later found them."
+    "that rise and fall in a line, averaged weights, nothing retrained. Its numbers were chosen on validation. A time "
+    "includes the teacher's outputs only where the run computed them: later runs of the same teacher found them."
 )
 PAPER = (
     "The paper caps each stage at 500 epochs. It does not state how long its baselines trained, nor with which "

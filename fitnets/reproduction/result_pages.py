@@ -116,6 +116,7 @@ def with_results(text: str) -> str:
     makers = {
         "first_run": first_run,
         "first_run_mnist": first_run_mnist,
+        "table5_fast": partial(reproduced.short, RESULTS / "table5_fast"),
         "speed": short_bench,
         "run_columns": report_tables.run_columns,
     }

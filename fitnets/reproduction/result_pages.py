@@ -113,7 +113,7 @@ def _paper_page(name: str, folder: Path) -> Page:
 
 def with_results(text: str) -> str:
     """The text of a README with its tables replaced. Raises KeyError for a table with an unknown name."""
-    makers = {
+    makers: dict[str, Callable[[], str]] = {
         "first_run": first_run,
         "first_run_mnist": first_run_mnist,
         "table5_fast": partial(reproduced.short, RESULTS / "table5_fast"),

@@ -195,7 +195,7 @@ def _contestants(
     batches = [
         data.train.augmented(rows, 0, data.views(Augmentation())) for rows in torch.split(data.train.rows, batch)
     ]
-    device = data.train.images.device
+    device = data.train.rows.device
     with tempfile.TemporaryDirectory() as root, ExitStack() as open_peers:
         steps: dict[Contestant, Timed] = {}
         for precision in precisions:
@@ -218,7 +218,7 @@ def _own_and_plain(
     config: Config, data: Data, batches: list[Batch], precision: Precision, root: Path
 ) -> dict[Contestant, Step]:
     """The steps of this framework, and a plain PyTorch baseline on the same student in the same memory layout."""
-    teacher = freeze(place(new_teacher(config), data.train.images.device, precision))
+    teacher = freeze(place(new_teacher(config), data.train.rows.device, precision))
     teacher.set_preprocessing(Scale(), {})
     cache = TeacherCache(root, teacher, precision, Terminal(quiet=True))
     student, _ = new_student(replace(config, method=methods.backprop()), teacher)

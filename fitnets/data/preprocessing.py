@@ -20,6 +20,20 @@ def is_fitted(preprocessing: Preprocessing) -> bool:
     return isinstance(preprocessing, Standardize | Whiten)
 
 
+def is_elementwise(preprocessing: Preprocessing) -> bool:
+    """True if each preprocessed value follows from one pixel value and its channel."""
+    return isinstance(preprocessing, Scale | Standardize)
+
+
+def table(preprocessing: Preprocessing, fitted: FittedPreprocessing, pixel_max: float, channels: int) -> Tensor:
+    """(channels, 256) float32: what elementwise preprocessing makes of each pixel value.
+
+    fitted: result of `fit` for the same preprocessing.
+    pixel_max: raw pixel value that becomes 1.0."""
+    values = torch.arange(256, dtype=torch.float32) / pixel_max
+    return apply(preprocessing, fitted, values.repeat(1, channels, 1, 1)).view(channels, 256)
+
+
 def fit(preprocessing: Preprocessing, chunks: Callable[[], Iterable[Tensor]]) -> FittedPreprocessing:
     """Fit the preprocessing on the training images.
 

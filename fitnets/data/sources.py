@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fitnets.config import Dataset, Digits, Folder, HubImages, OwnImages
 from fitnets.data.draws import proportional_draw
+from fitnets.data.eight_bit import StoredRows
 from fitnets.data.reading import folder, folder_layout, own, parquet
 from fitnets.data.reading.decoding import BrokenImages, Decoded, Raw, Report
 from fitnets.data.reading.examined import examine
@@ -28,16 +29,19 @@ class Source:
 
     identity: dict[str, Any]
     """JSON values that distinguish the part from others without decoding it"""
-    read: Callable[[Track], Decoded]
-    """decodes the part; broken images appear in the report only"""
+    read: Callable[[Track, Path | None], Decoded]
+    """decodes the part; broken images appear in the report only. The second argument is as for `decoding.decode`: the
+    folder that gets the images if there are many"""
     version: int
     """a part of the hash: raised whenever the code makes other pixels or labels from the same files"""
+    images_folder: Path | None = None
+    """folder of the store that has the images already, among others; None: it has none"""
     earlier_version: int | None = None
     """an earlier version to use if it is in the store, because a new download may be impossible"""
 
     def decode(self, track: Track) -> Raw:
         """Images and labels without the broken ones."""
-        return self.read(track).raw
+        return self.read(track, None).raw
 
 
 def source(dataset: Dataset, part: SplitPart, root: Path | None = None, progress: Progress | None = None) -> Source:
@@ -51,17 +55,17 @@ def source(dataset: Dataset, part: SplitPart, root: Path | None = None, progress
     match dataset:
         case Digits():
             identity = {"scikit-learn": "digits", "part": part, "test": dataset.test_images}
-            return Source(identity, lambda _: _decode_digits(dataset, part), version=1)
+            return Source(identity, lambda _track, _folder: _decode_digits(dataset, part), version=1)
         case Folder():
             return _folder_source(dataset, part, root, progress)
         case OwnImages():
-            return Source(own.identity(dataset, part), lambda track: own.decode(dataset, part, track), version=1)
+            return Source(own.identity(dataset, part), lambda _track, _folder: own.decode(dataset, part), version=1)
         case HubImages():
             split = _split(dataset, part)
             identity = parquet.identity(dataset, split, root)
             return Source(
                 identity,
-                lambda track: parquet.decode(dataset, split, track),
+                lambda track, folder: parquet.decode(dataset, split, track, folder),
                 version=2,
                 earlier_version=1 if dataset.path is None else None,
             )
@@ -76,7 +80,12 @@ def _folder_source(dataset: Folder, part: SplitPart, root: Path | None, progress
     names = usable if is_whole else folder.images_by_part(dataset, broken)[part]
     if not names:
         raise ConfigError(f"dataset.path={dataset.path}: the folder has no {part} images")
-    return Source(folder.identity(dataset, names), lambda _: examined.select(dataset, names), version=2)
+    return Source(
+        folder.identity(dataset, names),
+        lambda _track, _folder: examined.select(dataset, names),
+        version=2,
+        images_folder=examined.folder,
+    )
 
 
 def training_parts(dataset: Dataset) -> list[SplitPart]:
@@ -242,4 +251,4 @@ def _decode_digits(dataset: Digits, part: SplitPart) -> Decoded:
         )
     is_test = proportional_draw(labels, dataset.test_images, seed=0)
     rows = np.flatnonzero(is_test if part == "test" else ~is_test)
-    return Decoded(bunch.images[rows, None].astype(np.uint8), labels[rows], Report(total=len(rows)))
+    return Decoded(StoredRows(bunch.images[rows, None].astype(np.uint8)), labels[rows], Report(total=len(rows)))

@@ -12,8 +12,9 @@ from torch import Tensor
 from fitnets.config import Augmentation, Dataset, Folder, HubImages, OwnImages
 from fitnets.config.options import content_hash
 from fitnets.config.seeds import seed_of
-from fitnets.data import preprocessing, sources
+from fitnets.data import preprocessing, sources, stored_images
 from fitnets.data.augmentation import Views, augment
+from fitnets.data.eight_bit import Images
 from fitnets.data.held_out import train_and_validation_rows
 from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.data.reading.decoding import BrokenImages, merge
@@ -22,10 +23,8 @@ from fitnets.data.stored_images import (
     DecodedPart,
     decoded_folder,
     decoded_part,
-    fitted_preprocessing,
     joint_digest,
-    preprocessed_folder,
-    preprocessed_tensors,
+    prepared_images,
 )
 from fitnets.errors import ConfigError
 from fitnets.progress import Progress
@@ -55,8 +54,8 @@ class Batch:
 class Split:
     """Some rows of a data set. Several splits share the images and labels of all rows."""
 
-    images: Tensor
-    """(all rows, C, H, W) float32"""
+    images: Images
+    """(all rows, C, H, W)"""
     labels: Tensor
     """(all rows,)"""
     rows: Tensor
@@ -120,15 +119,14 @@ def load(dataset: Dataset, root: Path, device: torch.device, progress: Progress)
     """Load training and validation images. The test split is not opened."""
     names = used_parts(dataset)
     parts = [decoded_part(dataset, name, root, progress) for name in names]
-    folder = preprocessed_folder(dataset, root, parts, progress)
-    train, valid = _rows(names, parts, dataset)
-    images, labels = preprocessed_tensors(folder, device)
+    prepared = prepared_images(dataset, root, parts, progress, device)
+    train, valid = (Split(prepared.images, prepared.labels, rows.to(device)) for rows in _rows(names, parts, dataset))
     return Data(
-        train=Split(images, labels, train.to(device)),
-        valid=Split(images, labels, valid.to(device)),
+        train=train,
+        valid=valid,
         digest=joint_digest([part.digest for part in parts]),
         view_seed=seed_of("views", dataset.seed),
-        fitted=fitted_preprocessing(folder),
+        fitted=prepared.fitted,
     )
 
 
@@ -161,10 +159,9 @@ def load_split(
         fitted = fitted_values(fitted_on, root, progress)
     names = _parts_of(dataset, name)
     parts = [decoded_part(alike, part, root, progress) for part in names]
-    folder = preprocessed_folder(alike, root, parts, progress, fitted=fitted)
-    images, labels = preprocessed_tensors(folder, device)
-    rows = torch.arange(len(labels)) if name == "test" else _rows(names, parts, dataset)[name == "valid"]
-    return Split(images, labels, rows.to(device))
+    prepared = prepared_images(alike, root, parts, progress, device, fitted=fitted)
+    rows = torch.arange(len(prepared.labels)) if name == "test" else _rows(names, parts, dataset)[name == "valid"]
+    return Split(prepared.images, prepared.labels, rows.to(device))
 
 
 def load_all(
@@ -172,8 +169,8 @@ def load_all(
 ) -> Split:
     """Load all images of a data set, whatever their split. fitted: values that the preprocessing applies."""
     parts = [decoded_part(dataset, name, root, progress) for name in present_parts(dataset)]
-    images, labels = preprocessed_tensors(preprocessed_folder(dataset, root, parts, progress, fitted=fitted), device)
-    return Split(images, labels, torch.arange(len(labels), device=device))
+    prepared = prepared_images(dataset, root, parts, progress, device, fitted=fitted)
+    return Split(prepared.images, prepared.labels, torch.arange(len(prepared.labels), device=device))
 
 
 def fitted_values(dataset: Dataset, root: Path, progress: Progress) -> FittedPreprocessing:
@@ -181,7 +178,7 @@ def fitted_values(dataset: Dataset, root: Path, progress: Progress) -> FittedPre
     if not preprocessing.is_fitted(dataset.preprocessing):
         return {}
     parts = [decoded_part(dataset, name, root, progress) for name in used_parts(dataset)]
-    return fitted_preprocessing(preprocessed_folder(dataset, root, parts, progress))
+    return stored_images.fitted_values(dataset, root, parts, progress)
 
 
 def raw_images(dataset: Dataset, name: SplitName, rows: Tensor, root: Path, progress: Progress) -> Tensor:
@@ -189,7 +186,7 @@ def raw_images(dataset: Dataset, name: SplitName, rows: Tensor, root: Path, prog
     parts = [decoded_part(dataset, part, root, progress).images for part in _parts_of(dataset, name)]
     starts = np.cumsum([0, *map(len, parts)])
     places = [(row, int(np.searchsorted(starts, row, side="right")) - 1) for row in rows.tolist()]
-    return torch.from_numpy(np.stack([parts[part][row - starts[part]] for row, part in places]))
+    return torch.from_numpy(np.concatenate([parts[part][np.asarray([row - starts[part]])] for row, part in places]))
 
 
 def _parts_of(dataset: Dataset, name: SplitName) -> list[SplitPart]:

@@ -1,6 +1,7 @@
-"""Images in the store: each part of a data set is decoded and preprocessed once, then memory-mapped."""
+"""Images in the store: each part of a data set is decoded once, in 8 bits, then memory-mapped."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 from fitnets.config import Dataset, image_shape
 from fitnets.config.options import content_hash
 from fitnets.data import preprocessing, sources
+from fitnets.data.eight_bit import EightBitImages, Images, StoredRows
 from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.data.reading.decoding import Report
 from fitnets.data.sources import Source, SplitPart, source, training_parts
@@ -25,7 +27,9 @@ from fitnets.store import directories, files, locks
 from fitnets.system import permissions
 
 _CHUNK = 2000
-"""images preprocessed at a time"""
+"""largest number of images that are preprocessed at a time"""
+_CHUNK_BYTES = 32_000_000
+"""about the largest size in 8 bits of images that are preprocessed at a time; as floats they take 4 to 8 times that"""
 _PREPROCESSING_VERSION = 1
 """a part of the hash: raise it whenever the code makes other preprocessed images from the same decoded ones"""
 
@@ -34,7 +38,7 @@ _PREPROCESSING_VERSION = 1
 class DecodedPart:
     """A decoded part of a data set, mapped from its files in the store."""
 
-    images: NDArray[np.uint8]
+    images: StoredRows
     """(N, C, H, W), as published"""
     labels: NDArray[np.int64]
     """(N,)"""
@@ -60,7 +64,15 @@ def decoded_part(dataset: Dataset, part: SplitPart, root: Path, progress: Progre
         meta = files.read_json(folder / "meta.json")
     report = Report(**meta["report"]) if "report" in meta else Report(total=meta["images"])
     sources.check_report(dataset, report)
-    return DecodedPart(_mapped(folder / "images.npy"), _mapped(folder / "labels.npy"), meta["sha256"], report)
+    return DecodedPart(_stored_rows(folder, origin), _mapped(folder / "labels.npy"), meta["sha256"], report)
+
+
+def _stored_rows(folder: Path, origin: Source) -> StoredRows:
+    """The images of a decoded part: its own file, or rows of the file that holds all images of a `dataset=folder`."""
+    if (folder / "images.npy").exists():
+        return StoredRows(_mapped(folder / "images.npy"))
+    assert origin.images_folder is not None
+    return StoredRows(_mapped(origin.images_folder / "images.npy"), _mapped(folder / "rows.npy"))
 
 
 def decoded_folder(dataset: Dataset, origin: Source, root: Path) -> Path:
@@ -80,41 +92,90 @@ def joint_digest(digests: list[str]) -> str:
 
 
 def _decode(dataset: Dataset, part: SplitPart, origin: Source, folder: Path, progress: Progress) -> None:
-    decoded = origin.read(progress.track)
-    sources.check_report(dataset, decoded.report)
-    images, labels = decoded.raw
-    if len(images) == 0:
-        raise ConfigError(f"dataset={dataset.name}: no image of the {part} split can be used")
-    sources.check_labels(dataset, part, labels)
-    assert images.shape == (len(labels), *image_shape(dataset))
-    with directories.fill(folder) as partial:
-        np.save(partial / "images.npy", images)
+    with directories.fill(folder, resumable=True) as partial:
+        decoded = origin.read(progress.track, partial)
+        images, labels = decoded.images, decoded.labels
+        sources.check_report(dataset, decoded.report)
+        if len(images) == 0:
+            raise ConfigError(f"dataset={dataset.name}: no image of the {part} split can be used")
+        sources.check_labels(dataset, part, labels)
+        assert images.shape == (len(labels), *image_shape(dataset))
+        if origin.images_folder is not None:
+            assert images.rows is not None
+            np.save(partial / "rows.npy", images.rows)
+        elif not (partial / "images.npy").exists():
+            np.save(partial / "images.npy", images[:])
         np.save(partial / "labels.npy", labels)
         meta = {
             "source": origin.identity,
             "images": len(images),
-            "sha256": _sha256(images, labels),
+            "sha256": _digest(images, labels),
             "report": asdict(decoded.report),
         }
         files.write_json(partial / "meta.json", meta)
 
 
+def _digest(images: StoredRows, labels: NDArray[np.int64]) -> str:
+    """SHA-256 of all images and labels."""
+    digest = hashlib.sha256()
+    for start in range(0, len(images), _CHUNK):
+        digest.update(np.ascontiguousarray(images[start : start + _CHUNK]).data)
+    digest.update(labels.data)
+    return digest.hexdigest()
+
+
 # --- preprocessed images ---
 
 
-def preprocessed_folder(
+@dataclass(frozen=True, slots=True)
+class PreparedImages:
+    """The images and labels of some parts, in the order of the parts, as networks get them."""
+
+    images: Images
+    labels: Tensor
+    """(N,)"""
+    fitted: FittedPreprocessing
+
+
+def prepared_images(
     dataset: Dataset,
     root: Path,
     parts: list[DecodedPart],
     progress: Progress,
+    device: torch.device,
     *,
     fitted: FittedPreprocessing | None = None,
-) -> Path:
-    """The folder with the preprocessed images of some parts, in the order of the parts, their labels, and the fitted
-    values of the preprocessing. The folder is made if it does not exist.
+) -> PreparedImages:
+    """The preprocessed images of some parts. Elementwise preprocessing is applied to each batch; the result of any
+    other is stored as floats, once.
 
     parts: if `fitted` is None, the training parts, followed by the validation part if there is one.
     fitted: the fitted values; None: the preprocessing is fitted on the training parts."""
+    if preprocessing.is_elementwise(dataset.preprocessing):
+        if fitted is None:
+            fitted = fitted_values(dataset, root, parts, progress)
+        table = preprocessing.table(dataset.preprocessing, fitted, dataset.pixel_max, dataset.channels)
+        labels = torch.from_numpy(np.concatenate([part.labels for part in parts])).to(device)
+        return PreparedImages(EightBitImages([part.images for part in parts], table, device), labels, fitted)
+    folder = _preprocessed_folder(dataset, root, parts, progress, fitted)
+    images, labels = (torch.from_numpy(_mapped(folder / f"{name}.npy")).to(device) for name in ("images", "labels"))
+    return PreparedImages(images, labels, _stored_values(folder))
+
+
+def fitted_values(dataset: Dataset, root: Path, parts: list[DecodedPart], progress: Progress) -> FittedPreprocessing:
+    """The values that the preprocessing fits on the training images; empty if it fits none.
+
+    parts: the training parts, followed by the validation part if there is one."""
+    if not preprocessing.is_fitted(dataset.preprocessing):
+        return {}
+    return _stored_values(_preprocessed_folder(dataset, root, parts, progress, None))
+
+
+def _preprocessed_folder(
+    dataset: Dataset, root: Path, parts: list[DecodedPart], progress: Progress, fitted: FittedPreprocessing | None
+) -> Path:
+    """The folder with the fitted values of the preprocessing and, unless it is elementwise, the preprocessed images and
+    their labels. The folder is made if it does not exist. Arguments as in `prepared_images`."""
     fitted_on = (
         len(training_parts(dataset))
         if fitted is None
@@ -133,44 +194,60 @@ def preprocessed_folder(
 def _preprocess(
     dataset: Dataset, parts: list[DecodedPart], folder: Path, progress: Progress, fitted: FittedPreprocessing | None
 ) -> None:
-    count = sum(len(part.labels) for part in parts)
     if fitted is None:
         training = parts[: len(training_parts(dataset))]
         fitted = preprocessing.fit(dataset.preprocessing, lambda: _chunks(training, dataset.pixel_max))
-    size = 4 * count * parts[0].images[0].size
-    what = f"dataset={dataset.name}: its preprocessed images"
-    # writing to a mapped file on a full disk kills the process
-    files.check_space(folder.parent, size, what, "give another store=...")
     with directories.fill(folder) as partial:
-        path = partial / "images.npy"
-        images = np.lib.format.open_memmap(path, "w+", np.float32, (count, *parts[0].images.shape[1:]))
-        files.allocate(path)
-        chunks = _chunks(parts, dataset.pixel_max)
-        filled = 0
-        for _ in progress.track(range(sum(-(-len(part.labels) // _CHUNK) for part in parts)), "preprocessing"):
-            chunk = preprocessing.apply(dataset.preprocessing, fitted, next(chunks))
-            images[filled : filled + len(chunk)] = chunk.numpy()
-            filled += len(chunk)
-        images.flush()
-        np.save(partial / "labels.npy", np.concatenate([part.labels for part in parts]))
+        if not preprocessing.is_elementwise(dataset.preprocessing):
+            _write_preprocessed(dataset, parts, partial, progress, fitted)
         files.write(partial / "fitted.safetensors", save(fitted))
 
 
+def _write_preprocessed(
+    dataset: Dataset,
+    parts: list[DecodedPart],
+    partial: Path,
+    progress: Progress,
+    fitted: FittedPreprocessing,
+) -> None:
+    count = sum(len(part.labels) for part in parts)
+    size = 4 * count * math.prod(image_shape(dataset))
+    what = f"dataset={dataset.name}: its preprocessed images"
+    # writing to a mapped file on a full disk kills the process
+    files.check_space(partial.parent, size, what, "give another store=...")
+    path = partial / "images.npy"
+    images = np.lib.format.open_memmap(path, "w+", np.float32, (count, *image_shape(dataset)))
+    files.allocate(path)
+    filled = 0
+    slices = list(_chunk_slices(parts))
+    for number in progress.track(range(len(slices)), "preprocessing"):
+        scaled = _in_unit_range(*slices[number], dataset.pixel_max)
+        chunk = preprocessing.apply(dataset.preprocessing, fitted, scaled)
+        images[filled : filled + len(chunk)] = chunk.numpy()
+        filled += len(chunk)
+    images.flush()
+    np.save(partial / "labels.npy", np.concatenate([part.labels for part in parts]))
+
+
 def _chunks(parts: Iterable[DecodedPart], pixel_max: float) -> Iterator[Tensor]:
-    """The images in [0, 1], at most `_CHUNK` at a time."""
+    """The images in [0, 1], some at a time."""
+    return (_in_unit_range(part, rows, pixel_max) for part, rows in _chunk_slices(parts))
+
+
+def _chunk_slices(parts: Iterable[DecodedPart]) -> Iterator[tuple[DecodedPart, slice]]:
+    """Parts and rows in them, at most `_CHUNK` images and about `_CHUNK_BYTES` at a time."""
     for part in parts:
-        for start in range(0, len(part.images), _CHUNK):
-            yield torch.from_numpy(part.images[start : start + _CHUNK].astype(np.float32)) / pixel_max
+        chunk = min(_CHUNK, -(-_CHUNK_BYTES // math.prod(part.images.shape[1:])))
+        for start in range(0, len(part.images), chunk):
+            yield part, slice(start, start + chunk)
 
 
-def preprocessed_tensors(folder: Path, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The images (N, C, H, W) and labels (N,) of a `preprocessed_folder`. Raises DamagedError with the way out."""
-    images, labels = (torch.from_numpy(_mapped(folder / f"{name}.npy")).to(device) for name in ("images", "labels"))
-    return images, labels
+def _in_unit_range(part: DecodedPart, rows: slice, pixel_max: float) -> Tensor:
+    return torch.from_numpy(part.images[rows].astype(np.float32)) / pixel_max
 
 
-def fitted_preprocessing(folder: Path) -> FittedPreprocessing:
-    """The fitted values of a `preprocessed_folder`. Raises DamagedError with the way out."""
+def _stored_values(folder: Path) -> FittedPreprocessing:
+    """The fitted values in the folder of a preprocessing. Raises DamagedError with the way out."""
     path = folder / "fitted.safetensors"
     with files.advise_removal(folder):
         try:
@@ -192,8 +269,5 @@ def _mapped(path: Path) -> NDArray[Any]:
     return array
 
 
-def _sha256(*arrays: NDArray[Any]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def _sha256(array: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()

@@ -92,7 +92,7 @@ def result(
     sides = {
         name: before_training[name] | {"weights_bytes": size} | valid[name] for name, size in weights_bytes.items()
     }
-    latency = machine_latency.latencies(networks, plan.data.train.images[0])
+    latency = machine_latency.latencies(networks, plan.data.train.batch(plan.data.train.rows[:1]).images[0])
     content = {
         "status": "finished",
         **before_training,

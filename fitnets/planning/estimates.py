@@ -235,7 +235,7 @@ def evaluation_s(plan: Plan, test_images: int) -> float:
         median_s(partial(metrics.predict, network, sample, batch_size), device, QUICK_S) / len(sample)
         for network in networks.values()
     )
-    latencies = partial(latency.latencies, networks, plan.data.train.images[0])
+    latencies = partial(latency.latencies, networks, plan.data.train.batch(plan.data.train.rows[:1]).images[0])
     compared = (2 + len(plan.stages)) * len(sample)
     predicted_s = per_image_s * (len(plan.data.valid) + test_images + compared)
     return predicted_s + latency.timed(latencies, device, repeats=1, warm_up=0)[0]

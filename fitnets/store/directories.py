@@ -13,13 +13,16 @@ from fitnets.system import permissions
 
 
 @contextmanager
-def fill(final: Path, *, replace: bool = False) -> Iterator[Path]:
+def fill(final: Path, *, replace: bool = False, resumable: bool = False) -> Iterator[Path]:
     """Give the block a temporary folder to fill, and rename it to `final` when the block ends without an error.
 
     If two processes fill the same folder, the first one to finish wins: both make the same content.
-    replace: remove an earlier folder of that name first"""
-    partial = layout.temporary_path(final)
-    partial.mkdir(parents=True)
+    replace: remove an earlier folder of that name first
+    resumable: if the process is killed or stopped, its temporary folder stays, and the next process that fills `final`
+        gets it as it is. The caller holds a lock, because all processes get the same folder"""
+    partial = layout.resumed_path(final) if resumable else layout.temporary_path(final)
+    partial.mkdir(parents=True, exist_ok=resumable)
+    is_kept = False
     try:
         yield partial
         for path in partial.iterdir():
@@ -31,8 +34,12 @@ def fill(final: Path, *, replace: bool = False) -> Iterator[Path]:
         except OSError:
             if not final.is_dir():
                 raise
+    except KeyboardInterrupt:
+        is_kept = resumable
+        raise
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not is_kept:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

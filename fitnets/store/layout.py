@@ -39,6 +39,9 @@ HINT_RECORD = "hint.json"
 # Files of decoded and preprocessed images, and of cached teacher outputs
 META = "meta.json"
 IMAGES = "images.npy"
+ROWS = "rows.npy"
+DECODING = "decoding.json"
+"""how far a half-made folder of images is"""
 LABELS = "labels.npy"
 FITTED = "fitted.safetensors"
 TEACHER_OUTPUTS = "answers.npy"
@@ -135,9 +138,17 @@ def temporary_path(directory: Path) -> Path:
     return directory.with_name(f".{name}.partial-{uuid4().hex}")
 
 
+def resumed_path(directory: Path) -> Path:
+    """The name of a half-made folder beside an artifact that a later process goes on to fill."""
+    return directory.with_name(f".{directory.name}.partial-{'0' * 32}")
+
+
 def is_temporary_path(path: Path, directory: Path) -> bool:
-    """Return whether the path is a half-made folder of the artifact."""
-    return re.fullmatch(rf"\.{re.escape(directory.name)}\.partial-[0-9a-f]{{32}}", path.name) is not None
+    """Return whether the path is a half-made folder of the artifact that no later process goes on to fill."""
+    return (
+        path != resumed_path(directory)
+        and re.fullmatch(rf"\.{re.escape(directory.name)}\.partial-[0-9a-f]{{32}}", path.name) is not None
+    )
 
 
 def temporary_file(path: Path) -> Path:

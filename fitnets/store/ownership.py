@@ -41,7 +41,7 @@ _FILES = {  # kind: names of all its files
     "run": re.compile(_any_of(layout.RESULT, layout.STUDENT_WEIGHTS, layout.WANDB_ID) + "|" + _OF_TRAINING),
     "teacher": re.compile(_any_of(layout.TEACHER_WEIGHTS, layout.TEACHER_RECORD) + "|" + _OF_TRAINING),
     "hint": re.compile(r"\w+\.safetensors|" + _any_of(layout.HINT_RECORD) + "|" + _OF_TRAINING),
-    "data": re.compile(_any_of(layout.IMAGES, layout.LABELS, layout.META, layout.FITTED)),
+    "data": re.compile(_any_of(layout.IMAGES, layout.ROWS, layout.LABELS, layout.META, layout.FITTED, layout.DECODING)),
     "cache": re.compile(_any_of(layout.TEACHER_OUTPUTS, layout.META)),
 }
 

@@ -18,7 +18,7 @@ from fitnets.data import preprocessing, splits
 from fitnets.data.held_out import train_and_validation_rows
 from fitnets.data.reading import parquet
 from fitnets.errors import ConfigError
-from support.datasets import CPU, SILENCE, first_rows, hub_images, write_parquet
+from support.datasets import CPU, SILENCE, all_images, first_rows, hub_images, write_parquet
 from support.places import SHARED_CIFAR10, SHARED_MNIST
 
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}  # sums in another order
@@ -43,9 +43,9 @@ def tables(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
 def test_parquet_images_come_back_bit_for_bit_and_scaled(tables, tmp_path):
     folder, images, labels = tables
     data = splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
-    assert torch.equal(data.train.images[:, 0] * 255, torch.from_numpy(images).float())
+    assert torch.equal(all_images(data.train)[:, 0] * 255, torch.from_numpy(images).float())
     assert torch.equal(data.train.labels, torch.from_numpy(labels))
-    assert data.train.images.dtype == torch.float32
+    assert all_images(data.train).dtype == torch.float32
 
 
 def test_parquet_files_are_found_in_a_sub_folder(tables, tmp_path):
@@ -60,7 +60,7 @@ def test_the_second_load_decodes_nothing(tables, tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "decode", lambda *_: pytest.fail("decoded again"))
     second = splits.load(hub_images(folder), tmp_path, CPU, SILENCE)
     assert second.digest == first.digest
-    assert torch.equal(second.train.images, first.train.images)
+    assert torch.equal(all_images(second.train), all_images(first.train))
 
 
 def test_the_digest_depends_on_content_not_on_location(tables, tmp_path):
@@ -82,24 +82,26 @@ def test_load_does_not_open_the_test_split(tables, tmp_path):
         splits.load_test(hub_images(folder), tmp_path, CPU, SILENCE)
 
 
-def stored(root: Path) -> dict[str, np.ndarray]:
-    """The content of every stored `images.npy`, by its type."""
-    arrays = [np.load(path) for path in root.glob("data/*/images.npy")]
-    return {str(array.dtype): array for array in arrays}
+def stored(root: Path) -> list[np.ndarray]:
+    """The content of every stored `images.npy`."""
+    return [np.load(path) for path in root.glob("data/*/images.npy")]
 
 
-def test_colour_images_are_stored_bit_for_bit(tmp_path):
-    """The files on disk hold uint8 as published, and float32 as training sees them."""
+@pytest.mark.parametrize("option", [Scale(), Standardize(), Whiten(contrast=55, regularizer=0.1)])
+def test_colour_images_are_stored_once_in_8_bits_unless_preprocessing_is_not_elementwise(tmp_path, option):
     images = np.random.default_rng(0).integers(0, 256, size=(30, 4, 5, 3), dtype=np.uint8)
     write_parquet(tmp_path / "made", "train", images, [0, 1, 2] * 10)
-    colour = hub_images(tmp_path / "made", channels=3)
+    colour = hub_images(tmp_path / "made", channels=3, preprocessing=option)
     data = splits.load(colour, tmp_path, CPU, SILENCE)
-    on_disk = stored(tmp_path)
+    on_disk = {str(array.dtype): array for array in stored(tmp_path)}
     np.testing.assert_array_equal(on_disk["uint8"], images.transpose(0, 3, 1, 2))
-    np.testing.assert_array_equal(on_disk["float32"], data.train.images.numpy())
-    np.testing.assert_array_equal(on_disk["float32"], on_disk["uint8"].astype(np.float32) / 255)
+    assert set(on_disk) == ({"uint8", "float32"} if isinstance(option, Whiten) else {"uint8"})
+    if isinstance(option, Whiten):
+        np.testing.assert_array_equal(on_disk["float32"], all_images(data.train).numpy())
+    scaled = torch.from_numpy(on_disk["uint8"].astype(np.float32)) / 255
+    assert torch.equal(all_images(data.train), preprocessing.apply(option, data.fitted, scaled))
     again = splits.load(colour, tmp_path, CPU, SILENCE)
-    assert torch.equal(again.train.images, data.train.images)
+    assert torch.equal(all_images(again.train), all_images(data.train))
 
 
 class TestPreprocessing:
@@ -116,24 +118,24 @@ class TestPreprocessing:
         option = dataset.preprocessing
         fitted = preprocessing.fit(option, lambda: [images[:30]])  # with validation images, as in the paper
         data = splits.load(dataset, tmp_path, CPU, SILENCE)
-        torch.testing.assert_close(data.train.images, preprocessing.apply(option, fitted, images[:30]), **CLOSE)
+        torch.testing.assert_close(all_images(data.train), preprocessing.apply(option, fitted, images[:30]), **CLOSE)
         test = splits.load_test(dataset, tmp_path, CPU, SILENCE)
         halved = (images[30:] * 255 // 2) / 255
-        torch.testing.assert_close(test.images, preprocessing.apply(option, fitted, halved), **CLOSE)
+        torch.testing.assert_close(all_images(test), preprocessing.apply(option, fitted, halved), **CLOSE)
 
     def test_test_images_do_not_change_training_images(self, tmp_path):
         dataset, _ = self.dataset_and_images(tmp_path)
-        first = splits.load(dataset, tmp_path / "one", CPU, SILENCE).train.images.clone()
+        first = all_images(splits.load(dataset, tmp_path / "one", CPU, SILENCE).train)
         write_parquet(tmp_path / "made", "test", np.zeros((9, 4, 4, 3), dtype=np.uint8), [0, 1, 2] * 3)
         splits.load_test(dataset, tmp_path / "two", CPU, SILENCE)
-        assert torch.equal(splits.load(dataset, tmp_path / "two", CPU, SILENCE).train.images, first)
+        assert torch.equal(all_images(splits.load(dataset, tmp_path / "two", CPU, SILENCE).train), first)
 
     def test_another_preprocessing_decodes_nothing_again(self, tmp_path, monkeypatch):
         dataset, _ = self.dataset_and_images(tmp_path)
         splits.load(dataset, tmp_path, CPU, SILENCE)
         monkeypatch.setattr(parquet, "decode", lambda *_: pytest.fail("decoded again"))
         data = splits.load(replace(dataset, preprocessing=Scale()), tmp_path, CPU, SILENCE)
-        assert data.train.images.min() >= 0
+        assert all_images(data.train).min() >= 0
 
     @pytest.mark.parametrize("option", [Scale(), Standardize()])
     def test_load_split_stores_no_second_copy_of_training_images(self, tmp_path, option):
@@ -143,16 +145,19 @@ class TestPreprocessing:
         for name, expected in (("train", data.train), ("valid", data.valid)):
             split = splits.load_split(dataset, name, tmp_path / "store", CPU, SILENCE, fitted_on=dataset)
             assert torch.equal(split.rows, expected.rows)
-            assert torch.equal(split.images, expected.images)
+            assert torch.equal(all_images(split), all_images(expected))
         assert sorted((tmp_path / "store" / "data").iterdir()) == folders
 
     def test_a_disk_that_is_too_small_is_refused_before_it_is_filled(self, tmp_path, monkeypatch):
         dataset, _ = self.dataset_and_images(tmp_path)
-        monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 100))
+        monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 2000))
         with pytest.raises(
-            ConfigError, match=r"dataset=made: its preprocessed images take 0.00 GB in .*, where 0.00 GB are free"
+            ConfigError, match=r"dataset=made: its preprocessed images take 0.00 GB in .*/data, where 0.00 GB are free"
         ):
             splits.load(dataset, tmp_path / "store", CPU, SILENCE)
+        monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 100))
+        with pytest.raises(ConfigError, match=r"decoding made train: the images take 0.00 GB in .*/data, where 0.00"):
+            splits.load(dataset, tmp_path / "other", CPU, SILENCE)
 
     def test_a_disk_that_fills_up_meanwhile_is_an_error_before_anything_is_mapped(self, tmp_path, monkeypatch):
         def full(*_positional):
@@ -184,7 +189,7 @@ def write_png_16_bits(folder: Path) -> np.ndarray:
 def test_16_bit_images_are_scaled_not_clipped(tmp_path):
     ramp = write_png_16_bits(tmp_path / "made")
     data = splits.load(hub_images(tmp_path / "made"), tmp_path / "store", CPU, SILENCE)
-    np.testing.assert_array_equal(data.train.images[0, 0].mul(255).round().numpy(), ramp >> 8)
+    np.testing.assert_array_equal(all_images(data.train)[0, 0].mul(255).round().numpy(), ramp >> 8)
 
 
 def test_32_bit_images_are_refused(tmp_path):
@@ -297,7 +302,7 @@ class TestLoadedSplits:
 
     def test_digits_have_the_same_test_images_under_every_seed(self, tmp_path):
         tests = [splits.load_test(digits(seed=seed), tmp_path, CPU, SILENCE) for seed in (0, 1)]
-        assert torch.equal(tests[0].images, tests[1].images)
+        assert torch.equal(all_images(tests[0]), all_images(tests[1]))
         assert len(tests[0]) == 360
 
     def test_digits_splits_share_no_image(self, tmp_path):
@@ -311,7 +316,7 @@ class TestLoadedSplits:
         assert not (parts[0] & parts[1])
         assert not (parts[0] & parts[2])
         assert not (parts[1] & parts[2])
-        assert data.train.images.max() == 1
+        assert all_images(data.train).max() == 1
 
 
 class TestBatches:
@@ -342,7 +347,7 @@ def test_real_mnist_has_the_papers_split(tmp_path):
     data = splits.load(small, tmp_path / "store", CPU, SILENCE)
     assert data.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # the official order
     assert data.train.images.shape[1:] == (1, 28, 28)
-    assert data.train.images[0].mul(255).sum().item() == pytest.approx(27_525, abs=1)  # the first image, a 5
+    assert all_images(data.train)[0].mul(255).sum().item() == pytest.approx(27_525, abs=1)  # the first image, a 5
     test = splits.load_test(small, tmp_path / "store", CPU, SILENCE)
     assert test.labels[:5].tolist() == [7, 2, 1, 0, 4]
     assert len(json.loads(next((tmp_path / "store").glob("data/*/meta.json")).read_text())["sha256"]) == 64
@@ -358,6 +363,6 @@ def test_real_cifar10_has_the_papers_split(tmp_path):
     small = replace(dataset, validation_images=100, preprocessing=Scale())
     data = splits.load(small, tmp_path / "store", CPU, SILENCE)
     assert data.train.labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]  # the official order
-    assert data.train.images[0, :, 0, 0].mul(255).tolist() == [59, 62, 63]
+    assert all_images(data.train)[0, :, 0, 0].mul(255).tolist() == [59, 62, 63]
     train, valid = train_and_validation_rows({"train": np.zeros(50_000, dtype=np.int64)}, dataset)
     assert (train.tolist(), valid.tolist()) == (list(range(40_000)), list(range(40_000, 50_000)))

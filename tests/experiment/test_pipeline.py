@@ -15,7 +15,7 @@ from fitnets.models import build, costs
 from fitnets.planning import identity
 from fitnets.store.files import read_json, read_metrics
 from fitnets.training import loop
-from support.datasets import SILENCE, write_parquet
+from support.datasets import SILENCE, all_images, write_parquet
 from support.places import SHARED_CIFAR10, SHARED_MNIST
 from support.runs import TINY, runs, without_timing
 
@@ -127,7 +127,7 @@ class TestTheTestSplitEntersNeitherTrainingNorSelection:
 
         def swapped(*arguments):
             part = real(*arguments)
-            return splits.Split(1 - part.images, part.labels.roll(1), part.rows)
+            return splits.Split(1 - all_images(part), part.labels.roll(1), part.rows)
 
         for store, loader in ((tmp_path / "real", real), (tmp_path / "swapped", swapped)):
             monkeypatch.setattr(splits, "load_test", loader)

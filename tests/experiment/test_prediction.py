@@ -17,6 +17,7 @@ from fitnets.data import image_files, preprocessing, splits
 from fitnets.exporting import student
 from fitnets.progress import Progress
 from fitnets.store import earlier_runs
+from support.datasets import all_images
 from support.named_runs import CLASSES, forget, listing, picture, trained, write_folder
 
 
@@ -96,7 +97,7 @@ class TestPredict:
             _fitted(run),
             torch.from_numpy(np.stack([image_files.pixels(dataset, place)])).float() / 255,
         )
-        assert torch.equal(loaded.images[0], alone[0])
+        assert torch.equal(all_images(loaded)[0], alone[0])
 
     def test_a_network_of_digits_takes_photos_and_reports_how_they_are_scaled(self, fitnets, earlier_run, tmp_path):
         Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(tmp_path / "photo.png")

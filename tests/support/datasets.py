@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from fitnets.config import HubImages, Scale
+from fitnets.data import splits
 
 CPU = torch.device("cpu")
 
@@ -92,3 +93,8 @@ def first_rows(source: Path, target: Path, count: int) -> dict[str, int]:
         rows[split] = sum(pq.read_metadata(file).num_rows for file in files)
         pq.write_table(pq.read_table(files[0]).slice(0, count), target / f"{split}-00000-of-00001.parquet")
     return rows
+
+
+def all_images(split: splits.Split) -> torch.Tensor:
+    """The images of all rows that a split's data set has, (N, C, H, W)."""
+    return split.images[torch.arange(len(split.labels))]

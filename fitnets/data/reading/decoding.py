@@ -1,15 +1,29 @@
 """The loop that decodes every image file and every row of a table, and its report."""
 
+import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from fitnets.data.reading.encoded_image import BACKGROUND, BrokenImage
+from fitnets.data.eight_bit import StoredRows
+from fitnets.data.reading import encoded_image
+from fitnets.data.reading.encoded_image import BACKGROUND, BrokenImage, OpenedImage
+from fitnets.data.reading.pixel_file import PixelFile
 from fitnets.errors import ConfigError, printable
 from fitnets.progress import Track
+from fitnets.store import files
+
+_AHEAD = 4
+"""images for each thread that are decoded or wait while an earlier one is awaited"""
+_Encoded = TypeVar("_Encoded")
 
 _LISTED = 20
 """largest number of broken images in a message"""
@@ -55,7 +69,7 @@ class Report:
 class Decoded:
     """Usable images with their labels, and the report of decoding them."""
 
-    images: NDArray[np.uint8]
+    images: StoredRows
     """(N, C, H, W)"""
     labels: NDArray[np.int64]
     """(N,)"""
@@ -63,7 +77,7 @@ class Decoded:
 
     @property
     def raw(self) -> Raw:
-        return self.images, self.labels
+        return self.images[:], self.labels
 
 
 class BrokenImages(ConfigError):
@@ -90,32 +104,70 @@ def merge(errors: Sequence[BrokenImages]) -> BrokenImages:
 
 def decode(
     names: Sequence[str],
-    read: Callable[[int], tuple[NDArray[np.uint8], Any]],
+    load: Callable[[int], _Encoded],
+    read: Callable[[_Encoded], tuple[NDArray[np.uint8], OpenedImage]],
     shape: tuple[int, int, int],
+    *,
     track: Track,
     title: str,
+    folder: Path | None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], Report]:
-    """Decode every image. Returns the usable images (N, C, H, W), their rows (N,) and a report, which alone holds the
-    broken images.
+    """Decode every image, several at a time. Returns the usable images (N, C, H, W), their rows (N,) and a report,
+    which alone holds the broken images.
 
     names: name of each image, for the report.
-    read: returns the pixels (C, H, W) and the `encoded_image.OpenedImage` of a row; raises BrokenImage.
-    shape: (C, H, W) of an image."""
-    images = np.empty((len(names), *shape), dtype=np.uint8)
-    usable = np.ones(len(names), dtype=bool)
-    report = Report(total=len(names))
-    for row in track(range(len(names)), title):
+    load: returns what `read` needs of a row, such as its path.
+    read: returns the pixels (C, H, W); raises BrokenImage. It is called by several threads at once.
+    shape: (C, H, W) of an image.
+    folder: gets the images in a file, from which they are mapped; None: they stay in memory. If an earlier process was
+        killed while it filled the folder, decoding continues where that process was."""
+    if folder is not None:
+        size = len(names) * math.prod(shape)
+        files.check_space(folder.parent, size, f"{title}: the images", "give another store=...")
+    with closing(PixelFile(folder, shape)) as images:
+        report = Report(**images.record) if images.record else Report(total=len(names))
+        first = images.count + len(report.broken)
+        all_decoded = _decoded(load, read, len(names), first)
+        for row, decoded in zip(track(range(first, len(names)), title), all_decoded, strict=True):
+            if isinstance(decoded, BrokenImage):
+                report.broken[names[row]] = printable(str(decoded))
+            else:
+                pixels, opened = decoded
+                images.append(pixels)
+                report.transparent += opened.transparent
+                report.unoriented += opened.unoriented
+                _record_size(report, list(opened.size))
+            images.save(asdict(report))
+        usable = np.flatnonzero([name not in report.broken for name in names])
+        return images.finish(), usable, report
+
+
+def _decoded(
+    load: Callable[[int], _Encoded],
+    read: Callable[[_Encoded], tuple[NDArray[np.uint8], OpenedImage]],
+    count: int,
+    first: int,
+) -> Iterator[tuple[NDArray[np.uint8], OpenedImage] | BrokenImage]:
+    """Yield what `read` returns for the rows from `first` on, in their order, or why it failed."""
+
+    def result(future: Future[tuple[NDArray[np.uint8], OpenedImage]]) -> Any:
         try:
-            images[row], opened = read(row)
+            return future.result()
         except BrokenImage as error:
-            usable[row] = False
-            report.broken[names[row]] = printable(str(error))
-            continue
-        report.transparent += opened.transparent
-        report.unoriented += opened.unoriented
-        _record_size(report, list(opened.size))
-    rows = np.flatnonzero(usable)
-    return (images if usable.all() else images[rows]), rows, report
+            return error
+
+    threads = torch.get_num_threads()
+    with encoded_image.without_warnings(), ThreadPoolExecutor(threads, "decoding") as pool:
+        waiting: deque[Future[tuple[NDArray[np.uint8], OpenedImage]]] = deque()
+        try:
+            for row in range(first, count):
+                waiting.append(pool.submit(read, load(row)))
+                if len(waiting) == _AHEAD * threads:
+                    yield result(waiting.popleft())
+            while waiting:
+                yield result(waiting.popleft())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _record_size(report: Report, size: list[int]) -> None:

@@ -4,6 +4,8 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,6 +39,19 @@ class OpenedImage:
     """the EXIF block cannot be read, so the image is not turned"""
 
 
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Silence warnings of decoders, about corrupt EXIF blocks or large images, which may decode all the same.
+
+    Warnings are silenced in all threads, so the main thread does it for those that decode."""
+    from PIL import Image
+
+    Image.init()  # several threads must not do it at once
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def open_image(source: Path | bytes, channels: int) -> OpenedImage:
     """Decode a file, or the bytes of one, in grey (1 channel) or RGB (3). Raises BrokenImage whatever the decoder
     raises."""
@@ -44,8 +59,7 @@ def open_image(source: Path | bytes, channels: int) -> OpenedImage:
 
     head = b""
     try:
-        with _file(source) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about corrupt EXIF or large images, which may decode all the same
+        with _file(source) as file:
             head = file.read(_HEAD)
             file.seek(0)
             with Image.open(file) as picture:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fitnets.config import Folder, image_shape
 from fitnets.config.options import content_hash
+from fitnets.data.eight_bit import StoredRows
 from fitnets.data.reading import folder
 from fitnets.data.reading.decoding import BrokenImages, Decoded, Report
 from fitnets.data.reading.folder_layout import Contents
@@ -30,14 +31,16 @@ class Examined:
     """printable path of each usable image"""
     images: NDArray[np.uint8]
     """(N, C, H, W), in the order of `names`"""
+    folder: Path | None
+    """folder of the store that holds the images; None: they are in memory alone"""
 
     def select(self, dataset: Folder, names: list[str]) -> Decoded:
         """Some of the images with their labels. names: paths relative to the folder."""
         row_of = {name: row for row, name in enumerate(self.names)}
         label_of = {name: label for label, name in enumerate(folder.class_names(dataset))}
-        rows = [row_of[printable(name)] for name in names]
+        rows = np.asarray([row_of[printable(name)] for name in names], dtype=np.int64)
         labels = np.asarray([label_of[folder.class_of(name)] for name in names], dtype=np.int64)
-        return Decoded(self.images[rows], labels, Report(total=len(names)))
+        return Decoded(StoredRows(self.images, rows), labels, Report(total=len(names)))
 
 
 def examine(dataset: Folder, contents: Contents, root: Path | None, progress: Progress | None = None) -> Examined:
@@ -48,36 +51,34 @@ def examine(dataset: Folder, contents: Contents, root: Path | None, progress: Pr
     Raises BrokenImages if some images are broken and `dataset.skip_broken` is false. Nothing is stored then."""
     names = folder.all_images(contents)
     if root is None:
-        return _decode(dataset, names, progress)
+        return _decode(dataset, names, progress, None)
     key = content_hash("examined", _VERSION, [_stamp(contents.structure.root / name) for name in names], names)
     place = root / "data" / content_hash(key, image_shape(dataset))
     if not place.exists():
         with locks.locked(place, f"the decoded images of {dataset.path}", progress.say if progress else _say_nothing):
             if not place.exists():
-                _store(_decode(dataset, names, progress), place)
+                with directories.fill(place, resumable=True) as partial:
+                    decoded = _decode(dataset, names, progress, partial)
+                    stored = {"report": asdict(decoded.report), "names": decoded.names}
+                    files.write_json(partial / "meta.json", stored)
     with files.advise_removal(place):
         meta = files.read_json(place / "meta.json")
     report = Report(**meta["report"])
     _check(dataset, report)
-    return Examined(report, meta["names"], np.load(place / "images.npy", mmap_mode="r"))
+    return Examined(report, meta["names"], np.load(place / "images.npy", mmap_mode="r"), place)
 
 
-def _decode(dataset: Folder, names: list[str], progress: Progress | None) -> Examined:
-    decoded = folder.decode(dataset, names, progress.track if progress else lambda items, _: items)
+def _decode(dataset: Folder, names: list[str], progress: Progress | None, place: Path | None) -> Examined:
+    decoded = folder.decode(dataset, names, progress.track if progress else lambda items, _: items, place)
     _check(dataset, decoded.report)
     shown = [printable(name) for name in names]
-    return Examined(decoded.report, [name for name in shown if name not in decoded.report.broken], decoded.images)
+    usable = [name for name in shown if name not in decoded.report.broken]
+    return Examined(decoded.report, usable, decoded.images.array, place)
 
 
 def _check(dataset: Folder, report: Report) -> None:
     if report.broken and not dataset.skip_broken:
         raise BrokenImages(f"dataset.path={dataset.path}", [report])
-
-
-def _store(examined: Examined, place: Path) -> None:
-    with directories.fill(place) as partial:
-        np.save(partial / "images.npy", examined.images)
-        files.write_json(partial / "meta.json", {"report": asdict(examined.report), "names": examined.names})
 
 
 def _stamp(path: Path) -> list[int]:

@@ -5,6 +5,7 @@ The split comes from folders train, val and test inside, or is drawn once and sa
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from fitnets.config import Folder, image_shape
 from fitnets.config.seeds import seed_of
+from fitnets.data.eight_bit import StoredRows
 from fitnets.data.reading import decoding, encoded_image, folder_layout
 from fitnets.data.reading.decoding import Decoded
 from fitnets.data.reading.encoded_image import OpenedImage
@@ -83,7 +85,8 @@ def pixels(dataset: Any, path: Path) -> NDArray[np.uint8]:
     dataset: anything with channels, height and width.
 
     Raises `encoded_image.BrokenImage` with the reason."""
-    return _resized(dataset, path)[0]
+    with encoded_image.without_warnings():
+        return _resized(dataset, path)[0]
 
 
 def _resized(dataset: Any, path: Path) -> tuple[NDArray[np.uint8], OpenedImage]:
@@ -94,21 +97,24 @@ def _resized(dataset: Any, path: Path) -> tuple[NDArray[np.uint8], OpenedImage]:
     return encoded_image.pixels(ImageOps.fit(opened.picture, size, Image.Resampling.BICUBIC)), opened
 
 
-def decode(dataset: Folder, names: list[str], track: Track) -> Decoded:
+def decode(dataset: Folder, names: list[str], track: Track, folder: Path | None = None) -> Decoded:
     """Decode images, resized and cropped at the centre to the configured size, with their labels. Broken images appear
     in the report only.
 
-    names: paths relative to the folder."""
+    names: paths relative to the folder.
+    folder: see `decoding.decode`."""
     label_of = {name: label for label, name in enumerate(class_names(dataset))}
     images, rows, report = decoding.decode(
         [printable(name) for name in names],
-        lambda row: _resized(dataset, root(dataset) / names[row]),
+        lambda row: root(dataset) / names[row],
+        partial(_resized, dataset),
         image_shape(dataset),
-        track,
-        f"decoding {len(names)} images",
+        track=track,
+        title=f"decoding {len(names)} images",
+        folder=folder,
     )
     labels = np.asarray([label_of.get(class_of(names[row]), -1) for row in rows], dtype=np.int64)
-    return Decoded(images, labels, report)
+    return Decoded(StoredRows(images), labels, report)
 
 
 def root(dataset: Folder) -> Path:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fitnets.config import OwnImages
+from fitnets.data.eight_bit import StoredRows
 from fitnets.data.reading import encoded_image
 from fitnets.data.reading.decoding import Decoded, Report
 from fitnets.errors import ConfigError
-from fitnets.progress import Track
 from fitnets.system import imports
 
 _READ_TWICE = 16
@@ -76,7 +76,7 @@ def identity(dataset: OwnImages, part: str) -> dict[str, Any]:
     return {"own images": digest.hexdigest(), "shape": list(images.shape)}
 
 
-def decode(dataset: OwnImages, part: str, _track: Track) -> Decoded:
+def decode(dataset: OwnImages, part: str) -> Decoded:
     """The images and labels of a split. Raises ConfigError if images have another size than the option says."""
     images, labels = _read(dataset.target, _as_json(dataset.args), part, dataset.channels)
     height, width = images.shape[2:]
@@ -85,7 +85,7 @@ def decode(dataset: OwnImages, part: str, _track: Track) -> Decoded:
             f"dataset.target={dataset.target}: its {part} images are {height} pixels high and {width} wide: give "
             f"dataset.height={height} dataset.width={width}"
         )
-    return Decoded(images, labels, Report(total=len(labels)))
+    return Decoded(StoredRows(images), labels, Report(total=len(labels)))
 
 
 # --- the user's function and its data sets ---

@@ -5,6 +5,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fitnets.config import HubImages, image_shape
+from fitnets.data.eight_bit import StoredRows
 from fitnets.data.reading import decoding, downloads, encoded_image, shards
 from fitnets.data.reading.decoding import Decoded
 from fitnets.data.reading.encoded_image import BrokenImage, OpenedImage
@@ -127,8 +129,10 @@ def notes(dataset: HubImages) -> Iterator[str]:
 # --- rows ---
 
 
-def decode(dataset: HubImages, split: str, track: Track) -> Decoded:
+def decode(dataset: HubImages, split: str, track: Track, folder: Path | None) -> Decoded:
     """Decode the images of a split, with their labels. A missing label is -1. Broken images appear in the report only.
+
+    folder: see `decoding.decode`.
 
     Raises ConfigError if a column or a file cannot be used at all."""
     import datasets
@@ -143,12 +147,14 @@ def decode(dataset: HubImages, split: str, track: Track) -> Decoded:
         _check_size(dataset, split, encoded[0][column])
         images, usable, report = decoding.decode(
             [f"row {number} of {split}" for number in range(len(rows))],
-            lambda number: _pixels(dataset, encoded[number][column]),
+            lambda number: encoded[number][column],
+            partial(_pixels, dataset),
             image_shape(dataset),
-            track,
-            f"decoding {dataset.name} {split}",
+            track=track,
+            title=f"decoding {dataset.name} {split}",
+            folder=folder,
         )
-        return Decoded(images, _labels(dataset, split, rows)[usable], report)
+        return Decoded(StoredRows(images), _labels(dataset, split, rows)[usable], report)
 
 
 def _labels(dataset: HubImages, split: str, rows: Any) -> NDArray[np.int64]:
@@ -166,7 +172,8 @@ def _labels(dataset: HubImages, split: str, rows: Any) -> NDArray[np.int64]:
 def _check_size(dataset: HubImages, split: str, encoded: Any) -> None:
     """Raise ConfigError if the first image has another size than configured, as all images then probably have."""
     try:
-        height, width = _decoded_image(dataset, encoded).picture.size[::-1]
+        with encoded_image.without_warnings():
+            height, width = _decoded_image(dataset, encoded).picture.size[::-1]
     except BrokenImage:
         return
     if (height, width) != (dataset.height, dataset.width):

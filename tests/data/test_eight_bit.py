@@ -1,0 +1,60 @@
+"""Images that stay in 8 bits give the same floats as images that were preprocessed beforehand."""
+
+import numpy as np
+import pytest
+import torch
+
+from fitnets.config import Scale, Standardize
+from fitnets.data import preprocessing
+from fitnets.data.eight_bit import EightBitImages, StoredRows
+from fitnets.kernels import library
+from support.datasets import CPU
+
+SHAPES = [(3, 5, 7), (1, 4, 4), (3, 32, 32)]
+
+
+@pytest.fixture(params=[True, False], ids=["compiled", "PyTorch's own"])
+def compiled(request):
+    if request.param and library._compiler() is None:
+        pytest.skip("needs a C compiler: cc, gcc or clang")
+    library.switch(on=request.param)
+    yield request.param
+    library.switch(on=True)
+
+
+def arrays(shape, *counts) -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 256, (count, *shape), dtype=np.uint8) for count in counts]
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("option", [Scale(), Standardize()])
+@pytest.mark.parametrize("pixel_max", [16, 255])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_batches_have_the_bits_of_images_that_were_preprocessed_beforehand(shape, pixel_max, option):
+    first, second = arrays(shape, 20, 30)
+    parts = [StoredRows(first), StoredRows(second, np.asarray([29, 3, 3, 0]))]
+    scaled = torch.from_numpy(np.concatenate([first, second[[29, 3, 3, 0]]]).astype(np.float32)) / pixel_max
+    fitted = preprocessing.fit(option, lambda: [scaled])
+    table = preprocessing.table(option, fitted, pixel_max, shape[0])
+    images = EightBitImages(parts, table, CPU)
+    expected = preprocessing.apply(option, fitted, scaled)
+    assert images.shape == expected.shape
+    for rows in (torch.arange(24), torch.tensor([23, 0, 19, 20, 20]), torch.arange(0)):
+        batch = images[rows]
+        assert torch.equal(batch, expected[rows])
+        assert batch.is_contiguous()
+
+
+def test_images_are_not_copied_on_the_cpu():
+    (array,) = arrays((3, 4, 4), 10)
+    images = EightBitImages([StoredRows(array)], torch.arange(256.0).repeat(3, 1), CPU)
+    array[7] = 200
+    assert images[torch.tensor([7])].unique().tolist() == [200]
+
+
+def test_a_batch_may_be_changed_without_changing_the_images():
+    (array,) = arrays((3, 4, 4), 10)
+    before = array.copy()
+    EightBitImages([StoredRows(array)], torch.arange(256.0).repeat(3, 1), CPU)[torch.arange(10)].zero_()
+    np.testing.assert_array_equal(array, before)

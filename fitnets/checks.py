@@ -104,6 +104,16 @@ def _bounded_numbers(value: Any, key: str = "", bounds: Bounds | None = None) ->
 _MOST_WHITENED = 3 * 64 * 64  # largest number of values of an image; their covariance matrix takes 1 GB
 
 
+def _broken_folder(dataset: Folder) -> Iterator[str]:
+    if dataset.crop_share < 1 and dataset.stored_size is None:
+        yield (
+            f"dataset.crop_share={dataset.crop_share:g}: images that are stored at {dataset.width}x{dataset.height} "
+            "pixels have no margin to crop: give dataset.stored_size=auto"
+        )
+    if dataset.validation_share + dataset.test_share > 0.9:
+        yield "dataset.validation_share and dataset.test_share leave less than a tenth to train on: give smaller ones"
+
+
 def _broken_dataset(config: Config) -> Iterator[str]:
     dataset = config.dataset
     values = dataset.channels * dataset.height * dataset.width
@@ -114,8 +124,8 @@ def _broken_dataset(config: Config) -> Iterator[str]:
         )
     if isinstance(dataset.preprocessing, LocalContrast) and dataset.preprocessing.window % 2 == 0:
         yield f"dataset.preprocessing.window={dataset.preprocessing.window} is even: give an odd number of pixels"
-    if isinstance(dataset, Folder) and dataset.validation_share + dataset.test_share > 0.9:
-        yield "dataset.validation_share and dataset.test_share leave less than a tenth to train on: give smaller ones"
+    if isinstance(dataset, Folder):
+        yield from _broken_folder(dataset)
     if isinstance(dataset, Folder | OwnImages):
         return
     has_own_split = isinstance(dataset, HubImages) and dataset.validation_split is not None

@@ -14,6 +14,7 @@ from fitnets.config.data import (
     Digits,
     Folder,
     HubImages,
+    Interpolation,
     LocalContrast,
     OwnImages,
     Preprocessing,

@@ -18,6 +18,10 @@ from fitnets.config.options import (
 _SHARE = Bounds(0.001, 0.9)
 _TRAIN_SHARE = Bounds(1e-6, 1)
 _CLASSES = Bounds(2)
+_CROP_SHARE = Bounds(0.1, 1)
+
+Interpolation: TypeAlias = Literal["bilinear", "bicubic", "lanczos"]
+"""filter of a resizing, as in Pillow"""
 
 # --- preprocessing of images whose pixels were scaled to [0, 1] ---
 
@@ -153,8 +157,8 @@ class HubImages:
 @option
 class Folder:
     """A folder of images with one sub-folder a class. The images have any size; they are resized and cropped to one
-    size. Folders train, val and test with class folders inside are the splits. Otherwise the split is drawn once, by
-    class, and saved."""
+    size, before they are stored or, with `stored_size`, batch by batch. Folders train, val and test with class folders
+    inside are the splits. Otherwise the split is drawn once, by class, and saved."""
 
     name: str = neutral(default="folder")
     path: str = location()
@@ -165,6 +169,15 @@ class Folder:
     """1: images become grey; 3: images become RGB"""
     height: int = bounded(AT_LEAST_1)
     width: int = bounded(AT_LEAST_1)
+    stored_size: int | Literal["auto"] | None = added(default=None, bounds=AT_LEAST_1)
+    """short side of the stored images, in pixels. They keep their proportions, so that random crops may take any part
+    of them; larger images are shrunk to it, smaller ones stay as they are. `auto`: the short side that is resized to
+    for `crop_share`; None: images are stored as networks get them, height x width"""
+    crop_share: float = added(default=1.0, bounds=_CROP_SHARE)
+    """without augmentation, networks see the centre of an image: its short side is resized to height / crop_share, and
+    height x width pixels are cropped out (`crop_pct` in timm). Smaller than 1 only with `stored_size`"""
+    interpolation: Interpolation = added(default="bicubic")
+    """filter of every resizing; shrinking is always antialiased"""
     classes: int = bounded(_CLASSES)
     pixel_max: ClassVar[float] = 255
     skip_broken: bool = neutral(default=False)

@@ -1,7 +1,10 @@
 """Images that stay in 8 bits, mapped from files or in the memory of a GPU, and become floats batch by batch."""
 
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -9,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fitnets.kernels import lookup
+from fitnets.data import resizing
+from fitnets.data.resizing import CentreView
+from fitnets.kernels import lookup, resize
 
 
 class Images(Protocol):
@@ -29,67 +34,161 @@ class Images(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """Some images of an array, which is usually mapped from a file."""
+    """Some 8-bit images of an array, which is usually mapped from a file."""
 
     array: NDArray[np.uint8]
-    """(M, C, H, W)"""
+    """(M, C, H, W); with `sizes` (values,): the pixels of all images, one image (C, height, width) after the other"""
     rows: NDArray[np.int64] | None = None
     """(N,): places of the images in the array; None: all of the array, in its order"""
+    sizes: NDArray[np.int32] | None = None
+    """(M, 2): height and width of each image; None: all images have one size"""
+    channels: int = 3
+    """of images with sizes of their own"""
 
     def __len__(self) -> int:
-        return len(self.array) if self.rows is None else len(self.rows)
+        if self.rows is not None:
+            return len(self.rows)
+        return len(self.array if self.sizes is None else self.sizes)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, C, H, W)"""
-        return (len(self), *self.array.shape[1:])
+    def places(self) -> NDArray[np.int64]:
+        """(N,): places of the images in the array."""
+        return np.arange(len(self)) if self.rows is None else self.rows
 
-    def __getitem__(self, some: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Copy some of the images out of the array."""
-        images: NDArray[np.uint8] = self.array[some if self.rows is None else self.rows[some]]
-        return images
+    def starts(self) -> NDArray[np.int64]:
+        """(N,): the index in the flattened array at which each image begins."""
+        if self.sizes is None:
+            starts = self.places() * math.prod(self.array.shape[1:])
+        else:
+            values = self.channels * self.sizes.astype(np.int64).prod(axis=1)
+            starts = (np.cumsum(values) - values)[self.places()]
+        return starts.astype(np.int64)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield each image, (C, height, width)."""
+        places = self.places()
+        if self.sizes is None:
+            yield from (self.array[place] for place in places)
+            return
+        for start, (height, width) in zip(self.starts().tolist(), self.sizes[places].tolist(), strict=True):
+            shape = (self.channels, height, width)
+            yield self.array[start : start + math.prod(shape)].reshape(shape)
 
 
-class EightBitImages:
-    """The images of several parts of a data set, one part after the other, with elementwise preprocessing.
+class Pixels:
+    """The 8-bit images of several parts of a data set, one part after the other, all in one size.
 
     On the CPU the images stay where their parts have them, mapped from files; a GPU gets a copy of all."""
 
-    def __init__(self, parts: Sequence[StoredRows], table: Tensor, device: torch.device):
-        """parts: the images of each part, (N, C, H, W).
-        table: (C, 256) float32, what becomes of each pixel value in each channel.
+    def __init__(self, parts: Sequence[StoredRows], view: CentreView, device: torch.device):
+        """parts: the images of each part.
+        view: what is shown of images with sizes of their own.
         device: where batches are needed."""
-        self.shape = torch.Size((sum(map(len, parts)), *parts[0].array.shape[1:]))
-        self.device = device
-        self._table = table.to(device).contiguous()
-        self._arrays = [torch.from_numpy(part.array) for part in parts]
-        rows = [torch.arange(len(part)) if part.rows is None else torch.from_numpy(part.rows) for part in parts]
+        channels = parts[0].channels if parts[0].sizes is not None else parts[0].array.shape[1]
+        self.view, self.device = view, device
+        self.shape = torch.Size((sum(map(len, parts)), channels, view.height, view.width))
+        self.sizes: Tensor | None = None
+        """(N, 2): height and width of each stored image; None: they have the size of the view"""
+        if parts[0].sizes is not None:
+            sizes = [torch.from_numpy(part.sizes[part.places()]) for part in parts if part.sizes is not None]
+            self.sizes = torch.cat(sizes).long().to(device)
+        starts = [torch.from_numpy(part.starts()) for part in parts]
+        self._arrays = [_tensor(part.array).flatten() for part in parts]
         if device.type != "cpu":
-            self._arrays = [torch.cat([array[some] for array, some in zip(self._arrays, rows, strict=True)]).to(device)]
-            rows = [torch.arange(len(self), device=device)]
-        self._row = torch.cat(rows)
-        """(N,): place of each image in its array"""
-        self._array = torch.repeat_interleave(torch.tensor([len(some) for some in rows], device=device))
+            lengths = torch.tensor([0] + [len(array) for array in self._arrays])
+            starts = [start + before for start, before in zip(starts, lengths.cumsum(0)[:-1], strict=True)]
+            self._arrays = [torch.cat(self._arrays).to(device)]
+        self._start = torch.cat(starts).to(device)
+        """(N,): the index in its array at which each image begins"""
+        arrays = torch.arange(len(parts)) if device.type == "cpu" else torch.zeros(len(parts), dtype=torch.int64)
+        self._array = arrays.repeat_interleave(torch.tensor([len(part) for part in parts])).to(device)
         """(N,): number of the array that holds each image"""
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        if self.device.type == "cpu":
-            images = lookup.images(self._arrays, self._array[rows], self._row[rows], self._table)
+        """(len(rows), C, H, W) uint8: the images of some rows, without augmentation."""
+        if self.sizes is not None:
+            return self.crops(rows, self.view.boxes(self.sizes[rows]), torch.zeros_like(rows))
+        array, start = self._array[rows], self._start[rows]
+        place = start // math.prod(self.shape[1:])
+        if len(self._arrays) == 1:
+            return self._arrays[0].view(-1, *self.shape[1:])[place]
+        pixels = torch.empty((len(rows), *self.shape[1:]), dtype=torch.uint8)
+        for number, images in enumerate(self._arrays):
+            pixels[array == number] = images.view(-1, *self.shape[1:])[place[array == number]]
+        return pixels
+
+    def crops(self, rows: Tensor, boxes: Tensor, mirrored: Tensor) -> Tensor:
+        """(len(rows), C, H, W) uint8: a resized crop of each image.
+
+        boxes: (len(rows), 4), top, left, bottom and right in pixels of the stored image.
+        mirrored: (len(rows),), 1 for each crop that is shown mirrored, 0 for the others."""
+        shape, interpolation = (self.shape[1], self.view.height, self.view.width), self.view.interpolation
+        sizes = self.sizes_of(rows)
+        if self.device.type != "cpu":
+            pixels, starts = self._arrays[0], self._start[rows]
+            return resizing.on_gpu(pixels, starts, sizes, boxes, mirrored, shape=shape, interpolation=interpolation)
+        addresses = self.addresses(rows)
+        crops = resize.crops(addresses, sizes, boxes, mirrored, shape=shape, interpolation=interpolation)
+        if crops is None:
+            images = [self._image(int(row)) for row in rows]
+            crops = resizing.by_pillow(images, boxes, mirrored, shape=shape, interpolation=interpolation)
+        return crops
+
+    def sizes_of(self, rows: Tensor) -> Tensor:
+        """(len(rows), 2): height and width of each stored image."""
+        if self.sizes is not None:
+            return self.sizes[rows]
+        return torch.tensor(self.shape[2:], device=self.device).expand(len(rows), 2)
+
+    def addresses(self, rows: Tensor) -> Tensor:
+        """(len(rows),): where each image begins in the memory of the CPU."""
+        return self._bases[self._array[rows]] + self._start[rows]
+
+    @cached_property
+    def _bases(self) -> Tensor:
+        return torch.tensor([array.data_ptr() for array in self._arrays])
+
+    def _image(self, row: int) -> Tensor:
+        array, start = self._arrays[int(self._array[row])], int(self._start[row])
+        shape = (self.shape[1], *self.sizes_of(torch.tensor([row]))[0].tolist())
+        return array[start : start + math.prod(shape)].view(shape)
+
+
+class EightBitImages:
+    """The images of a data set with elementwise preprocessing."""
+
+    def __init__(self, pixels: Pixels, table: Tensor):
+        """table: (C, 256) float32, what becomes of each pixel value in each channel."""
+        self.pixels = pixels
+        self.shape, self.device = pixels.shape, pixels.device
+        self._table = table.to(pixels.device).contiguous()
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        if self.pixels.sizes is None and self.device.type == "cpu":
+            images = lookup.images(self.pixels.addresses(rows), self._table, self.shape[1:])
             if images is not None:
                 return images
-        pixels = self._pixels(rows)
+        return self.prepared(self.pixels[rows])
+
+    def prepared(self, pixels: Tensor) -> Tensor:
+        """(N, C, H, W) float32: preprocessed images. pixels: (N, C, H, W) uint8."""
+        if self.device.type == "cpu":
+            pixels = pixels.contiguous()
+            addresses = pixels.data_ptr() + torch.arange(len(pixels)) * pixels[:1].numel()
+            images = lookup.images(addresses, self._table, pixels.shape[1:])
+            if images is not None:
+                return images
         first = 256 * torch.arange(len(self._table), device=self.device, dtype=torch.int32).view(1, -1, 1, 1)
         return self._table.flatten()[pixels + first]
 
-    def _pixels(self, rows: Tensor) -> Tensor:
-        """(len(rows), C, H, W) uint8: the images of some rows."""
-        array, row = self._array[rows], self._row[rows]
-        if len(self._arrays) == 1:
-            return self._arrays[0][row]
-        pixels = torch.empty((len(rows), *self.shape[1:]), dtype=torch.uint8, device=self.device)
-        for number, images in enumerate(self._arrays):
-            pixels[array == number] = images[row[array == number]]
-        return pixels
+
+def _tensor(array: NDArray[np.uint8]) -> Tensor:
+    """A tensor that shares the memory of an array. Nothing may write to it: the array may be mapped for reading."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)

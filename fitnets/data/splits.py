@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -182,11 +181,10 @@ def fitted_values(dataset: Dataset, root: Path, progress: Progress) -> FittedPre
 
 
 def raw_images(dataset: Dataset, name: SplitName, rows: Tensor, root: Path, progress: Progress) -> Tensor:
-    """(N, C, H, W) uint8: images as they were published. rows: rows of the split that `load_split` returns."""
-    parts = [decoded_part(dataset, part, root, progress).images for part in _parts_of(dataset, name)]
-    starts = np.cumsum([0, *map(len, parts)])
-    places = [(row, int(np.searchsorted(starts, row, side="right")) - 1) for row in rows.tolist()]
-    return torch.from_numpy(np.concatenate([parts[part][np.asarray([row - starts[part]])] for row, part in places]))
+    """(N, C, H, W) uint8: images before preprocessing. rows: rows of the split that `load_split` returns."""
+    parts = [decoded_part(dataset, part, root, progress) for part in _parts_of(dataset, name)]
+    images = stored_images.pixels(dataset, parts, torch.device("cpu"))
+    return images[rows.cpu()]
 
 
 def _parts_of(dataset: Dataset, name: SplitName) -> list[SplitPart]:

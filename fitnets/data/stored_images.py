@@ -17,9 +17,11 @@ from torch import Tensor
 from fitnets.config import Dataset, image_shape
 from fitnets.config.options import content_hash
 from fitnets.data import preprocessing, sources
-from fitnets.data.eight_bit import EightBitImages, Images, StoredRows
+from fitnets.data.eight_bit import EightBitImages, Images, Pixels, StoredRows
 from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.data.reading.decoding import Report
+from fitnets.data.reading.examined import stored_rows
+from fitnets.data.reading.folder import centre_view
 from fitnets.data.sources import Source, SplitPart, source, training_parts
 from fitnets.errors import ConfigError, DamagedError
 from fitnets.progress import Progress
@@ -64,15 +66,17 @@ def decoded_part(dataset: Dataset, part: SplitPart, root: Path, progress: Progre
         meta = files.read_json(folder / "meta.json")
     report = Report(**meta["report"]) if "report" in meta else Report(total=meta["images"])
     sources.check_report(dataset, report)
-    return DecodedPart(_stored_rows(folder, origin), _mapped(folder / "labels.npy"), meta["sha256"], report)
+    return DecodedPart(
+        _stored_rows(dataset, folder, origin), files.mapped_array(folder / "labels.npy"), meta["sha256"], report
+    )
 
 
-def _stored_rows(folder: Path, origin: Source) -> StoredRows:
+def _stored_rows(dataset: Dataset, folder: Path, origin: Source) -> StoredRows:
     """The images of a decoded part: its own file, or rows of the file that holds all images of a `dataset=folder`."""
     if (folder / "images.npy").exists():
-        return StoredRows(_mapped(folder / "images.npy"))
+        return StoredRows(files.mapped_array(folder / "images.npy", "r"))
     assert origin.images_folder is not None
-    return StoredRows(_mapped(origin.images_folder / "images.npy"), _mapped(folder / "rows.npy"))
+    return stored_rows(origin.images_folder, dataset.channels, files.mapped_array(folder / "rows.npy"))
 
 
 def decoded_folder(dataset: Dataset, origin: Source, root: Path) -> Path:
@@ -99,12 +103,12 @@ def _decode(dataset: Dataset, part: SplitPart, origin: Source, folder: Path, pro
         if len(images) == 0:
             raise ConfigError(f"dataset={dataset.name}: no image of the {part} split can be used")
         sources.check_labels(dataset, part, labels)
-        assert images.shape == (len(labels), *image_shape(dataset))
+        assert len(images) == len(labels)
         if origin.images_folder is not None:
             assert images.rows is not None
             np.save(partial / "rows.npy", images.rows)
         elif not (partial / "images.npy").exists():
-            np.save(partial / "images.npy", images[:])
+            np.save(partial / "images.npy", images.array)
         np.save(partial / "labels.npy", labels)
         meta = {
             "source": origin.identity,
@@ -118,8 +122,10 @@ def _decode(dataset: Dataset, part: SplitPart, origin: Source, folder: Path, pro
 def _digest(images: StoredRows, labels: NDArray[np.int64]) -> str:
     """SHA-256 of all images and labels."""
     digest = hashlib.sha256()
-    for start in range(0, len(images), _CHUNK):
-        digest.update(np.ascontiguousarray(images[start : start + _CHUNK]).data)
+    for image in images:
+        digest.update(np.ascontiguousarray(image).data)
+    if images.sizes is not None:
+        digest.update(np.ascontiguousarray(images.sizes[images.places()]).data)
     digest.update(labels.data)
     return digest.hexdigest()
 
@@ -156,10 +162,17 @@ def prepared_images(
             fitted = fitted_values(dataset, root, parts, progress)
         table = preprocessing.table(dataset.preprocessing, fitted, dataset.pixel_max, dataset.channels)
         labels = torch.from_numpy(np.concatenate([part.labels for part in parts])).to(device)
-        return PreparedImages(EightBitImages([part.images for part in parts], table, device), labels, fitted)
+        return PreparedImages(EightBitImages(pixels(dataset, parts, device), table), labels, fitted)
     folder = _preprocessed_folder(dataset, root, parts, progress, fitted)
-    images, labels = (torch.from_numpy(_mapped(folder / f"{name}.npy")).to(device) for name in ("images", "labels"))
+    images, labels = (
+        torch.from_numpy(files.mapped_array(folder / f"{name}.npy")).to(device) for name in ("images", "labels")
+    )
     return PreparedImages(images, labels, _stored_values(folder))
+
+
+def pixels(dataset: Dataset, parts: list[DecodedPart], device: torch.device) -> Pixels:
+    """The 8-bit images of some parts."""
+    return Pixels([part.images for part in parts], centre_view(dataset), device)
 
 
 def fitted_values(dataset: Dataset, root: Path, parts: list[DecodedPart], progress: Progress) -> FittedPreprocessing:
@@ -182,7 +195,10 @@ def _preprocessed_folder(
         else {name: _sha256(tensor.numpy()) for name, tensor in fitted.items()}
     )
     digests = [part.digest for part in parts]
-    key = content_hash("prepared", _PREPROCESSING_VERSION, digests, fitted_on, dataset.preprocessing, dataset.pixel_max)
+    facts = [digests, fitted_on, dataset.preprocessing, dataset.pixel_max]
+    if parts[0].images.sizes is not None:
+        facts.append(asdict(centre_view(dataset)))
+    key = content_hash("prepared", _PREPROCESSING_VERSION, *facts)
     folder = root / "data" / key
     if not folder.exists():
         with locks.locked(folder, f"the preprocessed images of {dataset.name}", progress.say):
@@ -196,7 +212,11 @@ def _preprocess(
 ) -> None:
     if fitted is None:
         training = parts[: len(training_parts(dataset))]
-        fitted = preprocessing.fit(dataset.preprocessing, lambda: _chunks(training, dataset.pixel_max))
+        source = pixels(dataset, training, torch.device("cpu"))
+        fitted = preprocessing.fit(
+            dataset.preprocessing,
+            lambda: (_in_unit_range(source, rows, dataset.pixel_max) for rows in _chunks(training)),
+        )
     with directories.fill(folder) as partial:
         if not preprocessing.is_elementwise(dataset.preprocessing):
             _write_preprocessed(dataset, parts, partial, progress, fitted)
@@ -218,32 +238,27 @@ def _write_preprocessed(
     path = partial / "images.npy"
     images = np.lib.format.open_memmap(path, "w+", np.float32, (count, *image_shape(dataset)))
     files.allocate(path)
-    filled = 0
-    slices = list(_chunk_slices(parts))
-    for number in progress.track(range(len(slices)), "preprocessing"):
-        scaled = _in_unit_range(*slices[number], dataset.pixel_max)
-        chunk = preprocessing.apply(dataset.preprocessing, fitted, scaled)
-        images[filled : filled + len(chunk)] = chunk.numpy()
-        filled += len(chunk)
+    source = pixels(dataset, parts, torch.device("cpu"))
+    chunks = list(_chunks(parts))
+    for number in progress.track(range(len(chunks)), "preprocessing"):
+        scaled = _in_unit_range(source, chunks[number], dataset.pixel_max)
+        images[chunks[number]] = preprocessing.apply(dataset.preprocessing, fitted, scaled).numpy()
     images.flush()
     np.save(partial / "labels.npy", np.concatenate([part.labels for part in parts]))
 
 
-def _chunks(parts: Iterable[DecodedPart], pixel_max: float) -> Iterator[Tensor]:
-    """The images in [0, 1], some at a time."""
-    return (_in_unit_range(part, rows, pixel_max) for part, rows in _chunk_slices(parts))
-
-
-def _chunk_slices(parts: Iterable[DecodedPart]) -> Iterator[tuple[DecodedPart, slice]]:
-    """Parts and rows in them, at most `_CHUNK` images and about `_CHUNK_BYTES` at a time."""
+def _chunks(parts: Iterable[DecodedPart]) -> Iterator[slice]:
+    """The rows of all parts, at most `_CHUNK` images of one part and about `_CHUNK_BYTES` at a time."""
+    first = 0
     for part in parts:
-        chunk = min(_CHUNK, -(-_CHUNK_BYTES // math.prod(part.images.shape[1:])))
-        for start in range(0, len(part.images), chunk):
-            yield part, slice(start, start + chunk)
+        chunk = min(_CHUNK, -(-_CHUNK_BYTES * len(part.images) // part.images.array.size))
+        for start in range(first, first + len(part.images), chunk):
+            yield slice(start, min(start + chunk, first + len(part.images)))
+        first += len(part.images)
 
 
-def _in_unit_range(part: DecodedPart, rows: slice, pixel_max: float) -> Tensor:
-    return torch.from_numpy(part.images[rows].astype(np.float32)) / pixel_max
+def _in_unit_range(source: Pixels, rows: slice, pixel_max: float) -> Tensor:
+    return source[torch.arange(rows.start, rows.stop)].float() / pixel_max
 
 
 def _stored_values(folder: Path) -> FittedPreprocessing:
@@ -257,16 +272,6 @@ def _stored_values(folder: Path) -> FittedPreprocessing:
 
 
 # --- files ---
-
-
-def _mapped(path: Path) -> NDArray[Any]:
-    """Map an array from its file. Raises DamagedError with the way out."""
-    with files.advise_removal(path.parent):
-        try:  # PyTorch needs a writable array: copy on write leaves the file as it is
-            array: NDArray[Any] = np.load(path, mmap_mode="c")
-        except (*permissions.DAMAGE, EOFError) as error:
-            raise DamagedError(f"{path} cannot be read ({error})") from error
-    return array
 
 
 def _sha256(array: NDArray[Any]) -> str:

@@ -33,7 +33,10 @@ def read(row: int):
 
 
 def decode(place: Path | None, read=read, track=in_silence):
-    return decoding.decode(NAMES, lambda row: row, read, SHAPE, track=track, title="decoding", folder=place)
+    (images, _), rows, report = decoding.decode(
+        NAMES, lambda row: row, read, SHAPE, track=track, title="decoding", folder=place
+    )
+    return images, rows, report
 
 
 def stopped_at(row: int):

@@ -6,7 +6,8 @@ import torch
 
 from fitnets.config import Scale, Standardize
 from fitnets.data import preprocessing
-from fitnets.data.eight_bit import EightBitImages, StoredRows
+from fitnets.data.eight_bit import EightBitImages, Pixels, StoredRows
+from fitnets.data.resizing import CentreView
 from fitnets.kernels import library
 from support.datasets import CPU
 
@@ -37,7 +38,7 @@ def test_batches_have_the_bits_of_images_that_were_preprocessed_beforehand(shape
     scaled = torch.from_numpy(np.concatenate([first, second[[29, 3, 3, 0]]]).astype(np.float32)) / pixel_max
     fitted = preprocessing.fit(option, lambda: [scaled])
     table = preprocessing.table(option, fitted, pixel_max, shape[0])
-    images = EightBitImages(parts, table, CPU)
+    images = EightBitImages(Pixels(parts, CentreView(*shape[1:], 1.0, "bicubic"), CPU), table)
     expected = preprocessing.apply(option, fitted, scaled)
     assert images.shape == expected.shape
     for rows in (torch.arange(24), torch.tensor([23, 0, 19, 20, 20]), torch.arange(0)):
@@ -46,9 +47,14 @@ def test_batches_have_the_bits_of_images_that_were_preprocessed_beforehand(shape
         assert batch.is_contiguous()
 
 
+def of(array: np.ndarray) -> EightBitImages:
+    pixels = Pixels([StoredRows(array)], CentreView(*array.shape[2:], 1.0, "bicubic"), CPU)
+    return EightBitImages(pixels, torch.arange(256.0).repeat(3, 1))
+
+
 def test_images_are_not_copied_on_the_cpu():
     (array,) = arrays((3, 4, 4), 10)
-    images = EightBitImages([StoredRows(array)], torch.arange(256.0).repeat(3, 1), CPU)
+    images = of(array)
     array[7] = 200
     assert images[torch.tensor([7])].unique().tolist() == [200]
 
@@ -56,5 +62,5 @@ def test_images_are_not_copied_on_the_cpu():
 def test_a_batch_may_be_changed_without_changing_the_images():
     (array,) = arrays((3, 4, 4), 10)
     before = array.copy()
-    EightBitImages([StoredRows(array)], torch.arange(256.0).repeat(3, 1), CPU)[torch.arange(10)].zero_()
+    of(array)[torch.arange(10)].zero_()
     np.testing.assert_array_equal(array, before)

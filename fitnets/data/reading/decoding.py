@@ -77,7 +77,7 @@ class Decoded:
 
     @property
     def raw(self) -> Raw:
-        return self.images[:], self.labels
+        return np.stack(list(self.images)), self.labels
 
 
 class BrokenImages(ConfigError):
@@ -106,22 +106,22 @@ def decode(
     names: Sequence[str],
     load: Callable[[int], _Encoded],
     read: Callable[[_Encoded], tuple[NDArray[np.uint8], OpenedImage]],
-    shape: tuple[int, int, int],
+    shape: tuple[int, int, int] | None,
     *,
     track: Track,
     title: str,
     folder: Path | None,
-) -> tuple[NDArray[np.uint8], NDArray[np.int64], Report]:
-    """Decode every image, several at a time. Returns the usable images (N, C, H, W), their rows (N,) and a report,
-    which alone holds the broken images.
+) -> tuple[tuple[NDArray[np.uint8], NDArray[np.int32] | None], NDArray[np.int64], Report]:
+    """Decode every image, several at a time. Returns the usable images and their sizes as `PixelFile.finish` does,
+    their rows (N,) and a report, which alone holds the broken images.
 
     names: name of each image, for the report.
     load: returns what `read` needs of a row, such as its path.
     read: returns the pixels (C, H, W); raises BrokenImage. It is called by several threads at once.
-    shape: (C, H, W) of an image.
-    folder: gets the images in a file, from which they are mapped; None: they stay in memory. If an earlier process was
+    shape: (C, H, W) of all images; None: each has its own height and width.
+    folder: gets the images in files, from which they are mapped; None: they stay in memory. If an earlier process was
         killed while it filled the folder, decoding continues where that process was."""
-    if folder is not None:
+    if folder is not None and shape is not None:
         size = len(names) * math.prod(shape)
         files.check_space(folder.parent, size, f"{title}: the images", "give another store=...")
     with closing(PixelFile(folder, shape)) as images:

@@ -1,8 +1,9 @@
 """Decodes every image of a folder once, into the store, so that broken images are known before a split is drawn."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,8 @@ class Examined:
     """report on all images of the folder"""
     names: list[str]
     """printable path of each usable image"""
-    images: NDArray[np.uint8]
-    """(N, C, H, W), in the order of `names`"""
+    images: StoredRows
+    """in the order of `names`"""
     folder: Path | None
     """folder of the store that holds the images; None: they are in memory alone"""
 
@@ -40,7 +41,7 @@ class Examined:
         label_of = {name: label for label, name in enumerate(folder.class_names(dataset))}
         rows = np.asarray([row_of[printable(name)] for name in names], dtype=np.int64)
         labels = np.asarray([label_of[folder.class_of(name)] for name in names], dtype=np.int64)
-        return Decoded(StoredRows(self.images, rows), labels, Report(total=len(names)))
+        return Decoded(replace(self.images, rows=rows), labels, Report(total=len(names)))
 
 
 def examine(dataset: Folder, contents: Contents, root: Path | None, progress: Progress | None = None) -> Examined:
@@ -53,7 +54,7 @@ def examine(dataset: Folder, contents: Contents, root: Path | None, progress: Pr
     if root is None:
         return _decode(dataset, names, progress, None)
     key = content_hash("examined", _VERSION, [_stamp(contents.structure.root / name) for name in names], names)
-    place = root / "data" / content_hash(key, image_shape(dataset))
+    place = root / "data" / content_hash(key, *_stored_form(dataset))
     if not place.exists():
         with locks.locked(place, f"the decoded images of {dataset.path}", progress.say if progress else _say_nothing):
             if not place.exists():
@@ -65,7 +66,23 @@ def examine(dataset: Folder, contents: Contents, root: Path | None, progress: Pr
         meta = files.read_json(place / "meta.json")
     report = Report(**meta["report"])
     _check(dataset, report)
-    return Examined(report, meta["names"], np.load(place / "images.npy", mmap_mode="r"), place)
+    return Examined(report, meta["names"], stored_rows(place, dataset.channels), place)
+
+
+def stored_rows(place: Path, channels: int, rows: NDArray[np.int64] | None = None) -> StoredRows:
+    """Map the images of a folder from the store.
+
+    place: the folder of the store that holds them.
+    rows: some of them; None: all. Raises DamagedError with the way out."""
+    path = place / "sizes.npy"
+    sizes = files.mapped_array(path, "r") if path.exists() else None
+    return StoredRows(files.mapped_array(place / "images.npy", "r"), rows, sizes, channels)
+
+
+def _stored_form(dataset: Folder) -> list[Any]:
+    """What determines the stored pixels beside the files. Earlier versions had the shape of the images alone."""
+    form = folder.stored_form(dataset)
+    return [dataset.channels, form] if form else [image_shape(dataset)]
 
 
 def _decode(dataset: Folder, names: list[str], progress: Progress | None, place: Path | None) -> Examined:
@@ -73,7 +90,7 @@ def _decode(dataset: Folder, names: list[str], progress: Progress | None, place:
     _check(dataset, decoded.report)
     shown = [printable(name) for name in names]
     usable = [name for name in shown if name not in decoded.report.broken]
-    return Examined(decoded.report, usable, decoded.images.array, place)
+    return Examined(decoded.report, usable, decoded.images, place)
 
 
 def _check(dataset: Folder, report: Report) -> None:

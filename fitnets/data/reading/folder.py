@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fitnets.config import Folder, image_shape
 from fitnets.config.seeds import seed_of
-from fitnets.data.eight_bit import StoredRows
+from fitnets.data import resizing
+from fitnets.data.eight_bit import Pixels, StoredRows
 from fitnets.data.reading import decoding, encoded_image, folder_layout
 from fitnets.data.reading.decoding import Decoded
 from fitnets.data.reading.encoded_image import OpenedImage
 from fitnets.data.reading.folder_layout import PARTS, Contents
+from fitnets.data.resizing import CentreView
 from fitnets.errors import ConfigError, printable
 from fitnets.paths import expanded
 from fitnets.progress import Track
@@ -75,7 +78,23 @@ def identity(dataset: Folder, names: list[str]) -> dict[str, Any]:
     names: paths relative to the folder."""
     stats = [(name, (root(dataset) / name).stat()) for name in names]
     text = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
-    return {"folder": hashlib.sha256(text.encode()).hexdigest(), "classes": class_names(dataset)}
+    facts = {"folder": hashlib.sha256(text.encode()).hexdigest(), "classes": class_names(dataset)}
+    return facts | stored_form(dataset)
+
+
+def stored_form(dataset: Folder) -> dict[str, Any]:
+    """JSON values that determine how images with sizes of their own are stored; empty if they are stored as networks
+    get them."""
+    side = stored_side(dataset)
+    return {} if side is None else {"short side": side, "interpolation": dataset.interpolation}
+
+
+def centre_view(dataset: Any) -> CentreView:
+    """What networks see of images without augmentation.
+
+    dataset: anything with channels, height and width."""
+    share = getattr(dataset, "crop_share", 1.0)
+    return CentreView(dataset.height, dataset.width, share, getattr(dataset, "interpolation", "bicubic"))
 
 
 def pixels(dataset: Any, path: Path) -> NDArray[np.uint8]:
@@ -86,13 +105,28 @@ def pixels(dataset: Any, path: Path) -> NDArray[np.uint8]:
 
     Raises `encoded_image.BrokenImage` with the reason."""
     with encoded_image.without_warnings():
-        return _resized(dataset, path)[0]
+        image, _ = _resized(dataset, path)
+    if stored_side(dataset) is None:
+        return image
+    stored = StoredRows(image.reshape(-1), sizes=np.asarray([image.shape[1:]], np.int32), channels=len(image))
+    return Pixels([stored], centre_view(dataset), torch.device("cpu"))[torch.tensor([0])][0].numpy()
+
+
+def stored_side(dataset: Any) -> int | None:
+    """The short side to which larger images are shrunk before they are stored; None if they are stored as networks get
+    them."""
+    side = getattr(dataset, "stored_size", None)
+    return centre_view(dataset).short_side if side == "auto" else side
 
 
 def _resized(dataset: Any, path: Path) -> tuple[NDArray[np.uint8], OpenedImage]:
+    """(an image as it is stored, the image as it was opened)."""
     from PIL import Image, ImageOps
 
     opened = encoded_image.open_image(path, dataset.channels)
+    side = stored_side(dataset)
+    if side is not None:
+        return resizing.shrunk(encoded_image.pixels(opened.picture), side, dataset.interpolation), opened
     size = (dataset.width, dataset.height)
     return encoded_image.pixels(ImageOps.fit(opened.picture, size, Image.Resampling.BICUBIC)), opened
 
@@ -104,17 +138,17 @@ def decode(dataset: Folder, names: list[str], track: Track, folder: Path | None 
     names: paths relative to the folder.
     folder: see `decoding.decode`."""
     label_of = {name: label for label, name in enumerate(class_names(dataset))}
-    images, rows, report = decoding.decode(
+    (images, sizes), rows, report = decoding.decode(
         [printable(name) for name in names],
         lambda row: root(dataset) / names[row],
         partial(_resized, dataset),
-        image_shape(dataset),
+        image_shape(dataset) if stored_side(dataset) is None else None,
         track=track,
         title=f"decoding {len(names)} images",
         folder=folder,
     )
     labels = np.asarray([label_of.get(class_of(names[row]), -1) for row in rows], dtype=np.int64)
-    return Decoded(StoredRows(images), labels, report)
+    return Decoded(StoredRows(images, sizes=sizes, channels=dataset.channels), labels, report)
 
 
 def root(dataset: Folder) -> Path:

@@ -145,7 +145,7 @@ def decode(dataset: HubImages, split: str, track: Track, folder: Path | None) ->
             raise ConfigError(f"dataset={dataset.name}: the {split} split is empty in {dataset.path or dataset.hub}")
         encoded = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
         _check_size(dataset, split, encoded[0][column])
-        images, usable, report = decoding.decode(
+        (images, _), usable, report = decoding.decode(
             [f"row {number} of {split}" for number in range(len(rows))],
             lambda number: encoded[number][column],
             partial(_pixels, dataset),

@@ -1,0 +1,126 @@
+"""A folder of photos whose images keep their proportions until they are cropped for a network."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fitnets.composition import loading
+from fitnets.data import image_files, splits
+from fitnets.errors import ConfigError
+from support.datasets import CPU, SILENCE, all_images
+
+SIZES = [(60, 40), (40, 60), (48, 48), (200, 31), (30, 500), (20, 25)]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three classes of six smooth photos, (width, height) as in SIZES."""
+    for number, name in enumerate("abc"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index, (width, height) in enumerate(SIZES):
+            y, x = np.mgrid[:height, :width]
+            pixels = np.stack([90 * number + 40 * np.sin(x / 9), 2 * y % 256, 3 * x % 256], axis=2)
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "photos" / name / f"{index}.png")
+    return tmp_path / "photos"
+
+
+def dataset(root: Path, *words: str):
+    given = ["dataset=folder", f"dataset.path={root}", "dataset.classes=3", "dataset.height=28", "dataset.width=28"]
+    return loading.load([*given, "dataset/preprocessing=scale", *words]).dataset
+
+
+PHOTOS = ("dataset.stored_size=auto", "dataset.crop_share=0.875")
+
+
+class TestStoredSizes:
+    def test_images_keep_their_proportions_and_take_one_byte_a_value(self, root, tmp_path):
+        splits.load(dataset(root, *PHOTOS), tmp_path / "store", CPU, SILENCE)
+        (sizes,) = (np.load(path) for path in (tmp_path / "store").glob("data/*/sizes.npy"))
+        (values,) = (np.load(path) for path in (tmp_path / "store").glob("data/*/images.npy"))
+        assert {tuple(size) for size in sizes.tolist()} == {
+            (32, 48),
+            (48, 32),
+            (32, 32),
+            (31, 200),
+            (500, 30),
+            (25, 20),
+        }
+        assert (values.dtype, values.size) == (np.uint8, 3 * sizes.astype(int).prod(axis=1).sum())
+
+    def test_networks_see_the_centre_of_the_resized_image(self, root, tmp_path):
+        data = splits.load(dataset(root, *PHOTOS), tmp_path / "store", CPU, SILENCE)
+        images = all_images(data.train)
+        assert images.shape == (len(data.train) + len(data.valid), 3, 28, 28)
+        seen = {tuple((255 * image).round().byte().flatten().tolist()) for image in images}
+        for name in "abc":
+            for index, size in enumerate(SIZES[:3]):  # large enough to be resized once only
+                picture = Image.open(root / name / f"{index}.png")
+                short, long = 32, int(32 * max(size) / min(size))
+                to = (long, short) if size[0] >= size[1] else (short, long)
+                whole = np.asarray(
+                    picture.resize((to[0], size[1]), Image.Resampling.BICUBIC).resize(to, Image.Resampling.BICUBIC)
+                )
+                top, left = round((to[1] - 28) / 2), round((to[0] - 28) / 2)
+                crop = whole[top : top + 28, left : left + 28].transpose(2, 0, 1)
+                held_out = tuple(crop.flatten().tolist()) not in seen
+                in_test = f"{name}/{index}.png" in _test_names(root)
+                assert held_out == in_test
+
+    def test_a_file_alone_is_prepared_like_the_images_of_the_data_set(self, root, tmp_path):
+        given = dataset(root, *PHOTOS)
+        data = splits.load(given, tmp_path / "store", CPU, SILENCE)
+        names = [name for part in ("train", "validation") for name in _parts(root)[part]]
+        alone = torch.stack([torch.from_numpy(image_files.pixels(given, root / name)) for name in names])
+        assert torch.equal((255 * all_images(data.train)).round().byte(), alone)
+
+    def test_other_sizes_are_decoded_anew_and_have_another_digest(self, root, tmp_path):
+        digests = {
+            splits.load(dataset(root, *words), tmp_path / "store", CPU, SILENCE).digest
+            for words in (
+                (),
+                PHOTOS,
+                (*PHOTOS, "dataset.stored_size=40"),
+                (*PHOTOS, "dataset.interpolation=bilinear"),
+                (*PHOTOS, "dataset.height=14", "dataset.width=14"),
+                (*PHOTOS, "dataset.stored_size=32"),
+            )
+        }
+        assert len(digests) == 5  # auto is 32
+
+    def test_one_stored_size_serves_several_crops(self, root, tmp_path):
+        for words in (("dataset.height=28",), ("dataset.height=20", "dataset.width=20")):
+            splits.load(dataset(root, "dataset.stored_size=40", *words), tmp_path / "store", CPU, SILENCE)
+        assert len(list((tmp_path / "store").glob("data/*/images.npy"))) == 1
+
+    def test_whitened_images_are_those_of_their_crop(self, root, tmp_path):
+        """Both crops have the same stored images."""
+        whitened = [
+            all_images(splits.load(dataset(root, *PHOTOS, *words), tmp_path / "store", CPU, SILENCE).train)
+            for share in (0.875, 0.7)
+            for words in [("dataset/preprocessing=whiten", "dataset.stored_size=40", f"dataset.crop_share={share}")]
+        ]
+        assert not torch.allclose(*whitened)
+
+    def test_standardize_is_fitted_on_what_networks_see(self, root, tmp_path):
+        standardize = dataset(root, *PHOTOS, "dataset/preprocessing=standardize")
+        data = splits.load(standardize, tmp_path / "store", CPU, SILENCE)
+        images = data.train.images[data.train.rows]
+        torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+        torch.testing.assert_close(images.std((0, 2, 3)), torch.ones(3), atol=1e-2, rtol=0)
+
+    def test_a_crop_share_needs_a_stored_size(self, root):
+        with pytest.raises(ConfigError, match=r"dataset.crop_share=0.875: .*dataset.stored_size=auto"):
+            dataset(root, "dataset.crop_share=0.875")
+
+
+def _parts(root: Path) -> dict[str, list[str]]:
+    import json
+
+    return json.loads((root / "split.json").read_text())
+
+
+def _test_names(root: Path) -> list[str]:
+    return _parts(root)["test"]

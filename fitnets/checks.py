@@ -21,6 +21,7 @@ from fitnets.config import (
     NoTeacher,
     OwnImages,
     PaperPair,
+    PretrainedTeacher,
     Ramp,
     Resnet,
     RunTeacher,
@@ -53,6 +54,7 @@ def check(config: Config) -> Config:
         *_broken_networks(config),
         *_broken_schedule(config),
         *_broken_optimizers(config),
+        *_broken_augmentation(config),
         *_broken_stages(config),
     ]
     broken += [*_broken_custom(config), *_broken_sweep(config)]
@@ -294,6 +296,7 @@ def _broken_terms(config: Config) -> Iterator[str]:
                     "layers above it: give it in method.stages.student"
                 )
             yield from option.problems(key, config)
+        yield from _broken_mixing(config, name)
         settings: StageSettings = getattr(config.schedule, name)
         if settings.label_smoothing and not any(option.smooths_labels for option in options.values()):
             yield (
@@ -309,6 +312,37 @@ def _broken_optimizers(config: Config) -> Iterator[str]:
             yield (
                 f"schedule.{name}.optimizer.nesterov=true needs momentum: give a momentum and a momentum_end above 0, "
                 "or nesterov=false"
+            )
+
+
+def _broken_augmentation(config: Config) -> Iterator[str]:
+    dataset = config.dataset
+    for name in STAGES if isinstance(config.teacher, NoTeacher | PretrainedTeacher) else ("teacher", *STAGES):
+        key = f"schedule.{name}.augmentation"
+        augmentation = getattr(config.schedule, name).augmentation
+        if not augmentation.in_8_bits:
+            continue
+        if not isinstance(dataset.preprocessing, Scale | Standardize):
+            yield (
+                f"{key} changes images before they are preprocessed, batch by batch, and dataset/preprocessing="
+                f"{dataset.preprocessing.name} is computed once: give dataset/preprocessing=standardize or scale, or "
+                "flip and pad alone"
+            )
+        if dataset.pixel_max != 255:
+            yield (
+                f"{key} is made for pixel values from 0 to 255, and those of dataset={dataset.name} go to "
+                f"{dataset.pixel_max:g}: give flip and pad alone"
+            )
+
+
+def _broken_mixing(config: Config, stage: str) -> Iterator[str]:
+    if not getattr(config.schedule, stage).augmentation.mixes:
+        return
+    for term, option in registry.given_options(config.method, stage).items():
+        if option.needs_one_class:
+            yield (
+                f"{registry.term_key(stage, term)}: the loss {option.kind} needs images of one class, and "
+                f"schedule.{stage}.augmentation mixes them: give mixup=0 and cutmix=0 there"
             )
 
 

@@ -19,6 +19,10 @@ _SHARE = Bounds(0.001, 0.9)
 _TRAIN_SHARE = Bounds(1e-6, 1)
 _CLASSES = Bounds(2)
 _CROP_SHARE = Bounds(0.1, 1)
+_CROP_AREA = Bounds(0.001, 1)
+_MAGNITUDE = Bounds(0, 30)
+_COLOUR = Bounds(0, 1)
+_HUE = Bounds(0, 0.5)
 
 Interpolation: TypeAlias = Literal["bilinear", "bicubic", "lanczos"]
 """filter of a resizing, as in Pillow"""
@@ -234,7 +238,11 @@ def image_shape(dataset: Dataset) -> tuple[int, int, int]:
 
 @option
 class Augmentation:
-    """Random versions of the preprocessed training images, drawn for each epoch."""
+    """Random versions of the training images, drawn for each epoch.
+
+    Images are flipped and shifted after they were preprocessed. Everything else changes them before, in 8 bits, in this
+    order: random resized crop, flip, the policy, colour, mixing. It needs images with pixel values up to 255, and
+    `dataset/preprocessing` scale or standardize."""
 
     flip: bool = False
     """mirror half of the images, left to right"""
@@ -243,3 +251,43 @@ class Augmentation:
     alternate: bool = added(default=False)
     """mirror an image in every second epoch, from the first or from the second epoch at random, in place of a new draw
     in each epoch (Jordan, 2024). It has an effect with `flip` alone"""
+    crop_area: float | None = added(default=None, bounds=_CROP_AREA)
+    """random resized crop (Szegedy et al., 2015): a crop of a random share of the image's area, from this one to 1, and
+    of a random shape from 3:4 to 4:3, is resized to height x width; None: no such crop. Usual for photos: 0.08"""
+    policy: Literal["none", "trivial", "rand"] = added(default="none")
+    """`trivial`: TrivialAugment, one random operation of random strength; `rand`: RandAugment, several of one
+    strength"""
+    operations: int = added(default=2, bounds=AT_LEAST_1)
+    """number of operations of `policy: rand`"""
+    magnitude: int = added(default=9, bounds=_MAGNITUDE)
+    """strength of `policy: rand`, from 0 to 30"""
+    brightness: float = added(default=0.0, bounds=_COLOUR)
+    """largest relative change of the brightness"""
+    contrast: float = added(default=0.0, bounds=_COLOUR)
+    """largest relative change of the contrast"""
+    saturation: float = added(default=0.0, bounds=_COLOUR)
+    """largest relative change of the colour's strength"""
+    hue: float = added(default=0.0, bounds=_HUE)
+    """largest turn of the colours, as a share of the circle"""
+    mixup: float = added(default=0.0, bounds=AT_LEAST_0)
+    """each image is blended with another; the share is drawn from the beta distribution with both parameters equal to
+    this number (Zhang et al., 2018). 0: no mixup. Usual: 0.2"""
+    cutmix: float = added(default=0.0, bounds=AT_LEAST_0)
+    """a box of each image shows another one; the share is drawn as for `mixup` (Yun et al., 2019). 0: no CutMix. With
+    both, each image gets one of them. Usual: 1"""
+
+    @property
+    def in_8_bits(self) -> bool:
+        """True if images are changed before they are preprocessed."""
+        colour = (self.brightness, self.contrast, self.saturation, self.hue)
+        return self.crop_area is not None or self.policy != "none" or any(colour) or self.mixes
+
+    @property
+    def differs_by_view(self) -> bool:
+        """True if every view shows other versions of the images, and not only mirrored ones."""
+        return self.pad > 0 or self.in_8_bits
+
+    @property
+    def mixes(self) -> bool:
+        """True if images are mixed in pairs."""
+        return self.mixup > 0 or self.cutmix > 0

@@ -1,6 +1,10 @@
-"""Augmentation: random flips and crops of preprocessed images, each a pure function of (seed, view number, row)."""
+"""Augmentation: random versions of images, each a pure function of (seed, view number, row).
 
-from dataclasses import dataclass
+Here are the views, and flips and shifts of preprocessed images. What changes images before preprocessing, in 8 bits,
+is in `random_crops`, `policies` and `mixing`.
+"""
+
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -8,47 +12,68 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fitnets.config import Augmentation
+from fitnets.data import mixing, policies, random_crops
+from fitnets.data.eight_bit import EightBitImages, Images, Pixels
 from fitnets.kernels.crops import crops
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
     """The augmented versions of the images that a stage sees. Every epoch has a view, which picks one version of
-    each image from a set. With crops, every view has a separate set with one version of each image. With flips alone,
-    all views share a set of two versions; without augmentation, a set of one."""
+    each image from a set. With flips alone, all views share a set of two versions; without augmentation, a set of one.
+    With anything else, every view has a separate set with one version of each image."""
 
     augmentation: Augmentation
     seed: int
     count: int | None = None
-    """number of different crops of an image before they repeat; None: they never repeat"""
+    """number of different versions of an image before they repeat; None: they never repeat"""
 
     @property
-    def crops(self) -> bool:
-        return self.augmentation.pad > 0
+    def differ(self) -> bool:
+        """True if every view has a set of its own."""
+        return self.augmentation.differs_by_view
 
     def view_of_epoch(self, epoch: int) -> int:
         """The number of the view that an epoch sees."""
-        return epoch % self.count if self.crops and self.count is not None else epoch
+        return epoch % self.count if self.differ and self.count is not None else epoch
 
     def distinct_views(self, epochs: int) -> int:
         """The number of sets of augmented versions that this many epochs pick from."""
-        if not self.crops:
+        if not self.differ:
             return 1
         return epochs if self.count is None else min(self.count, epochs)
 
     @property
     def images_per_view(self) -> int:
         """The number of versions of an image in one set."""
-        return 2 if self.augmentation.flip and not self.crops else 1
+        return 2 if self.augmentation.flip and not self.differ else 1
 
-    def all_versions(self, images: Tensor, rows: Tensor, number: int) -> list[Tensor]:
+    def all_versions(self, images: Images, rows: Tensor, number: int, pool: Tensor) -> list[Tensor]:
         """The set of augmented versions that the view `number` picks from, each (N, C, H, W).
 
-        images: (N, C, H, W).
-        rows: (N,), row of each image in its data set."""
-        if self.crops:
-            return [augment(images, rows, number, self.augmentation, self.seed)]
-        return [images, images.flip(3)][: self.images_per_view]
+        rows: (N,), row of each image in its data set.
+        pool: the rows of the images that may be mixed with these."""
+        if self.differ:
+            return [self.shown(images, rows, number, pool)[0]]
+        plain = images[rows]
+        return [plain, plain.flip(3)][: self.images_per_view]
+
+    def shown(self, images: Images, rows: Tensor, number: int, pool: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The images (N, C, H, W) as the view `number` shows them, the rows of their partners (None if the augmentation
+        does not mix images), and the share (N,) of each image itself. Arguments as for `all_versions`."""
+        augmentation, seed = self.augmentation, self.seed
+        share = torch.ones(len(rows), device=rows.device)
+        if not augmentation.in_8_bits:
+            return augment(images[rows], rows, number, augmentation, seed), None, share
+        assert isinstance(images, EightBitImages), "checks refuse other preprocessing"
+        pixels, partners = _changed_pixels(images.pixels, rows, number, augmentation, seed), None
+        if augmentation.mixes:
+            partners = mixing.partners(rows, number, pool, seed)
+            others = _changed_pixels(images.pixels, partners, number, augmentation, seed)
+            how = mixing.recipe(rows, number, augmentation, (pixels.shape[2], pixels.shape[3]), seed)
+            pixels, share = mixing.mixed(pixels, others, how), how.share.float()
+        shifted = replace(augmentation, flip=False)  # they are flipped already
+        return augment(images.prepared(pixels), rows, number, shifted, seed), partners, share
 
     def pick(self, rows: Tensor, number: int) -> Tensor:
         """(N,): for each image, the index in `all_versions` of the version that the view `number` shows."""
@@ -57,10 +82,23 @@ class Views:
 
     def identity(self, number: int) -> dict[str, Any]:
         """JSON values that determine the set of augmented versions that the view `number` picks from."""
-        if not self.crops:
+        if not self.differ:
             return {"mirrored": self.images_per_view == 2}
         facts = {"flip": self.augmentation.flip, "pad": self.augmentation.pad, "seed": self.seed, "view": number}
-        return facts | ({"alternate": True} if self.augmentation.alternate else {})
+        facts |= {"alternate": True} if self.augmentation.alternate else {}
+        return facts | ({"in 8 bits": asdict(self.augmentation)} if self.augmentation.in_8_bits else {})
+
+
+def _changed_pixels(pixels: Pixels, rows: Tensor, number: int, augmentation: Augmentation, seed: int) -> Tensor:
+    """(N, C, H, W) uint8: images as a view shows them before they are mixed and preprocessed."""
+    is_mirrored = mirrored(rows, number, augmentation, seed) if augmentation.flip else torch.zeros_like(rows)
+    if augmentation.crop_area is not None:
+        boxes = random_crops.boxes(pixels.sizes_of(rows), rows, number, augmentation.crop_area, seed)
+        images = pixels.crops(rows, boxes.float(), is_mirrored)
+    else:
+        plain = pixels[rows]
+        images = torch.where(is_mirrored.bool()[:, None, None, None], plain.flip(3), plain)
+    return policies.apply(images, rows, number, augmentation, seed)
 
 
 def augment(images: Tensor, rows: Tensor, number: int, augmentation: Augmentation, seed: int) -> Tensor:

@@ -12,9 +12,10 @@ from fitnets.config import Augmentation, Dataset, Folder, HubImages, OwnImages
 from fitnets.config.options import content_hash
 from fitnets.config.seeds import seed_of
 from fitnets.data import preprocessing, sources, stored_images
-from fitnets.data.augmentation import Views, augment
+from fitnets.data.augmentation import Views
 from fitnets.data.eight_bit import Images
 from fitnets.data.held_out import train_and_validation_rows
+from fitnets.data.mixing import Mixture
 from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.data.reading.decoding import BrokenImages, merge
 from fitnets.data.sources import SplitPart, present_parts, source, used_parts
@@ -44,6 +45,8 @@ class Batch:
     """(N,): row of each image in its data set"""
     view: int | None = None
     """number of the view that augmented the images; None: they are not augmented"""
+    mixture: Mixture | None = None
+    """what else is in the images; None: they are not mixed"""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -72,8 +75,9 @@ class Split:
 
     def augmented(self, rows: Tensor, number: int, views: Views) -> Batch:
         """A batch of augmented images, each as in the view `number`."""
-        images = augment(self.images[rows], rows, number, views.augmentation, views.seed)
-        return Batch(images, self.labels[rows], rows, number)
+        images, partners, share = views.shown(self.images, rows, number, self.rows)
+        mixture = None if partners is None else Mixture(self.labels[partners], share)
+        return Batch(images, self.labels[rows], rows, number, mixture)
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Tensor]:
         """The rows of each batch of an epoch, in an order that depends on the seed alone. The last incomplete batch is

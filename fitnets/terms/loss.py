@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fitnets.config import Config, IdentityRegressor, Ramp, StageSettings
 from fitnets.config.options import AT_LEAST_0, bounded
 from fitnets.config.seeds import seed_of
+from fitnets.data.mixing import Mixture
 from fitnets.data.splits import Split
 from fitnets.models import build, hint_pair
 from fitnets.models.hint_pair import Link
@@ -30,6 +31,7 @@ class BatchOutputs:
 
     labels: class indices, (N,).
     rows: the row of each image in its data set, (N,).
+    mixture: the labels and shares of the images that are mixed with these; None: they are not mixed.
     logits: the student's logits, (N, classes), in fp32; None in a stage that trains only a part of the student.
     features: the student's features, by layer.
     teacher: the teacher's outputs by layer; the key LOGITS holds its logits.
@@ -37,6 +39,7 @@ class BatchOutputs:
 
     labels: Tensor
     rows: Tensor
+    mixture: Mixture | None = None
     logits: Tensor | None
     features: Mapping[str, Tensor]
     teacher: Mapping[str, Tensor]
@@ -166,11 +169,13 @@ class Loss:
     at: `pairs`: at the pairs of `hint_layer`; `guided`: at its guided layers; None: at the logits or at layers that do
         not depend on `hint_layer`.
     smooths_labels: whether `schedule.STAGE.label_smoothing` applies to it.
+    needs_one_class: whether an image must be of one class, or be itself alone, which mixed images are not.
     has_eq_2: whether it has the temperature and the lambda of `schedule.kd`; only methods with equal ones are compared.
     position: the losses are added in the order of this number, then of the terms' names."""
 
     reads_teacher: ClassVar[bool] = True
     smooths_labels: ClassVar[bool] = False
+    needs_one_class: ClassVar[bool] = False
     has_eq_2: ClassVar[bool] = False
     at: ClassVar[Literal["pairs", "guided"] | None] = None
     position: ClassVar[int] = 2

@@ -91,4 +91,4 @@ def repeated_views(config: Config, stage: StageSettings) -> list[int]:
     The list is `[count]` if the stage crops and runs for more epochs than `count`, and empty otherwise: the number then
     changes no result."""
     count = view_count(config)
-    return [count] if stage.augmentation.pad and count is not None and count < stage.epochs else []
+    return [count] if stage.augmentation.differs_by_view and count is not None and count < stage.epochs else []

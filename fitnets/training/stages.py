@@ -139,6 +139,7 @@ class Stage:
         return BatchOutputs(
             labels=batch.labels,
             rows=batch.rows,
+            mixture=batch.mixture,
             logits=logits,
             features=features,
             teacher=teacher,

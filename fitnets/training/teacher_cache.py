@@ -66,7 +66,7 @@ class _LayerTables:
 
     def open(self, view: int) -> Tensor:
         """Return the table for a view. A missing table is made first."""
-        table_view = view if self.views.crops else 0
+        table_view = view if self.views.differ else 0
         if self.table is None or table_view != self.open_view:
             self.table = None  # frees the memory of the open table first
             self.table = self.cache.table(self.layer, self.split, self.views, table_view)
@@ -143,8 +143,8 @@ def plan_cache(
     sizes = {name: (tables * images + len(data.valid)) * _bytes_per_image(teacher, name) for name in layers}
     cached = _within(budget_bytes, sizes)
     reason = "engine.hint_cache_gb allows less"
-    if views.crops and views.count is None and tables > max_tables:
-        cached, reason = (), "crops never repeat; engine.views=16 repeats and caches 16 crops of each image"
+    if views.differ and views.count is None and tables > max_tables:
+        cached, reason = (), "views never repeat; engine.views=16 repeats and caches 16 views of each image"
     elif stage.max_steps is not None and stage.max_steps * stage.batch_size < images:
         cached, reason = (), "the stage is too short to make up for computing them once"
     return CachePlan(layers=layers, views=views, tables=tables, bytes=sizes, cached=cached, reason=reason)
@@ -292,7 +292,7 @@ class TeacherCache:
     @torch.no_grad()
     def _computed(self, key: "TableKey", rows: Tensor) -> list[Tensor]:
         """Compute the outputs for each version of the images: (N, ...) each, channels last."""
-        versions = key.views.all_versions(key.split.images[rows], rows, key.view)
+        versions = key.views.all_versions(key.split.images, rows, key.view, key.split.rows)
         live = LiveTeacher(self.teacher)
         outputs = [live(Batch(images, key.split.labels[rows], rows), [key.layer])[key.layer] for images in versions]
         return [_channels_last(output).contiguous() for output in outputs]
@@ -350,7 +350,7 @@ def _table_keys(plan: CachePlan, data: Data) -> list[TableKey]:
 
 
 def _in_words(key: TableKey) -> str:
-    if key.views.crops:
+    if key.views.differ:
         return f" in view {key.view}"
     return ", as they are and mirrored" if key.views.images_per_view > 1 else ""
 

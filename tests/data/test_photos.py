@@ -1,5 +1,7 @@
 """A folder of photos whose images keep their proportions until they are cropped for a network."""
 
+import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ from PIL import Image
 from fitnets.composition import loading
 from fitnets.data import image_files, splits
 from fitnets.errors import ConfigError
+from fitnets.store.files import read_metrics
+from fitnets.training import loop
 from support.datasets import CPU, SILENCE, all_images
 
 SIZES = [(60, 40), (40, 60), (48, 48), (200, 31), (30, 500), (20, 25)]
@@ -117,10 +121,80 @@ class TestStoredSizes:
 
 
 def _parts(root: Path) -> dict[str, list[str]]:
-    import json
-
     return json.loads((root / "split.json").read_text())
 
 
 def _test_names(root: Path) -> list[str]:
     return _parts(root)["test"]
+
+
+AUGMENTED = "{flip: true, crop_area: 0.2, policy: trivial, brightness: 0.3, hue: 0.1, mixup: 0.4, cutmix: 1.0}"
+RUN = (
+    "teacher=resnet",
+    "teacher.depth=8",
+    "teacher.width=1",
+    "hint_layer=middle",
+    "student=thin",
+    "student.depth=3",
+    "student.width=4",
+    "tracker=none",
+    "engine.threads=1",
+    "engine.views=2",
+    *(f"schedule.{stage}.{key}" for stage in ("teacher", "hint", "student") for key in ("epochs=3", "batch_size=4")),
+    *(f"schedule.{stage}.augmentation={AUGMENTED}" for stage in ("teacher", "hint", "student")),
+)
+
+
+def given(root: Path) -> list[str]:
+    sizes = ["dataset.height=28", "dataset.width=28", *PHOTOS]
+    return ["dataset=folder", f"dataset.path={root}", "dataset.classes=3", *sizes, *RUN]
+
+
+class TestRuns:
+    def losses(self, store: Path) -> list[dict]:
+        rows = read_metrics(next(store.glob("run/*/metrics.jsonl")))
+        return [{key: value for key, value in row.items() if key != "timing"} for row in rows]
+
+    def test_a_killed_run_on_mixed_crops_ends_like_a_whole_one(self, command, root, tmp_path, monkeypatch):
+        whole, broken = tmp_path / "whole", tmp_path / "broken"
+        assert command(*given(root), store=whole).code == 0
+        real, steps = loop._step, []
+
+        def step(state, batch):
+            real(state, batch)
+            steps.append(state.stage.name)
+            if len(steps) in (4, 11, 16):
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(loop, "_step", step)
+        assert [command(*given(root), store=broken).code for _ in range(4)] == [143, 143, 143, 0]
+        assert self.losses(broken) == self.losses(whole)
+
+    def test_a_finished_student_is_exported_and_predicts_files(self, command, fitnets, root, tmp_path):
+        assert command(*given(root), store=tmp_path / "store").code == 0
+        (run,) = (tmp_path / "store").glob("run/*")
+        exported = fitnets("export", run)
+        assert exported.code == 0, exported.err
+        predicted = fitnets("predict", run, root / "a" / "0.png", root / "b" / "3.png")
+        assert predicted.code == 0, predicted.err
+        assert "0.png" in predicted.out
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["dataset/preprocessing=whiten"], r"student.augmentation changes images before they are preprocessed.*"),
+            (["method=dkd"], r"method.stages.student.terms.dkd: the loss dkd needs images of one class, and .*mixup=0"),
+            (["method=contrastive"], r"the loss contrastive needs images of one class"),
+        ],
+    )
+    def test_augmentation_that_does_not_fit(self, root, words, message):
+        with pytest.raises(ConfigError, match=message):
+            loading.load([*given(root), *words])
+
+    def test_augmentation_of_images_with_other_pixel_values(self):
+        with pytest.raises(
+            ConfigError, match=r"student.augmentation is made for pixel values from 0 to 255, and .* 16"
+        ):
+            loading.load(["dataset=digits", "schedule.student.augmentation.mixup=0.2"])

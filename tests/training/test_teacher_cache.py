@@ -40,6 +40,7 @@ AUGMENTATIONS = {
     "flips": Augmentation(flip=True),
     "crops": Augmentation(pad=2),
     "both": Augmentation(flip=True, pad=2),
+    "mixed crops": Augmentation(flip=True, pad=1, crop_area=0.3, mixup=0.5, cutmix=1.0),
 }
 
 

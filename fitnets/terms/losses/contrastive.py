@@ -85,6 +85,8 @@ class Contrastive(Loss):
 
     The bank, its constants and the negatives that are drawn are part of every checkpoint."""
 
+    needs_one_class: ClassVar[bool] = True
+
     weight: Weight = bounded(Bounds(0), default=0.8)
     dimensions: int = bounded(AT_LEAST_1, default=128)
     """length of an embedding"""

@@ -1,6 +1,7 @@
 """Decoupled knowledge distillation (Zhao et al., 2022)."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,8 @@ def _others(logits: Tensor, labels: Tensor) -> Tensor:
 class Dkd(LogitLoss):
     """tau^2 (alpha TCKD + beta NCKD), the mean over the images. The paper has alpha 1, beta 8 and tau 4 for most pairs
     on CIFAR-100, and lets the weight grow linearly over the first 20 epochs, as `method=dkd` does."""
+
+    needs_one_class: ClassVar[bool] = True
 
     alpha: float = bounded(AT_LEAST_0, default=1.0)
     """factor on the part of the label against all other classes"""

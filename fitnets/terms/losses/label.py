@@ -18,6 +18,18 @@ def label_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor
     return F.cross_entropy(as_float32(logits), labels, label_smoothing=smoothing)
 
 
+def batch_label_loss(logits: Tensor, outputs: BatchOutputs, smoothing: float = 0.0) -> Tensor:
+    """`label_loss` for a batch. The target of a mixed image has its own class and its partner's, by their shares."""
+    mixture = outputs.mixture
+    if mixture is None:
+        return label_loss(logits, outputs.labels, smoothing)
+    own, partners = (
+        F.cross_entropy(as_float32(logits), labels, label_smoothing=smoothing, reduction="none")
+        for labels in (outputs.labels, mixture.labels)
+    )
+    return (mixture.share * own + (1 - mixture.share) * partners).mean()
+
+
 @loss
 class Label(Loss):
     """Cross-entropy with the labels, which `schedule.STAGE.label_smoothing` smooths."""
@@ -39,7 +51,7 @@ class LabelTerm(Term):
 
     def loss(self, outputs: BatchOutputs) -> Tensor:
         assert outputs.logits is not None
-        return label_loss(outputs.logits, outputs.labels, self.smoothing)
+        return batch_label_loss(outputs.logits, outputs, self.smoothing)
 
     def describe(self) -> str:
         smoothed = f", smoothed by {self.smoothing:g}" if self.smoothing else ""

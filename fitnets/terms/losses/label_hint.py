@@ -15,7 +15,7 @@ from fitnets.models import build, hint_pair
 from fitnets.models.layers import SoftmaxLayer, as_float32
 from fitnets.models.network import place_like
 from fitnets.terms.loss import BatchOutputs, Loss, Site, Term, loss
-from fitnets.terms.losses.label import label_loss
+from fitnets.terms.losses.label import batch_label_loss, label_loss
 
 
 @loss
@@ -66,7 +66,7 @@ class LabelHintTerm(Term):
             self.selected_by = ("valid_error", "valid_loss")
 
     def loss(self, outputs: BatchOutputs) -> Tensor:
-        losses = [label_loss(self._logits(layer, outputs), outputs.labels) for layer in self.classifiers]
+        losses = [batch_label_loss(self._logits(layer, outputs), outputs) for layer in self.classifiers]
         return sum(losses[1:], losses[0])
 
     def _logits(self, layer: str, outputs: BatchOutputs) -> Tensor:

@@ -115,6 +115,10 @@ class Engine:
     eval_batch_size: int = bounded(AT_LEAST_1)
     checkpoint_seconds: float = bounded(POSITIVE)
     """seconds between two checkpoints inside an epoch. The end of an epoch writes one more, at most once a second"""
+    data: Literal["auto", "device", "stream"] = "auto"
+    """where the training images are during training. device: in the memory of the device (on a CPU mapped from their
+    file); stream: threads read the images of the next batches from the file; auto: stream if the images would take more
+    than half of the memory that is left. The result has the same bits"""
     kernels: Literal["auto", "off"] = "auto"
     """loops for maxout on CPUs that are compiled by the machine's C compiler when they are first needed, and kept in
     the user's cache folder. auto: used if there is a compiler; off: PyTorch's own operations. Without normalisation

@@ -58,6 +58,12 @@ class Views:
         plain = images[rows]
         return [plain, plain.flip(3)][: self.images_per_view]
 
+    def needed(self, rows: Tensor, number: int, pool: Tensor) -> Tensor:
+        """The rows of all images that `shown` reads. Arguments as for `all_versions`."""
+        if not self.augmentation.mixes:
+            return rows
+        return torch.cat([rows, mixing.partners(rows, number, pool, self.seed)])
+
     def shown(self, images: Images, rows: Tensor, number: int, pool: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """The images (N, C, H, W) as the view `number` shows them, the rows of their partners (None if the augmentation
         does not mix images), and the share (N,) of each image itself. Arguments as for `all_versions`."""

@@ -77,14 +77,17 @@ class StoredRows:
 class Pixels:
     """The 8-bit images of several parts of a data set, one part after the other, all in one size.
 
-    On the CPU the images stay where their parts have them, mapped from files; a GPU gets a copy of all."""
+    On the CPU the images stay where their parts have them, mapped from files. A GPU gets a copy of all, unless they are
+    streamed: then it gets the images of each batch."""
 
-    def __init__(self, parts: Sequence[StoredRows], view: CentreView, device: torch.device):
+    def __init__(
+        self, parts: Sequence[StoredRows], view: CentreView, device: torch.device, *, is_streamed: bool = False
+    ):
         """parts: the images of each part.
         view: what is shown of images with sizes of their own.
         device: where batches are needed."""
         channels = parts[0].channels if parts[0].sizes is not None else parts[0].array.shape[1]
-        self.view, self.device = view, device
+        self.view, self.device, self.is_streamed = view, device, is_streamed
         self.shape = torch.Size((sum(map(len, parts)), channels, view.height, view.width))
         self.sizes: Tensor | None = None
         """(N, 2): height and width of each stored image; None: they have the size of the view"""
@@ -92,31 +95,63 @@ class Pixels:
             sizes = [torch.from_numpy(part.sizes[part.places()]) for part in parts if part.sizes is not None]
             self.sizes = torch.cat(sizes).long().to(device)
         starts = [torch.from_numpy(part.starts()) for part in parts]
+        numbers = torch.arange(len(parts))
         self._arrays = [_tensor(part.array).flatten() for part in parts]
-        if device.type != "cpu":
+        self._rows: Tensor | None = None
+        """(N,), sorted: the rows that these images have for callers; None: 0, 1, 2, ..."""
+        if device.type != "cpu" and not is_streamed:
             lengths = torch.tensor([0] + [len(array) for array in self._arrays])
             starts = [start + before for start, before in zip(starts, lengths.cumsum(0)[:-1], strict=True)]
-            self._arrays = [torch.cat(self._arrays).to(device)]
-        self._start = torch.cat(starts).to(device)
+            self._arrays, numbers = [torch.cat(self._arrays).to(device)], torch.zeros_like(numbers)
+        place = torch.device("cpu") if is_streamed else device
+        self._start = torch.cat(starts).to(place)
         """(N,): the index in its array at which each image begins"""
-        arrays = torch.arange(len(parts)) if device.type == "cpu" else torch.zeros(len(parts), dtype=torch.int64)
-        self._array = arrays.repeat_interleave(torch.tensor([len(part) for part in parts])).to(device)
+        self._array = numbers.repeat_interleave(torch.tensor([len(part) for part in parts])).to(place)
         """(N,): number of the array that holds each image"""
 
     def __len__(self) -> int:
         return self.shape[0]
 
+    @property
+    def bytes(self) -> int:
+        """Size of all stored images."""
+        return sum(array.numel() for array in self._arrays)
+
+    def fetched(self, rows: Tensor) -> "Pixels":
+        """The images of some rows in the memory of the device. They keep their rows. Threads may call it.
+
+        rows: (n,), in any order, on any device."""
+        rows = torch.unique(rows.cpu())
+        sizes = self.sizes_of(rows.to(self.device)).cpu()
+        lengths = self.shape[1] * sizes.prod(dim=1)
+        ends = lengths.cumsum(0)
+        flat = torch.empty(int(lengths.sum()), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        for row, end, length in zip(rows.tolist(), ends.tolist(), lengths.tolist(), strict=True):
+            start = int(self._start[row])
+            flat[end - length : end] = self._arrays[int(self._array[row])][start : start + length]
+        some = object.__new__(Pixels)
+        some.view, some.device, some.is_streamed = self.view, self.device, False
+        some.shape = torch.Size((len(rows), *self.shape[1:]))
+        some.sizes = None if self.sizes is None else sizes.to(self.device)
+        some._arrays = [flat.to(self.device, non_blocking=True)]
+        some._rows = rows.to(self.device)
+        some._start = (ends - lengths).to(self.device)
+        some._array = torch.zeros_like(some._start)
+        return some
+
     def __getitem__(self, rows: Tensor) -> Tensor:
         """(len(rows), C, H, W) uint8: the images of some rows, without augmentation."""
+        if self.is_streamed and self.device.type != "cpu":
+            return self.fetched(rows)[rows]
         if self.sizes is not None:
-            return self.crops(rows, self.view.boxes(self.sizes[rows]), torch.zeros_like(rows))
-        array, start = self._array[rows], self._start[rows]
-        place = start // math.prod(self.shape[1:])
+            return self.crops(rows, self.view.boxes(self.sizes_of(rows)), torch.zeros_like(rows))
+        places = self._places(rows)
+        array, image = self._array[places], self._start[places] // math.prod(self.shape[1:])
         if len(self._arrays) == 1:
-            return self._arrays[0].view(-1, *self.shape[1:])[place]
+            return self._arrays[0].view(-1, *self.shape[1:])[image]
         pixels = torch.empty((len(rows), *self.shape[1:]), dtype=torch.uint8)
         for number, images in enumerate(self._arrays):
-            pixels[array == number] = images.view(-1, *self.shape[1:])[place[array == number]]
+            pixels[array == number] = images.view(-1, *self.shape[1:])[image[array == number]]
         return pixels
 
     def crops(self, rows: Tensor, boxes: Tensor, mirrored: Tensor) -> Tensor:
@@ -124,35 +159,42 @@ class Pixels:
 
         boxes: (len(rows), 4), top, left, bottom and right in pixels of the stored image.
         mirrored: (len(rows),), 1 for each crop that is shown mirrored, 0 for the others."""
+        if self.is_streamed and self.device.type != "cpu":
+            return self.fetched(rows).crops(rows, boxes, mirrored)
         shape, interpolation = (self.shape[1], self.view.height, self.view.width), self.view.interpolation
         sizes = self.sizes_of(rows)
         if self.device.type != "cpu":
-            pixels, starts = self._arrays[0], self._start[rows]
+            pixels, starts = self._arrays[0], self._start[self._places(rows)]
             return resizing.on_gpu(pixels, starts, sizes, boxes, mirrored, shape=shape, interpolation=interpolation)
         addresses = self.addresses(rows)
         crops = resize.crops(addresses, sizes, boxes, mirrored, shape=shape, interpolation=interpolation)
         if crops is None:
-            images = [self._image(int(row)) for row in rows]
+            images = [self._image(place) for place in self._places(rows).tolist()]
             crops = resizing.by_pillow(images, boxes, mirrored, shape=shape, interpolation=interpolation)
         return crops
 
     def sizes_of(self, rows: Tensor) -> Tensor:
         """(len(rows), 2): height and width of each stored image."""
         if self.sizes is not None:
-            return self.sizes[rows]
+            return self.sizes[self._places(rows)]
         return torch.tensor(self.shape[2:], device=self.device).expand(len(rows), 2)
 
     def addresses(self, rows: Tensor) -> Tensor:
         """(len(rows),): where each image begins in the memory of the CPU."""
-        return self._bases[self._array[rows]] + self._start[rows]
+        places = self._places(rows)
+        return self._bases[self._array[places]] + self._start[places]
 
     @cached_property
     def _bases(self) -> Tensor:
         return torch.tensor([array.data_ptr() for array in self._arrays])
 
-    def _image(self, row: int) -> Tensor:
-        array, start = self._arrays[int(self._array[row])], int(self._start[row])
-        shape = (self.shape[1], *self.sizes_of(torch.tensor([row]))[0].tolist())
+    def _places(self, rows: Tensor) -> Tensor:
+        """Where the images of some rows are among these."""
+        return rows if self._rows is None else torch.searchsorted(self._rows, rows)
+
+    def _image(self, place: int) -> Tensor:
+        size = self.shape[2:] if self.sizes is None else self.sizes[place].tolist()
+        array, start, shape = self._arrays[int(self._array[place])], int(self._start[place]), (self.shape[1], *size)
         return array[start : start + math.prod(shape)].view(shape)
 
 
@@ -167,6 +209,10 @@ class EightBitImages:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def fetched(self, rows: Tensor) -> "EightBitImages":
+        """The images of some rows in the memory of the device, see `Pixels.fetched`."""
+        return EightBitImages(self.pixels.fetched(rows), self._table)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         if self.pixels.sizes is None and self.device.type == "cpu":

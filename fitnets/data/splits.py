@@ -1,6 +1,7 @@
 """The splits of a data set: preprocessed images and labels, addressed by row and handed out in batches."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -13,14 +14,16 @@ from fitnets.config.options import content_hash
 from fitnets.config.seeds import seed_of
 from fitnets.data import preprocessing, sources, stored_images
 from fitnets.data.augmentation import Views
-from fitnets.data.eight_bit import Images
+from fitnets.data.eight_bit import EightBitImages, Images
 from fitnets.data.held_out import train_and_validation_rows
 from fitnets.data.mixing import Mixture
+from fitnets.data.prefetching import prefetched
 from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.data.reading.decoding import BrokenImages, merge
 from fitnets.data.sources import SplitPart, present_parts, source, used_parts
 from fitnets.data.stored_images import (
     DecodedPart,
+    Keep,
     decoded_folder,
     decoded_part,
     joint_digest,
@@ -31,6 +34,8 @@ from fitnets.progress import Progress
 from fitnets.store import files
 
 SplitName = Literal["train", "valid", "test"]
+_AHEAD = 3
+"""batches of streamed images that wait for their turn"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,30 @@ class Split:
     def batch(self, rows: Tensor) -> Batch:
         return Batch(self.images[rows], self.labels[rows], rows)
 
-    def augmented(self, rows: Tensor, number: int, views: Views) -> Batch:
-        """A batch of augmented images, each as in the view `number`."""
-        images, partners, share = views.shown(self.images, rows, number, self.rows)
+    def augmented(self, rows: Tensor, number: int, views: Views, images: Images | None = None) -> Batch:
+        """A batch of augmented images, each as in the view `number`.
+
+        images: holds all images that the view needs; None: those of the split."""
+        images, partners, share = views.shown(images or self.images, rows, number, self.rows)
         mixture = None if partners is None else Mixture(self.labels[partners], share)
         return Batch(images, self.labels[rows], rows, number, mixture)
+
+    def in_view(self, all_rows: Iterable[Tensor], number: int, views: Views) -> Generator[Batch, None, None]:
+        """Batches of augmented images, each as in the view `number`. Streamed images are read ahead by a thread.
+
+        all_rows: the rows of each batch."""
+        images = self.images
+        if not (isinstance(images, EightBitImages) and images.pixels.is_streamed):
+            for rows in all_rows:
+                yield self.augmented(rows, number, views)
+            return
+
+        def fetch(rows: Tensor) -> EightBitImages:
+            return images.fetched(views.needed(rows, number, self.rows))
+
+        with closing(prefetched(all_rows, fetch, _AHEAD)) as batches:
+            for rows, fetched in batches:
+                yield self.augmented(rows, number, views, fetched)
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Tensor]:
         """The rows of each batch of an epoch, in an order that depends on the seed alone. The last incomplete batch is
@@ -118,11 +142,13 @@ class Data:
 # --- load ---
 
 
-def load(dataset: Dataset, root: Path, device: torch.device, progress: Progress) -> Data:
-    """Load training and validation images. The test split is not opened."""
+def load(dataset: Dataset, root: Path, device: torch.device, progress: Progress, *, keep: Keep = "auto") -> Data:
+    """Load training and validation images. The test split is not opened.
+
+    keep: where the images are kept, see `config.Engine.data`."""
     names = used_parts(dataset)
     parts = [decoded_part(dataset, name, root, progress) for name in names]
-    prepared = prepared_images(dataset, root, parts, progress, device)
+    prepared = prepared_images(dataset, root, parts, progress, device, keep=keep)
     train, valid = (Split(prepared.images, prepared.labels, rows.to(device)) for rows in _rows(names, parts, dataset))
     return Data(
         train=train,
@@ -162,7 +188,7 @@ def load_split(
         fitted = fitted_values(fitted_on, root, progress)
     names = _parts_of(dataset, name)
     parts = [decoded_part(alike, part, root, progress) for part in names]
-    prepared = prepared_images(alike, root, parts, progress, device, fitted=fitted)
+    prepared = prepared_images(alike, root, parts, progress, device, keep="auto", fitted=fitted)
     rows = torch.arange(len(prepared.labels)) if name == "test" else _rows(names, parts, dataset)[name == "valid"]
     return Split(prepared.images, prepared.labels, rows.to(device))
 
@@ -172,7 +198,7 @@ def load_all(
 ) -> Split:
     """Load all images of a data set, whatever their split. fitted: values that the preprocessing applies."""
     parts = [decoded_part(dataset, name, root, progress) for name in present_parts(dataset)]
-    prepared = prepared_images(dataset, root, parts, progress, device, fitted=fitted)
+    prepared = prepared_images(dataset, root, parts, progress, device, keep="auto", fitted=fitted)
     return Split(prepared.images, prepared.labels, torch.arange(len(prepared.labels), device=device))
 
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,14 +26,19 @@ from fitnets.data.sources import Source, SplitPart, source, training_parts
 from fitnets.errors import ConfigError, DamagedError
 from fitnets.progress import Progress
 from fitnets.store import directories, files, locks
-from fitnets.system import permissions
+from fitnets.system import permissions, resources
 
 _CHUNK = 2000
 """largest number of images that are preprocessed at a time"""
 _CHUNK_BYTES = 32_000_000
 """about the largest size in 8 bits of images that are preprocessed at a time; as floats they take 4 to 8 times that"""
+_LARGEST_SHARE = 0.5
+"""share of the memory that is left; larger data sets are streamed"""
 _PREPROCESSING_VERSION = 1
 """a part of the hash: raise it whenever the code makes other preprocessed images from the same decoded ones"""
+
+Keep = Literal["auto", "device", "stream"]
+"""where the images of a data set are kept, see `config.Engine.data`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,19 +155,21 @@ def prepared_images(
     progress: Progress,
     device: torch.device,
     *,
+    keep: Keep = "device",
     fitted: FittedPreprocessing | None = None,
 ) -> PreparedImages:
     """The preprocessed images of some parts. Elementwise preprocessing is applied to each batch; the result of any
     other is stored as floats, once.
 
     parts: if `fitted` is None, the training parts, followed by the validation part if there is one.
+    keep: where the images are kept if they stay in 8 bits.
     fitted: the fitted values; None: the preprocessing is fitted on the training parts."""
     if preprocessing.is_elementwise(dataset.preprocessing):
         if fitted is None:
             fitted = fitted_values(dataset, root, parts, progress)
         table = preprocessing.table(dataset.preprocessing, fitted, dataset.pixel_max, dataset.channels)
         labels = torch.from_numpy(np.concatenate([part.labels for part in parts])).to(device)
-        return PreparedImages(EightBitImages(pixels(dataset, parts, device), table), labels, fitted)
+        return PreparedImages(EightBitImages(pixels(dataset, parts, device, keep), table), labels, fitted)
     folder = _preprocessed_folder(dataset, root, parts, progress, fitted)
     images, labels = (
         torch.from_numpy(files.mapped_array(folder / f"{name}.npy")).to(device) for name in ("images", "labels")
@@ -170,9 +177,20 @@ def prepared_images(
     return PreparedImages(images, labels, _stored_values(folder))
 
 
-def pixels(dataset: Dataset, parts: list[DecodedPart], device: torch.device) -> Pixels:
+def pixels(dataset: Dataset, parts: list[DecodedPart], device: torch.device, keep: Keep = "device") -> Pixels:
     """The 8-bit images of some parts."""
-    return Pixels([part.images for part in parts], centre_view(dataset), device)
+    is_streamed = keep == "stream"
+    if keep == "auto":
+        size = sum(part.images.array.size for part in parts)
+        is_streamed = size > _LARGEST_SHARE * _memory_left(device)
+    return Pixels([part.images for part in parts], centre_view(dataset), device, is_streamed=is_streamed)
+
+
+def _memory_left(device: torch.device) -> int:
+    """Bytes of memory of a device that are left."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return resources.memory_left()
 
 
 def fitted_values(dataset: Dataset, root: Path, parts: list[DecodedPart], progress: Progress) -> FittedPreprocessing:

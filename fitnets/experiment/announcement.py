@@ -16,6 +16,7 @@ from fitnets.console.terminal import Terminal
 from fitnets.data import class_names, unread
 from fitnets.data import splits as data_splits
 from fitnets.data.class_balance import class_notes
+from fitnets.data.eight_bit import EightBitImages
 from fitnets.data.unread import has_test
 from fitnets.kernels import library
 from fitnets.machine import devices
@@ -70,6 +71,7 @@ def announce(plan: Plan, terminal: Terminal) -> None:
             "that validation chose"
         )
     lines += [f"  cache    {line}" for line in _cache_lines(plan)]
+    lines += [f"  images   {line}" for line in _streaming_lines(plan)]
     lines += [f"  kernels  {library.describe()}"] * (plan.device.type == "cpu")
     lines += _duration_lines(plan)
     if config.test and not has_test(config):
@@ -149,6 +151,15 @@ def _student_length(stage: Stage, schedule: Schedule) -> str:
 
 
 # --- cache and duration ---
+
+
+def _streaming_lines(plan: Plan) -> list[str]:
+    images = plan.data.train.images
+    if not (isinstance(images, EightBitImages) and images.pixels.is_streamed):
+        return []
+    return [
+        f"streamed from their file ({quantities.size(images.pixels.bytes)}), because engine.data={plan.config.engine.data}"
+    ]
 
 
 def _cache_lines(plan: Plan) -> Iterator[str]:

@@ -171,7 +171,7 @@ def prepare(config: Config, progress: Progress, data: Data | None = None) -> Pla
         splits.check_files(config.dataset, config.root, progress, test=has_test(config))
         names = class_names.of_data(config.dataset)
         _check_member_classes(config, names)
-        data = splits.load(config.dataset, config.root, device, progress)
+        data = splits.load(config.dataset, config.root, device, progress, keep=config.engine.data)
         _check_fitted(config, data.digest)
     else:
         names = ClassNames(None)

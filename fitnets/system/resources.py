@@ -39,6 +39,19 @@ def short_errors(root: Path) -> Iterator[None]:
         ) from error
 
 
+def memory_left() -> int:
+    """Bytes of main memory that this process may still take, by the machine and by its control group."""
+    import psutil
+
+    left = int(psutil.virtual_memory().available)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return left
+    return left if limit == "max" else max(0, min(left, int(limit) - used))
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     """Recognise out-of-memory errors, also the bare RuntimeError of PyTorch's CPU allocator and of CUDA libraries."""
     messages = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")

@@ -1,8 +1,8 @@
 """The training loop that all stages share. The stage computes losses, and an observer receives the results."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -98,7 +98,8 @@ def fit(
                 stage.teacher_outputs.open(views.view_of_epoch(state.epoch))
                 state.teacher_clock.stop()
             state.epoch_clock.start()
-            means = _epoch(state, _batches(state, data, views, seed), observer, checkpoints)
+            with closing(_batches(state, data, views, seed)) as batches:
+                means = _epoch(state, batches, observer, checkpoints)
             trained_s = state.epoch_clock.elapsed_s
             average = _with_own_statistics(state.next_average(settings.epochs), state, data, views, seed)
             with using(average, stage):
@@ -194,13 +195,13 @@ def _why_ended(state: TrainingState, epochs: int) -> str | None:
     return "epochs" if state.epoch == epochs else None
 
 
-def _batches(state: TrainingState, data: Data, views: Views, seed: int) -> Iterator[Batch]:
+def _batches(state: TrainingState, data: Data, views: Views, seed: int) -> Generator[Batch, None, None]:
     """The batches that are left of this epoch, shuffled and augmented."""
     settings, seed_of_epoch = state.stage.settings, seed_of(state.stage.name, seed, state.epoch)
     if state.batches == 0:
         torch.manual_seed(seed_of_epoch)
-    for rows in islice(data.train.shuffled(settings.batch_size, seed_of_epoch), state.batches, None):
-        yield data.train.augmented(rows, views.view_of_epoch(state.epoch), views)
+    rows = islice(data.train.shuffled(settings.batch_size, seed_of_epoch), state.batches, None)
+    yield from data.train.in_view(rows, views.view_of_epoch(state.epoch), views)
 
 
 def _with_own_statistics(

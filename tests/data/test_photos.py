@@ -170,6 +170,28 @@ class TestRuns:
         assert [command(*given(root), store=broken).code for _ in range(4)] == [143, 143, 143, 0]
         assert self.losses(broken) == self.losses(whole)
 
+    def test_a_streamed_run_ends_with_the_bits_of_a_resident_one(self, command, root, tmp_path, monkeypatch):
+        """The streamed one is killed in mid-epoch."""
+        resident = command(*given(root), "engine.data=device", store=tmp_path / "resident")
+        assert "streamed" not in resident.out
+        real, steps = loop._step, []
+
+        def step(state, batch):
+            real(state, batch)
+            steps.append(state.stage.name)
+            if len(steps) == 14:
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(loop, "_step", step)
+        runs = [command(*given(root), "engine.data=stream", store=tmp_path / "streamed") for _ in range(2)]
+        assert [run.code for run in runs] == [143, 0]
+        assert "images   streamed from their file" in runs[1].out
+        weights = [
+            next((tmp_path / store).glob("run/*/student.safetensors")).read_bytes()
+            for store in ("resident", "streamed")
+        ]
+        assert weights[0] == weights[1]
+
     def test_a_finished_student_is_exported_and_predicts_files(self, command, fitnets, root, tmp_path):
         assert command(*given(root), store=tmp_path / "store").code == 0
         (run,) = (tmp_path / "store").glob("run/*")

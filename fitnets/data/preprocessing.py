@@ -80,6 +80,20 @@ def apply(preprocessing: Preprocessing, fitted: FittedPreprocessing, images: Ten
             return local_contrast(global_contrast(images, contrast), local)
 
 
+def fit_counts(preprocessing: Preprocessing, counts: Tensor, pixel_max: float) -> FittedPreprocessing:
+    """Fit elementwise preprocessing on the training images.
+
+    counts: (C, 256), number of pixels of each value in each channel.
+    pixel_max: raw pixel value that becomes 1.0."""
+    if not isinstance(preprocessing, Standardize):
+        return {}
+    values, counts = (torch.arange(256, dtype=torch.float32) / pixel_max).double(), counts.double()
+    mean = counts @ values / counts.sum(dim=1)
+    square = counts @ values.square() / counts.sum(dim=1)
+    deviation = (square - mean.square()).clamp(min=0).sqrt()
+    return {"mean": mean.float(), "deviation": deviation.clamp(min=1e-6).float()}
+
+
 def _channel_moments(chunks: Callable[[], Iterable[Tensor]]) -> FittedPreprocessing:
     sums = [
         torch.stack([images.double().sum((0, 2, 3)), images.double().square().sum((0, 2, 3))]) for images in chunks()

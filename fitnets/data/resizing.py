@@ -69,12 +69,13 @@ def stored_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 
 
 def shrunk(image: NDArray[np.uint8], short_side: int, interpolation: Interpolation) -> NDArray[np.uint8]:
-    """(C, height, width): an image resized so that its short side is at most `short_side`. Uses one thread."""
+    """(C, height, width): an image resized so that its short side is at most `short_side`. Uses one thread.
+
+    image: (C, height, width), contiguous."""
     height, width = image.shape[1:]
     shape = (image.shape[0], *stored_size(height, width, short_side))
     if shape == image.shape:
         return image
-    image = np.ascontiguousarray(image)
     box = torch.tensor([[0.0, 0.0, height, width]])
     resized = resize.crops(
         torch.tensor([image.ctypes.data]),

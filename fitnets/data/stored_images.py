@@ -231,10 +231,14 @@ def _preprocess(
     if fitted is None:
         training = parts[: len(training_parts(dataset))]
         source = pixels(dataset, training, torch.device("cpu"))
-        fitted = preprocessing.fit(
-            dataset.preprocessing,
-            lambda: (_in_unit_range(source, rows, dataset.pixel_max) for rows in _chunks(training)),
-        )
+        if preprocessing.is_elementwise(dataset.preprocessing):
+            counts = _pixel_counts(source, training, progress)
+            fitted = preprocessing.fit_counts(dataset.preprocessing, counts, dataset.pixel_max)
+        else:
+            fitted = preprocessing.fit(
+                dataset.preprocessing,
+                lambda: (_in_unit_range(source, rows, dataset.pixel_max) for rows in _chunks(training)),
+            )
     with directories.fill(folder) as partial:
         if not preprocessing.is_elementwise(dataset.preprocessing):
             _write_preprocessed(dataset, parts, partial, progress, fitted)
@@ -273,6 +277,17 @@ def _chunks(parts: Iterable[DecodedPart]) -> Iterator[slice]:
         for start in range(first, first + len(part.images), chunk):
             yield slice(start, min(start + chunk, first + len(part.images)))
         first += len(part.images)
+
+
+def _pixel_counts(source: Pixels, parts: list[DecodedPart], progress: Progress) -> Tensor:
+    """(C, 256): number of pixels of each value in each channel of some parts."""
+    counts = torch.zeros(source.shape[1], 256, dtype=torch.int64)
+    chunks = list(_chunks(parts))
+    for number in progress.track(range(len(chunks)), "counting pixel values"):
+        pixels = source[torch.arange(chunks[number].start, chunks[number].stop)]
+        for channel, values in enumerate(pixels.unbind(dim=1)):
+            counts[channel] += torch.bincount(values.flatten(), minlength=256)
+    return counts
 
 
 def _in_unit_range(source: Pixels, rows: slice, pixel_max: float) -> Tensor:

@@ -157,9 +157,8 @@ def _streaming_lines(plan: Plan) -> list[str]:
     images = plan.data.train.images
     if not (isinstance(images, EightBitImages) and images.pixels.is_streamed):
         return []
-    return [
-        f"streamed from their file ({quantities.size(images.pixels.bytes)}), because engine.data={plan.config.engine.data}"
-    ]
+    size, key = quantities.size(images.pixels.bytes), f"engine.data={plan.config.engine.data}"
+    return [f"streamed from their file ({size}), because {key}"]
 
 
 def _cache_lines(plan: Plan) -> Iterator[str]:

@@ -173,7 +173,7 @@ class TestRuns:
     def test_a_streamed_run_ends_with_the_bits_of_a_resident_one(self, command, root, tmp_path, monkeypatch):
         """The streamed one is killed in mid-epoch."""
         resident = command(*given(root), "engine.data=device", store=tmp_path / "resident")
-        assert "streamed" not in resident.out
+        assert "images   streamed" not in resident.out
         real, steps = loop._step, []
 
         def step(state, batch):

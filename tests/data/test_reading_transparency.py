@@ -121,7 +121,7 @@ def test_folders_and_tables_give_equal_pixels_and_a_note(tmp_path):
     ]
     dataset = loading.load(words).dataset
     names = [f"{name}/{index}.png" for name in "ab" for index in range(4)]
-    from_folder = folders.decode(dataset, names, in_silence).images
+    from_folder = folders.decode(dataset, names, in_silence).images.array
     from_table, labels = sources.source(hub_images(tmp_path / "made", classes=2), "train").decode(in_silence)
     np.testing.assert_array_equal(from_folder, from_table)
     assert from_folder[labels == 0].min() > from_folder[labels == 1].max() > 0

@@ -84,9 +84,25 @@ def in_8_bits(picture: Any, channels: int) -> Any:
 
 
 def pixels(picture: Any) -> NDArray[np.uint8]:
-    """(C, H, W): the pixels of a grey or RGB picture."""
-    array = np.asarray(picture)
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    """(C, H, W), contiguous: a copy of the pixels of a grey or RGB picture."""
+    array = _lines(picture)
+    return np.array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1), order="C")
+
+
+def _lines(picture: Any) -> NDArray[np.uint8]:
+    """(H, W) or (H, W, 3): the pixels of a grey or RGB picture, in Pillow's own memory if they lie there in one piece.
+    They are valid while the picture is."""
+    import pyarrow
+
+    try:
+        values = pyarrow.array(picture)
+    except (ValueError, AttributeError, TypeError, pyarrow.ArrowException):  # a large picture, or an old version
+        return np.asarray(picture)
+    if picture.mode == "L":
+        grey: NDArray[np.uint8] = values.to_numpy().reshape(picture.height, picture.width)
+        return grey
+    coloured: NDArray[np.uint8] = values.values.to_numpy().reshape(picture.height, picture.width, 4)
+    return coloured[..., :3]
 
 
 def disguise(head: bytes) -> str | None:

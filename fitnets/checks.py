@@ -112,6 +112,8 @@ def _broken_folder(dataset: Folder) -> Iterator[str]:
             f"dataset.crop_share={dataset.crop_share:g}: images that are stored at {dataset.width}x{dataset.height} "
             "pixels have no margin to crop: give dataset.stored_size=auto"
         )
+    if dataset.squash and dataset.stored_size is None:
+        yield "dataset.squash=true needs images that are stored with their proportions: give dataset.stored_size=auto"
     if dataset.validation_share + dataset.test_share > 0.9:
         yield "dataset.validation_share and dataset.test_share leave less than a tenth to train on: give smaller ones"
 

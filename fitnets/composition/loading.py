@@ -17,7 +17,18 @@ from fitnets.composition import method_terms, own_options, text_keys
 from fitnets.composition import overrides as typed
 from fitnets.composition.composer import Composer
 from fitnets.composition.mistakes import MISTAKES, short_message
-from fitnets.config import Config, Ensemble, Folder, OwnImages, RunTeacher, Thin, options
+from fitnets.config import (
+    Config,
+    Ensemble,
+    Folder,
+    LibraryStudent,
+    LibraryTeacher,
+    OwnImages,
+    Photos,
+    RunTeacher,
+    Thin,
+    options,
+)
 from fitnets.data.reading import folder_layout
 from fitnets.errors import ConfigError, suggest
 from fitnets.models import hint_pair
@@ -59,6 +70,7 @@ def to_config(composed: DictConfig) -> Config:
 def _checked(composed: DictConfig) -> Config:
     _count_classes(composed)
     _describe_own_images(composed)
+    _describe_library_models(composed)
     _locate_teachers(composed)
     method_terms.complete(composed.get("method"))
     problems = [*_unknown_keys(composed)]
@@ -71,7 +83,7 @@ def _checked(composed: DictConfig) -> Config:
 def _count_classes(composed: DictConfig) -> None:
     """Set the number of classes of dataset=folder to the number of its class folders, unless it is given."""
     dataset = composed.dataset
-    is_uncounted = OmegaConf.get_type(dataset) is Folder and OmegaConf.is_missing(dataset, "classes")
+    is_uncounted = OmegaConf.get_type(dataset) in (Folder, Photos) and OmegaConf.is_missing(dataset, "classes")
     if is_uncounted and not OmegaConf.is_missing(dataset, "path"):
         store = None if OmegaConf.is_missing(composed, "store") else composed.store
         dataset.classes = max(2, len(folder_layout.structure(dataset.path, store).classes))
@@ -98,6 +110,36 @@ def _describe_own_images(composed: DictConfig) -> None:
                 f"dataset.target={dataset.target}: its training set has no attribute `classes`: give dataset.classes"
             )
         dataset[name] = value
+
+
+def _describe_library_models(composed: DictConfig) -> None:
+    """Fill in what the models of a library say of themselves, unless it is given: their factory, mean and standard
+    deviation, and the size of photos."""
+    dataset, views = composed.dataset, {}
+    for side in ("teacher", "student"):
+        net = composed[side]
+        kind = OmegaConf.get_type(net) if isinstance(net, DictConfig) else None
+        if kind not in (LibraryTeacher, LibraryStudent) or OmegaConf.is_missing(net, "model"):
+            continue
+        from fitnets.models.custom import libraries  # imports torch
+
+        views[side] = libraries.view(net.library, net.model, side)
+        classes = None if OmegaConf.is_missing(dataset, "classes") else dataset.classes
+        filled = libraries.filled(OmegaConf.to_container(net), views[side], side, classes)
+        for key, value in filled.items():
+            net[key] = value
+    if OmegaConf.get_type(dataset) is Photos:
+        shown = views.get("teacher") or views.get("student")
+        for key, usual in _USUAL_PHOTO.items():
+            if OmegaConf.is_missing(dataset, key):
+                dataset[key] = usual if shown is None else getattr(shown, key)
+    for side, shown in views.items():
+        if shown.is_fixed and composed[side].size is None and not OmegaConf.is_missing(dataset, "height"):
+            composed[side].size = shown.height if shown.height != dataset.height else None
+
+
+_USUAL_PHOTO = {"height": 224, "width": 224, "crop_share": 0.875, "squash": False, "interpolation": "bicubic"}
+"""the view of photos if no model of a library has one of its own"""
 
 
 def _locate_teachers(composed: DictConfig) -> None:

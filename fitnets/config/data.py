@@ -180,6 +180,9 @@ class Folder:
     crop_share: float = added(default=1.0, bounds=_CROP_SHARE)
     """without augmentation, networks see the centre of an image: its short side is resized to height / crop_share, and
     height x width pixels are cropped out (`crop_pct` in timm). Smaller than 1 only with `stored_size`"""
+    squash: bool = added(default=False)
+    """resize the whole image to height / crop_share x width / crop_share, whatever its proportions, in place of its
+    short side"""
     interpolation: Interpolation = added(default="bicubic")
     """filter of every resizing; shrinking is always antialiased"""
     classes: int = bounded(_CLASSES)
@@ -195,6 +198,21 @@ class Folder:
     """see `Digits.train_share`"""
     seed: int = 0
     """seed of the split when it is drawn, of `train_share`, and of the augmented versions"""
+
+
+@option
+class Photos(Folder):
+    """A folder of photographs, which are stored with their proportions. Where a key is not given, the size and the view
+    of the images are those of the teacher's own configuration."""
+
+    stored_size: int | Literal["auto"] | None = bounded(AT_LEAST_1, default="auto")
+    """see `Folder.stored_size`"""
+    crop_share: float = bounded(_CROP_SHARE)
+    """see `Folder.crop_share`"""
+    squash: bool
+    """see `Folder.squash`"""
+    interpolation: Interpolation
+    """see `Folder.interpolation`"""
 
 
 @option
@@ -225,7 +243,7 @@ class OwnImages:
     """seed of the validation split, of `train_share`, and of the augmented versions"""
 
 
-Dataset: TypeAlias = Digits | HubImages | Folder | OwnImages
+Dataset: TypeAlias = Digits | HubImages | Folder | Photos | OwnImages
 
 
 def image_shape(dataset: Dataset) -> tuple[int, int, int]:

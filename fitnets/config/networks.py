@@ -246,6 +246,29 @@ class CustomStudent(CustomNet):
     """A custom network as the student. Without a file of weights, its initial weights are drawn with `seed`."""
 
 
+@option
+class LibraryTeacher(CustomTeacher):
+    """A published model of a library as a ready teacher. Its factory, arguments, mean and standard deviation are filled
+    in from the model's own configuration when the command is read."""
+
+    library: Literal["timm", "transformers"]
+    model: str
+    """the model's name in the library, or for transformers also a folder"""
+    pretrained: bool
+    """start from the published weights, unless `weights` names a file"""
+
+
+@option
+class LibraryStudent(CustomStudent):
+    """A model of a library as the student, filled in like a `LibraryTeacher`."""
+
+    library: Literal["timm", "transformers"]
+    model: str
+    """the model's name in the library, or for transformers also a folder"""
+    pretrained: bool
+    """start from the published weights, unless `weights` names a file"""
+
+
 # --- no teacher, or earlier runs as teachers ---
 
 
@@ -290,7 +313,7 @@ Architecture: TypeAlias = (
     | CustomNet
 )
 EarlierRunTeacher: TypeAlias = RunTeacher | Ensemble
-PretrainedTeacher: TypeAlias = RunTeacher | Ensemble | CustomTeacher
+PretrainedTeacher: TypeAlias = RunTeacher | Ensemble | CustomTeacher | LibraryTeacher
 """a teacher that needs no training"""
 Teacher: TypeAlias = (
     MaxoutTeacher
@@ -301,9 +324,10 @@ Teacher: TypeAlias = (
     | RunTeacher
     | Ensemble
     | CustomTeacher
+    | LibraryTeacher
     | NoTeacher
 )
-Student: TypeAlias = FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn | CustomStudent
+Student: TypeAlias = FitNet | GroupedFitNet | Table6 | Thin | ReluFitNet | Resnet | Wrn | CustomStudent | LibraryStudent
 
 
 # --- hint layer, regressor ---

@@ -29,6 +29,8 @@ class CentreView:
     crop_share: float
     """share of the resized image's short side that the crop takes, `crop_pct` in timm"""
     interpolation: Interpolation
+    squashes: bool = False
+    """the whole image is resized to the crop and its margin, whatever its proportions"""
 
     @property
     def short_side(self) -> int:
@@ -40,6 +42,9 @@ class CentreView:
 
         A square crop gets the short side, as in torchvision's `Resize`. Otherwise the resized image is the smallest
         that holds the crop and its margin."""
+        if self.squashes:
+            whole = [int(side / self.crop_share) for side in (self.height, self.width)]
+            return torch.tensor(whole, device=sizes.device).expand(len(sizes), 2)
         height, width = sizes.T.double()
         if self.height == self.width:
             short = self.short_side

@@ -16,13 +16,14 @@ def load(repository: str, subset: str | None, *, revision: str | None, split: st
     copy."""
     import datasets
 
-    with _without_network():
+    with local_copies_without_network():
         return datasets.load_dataset(repository, subset, revision=revision, split=split)
 
 
 @contextmanager
-def _without_network() -> Iterator[None]:
-    """If the hub cannot be reached, restrict its libraries to local copies: otherwise they repeat failed requests."""
+def local_copies_without_network() -> Iterator[None]:
+    """If the hub cannot be reached, restrict its libraries to local copies inside the block: otherwise they repeat
+    failed requests. Raises ConnectionError if a copy is missing then."""
     import datasets
     from huggingface_hub import constants
 

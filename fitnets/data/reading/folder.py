@@ -93,8 +93,9 @@ def centre_view(dataset: Any) -> CentreView:
     """What networks see of images without augmentation.
 
     dataset: anything with channels, height and width."""
-    share = getattr(dataset, "crop_share", 1.0)
-    return CentreView(dataset.height, dataset.width, share, getattr(dataset, "interpolation", "bicubic"))
+    if not isinstance(dataset, Folder):
+        return CentreView(dataset.height, dataset.width, 1.0, "bicubic")
+    return CentreView(dataset.height, dataset.width, dataset.crop_share, dataset.interpolation, dataset.squash)
 
 
 def pixels(dataset: Any, path: Path) -> NDArray[np.uint8]:

@@ -6,10 +6,10 @@ from functools import lru_cache
 
 import torch
 
-from fitnets.config import CustomNet, Dataset, image_shape
+from fitnets.config import CustomNet, Dataset, LibraryStudent, LibraryTeacher, image_shape
 from fitnets.config.options import plain, restore
 from fitnets.errors import ConfigError
-from fitnets.models.custom import factory
+from fitnets.models.custom import factory, libraries
 from fitnets.models.custom.adapter import CustomNetwork
 from fitnets.paths import expanded
 from fitnets.store import digests
@@ -50,4 +50,6 @@ def _prototype(option: str, _modified_at: int | None, image_shape: tuple[int, in
 def identity(net: CustomNet, dataset: Dataset, side: str, seed: int) -> list[str]:
     """Return hashes of the factory's source and of the initial weights, which the option does not contain."""
     initial = factory.build(net, image_shape(dataset), side, seed)
+    if isinstance(net, LibraryTeacher | LibraryStudent):
+        return [libraries.version(net.library), digests.of_state(initial)]
     return [imports.source_digest(net.target), digests.of_state(initial)]

@@ -1,0 +1,161 @@
+"""Models of timm and transformers by name: their view of images, their heads, and clear errors without a network."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fitnets.composition import loading
+from fitnets.errors import ConfigError
+from fitnets.models.custom import libraries
+from support.runs import runs
+from support.timm_models import import_timm
+
+
+@pytest.fixture(autouse=True)
+def usable(monkeypatch):
+    import_timm()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes of 12 photos, which are 90 pixels wide and 70 high."""
+    for number, name in enumerate(("dark", "light")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(12):
+            pixels = np.random.default_rng(index).integers(0, 90, (70, 90, 3)) + 120 * number
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "photos" / name / f"{index}.jpg")
+    return tmp_path / "photos"
+
+
+def given(photos: Path, *words: str) -> list[str]:
+    return ["dataset=photos", f"dataset.path={photos}", *words]
+
+
+RANDOM = ("teacher.model=resnet18", "teacher.pretrained=false", "student.model=mobilenetv3_small_050")
+
+
+class TestTheViewIsTheModelsOwn:
+    def test_of_timm(self, photos):
+        words = ("teacher.model=resnet50.a1_in1k", "teacher.pretrained=false", "student.model=mobilenetv3_small_050")
+        config = loading.load(given(photos, *words))
+        dataset = config.dataset
+        assert (dataset.height, dataset.width, dataset.crop_share, dataset.interpolation) == (224, 224, 0.95, "bicubic")
+        assert (config.teacher.mean, config.teacher.std) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        assert config.teacher.args == {"model": "resnet50.a1_in1k", "pretrained": False, "classes": 2}
+
+    def test_given_values_win(self, photos):
+        own = (
+            "dataset.height=96",
+            "dataset.width=96",
+            "dataset.crop_share=1",
+            "teacher.mean=[0.5]",
+            "teacher.std=[0.5]",
+        )
+        config = loading.load(given(photos, *RANDOM, *own))
+        assert (config.dataset.height, config.dataset.crop_share, config.teacher.mean) == (96, 1, [0.5])
+
+    @pytest.mark.parametrize(
+        ("model", "size", "share", "mean", "is_fixed"),
+        [
+            ("vit_small_patch16_224.augreg_in21k", 224, 0.9, 0.5, True),
+            ("convnext_tiny.fb_in1k", 224, 0.875, 0.485, False),
+            ("swin_tiny_patch4_window7_224", 224, 0.9, 0.485, True),
+        ],
+    )
+    def test_of_models_with_other_habits(self, model, size, share, mean, is_fixed):
+        view = libraries.view("timm", model, "teacher")
+        assert (view.height, view.crop_share, view.mean[0], view.is_fixed) == (size, share, mean, is_fixed)
+
+    def test_a_model_of_fixed_size_gets_it(self, photos):
+        words = ("dataset.height=160", "dataset.width=160", "student.model=mobilenetv3_small_050")
+        config = loading.load(given(photos, *words, "teacher.model=vit_tiny_patch16_224", "teacher.pretrained=false"))
+        assert (config.teacher.size, config.student.size) == (224, None)
+
+    @pytest.mark.parametrize(
+        ("processor", "expected"),
+        [
+            ({"size": {"shortest_edge": 256}, "crop_size": 224, "do_center_crop": True}, (224, 0.875, False)),
+            ({"size": {"shortest_edge": 224}, "crop_pct": 0.875}, (224, 0.875, False)),
+            ({"size": {"shortest_edge": 384}, "crop_pct": 0.875}, (384, 1.0, True)),
+            ({"size": {"height": 224, "width": 224}}, (224, 1.0, True)),
+        ],
+    )
+    def test_of_transformers(self, tmp_path, processor, expected):
+        from transformers import ResNetConfig
+
+        ResNetConfig(num_labels=7).save_pretrained(tmp_path / "model")
+        common = {"image_processor_type": "ConvNextImageProcessor", "resample": 3, "image_mean": [0.5] * 3}
+        (tmp_path / "model" / "preprocessor_config.json").write_text(
+            json.dumps(common | {"image_std": [0.25] * 3} | processor)
+        )
+        view = libraries.view("transformers", str(tmp_path / "model"), "teacher")
+        assert (view.height, view.crop_share, view.squash) == expected
+        assert (view.interpolation, view.mean, view.std) == ("bicubic", [0.5] * 3, [0.25] * 3)
+
+
+class TestErrorsAreOneLine:
+    def test_an_unknown_name(self, photos):
+        with pytest.raises(
+            ConfigError, match=r"teacher.model=resnet5: timm [\d.]+ has no such model; did you mean resnet"
+        ):
+            loading.load(given(photos, "teacher.model=resnet5", "student.model=mobilenetv3_small_050"))
+
+    def test_weights_that_cannot_be_downloaded(self, photos, tmp_path, monkeypatch, fitnets):
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
+        began = time.monotonic()
+        done = fitnets("layers", *given(photos, "teacher.model=resnet18", "student.model=mobilenetv3_small_050"))
+        assert done.code != 0
+        assert "timm model resnet18" in done.err
+        assert "pretrained=false" in done.err
+        assert time.monotonic() - began < 20
+
+    def test_a_model_is_needed(self, photos):
+        with pytest.raises(ConfigError, match="teacher.model has no value: give teacher.model=..."):
+            loading.load(given(photos))
+
+    def test_a_head_of_other_classes(self, photos, tmp_path, monkeypatch):
+        """The teacher's head is kept, whatever the data set has."""
+        import timm
+
+        made = timm.create_model("resnet18", num_classes=5)
+        monkeypatch.setattr("timm.create_model", lambda *_, **__: made)
+        with pytest.raises(ConfigError, match=r"it has 5 classes and dataset=folder has 2"):
+            loading.load(given(photos, "teacher.model=resnet18", "student.model=mobilenetv3_small_050"))
+
+
+@pytest.mark.timeout(900)
+def test_photos_from_layers_to_onnx_runtime(photos, tmp_path, fitnets, command):
+    """A timm ResNet-50 teaches a timm MobileNetV3 by hints, both with random weights."""
+    import onnxruntime
+
+    from fitnets.data import image_files
+
+    size = ("dataset.height=64", "dataset.width=64", "dataset.crop_share=0.9")
+    models = ("teacher.model=resnet50.a1_in1k", "teacher.pretrained=false", "student.model=mobilenetv3_small_050")
+    words = given(photos, *size, *models, "tracker=none", "schedule=fast", "engine.precision=fp32")
+    listed = fitnets("layers", *words)
+    assert listed.code == 0, listed.err
+    assert "layer2.0" in listed.out
+    short = [f"schedule.{stage}.{key}" for stage in ("hint", "student") for key in ("epochs=2", "batch_size=8")]
+    pair = ("hint_layer=named", "hint_layer.teacher=layer2", "hint_layer.student=blocks.2")
+    finished = command(*words, *short, *pair, store=tmp_path / "store")
+    assert finished.code == 0, finished.err
+    ((name, result),) = runs(tmp_path / "store").items()
+    assert set(result["stages"]) == {"hint", "student"}
+    run = tmp_path / "store" / "run" / name
+    exported = fitnets("export", run)
+    assert exported.code == 0, exported.err
+    dataset = loading.load([*words, *short, *pair]).dataset
+    pixels = np.stack([image_files.pixels(dataset, photos / "dark" / f"{index}.jpg") for index in range(3)])
+    session = onnxruntime.InferenceSession(str(run / "export" / "student.onnx"))
+    (logits,) = session.run(None, {"images": pixels})
+    predicted = fitnets("predict", run, *(photos / "dark" / f"{index}.jpg" for index in range(3)))
+    assert predicted.code == 0, predicted.err
+    assert logits.shape == (3, 2)
+    assert torch.isfinite(torch.from_numpy(logits)).all()

@@ -3,13 +3,17 @@
 import json
 from dataclasses import asdict
 
-from fitnets.commands.arguments import with_overrides
+from fitnets.commands.arguments import path, with_overrides
 from fitnets.composition import loading
 from fitnets.console.quantities import duration, size
 from fitnets.console.tables import Table
 from fitnets.console.terminal import Terminal
+from fitnets.errors import ConfigError
 from fitnets.planning import doctor
 from fitnets.planning.doctor import Examination
+from fitnets.planning.plan import prepare
+from fitnets.planning.sheet import contact_sheet
+from fitnets.reporting.figures import sheet
 from fitnets.system import process
 from fitnets.system.resources import short_errors
 
@@ -20,17 +24,22 @@ _MOST_CLASSES = 20
 def main(words: list[str]) -> None:
     parser = with_overrides("doctor", __doc__, "as for fitnets run")
     parser.add_argument("--json", action="store_true", help="machine-readable")
+    parser.add_argument("--sheet", type=path, metavar="FILE.png", help="also draw what the networks will see")
     arguments = parser.parse_intermixed_args(words)
     if arguments.json:
         process.reserve_stdout()
 
+    if arguments.sheet is not None and arguments.sheet.suffix not in (".png", ".pdf", ".svg"):
+        raise ConfigError(f"--sheet {arguments.sheet}: give a file that ends in .png, .pdf or .svg")
     config, terminal = loading.load(arguments.overrides, arguments.config_dir), Terminal(aside=arguments.json)
     with short_errors(config.root):
         examination = doctor.examine(config, terminal)
+        if arguments.sheet is not None:
+            sheet.save(contact_sheet(prepare(config, terminal)), arguments.sheet)
     if arguments.json:
         process.write_result(json.dumps(asdict(examination) | {"total_s": examination.total_s}, indent=2))
         return
-    for make_table in (_images, _shapes, _teacher, _losses, _cache, _times):
+    for make_table in (_images, _input, _shapes, _teacher, _losses, _cache, _times):
         table = make_table(examination)
         if table.rows:
             terminal.show(table)
@@ -57,6 +66,20 @@ def _images(examination: Examination) -> Table:
         for label, pick in (("rarest class", min), ("most frequent class", max)):
             rows.append([label, *(str(pick(counts)) for counts in examination.classes.values())])
     return Table(title, ["", *examination.images], rows)
+
+
+def _input(examination: Examination) -> Table:
+    given, title = examination.input, "images on their way into the student"
+    if given is None:
+        return Table(title, [], [])
+    place = "read from their file batch by batch" if given.is_streamed else "all at hand"
+    limit = "the input" if given.images_per_s < 2 * given.trained_per_s else "the network"
+    rows = [
+        ["stored", size(given.stored_bytes), place],
+        ["the input alone", f"{given.images_per_s:.0f} images/s", "selected, augmented, preprocessed"],
+        ["training", f"{given.trained_per_s:.0f} images/s", f"{limit} takes most of the time"],
+    ]
+    return Table(title, ["", "", ""], rows)
 
 
 def _shapes(examination: Examination) -> Table:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor
 from fitnets.config import Config, Dataset, Folder, Wandb, image_shape
 from fitnets.data import class_names, sources
 from fitnets.data import splits as data_splits
+from fitnets.data.augmentation import Views
 from fitnets.data.class_balance import class_notes
+from fitnets.data.eight_bit import EightBitImages
 from fitnets.data.splits import Batch, Split
 from fitnets.data.unread import has_test
 from fitnets.models.hint_pair import links
@@ -27,6 +30,8 @@ from fitnets.progress import Progress
 from fitnets.training.stages import Stage, train_mode
 from fitnets.training.teacher_cache import TeacherCache
 
+_TIMED_BATCHES = 4
+"""batches whose way into the network is timed"""
 _WANDB_S = 2.0
 """seconds that W&B takes to start and to finish, offline"""
 
@@ -75,12 +80,29 @@ class CacheSize:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """The images on their way into the student's last stage.
+
+    stored_bytes: size of all stored training and validation images
+    is_streamed: whether they are read from their file batch by batch; else they are in the memory of the device, or on
+        a CPU mapped from the file
+    images_per_s: images that selection, augmentation and preprocessing deliver in a second, on their own
+    trained_per_s: images that the stage trains on in a second, their selection included"""
+
+    stored_bytes: int
+    is_streamed: bool
+    images_per_s: float
+    trained_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
     """The measurements of `fitnets doctor`. Fields are the keys of `--json`.
 
     images: number of images, by split
     classes: number of images of each class, by split
     pixels: smallest, mean and largest value of a batch after preprocessing
+    input: None if no stage of the student is left to train
     cache: the cached teacher outputs, by stage and layer
     cache_bytes: size of all cache tables that do not exist yet, including tables for evaluation and retraining
     peak_bytes: peak memory of this process, or of the GPU
@@ -95,6 +117,7 @@ class Examination:
     classes: dict[str, list[int]]
     class_names: list[str]
     pixels: tuple[float, float, float]
+    input: Input | None
     shapes: list[LayerShape]
     losses: list[StageLosses]
     cache: list[CacheSize]
@@ -146,6 +169,7 @@ def examine(config: Config, progress: Progress) -> Examination:
         classes=classes,
         class_names=names,
         pixels=(float(pixels.min()), float(pixels.mean()), float(pixels.max())),
+        input=_input(plan, times),
         shapes=_shapes(plan),
         losses=losses,
         cache=_cache_sizes(plan),
@@ -164,6 +188,28 @@ def examine(config: Config, progress: Progress) -> Examination:
         ],
         teacher=ready,
     )
+
+
+def _input(plan: Plan, times: list[StageTime]) -> Input | None:
+    stage, train = plan.stages[-1], plan.data.train
+    updates = [time for time in times if time.name == stage.name]
+    views, batch_size, images = plan.views(stage), stage.settings.batch_size, train.images
+    all_rows = [rows for rows in torch.split(train.rows, batch_size) if len(rows) == batch_size][:_TIMED_BATCHES]
+    if not (updates and all_rows):
+        return None
+    each_s = estimates.median_s(partial(_drain, train, all_rows, views), plan.device, estimates.QUICK_S) / len(all_rows)
+    pixels = images.pixels if isinstance(images, EightBitImages) else None
+    return Input(
+        stored_bytes=4 * math.prod(images.shape) if pixels is None else pixels.bytes,
+        is_streamed=pixels is not None and pixels.is_streamed,
+        images_per_s=batch_size / each_s,
+        trained_per_s=batch_size / updates[0].step_s,
+    )
+
+
+def _drain(split: Split, all_rows: list[Tensor], views: Views) -> None:
+    for _ in split.in_view(all_rows, 0, views):
+        pass
 
 
 def _shapes(plan: Plan) -> list[LayerShape]:

@@ -227,6 +227,9 @@ class OwnImages:
     """import path, `my_data.make`, in the current folder or in an installed package"""
     args: Any = neutral(default=None)
     """further arguments of the call, by name"""
+    version: str | None = neutral(default=None)
+    """your name for the images as they are now. With it they are read only once, and again when it changes; None: all
+    images are read whenever a command starts, because they may have changed"""
     channels: Literal[1, 3]
     """1: images become grey; 3: images become RGB"""
     height: int = bounded(AT_LEAST_1)

@@ -49,7 +49,7 @@ def source(dataset: Dataset, part: SplitPart, root: Path | None = None, progress
     reported before a split is drawn.
 
     root: folder of the store, which keeps file digests and decoded images; None: nothing is kept.
-    progress: shows the decoding of a folder.
+    progress: shows the decoding of a folder, and the reading of a user's own data set.
 
     Raises ConfigError if local files are missing."""
     match dataset:
@@ -59,7 +59,12 @@ def source(dataset: Dataset, part: SplitPart, root: Path | None = None, progress
         case Folder():
             return _folder_source(dataset, part, root, progress)
         case OwnImages():
-            return Source(own.identity(dataset, part), lambda _track, _folder: own.decode(dataset, part), version=1)
+            track = _in_silence if progress is None else progress.track
+            return Source(
+                own.identity(dataset, part, track),
+                lambda track, folder: own.decode(dataset, part, track, folder),
+                version=1,
+            )
         case HubImages():
             split = _split(dataset, part)
             identity = parquet.identity(dataset, split, root)
@@ -69,6 +74,10 @@ def source(dataset: Dataset, part: SplitPart, root: Path | None = None, progress
                 version=2,
                 earlier_version=1 if dataset.path is None else None,
             )
+
+
+def _in_silence(items: range, _title: str) -> range:
+    return items
 
 
 def _folder_source(dataset: Folder, part: SplitPart, root: Path | None, progress: Progress | None) -> Source:

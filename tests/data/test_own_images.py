@@ -10,6 +10,7 @@ import pytest
 from fitnets.composition import loading
 from fitnets.data.reading import own
 from fitnets.experiment import pipeline
+from support.datasets import in_silence
 from support.runs import TINY
 
 SETS = """
@@ -115,7 +116,7 @@ def write(folder: Path, text: str) -> None:
     (folder / "my_data.py").write_text(text)
     sys.modules.pop("my_data", None)
     own._made.cache_clear()
-    own._read.cache_clear()
+    own._DIGESTS.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +155,7 @@ def test_every_kind_of_image_gives_the_same_run(tiny):
     digests = set()
     for kind in ("array", "pil", "tensor", "fraction"):
         dataset = loading.load([*NETWORKS, *data("make", kind=kind)]).dataset
-        digests.add(json.dumps(own.identity(dataset, "train")))
+        digests.add(json.dumps(own.identity(dataset, "train", in_silence)))
     assert len(digests) == 1
 
 
@@ -173,6 +174,22 @@ def test_a_store_that_has_the_images_is_not_read_for_others(tmp_path):
     write(tmp_path, SETS.replace('"test": 30', '"test": 300'))
     second = pipeline.run(loading.load(words))["hashes"]
     assert (first["run"], first["test"] != second["test"]) == (second["run"], True)
+
+
+def test_a_version_stands_for_the_images(command, tmp_path, monkeypatch):
+    """Nothing is read as long as it stays the same."""
+    monkeypatch.setattr(own, "_READ_TWICE", 0)
+    seen, real = [], own._item
+    monkeypatch.setattr(own, "_item", lambda *given: (seen.append(given[3]), real(*given))[1])
+    counts = []
+    for version in ("one", "one", "two"):
+        own._DIGESTS.clear()
+        seen.clear()
+        assert command(*NETWORKS, *data("make"), f"dataset.version={version}").code == 0
+        counts.append(len(seen))
+    assert counts[0] >= 180
+    assert counts[1] < 10
+    assert counts[2] >= 180
 
 
 def test_a_list_of_pairs_is_a_data_set_too(command):

@@ -3,19 +3,23 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fitnets.config import OwnImages
+from fitnets.config import OwnImages, image_shape
 from fitnets.data.eight_bit import StoredRows
 from fitnets.data.reading import encoded_image
 from fitnets.data.reading.decoding import Decoded, Report
+from fitnets.data.reading.pixel_file import PixelFile
 from fitnets.errors import ConfigError
+from fitnets.progress import Track
 from fitnets.system import imports
 
 _READ_TWICE = 16
@@ -67,25 +71,46 @@ def notes(dataset: OwnImages) -> Iterator[str]:
         )
 
 
-def identity(dataset: OwnImages, part: str) -> dict[str, Any]:
+def identity(dataset: OwnImages, part: str, track: Track) -> dict[str, Any]:
     """JSON values that distinguish the images: the hash of all of them. The whole split is read, because nobody but the
-    user's function knows whether its images have changed."""
-    images, labels = _read(dataset.target, _as_json(dataset.args), part, dataset.channels)
-    digest = hashlib.sha256(images.tobytes())
-    digest.update(labels.tobytes())
-    return {"own images": digest.hexdigest(), "shape": list(images.shape)}
+    user's function knows whether its images have changed; with `dataset.version` the user says so, and nothing is
+    read."""
+    if dataset.version is not None:
+        facts = {"own images": dataset.version, "target": dataset.target, "args": dataset.args, "part": part}
+        return facts | {"channels": dataset.channels}
+    key = (dataset.target, _as_json(dataset.args), part, dataset.channels)
+    if key not in _DIGESTS:
+        digest, labels, shape = hashlib.sha256(), [], (0, 0, 0)
+        for pixels, label in _items(dataset, part, track):
+            digest.update(np.ascontiguousarray(pixels).data)
+            labels.append(label)
+            shape = pixels.shape
+        digest.update(np.asarray(labels, np.int64).data)
+        _DIGESTS[key] = {"own images": digest.hexdigest(), "shape": [len(labels), *shape]}
+    return _DIGESTS[key]
 
 
-def decode(dataset: OwnImages, part: str) -> Decoded:
-    """The images and labels of a split. Raises ConfigError if images have another size than the option says."""
-    images, labels = _read(dataset.target, _as_json(dataset.args), part, dataset.channels)
-    height, width = images.shape[2:]
-    if (height, width) != (dataset.height, dataset.width):
-        raise ConfigError(
-            f"dataset.target={dataset.target}: its {part} images are {height} pixels high and {width} wide: give "
-            f"dataset.height={height} dataset.width={width}"
-        )
-    return Decoded(StoredRows(images), labels, Report(total=len(labels)))
+_DIGESTS: dict[tuple[str, str, str, int], dict[str, Any]] = {}
+"""what `identity` returned in this process, by what determines it"""
+
+
+def decode(dataset: OwnImages, part: str, track: Track, folder: Path | None) -> Decoded:
+    """The images and labels of a split. Raises ConfigError if images have another size than the option says.
+
+    folder: gets the images in a file; None: they stay in memory."""
+    labels: list[int] = []
+    with closing(PixelFile(folder, image_shape(dataset))) as images:
+        for pixels, label in _items(dataset, part, track):
+            height, width = pixels.shape[1:]
+            if (height, width) != (dataset.height, dataset.width):
+                raise ConfigError(
+                    f"dataset.target={dataset.target}: its {part} images are {height} pixels high and {width} wide: "
+                    f"give dataset.height={height} dataset.width={width}"
+                )
+            images.append(pixels)
+            labels.append(label)
+        array, _ = images.finish()
+    return Decoded(StoredRows(array), np.asarray(labels, np.int64), Report(total=len(labels)))
 
 
 # --- the user's function and its data sets ---
@@ -125,41 +150,42 @@ def _length(data: Any, place: str, part: str) -> int:
         ) from error
 
 
-@lru_cache(maxsize=8)
-def _read(target: str, arguments: str, part: str, channels: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Read all images (N, C, H, W) and labels (N,) of a split."""
-    data = _made(target, arguments, part)
-    count = len(data)
-    images: NDArray[np.uint8] | None = None
-    labels, first_channels = np.empty(count, np.int64), 0
-    for number in range(count):
-        image, labels[number] = _item(data, number, target, part)
-        given = _pixels(image, target, number, part)
+def _items(dataset: OwnImages, part: str, track: Track) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """Yield the pixels (C, H, W) and the label of every item of a split. Raises ConfigError for items that do not fit
+    the first one, or that are others when they are read again."""
+    data = _made(dataset.target, _as_json(dataset.args), part)
+    count, place = len(data), f"dataset.target={dataset.target}"
+    checked = set(np.unique(np.linspace(0, count - 1, min(count, _READ_TWICE)).astype(int)).tolist())
+    kept: dict[int, tuple[NDArray[np.uint8], int]] = {}
+    first: NDArray[np.uint8] | None = None
+    first_channels = 0
+    for number in track(range(count), f"reading {dataset.target} {part}"):
+        image, label = _item(data, number, dataset.target, part)
+        given = _pixels(image, dataset.target, number, part)
         first_channels = first_channels or len(given)
-        if len(given) > max(channels, first_channels):
+        if len(given) > max(dataset.channels, first_channels):
             raise ConfigError(
-                f"dataset.target={target}: image {number} of its {part} set has 3 channels and the first one has 1: "
-                "give dataset.channels=3, or grey images alone"
+                f"{place}: image {number} of its {part} set has 3 channels and the first one has 1: give "
+                "dataset.channels=3, or grey images alone"
             )
-        pixels = _in_channels(given, channels)
-        if images is None:
-            images = np.empty((count, *pixels.shape), np.uint8)
-        if pixels.shape != images.shape[1:]:
+        pixels = _in_channels(given, dataset.channels)
+        first = pixels if first is None else first
+        if pixels.shape != first.shape:
             raise ConfigError(
-                f"dataset.target={target}: image {number} of its {part} set has the shape {pixels.shape} and those "
-                f"before it {images.shape[1:]}: give all images one size"
+                f"{place}: image {number} of its {part} set has the shape {pixels.shape} and those before it "
+                f"{first.shape}: give all images one size"
             )
-        images[number] = pixels
-    assert images is not None
-    for number in np.unique(np.linspace(0, count - 1, min(count, _READ_TWICE)).astype(int)):
-        image, label = _item(data, int(number), target, part)
-        again = _in_channels(_pixels(image, target, int(number), part), channels)
-        if label != labels[number] or not np.array_equal(again, images[number]):
+        if number in checked:
+            kept[number] = pixels.copy(), label
+        yield pixels, label
+    for number, (pixels, label) in kept.items():
+        image, label_again = _item(data, number, dataset.target, part)
+        again = _in_channels(_pixels(image, dataset.target, number, part), dataset.channels)
+        if label_again != label or not np.array_equal(again, pixels):
             raise ConfigError(
-                f"dataset.target={target}: item {number} of its {part} set is another one when it is read again: leave "
-                "random changes out of the data set (schedule.STAGE.augmentation makes them)"
+                f"{place}: item {number} of its {part} set is another one when it is read again: leave random changes "
+                "out of the data set (schedule.STAGE.augmentation makes them)"
             )
-    return images, labels
 
 
 def _item(data: Any, number: int, target: str, part: str) -> tuple[Any, int]:

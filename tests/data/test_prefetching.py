@@ -2,11 +2,11 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from data.test_views import AUGMENTATIONS, POOL, photos
 from fitnets.config import Augmentation
 from fitnets.data import stored_images
 from fitnets.data.augmentation import Views
@@ -14,6 +14,7 @@ from fitnets.data.eight_bit import EightBitImages, Pixels
 from fitnets.data.prefetching import prefetched
 from fitnets.data.splits import Split
 from support.datasets import CPU
+from support.photos import AUGMENTATIONS, POOL, photos
 
 
 def threads() -> int:
@@ -95,8 +96,6 @@ def test_work_is_done_ahead():
 @pytest.mark.parametrize(("left", "is_streamed"), [(10**9, False), (50_000, True)])
 def test_auto_streams_what_takes_more_than_half_of_the_memory_that_is_left(monkeypatch, left, is_streamed):
     monkeypatch.setattr("fitnets.system.resources.memory_left", lambda: left)
-    from types import SimpleNamespace
-
     rows = photos().pixels
     part = SimpleNamespace(images=SimpleNamespace(array=rows._arrays[0].numpy()))
     made = []

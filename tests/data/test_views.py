@@ -9,46 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from fitnets.config import Augmentation, Scale
-from fitnets.data import preprocessing, random_crops
+from fitnets.config import Augmentation
+from fitnets.data import random_crops
 from fitnets.data.augmentation import Views
 from fitnets.data.eight_bit import EightBitImages, Pixels, StoredRows
 from fitnets.data.random_numbers import uniform
 from fitnets.data.resizing import CentreView
 from fitnets.kernels import library
 from support.datasets import CPU
-
-AUGMENTATIONS = {
-    "crop": {"crop_area": 0.08},
-    "crop and flip": {"crop_area": 0.35, "flip": True},
-    "trivial": {"policy": "trivial"},
-    "rand": {"policy": "rand", "operations": 3, "magnitude": 15},
-    "colour": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
-    "mixup": {"mixup": 0.5},
-    "cutmix": {"cutmix": 1.0},
-    "all": {
-        "flip": True,
-        "pad": 2,
-        "crop_area": 0.08,
-        "policy": "rand",
-        "hue": 0.1,
-        "mixup": 0.2,
-        "cutmix": 1.0,
-    },
-}
-POOL = torch.arange(30)
-
-
-def photos(*, uniform_size: bool = False) -> EightBitImages:
-    generator = np.random.default_rng(0)
-    sizes = [(20, 20) if uniform_size else (20 + number, 44 - number) for number in range(30)]
-    images = [generator.integers(0, 256, (3, *size), dtype=np.uint8) for size in sizes]
-    if uniform_size:
-        rows = StoredRows(np.stack(images))
-    else:
-        rows = StoredRows(np.concatenate([image.reshape(-1) for image in images]), None, np.asarray(sizes, np.int32), 3)
-    table = preprocessing.table(Scale(), {}, 255, 3)
-    return EightBitImages(Pixels([rows], CentreView(20, 20, 0.9, "bilinear"), CPU), table)
+from support.photos import AUGMENTATIONS, POOL, photos
 
 
 def shown(views: Views, rows: torch.Tensor, view: int, images: EightBitImages | None = None) -> torch.Tensor:
@@ -99,9 +68,9 @@ def test_neither_threads_nor_kernels_nor_generators_matter(views):
 
 def test_another_process_sees_the_same_pixels():
     program = (
-        "import sys; sys.path.insert(0, 'tests'); from data.test_views import *; "
-        "print(hashlib.sha256(shown(Views(Augmentation(**AUGMENTATIONS['all']), 11), POOL, 3).numpy().tobytes())"
-        ".hexdigest())"
+        "import sys; sys.path.insert(0, 'tests'); from support.photos import *; from fitnets.config import Augmentation; from fitnets.data.augmentation import Views; import hashlib; "
+        "seen, *_ = Views(Augmentation(**AUGMENTATIONS['all']), 11).shown(photos(), POOL, 3, POOL); "
+        "print(hashlib.sha256(seen.numpy().tobytes()).hexdigest())"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     own = shown(Views(Augmentation(**AUGMENTATIONS["all"]), 11), POOL, 3)

@@ -67,11 +67,15 @@ def test_neither_threads_nor_kernels_nor_generators_matter(views):
 
 
 def test_another_process_sees_the_same_pixels():
-    program = (
-        "import sys; sys.path.insert(0, 'tests'); from support.photos import *; from fitnets.config import Augmentation; from fitnets.data.augmentation import Views; import hashlib; "
-        "seen, *_ = Views(Augmentation(**AUGMENTATIONS['all']), 11).shown(photos(), POOL, 3, POOL); "
-        "print(hashlib.sha256(seen.numpy().tobytes()).hexdigest())"
-    )
+    program = """
+import hashlib, sys
+sys.path.insert(0, "tests")
+from fitnets.config import Augmentation
+from fitnets.data.augmentation import Views
+from support.photos import AUGMENTATIONS, POOL, photos
+seen, *_ = Views(Augmentation(**AUGMENTATIONS["all"]), 11).shown(photos(), POOL, 3, POOL)
+print(hashlib.sha256(seen.numpy().tobytes()).hexdigest())
+"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     own = shown(Views(Augmentation(**AUGMENTATIONS["all"]), 11), POOL, 3)
     assert done.stdout.strip() == hashlib.sha256(own.numpy().tobytes()).hexdigest()

@@ -124,8 +124,7 @@ def _describe_library_models(composed: DictConfig) -> None:
         from fitnets.models.custom import libraries  # imports torch
 
         views[side] = libraries.view(net.library, net.model, side)
-        classes = None if OmegaConf.is_missing(dataset, "classes") else dataset.classes
-        filled = libraries.filled(OmegaConf.to_container(net), views[side], side, classes)
+        filled = libraries.filled(OmegaConf.to_container(net), views[side], side, _known(dataset, "classes"))
         for key, value in filled.items():
             net[key] = value
     if OmegaConf.get_type(dataset) is Photos:
@@ -134,8 +133,15 @@ def _describe_library_models(composed: DictConfig) -> None:
             if OmegaConf.is_missing(dataset, key):
                 dataset[key] = usual if shown is None else getattr(shown, key)
     for side, shown in views.items():
-        if shown.is_fixed and composed[side].size is None and not OmegaConf.is_missing(dataset, "height"):
-            composed[side].size = shown.height if shown.height != dataset.height else None
+        if shown.is_fixed and composed[side].size is None and _known(dataset, "height") != shown.height:
+            composed[side].size = shown.height
+
+
+def _known(dataset: DictConfig, key: str) -> Any:
+    """The value of a data set's key, or of a constant of its class; None if it has none yet."""
+    if key not in dataset:
+        return None if OmegaConf.is_missing(dataset, key) else getattr(OmegaConf.get_type(dataset), key)
+    return dataset[key]
 
 
 _USUAL_PHOTO = {"height": 224, "width": 224, "crop_share": 0.875, "squash": False, "interpolation": "bicubic"}

@@ -205,6 +205,7 @@ class Photos(Folder):
     """A folder of photographs, which are stored with their proportions. Where a key is not given, the size and the view
     of the images are those of the teacher's own configuration."""
 
+    name: str = neutral(default="photos")
     stored_size: int | Literal["auto"] | None = bounded(AT_LEAST_1, default="auto")
     """see `Folder.stored_size`"""
     crop_share: float = bounded(_CROP_SHARE)

@@ -30,8 +30,8 @@ def tails(places: Iterable[str], separator: str = "/") -> dict[str, str]:
 def datasets(pairs: Sequence[tuple[str | None, str | None]]) -> list[str | None]:
     """A name for each data set, given as (option, path of its files).
 
-    `folder` is named by its folder. Another option is named by itself, and also by its folder if the same option has
-    files in several folders. The name is None where the option is None."""
+    `folder` and `photos` are named by their folder. Another option is named by itself, and also by its folder if the
+    same option has files in several folders. The name is None where the option is None."""
     paths = [None if path is None else os.path.normpath(path) for _, path in pairs]
     options = [option for option, _ in pairs]
     of_option = {name: {path for other, path in zip(options, paths, strict=True) if other == name} for name in options}
@@ -39,7 +39,7 @@ def datasets(pairs: Sequence[tuple[str | None, str | None]]) -> list[str | None]
     names: list[str | None] = []
     for option, path in zip(options, paths, strict=True):
         tail = None if path is None else short[option][path]
-        if option == "folder" and tail is not None:
+        if option in ("folder", "photos") and tail is not None:
             names.append(tail)
         else:
             names.append(f"{option} in {tail}" if tail is not None and len(of_option[option]) > 1 else option)

@@ -112,7 +112,7 @@ def _decode(dataset: Dataset, part: SplitPart, origin: Source, folder: Path, pro
         if origin.images_folder is not None:
             assert images.rows is not None
             np.save(partial / "rows.npy", images.rows)
-        elif not (partial / "images.npy").exists():
+        elif not isinstance(images.array, np.memmap):  # else decoding has mapped it from this folder
             np.save(partial / "images.npy", images.array)
         np.save(partial / "labels.npy", labels)
         meta = {

@@ -6,8 +6,12 @@ from fitnets.config import (
     Config,
     CustomTeacher,
     EarlierRunTeacher,
+    LibraryStudent,
+    LibraryTeacher,
     Schedule,
     StageSettings,
+    Student,
+    Teacher,
     image_shape,
 )
 from fitnets.config.options import content_hash
@@ -43,7 +47,7 @@ _SCHEDULES = {
     "paper": "the paper's numbers, except for those that you change",
     "released": "the released code's numbers, except for those that you change",
 }
-_NOT_IN_PAPER = {"digits", "folder"}
+_NOT_IN_PAPER = {"digits", "folder", "photos"}
 """data sets that the paper does not use"""
 
 
@@ -61,7 +65,7 @@ def announce(plan: Plan, terminal: Terminal) -> None:
         f"  schedule {_schedule(config)}",
         f"  seeds    {_seeds(config)}",
         f"  teacher  {_teacher(plan, ready)}",
-        f"  student  {_network(plan, config.student.name, plan.student)}",
+        f"  student  {_network(plan, config.student.name, plan.student)}{_start(config.student)}",
         *(_stage_line(stage, plan) for stage in plan.stages),
     ]
     lines += [f"  note     {note}" for note in [*readiness.warnings(plan, ready), *_notes(plan, terminal)]]
@@ -112,10 +116,26 @@ def _teacher(plan: Plan, ready: Readiness | None) -> str:
     return f"{_network(plan, plan.config.teacher.name, plan.teacher)}: {_teacher_training(plan, ready)}"
 
 
+def _start(student: Student) -> str:
+    """The initial weights of a library's model."""
+    if not isinstance(student, LibraryStudent) or student.weights is not None:
+        return ""
+    weights = "the published weights" if student.pretrained else "random weights"
+    return f", {student.model} of {student.library}, from {weights}"
+
+
+def _origin(teacher: Teacher) -> str:
+    """Where the weights of a teacher come from that is not trained here."""
+    if isinstance(teacher, LibraryTeacher) and teacher.weights is None:
+        weights = "the published weights" if teacher.pretrained else "RANDOM WEIGHTS"
+        return f"{teacher.model} of {teacher.library}, {weights}, not trained here"
+    return "your own, not trained here" if isinstance(teacher, CustomTeacher) else "of earlier runs"
+
+
 def _teacher_training(plan: Plan, ready: Readiness | None) -> str:
     """Describe the source of the teacher's weights, or the length of its training."""
     if plan.teacher_stage is None:
-        origin = "your own, not trained here" if isinstance(plan.config.teacher, CustomTeacher) else "of earlier runs"
+        origin = _origin(plan.config.teacher)
         return f"{origin}, {ready.describe()}" if ready else origin
     if plan.teacher_is_trained:
         return f"already trained, in {plan.teacher_directory}"

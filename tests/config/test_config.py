@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fitnets import checks
 from fitnets.composition import loading
@@ -25,6 +26,7 @@ from support.datasets import SILENCE, write_images, write_parquet
 from support.options import NEEDED
 from support.places import ROOT
 from support.runs import TINY
+from support.timm_models import import_timm
 
 CONF = ROOT / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
@@ -38,8 +40,14 @@ DEFAULTS = {  # default teacher and student of each data set
     "svhn": ("maxout_svhn", "fitnet3"),
     "aflw": ("relu_aflw", "fitnet_aflw2"),
     "folder": ("resnet", "thin"),
+    "photos": ("resnet", "thin"),  # as given in NEEDED
     "custom": ("resnet", "thin"),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def timm():
+    import_timm()
 
 
 def load_dataset(dataset: str, *words: str) -> Config:
@@ -174,6 +182,8 @@ def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
         [*TINY, "method=labels_then_kd", "schedule.student.augmentation.flip=true"],
         ["tracker=none", "schedule=fast", "schedule/student_init=lsuv", *one_epoch],
         [*TINY, "regressor=conv", "student.width=null", "student.budget=0.01", "sweep.seeds=2"],
+        [*small_photos(tmp_path), *NETWORKS, *one_epoch, f"schedule.student.augmentation={EVERY_KIND}"],
+        [*small_photos(tmp_path), *PUBLISHED, *one_epoch, "method=kd", "hint_layer=none"],
     ):
         finished = command(*words)
         assert finished.code == 0, finished.err
@@ -207,6 +217,14 @@ def test_every_key_is_read(reads, command, tmp_path, earlier_run, monkeypatch):
     assert {f"{name}.name" for name in ("Digits", "HubImages", "FitNet", "Thin", "MaxoutTeacher", "Method")} <= reads
 
 
+NETWORKS = ("tracker=none", "teacher=resnet", "teacher.depth=8", "teacher.width=1", "student=thin", "student.depth=3")
+PUBLISHED = (
+    "tracker=none",
+    *NEEDED["teacher=timm"],
+    "student=transformers",
+    *NEEDED["student=transformers"],
+)
+EVERY_KIND = "{flip: true, crop_area: 0.5, policy: rand, operations: 1, magnitude: 5, hue: 0.1, mixup: 0.2, cutmix: 1}"
 RAMP = "+method.stages.hint.terms.attention={weight: {start: 0, end: 1, end_epoch: 2}}"
 NAMED = ["hint_layer=named", "hint_layer.teacher=conv1", "hint_layer.student=conv1"]
 
@@ -216,6 +234,15 @@ def small_mnist(folder: Path) -> list[str]:
     write_parquet(folder / "data", "train", np.zeros((300, 28, 28), dtype=np.uint8), list(range(10)) * 30)
     write_parquet(folder / "data", "test", np.zeros((30, 28, 28), dtype=np.uint8), list(range(10)) * 3)
     return ["dataset=mnist", f"dataset.path={folder / 'data'}", "dataset.validation_images=100"]
+
+
+def small_photos(folder: Path) -> list[str]:
+    """Write photos of two classes, and return the overrides that use them."""
+    for name in "ab":
+        (folder / "photos" / name).mkdir(parents=True, exist_ok=True)
+        for index in range(40):
+            Image.new("RGB", (40, 36), (5 * index, 90, 30)).save(folder / "photos" / name / f"{index}.png")
+    return ["dataset=photos", f"dataset.path={folder / 'photos'}", "dataset.height=32", "dataset.width=32"]
 
 
 class TestPaperNumbers:

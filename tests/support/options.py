@@ -1,5 +1,10 @@
 """Lists the overrides without which some options of the configuration cannot be composed."""
 
+from pathlib import Path
+
+SMALL_RESNET = Path(__file__).with_name("small_resnet")
+"""configuration of a small model of transformers"""
+
 NEEDED = {  # further overrides that an option needs
     "dataset=custom": ["dataset.target=support.own_data.make"],
     "hint_layer=named": ["hint_layer.teacher=conv2", "hint_layer.student=conv5"],
@@ -27,4 +32,21 @@ NEEDED = {  # further overrides that an option needs
     "student=fitnet_aflw2": ["dataset=aflw", "dataset.path=patches"],
     "dataset=aflw": ["dataset.path=patches"],
     "dataset=folder": ["dataset.path=images", "dataset.classes=3"],
+    "dataset=photos": [
+        "dataset.path=images",
+        "dataset.classes=3",
+        "dataset.height=32",
+        "dataset.width=32",
+        "teacher=resnet14",
+        "student=thin",
+    ],
+    "teacher=timm": ["teacher.model=resnet18", "teacher.pretrained=false", "teacher.channels=3", "teacher.size=32"],
+    "student=timm": ["student.model=resnet18", "student.channels=3", "student.size=32"],
+    "teacher=transformers": [
+        f"teacher.model={SMALL_RESNET}",
+        "teacher.pretrained=false",
+        "teacher.channels=3",
+        "teacher.size=32",
+    ],
+    "student=transformers": [f"student.model={SMALL_RESNET}", "student.channels=3", "student.size=32"],
 }

@@ -25,7 +25,7 @@ from fitnets.data.reading.folder import centre_view
 from fitnets.data.sources import Source, SplitPart, source, training_parts
 from fitnets.errors import ConfigError, DamagedError
 from fitnets.progress import Progress
-from fitnets.store import directories, files, locks
+from fitnets.store import arrays, directories, files, locks
 from fitnets.system import permissions, resources
 
 _CHUNK = 2000
@@ -72,16 +72,16 @@ def decoded_part(dataset: Dataset, part: SplitPart, root: Path, progress: Progre
     report = Report(**meta["report"]) if "report" in meta else Report(total=meta["images"])
     sources.check_report(dataset, report)
     return DecodedPart(
-        _stored_rows(dataset, folder, origin), files.mapped_array(folder / "labels.npy"), meta["sha256"], report
+        _stored_rows(dataset, folder, origin), arrays.mapped_array(folder / "labels.npy"), meta["sha256"], report
     )
 
 
 def _stored_rows(dataset: Dataset, folder: Path, origin: Source) -> StoredRows:
     """The images of a decoded part: its own file, or rows of the file that holds all images of a `dataset=folder`."""
     if (folder / "images.npy").exists():
-        return StoredRows(files.mapped_array(folder / "images.npy", "r"))
+        return StoredRows(arrays.mapped_array(folder / "images.npy", "r"))
     assert origin.images_folder is not None
-    return stored_rows(origin.images_folder, dataset.channels, files.mapped_array(folder / "rows.npy"))
+    return stored_rows(origin.images_folder, dataset.channels, arrays.mapped_array(folder / "rows.npy"))
 
 
 def decoded_folder(dataset: Dataset, origin: Source, root: Path) -> Path:
@@ -172,7 +172,7 @@ def prepared_images(
         return PreparedImages(EightBitImages(pixels(dataset, parts, device, keep), table), labels, fitted)
     folder = _preprocessed_folder(dataset, root, parts, progress, fitted)
     images, labels = (
-        torch.from_numpy(files.mapped_array(folder / f"{name}.npy")).to(device) for name in ("images", "labels")
+        torch.from_numpy(arrays.mapped_array(folder / f"{name}.npy")).to(device) for name in ("images", "labels")
     )
     return PreparedImages(images, labels, _stored_values(folder))
 

@@ -7,11 +7,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from fitnets.config import Config
 from fitnets.config.options import absolute, plain
@@ -121,19 +119,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 # --- room on the disk ---
-
-
-def mapped_array(path: Path, mode: Literal["r", "c"] = "c") -> NDArray[Any]:
-    """Map an array from its file. Raises DamagedError with the way out.
-
-    mode: c: the array may be written to, and the file stays as it is; r: the array must not be written to, and takes no
-        memory of the process however large it is"""
-    with advise_removal(path.parent):
-        try:
-            array: NDArray[Any] = np.load(path, mmap_mode=mode)
-        except (*permissions.DAMAGE, EOFError) as error:
-            raise DamagedError(f"{path} cannot be read ({error})") from error
-    return array
 
 
 def check_space(folder: Path, needed: int, what: str, way_out: str) -> None:

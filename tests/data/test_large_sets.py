@@ -19,11 +19,11 @@ from fitnets.data.augmentation import Views
 from fitnets.data.eight_bit import EightBitImages, Pixels, StoredRows
 from fitnets.data.resizing import CentreView
 from fitnets.data.splits import Split
-from fitnets.store import files
+from fitnets.store import arrays
 
 path, size = sys.argv[1], int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_DATA, (size // 3, size // 3))
-rows = StoredRows(files.mapped_array(Path(path), "r"))
+rows = StoredRows(arrays.mapped_array(Path(path), "r"))
 pixels = Pixels([rows], CentreView(224, 224, 1.0, "bilinear"), torch.device("cpu"), is_streamed=True)
 images = EightBitImages(pixels, torch.arange(256.0).repeat(3, 1))
 split = Split(images, torch.zeros(len(rows), dtype=torch.long), torch.arange(len(rows)))

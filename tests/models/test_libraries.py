@@ -125,7 +125,7 @@ class TestErrorsAreOneLine:
 
         made = timm.create_model("resnet18", num_classes=5)
         monkeypatch.setattr("timm.create_model", lambda *_, **__: made)
-        with pytest.raises(ConfigError, match=r"it has 5 classes and dataset=folder has 2"):
+        with pytest.raises(ConfigError, match=r"it has 5 classes and dataset=photos has 2"):
             loading.load(given(photos, "teacher.model=resnet18", "student.model=mobilenetv3_small_050"))
 
 

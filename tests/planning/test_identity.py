@@ -16,6 +16,7 @@ from fitnets.planning import identity
 from fitnets.terms import registry
 from fitnets.training import methods
 from support.options import NEEDED
+from support.timm_models import import_timm
 
 TEACHER, STAGE_1, STUDENT, NOTHING = "teacher hint run", "hint run", "run", ""
 REACH = {  # beginning of a key (the longest one counts): the artifacts that the key determines in a run with hints
@@ -64,15 +65,19 @@ NEUTRAL = {  # reason: keys that are in no hash
         *(f"HubImages.{key}" for key in ("hub", "subset", "revision", "path", "image_column", "label_column")),
         *(f"HubImages.{key}" for key in ("first_label", "skip_broken")),
         *(f"HubImages.{split}_split" for split in ("train", "extra", "validation", "test")),
-        *(f"OwnImages.{key}" for key in ("target", "args")),
-        *(f"Folder.{key}" for key in ("path", "split_file", "skip_broken", "validation_share", "test_share")),
+        *(f"OwnImages.{key}" for key in ("target", "args", "version")),
+        *(
+            f"{kind}.{key}"
+            for kind in ("Folder", "Photos")
+            for key in ("path", "split_file", "skip_broken", "validation_share", "test_share")
+        ),
     },
     "the pair of layers is hashed": {
         *(f"{net}.hint" for net in ("MaxoutTeacher", "ReluTeacher", "FastTeacher")),
         *(f"{net}.guided" for net in ("FitNet", "GroupedFitNet", "ReluFitNet")),
     },
     "network and weights are hashed": {"RunTeacher.path", "Ensemble.members", "Ensemble.hint_member"}
-    | {"CustomTeacher.weights", "CustomStudent.weights"},
+    | {f"{kind}.weights" for kind in ("CustomTeacher", "CustomStudent", "LibraryTeacher", "LibraryStudent")},
     "no part of a result": {
         f"Config.{key}" for key in ("engine", "tracker", "sweep", "store", "rerun", "test", "return_measures")
     },
@@ -98,7 +103,26 @@ CASES = [  # together they hold every option of the schema
     ["teacher=run"],
     ["teacher=ensemble"],
     ["teacher=custom", "student=custom", "regressor=pointwise"],
+    ["dataset=photos"],
+    ["teacher=timm", "student=transformers"],
+    ["teacher=transformers", "student=timm"],
 ]
+
+
+WITH_TESTS_OF_THEIR_OWN = (
+    "RunTeacher",
+    "Ensemble",
+    "CustomTeacher",
+    "CustomStudent",
+    "LibraryTeacher",
+    "LibraryStudent",
+)
+"""options whose hashes are tested in test_teachers.py, test_custom.py and test_libraries.py"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def timm():
+    import_timm()
 
 
 @dataclass(frozen=True)
@@ -234,8 +258,8 @@ def test_every_key_is_in_the_hashes_that_it_determines_and_in_no_other(words, ea
     before = identity.hashes(config, "digest", "fp32")
     wrong = {}
     for leaf in leaves(config):
-        if leaf.kind.__name__ in ("RunTeacher", "Ensemble", "CustomTeacher", "CustomStudent"):
-            continue  # tested in test_teachers.py and test_custom.py
+        if leaf.kind.__name__ in WITH_TESTS_OF_THEIR_OWN:
+            continue
         after = identity.hashes(changed(config, leaf.key, another(leaf)), "digest", "fp32")
         different = {kind for kind in before._fields if getattr(before, kind) != getattr(after, kind)}
         if different != expected(config, leaf, is_staged=before.hint is not None):

@@ -16,7 +16,7 @@ from fitnets.data.reading.decoding import BrokenImages, Decoded, Report
 from fitnets.data.reading.folder_layout import Contents
 from fitnets.errors import printable
 from fitnets.progress import Progress
-from fitnets.store import directories, files, locks
+from fitnets.store import arrays, directories, files, locks
 
 _VERSION = 1
 """a part of the hash: raise it whenever the code makes other pixels from the same files"""
@@ -75,8 +75,8 @@ def stored_rows(place: Path, channels: int, rows: NDArray[np.int64] | None = Non
     place: the folder of the store that holds them.
     rows: some of them; None: all. Raises DamagedError with the way out."""
     path = place / "sizes.npy"
-    sizes = files.mapped_array(path, "r") if path.exists() else None
-    return StoredRows(files.mapped_array(place / "images.npy", "r"), rows, sizes, channels)
+    sizes = arrays.mapped_array(path, "r") if path.exists() else None
+    return StoredRows(arrays.mapped_array(place / "images.npy", "r"), rows, sizes, channels)
 
 
 def _stored_form(dataset: Folder) -> list[Any]:

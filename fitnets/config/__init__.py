@@ -113,6 +113,11 @@ class Engine:
     hint_cache_gb: float = bounded(AT_LEAST_0, default=4.0)
     """largest size of a stage's cached hint maps on the disk (and in the memory of a GPU), in GB. If they need more,
     the teacher runs up to the hint layer at every step instead"""
+    cached_logits: int | Literal["exact", "half"] = bounded(AT_LEAST_1, default="exact")
+    """what is cached of the teacher's logits for a training image. exact: all in fp32; half: all in fp16; a number: so
+    many of the largest in fp16, and the others with equal shares of what is left. It is for many classes: 1000 classes
+    in 16 views of a million images take 64 GB in fp32, and 1.3 GB for the 20 largest. Other values than exact are part
+    of the hash"""
     threads: int | None = bounded(AT_LEAST_1)
     """CPU threads; None: PyTorch's default"""
     eval_batch_size: int = bounded(AT_LEAST_1)

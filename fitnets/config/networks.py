@@ -240,6 +240,9 @@ class CustomNet:
 class CustomTeacher(CustomNet):
     """A custom network as a ready teacher, which is not trained."""
 
+    outputs: list[int] | None = added(default=None, bounds=AT_LEAST_0)
+    """the logits that stand for the classes of the data set, in the order of its classes; None: all, in their order"""
+
 
 @option
 class CustomStudent(CustomNet):

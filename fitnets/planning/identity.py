@@ -92,7 +92,7 @@ def _student_parts(config: Config) -> list[Any]:
     method = _terms(config, "student") if former is None else former
     parts: list[Any] = [method, config.student, schedule.student_init, methods.student_stage(config), config.seed]
     parts += [*_custom_student(config), *methods.repeated_views(config, methods.student_stage(config))]
-    parts += [schedule.retrain_student]
+    parts += [*methods.rounded_logits(config), schedule.retrain_student]
     return parts if former is None else [*parts, *_former_link_parts(config, former)]
 
 
@@ -178,6 +178,7 @@ def comparison_keys(config: Config, digest: str, precision: Precision) -> Compar
     student_parts: list[Any] = [stage_of_any_length, schedule.retrain_student]
     student_parts += [*_custom_student(replace(config, seed=0))]
     student_parts += methods.repeated_views(config, methods.student_stage(config))
+    student_parts += methods.rounded_logits(config)
     shared: list[Any] = [config.student, schedule.student_init, *student_parts]
     bare: list[Any] = [without_normalization(config.student), *student_parts]
     method_parts = _method_parts(config, kd)

@@ -33,6 +33,7 @@ from fitnets.progress import Progress
 from fitnets.store import digests, directories, earlier_runs, files, layout, weights
 from fitnets.store.layout import StoreLayout
 from fitnets.training import methods
+from fitnets.training.logit_codes import LogitCode
 from fitnets.training.stages import Stage
 from fitnets.training.teacher_cache import CachePlan, TeacherCache, plan_cache
 
@@ -150,6 +151,7 @@ class Plan:
             views=self.views(stage),
             max_tables=0 if engine.views == "fresh" else _MOST_TABLES,
             budget_bytes=1e9 * engine.hint_cache_gb,
+            code=LogitCode(engine.cached_logits),
         )
 
 

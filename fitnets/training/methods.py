@@ -1,6 +1,7 @@
 """The stages in which a method trains the student."""
 
 from dataclasses import replace
+from typing import Any
 
 from fitnets.config import Config, Method, StageSettings
 from fitnets.config.methods import STAGES, StageName
@@ -83,6 +84,12 @@ def view_count(config: Config) -> int | None:
     if views == "auto":
         return config.schedule.views
     return views if isinstance(views, int) else None
+
+
+def rounded_logits(config: Config) -> list[Any]:
+    """`engine.cached_logits` as a part of the hash of the student's last stage: empty if logits are exact."""
+    kept = config.engine.cached_logits
+    return [] if kept == "exact" else [{"cached logits": kept}]
 
 
 def repeated_views(config: Config, stage: StageSettings) -> list[int]:

@@ -29,6 +29,7 @@ from fitnets.progress import Progress
 from fitnets.store import digests, directories, files, locks
 from fitnets.store.layout import StoreLayout
 from fitnets.system import permissions
+from fitnets.training.logit_codes import EXACT, LogitCode
 from fitnets.training.teacher_outputs import LiveTeacher
 
 _BATCH_SIZE = 250
@@ -54,6 +55,7 @@ class _LayerTables:
     layer: str
     split: Split
     views: Views
+    code: LogitCode
     open_view: int | None = None
     table: Tensor | None = None
     positions: Tensor = field(init=False)
@@ -69,7 +71,7 @@ class _LayerTables:
         table_view = view if self.views.differ else 0
         if self.table is None or table_view != self.open_view:
             self.table = None  # frees the memory of the open table first
-            self.table = self.cache.table(self.layer, self.split, self.views, table_view)
+            self.table = self.cache.table(TableKey(self.layer, self.split, self.views, table_view, code=self.code))
             self.open_view = table_view
         return self.table
 
@@ -78,7 +80,11 @@ class _LayerTables:
         positions = self.positions[batch.rows]
         if self.views.images_per_view > 1:
             positions = positions + len(self.split) * self.views.pick(batch.rows, view)
-        return self.open(view)[positions]
+        return self.decoded(self.open(view)[positions])
+
+    def decoded(self, rows: Tensor) -> Tensor:
+        """Rows of a table as the teacher's outputs."""
+        return self.code.decode(rows, self.cache.teacher.classes) if self.layer == LOGITS else rows
 
 
 class CachedTeacher:
@@ -110,6 +116,7 @@ class CachePlan:
     layers: the teacher's layers whose outputs the stage needs.
     views: augmented versions of the training images that the stage sees.
     tables: number of tables per layer for the training images; validation has one more.
+    code: how logits for training images are stored.
     bytes: size of all tables of a layer, by layer.
     cached: layers that are read from tables; the others are computed at every step.
     reason: why layers are not cached, for messages."""
@@ -117,6 +124,7 @@ class CachePlan:
     layers: tuple[str, ...]
     views: Views
     tables: int
+    code: LogitCode
     bytes: dict[str, int]
     cached: tuple[str, ...]
     reason: str
@@ -131,6 +139,7 @@ def plan_cache(
     views: Views,
     max_tables: int,
     budget_bytes: float,
+    code: LogitCode = EXACT,
 ) -> CachePlan:
     """Decide which teacher outputs of a stage are cached.
 
@@ -140,14 +149,18 @@ def plan_cache(
     take longer than the stage."""
     tables = views.distinct_views(stage.epochs)
     images = len(data.train) * views.images_per_view
-    sizes = {name: (tables * images + len(data.valid)) * _bytes_per_image(teacher, name) for name in layers}
+    sizes = {
+        name: tables * images * _bytes_per_image(teacher, name, code)
+        + len(data.valid) * _bytes_per_image(teacher, name, EXACT)
+        for name in layers
+    }
     cached = _within(budget_bytes, sizes)
     reason = "engine.hint_cache_gb allows less"
     if views.differ and views.count is None and tables > max_tables:
         cached, reason = (), "views never repeat; engine.views=16 repeats and caches 16 views of each image"
     elif stage.max_steps is not None and stage.max_steps * stage.batch_size < images:
         cached, reason = (), "the stage is too short to make up for computing them once"
-    return CachePlan(layers=layers, views=views, tables=tables, bytes=sizes, cached=cached, reason=reason)
+    return CachePlan(layers=layers, views=views, tables=tables, code=code, bytes=sizes, cached=cached, reason=reason)
 
 
 def _within(budget_bytes: float, sizes: dict[str, int]) -> tuple[str, ...]:
@@ -162,9 +175,9 @@ def _within(budget_bytes: float, sizes: dict[str, int]) -> tuple[str, ...]:
     return tuple(cached)
 
 
-def _bytes_per_image(teacher: Network, layer: str) -> int:
+def _bytes_per_image(teacher: Network, layer: str, code: LogitCode) -> int:
     if layer == LOGITS:
-        return 4 * teacher.classes
+        return code.bytes_per_image(teacher.classes)
     return teacher.bytes_per_value(layer) * math.prod(teacher.layer_output(layer).out_shape)
 
 
@@ -186,8 +199,8 @@ class TeacherCache:
 
         Raises ConfigError if the disk lacks space for the missing tables."""
         self._check_space(self._missing(plan, data))
-        train = {name: _LayerTables(self, name, data.train, plan.views) for name in plan.cached}
-        valid = {name: _LayerTables(self, name, data.valid, _UNAUGMENTED) for name in plan.cached}
+        train = {name: _LayerTables(self, name, data.train, plan.views, plan.code) for name in plan.cached}
+        valid = {name: _LayerTables(self, name, data.valid, _UNAUGMENTED, EXACT) for name in plan.cached}
         return CachedTeacher(self.teacher, train, valid)
 
     def table_sizes(self, plan: CachePlan, data: Data) -> dict[Path, int]:
@@ -207,13 +220,7 @@ class TeacherCache:
         """Return the teacher's logits (N, classes) for the images of a split, without augmentation.
 
         images: hash of the images if they come from other data than the teacher's; else empty."""
-        return self._table(TableKey(LOGITS, split, _UNAUGMENTED, 0, images))
-
-    def table(self, layer: str, split: Split, views: Views, view: int) -> Tensor:
-        """Return the outputs (versions x N, ...) for all versions of a split's images that belong to one view.
-
-        A missing table is made first."""
-        return self._table(TableKey(layer, split, views, view))
+        return self.table(TableKey(LOGITS, split, _UNAUGMENTED, 0, images))
 
     @cached_property
     def weights_digest(self) -> str:
@@ -224,7 +231,7 @@ class TeacherCache:
         return [key for key in _table_keys(plan, data) if not self._folder(self._identity(key)).exists()]
 
     def _bytes(self, key: "TableKey") -> int:
-        return key.rows * _bytes_per_image(self.teacher, key.layer)
+        return key.rows * _bytes_per_image(self.teacher, key.layer, key.code)
 
     def _identity(self, key: "TableKey") -> dict[str, Any]:
         return {
@@ -234,6 +241,7 @@ class TeacherCache:
             "rows": digests.of_tensors(key.split.rows),
             "layer": key.layer,
             "pictures": key.views.identity(key.view),
+            **({} if key.code == EXACT else {"logits": key.code.kept}),
         }
 
     def _folder(self, identity: dict[str, Any]) -> Path:
@@ -245,7 +253,8 @@ class TeacherCache:
         way_out = "give another store=..., or engine.hint_cache_gb=0, which computes hints at every step"
         files.check_space(self.root, size, "the teacher's outputs", way_out)
 
-    def _table(self, key: "TableKey") -> Tensor:
+    def table(self, key: "TableKey") -> Tensor:
+        """Return a table (versions x N, ...). A missing one is made first."""
         identity = self._identity(key)
         folder = self._folder(identity)
         if not folder.exists():
@@ -295,15 +304,20 @@ class TeacherCache:
         versions = key.views.all_versions(key.split.images, rows, key.view, key.split.rows)
         live = LiveTeacher(self.teacher)
         outputs = [live(Batch(images, key.split.labels[rows], rows), [key.layer])[key.layer] for images in versions]
+        if key.layer == LOGITS:
+            outputs = [key.code.encode(logits) for logits in outputs]
         return [_channels_last(output).contiguous() for output in outputs]
 
     def _check(self, key: "TableKey", table: Tensor, folder: Path) -> None:
         """Compute some rows of a table again. Raises ConfigError if the table holds other values."""
         split = key.split
         places = torch.linspace(0, len(split) - 1, min(_CHECKED_ROWS, len(split))).long()
-        expected = torch.stack(self._computed(key, split.rows[places.to(split.rows.device)])).cpu()
-        expected = expected.double().flatten(2)  # (versions, rows, values)
-        difference = table[:, places].double().flatten(2) - expected
+        computed = torch.stack(self._computed(key, split.rows[places.to(split.rows.device)])).cpu()
+        stored = table[:, places]
+        if key.layer == LOGITS:
+            stored, computed = (key.code.decode(values, self.teacher.classes) for values in (stored, computed))
+        expected = computed.double().flatten(2)  # (versions, rows, values)
+        difference = stored.double().flatten(2) - expected
         spread = (expected - expected.mean(dim=1, keepdim=True)).norm(dim=2).mean()
         rounding = _ROUNDING_TOLERANCE[self.teacher.precision] * expected.abs().max()
         is_rounding = difference.abs().amax(dim=2) <= rounding
@@ -325,13 +339,15 @@ class TableKey:
     split: the images.
     views: their augmentation.
     view: number of the view that the table is for; 0 if one table serves all views.
-    images: as for `TeacherCache.logits`."""
+    images: as for `TeacherCache.logits`.
+    code: how logits are stored."""
 
     layer: str
     split: Split
     views: Views
     view: int
     images: str = ""
+    code: LogitCode = EXACT
 
     @property
     def rows(self) -> int:
@@ -345,7 +361,11 @@ class TableKey:
 
 
 def _table_keys(plan: CachePlan, data: Data) -> list[TableKey]:
-    train = [TableKey(name, data.train, plan.views, view) for name in plan.cached for view in range(plan.tables)]
+    train = [
+        TableKey(name, data.train, plan.views, view, code=plan.code)
+        for name in plan.cached
+        for view in range(plan.tables)
+    ]
     return train + [TableKey(name, data.valid, _UNAUGMENTED, 0) for name in plan.cached]
 
 

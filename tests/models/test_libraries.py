@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from fitnets.composition import loading
+from fitnets.config import Scale
 from fitnets.errors import ConfigError
+from fitnets.models import build
 from fitnets.models.custom import libraries
 from support.runs import runs
 from support.timm_models import import_timm
@@ -127,6 +129,74 @@ class TestErrorsAreOneLine:
         monkeypatch.setattr("timm.create_model", lambda *_, **__: made)
         with pytest.raises(ConfigError, match=r"it has 5 classes and dataset=photos has 2"):
             loading.load(given(photos, "teacher.model=resnet18", "student.model=mobilenetv3_small_050"))
+
+
+class TestFeatures:
+    def network(self, name: str, size: int = 224):
+        words = [f"teacher.model={name}", "teacher.pretrained=false", "student.model=mobilenetv3_small_050"]
+        config = loading.load(
+            [
+                "dataset=photos",
+                "dataset.path=x",
+                "dataset.classes=2",
+                *words,
+                f"dataset.height={size}",
+                f"dataset.width={size}",
+            ]
+        )
+        return build.network(config.teacher, config.dataset, "teacher"), config
+
+    def test_maps_that_have_their_channels_last_are_turned(self):
+        """Swin's maps are (N, H, W, C), and its convolutions' (N, C, H, W)."""
+        network, _ = self.network("swin_tiny_patch4_window7_224")
+        assert network.layer_output("layers.1").out_shape == (192, 28, 28)
+        assert network.layer_output("patch_embed.proj").out_shape == (96, 56, 56)
+        network.set_preprocessing(Scale(), {})
+        images = torch.rand(2, 3, 224, 224)
+        network.eval()
+        with torch.no_grad():
+            (values,) = network.features(images, ["layers.1"]).values()
+            plain = []
+            network.model.layers[1].register_forward_hook(lambda *given: plain.append(given[2]))
+            network(images)
+        assert values.shape == (2, 192, 28, 28)
+        assert torch.equal(values, plain[0].permute(0, 3, 1, 2))
+
+    def test_a_constant_image_is_normalised_as_the_model_says(self):
+        """128 becomes 0.0039 for means of 0.5, and 0.0741, 0.2052, 0.4265 for ImageNet's."""
+        for name, expected in (
+            ("vit_tiny_patch16_224.augreg_in21k", [0.0039] * 3),
+            ("resnet18", [0.0741, 0.2052, 0.4265]),
+        ):
+            network, config = self.network(name)
+            network.set_preprocessing(Scale(), {})
+            seen = []
+            first = next(module for module in network.model.modules() if isinstance(module, torch.nn.Conv2d))
+            first.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
+            with torch.no_grad():
+                network.eval()(torch.full((1, 3, 224, 224), 128 / 255))
+            torch.testing.assert_close(seen[-1][0, :, 0, 0], torch.tensor(expected), atol=1e-4, rtol=0)
+
+    def test_logits_are_chosen_for_the_classes_of_the_data(self, photos, monkeypatch):
+        import timm
+
+        real = timm.create_model
+        made = real("resnet18", num_classes=5)
+        monkeypatch.setattr("timm.create_model", lambda name, **kw: made if name == "resnet18" else real(name, **kw))
+        words = given(photos, "teacher.model=resnet18", "student.model=mobilenetv3_small_050", "dataset.height=64")
+        config = loading.load([*words, "dataset.width=64", "teacher.outputs=[3,1]"])
+        network = build.network(config.teacher, config.dataset, "teacher").eval()
+        network.set_preprocessing(Scale(), {})
+        with torch.no_grad():
+            logits, _ = network(torch.rand(2, 3, 64, 64))
+            network.net.outputs = None
+            everything, _ = network(torch.rand(2, 3, 64, 64) * 0 + 0.5)
+            network.net.outputs = [3, 1]
+            chosen, _ = network(torch.rand(2, 3, 64, 64) * 0 + 0.5)
+        assert logits.shape == (2, 2)
+        assert torch.equal(chosen, everything[:, [3, 1]])
+        with pytest.raises(ConfigError, match=r"teacher.outputs=\[3, 5\]: it has 5 logits, from 0"):
+            loading.load([*words, "dataset.width=64", "teacher.outputs=[3,5]"])
 
 
 @pytest.mark.timeout(900)

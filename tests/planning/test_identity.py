@@ -40,6 +40,7 @@ REACH = {  # beginning of a key (the longest one counts): the artifacts that the
     "schedule.equal_epochs": NOTHING,  # except in methods of one stage
     "seed": STAGE_1,
     "engine": NOTHING,
+    "engine.cached_logits": STUDENT,
     "tracker": NOTHING,
     "sweep": NOTHING,
     "return_measures": NOTHING,

@@ -25,7 +25,7 @@ from fitnets.store.files import read_json, read_metrics
 from fitnets.store.weights import read_weights
 from fitnets.training import loop, metrics
 from fitnets.training.loop import fit
-from fitnets.training.teacher_cache import CachedTeacher, TeacherCache
+from fitnets.training.teacher_cache import CachedTeacher, TableKey, TeacherCache
 from fitnets.training.teacher_outputs import LiveTeacher
 from support.datasets import SILENCE
 from support.processes import start
@@ -181,11 +181,11 @@ class TestWrongTables:
 
     def test_mirrored_images_in_the_wrong_order_are_caught(self, plan, cache):
         views = plan.data.views(Augmentation(flip=True))
-        cache.table(LOGITS, plan.data.train, views, 0)
+        cache.table(TableKey(LOGITS, plan.data.train, views, 0))
         (path,) = files(cache.root).values()
         self.rewrite(path, lambda table: table[::-1])
         with pytest.raises(ConfigError, match="the teacher gives other values"):
-            cache.table(LOGITS, plan.data.train, views, 0)
+            cache.table(TableKey(LOGITS, plan.data.train, views, 0))
 
     def test_values_that_are_not_finite_are_caught(self, plan, cache):
         _, path = self.table(plan, cache)

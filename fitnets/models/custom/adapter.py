@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fitnets.config import CustomNet, Preprocessing, Standardize
+from fitnets.config import CustomNet, CustomTeacher, Preprocessing, Standardize
 from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.errors import ConfigError, suggest
 from fitnets.models.custom import advice, copies, factory, middle
@@ -113,7 +113,7 @@ class CustomNetwork(Network):
     @property
     def last_hidden_layer(self) -> str:
         """The last layer whose output is not as large as the logits. Raises ConfigError if there is none."""
-        hidden = [name for name, tap in self.taps.items() if tap.out_shape != (self._classes,)]
+        hidden = [name for name, tap in self.taps.items() if tap.out_shape != (self._own_classes,)]
         if not hidden:
             raise ConfigError(self.why_no_layers or advice.no_layers(self.model, self._place, self.side))
         return hidden[-1]
@@ -201,6 +201,19 @@ class CustomNetwork(Network):
         return factory.sized(self.net, images)
 
     def _logits(self, output: Any) -> Tensor:
+        """Take the logits (N, classes) of the data set's classes out of the model's output. Raises ConfigError if they
+        are not there."""
+        logits = self._all_logits(output)
+        chosen = self.net.outputs if isinstance(self.net, CustomTeacher) else None
+        if chosen is None:
+            return logits
+        beyond = [number for number in chosen if number >= logits.shape[1]]
+        if beyond or len(set(chosen)) < len(chosen):
+            problem = f"it has {logits.shape[1]} logits, from 0" if beyond else "a number occurs twice"
+            raise ConfigError(f"{self.side}.outputs={chosen}: {problem}: give one number for each class of the data")
+        return logits[:, chosen]
+
+    def _all_logits(self, output: Any) -> Tensor:
         """Take the logits (N, classes) out of the model's output. Raises ConfigError if they are not there."""
         way_out = f"give {self.side}.logits=NAME, or a module whose forward returns logits (N, classes)"
         name = self.net.logits
@@ -265,7 +278,7 @@ class CustomNetwork(Network):
                 warnings.filterwarnings("ignore", "Using `torch.compile")  # about the hooks that the counter needs
                 output = model(images)
         self.grows = model.state_dict().keys() != self.model.state_dict().keys()
-        logits = self._logits(output)
+        logits, self._own_classes = self._logits(output), self._all_logits(output).shape[1]
         if len(logits) != factory.PROBED:
             raise ConfigError(f"{self._place}: for {factory.PROBED} images it returns logits for {len(logits)}")
         if not bool(logits.isfinite().all()):

@@ -60,20 +60,37 @@ def submodule(model: nn.Module, name: str) -> nn.Module:
     return module
 
 
+def _channels_last(model: nn.Module) -> set[str]:
+    """The names of modules whose maps are (N, H, W, C): those inside a module of timm whose `output_fmt` says so,
+    except for convolutions and batch normalisation."""
+    modules = dict(model.named_modules())
+    roots = tuple(
+        f"{name}." if name else "" for name, module in modules.items() if vars(module).get("output_fmt") == "NHWC"
+    )
+    return {
+        name
+        for name, module in modules.items()
+        if f"{name}.".startswith(roots) and not isinstance(module, nn.Conv2d | nn.BatchNorm2d)
+    }
+
+
 @contextmanager
 def hooks(model: nn.Module, names: Collection[str], take: Callable[[str, int, Tensor], None]) -> Iterator[None]:
     """Call `take(module, call, output)` for every call of these modules inside the block.
 
     names: dotted names of the modules.
-    take: gets the module's name, the number of its call from 0, and the first tensor of its output."""
+    take: gets the module's name, the number of its call from 0, and the first tensor of its output. Maps have their
+        channels first, also those of modules that say of themselves that they have them last."""
     calls: Counter[str] = Counter()
+    channels_last = _channels_last(model)
 
     def hook(module: str, output: Any) -> None:
         call = calls[module]
         calls[module] += 1
         values = first_tensor(output)
         if values is not None:
-            take(module, call, values)
+            is_turned = values.ndim == 4 and module in channels_last
+            take(module, call, values.permute(0, 3, 1, 2) if is_turned else values)
 
     handles = [
         submodule(model, name).register_forward_hook(lambda _module, _inputs, output, name=name: hook(name, output))

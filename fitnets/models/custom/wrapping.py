@@ -31,12 +31,19 @@ def network(net: CustomNet, dataset: Dataset, side: str) -> CustomNetwork:
     if prototype.classes != dataset.classes:
         raise ConfigError(
             f"{side}.target={net.target}: it has {prototype.classes} classes and dataset={dataset.name} has "
-            f"{dataset.classes}: give {side}.args with the number of classes, and weights that were trained for them"
+            f"{dataset.classes}: give {_way_out(side)}"
         )
     with torch.device("cpu"):  # even if the caller builds networks on the meta device, for their shapes
         copied = copy.deepcopy(prototype)
         copied.settle()
     return copied
+
+
+def _way_out(side: str) -> str:
+    fitting = f"{side}.args with the number of classes, and weights that were trained for them"
+    if side == "student":
+        return fitting
+    return f"{fitting}; or teacher.outputs=[...], the numbers of the logits that stand for the classes of the data"
 
 
 @lru_cache(maxsize=4)

@@ -8,19 +8,9 @@ from fitnets.config import Scale, Standardize
 from fitnets.data import preprocessing
 from fitnets.data.eight_bit import EightBitImages, Pixels, StoredRows
 from fitnets.data.resizing import CentreView
-from fitnets.kernels import library
 from support.datasets import CPU
 
 SHAPES = [(3, 5, 7), (1, 4, 4), (3, 32, 32)]
-
-
-@pytest.fixture(params=[True, False], ids=["compiled", "PyTorch's own"])
-def compiled(request):
-    if request.param and library._compiler() is None:
-        pytest.skip("needs a C compiler: cc, gcc or clang")
-    library.switch(on=request.param)
-    yield request.param
-    library.switch(on=True)
 
 
 def arrays(shape, *counts) -> list[np.ndarray]:

@@ -8,19 +8,9 @@ from PIL import Image
 from fitnets.data import resizing
 from fitnets.data.eight_bit import Pixels, StoredRows
 from fitnets.data.resizing import CentreView
-from fitnets.kernels import library
 from support.datasets import CPU
 
 FILTERS = ["bilinear", "bicubic", "lanczos"]
-
-
-@pytest.fixture(params=[True, False], ids=["compiled", "Pillow"])
-def compiled(request):
-    if request.param and library._compiler() is None:
-        pytest.skip("needs a C compiler: cc, gcc or clang")
-    library.switch(on=request.param)
-    yield request.param
-    library.switch(on=True)
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

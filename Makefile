@@ -31,6 +31,6 @@ clean: ## remove .venv and caches; results under outputs/ stay
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cluster,dev]"
-	# without what they depend on: a CPU build of PyTorch is there, and torchvision would bring another
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps timm torchvision
+	# for tests alone, in a folder that nothing else sees: torchvision cannot be imported beside a CPU build of PyTorch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target .venv/timm timm torchvision
 	touch $@

@@ -50,6 +50,13 @@ class StoredRows:
             return len(self.rows)
         return len(self.array if self.sizes is None else self.sizes)
 
+    @property
+    def bytes(self) -> int:
+        """Size of these images, without the others in the array."""
+        if self.sizes is None:
+            return len(self) * math.prod(self.array.shape[1:])
+        return self.channels * int(self.sizes[self.places()].astype(np.int64).prod(axis=1).sum())
+
     def places(self) -> NDArray[np.int64]:
         """(N,): places of the images in the array."""
         return np.arange(len(self)) if self.rows is None else self.rows
@@ -89,33 +96,26 @@ class Pixels:
         channels = parts[0].channels if parts[0].sizes is not None else parts[0].array.shape[1]
         self.view, self.device, self.is_streamed = view, device, is_streamed
         self.shape = torch.Size((sum(map(len, parts)), channels, view.height, view.width))
+        self.bytes = sum(part.bytes for part in parts)
+        """size of all stored images"""
         self.sizes: Tensor | None = None
         """(N, 2): height and width of each stored image; None: they have the size of the view"""
         if parts[0].sizes is not None:
             sizes = [torch.from_numpy(part.sizes[part.places()]) for part in parts if part.sizes is not None]
             self.sizes = torch.cat(sizes).long().to(device)
-        starts = [torch.from_numpy(part.starts()) for part in parts]
-        numbers = torch.arange(len(parts))
         self._arrays = [_tensor(part.array).flatten() for part in parts]
         self._rows: Tensor | None = None
         """(N,), sorted: the rows that these images have for callers; None: 0, 1, 2, ..."""
-        if device.type != "cpu" and not is_streamed:
-            lengths = torch.tensor([0] + [len(array) for array in self._arrays])
-            starts = [start + before for start, before in zip(starts, lengths.cumsum(0)[:-1], strict=True)]
-            self._arrays, numbers = [torch.cat(self._arrays).to(device)], torch.zeros_like(numbers)
-        place = torch.device("cpu") if is_streamed else device
-        self._start = torch.cat(starts).to(place)
+        self._start = torch.cat([torch.from_numpy(part.starts()) for part in parts])
         """(N,): the index in its array at which each image begins"""
-        self._array = numbers.repeat_interleave(torch.tensor([len(part) for part in parts])).to(place)
+        self._array = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(part) for part in parts]))
         """(N,): number of the array that holds each image"""
+        if device.type != "cpu" and not is_streamed:
+            copy = self.fetched(torch.arange(len(self)))
+            self._arrays, self._start, self._array = copy._arrays, copy._start, copy._array
 
     def __len__(self) -> int:
         return self.shape[0]
-
-    @property
-    def bytes(self) -> int:
-        """Size of all stored images."""
-        return sum(array.numel() for array in self._arrays)
 
     def fetched(self, rows: Tensor) -> "Pixels":
         """The images of some rows in the memory of the device. They keep their rows. Threads may call it.
@@ -125,13 +125,16 @@ class Pixels:
         sizes = self.sizes_of(rows.to(self.device)).cpu()
         lengths = self.shape[1] * sizes.prod(dim=1)
         ends = lengths.cumsum(0)
-        flat = torch.empty(int(lengths.sum()), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        flat = torch.empty(
+            int(lengths.sum()), dtype=torch.uint8, pin_memory=self.is_streamed and self.device.type == "cuda"
+        )
         for row, end, length in zip(rows.tolist(), ends.tolist(), lengths.tolist(), strict=True):
             start = int(self._start[row])
             flat[end - length : end] = self._arrays[int(self._array[row])][start : start + length]
         some = object.__new__(Pixels)
         some.view, some.device, some.is_streamed = self.view, self.device, False
         some.shape = torch.Size((len(rows), *self.shape[1:]))
+        some.bytes = len(flat)
         some.sizes = None if self.sizes is None else sizes.to(self.device)
         some._arrays = [flat.to(self.device, non_blocking=True)]
         some._rows = rows.to(self.device)
@@ -189,7 +192,7 @@ class Pixels:
         return torch.tensor([array.data_ptr() for array in self._arrays])
 
     def _places(self, rows: Tensor) -> Tensor:
-        """Where the images of some rows are among these."""
+        """Return the places of some rows among these images."""
         return rows if self._rows is None else torch.searchsorted(self._rows, rows)
 
     def _image(self, place: int) -> Tensor:

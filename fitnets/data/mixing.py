@@ -15,7 +15,7 @@ from fitnets.data.random_numbers import integers, uniform
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """What else is in the images of a batch."""
+    """The labels and shares of the images that are mixed into a batch."""
 
     labels: Tensor
     """(N,): label of each image's partner"""

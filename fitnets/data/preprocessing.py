@@ -34,17 +34,28 @@ def table(preprocessing: Preprocessing, fitted: FittedPreprocessing, pixel_max: 
     return apply(preprocessing, fitted, values.repeat(1, channels, 1, 1)).view(channels, 256)
 
 
+def fit_counts(preprocessing: Preprocessing, counts: Tensor, pixel_max: float) -> FittedPreprocessing:
+    """Fit elementwise preprocessing on the training images.
+
+    counts: (C, 256), number of pixels of each value in each channel.
+    pixel_max: raw pixel value that becomes 1.0."""
+    if not isinstance(preprocessing, Standardize):
+        return {}
+    values, counts = (torch.arange(256, dtype=torch.float32) / pixel_max).double(), counts.double()
+    mean = counts @ values / counts.sum(dim=1)
+    square = counts @ values.square() / counts.sum(dim=1)
+    deviation = (square - mean.square()).clamp(min=0).sqrt()
+    return {"mean": mean.float(), "deviation": deviation.clamp(min=1e-6).float()}
+
+
 def fit(preprocessing: Preprocessing, chunks: Callable[[], Iterable[Tensor]]) -> FittedPreprocessing:
-    """Fit the preprocessing on the training images.
+    """Fit preprocessing that is not elementwise on the training images.
 
     chunks: returns a new iterator over the training images in [0, 1] at every call."""
-    match preprocessing:
-        case Scale() | LocalContrast():
-            return {}
-        case Standardize():
-            return _channel_moments(chunks)
-        case Whiten(contrast=contrast, regularizer=regularizer):
-            return fit_zca(lambda: (global_contrast(images, contrast) for images in chunks()), regularizer)
+    if not isinstance(preprocessing, Whiten):
+        return {}
+    contrast = preprocessing.contrast
+    return fit_zca(lambda: (global_contrast(images, contrast) for images in chunks()), preprocessing.regularizer)
 
 
 _RECORDED = 1000
@@ -78,30 +89,6 @@ def apply(preprocessing: Preprocessing, fitted: FittedPreprocessing, images: Ten
             return whiten(fitted, global_contrast(images, contrast))
         case LocalContrast(contrast=contrast) as local:
             return local_contrast(global_contrast(images, contrast), local)
-
-
-def fit_counts(preprocessing: Preprocessing, counts: Tensor, pixel_max: float) -> FittedPreprocessing:
-    """Fit elementwise preprocessing on the training images.
-
-    counts: (C, 256), number of pixels of each value in each channel.
-    pixel_max: raw pixel value that becomes 1.0."""
-    if not isinstance(preprocessing, Standardize):
-        return {}
-    values, counts = (torch.arange(256, dtype=torch.float32) / pixel_max).double(), counts.double()
-    mean = counts @ values / counts.sum(dim=1)
-    square = counts @ values.square() / counts.sum(dim=1)
-    deviation = (square - mean.square()).clamp(min=0).sqrt()
-    return {"mean": mean.float(), "deviation": deviation.clamp(min=1e-6).float()}
-
-
-def _channel_moments(chunks: Callable[[], Iterable[Tensor]]) -> FittedPreprocessing:
-    sums = [
-        torch.stack([images.double().sum((0, 2, 3)), images.double().square().sum((0, 2, 3))]) for images in chunks()
-    ]
-    count = sum(images[:, 0].numel() for images in chunks())
-    mean, square = torch.stack(sums).sum(0) / count
-    deviation = (square - mean.square()).clamp(min=0).sqrt()
-    return {"mean": mean.float(), "deviation": deviation.clamp(min=1e-6).float()}
 
 
 def global_contrast(images: Tensor, norm: float) -> Tensor:

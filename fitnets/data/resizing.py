@@ -22,7 +22,7 @@ _GPU_IMAGES = 32
 
 @dataclass(frozen=True, slots=True)
 class CentreView:
-    """What a network sees of an image without augmentation: the image is resized and cropped at its centre."""
+    """The view of an image without augmentation: the image is resized and cropped at its centre."""
 
     height: int
     width: int

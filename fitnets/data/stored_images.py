@@ -181,7 +181,7 @@ def pixels(dataset: Dataset, parts: list[DecodedPart], device: torch.device, kee
     """The 8-bit images of some parts."""
     is_streamed = keep == "stream"
     if keep == "auto":
-        size = sum(part.images.array.size for part in parts)
+        size = sum(part.images.bytes for part in parts)
         is_streamed = size > _LARGEST_SHARE * _memory_left(device)
     return Pixels([part.images for part in parts], centre_view(dataset), device, is_streamed=is_streamed)
 
@@ -273,7 +273,7 @@ def _chunks(parts: Iterable[DecodedPart]) -> Iterator[slice]:
     """The rows of all parts, at most `_CHUNK` images of one part and about `_CHUNK_BYTES` at a time."""
     first = 0
     for part in parts:
-        chunk = min(_CHUNK, -(-_CHUNK_BYTES * len(part.images) // part.images.array.size))
+        chunk = min(_CHUNK, -(-_CHUNK_BYTES * len(part.images) // part.images.bytes))
         for start in range(first, first + len(part.images), chunk):
             yield slice(start, min(start + chunk, first + len(part.images)))
         first += len(part.images)

@@ -125,7 +125,7 @@ def _start(student: Student) -> str:
 
 
 def _origin(teacher: Teacher) -> str:
-    """Where the weights of a teacher come from that is not trained here."""
+    """Say where the weights of a teacher come from that is not trained here."""
     if isinstance(teacher, LibraryTeacher) and teacher.weights is None:
         weights = "the published weights" if teacher.pretrained else "RANDOM WEIGHTS"
         return f"{teacher.model} of {teacher.library}, {weights}, not trained here"

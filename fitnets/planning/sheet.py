@@ -24,8 +24,8 @@ class ContactSheet:
 
 
 def contact_sheet(plan: Plan) -> ContactSheet:
-    """What the student's last stage sees of some images that lie evenly in the training split: each image as it is for
-    validation, then in the first views."""
+    """Show what the student's last stage sees of some images that lie evenly in the training split: each image as it is
+    for validation, then in the first views."""
     train, views = plan.data.train, plan.views(plan.stages[-1])
     places = torch.linspace(0, len(train) - 1, min(_IMAGES, len(train))).long().to(train.rows.device)
     rows = train.rows[places]

@@ -30,7 +30,7 @@ class LogitCode:
         return (4 if self.kept == "exact" else 2) * classes
 
     def encode(self, logits: Tensor) -> Tensor:
-        """What is stored. logits: (N, classes) fp32."""
+        """Return what is stored. logits: (N, classes) fp32."""
         if self.kept == "exact":
             return logits
         if self.kept == "half":

@@ -7,7 +7,7 @@ from fitnets.kernels import library
 
 @pytest.fixture(params=[True, False], ids=["compiled", "without a compiler"])
 def compiled(request):
-    """With compiled loops, and with what is used where there is no compiler."""
+    """Run a test with compiled loops, and with what is used where there is no compiler."""
     if request.param and library._compiler() is None:
         pytest.skip("needs a C compiler: cc, gcc or clang")
     library.switch(on=request.param)

@@ -8,7 +8,7 @@ from fitnets.config import Scale, Standardize
 from fitnets.data import preprocessing
 from fitnets.data.eight_bit import EightBitImages, Pixels, StoredRows
 from fitnets.data.resizing import CentreView
-from support.datasets import CPU
+from support.datasets import CPU, fitted
 
 SHAPES = [(3, 5, 7), (1, 4, 4), (3, 32, 32)]
 
@@ -25,11 +25,11 @@ def arrays(shape, *counts) -> list[np.ndarray]:
 def test_batches_have_the_bits_of_images_that_were_preprocessed_beforehand(shape, pixel_max, option):
     first, second = arrays(shape, 20, 30)
     parts = [StoredRows(first), StoredRows(second, np.asarray([29, 3, 3, 0]))]
-    scaled = torch.from_numpy(np.concatenate([first, second[[29, 3, 3, 0]]]).astype(np.float32)) / pixel_max
-    fitted = preprocessing.fit(option, lambda: [scaled])
-    table = preprocessing.table(option, fitted, pixel_max, shape[0])
+    pixels = torch.from_numpy(np.concatenate([first, second[[29, 3, 3, 0]]]))
+    scaled, values = pixels.float() / pixel_max, fitted(option, pixels, pixel_max)
+    table = preprocessing.table(option, values, pixel_max, shape[0])
     images = EightBitImages(Pixels(parts, CentreView(*shape[1:], 1.0, "bicubic"), CPU), table)
-    expected = preprocessing.apply(option, fitted, scaled)
+    expected = preprocessing.apply(option, values, scaled)
     assert images.shape == expected.shape
     for rows in (torch.arange(24), torch.tensor([23, 0, 19, 20, 20]), torch.arange(0)):
         batch = images[rows]

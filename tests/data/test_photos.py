@@ -54,6 +54,11 @@ class TestStoredSizes:
         }
         assert (values.dtype, values.size) == (np.uint8, 3 * sizes.astype(int).prod(axis=1).sum())
 
+    def test_parts_that_share_a_file_count_their_own_images(self, root, tmp_path):
+        data = splits.load(dataset(root, *PHOTOS), tmp_path / "store", CPU, SILENCE)
+        (values,) = (np.load(path) for path in (tmp_path / "store").glob("data/*/images.npy"))
+        assert 0 < data.train.images.pixels.bytes < values.size  # the test images are left out
+
     def test_networks_see_the_centre_of_the_resized_image(self, root, tmp_path):
         data = splits.load(dataset(root, *PHOTOS), tmp_path / "store", CPU, SILENCE)
         images = all_images(data.train)

@@ -97,7 +97,7 @@ def test_work_is_done_ahead():
 def test_auto_streams_what_takes_more_than_half_of_the_memory_that_is_left(monkeypatch, left, is_streamed):
     monkeypatch.setattr("fitnets.system.resources.memory_left", lambda: left)
     rows = photos().pixels
-    part = SimpleNamespace(images=SimpleNamespace(array=rows._arrays[0].numpy()))
+    part = SimpleNamespace(images=SimpleNamespace(bytes=rows.bytes))
     made = []
     monkeypatch.setattr(stored_images, "Pixels", lambda *_given, is_streamed: made.append(is_streamed))
     monkeypatch.setattr(stored_images, "centre_view", lambda _: None)

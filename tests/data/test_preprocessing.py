@@ -9,6 +9,7 @@ import torch
 from fitnets.composition import loading
 from fitnets.config import LocalContrast, Standardize, Whiten
 from fitnets.data import preprocessing
+from support.datasets import fitted
 
 
 def images(count: int, channels: int = 3, side: int = 9, seed: int = 0) -> torch.Tensor:
@@ -127,9 +128,12 @@ class TestZca:
 
 
 def test_standardised_channels_have_mean_0_and_variance_1():
-    original = images(40) * torch.tensor([1.0, 5.0, 0.1]).view(1, 3, 1, 1)
-    fitted = preprocessing.fit(Standardize(), in_chunks(original))
-    result = preprocessing.apply(Standardize(), fitted, original).transpose(0, 1).flatten(1)
+    pixels = (images(40) * torch.tensor([255.0, 200.0, 20.0]).view(1, 3, 1, 1)).clamp(0, 255).byte()
+    result = (
+        preprocessing.apply(Standardize(), fitted(Standardize(), pixels), pixels.float() / 255)
+        .transpose(0, 1)
+        .flatten(1)
+    )
     torch.testing.assert_close(result.mean(1), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(result.std(1, correction=0), torch.ones(3), atol=1e-4, rtol=0)
 

@@ -20,6 +20,7 @@ from fitnets.exporting.graphs import NetworkOnly, WithPreprocessing, program, wr
 from fitnets.exporting.student import TOLERANCE
 from fitnets.models import build
 from fitnets.store import layout
+from support import datasets
 from support.datasets import first_rows, in_silence, write_images
 from support.places import SHARED_CIFAR10, SHARED_MNIST
 from support.runs import TINY
@@ -82,8 +83,7 @@ def fitted(raw_images):
         dataset = config.dataset
         key = dataset.preprocessing.name, dataset.height  # whitening is slow: CIFAR-10 and CIFAR-100 share it
         if key not in fitted_by:
-            scaled = raw_images(config).float() / dataset.pixel_max
-            fitted_by[key] = preprocessing.fit(dataset.preprocessing, lambda: [scaled])
+            fitted_by[key] = datasets.fitted(dataset.preprocessing, raw_images(config), dataset.pixel_max)
         return fitted_by[key]
 
     return fit

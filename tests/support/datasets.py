@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fitnets.config import HubImages, Scale
-from fitnets.data import splits
+from fitnets.config import HubImages, Preprocessing, Scale
+from fitnets.data import preprocessing, splits
 
 CPU = torch.device("cpu")
 
@@ -93,6 +93,14 @@ def first_rows(source: Path, target: Path, count: int) -> dict[str, int]:
         rows[split] = sum(pq.read_metadata(file).num_rows for file in files)
         pq.write_table(pq.read_table(files[0]).slice(0, count), target / f"{split}-00000-of-00001.parquet")
     return rows
+
+
+def fitted(option: Preprocessing, pixels: torch.Tensor, pixel_max: float = 255) -> preprocessing.FittedPreprocessing:
+    """What a preprocessing fits on images (N, C, H, W) uint8."""
+    if not preprocessing.is_elementwise(option):
+        return preprocessing.fit(option, lambda: [pixels.float() / pixel_max])
+    counts = [torch.bincount(channel.flatten(), minlength=256) for channel in pixels.unbind(dim=1)]
+    return preprocessing.fit_counts(option, torch.stack(counts), pixel_max)
 
 
 def all_images(split: splits.Split) -> torch.Tensor:

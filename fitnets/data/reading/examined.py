@@ -80,7 +80,7 @@ def stored_rows(place: Path, channels: int, rows: NDArray[np.int64] | None = Non
 
 
 def _stored_form(dataset: Folder) -> list[Any]:
-    """What determines the stored pixels beside the files. Earlier versions had the shape of the images alone."""
+    """Return what determines the stored pixels beside the files. Earlier versions had the shape of the images alone."""
     form = folder.stored_form(dataset)
     return [dataset.channels, form] if form else [image_shape(dataset)]
 

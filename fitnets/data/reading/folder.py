@@ -90,7 +90,7 @@ def stored_form(dataset: Folder) -> dict[str, Any]:
 
 
 def centre_view(dataset: Any) -> CentreView:
-    """What networks see of images without augmentation.
+    """Return what networks see of images without augmentation.
 
     dataset: anything with channels, height and width."""
     if not isinstance(dataset, Folder):

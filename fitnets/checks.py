@@ -112,6 +112,11 @@ def _broken_folder(dataset: Folder) -> Iterator[str]:
             f"dataset.crop_share={dataset.crop_share:g}: images that are stored at {dataset.width}x{dataset.height} "
             "pixels have no margin to crop: give dataset.stored_size=auto"
         )
+    if isinstance(dataset.stored_size, int) and dataset.stored_size < dataset.resized_side:
+        yield (
+            f"dataset.stored_size={dataset.stored_size}: the short side must be at least {dataset.resized_side} pixels "
+            f"for images of {dataset.width}x{dataset.height} with dataset.crop_share={dataset.crop_share:g}"
+        )
     if dataset.squash and dataset.stored_size is None:
         yield "dataset.squash=true needs images that are stored with their proportions: give dataset.stored_size=auto"
     if dataset.validation_share + dataset.test_share > 0.9:

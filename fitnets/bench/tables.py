@@ -1,14 +1,17 @@
 """Puts the results of the benchmarks into tables and JSON."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
+from fitnets.bench.photo_input import InputTimes
 from fitnets.bench.runs import Epochs
 from fitnets.bench.steps import Measured
+from fitnets.bench.streaming import Streaming
+from fitnets.console import quantities
 from fitnets.console.tables import Table
 from fitnets.machine import devices, environment
 
@@ -74,20 +77,53 @@ def of_startup(durations_s: dict[str, float]) -> Table:
     return Table("start-up, on digits", ["", "seconds"], rows)
 
 
-def as_json(
-    steps: Sequence[Measured],
-    epochs: Sequence[Epochs],
-    startup: dict[str, float],
-    device: torch.device,
-    **settings: Any,
-) -> dict[str, Any]:
+def of_photo_input(measurements: Sequence[InputTimes], rounds: int) -> Table:
+    images = measurements[0].images
+    title = f"input of {images} JPEG photos without a network, {rounds} rounds in turns"
+    header = ["by", "first epoch", "plain / this", "later epochs", "plain / this", "images/s later"]
+    rows = [
+        [
+            by.who,
+            f"{by.first_s:.2f} s",
+            f"{by.first_ratio:.2f}",
+            f"{by.later_s:.2f} s",
+            f"{by.later_ratio:.2f}",
+            f"{images / by.later_s:.0f}",
+        ]
+        for by in measurements
+    ]
+    return Table(title, header, rows)
+
+
+def of_streaming(measurements: Sequence[Streaming]) -> Table:
+    title = "training a ResNet-18 on streamed photos, against photos in memory, in turns"
+    header = ["photos", "stored", "until stored", "precision", "steps", "a streamed step", "a step in memory", "ratio"]
+    header += ["memory beside mapped files", "its limit"]
+    rows = [
+        [
+            str(measured.images),
+            quantities.size(measured.stored_bytes),
+            f"{measured.decoding_s:.1f} s",
+            measured.precision,
+            str(measured.steps),
+            f"{1000 * measured.streamed_s:.0f} ms",
+            f"{1000 * measured.resident_s:.0f} ms",
+            f"{measured.ratio:.3f}",
+            "-" if measured.anonymous_bytes is None else quantities.size(measured.anonymous_bytes),
+            "-" if measured.memory_limit_bytes is None else quantities.size(measured.memory_limit_bytes),
+        ]
+        for measured in measurements
+    ]
+    return Table(title, header, rows)
+
+
+def as_json(results: Mapping[str, Sequence[Any]], *, device: torch.device, **settings: Any) -> dict[str, Any]:
     """All results with the environment and the time.
 
+    results: measurements of each kind
     settings: further entries, such as the batch size"""
     return {
-        "steps": [asdict(measured) for measured in steps],
-        "epochs": [asdict(of_stage) for of_stage in epochs],
-        "startup_seconds": startup,
+        **{kind: [asdict(measured) for measured in measurements] for kind, measurements in results.items()},
         **settings,
         "environment": environment.environment_record(device),
         "at": time.strftime("%Y-%m-%d %H:%M:%S"),

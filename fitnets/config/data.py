@@ -199,6 +199,12 @@ class Folder:
     seed: int = 0
     """seed of the split when it is drawn, of `train_share`, and of the augmented versions"""
 
+    @property
+    def resized_side(self) -> int:
+        """Return the short side, in pixels, that images are resized to before they are cropped at the centre. It is
+        rounded down as in timm."""
+        return int(max(self.height, self.width) / self.crop_share)
+
 
 @option
 class Photos(Folder):

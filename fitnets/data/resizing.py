@@ -32,11 +32,6 @@ class CentreView:
     squashes: bool = False
     """the whole image is resized to the crop and its margin, whatever its proportions"""
 
-    @property
-    def short_side(self) -> int:
-        """The short side of the resized image if the crop is square, rounded down as timm does."""
-        return int(max(self.height, self.width) / self.crop_share)
-
     def resized(self, sizes: Tensor) -> Tensor:
         """(N, 2): height and width of each image after resizing. sizes: (N, 2), before it.
 
@@ -47,7 +42,7 @@ class CentreView:
             return torch.tensor(whole, device=sizes.device).expand(len(sizes), 2)
         height, width = sizes.T.double()
         if self.height == self.width:
-            short = self.short_side
+            short = int(self.height / self.crop_share)  # rounded down as in timm
             is_upright = height >= width
             long = torch.where(is_upright, short * height / width, short * width / height).long()
             return torch.stack([torch.where(is_upright, long, short), torch.where(is_upright, short, long)], dim=1)

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -281,12 +282,17 @@ def _chunks(parts: Iterable[DecodedPart]) -> Iterator[slice]:
 
 def _pixel_counts(source: Pixels, parts: list[DecodedPart], progress: Progress) -> Tensor:
     """(C, 256): number of pixels of each value in each channel of some parts."""
-    counts = torch.zeros(source.shape[1], 256, dtype=torch.int64)
+
+    def count(rows: slice) -> Tensor:
+        pixels = source[torch.arange(rows.start, rows.stop)]
+        return torch.stack([torch.bincount(values.flatten(), minlength=256) for values in pixels.unbind(dim=1)])
+
     chunks = list(_chunks(parts))
-    for number in progress.track(range(len(chunks)), "counting pixel values"):
-        pixels = source[torch.arange(chunks[number].start, chunks[number].stop)]
-        for channel, values in enumerate(pixels.unbind(dim=1)):
-            counts[channel] += torch.bincount(values.flatten(), minlength=256)
+    counts = torch.zeros(source.shape[1], 256, dtype=torch.int64)
+    with ThreadPoolExecutor(torch.get_num_threads(), "counting") as pool:
+        all_counts = pool.map(count, chunks)
+        for _ in progress.track(range(len(chunks)), "counting pixel values"):
+            counts += next(all_counts)
     return counts
 
 

@@ -52,6 +52,14 @@ def memory_left() -> int:
     return left if limit == "max" else max(0, min(left, int(limit) - used))
 
 
+def anonymous_memory() -> int | None:
+    """Bytes of main memory of this process that are not mapped from files; None where the system does not tell."""
+    import psutil
+
+    memory = psutil.Process().memory_info()
+    return memory.rss - memory.shared if hasattr(memory, "shared") else None
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     """Recognise out-of-memory errors, also the bare RuntimeError of PyTorch's CPU allocator and of CUDA libraries."""
     messages = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")

@@ -1,6 +1,7 @@
 """A folder of photos whose images keep their proportions until they are cropped for a network."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from fitnets.composition import loading
 from fitnets.data import image_files, splits
+from fitnets.data.reading import decoding
 from fitnets.errors import ConfigError
 from fitnets.store.files import read_metrics
 from fitnets.training import loop
@@ -119,6 +121,16 @@ class TestStoredSizes:
         images = data.train.images[data.train.rows]
         torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
         torch.testing.assert_close(images.std((0, 2, 3)), torch.ones(3), atol=1e-2, rtol=0)
+
+    def test_a_stored_size_below_that_of_the_view_is_refused(self, root):
+        with pytest.raises(ConfigError, match=r"dataset.stored_size=31: .* at least 32 pixels .*crop_share=0.875"):
+            dataset(root, *PHOTOS, "dataset.stored_size=31")
+
+    def test_a_disk_without_room_is_told_after_the_first_images(self, root, tmp_path, monkeypatch):
+        monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 1000))
+        monkeypatch.setattr(decoding, "_SAMPLE", 2)
+        with pytest.raises(ConfigError, match=r"the images, about, take .* where 0.00 GB are free: give another store"):
+            splits.load(dataset(root, *PHOTOS), tmp_path / "store", CPU, SILENCE)
 
     def test_a_crop_share_needs_a_stored_size(self, root):
         with pytest.raises(ConfigError, match=r"dataset.crop_share=0.875: .*dataset.stored_size=auto"):

@@ -25,6 +25,9 @@ _AHEAD = 4
 """images for each thread that are decoded or wait while an earlier one is awaited"""
 _Encoded = TypeVar("_Encoded")
 
+_SAMPLE = 64
+"""images of different sizes after which the space for all of them is foretold"""
+_ANOTHER_STORE = "give another store=..."
 _LISTED = 20
 """largest number of broken images in a message"""
 
@@ -123,7 +126,7 @@ def decode(
         killed while it filled the folder, decoding continues where that process was."""
     if folder is not None and shape is not None:
         size = len(names) * math.prod(shape)
-        files.check_space(folder.parent, size, f"{title}: the images", "give another store=...")
+        files.check_space(folder.parent, size, f"{title}: the images", _ANOTHER_STORE)
     with closing(PixelFile(folder, shape)) as images:
         report = Report(**images.record) if images.record else Report(total=len(names))
         first = images.count + len(report.broken)
@@ -138,6 +141,9 @@ def decode(
                 report.unoriented += opened.unoriented
                 _record_size(report, list(opened.size))
             images.save(asdict(report))
+            if folder is not None and shape is None and images.count == _SAMPLE:
+                left = (len(names) - _SAMPLE) * images.bytes // _SAMPLE
+                files.check_space(folder.parent, left, f"{title}: the images, about,", _ANOTHER_STORE)
         usable = np.flatnonzero([name not in report.broken for name in names])
         return images.finish(), usable, report
 

@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from fitnets.kernels import planes
+
 BACKGROUND = "white"
 """colour behind transparent pixels"""
 _ORIENTATION = 0x0112
@@ -86,12 +88,12 @@ def in_8_bits(picture: Any, channels: int) -> Any:
 def pixels(picture: Any) -> NDArray[np.uint8]:
     """(C, H, W), contiguous: a copy of the pixels of a grey or RGB picture."""
     array = _lines(picture)
-    return np.array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1), order="C")
+    return np.array(array[None]) if array.ndim == 2 else planes.of_pixels(array)
 
 
 def _lines(picture: Any) -> NDArray[np.uint8]:
-    """(H, W) or (H, W, 3): the pixels of a grey or RGB picture, in Pillow's own memory if they lie there in one piece.
-    They are valid while the picture is."""
+    """(H, W), (H, W, 3) or (H, W, 4): the pixels of a grey or RGB picture, in Pillow's own memory if they lie there in
+    one piece. They are valid while the picture is. A fourth value means nothing."""
     import pyarrow
 
     try:
@@ -102,7 +104,7 @@ def _lines(picture: Any) -> NDArray[np.uint8]:
         grey: NDArray[np.uint8] = values.to_numpy().reshape(picture.height, picture.width)
         return grey
     coloured: NDArray[np.uint8] = values.values.to_numpy().reshape(picture.height, picture.width, 4)
-    return coloured[..., :3]
+    return coloured
 
 
 def disguise(head: bytes) -> str | None:
@@ -203,7 +205,7 @@ def _on_background(picture: Any, channels: int) -> tuple[Any, bool]:
         raise ValueError(f"32-bit pixels (mode {picture.mode}): save it with 8 or 16 bits")
     mode = "L" if channels == 1 else "RGB"
     if not picture.has_transparency_data:
-        return picture.convert(mode), False
+        return picture if picture.mode == mode else picture.convert(mode), False
     premultiplied = {"La": "LA", "RGBa": "RGBA"}.get(picture.mode)
     if premultiplied:
         picture = picture.convert(premultiplied)

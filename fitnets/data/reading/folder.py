@@ -117,7 +117,7 @@ def stored_side(dataset: Any) -> int | None:
     """The short side to which larger images are shrunk before they are stored; None if they are stored as networks get
     them."""
     side = getattr(dataset, "stored_size", None)
-    return centre_view(dataset).short_side if side == "auto" else side
+    return dataset.resized_side if side == "auto" else side
 
 
 def _resized(dataset: Any, path: Path) -> tuple[NDArray[np.uint8], OpenedImage]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from fitnets.data.reading.decoding import Decoded, Report
 from fitnets.data.reading.pixel_file import PixelFile
 from fitnets.errors import ConfigError
 from fitnets.progress import Track
+from fitnets.store import files
 from fitnets.system import imports
 
 _READ_TWICE = 16
@@ -99,6 +101,10 @@ def decode(dataset: OwnImages, part: str, track: Track, folder: Path | None) -> 
 
     folder: gets the images in a file; None: they stay in memory."""
     labels: list[int] = []
+    if folder is not None:
+        size = image_count(dataset, part) * math.prod(image_shape(dataset))
+        what = f"dataset.target={dataset.target}: its {part} images"
+        files.check_space(folder.parent, size, what, "give another store=...")
     with closing(PixelFile(folder, image_shape(dataset))) as images:
         for pixels, label in _items(dataset, part, track):
             height, width = pixels.shape[1:]

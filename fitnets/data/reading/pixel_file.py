@@ -88,6 +88,11 @@ class PixelFile:
         """Number of images so far."""
         return (self._sizes or self._images).count
 
+    @property
+    def bytes(self) -> int:
+        """Size of the images so far."""
+        return self._images.count * math.prod(self._images.shape)
+
     def append(self, image: NDArray[np.uint8]) -> None:
         """image: (C, H, W)"""
         if self._sizes is None:

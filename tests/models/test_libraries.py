@@ -89,19 +89,37 @@ class TestTheViewIsTheModelsOwn:
         ],
     )
     def test_of_transformers(self, tmp_path, processor, expected):
-        from transformers import ResNetConfig
-
-        ResNetConfig(num_labels=7).save_pretrained(tmp_path / "model")
-        common = {"image_processor_type": "ConvNextImageProcessor", "resample": 3, "image_mean": [0.5] * 3}
-        (tmp_path / "model" / "preprocessor_config.json").write_text(
-            json.dumps(common | {"image_std": [0.25] * 3} | processor)
-        )
-        view = libraries.view("transformers", str(tmp_path / "model"), "teacher")
+        view = libraries.view("transformers", str(saved_transformer(tmp_path, processor)), "teacher")
         assert (view.height, view.crop_share, view.squash) == expected
         assert (view.interpolation, view.mean, view.std) == ("bicubic", [0.5] * 3, [0.25] * 3)
 
 
+def saved_transformer(folder: Path, processor: dict) -> Path:
+    """A folder with the configuration of a ResNet and of its image processor."""
+    from transformers import ResNetConfig
+
+    ResNetConfig(num_labels=7).save_pretrained(folder / "model")
+    common = {"image_processor_type": "ConvNextImageProcessor", "resample": 3, "image_mean": [0.5] * 3}
+    common |= {"image_std": [0.25] * 3}
+    (folder / "model" / "preprocessor_config.json").write_text(json.dumps(common | processor))
+    return folder / "model"
+
+
 class TestErrorsAreOneLine:
+    @pytest.mark.parametrize(
+        ("processor", "message"),
+        [
+            ({"size": {"longest_edge": 300}}, r"resizes images to \{'longest_edge': 300\}"),
+            ({"size": {"shortest_edge": 256}, "do_resize": False}, "and a short side or a size is needed"),
+            ({"do_rescale": False}, "pixels of 0 to 255 by 1, and images in"),
+            ({"rescale_factor": 1 / 127.5, "rescale_offset": True}, "by 0.00784314, and images in"),
+            ({"resample": 0}, "Pillow's filter 0, which is not available"),
+        ],
+    )
+    def test_a_processor_that_cannot_be_followed(self, tmp_path, processor, message):
+        with pytest.raises(ConfigError, match=message):
+            libraries.view("transformers", str(saved_transformer(tmp_path, processor)), "teacher")
+
     def test_an_unknown_name(self, photos):
         with pytest.raises(
             ConfigError, match=r"teacher.model=resnet5: timm [\d.]+ has no such model; did you mean resnet"

@@ -164,24 +164,16 @@ def _transformers_view(model: str, side: str) -> View:
     with _published("transformers", model):
         config = transformers.AutoConfig.from_pretrained(model)
         processor, _ = transformers.image_processing_utils.BaseImageProcessor.get_image_processor_dict(model)
-    size, crop = processor.get("size", 224), processor.get("crop_size")
-    size = {"shortest_edge": size} if isinstance(size, int) else size
-    crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
-    short = size.get("shortest_edge")
-    share, squash = 1.0, False
-    if short is not None and processor.get("crop_pct") is not None and short < _CONVNEXT_SQUASHES:
-        height = width = short
-        share = float(processor["crop_pct"])
-    elif short is not None and crop is not None and processor.get("do_center_crop", True):
-        height, width = crop["height"], crop["width"]
-        share = max(height, width) / short
-    elif short is not None:
-        height, width, squash = short, short, True
-    else:
-        height, width, squash = size["height"], size["width"], True
+    place = f"{side}.model={model}"
+    height, width, share, squash = _transformers_size(processor, place)
     resample = int(processor.get("resample", 2))
     if resample not in _PIL_FILTERS:
-        raise ConfigError(f"{side}.model={model}: it resizes with Pillow's filter {resample}, which is not available")
+        raise ConfigError(f"{place}: it resizes with Pillow's filter {resample}, which is not available")
+    factor = processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 1.0
+    if abs(255 * factor - 1) > 1e-3 or processor.get("rescale_offset"):
+        raise ConfigError(
+            f"{place}: its processor multiplies pixels of 0 to 255 by {factor:g}, and images in [0, 1] are available"
+        )
     is_normalised = processor.get("do_normalize", True)
     return View(
         height=height,
@@ -193,6 +185,24 @@ def _transformers_view(model: str, side: str) -> View:
         std=[float(value) for value in processor["image_std"]] if is_normalised else [1.0, 1.0, 1.0],
         is_fixed=getattr(config, "patch_size", None) is not None and hasattr(config, "image_size"),
     )
+
+
+def _transformers_size(processor: dict[str, Any], place: str) -> tuple[int, int, float, bool]:
+    """Height, width, `crop_share` and `squash` of the images that a processor gives. Raises ConfigError for other ways
+    to resize than to a short side or a whole size."""
+    size, crop = processor.get("size", 224), processor.get("crop_size")
+    size = {"shortest_edge": size} if isinstance(size, int) else size
+    crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
+    if {"height", "width"} <= set(size):
+        return size["height"], size["width"], 1.0, True
+    short = size.get("shortest_edge")
+    if short is None or not processor.get("do_resize", True):
+        raise ConfigError(f"{place}: its processor resizes images to {size}, and a short side or a size is needed")
+    if processor.get("crop_pct") is not None and short < _CONVNEXT_SQUASHES:
+        return short, short, float(processor["crop_pct"]), False
+    if crop is not None and processor.get("do_center_crop", True):
+        return crop["height"], crop["width"], max(crop["height"], crop["width"]) / short, False
+    return short, short, 1.0, True
 
 
 _CONVNEXT_SQUASHES = 384

@@ -49,6 +49,7 @@ class InputTimes:
 
     who: str
     images: int
+    rounds: int
     first_s: float
     later_s: float
     first_ratio: float
@@ -71,6 +72,7 @@ def measure(count: int, rounds: int, progress: Progress) -> list[InputTimes]:
         InputTimes(
             who=who,
             images=count,
+            rounds=rounds,
             first_s=statistics.median(first for first, _ in own),
             later_s=statistics.median(later for _, later in own),
             first_ratio=statistics.median(plain[0] / one[0] for one, plain in zip(own, epochs_s[PLAIN], strict=True)),

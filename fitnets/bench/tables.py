@@ -77,8 +77,8 @@ def of_startup(durations_s: dict[str, float]) -> Table:
     return Table("start-up, on digits", ["", "seconds"], rows)
 
 
-def of_photo_input(measurements: Sequence[InputTimes], rounds: int) -> Table:
-    images = measurements[0].images
+def of_photo_input(measurements: Sequence[InputTimes]) -> Table:
+    images, rounds = measurements[0].images, measurements[0].rounds
     title = f"input of {images} JPEG photos without a network, {rounds} rounds in turns"
     header = ["by", "first epoch", "plain / this", "later epochs", "plain / this", "images/s later"]
     rows = [

@@ -67,7 +67,7 @@ def main(words: list[str]) -> None:
         *([tables.of_steps(step_times, **size, device=device), tables.of_contents(step_times)] if step_times else []),
         *([tables.of_epochs(epochs, device)] if epochs else []),
         *([tables.of_startup(startup)] if startup else []),
-        *([tables.of_photo_input(inputs, arguments.rounds)] if inputs else []),
+        *([tables.of_photo_input(inputs)] if inputs else []),
         *([tables.of_streaming(streamed)] if streamed else []),
     ]
     for table in shown_tables:

@@ -247,3 +247,23 @@ def test_photos_from_layers_to_onnx_runtime(photos, tmp_path, fitnets, command):
     assert predicted.code == 0, predicted.err
     assert logits.shape == (3, 2)
     assert torch.isfinite(torch.from_numpy(logits)).all()
+
+
+def test_a_model_of_transformers_in_a_folder_teaches(photos, tmp_path, command):
+    """Its pretrained weights and the size of its images are those of the folder."""
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    folder = saved_transformer(tmp_path, {"size": {"shortest_edge": 36}, "crop_size": 32})
+    small = ResNetConfig(num_labels=2, embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    teacher = ResNetForImageClassification(small)
+    teacher.save_pretrained(folder)
+    words = ["dataset=photos", f"dataset.path={photos}", "teacher=transformers", f"teacher.model={folder}"]
+    words += ["student=thin", "schedule=fast", "schedule.hint.epochs=1", "schedule.student.epochs=1", "tracker=none"]
+    finished = command(*words, "schedule.hint.batch_size=8", "schedule.student.batch_size=8", store=tmp_path / "store")
+    assert finished.code == 0, finished.err
+    assert "Loading weights" not in finished.err
+    config = loading.load(words)
+    assert (config.dataset.height, config.dataset.crop_share) == (32, 32 / 36)
+    loaded = build.network(config.teacher, config.dataset, "teacher").state_dict()
+    weights = teacher.state_dict()["resnet.encoder.stages.1.layers.0.layer.0.convolution.weight"]
+    assert any(torch.equal(weights, value) for value in loaded.values() if value.shape == weights.shape)

@@ -90,7 +90,7 @@ def transformers_model(*, model: str, pretrained: bool, classes: int | None, **a
     """A model of transformers for image classification. classes: None: its own; others get a new head."""
     transformers = _imported("transformers", "teacher")
     head = {} if classes is None else {"num_labels": classes}
-    with _published("transformers", model):
+    with _published("transformers", model), _without_bars(transformers.utils.logging):
         make = transformers.AutoModelForImageClassification
         if pretrained:
             made: nn.Module = make.from_pretrained(
@@ -116,6 +116,18 @@ def _published(library: str, model: str) -> Iterator[None]:
             f"({first_line(error)}): load the model once where there is a network, with the same HF_HOME, or give "
             "pretrained=false and a file of weights"
         ) from error
+
+
+@contextmanager
+def _without_bars(logging: Any) -> Iterator[None]:
+    """Silence the progress bars of transformers, which are shown whether or not anybody sees them."""
+    was_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            logging.enable_progress_bar()
 
 
 def _imported(library: str, side: str) -> Any:

@@ -89,8 +89,8 @@ def document(folder: Path) -> str:
 
 
 def short(folder: Path) -> str:
-    """Write a Markdown table for the README: every method of every student under schedule=fast or fast_long, with its
-    accuracy or error, the paper's, and the time of all stages.
+    """Write a Markdown table for the README: the teachers, and every method of every student, under schedule=fast or
+    fast_long, with their accuracy or error, the paper's, and the time of all stages.
 
     folder: holds `table.json` and the runs
     """
@@ -98,7 +98,7 @@ def short(folder: Path) -> str:
     frame = _frame(folder, spec)
     header = ["student", "trained by", f"{spec['split']} {spec['measure']}, %", "the paper", "epochs", "time in all"]
     paper = {row["label"]: _published(row["paper"]) for row in spec["rows"]}
-    rows = []
+    rows = _teacher_rows(spec, frame)
     for row, _, method, done, figure in _short_trainings(spec, frame):
         epochs, *_, in_all, _ = _lengths(done)
         rows.append([row, method, figure, paper[row] if method == "hints" else "", epochs, in_all])
@@ -274,6 +274,23 @@ def _short_trainings(spec: dict[str, Any], frame: pd.DataFrame) -> Iterator[tupl
                 if row["side"] == "student" and schedule.startswith("fast") and len(done):
                     figure = _number_with_interval(candidate, "student", spec, frame)
                     yield row["label"], schedule, candidate["method"], done, figure
+
+
+def _teacher_rows(spec: dict[str, Any], frame: pd.DataFrame) -> list[list[str]]:
+    """A row of the README's table for each teacher. Its time is the mean over the runs that trained it or found it."""
+    done = pd.concat([frame.iloc[:0], *(done for *_, done, _ in _short_trainings(spec, frame))])
+    taught = done[done["teacher_seconds"].notna()]
+    return [
+        [
+            f"teacher `{name}`",
+            "backprop",
+            _number_with_interval({"runs": dict(enumerate(runs_of_teacher.index))}, "teacher", spec, frame),
+            "",
+            f"{runs_of_teacher['teacher_epochs'].mean():.0f}",
+            duration(runs_of_teacher["teacher_seconds"].mean()),
+        ]
+        for name, runs_of_teacher in taught.groupby("teacher", sort=False)
+    ]
 
 
 def _lengths(done: pd.DataFrame) -> list[str]:

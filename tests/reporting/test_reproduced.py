@@ -199,7 +199,7 @@ def test_the_command_prints_the_document_or_one_line_of_usage(folder, capsys, mo
 
 
 def test_the_short_table_has_every_method_of_the_fast_columns_with_its_time(folder):
-    """Rows of other schedules and of the teacher, and methods without a finished run, are left out."""
+    """Rows of other schedules, and methods without a finished run, are left out. The teacher is that of the runs."""
     spec = json.loads((folder / "table.json").read_text())
     spec["schedules"].append("fast")
     spec["rows"][0]["cells"]["fast"] = [candidate("hints", "fast-hints-0")]
@@ -221,6 +221,7 @@ def test_the_short_table_has_every_method_of_the_fast_columns_with_its_time(fold
         )
     _, _, *rows = reproduced.short(folder).splitlines()
     assert rows == [
+        "| teacher `big` | backprop | 2.00 (n = 1, no interval) |  | 7 | 1 min 00 s |",
         "| FitNet, hints | hints | 2.00 (n = 1 of 2, no interval) | 0.51 (no interval) | 7 + 7 + 7 | 3 min 00 s |",
         "| FitNet, hints | kd | 2.00 (n = 1, no interval) |  | 7 | 1 min 40 s |",
     ]

@@ -14,6 +14,7 @@ from fitnets.config import Scale
 from fitnets.errors import ConfigError
 from fitnets.models import build
 from fitnets.models.custom import libraries
+from fitnets.planning.identity import hashes
 from support.runs import runs
 from support.timm_models import import_timm
 
@@ -103,6 +104,15 @@ def saved_transformer(folder: Path, processor: dict) -> Path:
     common |= {"image_std": [0.25] * 3}
     (folder / "model" / "preprocessor_config.json").write_text(json.dumps(common | processor))
     return folder / "model"
+
+
+def test_another_version_of_the_library_is_another_teacher(photos, monkeypatch):
+    """A library may change what a model computes."""
+    dataset_and_models = given(photos, *RANDOM, "dataset.height=32", "dataset.width=32")
+    config = loading.load(dataset_and_models)
+    before = hashes(config, "the images", "fp32").teacher
+    monkeypatch.setattr(libraries, "version", lambda library: f"{library} 99")
+    assert hashes(config, "the images", "fp32").teacher != before
 
 
 class TestErrorsAreOneLine:

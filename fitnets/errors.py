@@ -6,6 +6,7 @@ This module imports the standard library alone, so that `--help` and `--cfg job`
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 # --- exceptions: the general one first, then configuration and files, then training, then analysis ---
 
@@ -36,6 +37,19 @@ class DivergedError(UserError, RuntimeError):
 
 class PrunedError(UserError, RuntimeError):
     """An epoch callback, such as a study's pruner, ended the training early."""
+
+
+class StageStoppedError(UserError, RuntimeError):
+    """An epoch callback ended a stage early. The run goes on as another one, with `schedule.STAGE.stop_after`.
+
+    epochs: epochs after which the stage ends
+    checkpoints: folder with a checkpoint after these epochs; None: there is none"""
+
+    def __init__(self, stage: str, epoch: int):
+        super().__init__(f"stopped early: see the run with schedule.{stage}.stop_after={epoch + 1}")
+        self.stage = stage
+        self.epochs = epoch + 1
+        self.checkpoints: Path | None = None
 
 
 class NotEnoughError(ValueError):

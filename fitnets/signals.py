@@ -53,9 +53,9 @@ def raise_signals() -> Iterator[None]:
 
     Signals that the process ignores (nohup) stay ignored. A signal that is still pending, because an error ended the
     `delay_signals` block that delayed it, raises Stopped at once. Only the main thread receives signals: in other
-    threads the block changes nothing.
+    threads, and inside a `delay_signals` block, the block changes nothing.
     """
-    if current_thread() is not main_thread():
+    if current_thread() is not main_thread() or _state.is_held:
         yield
         return
     _state.raise_pending()
@@ -75,6 +75,9 @@ def delay_signals() -> Iterator[None]:
     If the block raises, the first signal stays pending until the next `delay_signals` or `raise_signals` begins.
     """
     if current_thread() is not main_thread():
+        yield
+        return
+    if _state.is_held:  # a run inside the epoch callback of another run
         yield
         return
     _state.raise_pending()

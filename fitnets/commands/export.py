@@ -2,16 +2,15 @@
 
 import argparse
 import json
-from dataclasses import replace
 
 from fitnets.commands.arguments import RUN_HELP, find_run, path
 from fitnets.composition import loading
 from fitnets.console.terminal import Terminal
 from fitnets.errors import ConfigError
-from fitnets.experiment import evaluation
-from fitnets.exporting import card, student
+from fitnets.exporting import card
+from fitnets.library import exported
+from fitnets.store import layout
 from fitnets.system import process
-from fitnets.system.resources import short_errors
 
 
 def main(words: list[str]) -> None:
@@ -31,11 +30,8 @@ def main(words: list[str]) -> None:
             raise ConfigError(f"{word}: fitnets export takes engine.threads and store; the run determines all else")
     settings, terminal = loading.load(arguments.overrides), Terminal(aside=arguments.json)
     store = settings.store if any(word.startswith("store=") for word in arguments.overrides) else None
-    folder = network.weights.parent.resolve()
-    out = arguments.out.resolve() if arguments.out else folder / "export"
-    with evaluation.working_store(network, store) as root, short_errors(root):
-        settings = replace(settings, store=str(root))
-        facts = student.export_student(network, settings, out, int8=arguments.int8, progress=terminal)
+    out = arguments.out.resolve() if arguments.out else network.weights.parent.resolve() / layout.EXPORT
+    facts = exported.export_stored(network, settings, store, out, int8=arguments.int8, progress=terminal)
     if arguments.json:
         process.write_result(json.dumps(facts, indent=2))
         return

@@ -1,13 +1,10 @@
 """Write one page with the figures and tables of a store's runs."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from fitnets.commands.arguments import path
-from fitnets.console.terminal import Terminal
-from fitnets.errors import NotEnoughError
-from fitnets.reporting import page
+from fitnets.library import stored
 from fitnets.reporting.factors import FACTORS
 
 
@@ -27,12 +24,7 @@ def main(words: list[str]) -> None:
         help=f"what else may differ between the two sides of that comparison: {', '.join(FACTORS)}",
     )
     arguments = parser.parse_args(words)
-    out = arguments.out or arguments.store / "report"
-    try:
-        written = page.write(
-            arguments.store, out, Terminal().track, against=arguments.against, differing=arguments.differing
-        )
-    except NotEnoughError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(1) from None
+    written = stored.report(
+        arguments.store, arguments.out, against=arguments.against, differing=arguments.differing, quiet=False
+    )
     print(f"{written}: open it in a browser; tables and figures are beside it")

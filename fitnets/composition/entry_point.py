@@ -20,7 +20,7 @@ from fitnets.composition import sweeper_targets
 from fitnets.composition.mistakes import MISTAKES, short_message
 from fitnets.errors import UserError
 from fitnets.signals import Stopped
-from fitnets.system import permissions
+from fitnets.system import memory, permissions
 
 
 class _Mistake(BaseException):
@@ -67,6 +67,7 @@ def command_line(main: Callable[[], Any], stopped: str = RESUMES) -> int:
 
     With HYDRA_FULL_ERROR=1 in the environment, errors keep their tracebacks.
     """
+    memory.keep_freed()
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         main()
         return 0

@@ -4,17 +4,22 @@
 upgrade of Hydra, run that test first.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobRuntime
 from hydra.plugins.config_source import ConfigSource
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.plugin import Plugin
+from hydra.version import VersionBase
 from omegaconf import DictConfig, flag_override
 
 TESTED_WITH = "hydra-core==1.4.0rc3 omegaconf==2.4.1rc1"
@@ -98,3 +103,22 @@ def node_of(config: Any, key: Any) -> Any:
 def raw_value(config: Any, key: Any) -> Any:
     """The value at a key of a DictConfig or ListConfig. Interpolations stay unresolved."""
     return config._get_node(key)._value()
+
+
+_GLOBALS = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)
+"""Hydra keeps one object of each of these classes for the whole process."""
+
+
+@contextmanager
+def apart_from_host() -> Iterator[None]:
+    """Give the block a Hydra of its own. Afterwards the objects of a program that uses Hydra itself are in place again.
+
+    `initialize` refuses to nest, and leaves the name of its own job in JobRuntime."""
+    instances: dict[Any, Any] = Singleton._instances
+    kept = {kind: instances.pop(kind) for kind in _GLOBALS if kind in instances}
+    try:
+        yield
+    finally:
+        for kind in _GLOBALS:
+            instances.pop(kind, None)
+        instances.update(kept)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fitnets import checks, errors, paths
-from fitnets.composition import method_terms, own_options, text_keys
+from fitnets.composition import hydra_internals, method_terms, own_options, text_keys
 from fitnets.composition import overrides as typed
 from fitnets.composition.composer import Composer
 from fitnets.composition.mistakes import MISTAKES, short_message
@@ -184,7 +184,7 @@ def loader() -> Callable[[list[str]], Config]:
 
 def _loaded(composes: Callable[[list[str]], DictConfig], overrides: list[str]) -> Config:
     try:
-        with initialize_config_dir(str(CONF)):
+        with hydra_internals.apart_from_host(), initialize_config_dir(str(CONF)):
             composed = composes(typed.all_typed(overrides))
     except MISTAKES as error:
         raise ConfigError(short_message(error)) from error

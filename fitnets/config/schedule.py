@@ -158,6 +158,9 @@ class StageSettings:
     """largest number of epochs"""
     max_steps: int | None = bounded(AT_LEAST_1, default=None)
     """largest number of updates, for a short trial; it can cut the last epoch short. None: no bound"""
+    stop_after: int | None = added(default=None, bounds=AT_LEAST_1)
+    """epochs after which the stage ends, although its learning rate and weights are planned for `epochs`; such a run is
+    marked `stopped_early`. `fitnets.STOP` sets it. None: the stage runs as planned"""
     patience: int | None = bounded(AT_LEAST_1)
     """epochs without a better validation value before the stage stops; None: never"""
     batch_size: int = bounded(AT_LEAST_1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +46,9 @@ def resizing_note(dataset: Dataset) -> str | None:
     )
 
 
-def pixels(dataset: Dataset, path: Path) -> NDArray[np.uint8]:
-    """(C, H, W): the pixels of a file, 0 to 255, prepared as `dataset=folder` does for these channels and this size.
+def pixels(dataset: Dataset, path: Any) -> NDArray[np.uint8]:
+    """(C, H, W): the pixels of a file or of a `PIL.Image.Image`, 0 to 255, prepared as `dataset=folder` does for
+    these channels and this size.
 
     Raises `encoded_image.BrokenImage` with the reason."""
     return folder.pixels(dataset, path)

@@ -20,7 +20,7 @@ from fitnets.data import splits
 from fitnets.data.preprocessing import to_json
 from fitnets.data.splits import Data
 from fitnets.data.unread import has_test
-from fitnets.errors import ConfigError, DivergedError, PrunedError
+from fitnets.errors import ConfigError, DivergedError, PrunedError, StageStoppedError
 from fitnets.experiment import announcement, result_table, results, stage_progress
 from fitnets.experiment.run_log import EpochCallback, EpochObserver, RunLog
 from fitnets.machine import environment as machine_environment
@@ -66,7 +66,7 @@ def run(
 ) -> dict[str, Any]:
     """Train and measure what the configuration describes, or load the run if the store has it.
 
-    on_epoch: receives the row of every epoch; a PrunedError that it raises ends the run
+    on_epoch: receives the row of every epoch; a PrunedError that it raises ends the run, a StageStoppedError too
     terminal: shows progress and messages; None creates one for standard output
     notes: extra entries for `environment.json`
 
@@ -177,7 +177,7 @@ def _failure_tracked(tracker: Tracker, plan: Plan, facts: dict[str, Any]) -> Ite
 
 def _failure(error: BaseException) -> dict[str, Any]:
     """The `status` and `error` of a run that ended with this error."""
-    status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+    status = "stopped" if isinstance(error, KeyboardInterrupt | StageStoppedError) else "failed"
     for kind, name in ((DivergedError, "diverged"), (PrunedError, "pruned")):
         if isinstance(error, kind):
             status = name
@@ -346,8 +346,7 @@ def _load_or_train(
         with files.advise_removal(directory):
             for name, module in modules.items():
                 weights.read_weights(directory / layout.weights_file(name), module)
-            for row in files.read_metrics(directory / layout.METRICS):
-                log.append(row)
+            log.replay(files.read_metrics(directory / layout.METRICS))
             return files.read_json(directory / summary_file)
     with directories.fill(directory, replace=lock.start_over) as partial:
         summary = make(Trainer(plan, lock, log, terminal, [files.MetricsFile(partial / "metrics.jsonl").append]))

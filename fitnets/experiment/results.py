@@ -96,6 +96,7 @@ def result(
     content = {
         "status": "finished",
         **before_training,
+        "stopped_early": any(stage.get("stopped_by") == "stop_after" for stage in stages.values()),
         "stages": {
             name: {key: item for key, item in stage.items() if key != "timing"} for name, stage in stages.items()
         },

@@ -1,8 +1,10 @@
 """The record of a run, epoch by epoch: its rows go to `metrics.jsonl`, the tracker, the terminal and the caller."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from fitnets.errors import StageStoppedError
 from fitnets.experiment.stage_progress import StageProgress
 from fitnets.store import files
 from fitnets.store.locks import Lock
@@ -37,6 +39,23 @@ class RunLog:
         if self.on_epoch is not None:
             self.on_epoch(row)
 
+    def replay(self, stored: Iterable[dict[str, Any]]) -> None:
+        """Log the epochs of stages that the store has. Their last epochs end them anyway."""
+        rows = list(stored)
+        for row, following in zip(rows, [*rows[1:], None], strict=True):
+            with unless(following is None or following["stage"] != row["stage"]):
+                self.append(row)
+
+
+@contextmanager
+def unless(has_ended: bool) -> Iterator[None]:
+    """Ignore a StageStoppedError of the block if the stage has ended by itself."""
+    try:
+        yield
+    except StageStoppedError:
+        if not has_ended:
+            raise
+
 
 class EpochObserver:
     """Observes the training loop: shows every step and epoch, and passes the row of every epoch to the callbacks. The
@@ -49,7 +68,8 @@ class EpochObserver:
     def on_resume(self, state: TrainingState) -> None:
         self.progress.on_resume(state)
         for epoch in state.epochs:
-            self._pass_on(epoch)
+            with unless(epoch is state.epochs[-1] and state.ended_by is not None):
+                self._pass_on(epoch)
 
     def on_step(self) -> None:
         self.progress.on_step()

@@ -18,7 +18,7 @@ def text(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
     student = result["student"]
     parts = [
         f"# {student['name']}, {result['method']} on {result['dataset']}",
-        _origin(config.dataset, result, facts),
+        origin(config.dataset, result, facts),
         *(
             table.markdown()
             for table in (figures(result), _parity(facts), latencies(facts), speedups(facts))
@@ -30,7 +30,8 @@ def text(config: Config, result: dict[str, Any], facts: dict[str, Any]) -> str:
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
 
-def _origin(dataset: Dataset, result: dict[str, Any], facts: dict[str, Any]) -> str:
+def origin(dataset: Dataset, result: dict[str, Any], facts: dict[str, Any]) -> str:
+    """Return lines about data, classes, input, teacher and recipe."""
     teacher, hint = result["teacher"], result["hint"]
     classes = ", ".join(map(_quoted, facts["classes"])) if facts["classes"] else f"{dataset.classes}, by number"
     split = ", ".join(f"{count} {name}" for name, count in result["images"].items())

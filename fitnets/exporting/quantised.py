@@ -1,6 +1,5 @@
 """Quantises an ONNX file to 8-bit integers with ONNX Runtime's static quantisation."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
+
+from fitnets.exporting.graphs import quiet
 
 _BATCH = 50
 _OPERATORS = ["Conv", "Gemm", "MatMul"]
@@ -30,7 +31,11 @@ def quantise(source: Path, target: Path, images: Tensor) -> None:
     source, target: ONNX files
     images: raw images (N, C, H, W), uint8, from which the ranges of activations are measured
     """
-    logging.getLogger("root").setLevel(logging.ERROR)  # ONNX Runtime logs advice to do the next step
+    with quiet("root"):  # ONNX Runtime logs advice to do the next step
+        _quantise(source, target, images)
+
+
+def _quantise(source: Path, target: Path, images: Tensor) -> None:
     inferred = target.with_suffix(".inferred.onnx")
     quant_pre_process(source, inferred, skip_symbolic_shape=True)
     preprocessing = [

@@ -18,12 +18,13 @@ from fitnets.data.unread import has_test_split
 from fitnets.errors import ConfigError
 from fitnets.experiment import evaluation
 from fitnets.exporting import card, quantised, runtimes
-from fitnets.exporting.graphs import Graph, NetworkOnly, WithPreprocessing, program, write_onnx
+from fitnets.exporting.graphs import Graph, program, write_onnx
 from fitnets.exporting.runtimes import Files
 from fitnets.machine import devices
 from fitnets.models import build
 from fitnets.models.folding import folded
 from fitnets.models.network import Network
+from fitnets.models.raw_images import NetworkOnly, WithPreprocessing
 from fitnets.planning.plan import new_teacher
 from fitnets.progress import Progress
 from fitnets.store import digests, directories, layout, locks, ownership
@@ -92,7 +93,7 @@ def export_student(
     _check_replaceable(out)
     devices.set_up_device(settings.engine)  # sets the threads
     dataset, root = stored.config.dataset, settings.root
-    student = _student(stored)
+    student = trained_network(stored)
     fitted = evaluation.fitted_values(stored, root, progress)
     names = class_names.of_network(stored)
     images = _images(stored, names.names, root, progress, fitted)
@@ -129,6 +130,29 @@ def export_student(
     return facts
 
 
+def write_checked_onnx(graph: WithPreprocessing, path: Path, dataset: Dataset, names: list[str] | None) -> None:
+    """Write a student's ONNX file, and check it on random images.
+
+    names: class names; None: unknown
+
+    Raises ConfigError if the student cannot be traced, or if the file disagrees with PyTorch.
+    """
+    _traced(graph, path, "the student", _props(dataset, names))
+    images = graph.example(_RANDOM)
+    with torch.no_grad():
+        _check_difference(path.name, runtimes.in_batches(runtimes.onnx_runner(path), images), graph(images))
+
+
+def _check_difference(name: str, logits: Tensor, expected: Tensor) -> float:
+    difference = runtimes.difference(logits, expected)
+    if not difference <= TOLERANCE:
+        raise ConfigError(
+            f"{name} differs from PyTorch by {difference:.2g} of the largest logit, and {TOLERANCE:g} is allowed: "
+            "nothing was exported"
+        )
+    return difference
+
+
 def _check_replaceable(out: Path) -> None:
     """Raise ConfigError if the export would replace anything but an earlier export, or cannot be written."""
     if out.exists() and not (out / "export.json").is_file() and not (out.is_dir() and not any(out.iterdir())):
@@ -154,7 +178,8 @@ def _traced(graph: Graph, path: Path, side: str, metadata: dict[str, str] | None
     return traced
 
 
-def _student(stored: StoredNetwork) -> Network:
+def trained_network(stored: StoredNetwork) -> Network:
+    """Return the student with its weights, ready to be traced, in evaluation mode."""
     network = build.network(stored.net, stored.config.dataset, "student")
     store_weights.read_weights(stored.weights, network)
     return folded(_without_parametrizations(network.eval()))
@@ -245,13 +270,7 @@ def _agreement(folder: Path, student: Network, images: _Images) -> dict[str, Any
         "student.pt2": runtimes.program_runner(folder / "student.pt2"),
     }
     logits = {name: runtimes.in_batches(run, images.raw) for name, run in runners.items()}
-    differences = {name: runtimes.difference(of_file, expected) for name, of_file in logits.items()}
-    for name, difference in differences.items():
-        if not difference <= TOLERANCE:
-            raise ConfigError(
-                f"{name} differs from PyTorch by {difference:.2g} of the largest logit, and {TOLERANCE:g} is allowed: "
-                "nothing was exported"
-            )
+    differences = {name: _check_difference(name, of_file, expected) for name, of_file in logits.items()}
     accuracies = {"PyTorch": images.accuracy(expected)}
     accuracies |= {name: images.accuracy(of_file) for name, of_file in logits.items()}
     return {"difference": differences, "accuracy": accuracies}

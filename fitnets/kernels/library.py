@@ -31,6 +31,11 @@ def switch(*, on: bool) -> None:
     _is_on = on
 
 
+def is_on() -> bool:
+    """Return whether compiled loops are used."""
+    return _is_on
+
+
 def load(name: str, *defined: str) -> ctypes.CDLL | None:
     """The compiled loops of `name`.c; None if they are off or cannot be had.
 

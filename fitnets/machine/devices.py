@@ -1,6 +1,5 @@
 """Sets up the device that trains, and chooses the precision of its arithmetic."""
 
-import ctypes
 import platform
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,13 @@ _DEFAULT_THREADS = torch.get_num_threads()
 
 
 def set_up_device(engine: Engine) -> torch.device:
-    """Return the configured device, after setting up this process for it: threads, arithmetic, memory.
+    """Return the configured device, after setting up this process for it: threads and arithmetic.
 
     Raises ConfigError if there is no such device."""
     torch.set_num_threads(engine.threads or _DEFAULT_THREADS)
     library.switch(on=engine.kernels == "auto")
     torch.backends.cudnn.allow_tf32 = False  # results and hashes are labelled fp32
     torch.backends.cudnn.deterministic = True  # a resumed stage ends with the same bits
-    _keep_freed_memory()
     if engine.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("engine.device=cuda: PyTorch finds no CUDA device here: give engine.device=cpu or auto")
     if engine.device == "auto":
@@ -76,18 +74,6 @@ def multiplies_bf16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch lack it
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library keep freed memory for reuse. With another C library than glibc this does nothing.
-
-    glibc returns large freed blocks to the system, and PyTorch's blocks are large: a small student spent a third of
-    each step on getting them back."""
-    no_mapped_blocks, trim_above = (-4, 0), (-1, 2**31 - 1)  # M_MMAP_MAX, M_TRIM_THRESHOLD of <malloc.h>
-    if platform.libc_ver()[0] == "glibc":
-        library = ctypes.CDLL(None)
-        for parameter, value in (no_mapped_blocks, trim_above):
-            library.mallopt(parameter, value)
 
 
 def describe(device: torch.device) -> str:

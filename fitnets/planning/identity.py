@@ -173,7 +173,7 @@ def comparison_keys(config: Config, digest: str, precision: Precision) -> Compar
     data_parts = [digest, config.dataset]
     precision_parts = [] if precision == "fp32" else [precision]
     teacher_setting = content_hash("teacher setting", *data_parts, *teacher_parts, *precision_parts)
-    stage_of_any_length = replace(schedule.student, epochs=1, max_steps=None)
+    stage_of_any_length = replace(schedule.student, epochs=1, max_steps=None, stop_after=None)
     kd = content_hash("kd", schedule.kd) if methods.uses_kd(config.method) else None
     student_parts: list[Any] = [stage_of_any_length, schedule.retrain_student]
     student_parts += [*_custom_student(replace(config, seed=0))]
@@ -215,6 +215,7 @@ def _method_parts(config: Config, kd: str | None) -> list[Any]:
     """Everything that determines the method in a comparison."""
     schedule, former, student_stage = config.schedule, former_methods.option_of(config), methods.student_stage(config)
     lengths = [student_stage.epochs, student_stage.max_steps]
+    lengths += [] if student_stage.stop_after is None else [student_stage.stop_after]
     is_staged = methods.is_staged(config.method)
     stage_1 = [schedule.hint, schedule.hint_loss, *methods.repeated_views(config, schedule.hint)]
     if former is not None:

@@ -76,8 +76,12 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_config(path: Path, config: Config) -> None:
     """Write the resolved configuration as YAML, with absolute paths. `options.restore` turns its content into a Config
     again."""
-    content = yaml.dump(plain(absolute(config, Path.cwd())), Dumper=_YAML_DUMPER, sort_keys=False)
-    write(path, content.encode())
+    write(path, as_yaml(absolute(config, Path.cwd())))
+
+
+def as_yaml(config: Config) -> bytes:
+    """The content of `config.yaml`."""
+    return bytes(yaml.dump(plain(config), Dumper=_YAML_DUMPER, sort_keys=False).encode())
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from uuid import uuid4
 from fitnets.config import Config, Wandb
 from fitnets.config import Tracker as TrackerSettings
 from fitnets.config.options import plain
-from fitnets.errors import ConfigError, DamagedError, PrunedError
+from fitnets.errors import ConfigError, DamagedError, PrunedError, StageStoppedError
 from fitnets.store import files, layout, ownership
 from fitnets.system import process
 from fitnets.tracking import wandb_environment, wandb_server
@@ -76,7 +76,7 @@ def open_tracker(
     config: Config, directory: Path, run_name: str, say: Say, continued: str | None = None
 ) -> Iterator[Tracker]:
     """Open the configured tracker for the block. If the block raises, the W&B run ends as failed, unless the training
-    was pruned.
+    was pruned or stopped early.
 
     directory: the run directory
     run_name: name of the W&B run
@@ -99,7 +99,7 @@ def open_tracker(
     try:
         yield tracker
     except BaseException as error:
-        tracker.finish(exit_code=0 if isinstance(error, PrunedError) else 1)
+        tracker.finish(exit_code=0 if isinstance(error, PrunedError | StageStoppedError) else 1)
         raise
     tracker.finish(exit_code=0)
 
@@ -335,7 +335,7 @@ def _init(settings: Wandb, directory: Path, mode: Mode, labels: dict[str, Any]) 
             finish_timeout_raises=True,
             x_transaction_log_flush_interval=_FLUSH_S,
         ),
-        reinit="finish_previous",
+        reinit="create_new",  # an open run of the caller stays open and current
         resume="allow",
         **labels,
     )

@@ -12,7 +12,7 @@ import torch
 from fitnets.config.seeds import seed_of
 from fitnets.data.augmentation import Views
 from fitnets.data.splits import Batch, Data, Split
-from fitnets.errors import ConfigError, DivergedError
+from fitnets.errors import ConfigError, DivergedError, StageStoppedError
 from fitnets.signals import Stopped, delay_signals
 from fitnets.training import statistics
 from fitnets.training.checkpoints import Checkpoints
@@ -34,7 +34,8 @@ class StageObserver(Protocol):
         """Called after every update."""
 
     def on_epoch(self, epoch: Epoch) -> None:
-        """Called after every epoch and its validation, before the checkpoint that includes the epoch."""
+        """Called after every epoch and its validation, before the checkpoint that includes the epoch. A
+        StageStoppedError that it raises is raised after that checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class StageOutcome:
     epochs: epochs trained.
     best_epoch: number of the epoch whose weights were kept, from 0.
     images: training images seen.
-    stopped_by: "epochs", "patience" or "max_steps".
+    stopped_by: "epochs", "patience", "max_steps" or "stop_after".
     earlier_s: seconds that earlier processes spent on the stage, up to the checkpoint resumed here.
     teacher_s: seconds of all processes in which the teacher's outputs were computed into tables, or awaited."""
 
@@ -89,7 +90,7 @@ def fit(
     device = next(stage.network.parameters()).device
     state = TrainingState(stage, optimizer, selection, made_on(device, eval_batch_size, stage))
     if checkpoints is not None:
-        _resume(state, checkpoints, observer)
+        _resume(state, checkpoints, observer, fixed_epochs)
     state.clock.start()
     with _saved_when_stopped(state, checkpoints):
         while state.ended_by is None:
@@ -109,9 +110,12 @@ def fit(
                     record = _finish_epoch(state, means, valid, trained_s)
                 state.average = average
                 state.ended_by = _why_ended(state, fixed_epochs or settings.epochs)
-                observer.on_epoch(record)
-                if checkpoints is not None and (state.ended_by or checkpoints.is_due(epoch_end=True)):
+                stopped = _observe(observer, record, has_ended=state.ended_by is not None)
+                if checkpoints is not None and (stopped or state.ended_by or checkpoints.is_due(epoch_end=True)):
                     checkpoints.save(state.tensors(), state.facts())
+                if stopped is not None:
+                    stopped.checkpoints = None if checkpoints is None else checkpoints.folder
+                    raise stopped
     if selection is not None:
         selection.restore()
     elif state.average is not None:
@@ -124,6 +128,15 @@ def fit(
         earlier_s=state.clock.earlier_s,
         teacher_s=sum(epoch.teacher_seconds for epoch in state.epochs),
     )
+
+
+def _observe(observer: StageObserver, record: Epoch, *, has_ended: bool) -> StageStoppedError | None:
+    """Pass an epoch to the observer. Returns the error that it raises to stop a stage that has not ended by itself."""
+    try:
+        observer.on_epoch(record)
+    except StageStoppedError as stopped:
+        return None if has_ended else stopped
+    return None
 
 
 def _finish_epoch(state: TrainingState, means: dict[str, float], valid: dict[str, float], trained_s: float) -> Epoch:
@@ -161,7 +174,7 @@ def _saved_when_stopped(state: TrainingState, checkpoints: Checkpoints | None) -
         raise
 
 
-def _resume(state: TrainingState, checkpoints: Checkpoints, observer: StageObserver) -> None:
+def _resume(state: TrainingState, checkpoints: Checkpoints, observer: StageObserver, fixed_epochs: int | None) -> None:
     """Resume from the newest checkpoint, if there is one. Raises ConfigError if that would change the result."""
     checkpoint = checkpoints.load()
     if checkpoint is None:
@@ -177,6 +190,8 @@ def _resume(state: TrainingState, checkpoints: Checkpoints, observer: StageObser
         checkpoints.say(f"{problem}: restarting the stage")
         return
     state.restore(tensors, facts)
+    if state.ended_by is None and state.epoch > 0 and state.batches == 0:  # the stage may be shorter now
+        state.ended_by = _why_ended(state, fixed_epochs or state.stage.settings.epochs)
     observer.on_resume(state)
 
 
@@ -189,6 +204,8 @@ def _why_ended(state: TrainingState, epochs: int) -> str | None:
     settings, selection = state.stage.settings, state.selection
     if settings.max_steps is not None and state.optimizer.step_count >= settings.max_steps:
         return "max_steps"
+    if settings.stop_after is not None and selection is not None and state.epoch >= settings.stop_after:
+        return "stop_after"
     idle = 0 if selection is None else state.epoch - 1 - selection.progress_epoch
     if settings.patience is not None and idle >= settings.patience:
         return "patience"

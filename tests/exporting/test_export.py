@@ -16,9 +16,10 @@ from fitnets.config import Config, Dataset, image_shape
 from fitnets.data import preprocessing, sources
 from fitnets.errors import ConfigError
 from fitnets.exporting import card, runtimes
-from fitnets.exporting.graphs import NetworkOnly, WithPreprocessing, program, write_onnx
+from fitnets.exporting.graphs import program, write_onnx
 from fitnets.exporting.student import TOLERANCE
 from fitnets.models import build
+from fitnets.models.raw_images import NetworkOnly, WithPreprocessing
 from fitnets.store import layout
 from support import datasets
 from support.datasets import first_rows, in_silence, write_images

@@ -424,12 +424,12 @@ class TestViewsInHashes:
 
 
 def test_freed_memory_is_kept():
-    """Nearly every block reuses a freed one. Without `_keep_freed_memory` the system gets it back, and each block has
+    """Nearly every block reuses a freed one. Without `memory.keep_freed` the system gets it back, and each block has
     fresh pages. The first few blocks may be fresh in any case: how many depends on how the heap lies."""
     code = (
-        "import sys, resource, torch; from fitnets.machine import devices\n"
+        "import sys, resource, torch; from fitnets.system import memory\n"
         "torch.set_num_threads(1)\n"
-        "if sys.argv[1] == 'kept': devices._keep_freed_memory()\n"
+        "if sys.argv[1] == 'kept': memory.keep_freed()\n"
         "fresh = 0\n"
         "for _ in range(20):\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"

@@ -54,28 +54,35 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def open_image(source: Path | bytes, channels: int) -> OpenedImage:
-    """Decode a file, or the bytes of one, in grey (1 channel) or RGB (3). Raises BrokenImage whatever the decoder
-    raises."""
+def open_image(source: Any, channels: int) -> OpenedImage:
+    """Decode a file, the bytes of one, or a `PIL.Image.Image`, in grey (1 channel) or RGB (3).
+
+    Raises BrokenImage whatever the decoder raises."""
     from PIL import Image
 
     head = b""
     try:
+        if isinstance(source, Image.Image):
+            return _opened(source.copy(), channels)
         with _file(source) as file:
             head = file.read(_HEAD)
             file.seek(0)
             with Image.open(file) as picture:
-                if "transparency" in picture.info:
-                    picture.info["transparency"] = _transparent_colour(picture)
-                picture.load()
-                size = picture.size
-                upright, unoriented = _upright(picture)
-                flat, transparent = _on_background(upright, channels)
-                return OpenedImage(flat, size, transparent, unoriented)
+                return _opened(picture, channels)
     except BrokenImage:
         raise
     except Exception as error:  # decoders raise struct.error, IndexError and many others
         raise BrokenImage(_reason(error, head)) from error
+
+
+def _opened(picture: Any, channels: int) -> OpenedImage:
+    if "transparency" in picture.info:
+        picture.info["transparency"] = _transparent_colour(picture)
+    picture.load()
+    size = picture.size
+    upright, unoriented = _upright(picture)
+    flat, transparent = _on_background(upright, channels)
+    return OpenedImage(flat, size, transparent, unoriented)
 
 
 def in_8_bits(picture: Any, channels: int) -> Any:

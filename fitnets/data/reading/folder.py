@@ -98,9 +98,9 @@ def centre_view(dataset: Any) -> CentreView:
     return CentreView(dataset.height, dataset.width, dataset.crop_share, dataset.interpolation, dataset.squash)
 
 
-def pixels(dataset: Any, path: Path) -> NDArray[np.uint8]:
-    """(C, H, W): the pixels of an image file, upright, on white where it is transparent, resized and cropped at the
-    centre.
+def pixels(dataset: Any, path: Any) -> NDArray[np.uint8]:
+    """(C, H, W): the pixels of an image file, or of a `PIL.Image.Image`, upright, on white where it is
+    transparent, resized and cropped at the centre.
 
     dataset: anything with channels, height and width.
 
@@ -120,7 +120,7 @@ def stored_side(dataset: Any) -> int | None:
     return dataset.resized_side if side == "auto" else side
 
 
-def _resized(dataset: Any, path: Path) -> tuple[NDArray[np.uint8], OpenedImage]:
+def _resized(dataset: Any, path: Any) -> tuple[NDArray[np.uint8], OpenedImage]:
     """(an image as it is stored, the image as it was opened)."""
     from PIL import Image, ImageOps
 

@@ -1,0 +1,58 @@
+"""What the runs of a store say, for callers in Python and for `fitnets report`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fitnets.console.terminal import Terminal
+from fitnets.errors import ConfigError, NotEnoughError
+from fitnets.library.host import untouched
+from fitnets.paths import expanded
+from fitnets.reporting import page
+from fitnets.reporting import runs as stored_runs
+from fitnets.reporting.factors import FACTORS
+from fitnets.store import inventory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def runs(store: str | Path = "outputs") -> "pd.DataFrame":
+    """Return one row for each run of a store, finished or not.
+
+    Accuracies and errors are fractions, losses are in nats, latencies in milliseconds. `analysis/README.md` describes
+    the columns.
+
+    Raises ConfigError if the folder is no store."""
+    root = expanded(store)
+    inventory.check_store(root)
+    with untouched():
+        return stored_runs.load(root)
+
+
+def report(
+    store: str | Path = "outputs",
+    out: str | Path | None = None,
+    *,
+    against: str | None = None,
+    differing: Sequence[str] = (),
+    quiet: bool = True,
+) -> Path:
+    """Write one page with verdicts, figures and tables of a store's runs. Returns the page's path.
+
+    out: folder for the page, the figures and the tables; None: STORE/report
+    against: the method that every other one is compared with; None: kd
+    differing: what else may differ between the two sides of that comparison, from `factors.FACTORS`
+    quiet: show no progress
+
+    Raises ConfigError if the store has no runs, or none of the method `against`."""
+    if unknown := [name for name in differing if name not in FACTORS]:
+        raise ConfigError(f"differing={unknown[0]}: no such factor (factors: {', '.join(FACTORS)})")
+    root = expanded(store)
+    folder = root / "report" if out is None else expanded(out)
+    with untouched():
+        try:
+            track = {} if quiet else {"track": Terminal().track}
+            return page.write(root, folder, **track, against=against, differing=differing)
+        except NotEnoughError as error:
+            raise ConfigError(str(error)) from error

@@ -26,6 +26,8 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
          fitnets predict RUN IMAGE... [--top K] [--json]
   export write a finished student as ONNX and torch.export files, check and time them, and write a model card:
          fitnets export RUN [--out DIR] [--int8] [--json]
+  push   push a finished student to the Hugging Face Hub, or write what would be pushed into a folder:
+         fitnets push RUN USER/NAME [--dry-run] [--to FOLDER] [--public] [--license NAME]
   bench  time training against plain PyTorch, the machine's matrix product and other frameworks:
          fitnets bench [--students fitnet1,fitnet4] [--batch 128] [--rounds 5] [--peer repdistiller=DIR]
                        [--epochs] [--startup] [--json FILE] [--markdown FILE] [OVERRIDES]
@@ -100,6 +102,7 @@ _COMMANDS = {  # name on the command line: module of fitnets.commands
     "predict": "predict",
     "report": "report",
     "export": "export",
+    "push": "push",
     "bench": "bench",
     "reproduce": "reproduce",
     "results": "results",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fitnets.library.running import STOP as STOP
     from fitnets.library.running import Result as Result
     from fitnets.library.running import run as run
+    from fitnets.library.stored import plot as plot
     from fitnets.library.stored import report as report
     from fitnets.library.stored import runs as runs
     from fitnets.library.student import Student as Student
@@ -36,6 +37,7 @@ __all__ = [
     "compose",
     "export",
     "load",
+    "plot",
     "report",
     "run",
     "runs",
@@ -50,6 +52,7 @@ _PLACES = {  # public name: module that defines it
     "compose": "fitnets.library.composing",
     "export": "fitnets.library.exported",
     "load": "fitnets.library.loading",
+    "plot": "fitnets.library.stored",
     "report": "fitnets.library.stored",
     "run": "fitnets.library.running",
     "runs": "fitnets.library.stored",

@@ -18,7 +18,9 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
   runs   list the runs of a store and their status:
          fitnets runs [STORE] [--sort valid --reverse] [--filter method=kd] [--limit 10] [--json]
   report write a page with the figures and tables of a store's runs:
-         fitnets report [STORE] [--out DIR]
+         fitnets report [STORE] [--out DIR] [--open]
+  plot   draw one figure of a store into a file (trade_off, depth, curves, similarity, sweep):
+         fitnets plot trade_off [STORE] [-o FILE.{png,svg,pdf}]
   eval   evaluate a finished student on a split of its data, or on other data:
          fitnets eval RUN [--split train|valid|test] [dataset=folder dataset.path=DIR ...] [--json]
   predict
@@ -75,7 +77,7 @@ def _main() -> int:
         return 2
     from fitnets.composition import entry_point  # imports Hydra, which --help does not need
 
-    if words[0] in ("report", "reproduce", "results"):
+    if words[0] in ("report", "plot", "reproduce", "results"):
         process.ignore_plot_settings()
     command = import_module(f"fitnets.commands.{_COMMANDS[words[0]]}")
     after_signal = entry_point.RESUMES if words[0] in ("run", "reproduce") else ""
@@ -101,6 +103,7 @@ _COMMANDS = {  # name on the command line: module of fitnets.commands
     "eval": "evaluate",
     "predict": "predict",
     "report": "report",
+    "plot": "plot",
     "export": "export",
     "push": "push",
     "bench": "bench",

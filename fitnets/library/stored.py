@@ -11,10 +11,11 @@ from fitnets.paths import expanded
 from fitnets.reporting import page
 from fitnets.reporting import runs as stored_runs
 from fitnets.reporting.factors import FACTORS
-from fitnets.store import inventory
+from fitnets.reporting.figures import saving
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 def runs(store: str | Path = "outputs") -> "pd.DataFrame":
@@ -23,11 +24,26 @@ def runs(store: str | Path = "outputs") -> "pd.DataFrame":
     Accuracies and errors are fractions, losses are in nats, latencies in milliseconds. `analysis/README.md` describes
     the columns.
 
-    Raises ConfigError if the folder is no store."""
-    root = expanded(store)
-    inventory.check_store(root)
+    Raises ConfigError if there is no such folder."""
+    root = _existing(store)
     with untouched():
         return stored_runs.load(root)
+
+
+def plot(kind: str, store: str | Path = "outputs", name: str | None = None) -> "Figure":
+    """Return a figure of a store's runs; a notebook shows it as the value of a cell. No window system is needed.
+
+    kind: trade_off, depth, curves, similarity or sweep
+    name: for curves, the first digits of a run's hash; for sweep, the name of a study; None: the latest one
+
+    Raises ConfigError for an unknown kind or name, or if the store lacks the runs for the figure."""
+    saving.check_kind(kind)
+    root = _existing(store)
+    with untouched():
+        try:
+            return saving.draw(kind, root, name)
+        except NotEnoughError as error:
+            raise ConfigError(f"{root}: {error}") from error
 
 
 def report(
@@ -56,3 +72,10 @@ def report(
             return page.write(root, folder, **track, against=against, differing=differing)
         except NotEnoughError as error:
             raise ConfigError(str(error)) from error
+
+
+def _existing(store: str | Path) -> Path:
+    root = expanded(store)
+    if not root.is_dir():
+        raise ConfigError(f"{root}: no store: give the folder that runs use as store=DIR (by default outputs)")
+    return root

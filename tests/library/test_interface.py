@@ -60,10 +60,10 @@ except ImportError:
     pass
 names, path = fitnets.__all__, list(sys.path)
 for _ in range(2):
-    for name in ("compose", "run", "runs", "load", "export", "report"):
+    for name in ("compose", "run", "runs", "load", "export", "plot", "report"):
         assert callable(getattr(fitnets, name)), name
-from fitnets import compose, export, load, report, run, runs
-assert all(map(callable, (compose, export, load, report, run, runs)))
+from fitnets import compose, export, load, plot, report, run, runs
+assert all(map(callable, (compose, export, load, plot, report, run, runs)))
 assert sys.path == path
 """
 
@@ -103,7 +103,7 @@ def test_threads_may_touch_a_name_at_once(tmp_path):
 
 CONSUMER = """
 import fitnets
-from fitnets import compose, export, load, report, run, runs
+from fitnets import compose, export, load, plot, report, run, runs
 
 reveal_type(compose([]))
 reveal_type(run([]))

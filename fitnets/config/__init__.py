@@ -156,11 +156,18 @@ class Wandb:
 
 
 @option
+class TensorBoard:
+    """Event files for TensorBoard in the run's folder."""
+
+    name: Literal["tensorboard"] = neutral(default="tensorboard")
+
+
+@option
 class NoTracker:
     name: Literal["none"] = neutral(default="none")
 
 
-Tracker: TypeAlias = Wandb | NoTracker
+Tracker: TypeAlias = Wandb | TensorBoard | NoTracker
 
 
 @option

@@ -31,7 +31,9 @@ from fitnets.planning.plan import Plan, fit_whitening, new_teacher, prepare
 from fitnets.store import directories, files, layout, locks, weights
 from fitnets.store.locks import Lock
 from fitnets.system.resources import short_errors
-from fitnets.tracking.wandb_mirror import Tracker, id_to_resume, is_on, open_tracker
+from fitnets.tracking import opening
+from fitnets.tracking.tracker import Tracker
+from fitnets.tracking.wandb_mirror import id_to_resume
 from fitnets.training.checkpoints import Checkpoints
 from fitnets.training.loop import fit
 from fitnets.training.similarity import Diagnosis
@@ -80,7 +82,7 @@ def run(
 
 def _run(config: Config, callbacks: RunCallbacks) -> dict[str, Any]:
     started, terminal = time.perf_counter(), callbacks.terminal
-    is_on(config.tracker)  # raises for an unknown WANDB_MODE now, not after the training
+    opening.check(config.tracker)  # now, not after the training
     plan = prepare(config, terminal)
     if not plan.run_is_finished:
         announcement.announce(plan, terminal)
@@ -143,7 +145,7 @@ def _train_run(plan: Plan, lock: Lock, callbacks: RunCallbacks, started: float) 
         )
         try:
             name = f"{config.student.name}-{plan.hashes.run}"
-            tracked = open_tracker(config, directory, name, callbacks.terminal.say, tracker_id)
+            tracked = opening.open_tracker(config, directory, name, callbacks.terminal.say, tracker_id)
             with tracked as tracker, _failure_tracked(tracker, plan, facts):
                 log = RunLog(lock, tracker, callbacks.on_epoch)
                 result = _train_and_measure(plan, lock, log, callbacks.terminal)

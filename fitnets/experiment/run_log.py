@@ -8,7 +8,7 @@ from fitnets.errors import StageStoppedError
 from fitnets.experiment.stage_progress import StageProgress
 from fitnets.store import files
 from fitnets.store.locks import Lock
-from fitnets.tracking.wandb_mirror import Tracker
+from fitnets.tracking.tracker import Tracker
 from fitnets.training.state import Epoch, TrainingState
 
 EpochCallback = Callable[[dict[str, Any]], None]

@@ -3,7 +3,7 @@
 | path | content |
 |---|---|
 | `.fitnets-store.json` | the marker: a random name of the store |
-| `run/HASH` | a run: result, configuration, environment, metrics, student weights, `wandb`, `export` |
+| `run/HASH` | a run: result, configuration, environment, metrics, student weights, `wandb`, `tensorboard`, `export` |
 | `teacher/HASH`, `hint/HASH` | a trained teacher; a student after stage 1 |
 | `data/HASH`, `cache/HASH` | decoded or preprocessed images; cached teacher outputs |
 | `digests/HASH.json` | the SHA-256 of a data file |
@@ -30,6 +30,7 @@ WANDB_ID = "wandb.json"
 STUDENT_WEIGHTS = "student.safetensors"
 # Folders of a run
 WANDB = "wandb"
+TENSORBOARD = "tensorboard"
 EXPORT = "export"
 # Files of a teacher and of a stage 1
 TEACHER_WEIGHTS = "teacher.safetensors"

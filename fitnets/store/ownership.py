@@ -29,6 +29,7 @@ _WANDB_NAME = re.compile(
 _EXPORT_NAME = re.compile(
     r"student(-int8)?\.(onnx|pt2)|student\.onnx\.data|" + _any_of(layout.EXPORT_RECORD, layout.CARD)
 )
+_IN_FOLDER = {layout.EXPORT: _EXPORT_NAME, layout.TENSORBOARD: re.compile(r"events\.out\.tfevents\..+")}
 _REQUIRED = {  # kind: an artifact has at least one of these files
     "run": {layout.RESULT, layout.CONFIG},
     "teacher": {layout.TEACHER_WEIGHTS},
@@ -175,8 +176,8 @@ def _is_ours(entry: Path, kind: str) -> bool:
     match entry.name:
         case layout.WANDB:
             return _is_wandb(entry)
-        case layout.EXPORT:
-            return is_export(entry)
+        case layout.EXPORT | layout.TENSORBOARD:
+            return all(_is_file(path, _IN_FOLDER[entry.name]) for path in entry.iterdir())
         case _:
             return is_hidden and is_left_over(entry, kind)
 

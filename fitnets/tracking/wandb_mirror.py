@@ -8,12 +8,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Literal, Protocol, TypeGuard
+from typing import Any, Literal, TypeGuard
 from uuid import uuid4
 
 from fitnets.config import Config, Wandb
@@ -23,6 +23,7 @@ from fitnets.errors import ConfigError, DamagedError, PrunedError, StageStoppedE
 from fitnets.store import files, layout, ownership
 from fitnets.system import process
 from fitnets.tracking import wandb_environment, wandb_server
+from fitnets.tracking.tracker import Say, Tracker
 
 INIT_S = 10.0
 """seconds within which W&B has to accept a run"""
@@ -36,46 +37,15 @@ _DIGITS = 8
 """length of the random parts of an id"""
 _STUDENT_FILES = (layout.STUDENT_WEIGHTS, layout.CONFIG, layout.RESULT)
 
-Say = Callable[[str], None]
 Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
 """(column names, rows)"""
 Mode = Literal["online", "offline", "disabled"]
 Policy = Literal["mutable", "immutable"]
 
 
-class Tracker(Protocol):
-    """Receives the metrics and the result of one run."""
-
-    def log(self, step: int, row: dict[str, Any]) -> None:
-        """Log the metrics of an epoch as `<stage>/<metric>`.
-
-        step: epochs since the start of the run, over all stages"""
-
-    def summarise(self, result: dict[str, Any]) -> None:
-        """Log the final `result.json`. Failed runs have one too."""
-
-    def keep_student(self) -> None:
-        """Log the files of the finished student if `tracker.artifact=true`."""
-
-
-class NoTracking:
-    """A tracker that does nothing."""
-
-    def log(self, step: int, row: dict[str, Any]) -> None:
-        pass
-
-    def summarise(self, result: dict[str, Any]) -> None:
-        pass
-
-    def keep_student(self) -> None:
-        pass
-
-
 @contextmanager
-def open_tracker(
-    config: Config, directory: Path, run_name: str, say: Say, continued: str | None = None
-) -> Iterator[Tracker]:
-    """Open the configured tracker for the block. If the block raises, the W&B run ends as failed, unless the training
+def opened(config: Config, directory: Path, run_name: str, say: Say, continued: str | None = None) -> Iterator[Tracker]:
+    """Open a W&B run for the block. If the block raises, the W&B run ends as failed, unless the training
     was pruned or stopped early.
 
     directory: the run directory
@@ -83,9 +53,7 @@ def open_tracker(
     continued: id of the W&B run to resume; None for a new one
 
     Raises ConfigError if W&B has no key or refuses it."""
-    if not is_on(config.tracker):
-        yield NoTracking()
-        return
+    assert isinstance(config.tracker, Wandb)
     tracker = _WandbTracker(
         wandb_environment.fill_in(config.tracker),
         directory,

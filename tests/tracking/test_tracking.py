@@ -23,7 +23,8 @@ from optuna.trial import TrialState
 from fitnets.experiment import pipeline
 from fitnets.store.files import read_json, read_metrics
 from fitnets.sweeper import trials
-from fitnets.tracking import wandb_mirror, wandb_server
+from fitnets.tracking import opening, wandb_mirror, wandb_server
+from fitnets.tracking.tracker import NoTracking
 from support.fake_wandb import FakeWandb, black_hole, closed_port, gateway, serving
 from support.places import ROOT
 from support.processes import cold, shell
@@ -109,7 +110,7 @@ class TestARun:
         from fitnets.errors import PrunedError
 
         config = tiny("tracker=wandb", f"store={tmp_path}")
-        with pytest.raises(PrunedError), wandb_mirror.open_tracker(config, tmp_path, "name", print):
+        with pytest.raises(PrunedError), wandb_mirror.opened(config, tmp_path, "name", print):
             raise PrunedError("seen enough")
         assert read_back(tmp_path)["exit_code"] == 0
 
@@ -449,11 +450,11 @@ class TestALivingEndpoint:
 def test_a_signal_while_the_student_is_logged_leaves_the_run_finished(tiny, tmp_path, monkeypatch):
     @contextmanager
     def interrupted(*_):
-        tracker = wandb_mirror.NoTracking()
+        tracker = NoTracking()
         monkeypatch.setattr(tracker, "keep_student", lambda: signal.raise_signal(signal.SIGTERM))
         yield tracker
 
-    monkeypatch.setattr(pipeline, "open_tracker", interrupted)
+    monkeypatch.setattr(opening, "open_tracker", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(tiny(f"store={tmp_path}"))
     (result,) = tmp_path.glob("run/*/result.json")

@@ -1,5 +1,6 @@
 """The `fitnets` command. It imports only the subcommand that is called, so that help and listings stay fast."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -45,6 +46,7 @@ _USAGE = """usage: fitnets COMMAND [OVERRIDES] [OPTIONS]
          cut 16x16 patches for dataset=aflw from the licensed AFLW and a folder of images without faces:
          fitnets prepare aflw --aflw DIR --negatives DIR [--out DIR]
 
+Tab completion in bash: eval "$(fitnets -sc install=bash)"
 OVERRIDES are `key=value` and `group=option`: `fitnets run --help` lists them. `fitnets COMMAND --help` describes a
 command's options, `fitnets --version` prints the version; `python -m fitnets` is the same as `fitnets`."""
 
@@ -66,6 +68,8 @@ def _main() -> int:
     if words[0] in ("-V", "--version"):
         print(f"fitnets {_version()}")
         return 0
+    if words[0] in ("-sc", "--shell-completion"):
+        return _complete(words)
     if words[0] not in _COMMANDS:
         from fitnets.errors import suggest
 
@@ -82,6 +86,20 @@ def _main() -> int:
     command = import_module(f"fitnets.commands.{_COMMANDS[words[0]]}")
     after_signal = entry_point.RESUMES if words[0] in ("run", "reproduce") else ""
     return entry_point.command_line(lambda: command.main(words[1:]), after_signal)
+
+
+def _complete(words: list[str]) -> int:
+    """Answer the shell's request for completions: names of commands here, what follows `fitnets run` by Hydra."""
+    line = os.environ.get("COMP_LINE", "")
+    typed = line.split()[1:]
+    if words[-1].startswith("query=") and (typed[:1] != ["run"] or line.endswith("run")):
+        print(" ".join(_COMMANDS))
+        return 0
+    os.environ["COMP_LINE"] = line.replace(" run", "", 1)  # Hydra takes all words after the first
+    from fitnets.commands import run
+
+    run.main(words)
+    return 0
 
 
 def _version() -> str:

@@ -1,11 +1,11 @@
 """The model card of a student on the Hugging Face Hub: a YAML header, and sections that each push writes anew."""
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from scipy import stats
 
 from fitnets.config import Config, LibraryTeacher
@@ -23,6 +23,14 @@ _SECTION = re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
 _SPLITS = {"test": "test", "valid": "validation"}
 
 
+def _hub() -> Any:
+    """The Hub's library. Its progress bars warn in a notebook without ipywidgets when they are imported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import huggingface_hub
+    return huggingface_hub
+
+
 def of_folder(folder: Path, config: Config, values: Mapping[str, Any]) -> str:
     """The card in a folder that `fitnets push` has written, or else the card that it would write.
 
@@ -38,23 +46,23 @@ def text(
 
     name: USER/NAME on the Hub; None: not known
     earlier: the card of an earlier push, whose own text and further keys of the header are kept"""
-    written: dict[str, Any] = header(config, values, licence).to_dict()  # type: ignore[no-untyped-call]
+    written: dict[str, Any] = header(config, values, licence).to_dict()
     body = f"{_BEGIN}\n{_sections(config, values, name)}{_END}"
     if earlier:
-        old = ModelCard(earlier, ignore_metadata_errors=True)
-        written = {**old.data.to_dict(), **written}  # type: ignore[no-untyped-call]
+        old = _hub().ModelCard(earlier, ignore_metadata_errors=True)
+        written = {**old.data.to_dict(), **written}
         if _SECTION.search(old.text):
             body = _SECTION.sub(lambda _: body, old.text, count=1).strip("\n")
         else:
             body = f"{old.text.strip()}\n\n{body}"
-    return f"---\n{ModelCardData(**written, ignore_metadata_errors=True).to_yaml()}\n---\n\n{body}\n"
+    return f"---\n{_hub().ModelCardData(**written, ignore_metadata_errors=True).to_yaml()}\n---\n\n{body}\n"
 
 
-def header(config: Config, values: Mapping[str, Any], licence: str) -> ModelCardData:
-    """The YAML header. Keys without a value are left out."""
+def header(config: Config, values: Mapping[str, Any], licence: str) -> Any:
+    """The YAML header, a `huggingface_hub.ModelCardData`. Keys without a value are left out."""
     dataset = getattr(config.dataset, "hub", None) or config.dataset.name
     tags = ["fitnets", "knowledge-distillation", values["method"], "pytorch", "safetensors", "onnx"]
-    return ModelCardData(
+    return _hub().ModelCardData(
         base_model=_base_model(config),
         datasets=[dataset],
         eval_results=_metrics(dataset, values),
@@ -75,10 +83,12 @@ def _base_model(config: Config) -> str | None:
     return f"timm/{teacher.model}" if teacher.library == "timm" else teacher.model
 
 
-def _metrics(dataset: str, values: Mapping[str, Any]) -> list[EvalResult]:
-    """Accuracies of the student. `n` is the number of images; the 95 % interval (Wilson's) is over images, not runs."""
+def _metrics(dataset: str, values: Mapping[str, Any]) -> list[Any]:
+    """Accuracies of the student, each a `huggingface_hub.EvalResult`.
+
+    `n` is the number of images; the 95 % interval (Wilson's) is over images, not runs."""
     return [
-        EvalResult(
+        _hub().EvalResult(
             task_type="image-classification",
             dataset_type=dataset,
             dataset_name=values["dataset"],

@@ -1,6 +1,7 @@
 """Functions for the cells of the notebooks. A cell prints a sentence if the store lacks runs for it."""
 
 import os
+import shlex
 from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,11 @@ T = TypeVar("T")
 def store() -> Path:
     """The folder in the variable FITNETS_STORE; by default `outputs` of this checkout."""
     return Path(os.environ.get("FITNETS_STORE", "../../outputs"))
+
+
+def overrides() -> list[str]:
+    """The further overrides in the variable FITNETS_OVERRIDES, separated as in a shell."""
+    return shlex.split(os.environ.get("FITNETS_OVERRIDES", ""))
 
 
 def shown(make: Callable[[], T], otherwise: str = "nothing to show") -> T | None:

@@ -12,6 +12,8 @@ from support.places import ROOT
 from support.processes import cold, install, shell
 from support.runs import TINY
 
+COMMANDS = "run cost layers doctor runs eval predict report plot export push bench reproduce results clean prepare"
+
 
 def plan_of(finished) -> list[str]:
     """Return the lines of the plan, which end before the lines of the epochs."""
@@ -110,6 +112,25 @@ def test_version_and_the_list_of_commands(fitnets):
     for part in ("  run ", "fitnets --version", "fitnets COMMAND --help", "python -m fitnets"):
         assert part in listed
     assert "did you mean run?" in fitnets("runn").err
+
+
+@pytest.mark.parametrize(
+    ("line", "candidates"),
+    [
+        ("fitnets ", COMMANDS),
+        ("fitnets ru", COMMANDS),
+        ("fitnets run tracker=", "tracker=none tracker=tensorboard tracker=wandb"),
+    ],
+)
+def test_completion_prints_candidates_and_nothing_else(fitnets, monkeypatch, line, candidates):
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    done = fitnets("-sc", "query=bash")
+    assert (done.code, done.out, done.err) == (0, f"{candidates}\n", "")
+
+
+def test_completion_is_installed_for_the_command(fitnets):
+    assert "-F hydra_bash_completion fitnets" in fitnets("-sc", "install=bash").out
 
 
 def test_python_m_fitnets_is_the_command(tmp_path):

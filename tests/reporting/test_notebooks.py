@@ -1,6 +1,7 @@
 """The notebooks run in Jupyter on a store with known results."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from nbclient import NotebookClient
 
 from support import made_store as made
 from support.places import ROOT
+from support.runs import TINY
 
 FOLDER = ROOT / "analysis" / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -43,8 +45,8 @@ def images(notebook: Any) -> int:
     return sum("image/png" in output.get("data", {}) for output in outputs)
 
 
-def test_the_three_notebooks_are_short_and_hold_no_outputs():
-    assert [path.stem for path in NOTEBOOKS] == ["depth", "sweep", "trade_off"]
+def test_the_notebooks_are_short_and_hold_no_outputs():
+    assert [path.stem for path in NOTEBOOKS] == ["depth", "distil", "sweep", "trade_off"]
     for path in NOTEBOOKS:
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "code":
@@ -68,6 +70,39 @@ def test_depth_shows_budgets_and_three_figures(executed):
     assert text.count("table6") >= len(made.DEPTHS) * 3
     assert "conv10" in text
     assert images(executed) == 3
+
+
+def test_distil_trains_compares_and_shows_what_the_layers_see(tmp_path, monkeypatch):
+    words = (
+        *TINY,
+        "schedule.student.epochs=3",
+        "hint_layer=named",
+        "hint_layer.teacher=conv2",
+        "hint_layer.student=conv2",
+    )
+    monkeypatch.setenv("FITNETS_OVERRIDES", shlex.join(words))
+    notebook = execute("distil", tmp_path / "store", monkeypatch)
+    text = shown(notebook)
+    assert "Result(" in text
+    assert "test accuracy" not in text  # nothing is printed beside the curves
+    assert "predicted" in text
+    assert "'conv1': (10, 4, 4, 4)" in text
+    assert re.search(r"hints .*kd|kd .*hints", text), text
+    bars = next(
+        str(output) for cell in notebook.cells if "outputs" in cell for output in cell.outputs if "█" in str(output)
+    )
+    assert "3/3 epochs" in bars
+    assert images(notebook) == 2  # the curves, once, and the maps
+    outputs = [
+        line
+        for cell in notebook.cells
+        if "outputs" in cell
+        for one in cell.outputs
+        for line in str(one.get("text", "")).splitlines()
+    ]
+    assert len(outputs) < 40
+    assert "\r" not in text
+    assert "Warning" not in text
 
 
 @pytest.mark.parametrize("executed", ["sweep"], indirect=True)

@@ -35,6 +35,10 @@ class DivergedError(UserError, RuntimeError):
     """A loss is not finite; no weights from after that loss are kept."""
 
 
+class LostProcessError(UserError, RuntimeError):
+    """Another process of this run has failed or died; the message says which one, and why."""
+
+
 class PrunedError(UserError, RuntimeError):
     """An epoch callback, such as a study's pruner, ended the training early."""
 

@@ -1,11 +1,14 @@
 """SIGINT, SIGTERM and SIGHUP (the terminal was closed) end a process only after it has written a checkpoint."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
 
+_REPEATED_S = 2.0
+"""A SIGTERM so many seconds after the first one is the same request: Slurm and torchrun both send it."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
@@ -29,10 +32,14 @@ class _SignalState:
         self.is_held = False
         self.pending: int | None = None
         """number of a signal that came during a `delay_signals` block and has not raised Stopped yet"""
+        self.pending_since = 0.0
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         if self.is_held and self.pending is None:
-            self.pending = number
+            self.pending, self.pending_since = number, time.monotonic()
+            return
+        is_repeated = time.monotonic() - self.pending_since < _REPEATED_S
+        if self.is_held and number == self.pending == signal.SIGTERM and is_repeated:
             return
         self.pending = None
         raise Stopped(number, is_torn=self.is_held)
@@ -72,9 +79,10 @@ def raise_signals() -> Iterator[None]:
 def delay_signals() -> Iterator[None]:
     """Delay a first signal until the block ends; a second one interrupts the block at once.
 
-    If the block raises, the first signal stays pending until the next `delay_signals` or `raise_signals` begins.
+    If the block raises, the first signal stays pending until the next `delay_signals` or `raise_signals` begins. Inside
+    another such block this one changes nothing.
     """
-    if current_thread() is not main_thread():
+    if current_thread() is not main_thread() or _state.is_held:
         yield
         return
     if _state.is_held:  # a run inside the epoch callback of another run
@@ -87,3 +95,26 @@ def delay_signals() -> Iterator[None]:
     finally:
         _state.is_held = False
     _state.raise_pending()
+
+
+def pending() -> int:
+    """Return the number of the signal that waits for the end of a `delay_signals` block, or 0."""
+    return _state.pending or 0
+
+
+def take(number: int) -> Stopped:
+    """Return the exception for a signal that this or another process of the run got. It is no longer pending."""
+    _state.pending = None
+    return Stopped(number, is_torn=False)
+
+
+@contextmanager
+def admit_signals() -> Iterator[None]:
+    """Let signals interrupt the block at once, inside a `delay_signals` block."""
+    was_held, _state.is_held = _state.is_held, False
+    try:
+        if was_held:
+            _state.raise_pending()
+        yield
+    finally:
+        _state.is_held = was_held

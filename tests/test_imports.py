@@ -12,7 +12,7 @@ from support.places import ROOT
 
 LEVELS = [  # rooms of fitnets/: each imports from the rows above it only
     {"errors", "paths", "progress", "signals"},
-    {"system"},
+    {"parallel", "system"},
     {"config", "console", "kernels"},
     {"store"},
     {"data", "tracking"},

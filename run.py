@@ -12,9 +12,11 @@ import hydra
 from omegaconf import DictConfig
 
 from fitnets.composition import entry_point, loading
+from fitnets.parallel import leading
 from fitnets.sweeper import registration  # noqa: F401  (registers +sweeps=... and the sweepers with Hydra)
 
 
+@leading.in_process_0
 @entry_point.as_typed
 @hydra.main(config_path=str(loading.CONF), config_name="config", execution_whitelist=())
 def main(composed: DictConfig) -> Any:

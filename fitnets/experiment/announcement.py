@@ -26,6 +26,7 @@ from fitnets.kernels import library
 from fitnets.machine import devices
 from fitnets.models import costs
 from fitnets.models.network import Network
+from fitnets.parallel import group
 from fitnets.planning import estimates, readiness
 from fitnets.planning.identity import teacher_seed
 from fitnets.planning.plan import Plan
@@ -77,11 +78,19 @@ def announce(plan: Plan, terminal: Terminal) -> None:
     lines += [f"  cache    {line}" for line in _cache_lines(plan)]
     lines += [f"  images   {line}" for line in _streaming_lines(plan)]
     lines += [f"  kernels  {library.describe()}"] * (plan.device.type == "cpu")
+    lines += _process_lines()
     lines += _duration_lines(plan)
     if config.test and not has_test(config):
         lines.append("  test     none: this data set has no test split, so all figures are on validation")
     lines.append(f"  files    {plan.run_directory}")
     terminal.explain("\n".join(lines))
+
+
+def _process_lines() -> list[str]:
+    count = group.current().size
+    if count == 1:
+        return []
+    return [f"  ranks    {count} processes, each with a part of every batch and its own batch statistics"]
 
 
 def _schedule(config: Config) -> str:

@@ -21,11 +21,12 @@ from fitnets.data.preprocessing import to_json
 from fitnets.data.splits import Data
 from fitnets.data.unread import has_test
 from fitnets.errors import ConfigError, DivergedError, PrunedError, StageStoppedError
-from fitnets.experiment import announcement, result_table, results, stage_progress
+from fitnets.experiment import announcement, following, result_table, results, stage_progress
 from fitnets.experiment.run_log import EpochCallback, EpochObserver, RunLog
 from fitnets.machine import environment as machine_environment
 from fitnets.models.hint_pair import hint_pair
 from fitnets.models.network import freeze
+from fitnets.parallel import group
 from fitnets.planning.identity import teacher_seed
 from fitnets.planning.plan import Plan, fit_whitening, new_teacher, prepare
 from fitnets.store import directories, files, layout, locks, weights
@@ -148,7 +149,8 @@ def _train_run(plan: Plan, lock: Lock, callbacks: RunCallbacks, started: float) 
             tracked = opening.open_tracker(config, directory, name, callbacks.terminal.say, tracker_id)
             with tracked as tracker, _failure_tracked(tracker, plan, facts):
                 log = RunLog(lock, tracker, callbacks.on_epoch)
-                result = _train_and_measure(plan, lock, log, callbacks.terminal)
+                with following.led_by_this(plan):
+                    result = _train_and_measure(plan, lock, log, callbacks.terminal)
                 result["timing"]["run_seconds"] = log.earlier_s + time.perf_counter() - started
                 lock.check()
                 files.write_json(directory / "result.json", result)
@@ -264,6 +266,7 @@ class Trainer:
             self.lock.check,
             restart_on_other_machine=self.plan.config.engine.on_other_machine == "restart",
         )
+        following.order_stage(stage, seed, fixed_epochs)
         cache_plan = self.plan.cache_plan(stage, data)
         if cache_plan is not None:
             stage.teacher_outputs = self.plan.teacher_cache(self.terminal).outputs(cache_plan, data)
@@ -277,6 +280,7 @@ class Trainer:
                 views=self.plan.views(stage),
                 fixed_epochs=fixed_epochs,
                 checkpoints=checkpoints,
+                group=group.current(),
             )
         if stage.teacher is not None:
             stage.teacher_outputs = LiveTeacher(stage.teacher)  # closes the cache tables

@@ -1,5 +1,6 @@
 """Sets up the device that trains, and chooses the precision of its arithmetic."""
 
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from fitnets.config import Architecture, Config, Dataset, Engine, Precision, Uni
 from fitnets.errors import ConfigError
 from fitnets.kernels import library
 from fitnets.models import build, costs
+from fitnets.parallel.group import Group, current
 from fitnets.store import earlier_runs
 
 _DEFAULT_THREADS = torch.get_num_threads()
@@ -19,15 +21,40 @@ def set_up_device(engine: Engine) -> torch.device:
     """Return the configured device, after setting up this process for it: threads and arithmetic.
 
     Raises ConfigError if there is no such device."""
-    torch.set_num_threads(engine.threads or _DEFAULT_THREADS)
+    torch.set_num_threads(engine.threads or _default_threads(current()))
     library.switch(on=engine.kernels == "auto")
     torch.backends.cudnn.allow_tf32 = False  # results and hashes are labelled fp32
     torch.backends.cudnn.deterministic = True  # a resumed stage ends with the same bits
     if engine.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("engine.device=cuda: PyTorch finds no CUDA device here: give engine.device=cpu or auto")
-    if engine.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(engine.device)
+    if engine.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return _gpu(current())
+
+
+def _default_threads(group: Group) -> int:
+    """PyTorch's default; for several processes this one's share of the cores, because torchrun sets OMP_NUM_THREADS=1
+    whatever there is."""
+    if group.size == 1:
+        return _DEFAULT_THREADS
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // group.local_size)
+
+
+def _gpu(group: Group) -> torch.device:
+    """The GPU of this process: the only visible one, or that of its number on this host.
+
+    Raises ConfigError if the processes of this host outnumber the GPUs."""
+    if group.size == 1:
+        return torch.device("cuda")
+    visible = torch.cuda.device_count()
+    if 1 < visible < group.local_size:
+        raise ConfigError(
+            f"{group.local_size} processes on this host and {visible} GPUs: give torchrun --nproc-per-node={visible}"
+        )
+    device = torch.device("cuda", 0 if visible == 1 else group.local_rank)
+    torch.cuda.set_device(device)
+    return device
 
 
 _COUNTED: dict[str, int] = {}

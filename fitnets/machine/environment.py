@@ -14,6 +14,7 @@ from fitnets import paths
 from fitnets.errors import without_passwords
 from fitnets.kernels import library
 from fitnets.machine.devices import describe
+from fitnets.parallel import group
 
 _PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "datasets", "wandb", "safetensors")
 
@@ -29,6 +30,7 @@ def environment_record(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": _versions(),
         "device": describe(device),
+        "processes": group.current().size,
         "threads": torch.get_num_threads(),
         "kernels": library.describe(),
     }

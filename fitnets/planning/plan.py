@@ -28,6 +28,7 @@ from fitnets.models import build, teachers, unit_variance
 from fitnets.models.layers import Regressor
 from fitnets.models.network import Network, freeze, place, place_like
 from fitnets.models.whitening import WHITENED_IMAGES, WhiteningLayer
+from fitnets.parallel import group
 from fitnets.planning.identity import Hashes, hashes, student_seed
 from fitnets.progress import Progress
 from fitnets.store import digests, directories, earlier_runs, files, layout, weights
@@ -130,7 +131,7 @@ class Plan:
         """The cache of the teacher's outputs. The teacher must have its trained weights."""
         assert self.teacher is not None
         assert self.hashes.teacher is not None
-        return TeacherCache(self.config.root, self.teacher, self.hashes.teacher, progress)
+        return TeacherCache(self.config.root, self.teacher, self.hashes.teacher, progress, group.current())
 
     def views(self, stage: Stage) -> Views:
         """The augmented versions of the training images that a stage sees. The teacher's own training never repeats a
@@ -241,14 +242,21 @@ def _adapt(student: Network, config: Config, data: Data) -> None:
 
 
 def _check_batches(stages: list[Stage], images: int) -> None:
-    too_large = [
+    processes = group.current().size
+    problems = [
         f"schedule.{stage.name}.batch_size={stage.settings.batch_size} is more than the {images} training images: "
         f"give at most {images}"
         for stage in stages
         if stage.settings.batch_size > images
     ]
-    if too_large:
-        raise ConfigError("\n".join(too_large))
+    problems += [
+        f"schedule.{stage.name}.batch_size={stage.settings.batch_size} is less than the {processes} processes: give at "
+        f"least {processes}"
+        for stage in stages
+        if stage.settings.batch_size < processes
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 def _check_member_classes(config: Config, names: ClassNames) -> None:

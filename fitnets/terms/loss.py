@@ -92,12 +92,14 @@ class Term:
     links: the pairs of layers that the term connects.
     heads: modules that are trained beside the network and dropped after training, by name.
     memory: modules without parameters whose buffers change in training, by name; they are part of a checkpoint.
+    compares_images: whether the loss is more than a mean over the images, so that it needs the whole batch.
     selected_by: names of the values of `validate` whose minimum selects the epoch of a stage 1 that has this term
         alone: the first decides, the others break ties; empty if the term's loss does."""
 
     student_layers: tuple[str, ...] = ()
     teacher_layers: tuple[str, ...] = ()
     links: Sequence[Link] = ()
+    compares_images: bool = False
 
     def __init__(self, name: str, epochs: int, weight: Weight):
         self.name = name
@@ -170,12 +172,14 @@ class Loss:
         not depend on `hint_layer`.
     smooths_labels: whether `schedule.STAGE.label_smoothing` applies to it.
     needs_one_class: whether an image must be of one class, or be itself alone, which mixed images are not.
+    compares_images: whether it compares the images of a batch, so that it is no mean over them.
     has_eq_2: whether it has the temperature and the lambda of `schedule.kd`; only methods with equal ones are compared.
     position: the losses are added in the order of this number, then of the terms' names."""
 
     reads_teacher: ClassVar[bool] = True
     smooths_labels: ClassVar[bool] = False
     needs_one_class: ClassVar[bool] = False
+    compares_images: ClassVar[bool] = False
     has_eq_2: ClassVar[bool] = False
     at: ClassVar[Literal["pairs", "guided"] | None] = None
     position: ClassVar[int] = 2
@@ -230,7 +234,7 @@ class LogitTerm(Term):
 
     def __init__(self, option: LogitLoss, site: Site):
         super().__init__(site.name, site.settings.epochs, option.weight)
-        self.option = option
+        self.option, self.compares_images = option, option.compares_images
 
     def loss(self, outputs: BatchOutputs) -> Tensor:
         assert outputs.logits is not None
@@ -275,6 +279,8 @@ class FeatureLoss(Loss):
 class RelationLoss(FeatureLoss):
     """A loss that compares relations between the images of a batch, and so takes features of any two shapes."""
 
+    compares_images: ClassVar[bool] = True
+
     layers: Literal["last", "pairs"] = "last"
     """last: the last hidden layers of both networks; pairs: the pairs of `hint_layer`"""
 
@@ -294,7 +300,7 @@ class FeatureTerm(Term):
 
     def __init__(self, option: FeatureLoss, site: Site, links: Sequence[Link]):
         super().__init__(site.name, site.settings.epochs, option.weight)
-        self.option = option
+        self.option, self.compares_images = option, option.compares_images
         self.links = [link for link in links if link.weight != 0]
         self.student_layers = tuple(dict.fromkeys(link.guided for link in self.links))
         self.teacher_layers = tuple(dict.fromkeys(link.hint for link in self.links))

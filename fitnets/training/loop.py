@@ -4,6 +4,7 @@ import math
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -13,12 +14,23 @@ from fitnets.config.seeds import seed_of
 from fitnets.data.augmentation import Views
 from fitnets.data.splits import Batch, Data, Split
 from fitnets.errors import ConfigError, DivergedError, StageStoppedError
+from fitnets.parallel.group import ALONE, Group
 from fitnets.signals import Stopped, delay_signals
-from fitnets.training import statistics
+from fitnets.training import shared_state, statistics
 from fitnets.training.checkpoints import Checkpoints
 from fitnets.training.optimizers import LayerOptimizer
 from fitnets.training.stages import Stage, train_mode
-from fitnets.training.state import Average, Epoch, Selection, TrainingState, load, made_on, network_weights, using
+from fitnets.training.state import (
+    PROCESSES,
+    Average,
+    Epoch,
+    Selection,
+    TrainingState,
+    load,
+    made_on,
+    network_weights,
+    using,
+)
 from fitnets.training.teacher_cache import CachedTeacher
 
 
@@ -67,6 +79,7 @@ def fit(
     views: Views | None = None,
     fixed_epochs: int | None = None,
     checkpoints: Checkpoints | None = None,
+    group: Group = ALONE,
 ) -> StageOutcome:
     """Train the stage's layers and keep the epoch with the smallest `selected_by` values on validation.
 
@@ -74,9 +87,12 @@ def fit(
     views: augmented versions of the training images; None for new versions in every epoch.
     fixed_epochs: number of epochs for retraining, which uses the validation images too. The last weights, or their
     average, are kept, without validation.
-    checkpoints: saves the state, and resumes from the newest checkpoint; None saves and resumes nothing.
+    checkpoints: saves the state, and resumes from the newest checkpoint; None saves and resumes nothing. In a group it
+    is None in all processes, or in none.
+    group: the processes that train the stage together. Each of them calls this function. A batch is split by rows, and
+    all of them end with the weights of process 0.
 
-    The order of the images, their views and dropout are functions of (seed, stage, epoch).
+    The order of the images and their views are functions of (seed, stage, epoch), dropout also of the process's rank.
 
     Raises DivergedError if a loss is not finite; no checkpoint holds the weights after it. Raises ConfigError if
     resuming would change the result.
@@ -88,38 +104,43 @@ def fit(
     optimizer = LayerOptimizer(stage.layers, settings, steps_per_epoch=len(data.train) // settings.batch_size)
     selection = Selection(stage) if fixed_epochs is None else None
     device = next(stage.network.parameters()).device
-    state = TrainingState(stage, optimizer, selection, made_on(device, eval_batch_size, stage))
-    if checkpoints is not None:
-        _resume(state, checkpoints, observer, fixed_epochs)
-    state.clock.start()
-    with _saved_when_stopped(state, checkpoints):
-        while state.ended_by is None:
-            if isinstance(stage.teacher_outputs, CachedTeacher):  # making tables may take long; signals end it at once
-                state.teacher_clock.start()
-                stage.teacher_outputs.open(views.view_of_epoch(state.epoch))
-                state.teacher_clock.stop()
-            state.epoch_clock.start()
-            with closing(_batches(state, data, views, seed)) as batches:
-                means = _epoch(state, batches, observer, checkpoints)
-            trained_s = state.epoch_clock.elapsed_s
-            average = _with_own_statistics(state.next_average(settings.epochs), state, data, views, seed)
-            with using(average, stage):
-                valid = {} if selection is None else _validated(state, data.valid, eval_batch_size)
-            with delay_signals():
+    state = TrainingState(stage, optimizer, selection, made_on(device, eval_batch_size, stage, group.size), group)
+    with group.together():
+        if checkpoints is not None:
+            group.led(partial(_resume, state, checkpoints, observer, fixed_epochs))
+        shared_state.share(state)
+        state.clock.start()
+        with _saved_when_stopped(state, checkpoints):
+            while state.ended_by is None:
+                if isinstance(stage.teacher_outputs, CachedTeacher):  # making tables may take long: signals end it
+                    state.teacher_clock.start()
+                    stage.teacher_outputs.open(views.view_of_epoch(state.epoch), group, validation=stage.is_partial)
+                    state.teacher_clock.stop()
+                state.epoch_clock.start()
+                with closing(_batches(state, data, views, seed)) as batches:
+                    means = _epoch(state, batches, observer, checkpoints)
+                trained_s = state.epoch_clock.elapsed_s
+                average = _with_own_statistics(state.next_average(settings.epochs), state, data, views, seed)
                 with using(average, stage):
-                    record = _finish_epoch(state, means, valid, trained_s)
-                state.average = average
-                state.ended_by = _why_ended(state, fixed_epochs or settings.epochs)
-                stopped = _observe(observer, record, has_ended=state.ended_by is not None)
-                if checkpoints is not None and (stopped or state.ended_by or checkpoints.is_due(epoch_end=True)):
-                    checkpoints.save(state.tensors(), state.facts())
-                if stopped is not None:
-                    stopped.checkpoints = None if checkpoints is None else checkpoints.folder
-                    raise stopped
-    if selection is not None:
-        selection.restore()
-    elif state.average is not None:
-        load(state.average, stage)
+                    valid = {} if selection is None else _validated(state, data.valid, eval_batch_size)
+                with delay_signals():
+                    with using(average, stage):
+                        record = _finish_epoch(state, means, valid, trained_s)
+                    state.average = average
+                    state.ended_by = group.from_leader(_why_ended(state, fixed_epochs or settings.epochs))
+                    has_ended = state.ended_by is not None
+                    stopped = group.led(partial(_observe, observer, record, has_ended=has_ended))
+                    if checkpoints is not None:
+                        is_due = has_ended or stopped is not None or checkpoints.is_due(epoch_end=True)
+                        _save_if(group.from_leader(is_due), state, checkpoints)
+                    if stopped is not None:
+                        stopped.checkpoints = None if checkpoints is None else checkpoints.folder
+                        raise stopped
+        if selection is not None:
+            selection.restore()
+        elif state.average is not None:
+            load(state.average, stage)
+        shared_state.check_equal(state)
     return StageOutcome(
         epochs=state.epoch,
         best_epoch=selection.epoch if selection else state.epoch - 1,
@@ -168,10 +189,23 @@ def _saved_when_stopped(state: TrainingState, checkpoints: Checkpoints | None) -
     try:
         yield
     except Stopped as stopped:
-        if checkpoints is not None and not stopped.is_torn:
+        if checkpoints is not None and not stopped.is_torn and state.group.has_agreed_on(stopped):
             _check_finite(state)
-            checkpoints.save(state.tensors(), state.facts())
+            _save(state, checkpoints)
         raise
+
+
+def _save(state: TrainingState, checkpoints: Checkpoints) -> None:
+    """Save a checkpoint, with the state of the random numbers of all processes."""
+    random_states = state.group.gathered(state.random_state())
+
+    def write() -> None:
+        tensors = state.tensors()
+        for random_state in random_states:
+            tensors |= random_state
+        checkpoints.save(tensors, state.facts())
+
+    state.group.led(write)
 
 
 def _resume(state: TrainingState, checkpoints: Checkpoints, observer: StageObserver, fixed_epochs: int | None) -> None:
@@ -180,10 +214,11 @@ def _resume(state: TrainingState, checkpoints: Checkpoints, observer: StageObser
     if checkpoint is None:
         return
     tensors, facts = checkpoint
-    if facts["made_on"] != state.made_on:
+    started_on = facts["made_on"]
+    if started_on != state.made_on:
         problem = (
-            f"the {state.stage.name} stage was started with {_in_words(facts['made_on'])}; resuming it with "
-            f"{_in_words(state.made_on)} would change the result"
+            f"the {state.stage.name} stage was started with {_in_words(started_on, state.made_on)}; resuming it with "
+            f"{_in_words(state.made_on, started_on)} would change the result"
         )
         if not checkpoints.restart_on_other_machine:
             raise ConfigError(f"{problem}: give the same settings, or rerun=true to restart")
@@ -195,8 +230,10 @@ def _resume(state: TrainingState, checkpoints: Checkpoints, observer: StageObser
     observer.on_resume(state)
 
 
-def _in_words(made_on: dict[str, Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in made_on.items())
+def _in_words(made_on: dict[str, Any], other: dict[str, Any]) -> str:
+    """other: what it is compared with. Their numbers of processes are shown if one has several."""
+    shown = {PROCESSES: 1} | made_on if PROCESSES in other else made_on
+    return " ".join(f"{key}={value}" for key, value in shown.items())
 
 
 def _why_ended(state: TrainingState, epochs: int) -> str | None:
@@ -215,10 +252,13 @@ def _why_ended(state: TrainingState, epochs: int) -> str | None:
 def _batches(state: TrainingState, data: Data, views: Views, seed: int) -> Generator[Batch, None, None]:
     """The batches that are left of this epoch, shuffled and augmented."""
     settings, seed_of_epoch = state.stage.settings, seed_of(state.stage.name, seed, state.epoch)
+    rank = state.group.rank
     if state.batches == 0:
-        torch.manual_seed(seed_of_epoch)
+        torch.manual_seed(seed_of("rank", seed_of_epoch, rank) if rank else seed_of_epoch)
+    start, stop = state.group.part(settings.batch_size)
     rows = islice(data.train.shuffled(settings.batch_size, seed_of_epoch), state.batches, None)
-    yield from data.train.in_view(rows, views.view_of_epoch(state.epoch), views)
+    mine = (rows_of_batch[start:stop] for rows_of_batch in rows)
+    yield from data.train.in_view(mine, views.view_of_epoch(state.epoch), views)
 
 
 def _with_own_statistics(
@@ -233,6 +273,7 @@ def _with_own_statistics(
     view = views.view_of_epoch(state.epoch)
     with using(average, stage):
         statistics.measure(stage, (data.train.augmented(some, view, views).images for some in rows))
+        shared_state.share_weights(state)  # with dropout each process has measured other ones
         return Average(average.epochs, network_weights(stage))
 
 
@@ -253,15 +294,24 @@ def _epoch(
             _step(state, batch)
             observer.on_step()
             is_due = checkpoints is not None and checkpoints.is_due(epoch_end=False)
+            (is_due,) = state.group.agree(is_due)
             if can_check_every_step or is_due:
                 _check_finite(state)
-            if checkpoints is not None and is_due:
-                checkpoints.save(state.tensors(), state.facts())
+            _save_if(is_due, state, checkpoints)
+        state.group.raise_stopped()
     _check_finite(state)
     return state.means()
 
 
+def _save_if(is_due: bool, state: TrainingState, checkpoints: Checkpoints | None) -> None:
+    if is_due and checkpoints is not None:
+        _save(state, checkpoints)
+
+
 def _step(state: TrainingState, batch: Batch) -> None:
+    if state.group.size > 1:
+        shared_state.step(state, batch)
+        return
     loss, terms = state.stage.step(batch, state.epoch)
     state.optimizer.update(loss)
     state.finish_batch({"train_loss": loss, **terms})
@@ -269,17 +319,20 @@ def _step(state: TrainingState, batch: Batch) -> None:
 
 def _check_finite(state: TrainingState) -> None:
     """Raise DivergedError if any loss of this epoch was not finite: the running sum is then not finite either."""
-    if state.batches and not math.isfinite(float(state.sums["train_loss"])):
+    is_bad = state.batches > 0 and not math.isfinite(float(state.sums["train_loss"]))
+    (is_bad,) = state.group.agree(is_bad)
+    if is_bad:
         where = f"in epoch {state.epoch}, by step {state.batches - 1}"
-        raise DivergedError(_divergence(state.stage.name, where, state.means(), state.optimizer.lr))
+        error = DivergedError(_divergence(state.stage.name, where, state.means(), state.optimizer.lr))
+        raise state.group.agreed_error(error)
 
 
 def _validated(state: TrainingState, valid: Split, eval_batch_size: int) -> dict[str, float]:
     """Validate the stage. Raises DivergedError unless all values are finite."""
-    values = state.stage.validate(valid, eval_batch_size)
+    values = state.group.from_leader(state.stage.validate(valid, eval_batch_size, state.group))
     if not all(map(math.isfinite, values.values())):
         where = f"on validation after epoch {state.epoch}"
-        raise DivergedError(_divergence(state.stage.name, where, values, state.lr))
+        raise state.group.agreed_error(DivergedError(_divergence(state.stage.name, where, values, state.lr)))
     return values
 
 

@@ -6,15 +6,18 @@ from torch import Tensor
 
 from fitnets.data.splits import Split
 from fitnets.models.network import Network
+from fitnets.parallel.group import ALONE, Group
 
 
 @torch.no_grad()
-def predict(network: Network, split: Split, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Return logits (N, classes) and labels (N,) of a split. Leaves the network in evaluation mode."""
+def predict(network: Network, split: Split, batch_size: int, group: Group = ALONE) -> tuple[Tensor, Tensor]:
+    """Return logits (N, classes) and labels (N,) of a split. Leaves the network in evaluation mode.
+
+    group: the processes to which the batches are dealt out."""
     network.eval()
-    batches = [(network(batch.images)[0], batch.labels) for batch in split.ordered(batch_size)]
-    logits, labels = zip(*batches, strict=True)
-    return torch.cat(logits), torch.cat(labels)
+    batches = torch.split(split.rows, batch_size)
+    logits = group.dealt(batches, lambda rows: network(split.batch(rows).images)[0])
+    return torch.cat(logits).to(split.rows.device), split.labels[split.rows]
 
 
 def quality(logits: Tensor, labels: Tensor) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -80,8 +80,10 @@ class LayerOptimizer:
         """The learning rate of the next update, before the layers' scales."""
         return schedules.learning_rate(self.stage, self.step_count, self.steps_per_epoch)
 
-    def update(self, loss: Tensor) -> None:
-        """Do one update from the gradients of a loss, a scalar."""
+    def update(self, loss: Tensor, reduce: Callable[[list[Tensor]], None] | None = None) -> None:
+        """Do one update from the gradients of a loss, a scalar.
+
+        reduce: replaces the gradients, in the order of the parameters, by their sums over several processes"""
         lr = self.lr
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
@@ -89,6 +91,8 @@ class LayerOptimizer:
                 group["momentum"] = schedules.momentum(self.stage.optimizer, self.step_count // self.steps_per_epoch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        if reduce is not None:
+            reduce([torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters])
         if self.stage.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.stage.max_grad_norm)
         self.optimizer.step()

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from fitnets.config import StageSettings
 from fitnets.data.splits import Batch, Split
 from fitnets.models.network import Network
+from fitnets.parallel.group import ALONE, Group
 from fitnets.terms.loss import BatchOutputs, Term
-from fitnets.training import metrics
+from fitnets.training import metrics, whole_batch
 from fitnets.training.teacher_outputs import LiveTeacher, TeacherOutputs
 
 Values = Mapping[str, Tensor | float]
@@ -94,13 +95,18 @@ class Stage:
         for term in self.terms:
             term.begin(split)
 
-    def step(self, batch: Batch, epoch: int) -> tuple[Tensor, Values]:
-        """Return the loss of a batch, a scalar, and further values to log. epoch: counted from 0."""
+    def step(self, batch: Batch, epoch: int, group: Group = ALONE) -> tuple[Tensor, Values]:
+        """Return the loss of a batch, a scalar, and further values to log.
+
+        epoch: counted from 0.
+        group: the processes that compute the other rows of the batch. Terms that compare the images of a batch see all
+            of them."""
         outputs = self._outputs(batch)
         total = torch.zeros((), device=batch.images.device)
         values: dict[str, Tensor | float] = {}
         for term in self.terms:
-            loss, weight = term.loss(outputs), term.weight(epoch)
+            loss = whole_batch.loss(term, outputs, self.settings.batch_size, group)
+            weight = term.weight(epoch)
             values[f"train_{term.name}_loss"] = loss
             if term.weight_is_shown:
                 values[f"{term.name}_weight"] = weight
@@ -109,26 +115,32 @@ class Stage:
             return total, {}  # its loss is the stage's
         return total, values
 
-    def validate(self, valid: Split, batch_size: int) -> dict[str, float]:
-        """Return values on the validation split, by name. Leaves the networks in evaluation mode."""
+    def validate(self, valid: Split, batch_size: int, group: Group = ALONE) -> dict[str, float]:
+        """Return values on the validation split, by name. Leaves the networks in evaluation mode.
+
+        group: the processes to which the batches are dealt out; each returns the same values."""
         if not self.is_partial:
-            logits, labels = metrics.predict(self.network, valid, batch_size)
+            logits, labels = metrics.predict(self.network, valid, batch_size, group)
             return {"valid_error": metrics.error(logits, labels), "valid_loss": metrics.cross_entropy(logits, labels)}
         self.network.eval()
         for head in self.heads.values():
             head.eval()
         sums: dict[str, float] = defaultdict(float)
-        last = self.settings.epochs - 1
-        with torch.no_grad():
-            for batch in valid.ordered(batch_size):
-                outputs = self._outputs(batch)
-                if self._own_values:
-                    for name, value in self.terms[0].validate(outputs).items():
-                        sums[name] += float(value)
-                else:
-                    loss = sum(term.weight(last) * float(term.loss(outputs)) for term in self.terms)
-                    sums["valid_hint_loss"] += loss * len(batch)
+        batches = torch.split(valid.rows, batch_size)
+        for values in group.dealt(batches, lambda rows: self._validation_sums(valid.batch(rows))):
+            for name, value in values.items():
+                sums[name] += value
         return {name: total / len(valid) for name, total in sums.items()}
+
+    @torch.no_grad()
+    def _validation_sums(self, batch: Batch) -> dict[str, float]:
+        """Sums over the images of a batch by which a stage 1 is validated, by name."""
+        outputs = self._outputs(batch)
+        if self._own_values:
+            return {name: float(value) for name, value in self.terms[0].validate(outputs).items()}
+        last = self.settings.epochs - 1
+        loss = sum(term.weight(last) * float(term.loss(outputs)) for term in self.terms)
+        return {"valid_hint_loss": loss * len(batch)}
 
     def _outputs(self, batch: Batch) -> BatchOutputs:
         teacher = self.teacher_outputs(batch, self.teacher_layers) if self.teacher_outputs is not None else {}

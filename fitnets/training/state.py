@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fitnets.kernels import maxout
 from fitnets.models.layers import Conv2d
+from fitnets.parallel.group import ALONE, Group
 from fitnets.training.optimizers import LayerOptimizer
 from fitnets.training.stages import Stage
 from fitnets.training.teacher_cache import CachedTeacher
@@ -165,6 +166,8 @@ class TrainingState:
     """None if the last weights are kept, without validation"""
     made_on: dict[str, Any]
     """result of the function `made_on`"""
+    group: Group = ALONE
+    """the processes that train the stage"""
     epoch: int = 0
     """epochs completed"""
     batches: int = 0
@@ -185,6 +188,8 @@ class TrainingState:
     """time of this epoch's updates and validation"""
     teacher_clock: Clock = field(default_factory=Clock)
     """time of the teacher's outputs for this epoch"""
+    resumed_random_states: dict[str, Tensor] = field(default_factory=dict)
+    """in the checkpoint that was resumed: the states of the random numbers of all processes"""
 
     def finish_batch(self, values: Mapping[str, Tensor | float]) -> None:
         """Add the values of a batch's loss and terms, by name, to the sums of this epoch."""
@@ -227,10 +232,7 @@ class TrainingState:
             for key, value in self.optimizer.optimizer.state[parameter].items():
                 tensors[f"optimizer/{number}/{key}"] = value
         tensors |= {f"sums/{name}": value for name, value in self.sums.items() if isinstance(value, Tensor)}
-        tensors["random/cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
-        return tensors
+        return tensors | self.random_state()
 
     def facts(self) -> dict[str, Any]:
         """Return everything else that a checkpoint holds, in JSON types.
@@ -295,15 +297,36 @@ class TrainingState:
         self.epochs = [Epoch(**epoch) for epoch in facts["epochs"]]
         elapsed_s = [*facts.get("elapsed_s", []), 0.0, 0.0, 0.0]  # old checkpoints lack the last ones
         self.clock.earlier_s, self.epoch_clock.earlier_s, self.teacher_clock.earlier_s = elapsed_s[:3]
-        torch.set_rng_state(tensors["random/cpu"])
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random/cuda"], device)
+        self.resumed_random_states = {name: value for name, value in tensors.items() if name.startswith("random/")}
+        self._set_random_state(tensors)
+
+    def random_state(self) -> dict[str, Tensor]:
+        """Return the state of this process's random numbers, by the names under which a checkpoint holds it."""
+        rank = self.group.rank
+        name = "random" if rank == 0 else f"random/{rank}"
+        state = {f"{name}/cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            state[f"{name}/cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def _set_random_state(self, tensors: dict[str, Tensor]) -> None:
+        for name in self.random_state():
+            if name not in tensors:  # of another process than 0, before the first checkpoint: an epoch's start sets it
+                continue
+            if name.endswith("cuda"):
+                torch.cuda.set_rng_state(tensors[name], self.device)
+            else:
+                torch.set_rng_state(tensors[name])
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [parameter for group in self.optimizer.optimizer.param_groups for parameter in group["params"]]
 
 
-def made_on(device: torch.device, eval_batch_size: int, stage: Stage) -> dict[str, Any]:
+PROCESSES = "processes"
+"""key of `made_on` for several processes; one process leaves it out, as earlier versions did"""
+
+
+def made_on(device: torch.device, eval_batch_size: int, stage: Stage, processes: int = 1) -> dict[str, Any]:
     """Return the circumstances that change the last digits of results, by key.
 
     A stage can only be resumed under the same circumstances. Checkpoints store the keys, so the keys must never
@@ -314,6 +337,8 @@ def made_on(device: torch.device, eval_batch_size: int, stage: Stage) -> dict[st
         settings["answers looked up (engine.views, engine.hint_cache_gb)"] = looked_up
     if any(isinstance(part, Conv2d) and part.has_kernel for part in stage.network.modules()):
         settings["engine.kernels"] = "auto" if maxout.are_available() else "off"
+    if processes > 1:
+        settings[PROCESSES] = processes
     if device.type == "cuda":
         return {"engine.device": torch.cuda.get_device_name(device)} | settings
     return {"engine.device": "cpu", "engine.threads": torch.get_num_threads()} | settings

@@ -8,8 +8,10 @@ opened, the teacher computes a few of its rows again, and they must agree.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,9 @@ from fitnets.data.splits import Batch, Data, Split
 from fitnets.errors import ConfigError, DamagedError
 from fitnets.models.layers import LOGITS
 from fitnets.models.network import Network
+from fitnets.parallel.group import ALONE, Group
 from fitnets.progress import Progress
+from fitnets.signals import admit_signals
 from fitnets.store import digests, directories, files, locks
 from fitnets.store.layout import StoreLayout
 from fitnets.system import permissions
@@ -43,6 +47,10 @@ _ROUNDING_TOLERANCE = {"fp32": 1e-3, "bf16": 3e-2}
 _HARDWARE_TOLERANCE = 0.5
 """tolerance for tables made on other hardware, relative to the mean distance of an output from the mean output"""
 _UNAUGMENTED = Views(Augmentation(), seed=0)
+OPENED, SHARE = "opened", "share of a table"
+"""orders of process 0 in a group"""
+_SEEN_S = 60.0
+"""Seconds after which a folder that another host has made is missing; NFS may show it late."""
 _FORMAT = 2
 """part of a table's hash; format 1 may hold outputs for test images that were computed in training mode"""
 
@@ -97,9 +105,28 @@ class CachedTeacher:
         self.train = train
         self.valid = valid
 
-    def open(self, view: int) -> None:
-        """Open the tables for a view of the training images. Missing tables are made first, which may take long."""
-        for tables in self.train.values():
+    def open(self, view: int, group: Group = ALONE, *, validation: bool = False) -> None:
+        """Open the tables for a view of the training images. Missing tables are made first, which may take long.
+
+        group: processes that call this together. Process 0 makes the tables, and the others compute a share of them.
+        validation: in a group, open the tables of the validation images too"""
+        if group.size == 1:
+            self._open(self.train, view)
+            return
+        if not group.leads:
+            group.obey(OPENED)
+        try:
+            with admit_signals():
+                self._open(self.train, view)
+                self._open(self.valid if validation else {}, view)
+        except BaseException as error:
+            group.agreed_error(error)  # the others still wait for the order
+            raise
+        if group.leads:
+            group.order(OPENED)
+
+    def _open(self, all_tables: Mapping[str, _LayerTables], view: int) -> None:
+        for tables in all_tables.values():
             tables.open(view)
 
     def __call__(self, batch: Batch, layers: Collection[str]) -> dict[str, Tensor]:
@@ -186,9 +213,11 @@ class TeacherCache:
 
     root: folder of the store.
     teacher_hash: hash of everything that the teacher was made from, with its training images and its precision.
-    progress: shows messages and the progress of making tables."""
+    progress: shows messages and the progress of making tables.
+    group: the processes that compute a table together. Process 0 alone locks and writes."""
 
-    def __init__(self, root: Path, teacher: Network, teacher_hash: str, progress: Progress):
+    def __init__(self, root: Path, teacher: Network, teacher_hash: str, progress: Progress, group: Group = ALONE):
+        self.group = group
         self.root = root
         self.teacher = teacher
         self.teacher_hash = teacher_hash
@@ -198,7 +227,8 @@ class TeacherCache:
         """Return the cached teacher for a stage. Tables are made when they are first opened.
 
         Raises ConfigError if the disk lacks space for the missing tables."""
-        self._check_space(self._missing(plan, data))
+        if self.group.leads:
+            self._check_space(self._missing(plan, data))
         train = {name: _LayerTables(self, name, data.train, plan.views, plan.code) for name in plan.cached}
         valid = {name: _LayerTables(self, name, data.valid, _UNAUGMENTED, EXACT) for name in plan.cached}
         return CachedTeacher(self.teacher, train, valid)
@@ -257,12 +287,14 @@ class TeacherCache:
         """Return a table (versions x N, ...). A missing one is made first."""
         identity = self._identity(key)
         folder = self._folder(identity)
-        if not folder.exists():
+        if not self.group.leads:
+            _await(folder)
+        elif not folder.exists():
             with locks.locked(folder, f"the teacher's {key.outputs}", self.progress.say):
                 if not folder.exists():
                     self._make(key, identity, folder)
         with files.advise_removal(folder):
-            table = _read(folder, self.root)
+            table = _read(folder, self.root if self.group.leads else None)
         self._check(key, table, folder)
         return _channels_first(table.flatten(0, 1)).to(key.split.rows.device)
 
@@ -286,17 +318,59 @@ class TeacherCache:
         """Compute a table into a file; return the type of its values."""
         split, table = key.split, None
         batches = torch.split(split.rows, _BATCH_SIZE)
-        for index in self.progress.track(range(len(batches)), f"teacher's {key.layer}"):
-            outputs = torch.stack(self._computed(key, batches[index]))
-            if table is None:
-                shape = (key.views.images_per_view, len(split), *outputs.shape[2:])
-                table = np.lib.format.open_memmap(path, "w+", _as_numpy(outputs).dtype, shape)
-                files.allocate(path)
-            table[:, index * _BATCH_SIZE : index * _BATCH_SIZE + outputs.shape[1]] = _as_numpy(outputs)
+        with closing(self._all_computed(key, batches)) as of_batches:
+            for index in self.progress.track(range(len(batches)), f"teacher's {key.layer}"):
+                outputs = next(of_batches)
+                if table is None:
+                    shape = (key.views.images_per_view, len(split), *outputs.shape[2:])
+                    table = np.lib.format.open_memmap(path, "w+", _as_numpy(outputs).dtype, shape)
+                    files.allocate(path)
+                table[:, index * _BATCH_SIZE : index * _BATCH_SIZE + outputs.shape[1]] = _as_numpy(outputs)
+            next(of_batches, None)  # the last round of the other processes
         assert table is not None
         table.flush()
         path.chmod(0o444)
         return outputs.dtype
+
+    def _all_computed(self, key: "TableKey", batches: Sequence[Tensor]) -> Generator[Tensor, None, None]:
+        """The outputs of all batches, in their order: (versions, N, ...) each."""
+        if self.group.size == 1 or key.images:  # the other processes have no other images than the teacher's
+            yield from (torch.stack(self._computed(key, rows)) for rows in batches)
+            return
+        rows = key.split.rows.cpu()
+        self.group.order(SHARE, (key.layer, key.code, key.views, key.view, rows, self.weights_digest))
+        with self.group.together():
+            self._share_weights(self.weights_digest)
+            yield from self._shared(key, batches)
+
+    def compute_share(self, split: Split, content: Any) -> None:
+        """Compute this process's share of a table that process 0 writes. content: of the order"""
+        layer, code, views, view, rows, weights_digest = content
+        split = replace(split, rows=rows.to(split.rows.device))
+        key = TableKey(layer, split, views, view, code=code)
+        with self.group.together():
+            self._share_weights(weights_digest)
+            for _ in self._shared(key, torch.split(split.rows, _BATCH_SIZE)):
+                pass
+
+    def _share_weights(self, digest: str) -> None:
+        """Give the teacher of each process the weights of process 0, unless all have them."""
+        if any(self.group.gathered(digests.of_state(self.teacher) != digest)):
+            weights = self.teacher.state_dict()
+            on_cpu = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in weights.items()}
+            self.teacher.load_state_dict(self.group.from_leader(on_cpu))
+
+    def _shared(self, key: "TableKey", batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The outputs of all batches in process 0; each process has computed some. The processes agree after each
+        round whether to go on."""
+        for start in range(0, len(batches), self.group.size):
+            last = len(batches) - 1
+            own = torch.stack(self._computed(key, batches[min(start + self.group.rank, last)])).cpu()
+            for index, outputs in enumerate(self.group.collected(own)):
+                if start + index <= last:
+                    yield outputs
+            self.group.agree()
+            self.group.raise_stopped()
 
     @torch.no_grad()
     def _computed(self, key: "TableKey", rows: Tensor) -> list[Tensor]:
@@ -375,7 +449,18 @@ def _in_words(key: TableKey) -> str:
     return ", as they are and mirrored" if key.views.images_per_view > 1 else ""
 
 
-def _read(folder: Path, root: Path) -> Tensor:
+def _await(folder: Path) -> None:
+    """Wait until a folder that another host has made can be seen here. Raises ConfigError after a minute."""
+    deadline = time.monotonic() + _SEEN_S
+    while not folder.exists():
+        if time.monotonic() > deadline:
+            raise ConfigError(
+                f"{folder} was made by another process and cannot be seen here: give all hosts one store="
+            )
+        time.sleep(0.1)
+
+
+def _read(folder: Path, root: Path | None) -> Tensor:
     """Map a table: (versions, N, ...), channels last. Raises DamagedError if it cannot be read."""
     meta, path = files.read_json(folder / "meta.json"), folder / "answers.npy"
     try:

@@ -89,7 +89,7 @@ def test_the_mean_is_what_is_validated_and_selected(tiny, tmp_path):
     seen = []
 
     class Seeing(Stage):
-        def validate(self, valid, batch_size):
+        def validate(self, valid, batch_size, _group):
             seen.append(state(self.network))
             return {"valid_error": 1 - len(seen) / 10, "valid_loss": 1.0}  # each epoch is the best so far
 

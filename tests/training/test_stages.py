@@ -138,7 +138,7 @@ class TestLoop:
         values = iter(zip(valid_errors, losses or [1.0] * len(valid_errors), strict=True))
 
         class Scripted(Stage):
-            def validate(self, valid, batch_size):
+            def validate(self, valid, batch_size, _group):
                 return dict(zip(("valid_error", "valid_loss"), next(values), strict=True))
 
         return Scripted(name="student", network=stage.network, settings=stage.settings, terms=stage.terms)

@@ -86,6 +86,7 @@ class Contrastive(Loss):
     The bank, its constants and the negatives that are drawn are part of every checkpoint."""
 
     needs_one_class: ClassVar[bool] = True
+    compares_images: ClassVar[bool] = True
 
     weight: Weight = bounded(Bounds(0), default=0.8)
     dimensions: int = bounded(AT_LEAST_1, default=128)
@@ -111,6 +112,7 @@ class ContrastiveTerm(Term):
         super().__init__(site.name, site.settings.epochs, option.weight)
         assert site.teacher is not None
         self.option, self.key = option, site.key
+        self.compares_images = option.compares_images
         self.link = site.last_link()
         self.links = [self.link]
         self.student_layers, self.teacher_layers = (self.link.guided,), (self.link.hint,)

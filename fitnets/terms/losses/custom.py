@@ -49,6 +49,8 @@ class Custom(FeatureLoss):
     A function gets `args` in every call. A class is built with them once, for each pair of layers, and also gets
     `student_shape` and `teacher_shape`, the shapes of one image's outputs, if it takes arguments of these names."""
 
+    compares_images: ClassVar[bool] = True  # it may; if it is a mean, the result is the same
+
     target: str
     """import path, `my_losses.Cosine`, of a function or class in the current folder or in an installed package"""
     args: dict[str, Any] | None = None
@@ -80,7 +82,7 @@ class CustomLogitTerm(Term):
     def __init__(self, option: Custom, site: Site):
         super().__init__(site.name, site.settings.epochs, option.weight)
         assert site.teacher is not None
-        self.option = option
+        self.option, self.compares_images = option, option.compares_images
         shape = (site.student.classes,)
         self.compare = comparison(option, site, shape, (site.teacher.classes,), purpose="")
         if isinstance(self.compare, Head):

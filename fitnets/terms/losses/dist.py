@@ -1,6 +1,7 @@
 """DIST (Huang et al., 2022, "Knowledge Distillation from A Stronger Teacher")."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,6 +29,8 @@ class Dist(LogitLoss):
     over the classes of an image, `intra` that over the images of the batch for a class, so it depends on the batch's
     composition and is 0 for a single image. The paper has beta = gamma = 1 and tau 1; its code has 2, 2 and 4 on
     CIFAR-100, as `method=dist` has."""
+
+    compares_images: ClassVar[bool] = True
 
     beta: float = bounded(AT_LEAST_0, default=1.0)
     """factor on the relation between classes"""

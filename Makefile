@@ -1,7 +1,9 @@
+# PYTHON=... names the interpreter of `make gpu`, which is used as it is; then nothing is installed
+GIVEN := $(filter command environment,$(origin PYTHON))
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test soak timed check clean
+.PHONY: help run test soak timed gpu check clean
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -19,6 +21,9 @@ soak: .venv/installed ## what takes minutes or is random: kills, mistakes, every
 
 timed: .venv/installed ## what needs the machine for itself: start-up, estimates, the page of 2000 runs
 	$(BIN)/python -m pytest -s -m timed $(ARGS)
+
+gpu: $(if $(GIVEN),,.venv/installed) ## what needs a CUDA device, at most eight minutes; make gpu PYTHON=python3 installs nothing
+	$(if $(GIVEN),$(PYTHON),$(BIN)/python) tests/gpu_checks.py $(ARGS)
 
 check: .venv/installed ## ruff format and lint, mypy
 	$(BIN)/ruff format --check .

@@ -25,7 +25,7 @@ from fitnets.composition.composer import Composer
 from fitnets.config import Config
 from fitnets.console.quantities import duration, plural
 from fitnets.console.terminal import Terminal
-from fitnets.errors import BudgetError, ConfigError, PrunedError
+from fitnets.errors import BudgetError, ConfigError, LostProcessError, PrunedError
 from fitnets.store import layout
 from fitnets.sweeper import front, internals, job, orphans, probes, sampling, storage, trials
 from fitnets.sweeper.rejections import Rejections
@@ -265,6 +265,8 @@ class Worker:
             self._report(trial, str(error))
         except BudgetError:
             self._exclude_over_budget(trial)
+        except LostProcessError:  # not the trial's fault: it is given back, and this worker ends
+            raise
         except (Exception, SystemExit) as error:
             self._fail(trial, trials.in_one_line(error))
         else:

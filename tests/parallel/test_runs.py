@@ -2,7 +2,9 @@
 
 import json
 import os
+import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,38 @@ def test_a_mistake_is_told_by_process_0_alone(tmp_path):
     assert [first.wait(60), second.wait(60)] == [1, 1]
     assert first.log.read_text() == ("schedule.student.batch_size=1 is less than the 2 processes: give at least 2\n")
     assert second.log.read_text() == ""
+
+
+def test_a_study_goes_on_after_one_process_of_a_worker_has_died(tmp_path):
+    words = (*studies.STUDY, *studies.SMALL_SPACE, "hydra.sweeper.n_trials=2")
+    first, second = start(2, tmp_path / "store", *words, hook="die")
+    assert [first.wait(60), second.wait(60)] == [1, -signal.SIGKILL]
+    assert "has died without a message" in first.log.read_text()
+    run(2, tmp_path / "store", *words)
+    study = studies.opened(tmp_path / "store" / "sweeps" / "depth_width-digits" / "study.log")
+    states = [trial.state.name for trial in study.trials if "stopped" not in trial.user_attrs]
+    assert states == ["COMPLETE", "COMPLETE"]
+    assert len(runs(tmp_path / "store")) == 2
+
+
+@pytest.mark.soak
+def test_runs_killed_at_random_moments_end_with_the_bits_of_one_that_was_not(tmp_path, whole):
+    generator = random.Random(0)
+    store, words = tmp_path / "store", (*LONG, "engine.checkpoint_seconds=0.02")
+    kills = 0
+    for _ in range(10):
+        started = start(2, store, *words)
+        time.sleep(generator.uniform(0, 3))
+        victim = generator.choice(started)
+        if victim.poll() is not None:
+            break
+        victim.send_signal(signal.SIGKILL)
+        kills += 1
+        if 0 in [process.wait(60) for process in started]:  # the other one had nothing left to do
+            break
+    run(2, store, *words)
+    assert kills
+    assert outcome(store) == outcome(whole)
 
 
 def test_a_job_of_two_processes_is_one_worker_of_a_study(tmp_path):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fitnets.data import resizing
+from fitnets.data.placement import Placement
 from fitnets.data.resizing import CentreView
 from fitnets.kernels import lookup, resize
 
@@ -125,9 +126,8 @@ class Pixels:
         sizes = self.sizes_of(rows.to(self.device)).cpu()
         lengths = self.shape[1] * sizes.prod(dim=1)
         ends = lengths.cumsum(0)
-        flat = torch.empty(
-            int(lengths.sum()), dtype=torch.uint8, pin_memory=self.is_streamed and self.device.type == "cuda"
-        )
+        pins = self.is_streamed and Placement(self.device.type).pins
+        flat = torch.empty(int(lengths.sum()), dtype=torch.uint8, pin_memory=pins)
         for row, end, length in zip(rows.tolist(), ends.tolist(), lengths.tolist(), strict=True):
             start = int(self._start[row])
             flat[end - length : end] = self._arrays[int(self._array[row])][start : start + length]

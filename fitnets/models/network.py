@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fitnets.config import Dropout, Precision, Preprocessing
+from fitnets.data.placement import Placement
 from fitnets.data.preprocessing import FittedPreprocessing
 from fitnets.models.layers import Layer, LayerOutput, as_float32, hidden_dropout, input_dropout
 
@@ -67,9 +68,8 @@ class Network(nn.Module):
 
         Layers that are trained beside the network, such as a regressor, compute in this context too."""
         kind = next(self.parameters()).device.type
-        if self.precision == "fp32" or kind == "meta":
-            return nullcontext()
-        return torch.autocast(kind, torch.bfloat16)
+        autocasts = Placement(kind, self.precision).autocasts
+        return torch.autocast(kind, torch.bfloat16) if autocasts else nullcontext()
 
     def train_with(self, dropout: Dropout) -> None:
         """Switch to training mode with these dropout rates."""
@@ -180,12 +180,9 @@ class EnsembleNetwork(Network):
 
 
 def place(module: M, device: torch.device, precision: Precision) -> M:
-    """Move a module to a device, in the memory layout that is faster there, and set its networks' precision.
-
-    fp32 on a GPU is laid out channels first, everything else channels last."""
+    """Move a module to a device, in the memory layout that is faster there, and set its networks' precision."""
     set_precision(module, precision)
-    channels_first = device.type == "cuda" and precision == "fp32"
-    layout = torch.contiguous_format if channels_first else torch.channels_last
+    layout = Placement(device.type, precision).layout
     module.to(device)
     networks = [part for part in module.modules() if isinstance(part, Network)]
     fixed_layout = {part for network in networks if not network.any_layout for part in network.modules()}

@@ -3,7 +3,7 @@ a stage with it, or to compute a share of a table."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -13,7 +13,7 @@ from fitnets.errors import ConfigError
 from fitnets.machine import devices
 from fitnets.models.network import freeze
 from fitnets.parallel import group
-from fitnets.parallel.processes import LeaderFailed, Processes
+from fitnets.parallel.group import LeaderFailed
 from fitnets.planning.plan import Plan, prepare
 from fitnets.training.checkpoints import Checkpoints
 from fitnets.training.loop import fit
@@ -21,6 +21,9 @@ from fitnets.training.stages import Stage
 from fitnets.training.state import Epoch, TrainingState
 from fitnets.training.teacher_cache import SHARE
 from fitnets.training.teacher_outputs import LiveTeacher
+
+if TYPE_CHECKING:  # PyTorch may have been built without torch.distributed, which one process does not need
+    from fitnets.parallel.processes import Processes
 
 PLAN, STAGE = "plan", "stage"
 
@@ -33,10 +36,10 @@ def led_by_this(plan: Plan) -> Iterator[None]:
     """Surround the training of a run in process 0: the others prepare the same run first, and their losses are told.
 
     Raises ConfigError if another process has other data, versions or hardware."""
-    processes = group.current()
-    if not isinstance(processes, Processes):
+    if group.current().size == 1:
         yield
         return
+    processes = cast("Processes", group.current())
     with processes.causes_told():  # here too, because the run's status is to tell the cause
         processes.order(PLAN, plan.config)
         processes.open(plan.device)
@@ -64,7 +67,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _difference(facts: Sequence[dict[str, Any]], processes: Processes) -> str | None:
+def _difference(facts: Sequence[dict[str, Any]], processes: "Processes") -> str | None:
     """A sentence on the first fact in which a process differs from process 0; None if all are equal."""
     for rank, theirs in enumerate(facts):
         for key, value in facts[0].items():
@@ -108,7 +111,7 @@ class _NoCheckpoints:
 _SILENCE = _Silence()
 
 
-def follow(processes: Processes) -> bool:
+def follow(processes: "Processes") -> bool:
     """Do what process 0 orders until it ends. Returns whether it ended without an error."""
     plan: Plan | None = None
     while True:
@@ -131,7 +134,7 @@ def follow(processes: Processes) -> bool:
                 raise
 
 
-def _prepared(config: Config, processes: Processes) -> Plan:
+def _prepared(config: Config, processes: "Processes") -> Plan:
     """The run of process 0, whose data have been decoded already."""
     device = devices.set_up_device(config.engine)
     data = splits.load(config.dataset, config.root, device, _SILENCE, keep=config.engine.data)
@@ -148,7 +151,7 @@ def _compute_share(plan: Plan, content: Any) -> None:
     plan.teacher_cache(_SILENCE).compute_share(plan.data.train, content)
 
 
-def _fit(plan: Plan, processes: Processes, name: str, seed: int, fixed_epochs: int | None) -> None:
+def _fit(plan: Plan, processes: "Processes", name: str, seed: int, fixed_epochs: int | None) -> None:
     """Train a stage together with process 0."""
     stages = [*plan.stages, *([plan.teacher_stage] if plan.teacher_stage is not None else [])]
     (stage,) = (stage for stage in stages if stage.name == name)

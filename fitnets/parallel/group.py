@@ -11,6 +11,10 @@ R = TypeVar("R")
 E = TypeVar("E", bound=BaseException)
 
 
+class LeaderFailed(Exception):
+    """Raised in the other processes when process 0 has an error that it handles: they wait for its next order."""
+
+
 class Group:
     """A group of one process: nothing is sent, and every method returns what this process has.
 

@@ -18,7 +18,7 @@ from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from fitnets import signals
 from fitnets.errors import LostProcessError, UserError
-from fitnets.parallel.group import Group
+from fitnets.parallel.group import Group, LeaderFailed
 from fitnets.parallel.launch import Launch
 from fitnets.signals import Stopped, delay_signals
 
@@ -36,10 +36,6 @@ _MEET_S = 0.02
 _CAUSE_S = 5.0
 """seconds to wait for the cause, after another process has closed its connection"""
 RESUMES = "the same command resumes from the last checkpoint"
-
-
-class LeaderFailed(Exception):
-    """Raised in the other processes when process 0 has an error that it handles: they wait for its next order."""
 
 
 class ConnectionLost(RuntimeError):

@@ -128,14 +128,7 @@ def fit(
                         record = _finish_epoch(state, means, valid, trained_s)
                     state.average = average
                     state.ended_by = group.from_leader(_why_ended(state, fixed_epochs or settings.epochs))
-                    has_ended = state.ended_by is not None
-                    stopped = group.led(partial(_observe, observer, record, has_ended=has_ended))
-                    if checkpoints is not None:
-                        is_due = has_ended or stopped is not None or checkpoints.is_due(epoch_end=True)
-                        _save_if(group.from_leader(is_due), state, checkpoints)
-                    if stopped is not None:
-                        stopped.checkpoints = None if checkpoints is None else checkpoints.folder
-                        raise stopped
+                    _report(state, record, observer, checkpoints)
         if selection is not None:
             selection.restore()
         elif state.average is not None:
@@ -151,13 +144,25 @@ def fit(
     )
 
 
-def _observe(observer: StageObserver, record: Epoch, *, has_ended: bool) -> StageStoppedError | None:
-    """Pass an epoch to the observer. Returns the error that it raises to stop a stage that has not ended by itself."""
-    try:
-        observer.on_epoch(record)
-    except StageStoppedError as stopped:
-        return None if has_ended else stopped
-    return None
+def _report(state: TrainingState, record: Epoch, observer: StageObserver, checkpoints: Checkpoints | None) -> None:
+    """Pass an epoch to the observer, and save a checkpoint if one is due. Raises the observer's StageStoppedError after
+    that checkpoint, unless the stage has ended by itself."""
+    has_ended = state.ended_by is not None
+
+    def observe() -> StageStoppedError | None:
+        try:
+            observer.on_epoch(record)
+        except StageStoppedError as stopped:
+            return None if has_ended else stopped
+        return None
+
+    stopped = state.group.led(observe)
+    if checkpoints is not None:
+        is_due = has_ended or stopped is not None or checkpoints.is_due(epoch_end=True)
+        _save_if(state.group.from_leader(is_due), state, checkpoints)
+    if stopped is not None:
+        stopped.checkpoints = None if checkpoints is None else checkpoints.folder
+        raise stopped
 
 
 def _finish_epoch(state: TrainingState, means: dict[str, float], valid: dict[str, float], trained_s: float) -> Epoch:

@@ -39,7 +39,7 @@ ONLY_IN = {
     "sklearn": {"fitnets/data/sources.py"},
     "rich": {"fitnets/console/", "fitnets/experiment/stage_progress.py"},
     "pandas": {"fitnets/reporting/", "fitnets/library/stored.py"},
-    "matplotlib": {"fitnets/reporting/"},
+    "matplotlib": {"fitnets/reporting/", "fitnets/library/stored.py"},
     "optuna": {"fitnets/sweeper/"},
 }
 RESERVED = set(fitnets.__all__)

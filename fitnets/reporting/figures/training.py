@@ -1,8 +1,11 @@
 """The course of training: learning curves of one run, and how similar the guided layer becomes to the hint layer."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fitnets.errors import NotEnoughError
 from fitnets.reporting import runs, tradeoff
@@ -42,6 +45,12 @@ def curves(epochs: pd.DataFrame) -> Figure:
         xlabel = "epoch of the stage"
         _draw_losses(add_axes(figure, (2, columns, column), title=title, xlabel=xlabel), rows)
         _draw_errors(add_axes(figure, (2, columns, columns + column), xlabel=xlabel), rows)
+    for axes in figure.axes:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        for line in axes.lines:
+            points: Any = line.get_xydata()
+            if len(points) == 1:  # a line of one epoch would be invisible
+                line.set_marker("o")
     return figure
 
 

@@ -38,9 +38,10 @@ from fitnets.models import costs, layer_pairs
 from fitnets.models.network import Network, freeze, place
 from fitnets.planning.plan import new_student, new_teacher
 from fitnets.progress import Progress
+from fitnets.training.cache_plan import plan_cache
 from fitnets.training.optimizers import LayerOptimizer
 from fitnets.training.stages import Stage, train_mode
-from fitnets.training.teacher_cache import TeacherCache, plan_cache
+from fitnets.training.teacher_cache import TeacherCache
 from fitnets.training.teacher_outputs import FixedOutputs
 
 Timed = Callable[[], float]

@@ -275,7 +275,10 @@ class Processes(Group):
         try:
             yield
         except ConnectionLost as error:
-            cause = self._cause(_CAUSE_S) or f"one of the {self.size} processes is lost ({error})"
+            cause = self._cause(_CAUSE_S)
+            if cause is None and signals.pending():  # all are stopped, and another one has left first
+                raise signals.take(signals.pending()) from None
+            cause = cause or f"one of the {self.size} processes is lost ({error})"
             raise LostProcessError(f"{cause}: {RESUMES}") from None
         except Stopped:
             stopped_by = self._cause(0)

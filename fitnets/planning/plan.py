@@ -34,9 +34,10 @@ from fitnets.progress import Progress
 from fitnets.store import digests, directories, earlier_runs, files, layout, weights
 from fitnets.store.layout import StoreLayout
 from fitnets.training import methods
+from fitnets.training.cache_plan import CachePlan, plan_cache
 from fitnets.training.logit_codes import LogitCode
 from fitnets.training.stages import Stage
-from fitnets.training.teacher_cache import CachePlan, TeacherCache, plan_cache
+from fitnets.training.teacher_cache import TeacherCache
 
 _CPU = torch.device("cpu")
 _MOST_TABLES = 16

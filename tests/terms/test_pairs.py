@@ -7,7 +7,7 @@ import torch
 
 from fitnets.data.augmentation import Views
 from fitnets.planning.identity import hashes
-from fitnets.training.teacher_cache import plan_cache
+from fitnets.training.cache_plan import plan_cache
 from support.stages import in_float64, prepared, state
 
 CONV1 = "{teacher: conv1, student: conv2, weight: 0.5}"

@@ -3,6 +3,7 @@
 The photos are noise that is made here, the same every time. Both kinds of steps take turns: read the ratio.
 """
 
+import operator
 import resource
 import statistics
 import tempfile
@@ -47,7 +48,7 @@ class Streaming:
     decoding_s: seconds until all are stored
     steps: number of steps of each kind
     streamed_s, resident_s: seconds of a step, medians of the turns
-    ratio: the seconds of all streamed steps divided by those of the others
+    ratio: the seconds of a turn of streamed steps divided by those of the following turn of the others, median
     anonymous_bytes: largest memory of the process that is not mapped from files, the network's included; None where
         the system does not tell
     memory_limit_bytes: limit of that memory, by `ulimit -d`; None: there is none"""
@@ -126,7 +127,7 @@ def measure(images: int, steps: int, progress: Progress) -> Streaming:
         steps=_TURN * len(durations_s["streamed"]),
         streamed_s=statistics.median(durations_s["streamed"]) / _TURN,
         resident_s=statistics.median(durations_s["resident"]) / _TURN,
-        ratio=sum(durations_s["streamed"]) / sum(durations_s["resident"]),
+        ratio=statistics.median(map(operator.truediv, durations_s["streamed"], durations_s["resident"])),
         anonymous_bytes=max((size for size in anonymous_bytes if size is not None), default=None),
     )
 

@@ -29,7 +29,7 @@ def small_run(earlier_run, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("name", STRANGE)
 def test_export_composes_the_path_of_its_run(small_run, tmp_path, fitnets, monkeypatch, name):
-    from fitnets.commands import export
+    from fitnets.library import exported
 
     place = tmp_path / name
     shutil.copytree(small_run.parent.parent, place)
@@ -39,7 +39,7 @@ def test_export_composes_the_path_of_its_run(small_run, tmp_path, fitnets, monke
         roots.append(settings.root)
         raise ConfigError("recorded")
 
-    monkeypatch.setattr(export.student, "export_student", record)
+    monkeypatch.setattr(exported.exporting, "export_student", record)
     monkeypatch.chdir(tmp_path)
     assert fitnets("export", Path(name) / "run" / small_run.name).err == "recorded\n"
     assert roots == [place]

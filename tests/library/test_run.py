@@ -131,6 +131,7 @@ class TestStop:
 
 class TestTheProcess:
     def test_stays_as_it_was_and_changes_no_bits(self, tmp_path, watched, monkeypatch):
+        streams = torch.get_rng_state(), np.random.get_state(), random.getstate()
         fitnets.run([*TINY, f"store={tmp_path / 'plain'}"], quiet=True)
         torch.manual_seed(5), np.random.seed(5), random.seed(5)
         torch.set_float32_matmul_precision("high")
@@ -152,7 +153,7 @@ class TestTheProcess:
             torch.backends.cudnn.benchmark = False
         assert outcome(tmp_path / "plain") == outcome(tmp_path / "odd")
         monkeypatch.undo()
-        torch.set_rng_state(_STREAMS[0]), np.random.set_state(_STREAMS[1]), random.setstate(_STREAMS[2])
+        torch.set_rng_state(streams[0]), np.random.set_state(streams[1]), random.setstate(streams[2])
 
     def test_compose_load_runs_report_and_export_leave_it_alone(self, finished, tmp_path, watched):
         fitnets.compose(["dataset=digits"])
@@ -199,8 +200,6 @@ class TestTheProcess:
         assert len(new) <= len([one for one in networks if one() is not None])
         assert len(os.listdir("/proc/self/fd")) <= files
 
-
-_STREAMS = torch.get_rng_state(), np.random.get_state(), random.getstate()
 
 SCRIPT = """
 import multiprocessing, sys

@@ -104,7 +104,7 @@ CASES = [  # together they hold every option of the schema
     ["teacher=run"],
     ["teacher=ensemble"],
     ["teacher=custom", "student=custom", "regressor=pointwise"],
-    ["dataset=photos"],
+    ["dataset=photos", "tracker=tensorboard"],
     ["teacher=timm", "student=transformers"],
     ["teacher=transformers", "student=timm"],
 ]

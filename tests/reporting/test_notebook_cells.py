@@ -17,7 +17,9 @@ from support import made_store as made
 from support.places import ROOT
 
 FOLDER = ROOT / "analysis" / "notebooks"
-NOTEBOOKS = [path.stem for path in sorted(FOLDER.glob("*.ipynb"))]
+NOTEBOOKS = [
+    path.stem for path in sorted(FOLDER.glob("*.ipynb")) if path.stem != "distil"
+]  # distil trains its own runs
 
 
 def missing(root: Path) -> Path:

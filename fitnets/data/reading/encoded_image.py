@@ -212,6 +212,7 @@ def _on_background(picture: Any, channels: int) -> tuple[Any, bool]:
         raise ValueError(f"32-bit pixels (mode {picture.mode}): save it with 8 or 16 bits")
     mode = "L" if channels == 1 else "RGB"
     if not picture.has_transparency_data:
+        picture.load()  # a file may be closed before the pixels are used
         return picture if picture.mode == mode else picture.convert(mode), False
     premultiplied = {"La": "LA", "RGBa": "RGBA"}.get(picture.mode)
     if premultiplied:

@@ -43,7 +43,7 @@ COMMANDS = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a check. status: passed, failed or skipped; text: its reason, or the end of its output"""
+    """A check with its end. status: passed, failed or skipped; text: its reason, or the end of its output."""
 
     check: str
     status: str

@@ -12,7 +12,7 @@ from fitnets.console.terminal import Terminal
 from fitnets.machine import devices
 
 
-def main(words: list[str]) -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("fitnets bench", description=__doc__)
     parser.add_argument("overrides", nargs="*", help="as for fitnets run; default: dataset=cifar10 with its teacher")
     parser.add_argument(
@@ -43,8 +43,11 @@ def main(words: list[str]) -> None:
     )
     parser.add_argument("--json", type=path, help="file for the numbers")
     parser.add_argument("--markdown", type=path, help="file for the tables")
-    arguments = parser.parse_intermixed_args(words)
+    return parser
 
+
+def main(words: list[str]) -> None:
+    arguments = _parser().parse_intermixed_args(words)
     terminal, frameworks = Terminal(), list(map(peers.find, arguments.peer))
     made_here = bool(arguments.photos or arguments.streamed)
     students = arguments.students or ("" if made_here else "fitnet1,fitnet4")

@@ -55,7 +55,7 @@ def order_stage(stage: Stage, seed: int, fixed_epochs: int | None) -> None:
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
-    """What must be equal in all processes, by key."""
+    """Return what must be equal in all processes, by key."""
     on_gpu = plan.device.type == "cuda"
     return {
         "engine.precision": plan.precision,

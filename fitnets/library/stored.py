@@ -1,4 +1,4 @@
-"""What the runs of a store say, for callers in Python and for `fitnets report`."""
+"""Reads the runs of a store, for callers in Python and for `fitnets report`."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What any tracker does, and TensorBoard's files."""
+"""Every tracker fulfils one protocol, and TensorBoard's files hold every epoch once."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a GPU must fulfil (`make gpu`), and what `make gpu` says without one."""
+"""A GPU trains as `make gpu` demands, and `make gpu` says so where there is none."""
 
 import subprocess
 import sys

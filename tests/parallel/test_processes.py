@@ -1,4 +1,4 @@
-"""What processes do while others are late, gone or different."""
+"""Processes wait for late ones, end with lost ones and refuse different ones."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""What the hint layer and the guided layer see in images."""
+"""Draws what the hint layer and the guided layer see in images."""
 
 from pathlib import Path
 from typing import Any
